@@ -1,0 +1,3 @@
+//! The API server of the tests.
+
+fn main() {}
