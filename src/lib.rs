@@ -1,1 +1,9 @@
 //! kinglet as a library: what the binary, the black-box tests and the fuzz tests share.
+//!
+//! The API server says what the cluster looks like ([`cluster`]), `desired` works out what this
+//! node's kernel should hold, `kernel` reads what it does hold, and `plan` makes the difference.
+
+pub mod cluster;
+pub mod error;
+pub mod log;
+pub mod state;

@@ -1,0 +1,55 @@
+//! EndpointSlices: which addresses may answer for a Service.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Keyed, Name};
+use crate::state::Protocol;
+
+/// What kinglet keeps of an EndpointSlice (or of core Endpoints, which become one slice per subset).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EndpointSlice {
+    /// metadata.namespace and metadata.name
+    pub name: Name,
+    /// The label `kubernetes.io/service-name`; `None`: it belongs to no Service.
+    pub service: Option<Box<str>>,
+    /// Its endpoints. Slices of addressType FQDN are kept with none.
+    pub endpoints: Vec<Endpoint>,
+    /// Its ports, with the number that the endpoints of this slice listen on.
+    pub ports: Vec<SlicePort>,
+}
+
+/// One endpoint: what can answer at one address.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// addresses[0]; the others mean nothing to a proxy.
+    pub addr: IpAddr,
+    /// conditions.ready; absent means yes.
+    pub ready: bool,
+    /// conditions.serving; absent means as `ready`.
+    pub serving: bool,
+    /// conditions.terminating; absent means no.
+    pub terminating: bool,
+    /// nodeName, in v1beta1 `topology["kubernetes.io/hostname"]`.
+    pub node: Option<Box<str>>,
+}
+
+/// One port of a slice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SlicePort {
+    /// Matches the Service's port of this name; empty where it has no name.
+    pub name: Box<str>,
+    /// The transport protocol.
+    pub protocol: Protocol,
+    /// The number; a slice port without one is not kept.
+    pub port: u16,
+}
+
+impl Keyed for EndpointSlice {
+    type Key = Name;
+
+    fn key(&self) -> Name {
+        self.name.clone()
+    }
+}

@@ -1,0 +1,119 @@
+//! What the API says, as little of it as kinglet uses. Pure data: `api` fills it, `desired` reads it.
+
+pub mod endpoints;
+pub mod node;
+pub mod service;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+pub use endpoints::{Endpoint, EndpointSlice, SlicePort};
+pub use node::Node;
+pub use service::{Service, ServicePort};
+
+/// The whole cluster as kinglet knows it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// By name.
+    #[serde(with = "as_list")]
+    pub nodes: BTreeMap<Box<str>, Node>,
+    /// By namespace and name.
+    #[serde(with = "as_list")]
+    pub services: BTreeMap<Name, Service>,
+    /// By namespace and name.
+    #[serde(with = "as_list")]
+    pub slices: BTreeMap<Name, EndpointSlice>,
+    /// Kinds of which an object could not be understood, and no earlier version of it is known:
+    /// nothing that such a kind feeds may be taken away.
+    pub doubtful: BTreeSet<Kind>,
+}
+
+/// Namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Name {
+    /// The namespace.
+    pub namespace: Box<str>,
+    /// The name in it.
+    pub name: Box<str>,
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// The kinds of object that kinglet reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Kind {
+    Node,
+    Service,
+    /// Core Endpoints too, where the server has no EndpointSlices.
+    EndpointSlice,
+}
+
+impl Kind {
+    /// As in a URL and in an RBAC rule.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Kind::Node => "nodes",
+            Kind::Service => "services",
+            Kind::EndpointSlice => "endpointslices",
+        }
+    }
+}
+
+/// One object, of whatever kind.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Object {
+    Node(Node),
+    Service(Service),
+    EndpointSlice(EndpointSlice),
+}
+
+impl Cluster {
+    /// Takes in an object, in place of the version that was known.
+    pub fn insert(&mut self, object: Object) {
+        match object {
+            Object::Node(node) => drop(self.nodes.insert(node.name.clone(), node)),
+            Object::Service(service) => drop(self.services.insert(service.name.clone(), service)),
+            Object::EndpointSlice(slice) => drop(self.slices.insert(slice.name.clone(), slice)),
+        }
+    }
+}
+
+/// An object that knows its own key.
+pub trait Keyed {
+    /// Name, or namespace and name.
+    type Key: Ord;
+    /// Its key.
+    fn key(&self) -> Self::Key;
+}
+
+/// Maps are written as lists of their values: JSON has no structured keys.
+mod as_list {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Keyed;
+
+    pub fn serialize<K, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(map.values())
+    }
+
+    pub fn deserialize<'de, V, D>(from: D) -> Result<BTreeMap<V::Key, V>, D::Error>
+    where
+        V: Keyed + Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        let values = Vec::<V>::deserialize(from)?;
+        Ok(values.into_iter().map(|v| (v.key(), v)).collect())
+    }
+}

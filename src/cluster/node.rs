@@ -1,0 +1,53 @@
+//! A Node: where it is, and which pod networks are its own.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::Keyed;
+
+/// What kinglet keeps of a core/v1 Node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// metadata.name
+    pub name: Box<str>,
+    /// status.addresses of type InternalIP, in order.
+    pub internal_ips: Vec<IpAddr>,
+    /// status.addresses of type ExternalIP, in order.
+    pub external_ips: Vec<IpAddr>,
+    /// The annotations `kube-router.io/pod-cidrs` and `/pod-cidr` first, then spec.podCIDRs, then
+    /// spec.podCIDR; without host bits and duplicates.
+    pub pod_cidrs: Vec<IpNet>,
+}
+
+impl Node {
+    /// Its address of a family: the first InternalIP, else the first ExternalIP.
+    pub fn addr(&self, ipv4: bool) -> Option<IpAddr> {
+        self.internal_ips.iter().chain(&self.external_ips).copied().find(|a| a.is_ipv4() == ipv4)
+    }
+}
+
+impl Keyed for Node {
+    type Key = Box<str>;
+
+    fn key(&self) -> Box<str> {
+        self.name.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_internal_address_of_a_family_counts_and_external_ones_come_after() {
+        let node = Node {
+            internal_ips: vec!["fd00::1".parse().unwrap()],
+            external_ips: vec!["203.0.113.1".parse().unwrap(), "203.0.113.2".parse().unwrap()],
+            ..Node::default()
+        };
+        assert_eq!(node.addr(true), Some("203.0.113.1".parse().unwrap()));
+        assert_eq!(node.addr(false), Some("fd00::1".parse().unwrap()));
+    }
+}

@@ -1,0 +1,396 @@
+//! The words for both sides: what a node's kernel should hold, and what it does hold.
+//!
+//! A [`State`] is a sorted set of flat [`Item`]s. The order of the variants is the order of making
+//! (a route needs its link, a virtual address its service); its reverse is the order of taking away.
+//! The fields that make an item's identity come first, so that sorted items are sorted by [`Key`].
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// All that one side holds of ours.
+pub type State = BTreeSet<Item>;
+
+/// The main routing table (`RT_TABLE_MAIN`, linux/rtnetlink.h).
+pub const TABLE_MAIN: u32 = 254;
+/// The table of the node's own addresses (`RT_TABLE_LOCAL`).
+pub const TABLE_LOCAL: u32 = 255;
+/// The bridge that the pods of this node are connected to.
+pub const BRIDGE: &str = "kube-bridge";
+/// The dummy link that holds the virtual addresses of Services.
+pub const DUMMY: &str = "kube-dummy-if";
+
+/// One thing in the kernel or on disk.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Item {
+    /// A kernel module that is loaded or built in.
+    Module {
+        /// Its name, with underscores.
+        name: Box<str>,
+    },
+    /// A link that exists and is up.
+    Link {
+        /// Interface name, 15 bytes at most.
+        name: Box<str>,
+        /// What kind of device it is.
+        #[serde(rename = "type")]
+        kind: LinkKind,
+        /// In bytes; `None` where it is the kernel's own choice.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        mtu: Option<u32>,
+    },
+    /// A kernel setting under /proc/sys.
+    Sysctl {
+        /// With slashes (`net/ipv4/ip_forward`): link names may hold dots.
+        name: Box<str>,
+        /// As it is written and read, without the newline.
+        value: Box<str>,
+    },
+    /// Our one nftables table with its chains, rules and empty sets.
+    Table {
+        /// Its name in the family `inet`.
+        name: Box<str>,
+        /// Which skeleton it holds; another one is replaced whole.
+        skeleton: Box<str>,
+    },
+    /// An element of a set in our table.
+    Element {
+        /// The set that holds it.
+        set: Set,
+        /// What is in it.
+        value: Virtual,
+    },
+    /// An IPVS virtual service.
+    Service {
+        /// Where it listens.
+        at: Virtual,
+        /// The kernel's name of the scheduler, as in ip_vs_rr.
+        scheduler: Box<str>,
+        /// The scheduler's flags (`IP_VS_SVC_F_SCHED1`…, linux/ip_vs.h) and no others.
+        flags: u32,
+        /// Seconds for which a client stays with its real server; 0: it does not.
+        persistence: u32,
+    },
+    /// A real server behind an IPVS virtual service.
+    Real {
+        /// The service that it stands behind.
+        of: Virtual,
+        /// Its address.
+        addr: IpAddr,
+        /// Its port.
+        port: u16,
+        /// 0 gets no new connections.
+        weight: u32,
+        /// How packets reach it.
+        forward: Forward,
+    },
+    /// An address on one of our links.
+    Addr {
+        /// The link's name.
+        link: Box<str>,
+        /// The address with its prefix length.
+        addr: IpNet,
+    },
+    /// A route. In [`TABLE_LOCAL`] its type is `local`, elsewhere `unicast`.
+    Route {
+        /// Routing table number.
+        table: u32,
+        /// Where it leads.
+        to: IpNet,
+        /// The gateway.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        via: Option<IpAddr>,
+        /// The link; `None` where the kernel finds it from the gateway.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        dev: Option<Box<str>>,
+        /// The source address that it prefers.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        src: Option<IpAddr>,
+    },
+    /// A file that is written whole.
+    File {
+        /// Absolute path.
+        path: Box<str>,
+        /// All of its text.
+        text: Box<str>,
+    },
+}
+
+/// What the kernel takes for "the same thing".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)] // the fields of `Item` by their names
+pub enum Key<'a> {
+    Module { name: &'a str },
+    Link { name: &'a str },
+    Sysctl { name: &'a str },
+    Table { name: &'a str },
+    Element { set: Set, value: Virtual },
+    Service { at: Virtual },
+    Real { of: Virtual, addr: IpAddr, port: u16 },
+    Addr { link: &'a str, addr: IpNet },
+    Route { table: u32, to: IpNet },
+    File { path: &'a str },
+}
+
+impl Item {
+    /// The fields that make its identity; the others can be changed in place.
+    pub fn key(&self) -> Key<'_> {
+        match self {
+            Item::Module { name } => Key::Module { name },
+            Item::Link { name, .. } => Key::Link { name },
+            Item::Sysctl { name, .. } => Key::Sysctl { name },
+            Item::Table { name, .. } => Key::Table { name },
+            Item::Element { set, value } => Key::Element { set: *set, value: *value },
+            Item::Service { at, .. } => Key::Service { at: *at },
+            Item::Real { of, addr, port, .. } => Key::Real { of: *of, addr: *addr, port: *port },
+            Item::Addr { link, addr } => Key::Addr { link, addr: *addr },
+            Item::Route { table, to, .. } => Key::Route { table: *table, to: *to },
+            Item::File { path, .. } => Key::File { path },
+        }
+    }
+
+    /// Whether what the kernel holds (`self`) is all that `want` asks for.
+    pub fn meets(&self, want: &Item) -> bool {
+        match (self, want) {
+            // A bridge takes its MTU from its ports where nobody chose one.
+            (Item::Link { name, kind, .. }, Item::Link { name: n, kind: k, mtu: None }) => {
+                name == n && kind == k
+            }
+            _ => self == want,
+        }
+    }
+}
+
+/// The kinds of link that kinglet makes, and the rest.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkKind {
+    /// A Linux bridge.
+    Bridge,
+    /// A dummy device.
+    Dummy,
+    /// Anything else, by `IFLA_INFO_KIND`; empty for a physical device.
+    #[serde(untagged)]
+    Other(Box<str>),
+}
+
+impl LinkKind {
+    /// The kernel's name for it (`IFLA_INFO_KIND`).
+    pub fn as_str(&self) -> &str {
+        match self {
+            LinkKind::Bridge => "bridge",
+            LinkKind::Dummy => "dummy",
+            LinkKind::Other(kind) => kind,
+        }
+    }
+}
+
+impl From<&str> for LinkKind {
+    fn from(kind: &str) -> LinkKind {
+        match kind {
+            "bridge" => LinkKind::Bridge,
+            "dummy" => LinkKind::Dummy,
+            other => LinkKind::Other(other.into()),
+        }
+    }
+}
+
+/// The sets of the table `inet kinglet`. Each is a pair, one for IPv4 and one for IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Set {
+    /// Which IPVS services are ours: written before a service is made, pruned after it is gone.
+    Services,
+}
+
+impl Set {
+    /// The set's name in the kernel, without the family's suffix (`4` or `6`).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Set::Services => "services",
+        }
+    }
+}
+
+/// Where an IPVS virtual service listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Virtual {
+    /// The virtual address.
+    pub addr: IpAddr,
+    /// The transport protocol.
+    pub protocol: Protocol,
+    /// The port.
+    pub port: u16,
+}
+
+impl fmt::Display for Virtual {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.protocol, std::net::SocketAddr::new(self.addr, self.port))
+    }
+}
+
+/// The transport protocols that Services and IPVS know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+impl Protocol {
+    /// All of them.
+    pub const ALL: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+
+    /// The number in the IP header (`IPPROTO_*`).
+    pub fn number(self) -> u8 {
+        match self {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+            Protocol::Sctp => 132,
+        }
+    }
+
+    /// The protocol of a number in the IP header.
+    pub fn from_number(number: u8) -> Option<Protocol> {
+        Protocol::ALL.into_iter().find(|p| p.number() == number)
+    }
+
+    /// Lower case, as in nftables and /etc/protocols.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = String;
+
+    /// In upper or lower case, as Kubernetes and IPVS write it.
+    fn from_str(text: &str) -> Result<Protocol, String> {
+        Protocol::ALL
+            .into_iter()
+            .find(|p| p.as_str().eq_ignore_ascii_case(text))
+            .ok_or_else(|| format!("{text:?} is not TCP, UDP or SCTP"))
+    }
+}
+
+/// How IPVS forwards packets to a real server (`IP_VS_CONN_F_*`, linux/ip_vs.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Forward {
+    /// Network address translation, which IPVS calls masquerading.
+    Masq,
+    /// The real is this node itself.
+    Local,
+    /// In an IPIP tunnel.
+    Tunnel,
+    /// By the link layer alone.
+    Route,
+    /// Anything else.
+    Bypass,
+}
+
+/// The prefix that holds just this address.
+pub fn host_net(addr: IpAddr) -> IpNet {
+    IpNet::from(addr)
+}
+
+/// Whether both are of one family.
+pub fn same_family(a: IpAddr, b: IpAddr) -> bool {
+    a.is_ipv4() == b.is_ipv4()
+}
+
+/// An address from its bytes in network order: 4 or 16 of them.
+pub fn addr_from_bytes(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).into()),
+        16 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).into()),
+        _ => None,
+    }
+}
+
+/// An address as bytes in network order.
+pub fn addr_to_bytes(addr: IpAddr) -> Vec<u8> {
+    match addr {
+        IpAddr::V4(a) => a.octets().to_vec(),
+        IpAddr::V6(a) => a.octets().to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_sort_in_the_order_of_making() {
+        let at = Virtual { addr: [10, 96, 0, 1].into(), protocol: Protocol::Tcp, port: 443 };
+        let mut state = State::new();
+        state.insert(Item::File { path: "/x".into(), text: "".into() });
+        state.insert(Item::Route {
+            table: TABLE_MAIN,
+            to: "10.0.0.0/24".parse().unwrap(),
+            via: None,
+            dev: None,
+            src: None,
+        });
+        state.insert(Item::Service { at, scheduler: "rr".into(), flags: 0, persistence: 0 });
+        state.insert(Item::Link { name: DUMMY.into(), kind: LinkKind::Dummy, mtu: None });
+        let kinds: Vec<_> = state
+            .iter()
+            .map(|i| serde_json::to_value(i).unwrap()["kind"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(kinds, ["link", "service", "route", "file"]);
+    }
+
+    #[test]
+    fn an_item_reads_as_the_contract_of_the_json_plan_says() {
+        let at = Virtual { addr: [10, 96, 0, 10].into(), protocol: Protocol::Tcp, port: 80 };
+        let real = Item::Real {
+            of: at,
+            addr: [10, 244, 1, 10].into(),
+            port: 8080,
+            weight: 1,
+            forward: Forward::Masq,
+        };
+        assert_eq!(
+            serde_json::to_string(&real).unwrap(),
+            r#"{"kind":"real","of":{"addr":"10.96.0.10","protocol":"tcp","port":80},"addr":"10.244.1.10","port":8080,"weight":1,"forward":"masq"}"#
+        );
+        let addr = Item::Addr { link: DUMMY.into(), addr: host_net(at.addr) };
+        assert_eq!(
+            serde_json::to_string(&addr).unwrap(),
+            r#"{"kind":"addr","link":"kube-dummy-if","addr":"10.96.0.10/32"}"#
+        );
+    }
+
+    #[test]
+    fn every_item_survives_json() {
+        for text in [
+            r#"{"kind":"link","name":"eth0","type":"","mtu":1500}"#,
+            r#"{"kind":"link","name":"kube-bridge","type":"bridge"}"#,
+            r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":"192.0.2.12"}"#,
+            r#"{"kind":"sysctl","name":"net/ipv4/ip_forward","value":"1"}"#,
+        ] {
+            let item: Item = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&item).unwrap(), text);
+        }
+    }
+}
