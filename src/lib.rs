@@ -6,4 +6,5 @@
 pub mod cluster;
 pub mod error;
 pub mod log;
+pub mod plan;
 pub mod state;
