@@ -4,6 +4,7 @@
 //! node's kernel should hold, `kernel` reads what it does hold, and `plan` makes the difference.
 
 pub mod cluster;
+pub mod desired;
 pub mod error;
 pub mod log;
 pub mod plan;
