@@ -11,11 +11,7 @@ use crate::{
 
 /// All items of one Service on a node whose addresses are `node` (IPv4 and IPv6, where it has
 /// them). An address of a family that the node lacks is left out.
-pub fn of<'a>(
-    service: &Service,
-    slices: impl IntoIterator<Item = &'a EndpointSlice> + Clone,
-    node: &[IpAddr],
-) -> Vec<Item> {
+pub fn of(service: &Service, slices: &[&EndpointSlice], node: &[IpAddr]) -> Vec<Item> {
     let mut items = Vec::new();
     for &vip in &service.cluster_ips {
         let Some(&src) = node.iter().find(|a| a.is_ipv4() == vip.is_ipv4()) else { continue };
@@ -28,7 +24,7 @@ pub fn of<'a>(
                 flags: 0,
                 persistence: service.affinity,
             });
-            let serving = endpoints::serving(slices.clone(), port, vip.is_ipv4());
+            let serving = endpoints::serving(slices.iter().copied(), port, vip.is_ipv4());
             items.extend(serving.into_iter().map(|(addr, port)| Item::Real {
                 of: at,
                 addr,
@@ -71,7 +67,7 @@ mod tests {
             affinity: 0,
             beyond: vec![],
         };
-        let items = of(&service, [], &["192.0.2.11".parse().unwrap()]);
+        let items = of(&service, &[], &["192.0.2.11".parse().unwrap()]);
         assert_eq!(items.len(), 4, "{items:?}");
         assert!(items.iter().all(|i| !format!("{i:?}").contains("fd96")));
     }
