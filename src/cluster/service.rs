@@ -7,22 +7,28 @@ use serde::{Deserialize, Serialize};
 use super::{Keyed, Name};
 use crate::state::Protocol;
 
-/// What kinglet keeps of a core/v1 Service. ExternalName and headless Services, and those that
-/// belong to another proxy, are kept with no addresses: nothing is programmed for them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What kinglet keeps of a core/v1 Service. Those that a proxy must not serve (ExternalName, headless,
+/// or of another proxy) are kept with no addresses and no ports: nothing is programmed for them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Service {
     /// metadata.namespace and metadata.name
     pub name: Name,
     /// spec.clusterIPs, else spec.clusterIP. Empty where a proxy must not serve it: headless,
     /// ExternalName, or labelled `service.kubernetes.io/service-proxy-name` or `…/headless`.
     pub cluster_ips: Vec<IpAddr>,
+    /// spec.externalIPs
+    pub external_ips: Vec<IpAddr>,
+    /// status.loadBalancer.ingress[].ip, where ipMode is not Proxy.
+    pub balancer_ips: Vec<IpAddr>,
     /// spec.ports, in order.
     pub ports: Vec<ServicePort>,
     /// Seconds for which spec.sessionAffinity ClientIP holds a client; 0: None.
     pub affinity: u32,
-    /// What it asks for that this version does not do, in words (`a NodePort`).
-    #[serde(default)]
-    pub beyond: Vec<Box<str>>,
+    /// spec.internalTrafficPolicy is Local.
+    pub internal_local: bool,
+    /// spec.externalTrafficPolicy is Local.
+    pub external_local: bool,
 }
 
 /// One port of a Service.
@@ -34,6 +40,9 @@ pub struct ServicePort {
     pub protocol: Protocol,
     /// The port at the Service's addresses.
     pub port: u16,
+    /// The port at the nodes' addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_port: Option<u16>,
 }
 
 impl Keyed for Service {

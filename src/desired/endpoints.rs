@@ -48,7 +48,7 @@ mod tests {
     }
 
     fn http() -> ServicePort {
-        ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80 }
+        ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80, node_port: None }
     }
 
     #[test]

@@ -63,9 +63,13 @@ mod tests {
         let service = Service {
             name: Name { namespace: "shop".into(), name: "web".into() },
             cluster_ips: vec!["10.96.0.10".parse().unwrap(), "fd96::10".parse().unwrap()],
-            ports: vec![ServicePort { name: "".into(), protocol: Protocol::Udp, port: 53 }],
-            affinity: 0,
-            beyond: vec![],
+            ports: vec![ServicePort {
+                name: "".into(),
+                protocol: Protocol::Udp,
+                port: 53,
+                node_port: None,
+            }],
+            ..Service::default()
         };
         let items = of(&service, &[], &["192.0.2.11".parse().unwrap()]);
         assert_eq!(items.len(), 4, "{items:?}");
