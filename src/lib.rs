@@ -6,6 +6,9 @@
 pub mod cluster;
 pub mod desired;
 pub mod error;
+pub mod kernel;
+pub mod local;
 pub mod log;
 pub mod plan;
+pub mod reconcile;
 pub mod state;

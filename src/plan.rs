@@ -3,6 +3,9 @@
 //! Makes come first, in the order of making, then what is taken away, in the reverse of it.
 //! What is equal is not touched, and what differs is changed in place, never removed first.
 
+pub mod sh;
+mod text;
+
 use std::cmp::Ordering;
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};

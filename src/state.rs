@@ -5,6 +5,7 @@
 //! The fields that make an item's identity come first, so that sorted items are sorted by [`Key`].
 
 use std::{
+    cmp::Ordering,
     collections::BTreeSet,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -25,6 +26,10 @@ pub const TABLE_LOCAL: u32 = 255;
 pub const BRIDGE: &str = "kube-bridge";
 /// The dummy link that holds the virtual addresses of Services.
 pub const DUMMY: &str = "kube-dummy-if";
+/// Our one nftables table, in the family `inet`.
+pub const NFT_TABLE: &str = "kinglet";
+/// Which skeleton the table has in this version: the names of its sets, in order.
+pub const SKELETON: &str = "services4 services6";
 
 /// One thing in the kernel or on disk.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -48,8 +53,8 @@ pub enum Item {
     },
     /// A kernel setting under /proc/sys.
     Sysctl {
-        /// With slashes (`net/ipv4/ip_forward`): link names may hold dots.
-        name: Box<str>,
+        /// Its path there.
+        name: Knob,
         /// As it is written and read, without the newline.
         value: Box<str>,
     },
@@ -129,7 +134,7 @@ pub enum Item {
 pub enum Key<'a> {
     Module { name: &'a str },
     Link { name: &'a str },
-    Sysctl { name: &'a str },
+    Sysctl { name: &'a Knob },
     Table { name: &'a str },
     Element { set: Set, value: Virtual },
     Service { at: Virtual },
@@ -163,8 +168,56 @@ impl Item {
             (Item::Link { name, kind, .. }, Item::Link { name: n, kind: k, mtu: None }) => {
                 name == n && kind == k
             }
+            // IPVS turns masquerading into local delivery where the real is this node itself.
+            (
+                Item::Real { forward: Forward::Local, .. },
+                Item::Real { forward: Forward::Masq, .. },
+            ) => {
+                let mut masq = self.clone();
+                if let Item::Real { forward, .. } = &mut masq {
+                    *forward = Forward::Masq;
+                }
+                masq == *want
+            }
             _ => self == want,
         }
+    }
+}
+
+/// The path of a setting below /proc/sys, with slashes (`net/ipv4/ip_forward`): link names may hold
+/// dots. `forwarding` sorts last: with it the kernel forgets the router that an IPv6 link heard of,
+/// unless that link's `accept_ra` was set to 2 before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Knob(pub Box<str>);
+
+impl Knob {
+    fn rank(&self) -> (bool, &str) {
+        (self.0.ends_with("/forwarding"), &self.0)
+    }
+}
+
+impl Ord for Knob {
+    fn cmp(&self, other: &Knob) -> Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+impl PartialOrd for Knob {
+    fn partial_cmp(&self, other: &Knob) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl From<&str> for Knob {
+    fn from(name: &str) -> Knob {
+        Knob(name.into())
+    }
+}
+
+impl fmt::Display for Knob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

@@ -1,13 +1,29 @@
 //! What this node's kernel should hold, worked out from the cluster. Pure.
 //!
 //! Independent functions per object (`routes::of`, `services::of`), so that a change of one object
-//! can be worked out and compared alone.
+//! can be worked out and compared alone; here they are put together, and what two objects both claim
+//! goes to the first by name.
 
+pub mod cni;
 pub mod endpoints;
+mod node;
 pub mod routes;
 pub mod services;
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
 use serde::Serialize;
+
+use crate::{
+    cluster::{Cluster, EndpointSlice, Kind, Name, Node},
+    error::{Error, Result},
+    local::{Host, Local, Module},
+    state::{Item, State, TABLE_MAIN, Virtual},
+};
 
 /// What could not be honoured, and why. It never stops the rest.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -22,5 +38,195 @@ impl Unmet {
     /// `what` is not honoured because of `why`.
     pub fn new(what: impl Into<String>, why: impl Into<String>) -> Unmet {
         Unmet { what: what.into(), why: why.into() }
+    }
+}
+
+/// The outcome of deciding.
+#[derive(Debug, Default)]
+pub struct Desired {
+    /// What the kernel should hold.
+    pub state: State,
+    /// What can't be honoured; nobody has to act for the rest to be right.
+    pub unmet: Vec<Unmet>,
+    /// What is broken on this node and needs someone to mend it.
+    pub errors: Vec<Error>,
+}
+
+/// Works out all of it. Where this node's own Node object is not known, nothing can be said: its own
+/// pod network would be routed away.
+pub fn desired(cluster: &Cluster, local: &Local) -> Result<Desired> {
+    let own = own_node(cluster, local)?;
+    let mut desired = Desired::default();
+    let view = View { cluster, local, own, ipv6: has_ipv6(local) };
+    if local.options.router {
+        view.router(&mut desired);
+    }
+    if local.options.services {
+        view.services(&mut desired);
+    }
+    Ok(desired)
+}
+
+/// Whether a step of the plan may take an item away: never where an object that could still claim it
+/// was not understood, or where somebody else may claim it.
+pub fn may_go(item: &Item, doubtful: &BTreeSet<Kind>, local: &Local) -> bool {
+    let sure = |kind| !doubtful.contains(&kind);
+    match item {
+        Item::Route { table: TABLE_MAIN, .. } => {
+            // What no Node claims may have come by BGP, or from a kube-router that is still here.
+            let tunnels = local.host.as_ref().is_some_and(|h| !h.tunnels.is_empty());
+            sure(Kind::Node) && !local.options.peers && !tunnels
+        }
+        Item::Real { .. } => sure(Kind::Service) && sure(Kind::EndpointSlice),
+        _ => sure(Kind::Service),
+    }
+}
+
+fn own_node<'a>(cluster: &'a Cluster, local: &Local) -> Result<&'a Node> {
+    let doing = || format!("finding node {} in the cluster", local.node);
+    let advice = "the name is that of --hostname-override, else of NODE_NAME, else the host's";
+    let Some(own) = cluster.nodes.get(&local.node) else {
+        let names: Vec<&str> = cluster.nodes.keys().map(|n| &**n).take(5).collect();
+        let cause = match cluster.nodes.len() {
+            0 => "the API lists no Node that could be read".to_owned(),
+            n => {
+                format!("it is none of the {n} Nodes of the API ({}…); {advice}", names.join(", "))
+            }
+        };
+        return Err(Error::new(doing(), cause));
+    };
+    let addrs: Vec<IpAddr> = own.internal_ips.iter().chain(&own.external_ips).copied().collect();
+    if let Some(host) = &local.host
+        && !addrs.iter().any(|a| host.link_of(*a).is_some())
+    {
+        let listed: Vec<String> = addrs.iter().map(ToString::to_string).collect();
+        let cause = if listed.is_empty() {
+            "its Node object has no address in status.addresses yet".to_owned()
+        } else {
+            format!("no link here that is up carries its address ({}); {advice}", listed.join(", "))
+        };
+        return Err(Error::new(doing(), cause));
+    }
+    Ok(own)
+}
+
+fn has_ipv6(local: &Local) -> bool {
+    let knob = "net/ipv6/conf/all/forwarding";
+    local.options.ipv6 && local.host.as_ref().is_none_or(|h| h.sysctls.contains_key(knob))
+}
+
+/// All that the functions per object need to know.
+struct View<'a> {
+    cluster: &'a Cluster,
+    local: &'a Local,
+    own: &'a Node,
+    /// Whether IPv6 is wanted and there.
+    ipv6: bool,
+}
+
+impl View<'_> {
+    fn family(&self, ipv4: bool) -> bool {
+        if ipv4 { self.local.options.ipv4 } else { self.ipv6 }
+    }
+
+    fn host(&self) -> Option<&Host> {
+        self.local.host.as_ref()
+    }
+
+    fn module(&self, name: &str) -> Option<Module> {
+        self.host()?.modules.get(name).copied()
+    }
+
+    /// Wants a module where it is known that it can be had, or where nothing is known of the kernel.
+    fn want_module(&self, name: &str, desired: &mut Desired) {
+        if self.host().is_none() || self.module(name).is_some_and(|m| m != Module::Absent) {
+            desired.state.insert(Item::Module { name: name.into() });
+        }
+    }
+
+    /// The pod networks of this node, of the families that are used.
+    fn pod_cidrs(&self) -> Vec<IpNet> {
+        let used = |net: &&IpNet| self.family(net.addr().is_ipv4());
+        self.own.pod_cidrs.iter().filter(used).copied().collect()
+    }
+
+    fn router(&self, desired: &mut Desired) {
+        self.want_module("bridge", desired);
+        node::network(self, desired);
+        let on_link = self.host().map(Host::on_link);
+        let tunnels = self.host().map_or(&[][..], |h| &h.tunnels);
+        let mut claimed: BTreeMap<IpNet, &str> =
+            self.own.pod_cidrs.iter().map(|net| (*net, &*self.own.name)).collect();
+        for node in self.cluster.nodes.values().filter(|n| n.name != self.own.name) {
+            let (items, unmet) = routes::of(node, on_link.as_deref());
+            desired.unmet.extend(unmet);
+            for item in items {
+                let Item::Route { to, .. } = item else { continue };
+                let what = || format!("route to {to}, the pods of node {}", node.name);
+                if !self.family(to.addr().is_ipv4()) {
+                    continue;
+                } else if let Some(first) = claimed.get(&to) {
+                    let why = format!("node {first} has the same podCIDR");
+                    desired.unmet.push(Unmet::new(what(), why));
+                } else if tunnels.iter().any(|t| t.to == Some(to)) {
+                    claimed.insert(to, &node.name); // left alone, and told once for all of them
+                } else {
+                    claimed.insert(to, &node.name);
+                    desired.state.insert(item);
+                }
+            }
+        }
+        if let Some(tunnel) = tunnels.first() {
+            let routed = tunnels.iter().filter(|t| t.to.is_some()).count();
+            desired.unmet.push(Unmet::new(
+                format!("{routed} routes through kube-router's tunnels ({}…)", tunnel.link),
+                "this version makes no tunnels, so they are LEFT AS THEY ARE and nobody keeps them; \
+                 where the nodes share a link, remove them: ip link del TUNNEL",
+            ));
+        }
+    }
+
+    fn services(&self, desired: &mut Desired) {
+        if self.module("ip_vs") == Some(Module::Absent) {
+            desired.unmet.push(Unmet::new(
+                "Services",
+                "this kernel has no IPVS: install the module ip_vs, or build with CONFIG_IP_VS",
+            ));
+            return;
+        }
+        node::service_proxy(self, desired);
+        let mut slices: BTreeMap<(&str, &str), Vec<&EndpointSlice>> = BTreeMap::new();
+        for slice in self.cluster.slices.values() {
+            if let Some(service) = &slice.service {
+                slices.entry((&slice.name.namespace, service)).or_default().push(slice);
+            }
+        }
+        let nodes = self.cluster.nodes.values();
+        let taken = nodes.flat_map(|n| n.internal_ips.iter().chain(&n.external_ips)).copied();
+        let mut taken: BTreeSet<IpAddr> = taken.collect();
+        taken.extend(self.host().into_iter().flat_map(Host::on_link).map(|net| net.addr()));
+        let mut owners: BTreeMap<Virtual, &Name> = BTreeMap::new();
+        let addrs = [true, false].into_iter().filter(|ipv4| self.family(*ipv4));
+        let addrs: Vec<IpAddr> = addrs.filter_map(|ipv4| self.own.addr(ipv4)).collect();
+        for service in self.cluster.services.values() {
+            let mine = slices.get(&(&*service.name.namespace, &*service.name.name));
+            let claim = |at: &Virtual| {
+                if taken.contains(&at.addr) {
+                    Err("it is the address of a Node or of a link here, which no Service may take")
+                } else if self.local.options.excludes(at.addr) {
+                    Err("--excluded-cidrs leaves its address to somebody else")
+                } else if **owners.entry(*at).or_insert(&service.name) != service.name {
+                    Err("another Service has the same address and port")
+                } else {
+                    Ok(())
+                }
+            };
+            let record = self.module("nf_tables") != Some(Module::Absent);
+            let place = services::Place { node: &self.own.name, addrs: &addrs, record };
+            let (items, unmet) =
+                services::of(service, mine.map_or(&[][..], Vec::as_slice), &place, claim);
+            desired.state.extend(items);
+            desired.unmet.extend(unmet);
+        }
     }
 }

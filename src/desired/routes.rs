@@ -18,6 +18,10 @@ pub fn of(node: &Node, on_link: Option<&[IpNet]>) -> (Vec<Item>, Vec<Unmet>) {
         let what = || format!("route to {to}, the pods of node {}", node.name);
         match node.addr(to.addr().is_ipv4()) {
             None => unmet.push(Unmet::new(what(), "the node has no address of this family")),
+            Some(via) if to.contains(&via) => unmet.push(Unmet::new(
+                what(),
+                format!("the node's own address {via} lies in it, so the route would cut it off"),
+            )),
             Some(via) if !is_on_link(via, on_link) => unmet.push(Unmet::new(
                 what(),
                 format!("{via} is on none of this node's links, and tunnels are not made by this version"),

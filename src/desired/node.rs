@@ -1,0 +1,140 @@
+//! What a node needs whatever the cluster looks like: its bridge, forwarding, the CNI configuration,
+//! and the settings of IPVS.
+
+use ipnet::IpNet;
+
+use super::{Desired, Unmet, View, cni};
+use crate::{
+    error::Error,
+    local::{Host, Module},
+    state::{BRIDGE, DUMMY, Item, LinkKind, NFT_TABLE, SKELETON, State},
+};
+
+fn set(state: &mut State, name: &str, value: &str) {
+    state.insert(Item::Sysctl { name: name.into(), value: value.into() });
+}
+
+/// The pods' side: the bridge, forwarding, and the file that tells the container runtime.
+pub fn network(view: &View<'_>, desired: &mut Desired) {
+    let mtu = mtu(view);
+    desired.state.insert(Item::Link { name: BRIDGE.into(), kind: LinkKind::Bridge, mtu });
+    let cidrs = view.pod_cidrs();
+    forwarding(view, &cidrs, &mut desired.state);
+    for net in view.own.pod_cidrs.iter().filter(|net| !cidrs.contains(net)) {
+        if view.local.options.family(net.addr().is_ipv4()) {
+            let why =
+                "IPv6 is not there: ipv6.disable=1 on the kernel's command line, or not built";
+            desired.unmet.push(Unmet::new(format!("podCIDR {net}"), why));
+        }
+    }
+    if !view.local.options.cni {
+        return;
+    }
+    if cidrs.is_empty() {
+        desired.unmet.push(Unmet::new(
+            format!("the CNI configuration of node {}", view.own.name),
+            "the Node has no podCIDR yet: kube-controller-manager gives it one with \
+             --allocate-node-cidrs, or annotate it with kube-router.io/pod-cidr",
+        ));
+        return;
+    }
+    conf(view, &cidrs, mtu, desired);
+}
+
+/// The MTU of the link that carries the node's address.
+fn mtu(view: &View<'_>) -> Option<u32> {
+    let addr = view.own.addr(true).or_else(|| view.own.addr(false))?;
+    let link = view.host()?.link_of(addr)?;
+    view.local.options.auto_mtu.then_some(link.mtu)
+}
+
+fn forwarding(view: &View<'_>, cidrs: &[IpNet], state: &mut State) {
+    if view.local.options.ipv4 {
+        set(state, "net/ipv4/ip_forward", "1");
+    }
+    if !cidrs.iter().any(|net| net.addr().is_ipv6()) {
+        return;
+    }
+    // A router does not listen to routers, unless it is told to: a board on SLAAC would lose its
+    // address and its default route.
+    for (name, value) in view.host().map(|h| &h.sysctls).into_iter().flatten() {
+        if name.ends_with("/accept_ra") && **value == *"1" {
+            set(state, name, "2");
+        }
+    }
+    set(state, "net/ipv6/conf/all/forwarding", "1");
+}
+
+fn conf(view: &View<'_>, cidrs: &[IpNet], mtu: Option<u32>, desired: &mut Desired) {
+    let path = &*view.local.options.cni_conf;
+    let doing = || format!("writing the CNI configuration {path}");
+    let host = view.host();
+    if let Some(cause) = host.and_then(|h| h.cni_unreadable.as_deref()) {
+        desired.errors.push(Error::new(doing(), format!("what is there can't be read: {cause}")));
+        return;
+    }
+    match cni::conf(path, host.and_then(|h| h.cni.as_deref()), cidrs, mtu) {
+        Ok(text) => drop(desired.state.insert(Item::File { path: path.into(), text: text.into() })),
+        Err(cause) => desired.errors.push(Error::new(doing(), cause)),
+    }
+    let names = host.map_or(&[][..], |h| &h.cni_folder);
+    if let Some(first) = cni::shadowed_by(path, names.iter().map(|n| &**n)) {
+        desired.unmet.push(Unmet::new(
+            format!("the CNI configuration {path}"),
+            format!("{first} sorts before it, so the container runtime takes that one: remove it"),
+        ));
+    }
+}
+
+/// The Services' side: the dummy link for their addresses, and the settings of IPVS.
+pub fn service_proxy(view: &View<'_>, desired: &mut Desired) {
+    for module in ["dummy", "ip_vs", "ip_vs_rr"] {
+        view.want_module(module, desired);
+    }
+    let state = &mut desired.state;
+    state.insert(Item::Link { name: DUMMY.into(), kind: LinkKind::Dummy, mtu: None });
+    set(state, "net/ipv4/ip_forward", "1"); // for what comes from outside
+    // IPVS connections are known to conntrack, or nothing could be masqueraded.
+    set(state, "net/ipv4/vs/conntrack", "1");
+    set(state, "net/ipv4/vs/expire_nodest_conn", "1");
+    set(state, "net/ipv4/vs/expire_quiescent_template", "1");
+    // Every node has the virtual addresses: none may answer for them on the wire.
+    set(state, "net/ipv4/conf/all/arp_ignore", "1");
+    set(state, "net/ipv4/conf/all/arp_announce", "2");
+    if let Some(host) = view.host() {
+        loose_filters(view, host, state);
+    }
+    if view.module("br_netfilter") == Some(Module::Absent) {
+        desired.unmet.push(Unmet::new(
+            "Services whose client and real server are pods of this node",
+            "this kernel has no br_netfilter, without which such answers bypass IPVS: install the \
+             module, or build with CONFIG_BRIDGE_NETFILTER",
+        ));
+    } else {
+        view.want_module("br_netfilter", desired);
+        set(&mut desired.state, "net/bridge/bridge-nf-call-iptables", "1");
+        if view.ipv6 {
+            set(&mut desired.state, "net/bridge/bridge-nf-call-ip6tables", "1");
+        }
+    }
+    if view.module("nf_tables") != Some(Module::Absent) {
+        view.want_module("nf_tables", desired);
+        desired.state.insert(Item::Table { name: NFT_TABLE.into(), skeleton: SKELETON.into() });
+    }
+}
+
+/// Answers of real servers may come in by another link than their requests left by: a strict
+/// reverse path filter (1) becomes loose (2).
+fn loose_filters(view: &View<'_>, host: &Host, state: &mut State) {
+    let knob = |link: &str| format!("net/ipv4/conf/{link}/rp_filter");
+    let of = |link: &str| host.sysctls.get(&*knob(link)).map(|v| &**v);
+    let mut links = vec!["all", BRIDGE, DUMMY];
+    let node = view.own.addr(true).and_then(|addr| host.link_of(addr));
+    links.extend(node.map(|link| &*link.name));
+    for link in links {
+        // A link that is not there yet starts with the default.
+        if of(link).or_else(|| of("default")) == Some("1") {
+            set(state, &knob(link), "2");
+        }
+    }
+}

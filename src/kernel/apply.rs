@@ -1,0 +1,220 @@
+//! Makes steps happen: runs of the same kind travel in one batch, each with its own verdict.
+
+use std::fmt::Display;
+
+use neli::consts::socket::NlFamily;
+
+use super::{
+    Kernel, files, ipvs,
+    netlink::{self, Request, Verdict},
+    nft, route,
+};
+use crate::{
+    plan::Step,
+    state::{Item, Set, TABLE_MAIN, Virtual},
+};
+
+/// What became of a step: done, or the reason why not.
+pub type Outcome = Result<(), String>;
+
+/// Requests of this many sets of elements go into one transaction; the limit is the send buffer.
+const TRANSACTION: usize = 4;
+
+/// Steps that one socket takes in one go.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Module,
+    Link,
+    File,
+    Table,
+    Elements(bool, Set, bool),
+    Ipvs,
+    Route,
+}
+
+fn way(step: &Step) -> Way {
+    match step.item() {
+        Item::Module { .. } => Way::Module,
+        Item::Link { .. } => Way::Link,
+        Item::Sysctl { .. } | Item::File { .. } => Way::File,
+        Item::Table { .. } => Way::Table,
+        Item::Element { set, value } => {
+            Way::Elements(!matches!(step, Step::Remove(_)), *set, value.addr.is_ipv4())
+        }
+        Item::Service { .. } | Item::Real { .. } => Way::Ipvs,
+        Item::Addr { .. } | Item::Route { .. } => Way::Route,
+    }
+}
+
+impl Kernel {
+    /// Takes the steps in their order and says of each what became of it. One that is refused does
+    /// not stop the others.
+    pub fn apply(&mut self, steps: &[Step], mut done: impl FnMut(&Step, Outcome)) {
+        for run in steps.chunk_by(|a, b| way(a) == way(b)) {
+            let outcomes = match way(&run[0]) {
+                Way::Module => run.iter().map(|step| self.module(step)).collect(),
+                Way::Link => run.iter().map(|step| self.link(step)).collect(),
+                Way::File => run.iter().map(file).collect(),
+                Way::Table => run.iter().map(|step| self.table(step)).collect(),
+                Way::Elements(add, set, ipv4) => self.elements(run, add, set, ipv4),
+                Way::Ipvs => self.ipvs(run),
+                Way::Route => self.route(run),
+            };
+            for (step, outcome) in run.iter().zip(outcomes) {
+                done(step, outcome);
+            }
+        }
+    }
+
+    fn module(&mut self, step: &Step) -> Outcome {
+        match step {
+            Step::Add(Item::Module { name }) => self.modules.load(name).map_err(text),
+            _ => Err("modules are not unloaded".into()),
+        }
+    }
+
+    fn link(&mut self, step: &Step) -> Outcome {
+        let (Step::Add(Item::Link { name, kind, mtu })
+        | Step::Change(Item::Link { name, kind, mtu })) = step
+        else {
+            return Err("links are not removed".into());
+        };
+        let links = self.links().map_err(text)?;
+        if let Some(there) = links.iter().find(|l| *l.name == **name)
+            && there.kind != kind.as_str()
+        {
+            let is = if there.kind.is_empty() { "another device" } else { there.kind.as_str() };
+            return Err(format!("a link of this name is there and is {is}: rename or remove it"));
+        }
+        self.send_route(&[route::put_link(name, kind, *mtu)])?.remove(0).map_err(text)?;
+        self.links().map_err(text).map(|_| ())
+    }
+
+    fn send_route(&mut self, requests: &[Request]) -> Result<Vec<Verdict>, String> {
+        self.route.send(requests).map_err(text)
+    }
+
+    fn route(&mut self, run: &[Step]) -> Vec<Outcome> {
+        let index = |name: &str| self.links.get(name).copied();
+        let request = |step: &Step| match step {
+            Step::Add(item @ Item::Route { .. }) => route::add_route(item, index),
+            Step::Change(item @ Item::Route { .. }) => route::change_route(item, index),
+            Step::Remove(item @ Item::Route { .. }) => route::remove_route(item, index),
+            Step::Remove(Item::Addr { link, addr }) => {
+                Some(vec![route::remove_address(*addr, index(link)?)])
+            }
+            Step::Add(Item::Addr { link, addr }) | Step::Change(Item::Addr { link, addr }) => {
+                Some(vec![route::add_address(*addr, index(link)?)])
+            }
+            _ => None,
+        };
+        let requests: Vec<_> = run.iter().map(request).collect();
+        let outcomes = attributed(requests, "its link is not there", |r| self.route.send(r));
+        run.iter()
+            .zip(outcomes)
+            .map(|(step, outcome)| outcome.map_err(|e| stranger(step, e)))
+            .collect()
+    }
+
+    fn ipvs(&mut self, run: &[Step]) -> Vec<Outcome> {
+        let family = match self.ipvs_family() {
+            Ok(family) => family,
+            Err(e) => return vec![Err(e.to_string()); run.len()],
+        };
+        let request = |step: &Step| {
+            Some(vec![match step {
+                Step::Add(item @ Item::Service { .. }) => ipvs::add_service(family, item)?,
+                Step::Change(item @ Item::Service { .. }) => ipvs::change_service(family, item)?,
+                Step::Remove(Item::Service { at, .. }) => ipvs::remove_service(family, at),
+                Step::Add(item) => ipvs::add_real(family, item)?,
+                Step::Change(item) => ipvs::change_real(family, item)?,
+                Step::Remove(item) => ipvs::remove_real(family, item)?,
+            }])
+        };
+        let requests: Vec<_> = run.iter().map(request).collect();
+        let generic = match self.generic() {
+            Ok(generic) => generic,
+            Err(e) => return vec![Err(e.to_string()); run.len()],
+        };
+        attributed(requests, "IPVS has no word for it", |r| generic.send(r))
+    }
+
+    fn transact(&mut self, requests: &[Request]) -> Outcome {
+        let conn = netlink::opened(&mut self.netfilter, NlFamily::Netfilter).map_err(text)?;
+        conn.transact(&nft::begin(), requests, &nft::end()).map_err(text)?.map_err(text)
+    }
+
+    fn table(&mut self, step: &Step) -> Outcome {
+        match step {
+            Step::Add(_) | Step::Change(_) => self.transact(&nft::add_skeleton()),
+            Step::Remove(_) => Err("the table is not removed".into()),
+        }
+    }
+
+    fn elements(&mut self, run: &[Step], add: bool, set: Set, ipv4: bool) -> Vec<Outcome> {
+        let put = if add { nft::add_elements } else { nft::remove_elements };
+        let values: Vec<Virtual> = run
+            .iter()
+            .filter_map(|s| {
+                if let Item::Element { value, .. } = s.item() { Some(*value) } else { None }
+            })
+            .collect();
+        let mut outcomes = Vec::with_capacity(run.len());
+        for part in values.chunks(nft::ELEMENTS * TRANSACTION) {
+            let requests: Vec<_> =
+                part.chunks(nft::ELEMENTS).map(|values| put(set, ipv4, values)).collect();
+            let outcome = self.transact(&requests);
+            outcomes.extend(part.iter().map(|_| outcome.clone()));
+        }
+        outcomes
+    }
+}
+
+fn file(step: &Step) -> Outcome {
+    match step {
+        Step::Add(Item::Sysctl { name, value }) | Step::Change(Item::Sysctl { name, value }) => {
+            files::set_sysctl(&name.0, value).map_err(text)
+        }
+        Step::Add(Item::File { path, text: t }) | Step::Change(Item::File { path, text: t }) => {
+            files::write(path, t).map_err(text)
+        }
+        _ => Err("settings and files are not removed".into()),
+    }
+}
+
+/// Sends all that could be put into words in one go, and brings each verdict to its step.
+fn attributed(
+    requests: Vec<Option<Vec<Request>>>,
+    wordless: &str,
+    send: impl FnOnce(&[Request]) -> std::io::Result<Vec<Verdict>>,
+) -> Vec<Outcome> {
+    let flat: Vec<Request> = requests.iter().flatten().flatten().cloned().collect();
+    let mut verdicts = match send(&flat) {
+        Ok(verdicts) => verdicts.into_iter(),
+        Err(e) => return vec![Err(e.to_string()); requests.len()],
+    };
+    let outcome = |of: Option<Vec<Request>>| {
+        let Some(of) = of else { return Err(wordless.to_owned()) };
+        let mine: Vec<Verdict> = verdicts.by_ref().take(of.len()).collect();
+        mine.into_iter().collect::<Verdict>().map_err(text)
+    };
+    requests.into_iter().map(outcome).collect()
+}
+
+/// A pod route is never put in the place of a stranger's.
+fn stranger(step: &Step, cause: String) -> String {
+    let exists = std::io::Error::from_raw_os_error(libc::EEXIST).to_string();
+    match step {
+        Step::Add(Item::Route { table: TABLE_MAIN, to, .. }) if cause.starts_with(&exists) => {
+            format!(
+                "a route to {to} is there that kinglet did not make (`ip route show {to}`): \
+                 remove it, and kinglet makes its own"
+            )
+        }
+        _ => cause,
+    }
+}
+
+fn text(cause: impl Display) -> String {
+    cause.to_string()
+}

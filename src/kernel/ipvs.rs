@@ -1,0 +1,204 @@
+//! IPVS: virtual services and their real servers, by generic netlink (linux/ip_vs.h).
+//!
+//! Pure messages and readings. Byte order is a trap here: ports are big endian, family, protocol and
+//! weight are native, and an address goes out as 4 or 16 bytes and always comes back as 16.
+
+use std::net::IpAddr;
+
+use neli::consts::nl::NlmF;
+
+use super::netlink::{Attrs, NLA_F_NESTED, Request};
+use crate::state::{Forward, Item, Protocol, Virtual, addr_from_bytes, addr_to_bytes};
+
+/// The family's name in generic netlink.
+pub const FAMILY: &str = "IPVS";
+
+// IPVS_CMD_*
+const NEW_SERVICE: u8 = 1;
+const SET_SERVICE: u8 = 2;
+const DEL_SERVICE: u8 = 3;
+const GET_SERVICE: u8 = 4;
+const NEW_DEST: u8 = 5;
+const SET_DEST: u8 = 6;
+const DEL_DEST: u8 = 7;
+const GET_DEST: u8 = 8;
+
+// IPVS_CMD_ATTR_*
+const SERVICE: u16 = 1;
+const DEST: u16 = 2;
+
+// IPVS_SVC_ATTR_*
+const SVC_AF: u16 = 1;
+const SVC_PROTOCOL: u16 = 2;
+const SVC_ADDR: u16 = 3;
+const SVC_PORT: u16 = 4;
+const SVC_FWMARK: u16 = 5;
+const SVC_SCHED_NAME: u16 = 6;
+const SVC_FLAGS: u16 = 7;
+const SVC_TIMEOUT: u16 = 8;
+const SVC_NETMASK: u16 = 9;
+
+// IPVS_DEST_ATTR_*
+const DEST_ADDR: u16 = 1;
+const DEST_PORT: u16 = 2;
+const DEST_FWD_METHOD: u16 = 3;
+const DEST_WEIGHT: u16 = 4;
+const DEST_U_THRESH: u16 = 5;
+const DEST_L_THRESH: u16 = 6;
+const DEST_ADDR_FAMILY: u16 = 11;
+
+// IP_VS_SVC_F_*
+const PERSISTENT: u32 = 0x1;
+const SCHED_FLAGS: u32 = 0x8 | 0x10 | 0x20;
+
+/// struct genlmsghdr { u8 cmd; u8 version; u16 reserved; }
+const GENL: usize = 4;
+/// All of a struct ip_vs_flags is meant.
+const EVERY_FLAG: u32 = u32::MAX;
+
+fn request(family: u16, command: u8) -> Request {
+    Request::new(family, NlmF::empty(), &[command, 1, 0, 0])
+}
+
+/// All virtual services.
+pub fn list_services(family: u16) -> Request {
+    request(family, GET_SERVICE)
+}
+
+/// The real servers of one virtual service.
+pub fn list_reals(family: u16, of: &Virtual) -> Request {
+    request(family, GET_DEST).nest(SERVICE | NLA_F_NESTED, |r| name(r, of))
+}
+
+/// Makes a virtual service.
+pub fn add_service(family: u16, item: &Item) -> Option<Request> {
+    Some(service(request(family, NEW_SERVICE), item)?.fine(&[libc::EEXIST]))
+}
+
+/// Corrects a virtual service in place: its connections and reals stay.
+pub fn change_service(family: u16, item: &Item) -> Option<Request> {
+    service(request(family, SET_SERVICE), item)
+}
+
+/// Takes a virtual service away, with the reals that it still has.
+pub fn remove_service(family: u16, at: &Virtual) -> Request {
+    request(family, DEL_SERVICE)
+        .nest(SERVICE | NLA_F_NESTED, |r| name(r, at))
+        .fine(&[libc::ESRCH, libc::ENOENT])
+}
+
+/// Puts a real server behind its virtual service.
+pub fn add_real(family: u16, item: &Item) -> Option<Request> {
+    Some(real(request(family, NEW_DEST), item)?.fine(&[libc::EEXIST]))
+}
+
+/// Corrects a real server in place: its connections stay.
+pub fn change_real(family: u16, item: &Item) -> Option<Request> {
+    real(request(family, SET_DEST), item)
+}
+
+/// Takes a real server away.
+pub fn remove_real(family: u16, item: &Item) -> Option<Request> {
+    Some(real(request(family, DEL_DEST), item)?.fine(&[libc::ENOENT, libc::ESRCH]))
+}
+
+/// The attributes that name a virtual service.
+fn name(request: Request, at: &Virtual) -> Request {
+    request
+        .attr(SVC_AF, &family(at.addr).to_ne_bytes())
+        .attr(SVC_PROTOCOL, &u16::from(at.protocol.number()).to_ne_bytes())
+        .attr(SVC_ADDR, &addr_to_bytes(at.addr))
+        .attr(SVC_PORT, &at.port.to_be_bytes())
+}
+
+fn family(addr: IpAddr) -> u16 {
+    (if addr.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }) as u16
+}
+
+fn service(request: Request, item: &Item) -> Option<Request> {
+    let Item::Service { at, scheduler, flags, persistence } = item else { return None };
+    let flags = flags & SCHED_FLAGS | if *persistence > 0 { PERSISTENT } else { 0 };
+    let [mut bits, mask] = [flags.to_ne_bytes().to_vec(), EVERY_FLAG.to_ne_bytes().to_vec()];
+    bits.extend(mask);
+    // Clients are kept together by their whole address; for IPv6 this is a prefix length.
+    let netmask: u32 = if at.addr.is_ipv4() { u32::MAX } else { 128 };
+    Some(request.nest(SERVICE | NLA_F_NESTED, |r| {
+        name(r, at)
+            .text(SVC_SCHED_NAME, scheduler)
+            .attr(SVC_FLAGS, &bits)
+            .attr(SVC_TIMEOUT, &persistence.to_ne_bytes())
+            .attr(SVC_NETMASK, &netmask.to_ne_bytes())
+    }))
+}
+
+fn real(request: Request, item: &Item) -> Option<Request> {
+    let Item::Real { of, addr, port, weight, forward } = item else { return None };
+    let request = request.nest(SERVICE | NLA_F_NESTED, |r| name(r, of));
+    Some(request.nest(DEST | NLA_F_NESTED, |r| {
+        r.attr(DEST_ADDR_FAMILY, &family(*addr).to_ne_bytes())
+            .attr(DEST_ADDR, &addr_to_bytes(*addr))
+            .attr(DEST_PORT, &port.to_be_bytes())
+            .attr(DEST_FWD_METHOD, &method(*forward).to_ne_bytes())
+            .attr(DEST_WEIGHT, &weight.to_ne_bytes())
+            .attr(DEST_U_THRESH, &0u32.to_ne_bytes())
+            .attr(DEST_L_THRESH, &0u32.to_ne_bytes())
+    }))
+}
+
+/// IP_VS_CONN_F_*, the lowest three bits.
+fn method(forward: Forward) -> u32 {
+    match forward {
+        Forward::Masq => 0,
+        Forward::Local => 1,
+        Forward::Tunnel => 2,
+        Forward::Route => 3,
+        Forward::Bypass => 4,
+    }
+}
+
+/// Reads a virtual service from a message's body. Those that are found by a mark are not told here.
+pub fn read_service(body: &[u8]) -> Option<Item> {
+    let attrs = Attrs::after(body, GENL).nest(SERVICE)?;
+    if attrs.get(SVC_FWMARK).is_some() {
+        return None;
+    }
+    let flags = attrs.u32(SVC_FLAGS)?;
+    Some(Item::Service {
+        at: Virtual {
+            addr: read_addr(attrs.u16(SVC_AF)?, attrs.get(SVC_ADDR)?)?,
+            protocol: Protocol::from_number(attrs.u16(SVC_PROTOCOL)?.try_into().ok()?)?,
+            port: attrs.port(SVC_PORT)?,
+        },
+        scheduler: attrs.text(SVC_SCHED_NAME)?.into(),
+        flags: flags & SCHED_FLAGS,
+        persistence: if flags & PERSISTENT != 0 { attrs.u32(SVC_TIMEOUT)? } else { 0 },
+    })
+}
+
+/// Reads a real server of `of` from a message's body.
+pub fn read_real(body: &[u8], of: &Virtual) -> Option<Item> {
+    let attrs = Attrs::after(body, GENL).nest(DEST)?;
+    let af = attrs.u16(DEST_ADDR_FAMILY).unwrap_or(family(of.addr));
+    Some(Item::Real {
+        of: *of,
+        addr: read_addr(af, attrs.get(DEST_ADDR)?)?,
+        port: attrs.port(DEST_PORT)?,
+        weight: attrs.u32(DEST_WEIGHT)?,
+        forward: match attrs.u32(DEST_FWD_METHOD)? & 7 {
+            0 => Forward::Masq,
+            1 => Forward::Local,
+            2 => Forward::Tunnel,
+            3 => Forward::Route,
+            _ => Forward::Bypass,
+        },
+    })
+}
+
+fn read_addr(af: u16, bytes: &[u8]) -> Option<IpAddr> {
+    let len = match i32::from(af) {
+        libc::AF_INET => 4,
+        libc::AF_INET6 => 16,
+        _ => return None,
+    };
+    addr_from_bytes(bytes.get(..len)?)
+}

@@ -1,0 +1,193 @@
+//! Steps as a shell script: the `ip`, `ipvsadm`, `nft` and `sysctl` commands that would do the same.
+//!
+//! For boards where one would rather read, or keep, a script. A step that fails does not stop the
+//! others, as with `sync`. What comes from outside is quoted.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::Step;
+use crate::state::{Forward, Item, NFT_TABLE, Protocol, TABLE_LOCAL, Virtual};
+
+/// The whole script, without its first line.
+pub fn script(steps: &[Step]) -> String {
+    steps.iter().flat_map(commands).fold(String::new(), |text, line| text + &line + "\n")
+}
+
+fn commands(step: &Step) -> Vec<String> {
+    let fresh = matches!(step, Step::Add(_));
+    let gone = matches!(step, Step::Remove(_));
+    let one = |a: &'static str, c: &'static str, r: &'static str| match step {
+        Step::Add(_) => a,
+        Step::Change(_) => c,
+        Step::Remove(_) => r,
+    };
+    match step.item() {
+        Item::Module { name } => vec![format!("modprobe {}", quote(name))],
+        Item::Link { name, kind, mtu } => {
+            let name = quote(name);
+            let mtu = mtu.map_or(String::new(), |mtu| format!(" mtu {mtu}"));
+            let mut lines = Vec::new();
+            if fresh {
+                let kind = quote(kind.as_str());
+                lines.push(format!(
+                    "ip link show {name} >/dev/null 2>&1 || ip link add {name} type {kind}"
+                ));
+            }
+            lines.push(format!("ip link set {name}{mtu} up"));
+            lines
+        }
+        Item::Sysctl { name, value } => {
+            vec![format!("sysctl -w {}", quote(&format!("{name}={value}")))]
+        }
+        Item::Table { .. } => {
+            let set = |family: u8| {
+                format!(
+                    "nft 'add set inet {NFT_TABLE} services{family} \
+                     {{ type ipv{family}_addr . inet_proto . inet_service; }}'"
+                )
+            };
+            vec![format!("nft add table inet {NFT_TABLE}"), set(4), set(6)]
+        }
+        Item::Element { set, value } => {
+            let verb = if gone { "delete" } else { "add" };
+            let family = if value.addr.is_ipv4() { 4 } else { 6 };
+            let (set, Virtual { addr, protocol, port }) = (set.as_str(), value);
+            vec![format!(
+                "nft '{verb} element inet {NFT_TABLE} {set}{family} \
+                 {{ {addr} . {protocol} . {port} }}'"
+            )]
+        }
+        Item::Service { at, .. } if gone => vec![format!("ipvsadm -D {}", service(at))],
+        Item::Service { at, scheduler, flags, persistence } => {
+            let mut line =
+                format!("ipvsadm {} {} -s {}", one("-A", "-E", ""), service(at), quote(scheduler));
+            if *persistence != 0 {
+                line += &format!(" -p {persistence}");
+            }
+            let named = [(0x8, "flag-1"), (0x10, "flag-2"), (0x20, "flag-3")];
+            let set: Vec<&str> =
+                named.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name).collect();
+            if !set.is_empty() {
+                line += &format!(" -b {}", set.join(","));
+            }
+            vec![line]
+        }
+        Item::Real { of, addr, port, weight, forward } => {
+            let real = SocketAddr::new(*addr, *port);
+            let line = format!("ipvsadm {} {} -r {real}", one("-a", "-e", "-d"), service(of));
+            let method = match forward {
+                Forward::Masq => "-m",
+                Forward::Tunnel => "-i",
+                _ => "-g",
+            };
+            vec![if gone { line } else { format!("{line} {method} -w {weight}") }]
+        }
+        Item::Addr { link, addr } => {
+            let options = match addr.addr() {
+                IpAddr::V4(_) => " scope link",
+                IpAddr::V6(_) => " nodad",
+            };
+            let (verb, options) = if gone { ("del", "") } else { ("add", options) };
+            vec![format!("{} addr {verb} {addr} dev {}{options}", ip(addr.addr()), quote(link))]
+        }
+        Item::Route { .. } => route(step),
+        Item::File { path, text } => {
+            let fresh = quote(&format!("{path}.new"));
+            let folder = path.rsplit_once('/').map_or(".", |(folder, _)| folder);
+            vec![
+                format!("mkdir -p {}", quote(folder)),
+                format!("printf %s {} >{fresh} && mv {fresh} {}", quote(text), quote(path)),
+            ]
+        }
+    }
+}
+
+fn route(step: &Step) -> Vec<String> {
+    let Item::Route { table, to, via, dev, src } = step.item() else { return Vec::new() };
+    let ip = ip(to.addr());
+    let local = *table == TABLE_LOCAL;
+    let (kind, table) = match *table {
+        TABLE_LOCAL => ("local ", " table local".to_owned()),
+        crate::state::TABLE_MAIN => ("", String::new()),
+        table => ("", format!(" table {table}")),
+    };
+    let mut path = via.map_or(String::new(), |via| format!(" via {via}"));
+    path += &dev.as_ref().map_or(String::new(), |dev| format!(" dev {}", quote(dev)));
+    let source = src.map_or(String::new(), |src| format!(" src {src}"));
+    match step {
+        Step::Remove(_) => {
+            let protocol = if local { "" } else { " proto 17" };
+            vec![format!("{ip} route del {kind}{to}{path}{source}{table}{protocol}")]
+        }
+        // The kernel's own local route is replaced (IPv4), or gives way once ours is there (IPv6).
+        _ if local => {
+            let scope = if to.addr().is_ipv4() { " scope host" } else { " metric 1024" };
+            let mut lines =
+                vec![format!("{ip} route replace {kind}{to}{path}{source}{table} proto 17{scope}")];
+            if to.addr().is_ipv6() {
+                lines.push(format!("{ip} route del {kind}{to}{path}{table} proto kernel"));
+            }
+            lines
+        }
+        Step::Add(_) => vec![format!("{ip} route add {to}{path}{source}{table} proto 17")],
+        Step::Change(_) => vec![format!("{ip} route replace {to}{path}{source}{table} proto 17")],
+    }
+}
+
+fn ip(addr: IpAddr) -> &'static str {
+    if addr.is_ipv4() { "ip" } else { "ip -6" }
+}
+
+fn service(at: &Virtual) -> String {
+    let protocol = match at.protocol {
+        Protocol::Tcp => "-t",
+        Protocol::Udp => "-u",
+        Protocol::Sctp => "--sctp-service",
+    };
+    format!("{protocol} {}", SocketAddr::new(at.addr, at.port))
+}
+
+/// A word for the shell: as it is where nothing in it means anything to a shell.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._:=@%+,-".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_from_outside_is_only_a_word() {
+        for word in ["", "a b", "$(reboot)", "it's", "a\nb", "`x`", ";", "*"] {
+            let out = std::process::Command::new("sh")
+                .args(["-c", &format!("printf %s {}", quote(word))])
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8(out.stdout).unwrap(), word);
+        }
+    }
+
+    #[test]
+    fn a_virtual_service_and_its_real_are_what_ipvsadm_takes() {
+        let of = Virtual { addr: "fd96::10".parse().unwrap(), protocol: Protocol::Sctp, port: 80 };
+        let service = Item::Service { at: of, scheduler: "rr".into(), flags: 0, persistence: 60 };
+        let real = Item::Real {
+            of,
+            addr: "fd44::1".parse().unwrap(),
+            port: 8080,
+            weight: 1,
+            forward: Forward::Masq,
+        };
+        assert_eq!(
+            script(&[Step::Add(service), Step::Remove(real.clone()), Step::Add(real)]),
+            "ipvsadm -A --sctp-service [fd96::10]:80 -s rr -p 60\n\
+             ipvsadm -d --sctp-service [fd96::10]:80 -r [fd44::1]:8080\n\
+             ipvsadm -a --sctp-service [fd96::10]:80 -r [fd44::1]:8080 -m -w 1\n"
+        );
+    }
+}

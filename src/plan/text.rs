@@ -1,0 +1,61 @@
+//! Items and steps as a person reads them, one per line.
+
+use std::fmt;
+
+use super::Step;
+use crate::state::{Forward, Item, TABLE_LOCAL, TABLE_MAIN};
+
+impl fmt::Display for Step {
+    /// `+ route 10.244.1.0/24 via 192.0.2.12`; `~` changes in place, `-` takes away.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = match self {
+            Step::Add(_) => '+',
+            Step::Change(_) => '~',
+            Step::Remove(_) => '-',
+        };
+        write!(f, "{sign} {}", self.item())
+    }
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Item::Module { name } => write!(f, "module {name}"),
+            Item::Link { name, kind, mtu } => {
+                write!(f, "link {name} {}", kind.as_str())?;
+                mtu.map_or(Ok(()), |mtu| write!(f, " mtu {mtu}"))
+            }
+            Item::Sysctl { name, value } => write!(f, "sysctl {name} = {value}"),
+            Item::Table { name, skeleton } => write!(f, "table inet {name} ({skeleton})"),
+            Item::Element { set, value } => write!(f, "element {} {value}", set.as_str()),
+            Item::Service { at, scheduler, flags, persistence } => {
+                write!(f, "service {at} {scheduler}")?;
+                if *flags != 0 {
+                    write!(f, " flags {flags:#x}")?;
+                }
+                if *persistence != 0 {
+                    write!(f, " persistent {persistence} s")?;
+                }
+                Ok(())
+            }
+            Item::Real { of, addr, port, weight, forward } => {
+                let real = std::net::SocketAddr::new(*addr, *port);
+                write!(f, "real {of} -> {real} weight {weight}")?;
+                if *forward == Forward::Masq { Ok(()) } else { write!(f, " {forward:?}") }
+            }
+            Item::Addr { link, addr } => write!(f, "addr {addr} dev {link}"),
+            Item::Route { table, to, via, dev, src } => {
+                let local = if *table == TABLE_LOCAL { "local " } else { "" };
+                write!(f, "route {local}{to}")?;
+                via.map_or(Ok(()), |via| write!(f, " via {via}"))?;
+                dev.as_ref().map_or(Ok(()), |dev| write!(f, " dev {dev}"))?;
+                src.map_or(Ok(()), |src| write!(f, " src {src}"))?;
+                match *table {
+                    TABLE_MAIN | TABLE_LOCAL => Ok(()),
+                    table => write!(f, " table {table}"),
+                }
+            }
+            Item::File { path, text } => write!(f, "file {path}: {}", text.trim_end()),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The kernel's side on a real kernel: routes, links, addresses, settings and the nftables record, in
+//! a network namespace of the test's own. What needs IPVS or dummy devices is tested in the VM.
+//!
+//! The namespace comes from running this test again under `unshare -n`, one test per process.
+
+use std::process::Command;
+
+use kinglet::{
+    kernel::Kernel,
+    local::Options,
+    plan::{Step, plan},
+    state::{
+        BRIDGE, Item, LinkKind, NFT_TABLE, Protocol, SKELETON, Set, State, TABLE_MAIN, Virtual,
+    },
+};
+
+/// Runs the body of test `name` in a fresh network namespace, with a link `eth0` that is 192.0.2.11/24
+/// and fd77::11/64.
+fn in_namespace(name: &str, body: impl FnOnce()) {
+    if std::env::var_os("KINGLET_IN_NAMESPACE").is_some() {
+        sh("ip link set lo up");
+        sh("ip link add eth0 type veth peer name far && ip link set eth0 up && ip link set far up");
+        sh("ip addr add 192.0.2.11/24 dev eth0 && ip addr add fd77::11/64 dev eth0 nodad");
+        return body();
+    }
+    let status = Command::new("unshare")
+        .arg("-n")
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env("KINGLET_IN_NAMESPACE", "1")
+        .status()
+        .expect("unshare is in util-linux");
+    assert!(status.success(), "{name} failed in its namespace (does it run as root?)");
+}
+
+fn sh(line: &str) -> String {
+    let out = Command::new("sh").args(["-c", line]).output().unwrap();
+    assert!(out.status.success(), "{line}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+fn options() -> Options {
+    Options {
+        router: true,
+        services: true,
+        cni: true,
+        cni_conf: "/nonexistent/10-kuberouter.conflist".into(),
+        auto_mtu: true,
+        ipv4: true,
+        ipv6: true,
+        excluded: vec![],
+        peers: false,
+    }
+}
+
+fn route(to: &str, via: &str) -> Item {
+    Item::Route {
+        table: TABLE_MAIN,
+        to: to.parse().unwrap(),
+        via: Some(via.parse().unwrap()),
+        dev: None,
+        src: None,
+    }
+}
+
+/// Takes the steps from what is there to `want`, and says what was refused.
+fn apply(kernel: &mut Kernel, want: &State) -> (Vec<Step>, Vec<String>) {
+    let have = kernel.observe(&options(), want).unwrap();
+    let steps = plan(&have, want, |_| true);
+    let mut refused = Vec::new();
+    kernel.apply(&steps, |step, outcome| {
+        refused.extend(outcome.err().map(|why| format!("{step}: {why}")));
+    });
+    (steps, refused)
+}
+
+#[test]
+fn routes_links_and_settings_are_made_and_a_second_pass_finds_nothing_to_do() {
+    in_namespace(
+        "routes_links_and_settings_are_made_and_a_second_pass_finds_nothing_to_do",
+        || {
+            let mut kernel = Kernel::open().unwrap();
+            let want = State::from([
+                Item::Link { name: BRIDGE.into(), kind: LinkKind::Bridge, mtu: Some(1400) },
+                Item::Sysctl { name: "net/ipv4/ip_forward".into(), value: "1".into() },
+                route("10.244.1.0/24", "192.0.2.12"),
+                route("fd44:1::/64", "fd77::12"),
+            ]);
+            let (steps, refused) = apply(&mut kernel, &want);
+            assert_eq!((steps.len(), refused), (4, vec![]));
+            assert_eq!(
+                sh("ip route show 10.244.1.0/24").trim(),
+                "10.244.1.0/24 via 192.0.2.12 dev eth0 proto 17"
+            );
+            assert!(sh("ip -6 route show fd44:1::/64").contains("via fd77::12 dev eth0 proto 17"));
+            assert!(sh("ip link show kube-bridge").contains("mtu 1400"));
+            assert_eq!(sh("cat /proc/sys/net/ipv4/ip_forward").trim(), "1");
+            assert_eq!(apply(&mut kernel, &want), (vec![], vec![]));
+        },
+    );
+}
+
+#[test]
+fn a_gateway_is_changed_in_place_and_what_nobody_wants_goes() {
+    in_namespace("a_gateway_is_changed_in_place_and_what_nobody_wants_goes", || {
+        let mut kernel = Kernel::open().unwrap();
+        let (to4, to6) = ("10.244.1.0/24", "fd44:1::/64");
+        apply(&mut kernel, &State::from([route(to4, "192.0.2.12"), route(to6, "fd77::12")]));
+        let moved = State::from([route(to4, "192.0.2.13"), route(to6, "fd77::13")]);
+        let (steps, refused) = apply(&mut kernel, &moved);
+        assert_eq!(refused, Vec::<String>::new());
+        assert!(steps.iter().all(|s| matches!(s, Step::Change(_))), "{steps:?}");
+        assert_eq!(
+            sh("ip route show proto 17 | wc -l; ip -6 route show proto 17 | wc -l"),
+            "1\n1\n"
+        );
+        assert!(sh("ip -6 route show proto 17").contains("via fd77::13"));
+        let (_, refused) = apply(&mut kernel, &State::new());
+        assert_eq!(refused, Vec::<String>::new());
+        assert_eq!(sh("ip route show proto 17; ip -6 route show proto 17"), "");
+    });
+}
+
+#[test]
+fn a_strangers_route_is_neither_seen_nor_replaced_nor_removed() {
+    in_namespace("a_strangers_route_is_neither_seen_nor_replaced_nor_removed", || {
+        sh("ip route add 10.244.1.0/24 via 192.0.2.99 proto static");
+        sh("ip route add 10.244.9.0/24 via 192.0.2.99 proto static");
+        let mut kernel = Kernel::open().unwrap();
+        let (_, refused) = apply(
+            &mut kernel,
+            &State::from([
+                route("10.244.1.0/24", "192.0.2.12"),
+                route("10.244.2.0/24", "192.0.2.13"),
+            ]),
+        );
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert!(refused[0].contains("that kinglet did not make"), "{refused:?}");
+        apply(&mut kernel, &State::new());
+        assert_eq!(sh("ip route show proto static | wc -l").trim(), "2");
+    });
+}
+
+#[test]
+fn a_refusal_reaches_its_own_step_among_a_thousand() {
+    in_namespace("a_refusal_reaches_its_own_step_among_a_thousand", || {
+        let mut kernel = Kernel::open().unwrap();
+        let mut want = State::new();
+        for i in 0..1000u32 {
+            let via = if i % 100 == 7 { "198.51.100.1" } else { "192.0.2.12" };
+            want.insert(route(&format!("10.{}.{}.0/24", 100 + i / 256, i % 256), via));
+        }
+        let (_, refused) = apply(&mut kernel, &want);
+        assert_eq!(refused.len(), 10);
+        assert!(
+            refused.iter().all(|r| r.contains("198.51.100.1") && r.contains("invalid gateway"))
+        );
+        assert_eq!(sh("ip route show proto 17 | wc -l").trim(), "990");
+    });
+}
+
+#[test]
+fn the_record_of_services_is_kept_in_nftables_element_by_element() {
+    in_namespace("the_record_of_services_is_kept_in_nftables_element_by_element", || {
+        let mut kernel = Kernel::open().unwrap();
+        let element = |addr: &str, port| Item::Element {
+            set: Set::Services,
+            value: Virtual { addr: addr.parse().unwrap(), protocol: Protocol::Tcp, port },
+        };
+        let mut want =
+            State::from([Item::Table { name: NFT_TABLE.into(), skeleton: SKELETON.into() }]);
+        want.extend((1..=5000).map(|port| element("10.96.0.10", port)));
+        want.extend((1..=5000).map(|port| element("fd96::10", port)));
+        let (steps, refused) = apply(&mut kernel, &want);
+        assert_eq!((steps.len(), refused), (10_001, vec![]));
+        assert_eq!(apply(&mut kernel, &want), (vec![], vec![]));
+        want.retain(|i| matches!(i, Item::Table { .. }) || *i == element("fd96::10", 80));
+        let (steps, refused) = apply(&mut kernel, &want);
+        assert_eq!((steps.len(), refused), (9_999, vec![]));
+        assert!(sh("nft list set inet kinglet services4").find("elements").is_none());
+        let listed = sh("nft list set inet kinglet services6");
+        assert!(listed.contains("type ipv6_addr . inet_proto . inet_service"), "{listed}");
+        assert!(listed.contains("elements = { fd96::10 . tcp . 80 }"), "{listed}");
+    });
+}
+
+#[test]
+fn a_link_of_another_kind_in_the_bridges_place_is_told_and_left_alone() {
+    in_namespace("a_link_of_another_kind_in_the_bridges_place_is_told_and_left_alone", || {
+        sh("ip link add kube-bridge type veth peer name other && ip link set kube-bridge up");
+        let mut kernel = Kernel::open().unwrap();
+        let bridge = Item::Link { name: BRIDGE.into(), kind: LinkKind::Bridge, mtu: None };
+        let (_, refused) = apply(&mut kernel, &State::from([bridge]));
+        assert!(refused[0].contains("a link of this name is there and is veth"), "{refused:?}");
+    });
+}
+
+#[test]
+fn what_the_host_is_can_be_told() {
+    in_namespace("what_the_host_is_can_be_told", || {
+        let host = Kernel::open().unwrap().host(&options()).unwrap();
+        let link = host.link_of("192.0.2.11".parse().unwrap()).expect("eth0 carries it");
+        assert_eq!((&*link.name, link.mtu), ("eth0", 1500));
+        assert!(host.link_of("fd77::11".parse().unwrap()).is_some());
+        assert_eq!(host.cni, None);
+        assert!(host.sysctls.contains_key("net/ipv6/conf/eth0/accept_ra"), "{host:?}");
+    });
+}
