@@ -5,6 +5,7 @@
 
 pub mod cluster;
 pub mod desired;
+pub mod dump;
 pub mod error;
 pub mod kernel;
 pub mod local;

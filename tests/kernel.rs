@@ -23,14 +23,15 @@ fn in_namespace(name: &str, body: impl FnOnce()) {
         sh("ip addr add 192.0.2.11/24 dev eth0 && ip addr add fd77::11/64 dev eth0 nodad");
         return body();
     }
-    let status = Command::new("unshare")
+    let run = Command::new("unshare")
         .arg("-n")
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
         .env("KINGLET_IN_NAMESPACE", "1")
-        .status()
+        .output()
         .expect("unshare is in util-linux");
-    assert!(status.success(), "{name} failed in its namespace (does it run as root?)");
+    let text = [run.stdout, run.stderr].concat();
+    assert!(run.status.success(), "as root, in a namespace: {}", String::from_utf8_lossy(&text));
 }
 
 fn sh(line: &str) -> String {

@@ -6,8 +6,8 @@ use neli::consts::socket::NlFamily;
 
 use super::{
     Kernel, files, ipvs,
-    netlink::{self, Request, Verdict},
-    nft, route,
+    message::{Request, Verdict},
+    netlink, nft, route,
 };
 use crate::{
     plan::Step,

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use neli::consts::nl::NlmF;
 
-use super::netlink::{Attrs, NLA_F_NESTED, Request};
+use super::message::{Attrs, NLA_F_NESTED, Request};
 use crate::state::{Forward, Item, Protocol, Virtual, addr_from_bytes, addr_to_bytes};
 
 /// The family's name in generic netlink.

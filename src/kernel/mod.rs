@@ -8,6 +8,7 @@ mod apply;
 pub mod files;
 pub mod ipvs;
 pub mod lock;
+pub mod message;
 pub mod netlink;
 pub mod nft;
 pub mod route;
@@ -30,7 +31,8 @@ use crate::{
     },
 };
 use files::Modules;
-use netlink::{Attrs, Conn, Request};
+use message::{Attrs, Request};
+use netlink::Conn;
 
 /// The modules whose work is needed, in the order of loading.
 pub const MODULES: [&str; 6] =

@@ -5,7 +5,7 @@
 
 use neli::consts::nl::NlmF;
 
-use super::netlink::{Attrs, NLA_F_NESTED, Request};
+use super::message::{Attrs, NLA_F_NESTED, Request};
 use crate::state::{NFT_TABLE, Protocol, Set, Virtual, addr_from_bytes, addr_to_bytes};
 
 const NFPROTO_INET: u8 = 1;

@@ -14,7 +14,7 @@ use neli::consts::{
     rtnl::{Ifa, Ifla, IflaInfo, Rta, Rtm},
 };
 
-use super::netlink::{Attrs, Request};
+use super::message::{Attrs, Request};
 use crate::state::{Item, LinkKind, TABLE_LOCAL, addr_from_bytes, addr_to_bytes};
 
 /// kube-router's number, so that a swap leaves nothing behind.

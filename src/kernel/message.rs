@@ -1,0 +1,329 @@
+//! Netlink messages: written into requests, and cut out of datagrams (linux/netlink.h).
+//!
+//! By hand and not by neli's types: a batch is one buffer with many messages, an attribute costs no
+//! allocation, and an acknowledgement with a text in it does not hide the message behind it. What
+//! comes in is never trusted: a length that does not fit ends the reading.
+
+use std::{fmt, io};
+
+use neli::consts::nl::NlmF;
+
+/// struct nlmsghdr { u32 len; u16 type; u16 flags; u32 seq; u32 pid; }
+const HEADER: usize = 16;
+
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const NLMSGERR_ATTR_MSG: u16 = 1;
+const NLM_F_CAPPED: u16 = 0x100;
+const NLM_F_ACK_TLVS: u16 = 0x200;
+const NLM_F_DUMP_INTR: u16 = 0x10;
+/// Marks an attribute that holds attributes.
+pub const NLA_F_NESTED: u16 = 0x8000;
+
+/// One message to the kernel.
+#[derive(Clone, Debug)]
+pub struct Request {
+    kind: u16,
+    flags: u16,
+    body: Vec<u8>,
+    /// Error numbers that mean that there was nothing left to do.
+    fine: &'static [i32],
+}
+
+impl Request {
+    /// A request of a type (`RTM_*`, a generic netlink family, `subsystem << 8 | NFT_MSG_*`), whose
+    /// body starts with the fixed header of its family.
+    pub fn new(kind: impl Into<u16>, flags: NlmF, header: &[u8]) -> Request {
+        Request { kind: kind.into(), flags: flags.bits(), body: header.to_vec(), fine: &[] }
+    }
+
+    /// These error numbers count as success.
+    pub fn fine(mut self, errnos: &'static [i32]) -> Request {
+        self.fine = errnos;
+        self
+    }
+
+    /// Appends an attribute.
+    pub fn attr(mut self, kind: impl Into<u16>, payload: &[u8]) -> Request {
+        put(&mut self.body, kind.into(), payload);
+        self
+    }
+
+    /// Appends a string attribute, with the NUL that the kernel wants.
+    pub fn text(self, kind: impl Into<u16>, text: &str) -> Request {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.push(0);
+        self.attr(kind, &bytes)
+    }
+
+    /// Appends an attribute that holds attributes.
+    pub fn nest(mut self, kind: u16, inner: impl FnOnce(Request) -> Request) -> Request {
+        let at = self.body.len();
+        put(&mut self.body, kind, &[]);
+        let mut nested = inner(self);
+        let len = u16::try_from(nested.body.len() - at).unwrap_or(u16::MAX);
+        nested.body[at..at + 2].copy_from_slice(&len.to_ne_bytes());
+        nested
+    }
+
+    /// Whether an error number means that there was nothing left to do.
+    pub fn is_fine(&self, errno: i32) -> bool {
+        self.fine.contains(&errno)
+    }
+
+    /// Asks for an acknowledgement of this request alone.
+    pub fn acknowledged(mut self) -> Request {
+        self.flags |= NlmF::ACK.bits();
+        self
+    }
+
+    /// Its size on the wire in bytes.
+    pub fn size(&self) -> usize {
+        HEADER + self.body.len()
+    }
+
+    /// Appends it to a batch, with more flags.
+    pub fn write(&self, seq: u32, flags: u16, to: &mut Vec<u8>) {
+        to.extend((self.size() as u32).to_ne_bytes());
+        to.extend(self.kind.to_ne_bytes());
+        to.extend((self.flags | flags | NlmF::REQUEST.bits()).to_ne_bytes());
+        to.extend(seq.to_ne_bytes());
+        to.extend(0u32.to_ne_bytes());
+        to.extend(&self.body);
+        to.resize(to.len().next_multiple_of(4), 0);
+    }
+}
+
+/// struct nlattr { u16 len; u16 type; } and the payload, padded to four bytes.
+fn put(to: &mut Vec<u8>, kind: u16, payload: &[u8]) {
+    to.extend(u16::try_from(4 + payload.len()).unwrap_or(u16::MAX).to_ne_bytes());
+    to.extend(kind.to_ne_bytes());
+    to.extend(payload);
+    to.resize(to.len().next_multiple_of(4), 0);
+}
+
+/// The kernel's no to one request, in its own words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// A positive error number.
+    pub errno: i32,
+    /// The extended text; often empty.
+    pub text: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", io::Error::from_raw_os_error(self.errno))?;
+        if self.text.is_empty() { Ok(()) } else { write!(f, ": {}", self.text) }
+    }
+}
+
+/// What became of one request.
+pub type Verdict = Result<(), Refusal>;
+
+/// One message from the kernel.
+#[derive(Debug)]
+pub struct Frame<'a> {
+    kind: u16,
+    flags: u16,
+    seq: u32,
+    body: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// What follows the message's header.
+    pub fn body(&self) -> &'a [u8] {
+        self.body
+    }
+
+    /// Of the request that it answers.
+    pub fn seq(&self) -> u32 {
+        self.seq
+    }
+
+    /// Whether something changed while the dump was made, of which this is a part.
+    pub fn is_disturbed(&self) -> bool {
+        self.flags & NLM_F_DUMP_INTR != 0
+    }
+
+    /// The verdict that it carries: NLMSG_ERROR (0 is an ack), or the status at the end of a dump.
+    pub fn answer(&self) -> Option<Verdict> {
+        if self.kind != NLMSG_ERROR && self.kind != NLMSG_DONE {
+            return None;
+        }
+        // A DONE without a status is what very old families send.
+        let errno = self.body.first_chunk::<4>().map_or(0, |b| i32::from_ne_bytes(*b));
+        if errno == 0 {
+            return Some(Ok(()));
+        }
+        // NLMSG_ERROR: the error, the header that it answers, and (unless capped) the rest of it.
+        let skip = match self.kind {
+            NLMSG_DONE => 4,
+            _ if self.flags & NLM_F_CAPPED != 0 => 4 + HEADER,
+            _ => self.body.get(4..8).map_or(4, |b| {
+                let len = u32::from_ne_bytes([b[0], b[1], b[2], b[3]]) as usize;
+                len.checked_next_multiple_of(4).map_or(usize::MAX, |len| len.saturating_add(4))
+            }),
+        };
+        let tlvs = self.body.get(skip..).filter(|_| self.flags & NLM_F_ACK_TLVS != 0);
+        let text = tlvs.and_then(|tlvs| Attrs(tlvs).get(NLMSGERR_ATTR_MSG)).map(string);
+        Some(Err(Refusal { errno: errno.saturating_neg(), text: text.unwrap_or_default() }))
+    }
+}
+
+/// Cuts a datagram into messages by their own length fields.
+pub fn frames(mut datagram: &[u8]) -> impl Iterator<Item = io::Result<Frame<'_>>> {
+    std::iter::from_fn(move || {
+        let head = *datagram.first_chunk::<HEADER>()?;
+        let len = u32::from_ne_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        let Some(body) = datagram.get(HEADER..len) else {
+            datagram = &[];
+            return Some(Err(io::Error::other("a message of the kernel with a wrong length")));
+        };
+        datagram = datagram.get(len.next_multiple_of(4)..).unwrap_or_default();
+        Some(Ok(Frame {
+            kind: u16::from_ne_bytes([head[4], head[5]]),
+            flags: u16::from_ne_bytes([head[6], head[7]]),
+            seq: u32::from_ne_bytes([head[8], head[9], head[10], head[11]]),
+            body,
+        }))
+    })
+}
+
+/// A run of attributes. What does not fit its own length ends it.
+#[derive(Clone, Copy, Debug)]
+pub struct Attrs<'a>(pub &'a [u8]);
+
+impl<'a> Attrs<'a> {
+    /// The attributes behind a fixed header of `len` bytes.
+    pub fn after(body: &'a [u8], len: usize) -> Attrs<'a> {
+        Attrs(body.get(len..).unwrap_or_default())
+    }
+
+    /// The payload of the first attribute of a type.
+    pub fn get(self, kind: impl Into<u16>) -> Option<&'a [u8]> {
+        let kind = kind.into();
+        self.into_iter().find(|(k, _)| *k == kind).map(|(_, payload)| payload)
+    }
+
+    /// A number in native order.
+    pub fn u32(self, kind: impl Into<u16>) -> Option<u32> {
+        self.get(kind)?.first_chunk().map(|b| u32::from_ne_bytes(*b))
+    }
+
+    /// A short number in native order.
+    pub fn u16(self, kind: impl Into<u16>) -> Option<u16> {
+        self.get(kind)?.first_chunk().map(|b| u16::from_ne_bytes(*b))
+    }
+
+    /// A port, which is in network order.
+    pub fn port(self, kind: impl Into<u16>) -> Option<u16> {
+        self.get(kind)?.first_chunk().map(|b| u16::from_be_bytes(*b))
+    }
+
+    /// A string, without its NUL.
+    pub fn text(self, kind: impl Into<u16>) -> Option<String> {
+        self.get(kind).map(string)
+    }
+
+    /// The attributes inside of one.
+    pub fn nest(self, kind: impl Into<u16>) -> Option<Attrs<'a>> {
+        self.get(kind).map(Attrs)
+    }
+}
+
+impl<'a> IntoIterator for Attrs<'a> {
+    type Item = (u16, &'a [u8]);
+    type IntoIter = AttrIter<'a>;
+
+    fn into_iter(self) -> AttrIter<'a> {
+        AttrIter(self.0)
+    }
+}
+
+/// Walks over attributes: their type without its flags, and their payload.
+#[derive(Debug)]
+pub struct AttrIter<'a>(&'a [u8]);
+
+impl<'a> Iterator for AttrIter<'a> {
+    type Item = (u16, &'a [u8]);
+
+    fn next(&mut self) -> Option<(u16, &'a [u8])> {
+        let head = *self.0.first_chunk::<4>()?;
+        let len = usize::from(u16::from_ne_bytes([head[0], head[1]]));
+        let payload = self.0.get(4..len)?;
+        self.0 = self.0.get(len.next_multiple_of(4)..).unwrap_or_default();
+        Some((u16::from_ne_bytes([head[2], head[3]]) & 0x3fff, payload))
+    }
+}
+
+fn string(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let request = Request { kind, flags, body: body.to_vec(), fine: &[] };
+        request.write(7, 0, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn an_ack_that_carries_a_text_does_not_hide_the_message_behind_it() {
+        let mut body = 0i32.to_ne_bytes().to_vec();
+        body.extend([0; HEADER]);
+        put(&mut body, NLMSGERR_ATTR_MSG, b"careful\0");
+        let mut datagram = message(NLMSG_ERROR, NLM_F_CAPPED | NLM_F_ACK_TLVS, &body);
+        datagram.extend(message(NLMSG_ERROR, 0, &0i32.to_ne_bytes()));
+        let answers: Vec<_> = frames(&datagram).map(|f| f.unwrap().answer()).collect();
+        assert_eq!(answers, [Some(Ok(())), Some(Ok(()))]);
+    }
+
+    #[test]
+    fn a_refusal_reads_as_the_error_and_the_kernels_own_text() {
+        let mut body = (-libc::ENETUNREACH).to_ne_bytes().to_vec();
+        body.extend(message(24, 5, &[1, 2, 3, 4])); // the request comes back
+        put(&mut body, NLMSGERR_ATTR_MSG, b"Nexthop has invalid gateway\0");
+        let datagram = message(NLMSG_ERROR, NLM_F_ACK_TLVS, &body);
+        let no = frames(&datagram).next().unwrap().unwrap().answer().unwrap().unwrap_err();
+        assert_eq!(
+            no.to_string(),
+            "Network is unreachable (os error 101): Nexthop has invalid gateway"
+        );
+    }
+
+    #[test]
+    fn the_status_of_done_is_an_error_where_it_is_not_zero() {
+        let datagram = message(NLMSG_DONE, 2, &(-libc::EINVAL).to_ne_bytes());
+        let answer = frames(&datagram).next().unwrap().unwrap().answer();
+        assert_eq!(answer, Some(Err(Refusal { errno: libc::EINVAL, text: String::new() })));
+    }
+
+    #[test]
+    fn a_nested_attribute_reads_back() {
+        let request = Request::new(1u16, NlmF::empty(), &[0; 4])
+            .text(3u16, "eth0")
+            .nest(18 | NLA_F_NESTED, |r| r.text(1u16, "dummy").attr(2u16, &[1, 2, 3]));
+        let attrs = Attrs::after(&request.body, 4);
+        assert_eq!(attrs.text(3u16).as_deref(), Some("eth0"));
+        let inner = attrs.nest(18u16).unwrap();
+        assert_eq!(inner.text(1u16).as_deref(), Some("dummy"));
+        assert_eq!(inner.get(2u16), Some(&[1, 2, 3][..]));
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_ends_the_datagram_with_an_error() {
+        for len in [0u32, 15, 17, u32::MAX] {
+            let mut datagram = message(24, 0, &[]);
+            datagram[..4].copy_from_slice(&len.to_ne_bytes());
+            let found: Vec<_> = frames(&datagram).collect();
+            assert_eq!(found.len(), 1, "length {len}");
+            assert!(found[0].is_err(), "length {len}");
+        }
+    }
+}
