@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::fault::Kind;
-use crate::http::{JSON, Reply, Request, TEXT};
+use crate::http::{JSON, Reply, TEXT};
+use crate::request::Request;
 use crate::resource::{RESOURCES, Resource, View};
 use crate::store::Store;
 use crate::watch::{self, Watch};
@@ -97,7 +98,9 @@ impl Api {
                     let watch = Watch::new(view, namespace, request, self.bookmarks, expire)?;
                     return Ok(Answer::Watch(Box::new(watch)));
                 }
-                list::list(&self.store, &place.view, namespace, request, expire).map(Answer::Reply)
+                let reply = list::list(&self.store, &place.view, namespace, request, expire)?;
+                let old = place.view.resource.plural == "endpoints" && self.slices == Slices::V1;
+                Ok(Answer::Reply(if old { reply.with("Warning", OLD) } else { reply }))
             }
             "GET" => self.get(&place),
             "PUT" | "DELETE" if !place.name.is_empty() && !place.view.beta => {
@@ -296,6 +299,9 @@ impl Api {
         }
     }
 }
+
+const OLD: &str =
+    "299 - \"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\"";
 
 const LOGIN: &str = "<!DOCTYPE html>\n<html><head><title>Sign in to the guest network</title></head>\n<body><form method=\"post\" action=\"/login\"><input name=\"user\"><input name=\"password\" type=\"password\"></form></body></html>\n";
 

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use crate::http::{Request, Spoil};
+use crate::http::Spoil;
 use crate::list;
+use crate::request::Request;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
@@ -147,12 +148,8 @@ impl Fault {
 mod tests {
     use super::*;
 
-    fn request(target: &str, query: &[(&str, &str)]) -> Request {
-        Request {
-            target: target.to_string(),
-            query: query.iter().map(|(n, v)| ((*n).to_string(), (*v).to_string())).collect(),
-            ..Request::default()
-        }
+    fn request(target: &str) -> Request {
+        Request::parse(&format!("GET {target} HTTP/1.1\r\n")).unwrap()
     }
 
     #[test]
@@ -161,7 +158,7 @@ mod tests {
         let met: Vec<bool> =
             ["/nodes", "/services", "/services", "/nodes", "/services", "/services"]
                 .iter()
-                .map(|t| fault.meets(&request(t, &[])))
+                .map(|t| fault.meets(&request(t)))
                 .collect();
         assert_eq!(met, [false, false, true, false, true, false]);
     }
@@ -169,9 +166,9 @@ mod tests {
     #[test]
     fn gone_waits_for_a_continue() {
         let mut fault = Fault::parse(":gone=1").unwrap();
-        assert!(!fault.meets(&request("/a", &[("limit", "2")])));
-        assert!(fault.meets(&request("/a?continue=x", &[("continue", "x")])));
-        assert!(!fault.meets(&request("/a?continue=x", &[("continue", "x")])));
+        assert!(!fault.meets(&request("/a?limit=2")));
+        assert!(fault.meets(&request("/a?continue=x")));
+        assert!(!fault.meets(&request("/a?continue=x")));
     }
 
     #[test]

@@ -42,7 +42,9 @@ pub fn generate(size: Size, dir: &Path) -> Result<(), String> {
 
 fn write(size: Size, dir: &Path) -> io::Result<()> {
     let nodes = size.nodes;
-    list(dir, "nodes", "Node", "v1", (1..=nodes).map(|i| node(i, nodes)))?;
+    let mut by_name: Vec<u32> = (1..=nodes).collect();
+    by_name.sort_by_key(|i| format!("node-{i}")); // the order of etcd
+    list(dir, "nodes", "Node", "v1", by_name.into_iter().map(|i| node(i, nodes)))?;
     let services = 0..size.services;
     list(dir, "services", "Service", "v1", services.clone().map(service))?;
     let slices = services.clone().flat_map(|s| {

@@ -6,15 +6,25 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-use crate::http::{JSON, Reply, Request};
+use crate::http::{JSON, Reply};
+use crate::request::Request;
 use crate::resource::View;
 use crate::status;
 use crate::store::{Item, Store};
 
 const PATIENCE: Duration = Duration::from_secs(3); // of a list from the future, as measured
+
+/// As forgiving as Go's: it does not mind bits that are left over.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent),
+);
 
 /// What part of a kind is asked for: a namespace, labels, a name.
 #[derive(Debug, Default)]
@@ -101,7 +111,7 @@ impl Token {
             let message = format!("invalid continue token: continue key is not valid: {why}");
             Err(status::bad_request(&message))
         };
-        let Ok(json) = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')) else {
+        let Ok(json) = LENIENT.decode(text) else {
             return bad("illegal base64 data at input byte 0".to_string());
         };
         let Ok(value) = serde_json::from_slice::<Value>(&json) else {

@@ -6,7 +6,7 @@
 //! Kubernetes 1.36; what has no recording (v1beta1) is said to be hand-made where it is made.
 //!
 //! store: the objects and their versions; list, watch: the answers; api: paths and callers;
-//! fault: what goes wrong; http, tls, serve: the connection; generate: clusters of any size.
+//! fault: what goes wrong; request, http, tls, serve: the connection; generate: clusters of any size.
 
 mod api;
 mod beta;
@@ -14,6 +14,7 @@ mod fault;
 mod generate;
 mod http;
 mod list;
+mod request;
 mod resource;
 mod serve;
 mod status;

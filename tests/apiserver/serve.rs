@@ -10,7 +10,8 @@ use flate2::write::GzEncoder;
 
 use crate::api::{Answer, Api, Certificate};
 use crate::fault::{Faults, Harm, Kind};
-use crate::http::{self, Asked, JSON, Reply, Request, Spoil, Stream, TEXT, Wire};
+use crate::http::{JSON, Reply, Small, Spoil, Stream, TEXT, Wire};
+use crate::request::{self, Asked, Request};
 use crate::tls::Tls;
 
 pub struct Server {
@@ -47,14 +48,16 @@ impl Server {
         };
         let mut rest = Vec::new();
         loop {
-            match http::ask(&mut stream, &mut rest) {
+            match request::ask(&mut stream, &mut rest) {
                 Asked::Closed => return,
                 Asked::Bad(status) => {
                     let request = Request::default();
                     let reply = Reply::new(status, TEXT, &format!("{status}: no request\n"))
                         .with("Connection", "close");
                     self.log("-", "-", status, reply.len());
-                    let _ = Wire::new(&mut stream, &request, &reply, Spoil::default()).finish();
+                    let mut wire = Wire::new(&mut stream, &request, &reply, Spoil::default());
+                    let _ = reply.write_to(&mut wire).and_then(|()| wire.finish());
+                    let _ = wire.send();
                     return;
                 }
                 Asked::Request(request) => {
@@ -87,7 +90,7 @@ impl Server {
                 let mut wire = Wire::new(stream, request, &head, spoil);
                 let end = watch.run(&self.api.store, &mut wire).and_then(|()| wire.finish());
                 self.log(&request.method, &request.target, 200, wire.sent);
-                end
+                end.and_then(|()| wire.send())
             }
             Answer::Reply(reply) => self.reply(stream, request, reply, spoil),
         }
@@ -109,7 +112,7 @@ impl Server {
         };
         let mut wire = Wire::new(stream, request, &reply, spoil);
         let written = if zip && large {
-            let mut gzip = GzEncoder::new(&mut wire, Compression::new(1)); // as the real server
+            let mut gzip = GzEncoder::new(Small(&mut wire), Compression::new(1)); // as the real server
             reply.write_to(&mut gzip).and_then(|()| gzip.finish().map(drop))
         } else if zip {
             wire.write_all(&reply.joined()) // asked, but too small: one write, as recorded
@@ -117,8 +120,9 @@ impl Server {
             reply.write_to(&mut wire)
         };
         let end = written.and_then(|()| wire.finish());
+        // Before the client sees the end: a test reads the log as soon as its client is done.
         self.log(&request.method, &request.target, reply.status, wire.sent);
-        end
+        end.and_then(|()| wire.send())
     }
 
     fn log(&self, method: &str, target: &str, status: u16, bytes: usize) {

@@ -99,7 +99,7 @@ pub fn expired_watch(asked: u64, oldest: u64) -> String {
 pub fn from_the_future(asked: u64, now: u64) -> Reply {
     let message = format!("Timeout: Too large resource version: {asked}, current: {now}");
     let details = r#"{"causes":[{"reason":"ResourceVersionTooLarge","message":"Too large resource version"}],"retryAfterSeconds":1}"#;
-    failure(504, "Timeout", &message, details).with("Retry-After", 1)
+    failure(504, "Timeout", &message, details).with("Retry-After", "1")
 }
 
 pub fn initial_events_without_match() -> Reply {
@@ -116,7 +116,7 @@ pub fn of(code: u16, view: Option<&View>, verb: &str, place: &str) -> Reply {
         (404, _) => no_page(),
         (410, _) => expired_list(),
         (429, _) => Reply::new(429, TEXT, "Too many requests, please try again later.\n")
-            .with("Retry-After", 1)
+            .with("Retry-After", "1")
             .with("X-Content-Type-Options", "nosniff"),
         (503, _) => {
             let message = "the server is currently unable to handle the request";

@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 use std::{fs, mem};
 
+use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -267,7 +268,7 @@ impl Table {
     /// that can't be understood (half written, perhaps) leaves everything as it is.
     fn read(&mut self, path: &Path) -> Option<List> {
         let signature = Signature::of(path);
-        if signature == self.file && !signature.is_some_and(|s| s.young()) {
+        if signature == self.file && !signature.is_some_and(Signature::young) {
             return None;
         }
         let text = match fs::read_to_string(path) {
@@ -328,23 +329,30 @@ impl List {
     }
 }
 
+/// What has to be known of an object; one that has it in another shape has nothing.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Object {
+    metadata: Metadata,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Metadata {
+    name: String,
+    namespace: String,
+    labels: Option<BTreeMap<String, String>>,
+}
+
 impl Item {
     /// Any JSON at all is an item: one with a wrong shape is there to be served.
     fn new(raw: &str) -> Item {
         let source: Arc<str> = Arc::from(compact(raw));
-        let value: Value = serde_json::from_str(raw).unwrap_or_default();
-        let text = |field: &Value| field.as_str().unwrap_or_default().to_string();
-        let meta = &value["metadata"];
-        let (namespace, name) = (text(&meta["namespace"]), text(&meta["name"]));
-        let labels = meta["labels"].as_object().into_iter().flatten();
-        Item {
-            key: if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") },
-            namespace,
-            name,
-            labels: labels.map(|(k, v)| (k.clone(), text(v))).collect(),
-            text: source.clone(),
-            source,
-        }
+        let Object { metadata } = serde_json::from_str(raw).unwrap_or_default();
+        let Metadata { name, namespace, labels } = metadata;
+        let key = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
+        let labels = labels.unwrap_or_default();
+        Item { key, namespace, name, labels, text: source.clone(), source }
     }
 
     /// Writes a resourceVersion into an object; without one, only where there is none yet.

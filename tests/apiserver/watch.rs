@@ -7,8 +7,9 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use crate::http::{Reply, Request, Wire};
+use crate::http::{Reply, Wire};
 use crate::list::{self, Selector};
+use crate::request::Request;
 use crate::resource::View;
 use crate::status;
 use crate::store::{Event, Expired, Store, stamp};
@@ -46,15 +47,14 @@ impl Watch {
         }
         let from = list::revision(request)?.filter(|&rv| rv != 0 && !initial);
         let marked = yes("allowWatchBookmarks");
-        let seconds = request.param("timeoutSeconds").parse().unwrap_or(1800);
+        let seconds = request.param("timeoutSeconds").parse().ok().filter(|&s| s > 0);
         Ok(Watch {
             view,
             selector: Selector::of(request, namespace)?,
             from,
-            // As recorded, the end of the initial events is marked for a watch from 0 too.
-            initial_end: marked && initial,
+            initial_end: marked && from.is_none(), // as recorded: from 0, and from nothing, too
             bookmarks: marked.then_some(bookmarks),
-            timeout: Duration::from_secs(seconds),
+            timeout: Duration::from_secs(seconds.unwrap_or(1800)),
             expire,
         })
     }
