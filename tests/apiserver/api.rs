@@ -325,7 +325,7 @@ fn accepts_json(request: &Request) -> bool {
 
 /// An object that came for itself, as a list would hold it.
 fn strip_kind(text: &str, resource: &Resource) -> String {
-    let text = crate::store::compact(text.trim());
+    let text = crate::item::compact(text.trim());
     let view = View { resource: &RESOURCES[resource.index()], beta: false };
     match text.strip_prefix(&view.head()) {
         Some(rest) => format!("{{{}", rest.trim_start_matches(',')),

@@ -10,10 +10,11 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_
 use serde_json::Value;
 
 use crate::http::{JSON, Reply};
+use crate::item::Item;
 use crate::request::Request;
 use crate::resource::View;
 use crate::status;
-use crate::store::{Item, Store};
+use crate::store::Store;
 
 const PATIENCE: Duration = Duration::from_secs(3); // of a list from the future, as measured
 

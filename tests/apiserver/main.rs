@@ -5,7 +5,7 @@
 //! misbehave by a line in `DIR/faults`. Measured behaviour comes from recorded traffic of
 //! Kubernetes 1.36; what has no recording (v1beta1) is said to be hand-made where it is made.
 //!
-//! store: the objects and their versions; list, watch: the answers; api: paths and callers;
+//! item, store: the objects and their versions; list, watch: the answers; api: paths and callers;
 //! fault: what goes wrong; request, http, tls, serve: the connection; generate: clusters of any size.
 
 mod api;
@@ -13,6 +13,7 @@ mod beta;
 mod fault;
 mod generate;
 mod http;
+mod item;
 mod list;
 mod request;
 mod resource;

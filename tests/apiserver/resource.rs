@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::beta;
-use crate::store::Item;
+use crate::item::Item;
 
 /// A kind of object: one row of the API's own discovery.
 #[derive(Debug, PartialEq)]

@@ -13,28 +13,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 use std::{fs, mem};
 
-use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::item::{Item, revision_in};
 use crate::resource::{RESOURCES, Resource};
 
 const VERSIONS: usize = 64; // of each list, for those who page through them
 const EVENTS: usize = 50_000;
 /// A file younger than this may be written again within the same tick of its clock.
 const YOUNG: Duration = Duration::from_millis(50);
-
-/// One object; its text as a list prints it, without kind and apiVersion.
-#[derive(Debug, Clone)]
-pub struct Item {
-    /// `namespace/name`, or `name`: what etcd sorts by.
-    pub key: String,
-    pub namespace: String,
-    pub name: String,
-    pub labels: BTreeMap<String, String>,
-    pub text: Arc<str>,
-    source: Arc<str>, // before a resourceVersion was written into it
-}
 
 /// A list as it was from a revision on.
 #[derive(Debug)]
@@ -327,83 +315,6 @@ impl List {
         items.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(List { revision: revision.unwrap_or(0), items })
     }
-}
-
-/// What has to be known of an object; one that has it in another shape has nothing.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Object {
-    metadata: Metadata,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Metadata {
-    name: String,
-    namespace: String,
-    labels: Option<BTreeMap<String, String>>,
-}
-
-impl Item {
-    /// Any JSON at all is an item: one with a wrong shape is there to be served.
-    fn new(raw: &str) -> Item {
-        let source: Arc<str> = Arc::from(compact(raw));
-        let Object { metadata } = serde_json::from_str(raw).unwrap_or_default();
-        let Metadata { name, namespace, labels } = metadata;
-        let key = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
-        let labels = labels.unwrap_or_default();
-        Item { key, namespace, name, labels, text: source.clone(), source }
-    }
-
-    /// Writes a resourceVersion into an object; without one, only where there is none yet.
-    fn stamped(mut self, revision: Option<u64>) -> Item {
-        match revision {
-            Some(revision) => self.text = stamp(&self.text, revision),
-            None if revision_in(&self.text).is_none() => self.text = stamp(&self.text, 1),
-            None => {}
-        }
-        self
-    }
-}
-
-const FIELD: &str = "\"resourceVersion\":\"";
-
-/// The bytes of an object with another resourceVersion. The first such field is that of the
-/// object: quotes in annotations are escaped, managedFields have none.
-pub fn stamp(text: &Arc<str>, revision: u64) -> Arc<str> {
-    if let Some((before, after)) = text.split_once(FIELD) {
-        let after = after.split_once('"').map_or("", |(_, rest)| rest);
-        return Arc::from(format!("{before}{FIELD}{revision}\"{after}"));
-    }
-    match text.split_once("\"metadata\":{") {
-        Some((before, after)) if after.starts_with('"') => {
-            Arc::from(format!("{before}\"metadata\":{{{FIELD}{revision}\",{after}"))
-        }
-        _ => text.clone(),
-    }
-}
-
-fn revision_in(text: &str) -> Option<u64> {
-    text.split_once(FIELD)?.1.split_once('"')?.0.parse().ok()
-}
-
-/// JSON without the white space between its tokens, as the server prints it.
-pub fn compact(text: &str) -> String {
-    if !text.contains('\n') {
-        return text.to_string();
-    }
-    let (mut quoted, mut escaped) = (false, false);
-    text.chars()
-        .filter(|&c| {
-            if quoted {
-                quoted = c != '"' || escaped;
-                escaped = c == '\\' && !escaped;
-                return true;
-            }
-            quoted = c == '"';
-            !c.is_ascii_whitespace()
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -81,8 +81,3 @@ fn a_write_and_a_removal_are_events() {
     assert!(events[1].new.is_none() && events[1].old.is_some());
     fs::remove_dir_all(dir).unwrap();
 }
-
-#[test]
-fn white_space_goes_but_not_within_strings() {
-    assert_eq!(compact("{ \"a\\\" b\" :\n [1, 2]\t}\n"), "{\"a\\\" b\":[1,2]}");
-}

@@ -8,11 +8,12 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use crate::http::{Reply, Wire};
+use crate::item::stamp;
 use crate::list::{self, Selector};
 use crate::request::Request;
 use crate::resource::View;
 use crate::status;
-use crate::store::{Event, Expired, Store, stamp};
+use crate::store::{Event, Expired, Store};
 
 const TICK: Duration = Duration::from_millis(5); // between two looks at the files
 
