@@ -1,0 +1,117 @@
+//! One object: its bytes, and the little that has to be known of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+/// One object; its text as a list prints it, without kind and apiVersion.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// `namespace/name`, or `name`: what etcd sorts by.
+    pub key: String,
+    pub namespace: String,
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    pub text: Arc<str>,
+    /// Before a resourceVersion was written into it.
+    pub source: Arc<str>,
+}
+
+/// What has to be known of an object; one that has it in another shape has nothing.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Object {
+    metadata: Metadata,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Metadata {
+    name: String,
+    namespace: String,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+impl Item {
+    /// Any JSON at all is an item: one with a wrong shape is there to be served.
+    pub fn new(raw: &str) -> Item {
+        let source: Arc<str> = Arc::from(compact(raw));
+        let Object { metadata } = serde_json::from_str(raw).unwrap_or_default();
+        let Metadata { name, namespace, labels } = metadata;
+        let key = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
+        let labels = labels.unwrap_or_default();
+        Item { key, namespace, name, labels, text: source.clone(), source }
+    }
+
+    /// Writes a resourceVersion into an object; without one, only where there is none yet.
+    pub fn stamped(mut self, revision: Option<u64>) -> Item {
+        match revision {
+            Some(revision) => self.text = stamp(&self.text, revision),
+            None if revision_in(&self.text).is_none() => self.text = stamp(&self.text, 1),
+            None => {}
+        }
+        self
+    }
+}
+
+const FIELD: &str = "\"resourceVersion\":\"";
+
+/// The bytes of an object with another resourceVersion. The first such field is that of the
+/// object: quotes in annotations are escaped, managedFields have none.
+pub fn stamp(text: &Arc<str>, revision: u64) -> Arc<str> {
+    if let Some((before, after)) = text.split_once(FIELD) {
+        let after = after.split_once('"').map_or("", |(_, rest)| rest);
+        return Arc::from(format!("{before}{FIELD}{revision}\"{after}"));
+    }
+    match text.split_once("\"metadata\":{") {
+        Some((before, after)) if after.starts_with('"') => {
+            Arc::from(format!("{before}\"metadata\":{{{FIELD}{revision}\",{after}"))
+        }
+        _ => text.clone(),
+    }
+}
+
+pub fn revision_in(text: &str) -> Option<u64> {
+    text.split_once(FIELD)?.1.split_once('"')?.0.parse().ok()
+}
+
+/// JSON without the white space between its tokens, as the server prints it.
+pub fn compact(text: &str) -> String {
+    if !text.contains('\n') {
+        return text.to_string();
+    }
+    let (mut quoted, mut escaped) = (false, false);
+    text.chars()
+        .filter(|&c| {
+            if quoted {
+                quoted = c != '"' || escaped;
+                escaped = c == '\\' && !escaped;
+                return true;
+            }
+            quoted = c == '"';
+            !c.is_ascii_whitespace()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_space_goes_but_not_within_strings() {
+        assert_eq!(compact("{ \"a\\\" b\" :\n [1, 2]\t}\n"), "{\"a\\\" b\":[1,2]}");
+    }
+
+    #[test]
+    fn a_revision_is_written_where_it_belongs_and_nowhere_else() {
+        let old: Arc<str> = Arc::from(r#"{"metadata":{"name":"a"},"spec":{}}"#);
+        let new = r#"{"metadata":{"resourceVersion":"5","name":"a"},"spec":{}}"#;
+        assert_eq!(&*stamp(&old, 5), new);
+        assert_eq!(*stamp(&stamp(&old, 5), 66), new.replace('5', "66"));
+        for odd in ["5", "{}", r#"{"metadata":{}}"#, r#"{"metadata":7}"#] {
+            assert_eq!(&*Item::new(odd).stamped(Some(9)).text, odd);
+        }
+    }
+}
