@@ -34,6 +34,8 @@ pub struct Access {
     pub server_name: Option<String>,
     /// The bearer token.
     pub token: Token,
+    /// What is not as safe as it should be, for whoever opens it.
+    pub warning: Option<String>,
 }
 
 /// A bearer token.
@@ -107,6 +109,7 @@ fn by_master(url: &str, account: &Path) -> Result<Access> {
             ca: String::new(),
             server_name: None,
             token: Token::None,
+            warning: None,
         });
     }
     let token = account.join("token");
@@ -145,13 +148,13 @@ fn in_cluster(host: Option<&str>, port: Option<&str>, account: &Path) -> Result<
 fn over_tls(server: String, ca: Pem, token: Token) -> Result<Access> {
     let from = ca.from.clone();
     let tls = tls::config(&Trust::Ca(ca), None)?;
-    Ok(Access { server, tls: Some(tls), ca: from, server_name: None, token })
+    Ok(Access { server, tls: Some(tls), ca: from, server_name: None, token, warning: None })
 }
 
 /// A server's URL without the slash at its end. One without a scheme is http, or https where
 /// there is something to do TLS with: so does client-go.
 pub fn base(url: &str, tls: bool) -> std::result::Result<String, String> {
-    let url = url.trim().trim_end_matches('/');
+    let url = url.trim();
     let url = match url.contains("://") {
         true => url.to_owned(),
         false if tls => format!("https://{url}"),
@@ -177,7 +180,7 @@ pub fn base(url: &str, tls: bool) -> std::result::Result<String, String> {
     if uri.query().is_some() {
         return Err(format!("{url:?} has a query; give only scheme, host, port and path"));
     }
-    Ok(url)
+    Ok(url.trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]
@@ -208,7 +211,7 @@ mod tests {
             ("https://me:secret@x", "a user name in a URL"),
             ("https://[fd00::1:6443", "is no"),
             ("https://[zz]:6443", "is no"),
-            ("https://x:99999", "is no"),
+            ("https://x:99999", "has no valid port"),
             ("https://x y", "is no URL"),
             ("http://x/?a=b", "has a query"),
         ] {

@@ -21,8 +21,11 @@ pub struct Failure {
 pub enum Why {
     /// The server answered, with this status.
     Status(u16),
-    /// The server took the connection and did not answer, or not in time: etcd may be down behind it.
+    /// The server did not answer in time: etcd may be down behind it.
     Silent,
+    /// The server hung up without an answer: for the same reason, or because the connection was an
+    /// old one.
+    Empty,
     /// Anything else.
     Other,
 }
@@ -82,7 +85,7 @@ impl Failure {
             io::ErrorKind::UnexpectedEof
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::BrokenPipe => Failure {
-                why: Why::Silent,
+                why: Why::Empty,
                 text: "an empty reply: the connection was cut before an answer came; is etcd up \
                            behind the API server?"
                     .to_owned(),
@@ -92,6 +95,10 @@ impl Failure {
             ),
             io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
                 Failure::other(format!("{error}; has this node a route to it?"))
+            }
+            // getaddrinfo's errors have no kind of their own.
+            _ if error.to_string().contains("lookup address") => {
+                Failure::other(format!("{error}; does DNS work here?"))
             }
             _ => Failure::other(error.to_string()),
         }

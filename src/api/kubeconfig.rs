@@ -15,10 +15,7 @@ use super::{
     tls::{self, Pem, Trust},
     yaml,
 };
-use crate::{
-    error::{Doing, Error},
-    log,
-};
+use crate::error::{Doing, Error};
 
 /// Larger ones are something else.
 const SIZE: u64 = 1 << 20;
@@ -152,16 +149,18 @@ impl Place {
             .ok_or("its cluster has no server; give --master URL or set it")?;
         let server = base(url, self.ca.is_some() || self.insecure || client.is_some())?;
         if server.starts_with("http://") {
-            if !matches!(token, Token::None) {
-                log::warn(format_args!("{server} is plain http: its token can be read on the way"));
-            }
-            return Ok(Access { server, tls: None, ca: String::new(), server_name: None, token });
+            let warning = (!matches!(token, Token::None))
+                .then(|| format!("{server} is plain http: its token can be read on the way"));
+            let (tls, ca, server_name) = (None, String::new(), None);
+            return Ok(Access { server, tls, ca, server_name, token, warning });
         }
-        let trust = if self.insecure {
-            log::warn(format_args!(
+        let warning = self.insecure.then(|| {
+            format!(
                 "INSECURE: the certificate of {server} is not checked (insecure-skip-tls-verify): \
                  anybody on the way can pose as the API server"
-            ));
+            )
+        });
+        let trust = if self.insecure {
             Trust::Anybody
         } else {
             Trust::Ca(self.ca.or_else(tls::system).ok_or(
@@ -175,7 +174,7 @@ impl Place {
         };
         let client = client.map(|(cert, key)| (cert, key));
         let tls = tls::config(&trust, client).map_err(|e| e.to_string())?;
-        Ok(Access { server, tls: Some(tls), ca, server_name: self.server_name, token })
+        Ok(Access { server, tls: Some(tls), ca, server_name: self.server_name, token, warning })
     }
 }
 
@@ -209,4 +208,197 @@ fn credentials(of: &Value, folder: &Path) -> Result<(Option<(Pem, Pem)>, Token),
         (None, None) => Token::None,
     };
     Ok((client, token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::serve::Dice, *};
+
+    fn folder() -> &'static Path {
+        Path::new("tests/api/tls")
+    }
+
+    /// As kubeadm writes it.
+    fn admin() -> String {
+        let data = |name| STANDARD.encode(fs::read(folder().join(name)).unwrap());
+        format!(
+            "apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: {}\n    server: https://10.0.0.1:6443\n  \
+             name: kubernetes\ncontexts:\n- context:\n    cluster: kubernetes\n    user: kubernetes-admin\n  name: \
+             kubernetes-admin@kubernetes\ncurrent-context: kubernetes-admin@kubernetes\nkind: Config\npreferences: {{}}\nusers:\n\
+             - name: kubernetes-admin\n  user:\n    client-certificate-data: {}\n    client-key-data: {}\n",
+            data("ca.crt"),
+            data("client.crt"),
+            data("client.key")
+        )
+    }
+
+    /// One context of one cluster and one user.
+    fn with(cluster: &str, user: &str) -> String {
+        format!(
+            "current-context: c\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n\
+             clusters: [{{name: k, cluster: {{{cluster}}}}}]\nusers: [{{name: u, user: {{{user}}}}}]\n"
+        )
+    }
+
+    #[test]
+    fn what_kubeadm_and_k3s_write_is_understood() {
+        let access = parse(&admin(), folder(), None).unwrap();
+        assert_eq!(access.server, "https://10.0.0.1:6443");
+        assert!(access.tls.unwrap().client_cert().is_some());
+        assert_eq!(access.ca, "certificate-authority-data of the kubeconfig");
+        let access = parse(&admin(), folder(), Some("https://10.0.0.9:6443/")).unwrap();
+        assert_eq!(access.server, "https://10.0.0.9:6443");
+        let json = serde_json::to_string_pretty(&yaml::read(&admin()).unwrap()).unwrap();
+        assert_eq!(parse(&json, folder(), None).unwrap().server, "https://10.0.0.1:6443");
+        let windows = format!("\u{feff}{}", admin().replace('\n', "\r\n"));
+        assert_eq!(parse(&windows, folder(), None).unwrap().server, "https://10.0.0.1:6443");
+    }
+
+    #[test]
+    fn files_are_looked_for_beside_the_kubeconfig_and_keys_of_every_form_are_read() {
+        for (cert, key) in [
+            ("client.crt", "client.key"),
+            ("client.crt", "client.sec1.key"),
+            ("rsa.crt", "rsa.key"),
+            ("rsa.crt", "rsa.pkcs1.key"),
+        ] {
+            let user = format!("client-certificate: {cert}, client-key: {key}");
+            let text = with("server: 'https://h:1', certificate-authority: ca.crt", &user);
+            let access = parse(&text, folder(), None).unwrap();
+            assert!(access.tls.unwrap().client_cert().is_some(), "{key}");
+        }
+        let text = with("server: 'http://h:1'", "token: abc, tokenFile: client.key");
+        assert!(
+            matches!(parse(&text, folder(), None).unwrap().token, Token::File(p) if p == folder().join("client.key"))
+        );
+        let text = with("server: 'h:1'", "token: 123");
+        let access = parse(&text, folder(), None).unwrap();
+        assert_eq!(access.server, "http://h:1");
+        assert_eq!(access.token.header().unwrap().unwrap(), "Bearer 123");
+        let text = with(
+            "server: 'https://h:1', insecure-skip-tls-verify: true, tls-server-name: kubernetes",
+            "",
+        );
+        let access = parse(&text, folder(), None).unwrap();
+        assert!(access.tls.unwrap().disable_verification());
+        assert!(access.warning.unwrap().starts_with("INSECURE: "));
+        assert_eq!(access.server_name.as_deref(), Some("kubernetes"));
+        let text = with(
+            "server: 'http://h:1', proxy-url: '', certificate-authority: ''",
+            "exec: null, username: ''",
+        );
+        assert!(parse(&text, folder(), None).is_ok());
+    }
+
+    #[test]
+    fn what_can_not_work_is_a_clear_error() {
+        let ca = "server: 'https://h:1', certificate-authority: ca.crt";
+        let none = "{name: k, cluster: {server: 'http://h:1'}}";
+        for (text, want) in [
+            (String::new(), "it holds nothing"),
+            ("[]".to_owned(), "it is no kubeconfig"),
+            ("kind: Config".to_owned(), "current-context is not set"),
+            ("{\"current-context\": {}}".to_owned(), "current-context is not text"),
+            ("current-context: c".to_owned(), "it has no context \"c\" under contexts"),
+            (
+                "current-context: c\ncontexts: [{name: c}]".to_owned(),
+                "the context \"c\" names no cluster",
+            ),
+            (
+                "current-context: c\ncontexts: [{name: c, context: 5}]".to_owned(),
+                "the context \"c\" is not a map",
+            ),
+            (
+                "current-context: c\ncontexts: [{name: c, context: {cluster: k}}]".to_owned(),
+                "it has no cluster \"k\" under clusters",
+            ),
+            (
+                format!(
+                    "current-context: c\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\nclusters: [{none}]"
+                ),
+                "it has no user \"u\" under users",
+            ),
+            (with("", ""), "its cluster has no server; give --master URL or set it"),
+            (
+                with("server: 'ftp://h'", ""),
+                "\"ftp://h\" is not http://HOST:PORT or https://HOST:PORT",
+            ),
+            (
+                with("server: 'http://h:1', proxy-url: 'http://p'", ""),
+                "cluster \"k\": proxy-url is not supported; give a server",
+            ),
+            (
+                with("server: 'https://h:1', insecure-skip-tls-verify: maybe", ""),
+                "cluster \"k\": insecure-skip-tls-verify is neither true nor false",
+            ),
+            (
+                with("server: 'https://h:1', certificate-authority: none.crt", ""),
+                "cluster \"k\": reading tests/api/tls/none.crt: No such file",
+            ),
+            (
+                with("server: 'https://h:1', certificate-authority-data: '%'", ""),
+                "cluster \"k\": certificate-authority-data is no base64",
+            ),
+            (
+                with("server: 'https://h:1', certificate-authority-data: aGVsbG8=", ""),
+                "reading certificates from certificate-authority-data of the kubeconfig: no certificate in PEM form",
+            ),
+            (
+                with("server: 'https://h:1', certificate-authority: client.key", ""),
+                "reading certificates from tests/api/tls/client.key: no certificate in PEM form",
+            ),
+            (with(ca, "exec: {command: aws}"), "user \"u\": exec is not supported; use a token"),
+            (
+                with(ca, "auth-provider: {name: gcp}"),
+                "user \"u\": auth-provider is not supported; use a token",
+            ),
+            (
+                with(ca, "username: me, password: x"),
+                "user \"u\": username is not supported; use a token",
+            ),
+            (with(ca, "as: root"), "user \"u\": as is not supported; use the credentials of"),
+            (
+                with(ca, "client-certificate: client.crt"),
+                "user \"u\": it has a client-certificate and no client-key",
+            ),
+            (
+                with(ca, "client-key: client.key"),
+                "user \"u\": it has a client-key and no client-certificate",
+            ),
+            (
+                with(ca, "client-certificate: client.crt, client-key: rsa.key"),
+                "using the certificate from tests/api/tls/client.crt with the key from tests/api/tls/rsa.key: the key does not belong to the certificate",
+            ),
+            (
+                with(ca, "client-certificate: client.crt, client-key: client.crt"),
+                "reading the key from tests/api/tls/client.crt: no private key in PEM form is in it (PKCS#8, PKCS#1 or SEC1, not encrypted)",
+            ),
+            (with(ca, "token: [a]"), "user \"u\": token is not text"),
+        ] {
+            let got = parse(&text, folder(), None).err().unwrap_or_else(|| panic!("{text}"));
+            assert!(got.starts_with(want), "{text}: {got}");
+        }
+        let got = read(Path::new("/nowhere"), None).err().unwrap().to_string();
+        assert!(got.starts_with("reading the kubeconfig /nowhere: No such file"), "{got}");
+        let got = read(Path::new("/proc/self/exe"), None).err().unwrap().to_string();
+        assert!(got.ends_with("it is too large (over 1 MiB) to be one"), "{got}");
+    }
+
+    #[test]
+    fn random_changes_of_a_kubeconfig_never_panic() {
+        let mut dice = Dice(11);
+        let short = with("server: 'https://h:1', insecure-skip-tls-verify: true", "token: abc");
+        let nasty = "a: &x 1\n? [b]\n: *x\n<<: {c: !!str d}\n--- !t\n- |2-\n  e\n- >+\n f\n%TAG ! x\n'g': \"\\u00e9\\x41\"\n...\n";
+        let (mut fine, mut bad) = (0, 0);
+        for round in 0..4000 {
+            let text = [&admin(), &short, nasty][if round % 20 == 0 { 0 } else { 1 + round % 2 }]
+                .to_owned();
+            let text = String::from_utf8_lossy(&dice.mutate(text.as_bytes())).into_owned();
+            match value(&text).and_then(|_| parse(&text, folder(), None).map(drop)) {
+                Ok(()) => fine += 1,
+                Err(_) => bad += 1,
+            }
+        }
+        assert!(fine > 100 && bad > 1000, "{fine} {bad}");
+    }
 }

@@ -49,7 +49,7 @@ pub fn list(
 
 /// What an API server does whose etcd is down or hangs.
 fn is_etcd(why: Why) -> bool {
-    matches!(why, Why::Silent | Why::Status(500 | 503 | 504))
+    matches!(why, Why::Silent | Why::Empty | Why::Status(500 | 503 | 504))
 }
 
 /// With resourceVersion=0 the limit is ignored: all comes in one page.
@@ -131,4 +131,184 @@ fn encode(token: &str) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::serve::{Server, ok, recorded, reply, serve},
+        *,
+    };
+
+    fn services(server: &Server) -> Result<Reading, Failure> {
+        list(&server.client(), Shape::Service, "/api/v1/services", &mut false)
+    }
+
+    #[test]
+    fn pages_are_joined() {
+        let server = serve(|_, nth| ok(recorded(&format!("list/services.limit10.p{nth}.json"))));
+        let got = services(&server).unwrap();
+        assert_eq!((got.cluster.services.len(), got.bad.len()), (24, 0));
+        let targets = server.targets();
+        assert_eq!(targets[0], "/api/v1/services?limit=500");
+        assert_eq!(targets.len(), 3);
+        assert!(
+            targets[2].starts_with(
+                "/api/v1/services?limit=500&continue=eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJy"
+            )
+        );
+        let server = serve(|_, nth| ok(recorded(&format!("list/nodes.limit2.p{nth}.json"))));
+        let got = list(&server.client(), Shape::Node, "/api/v1/nodes", &mut false).unwrap();
+        assert_eq!(got.cluster.nodes.len(), 3);
+        let server = serve(|_, _| ok(recorded("list/services.limit10.p1.json")));
+        assert_eq!(
+            services(&server).unwrap_err().text,
+            "the server gives the same page again and again"
+        );
+    }
+
+    #[test]
+    fn a_page_that_expired_begins_the_list_again_but_not_for_ever() {
+        let server = serve(|_, nth| match nth {
+            1 | 3 => ok(recorded("list/services.limit10.p1.json")),
+            2 => recorded("err/410-continue.http"),
+            4 => ok(recorded("list/services.limit10.p2.json")),
+            _ => ok(recorded("list/services.limit10.p3.json")),
+        });
+        assert_eq!(services(&server).unwrap().cluster.services.len(), 24);
+        let server = serve(|target, _| match target.contains("continue") {
+            true => recorded("err/410-continue.http"),
+            false => ok(recorded("list/services.limit10.p1.json")),
+        });
+        assert_eq!(services(&server).unwrap_err().why, Why::Status(410));
+        assert_eq!(server.targets().len(), 8);
+    }
+
+    #[test]
+    fn with_etcd_down_the_cache_is_asked_and_then_for_the_other_kinds_at_once() {
+        type Answer = fn() -> Vec<u8>;
+        let down: [Answer; 3] = [
+            || recorded("err/504-future-rv-list.http"),
+            || reply("500 Internal Server Error", "", "etcdserver: leader changed"),
+            Vec::new,
+        ];
+        for down in down {
+            let server = serve(move |target, _| match target.contains("resourceVersion=0") {
+                true => ok(recorded("list/services.json")),
+                false => down(),
+            });
+            let mut cached = false;
+            let client = server.client();
+            for _ in 0..2 {
+                let got = list(&client, Shape::Service, "/api/v1/services", &mut cached).unwrap();
+                assert_eq!(got.cluster.services.len(), 24);
+            }
+            let targets = server.targets();
+            assert_eq!(targets.last().unwrap(), "/api/v1/services?resourceVersion=0");
+            assert_eq!(targets.len(), 3);
+        }
+        let server = serve(|target, _| match target.contains("resourceVersion=0") {
+            true => reply("403 Forbidden", "", ""),
+            false => reply("503 Service Unavailable", "", "starting"),
+        });
+        assert_eq!(
+            services(&server).unwrap_err().text,
+            "503 Service Unavailable: starting; the API server, or etcd behind it, is not well"
+        );
+    }
+
+    #[test]
+    fn gzip_is_understood_as_it_was_recorded() {
+        let server = serve(|_, _| recorded("big/services.gzip.http"));
+        let got = services(&server).unwrap();
+        assert_eq!((got.cluster.services.len(), got.bad.len()), (324, 0));
+        let server = serve(|_, _| recorded("big/endpointslices.gzip.http"));
+        let got = list(&server.client(), Shape::EndpointSlice, "/x", &mut false).unwrap();
+        assert_eq!((got.cluster.slices.len(), got.bad.len()), (329, 0));
+        for cut in (400..recorded("big/services.gzip.http").len()).step_by(997) {
+            let server = serve(move |_, _| recorded("big/services.gzip.http")[..cut].to_vec());
+            let got = services(&server).unwrap_err().text;
+            assert!(got.contains("cut"), "{cut}: {got}");
+        }
+    }
+
+    #[test]
+    fn a_connection_cut_anywhere_in_the_list_is_an_error_that_says_so() {
+        let whole = recorded("list/services.http");
+        let bytes = whole.clone();
+        let cuts = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let at = std::sync::Arc::clone(&cuts);
+        let server =
+            serve(move |_, _| bytes[..at.load(std::sync::atomic::Ordering::SeqCst)].to_vec());
+        let client = server.client();
+        for cut in (0..whole.len()).step_by(10) {
+            cuts.store(cut, std::sync::atomic::Ordering::SeqCst);
+            let got = consistent(&client, Shape::Service, "/api/v1/services");
+            let got = got.err().unwrap_or_else(|| panic!("cut at {cut} is no error")).text;
+            assert!(got.contains("cut"), "{cut}: {got}");
+        }
+        cuts.store(whole.len(), std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(services(&server).unwrap().cluster.services.len(), 24);
+    }
+
+    #[test]
+    fn what_is_no_list_gives_a_clear_error() {
+        let long = format!("{{\"kind\":\"ServiceList\",\"items\":[\"{}\"", "x".repeat(5_000_000));
+        let huge = format!("{{\"kind\":\"ServiceList\",\"items\":[\"{}\"]}}", "x".repeat(17 << 20));
+        let deep = format!("{{\"kind\":\"ServiceList\",\"items\":{}", "[".repeat(100_000));
+        let status = String::from_utf8(recorded("err/410-exact.http")).unwrap();
+        let status = status.rsplit("\r\n").next().unwrap().to_owned();
+        for (body, want) in [
+            ("", "the reply is empty: it was cut before the list began"),
+            ("  \n", "the reply is empty"),
+            ("{", "the connection was cut in the middle of the list"),
+            (
+                r#"{"kind":"ServiceList","items":[{"metadata""#,
+                "the connection was cut in the middle of the list",
+            ),
+            (&long, "the connection was cut in the middle of the list"),
+            (&deep, "the connection was cut in the middle of the list"),
+            (&huge, "an item of the list is larger than 16 MiB"),
+            (
+                "<!DOCTYPE html>\n<title>Log in</title>",
+                "the reply is not JSON but starts with \"<!DOCTYPE html>\"; is that the API server",
+            ),
+            ("ok", "the reply is not JSON but starts with \"ok\""),
+            ("[]", "the reply is not JSON but starts with \"[]\""),
+            ("\"text\"", "the reply is not JSON but starts with"),
+            ("{}", "the reply is no ServiceList (kind \"\")"),
+            (r#"{"kind":"ServiceList"}"#, "the reply is no ServiceList (kind \"ServiceList\")"),
+            (
+                r#"{"kind":"NodeList","items":[]}"#,
+                "the reply is no ServiceList (kind \"NodeList\")",
+            ),
+            (&status, "the reply is no ServiceList (kind \"Status\")"),
+            (
+                r#"{"kind":"ServiceList","items":{}}"#,
+                "the reply is no list of objects: invalid type: map, expected an array of items",
+            ),
+            (
+                r#"{"kind":"ServiceList","items":"x"}"#,
+                "the reply is no list of objects: invalid type: string \"x\", expected an array of items",
+            ),
+            (
+                r#"{"kind":5,"items":[]}"#,
+                "the reply is no list of objects: invalid type: integer `5`, expected a string",
+            ),
+            (
+                r#"{"kind":"ServiceList","items":[{"a":}]}"#,
+                "the reply is no list of objects: expected value at line 1",
+            ),
+            (
+                "{\"kind\":\"ServiceList\",\"items\":[\"\u{1}\"]}",
+                "the reply is no list of objects: control character",
+            ),
+            (r#"{"kind":"ServiceList","items":[]}{}"#, "the reply goes on after the list"),
+        ] {
+            let bytes = ok(body);
+            let server = serve(move |_, _| bytes.clone());
+            let got = services(&server).unwrap_err().text;
+            assert!(got.starts_with(want), "{:.60}: {got}", body);
+        }
+    }
 }

@@ -138,3 +138,94 @@ pub fn explain(error: &Tls, ca: &str) -> String {
     };
     format!("{text}; {advice}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            auth::Access,
+            client::Client,
+            serve::{Server, ok, serve, serve_tls},
+        },
+        *,
+    };
+
+    fn file(name: &str) -> Pem {
+        Pem::file(&Path::new("tests/api/tls").join(name)).unwrap()
+    }
+
+    fn get(server: &Server, ca: &str, client: Option<&str>, name: Option<&str>) -> String {
+        let client =
+            client.map(|name| (file(&format!("{name}.crt")), file(&format!("{name}.key"))));
+        let client = client.as_ref().map(|(cert, key)| (cert, key));
+        let tls = Some(config(&Trust::Ca(file(ca)), client).unwrap());
+        let ca = format!("tests/api/tls/{ca}");
+        let access = Access { tls, ca, server_name: name.map(str::to_owned), ..server.access() };
+        match Client::new(access).unwrap().get("/x") {
+            Ok(_) => "ok".to_owned(),
+            Err(failure) => failure.text,
+        }
+    }
+
+    #[test]
+    fn a_handshake_that_fails_says_what_to_do() {
+        for (server, ca, want) in [
+            ("server", "ca.crt", "ok"),
+            (
+                "server",
+                "other.crt",
+                "it is not signed by the CA in tests/api/tls/other.crt: wrong server, or the CA of another cluster",
+            ),
+            (
+                "expired",
+                "ca.crt",
+                "renew the server's certificate, if the clock of this board is right",
+            ),
+            ("early", "ca.crt", "is the clock of this board right?"),
+            (
+                "named",
+                "ca.crt",
+                "use one of those names in the server's URL, or give tls-server-name",
+            ),
+        ] {
+            let got = get(&serve_tls(server, false, |_, _| ok("{}")), ca, None, None);
+            assert!(got.contains(want), "{server} {ca}: {got}");
+        }
+        let plain = serve(|_, _| b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec());
+        let url = plain.url.replace("http:", "https:");
+        let tls = Some(config(&Trust::Ca(file("ca.crt")), None).unwrap());
+        let client = Client::new(Access { server: url, tls, ..plain.access() }).unwrap();
+        let got = client.get("/x").unwrap_err().text;
+        assert!(got.ends_with("that port speaks no TLS; is it http://?"), "{got}");
+    }
+
+    #[test]
+    fn insecure_takes_any_certificate() {
+        let server = serve_tls("expired", false, |_, _| ok("{}"));
+        let tls = Some(config(&Trust::Anybody, None).unwrap());
+        assert!(Client::new(Access { tls, ..server.access() }).unwrap().get("/x").is_ok());
+    }
+
+    #[test]
+    fn a_client_certificate_is_shown_to_who_asks_for_it() {
+        for name in ["client", "rsa"] {
+            let server = serve_tls("server", true, |_, _| ok("{}"));
+            assert_eq!(get(&server, "ca.crt", Some(name), None), "ok");
+        }
+        let server = serve_tls("server", true, |_, _| ok("{}"));
+        let got = get(&server, "ca.crt", None, None);
+        assert!(got.contains("client certificate"), "{got}");
+    }
+
+    #[test]
+    fn a_tls_server_name_changes_what_is_checked_and_nothing_else() {
+        let server = serve_tls("named", false, |_, _| ok("{}"));
+        assert_eq!(get(&server, "ca.crt", None, Some("kubernetes")), "ok");
+        let host = server.url.strip_prefix("https://").unwrap();
+        let head = server.requests()[0].to_lowercase();
+        assert!(head.contains(&format!("\r\nhost: {host}\r\n")), "{head}");
+        assert_eq!(head.matches("host:").count(), 1);
+        let other = get(&serve_tls("named", false, |_, _| ok("{}")), "ca.crt", None, Some("other"));
+        assert!(other.contains("use one of those names"), "{other}");
+    }
+}

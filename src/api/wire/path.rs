@@ -93,7 +93,7 @@ mod tests {
             (r#"{"c":{"n":1e99}}"#, "c.n"),
             (r#"{"c":{"s":{}}}"#, "c.s"),
             ("5", ""),
-            ("[7]", ""),
+            ("[7]", "[0]"),
         ] {
             let e = serde_json::from_str::<Outer>(json).unwrap_err();
             assert_eq!(super::at(json, e.line(), e.column()), want, "{json}: {e}");
