@@ -59,7 +59,7 @@ impl Failure {
     pub fn transport(error: ureq::Error, ca: &str) -> Failure {
         use ureq::Error as E;
         let text = match error {
-            E::Io(e) => return Failure::io(e, ca),
+            E::Io(e) => return Failure::io(&e, ca),
             E::Rustls(e) => tls::explain(&e, ca),
             E::Timeout(Timeout::Connect | Timeout::Resolve) => {
                 format!("no connection within {CONNECT} s; is the server up, and a firewall open?")
@@ -77,7 +77,7 @@ impl Failure {
         Failure::other(text)
     }
 
-    fn io(error: io::Error, ca: &str) -> Failure {
+    fn io(error: &io::Error, ca: &str) -> Failure {
         if let Some(e) = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
             return Failure::other(tls::explain(e, ca));
         }
@@ -117,7 +117,7 @@ impl Failure {
             Fault::Wrong(why) => format!("the reply is no list of objects: {why}"),
             // A ureq::Error may be wrapped in it.
             Fault::Io(e) => match ureq::Error::from(e) {
-                ureq::Error::Io(e) if cut(e.kind()) => {
+                ureq::Error::Io(e) | ureq::Error::Decompress(_, e) if cut(e.kind()) => {
                     "the connection was cut in the middle of the list".to_owned()
                 }
                 ureq::Error::Timeout(_) => {

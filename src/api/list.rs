@@ -135,6 +135,11 @@ fn encode(token: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
     use super::{
         super::serve::{Server, ok, recorded, reply, serve},
         *,
@@ -235,20 +240,28 @@ mod tests {
     #[test]
     fn a_connection_cut_anywhere_in_the_list_is_an_error_that_says_so() {
         let whole = recorded("list/services.http");
-        let bytes = whole.clone();
-        let cuts = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let at = std::sync::Arc::clone(&cuts);
-        let server =
-            serve(move |_, _| bytes[..at.load(std::sync::atomic::Ordering::SeqCst)].to_vec());
-        let client = server.client();
-        for cut in (0..whole.len()).step_by(10) {
-            cuts.store(cut, std::sync::atomic::Ordering::SeqCst);
-            let got = consistent(&client, Shape::Service, "/api/v1/services");
-            let got = got.err().unwrap_or_else(|| panic!("cut at {cut} is no error")).text;
-            assert!(got.contains("cut"), "{cut}: {got}");
-        }
-        cuts.store(whole.len(), std::sync::atomic::Ordering::SeqCst);
+        std::thread::scope(|scope| {
+            for half in 0..2 {
+                let whole = whole.clone();
+                scope.spawn(move || cut_all(&whole, half * 10));
+            }
+        });
+        let server = serve(move |_, _| whole.clone());
         assert_eq!(services(&server).unwrap().cluster.services.len(), 24);
+    }
+
+    /// Cuts at every twentieth byte.
+    fn cut_all(whole: &[u8], first: usize) {
+        let cut = Arc::new(AtomicUsize::new(0));
+        let (at, bytes) = (Arc::clone(&cut), whole.to_vec());
+        let server = serve(move |_, _| bytes[..at.load(Ordering::SeqCst)].to_vec());
+        let client = server.client();
+        for end in (first..whole.len()).step_by(20) {
+            cut.store(end, Ordering::SeqCst);
+            let got = consistent(&client, Shape::Service, "/api/v1/services");
+            let got = got.err().unwrap_or_else(|| panic!("cut at {end} is no error")).text;
+            assert!(got.contains("cut"), "{end}: {got}");
+        }
     }
 
     #[test]
@@ -308,7 +321,7 @@ mod tests {
             let bytes = ok(body);
             let server = serve(move |_, _| bytes.clone());
             let got = services(&server).unwrap_err().text;
-            assert!(got.starts_with(want), "{:.60}: {got}", body);
+            assert!(got.starts_with(want), "{body:.60}: {got}");
         }
     }
 }

@@ -184,7 +184,7 @@ mod tests {
             (&wide, "its aliases make it too large"),
         ] {
             let got = read(text).unwrap_err();
-            assert!(got.contains(want), "{:.40}: {got}", text);
+            assert!(got.contains(want), "{text:.40}: {got}");
         }
     }
 }
