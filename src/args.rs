@@ -255,7 +255,7 @@ fn check(args: &Args, seen: &[&str]) -> Result<()> {
 fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> String {
     let near = names.map(|name| (distance(word, name), name)).min();
     match near {
-        Some((d @ 0..=2, name)) if 2 * d < word.len() => format!(" (did you mean {name}?)"),
+        Some((d @ 0..=2, name)) if 2 * d <= word.len() => format!(" (did you mean {name}?)"),
         _ => String::new(),
     }
 }
