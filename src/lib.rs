@@ -3,6 +3,8 @@
 //! The API server says what the cluster looks like ([`cluster`]), `desired` works out what this
 //! node's kernel should hold, `kernel` reads what it does hold, and `plan` makes the difference.
 
+pub mod api;
+pub mod args;
 pub mod cluster;
 pub mod desired;
 pub mod dump;

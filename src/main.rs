@@ -1,3 +1,261 @@
 //! kinglet: one command makes a small Linux box a member of a Kubernetes pod network.
+//!
+//! Which command, and what comes out of it. Exit codes: 0 done or nothing to do; 1 an error, or a
+//! step that was refused; `plan` exits with 2 where there is something to do.
 
-fn main() {}
+use std::{
+    env,
+    io::{self, Read, Write},
+    process::ExitCode,
+};
+
+use kinglet::{
+    api::{Api, Reading, Source, from_list},
+    args::{self, Args, Command, Format},
+    cluster::Kind,
+    desired::Unmet,
+    dump::Dump,
+    error::{Doing, Error, Result},
+    kernel::{Kernel, files, lock::Lock},
+    local::{Local, Options},
+    log,
+    plan::{Step, sh},
+    reconcile::{Pass, imagine, look},
+    state::State,
+};
+
+/// More lines than this about what can't be honoured are for `plan` to tell, not for every `sync`.
+const UNMET_LINES: usize = 5;
+
+fn main() -> ExitCode {
+    let args = match args::parse(env::args_os().skip(1)) {
+        Ok(args) => args,
+        Err(e) => {
+            log::error(format_args!("{e}"));
+            return ExitCode::from(1);
+        }
+    };
+    for warning in &args.warnings {
+        log::warn(format_args!("{warning}"));
+    }
+    let done = match args.command {
+        Command::Help => out(&args::help()).map(|()| 0),
+        Command::Version => out(&format!("kinglet {}\n", env!("CARGO_PKG_VERSION"))).map(|()| 0),
+        Command::Plan => plan(&args),
+        Command::Sync => sync(&args),
+        Command::Dump => dump(&args),
+        later => Err(Error::new(
+            format!("starting kinglet {}", later.name()),
+            "this version has no such command yet; `kinglet sync` does one pass, and cron repeats it",
+        )),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(e) => {
+            log::error(format_args!("{e}"));
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// Writes to stdout; a reader who has seen enough is no error.
+fn out(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.doing(|| "writing to standard output"),
+    }
+}
+
+fn options(args: &Args) -> Options {
+    let conf = args.cni_conf.clone().or_else(|| env::var("KUBE_ROUTER_CNI_CONF_FILE").ok());
+    Options {
+        router: args.router,
+        services: args.services,
+        cni: args.cni,
+        cni_conf: conf.as_deref().unwrap_or("/etc/cni/net.d/10-kuberouter.conflist").into(),
+        auto_mtu: args.auto_mtu,
+        ipv4: args.ipv4,
+        ipv6: args.ipv6.unwrap_or(true),
+        excluded: args.excluded_cidrs.clone(),
+        peers: !args.peer_router_ips.is_empty(),
+    }
+}
+
+/// The name of this node's Node object.
+fn node(args: &Args) -> Result<Box<str>> {
+    let given = args.hostname_override.clone().or_else(|| env::var("NODE_NAME").ok());
+    // The kubelet lowers the host's name too.
+    let name = given
+        .filter(|name| !name.is_empty())
+        .or_else(|| files::sysctl("kernel/hostname").map(|name| name.to_lowercase()));
+    name.map(Into::into).ok_or_else(|| {
+        Error::new("finding this node's name", "the host has none: set --hostname-override")
+    })
+}
+
+/// What the API says of the kinds that are needed.
+fn read(args: &Args) -> Result<Reading> {
+    let source = Source { master: args.master.clone(), kubeconfig: args.kubeconfig.clone() };
+    let kinds: &[Kind] = match args.services {
+        true => &[Kind::Node, Kind::Service, Kind::EndpointSlice],
+        false => &[Kind::Node],
+    };
+    Api::open(&source)?.read(kinds)
+}
+
+/// What was not understood, beside what can't be honoured.
+fn with_bad(mut pass: Pass, reading: &Reading) -> Pass {
+    let bad = reading.bad.iter().map(|bad| {
+        Unmet::new(format!("{:?} {}", bad.kind, bad.name), format!("not understood: {}", bad.why))
+    });
+    pass.desired.unmet.splice(0..0, bad);
+    pass
+}
+
+fn plan(args: &Args) -> Result<u8> {
+    let pass = match &args.from {
+        None => {
+            let reading = read(args)?;
+            let mut kernel = Kernel::open()?;
+            with_bad(look(&mut kernel, &reading.cluster, &node(args)?, &options(args))?, &reading)
+        }
+        Some(path) => plan_from(args, &text_of(path)?)?,
+    };
+    out(&match args.format {
+        Format::Text => text(&pass),
+        Format::Sh => script(&pass),
+        Format::Json => json(&pass)?,
+    })?;
+    for e in &pass.desired.errors {
+        log::error(format_args!("{e}"));
+    }
+    Ok(match (pass.desired.errors.is_empty(), pass.steps.is_empty()) {
+        (false, _) => 1,
+        (true, false) => 2,
+        (true, true) => 0,
+    })
+}
+
+fn text_of(path: &std::path::Path) -> Result<String> {
+    let read = if path.as_os_str() == "-" {
+        let mut text = String::new();
+        io::stdin().lock().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(path)
+    };
+    read.doing(|| format!("reading {}", path.display()))
+}
+
+/// Plans for any node from a dump, or from a list as kubectl prints it: neither API nor root.
+fn plan_from(args: &Args, text: &str) -> Result<Pass> {
+    let dump = Dump::read(text).doing(|| "reading the dump given by --from")?;
+    let options = options(args);
+    let Some(dump) = dump else {
+        let reading = from_list(text.as_bytes())?;
+        let local = Local { node: node(args)?, options, host: None };
+        return Ok(with_bad(imagine(&reading.cluster, local, State::new())?, &reading));
+    };
+    let node = args.hostname_override.as_deref().unwrap_or(&dump.node).into();
+    let (host, have) =
+        if node == dump.node { (dump.host, dump.kernel) } else { (None, State::new()) };
+    imagine(&dump.cluster, Local { node, options, host }, have)
+}
+
+fn sync(args: &Args) -> Result<u8> {
+    if args.firewall {
+        log::warn(format_args!(
+            "NETWORK POLICY IS NOT ENFORCED by this version, whatever --run-firewall says: every pod \
+             can reach every other (--run-firewall=false silences this)"
+        ));
+    }
+    let Some(_lock) = Lock::take().doing(|| "taking the lock @kinglet")? else {
+        log::info(format_args!("another kinglet is at work on this node; it does the job"));
+        return Ok(0);
+    };
+    let reading = read(args)?;
+    let mut kernel = Kernel::open()?;
+    let pass = look(&mut kernel, &reading.cluster, &node(args)?, &options(args))?;
+    let pass = with_bad(pass, &reading);
+    let mut refused = 0;
+    kernel.apply(&pass.steps, |step, outcome| match outcome {
+        Err(why) => {
+            refused += 1;
+            log::error(format_args!("{step}: refused: {why}"));
+        }
+        Ok(()) if args.format == Format::Text => drop(out(&format!("{step}\n"))),
+        Ok(()) => {}
+    });
+    if args.format == Format::Json {
+        out(&json(&pass)?)?;
+    }
+    let unmet = &pass.desired.unmet;
+    for Unmet { what, why } in unmet.iter().take(UNMET_LINES) {
+        log::warn(format_args!("unmet: {what}: {why}"));
+    }
+    if unmet.len() > UNMET_LINES {
+        let more = unmet.len() - UNMET_LINES;
+        log::warn(format_args!("unmet: {more} more; `kinglet plan` tells them all"));
+    }
+    for e in &pass.desired.errors {
+        log::error(format_args!("{e}"));
+    }
+    Ok(u8::from(refused > 0 || !pass.desired.errors.is_empty()))
+}
+
+fn dump(args: &Args) -> Result<u8> {
+    let reading = read(args)?;
+    let (node, options) = (node(args)?, options(args));
+    let mut kernel = Kernel::open()?;
+    let host = Some(kernel.host(&options)?);
+    let local = Local { node: node.clone(), options, host };
+    // A node that is not in the cluster is worth a report too.
+    let want = match imagine(&reading.cluster, local.clone(), State::new()) {
+        Ok(pass) => pass.desired.state,
+        Err(e) => {
+            log::warn(format_args!("{e}"));
+            State::new()
+        }
+    };
+    for bad in &reading.bad {
+        log::warn(format_args!("{bad}"));
+    }
+    let dump = Dump {
+        kinglet: env!("CARGO_PKG_VERSION").into(),
+        node,
+        cluster: reading.cluster,
+        kernel: kernel.observe(&local.options, &want)?,
+        host: local.host,
+    };
+    let text = serde_json::to_string(&dump).doing(|| "writing the dump")?;
+    out(&(text + "\n")).map(|()| 0)
+}
+
+fn text(pass: &Pass) -> String {
+    let steps = pass.steps.iter().map(|step| format!("{step}\n"));
+    let unmet = pass.desired.unmet.iter().map(|Unmet { what, why }| format!("! {what}: {why}\n"));
+    steps.chain(unmet).collect()
+}
+
+fn script(pass: &Pass) -> String {
+    let head = format!("#!/bin/sh\n# kinglet: what node {} needs\n", pass.local.node);
+    let comment = |Unmet { what, why }: &Unmet| {
+        let line = format!("# unmet: {what}: {why}");
+        line.chars().filter(|c| !c.is_control()).collect::<String>() + "\n"
+    };
+    let unmet: String = pass.desired.unmet.iter().map(comment).collect();
+    head + &unmet + &sh::script(&pass.steps)
+}
+
+/// The contract for other programs: `{"node":NAME,"steps":[…],"unmet":[…]}`.
+fn json(pass: &Pass) -> Result<String> {
+    #[derive(serde::Serialize)]
+    struct Plan<'a> {
+        node: &'a str,
+        steps: &'a [Step],
+        unmet: &'a [Unmet],
+    }
+    let plan = Plan { node: &pass.local.node, steps: &pass.steps, unmet: &pass.desired.unmet };
+    let text = serde_json::to_string(&plan).doing(|| "writing the plan as JSON")?;
+    Ok(text + "\n")
+}

@@ -1,0 +1,327 @@
+//! All objects of one kind, page by page.
+//!
+//! A consistent list first; where etcd is down behind the server, what the server holds in its cache.
+
+use super::{
+    Reading,
+    client::Client,
+    failure::{Failure, Why},
+    page::{Head, Lists},
+    wire::Shape,
+};
+use crate::log;
+
+/// Objects per page: what client-go asks for.
+const LIMIT: usize = 500;
+/// How often a list is begun again because its pages expired.
+const AGAIN: usize = 3;
+
+/// Lists a kind. `cached` tells that etcd did not answer for an earlier kind, and is set when it
+/// does not for this one: then only the cache is asked.
+pub fn list(
+    client: &Client,
+    shape: Shape,
+    path: &str,
+    cached: &mut bool,
+) -> Result<Reading, Failure> {
+    if *cached {
+        return in_cache(client, shape, path);
+    }
+    let failure = match consistent(client, shape, path) {
+        Err(failure) if is_etcd(failure.why) => failure,
+        done => return done,
+    };
+    log::warn(format_args!(
+        "listing {} from {}: {}; asking for what the API server has in its cache, which may be old",
+        shape.kind().plural(),
+        client.server,
+        failure.text
+    ));
+    match in_cache(client, shape, path) {
+        Ok(reading) => {
+            *cached = true;
+            Ok(reading)
+        }
+        // The first failure tells more.
+        Err(_) => Err(failure),
+    }
+}
+
+/// What an API server does whose etcd is down or hangs.
+fn is_etcd(why: Why) -> bool {
+    matches!(why, Why::Silent | Why::Empty | Why::Status(500 | 503 | 504))
+}
+
+/// With resourceVersion=0 the limit is ignored: all comes in one page.
+fn in_cache(client: &Client, shape: Shape, path: &str) -> Result<Reading, Failure> {
+    let mut reading = Reading::default();
+    page(client, shape, &format!("{path}?resourceVersion=0"), &mut reading)?;
+    Ok(reading)
+}
+
+fn consistent(client: &Client, shape: Shape, path: &str) -> Result<Reading, Failure> {
+    let first = format!("{path}?limit={LIMIT}");
+    let mut begun = 0;
+    'again: loop {
+        begun += 1;
+        let mut reading = Reading::default();
+        let mut next = page(client, shape, &first, &mut reading)?;
+        while let Some(token) = next {
+            let query = format!("{first}&continue={}", encode(&token));
+            next = match page(client, shape, &query, &mut reading) {
+                Err(failure) if failure.why == Why::Status(410) && begun <= AGAIN => {
+                    log::info(format_args!("the list of {path} expired; beginning again"));
+                    continue 'again;
+                }
+                page => page?,
+            };
+            if next.as_ref() == Some(&token) {
+                return Err(Failure::other("the server gives the same page again and again"));
+            }
+        }
+        return Ok(reading);
+    }
+}
+
+/// One page. What it returns is the token of the next one.
+fn page(
+    client: &Client,
+    shape: Shape,
+    path: &str,
+    reading: &mut Reading,
+) -> Result<Option<String>, Failure> {
+    let body = client.get(path)?.into_body().into_reader();
+    let fault = |fault| Failure::list(fault, &client.ca);
+    let mut lists = Lists::open(body).map_err(fault)?;
+    let mut nth = 0;
+    let head = lists
+        .next(&mut |_, item| {
+            nth += 1;
+            reading.take(shape, nth, item.get());
+        })
+        .map_err(fault)?;
+    if !lists.at_end().map_err(fault)? {
+        return Err(Failure::other("the reply goes on after the list"));
+    }
+    is_list_of(shape, &head)?;
+    if let Some(version) = head.version {
+        reading.versions.insert(shape.kind(), version);
+    }
+    Ok(head.next)
+}
+
+fn is_list_of(shape: Shape, head: &Head) -> Result<(), Failure> {
+    let kind = head.kind.as_deref().unwrap_or_default();
+    if head.items && kind.strip_suffix("List") == Some(shape.name()) {
+        return Ok(());
+    }
+    let kind = super::page::first_line(kind.as_bytes());
+    Err(Failure::other(format!("the reply is no {}List (kind {kind:?})", shape.name())))
+}
+
+/// A token is base64 for URLs, but nobody promised it.
+fn encode(token: &str) -> String {
+    let mut text = String::with_capacity(token.len());
+    for byte in token.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                text.push(char::from(byte));
+            }
+            _ => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::{
+        super::serve::{Server, ok, recorded, reply, serve},
+        *,
+    };
+
+    fn services(server: &Server) -> Result<Reading, Failure> {
+        list(&server.client(), Shape::Service, "/api/v1/services", &mut false)
+    }
+
+    #[test]
+    fn pages_are_joined() {
+        let server = serve(|_, nth| ok(recorded(&format!("list/services.limit10.p{nth}.json"))));
+        let got = services(&server).unwrap();
+        assert_eq!((got.cluster.services.len(), got.bad.len()), (24, 0));
+        let targets = server.targets();
+        assert_eq!(targets[0], "/api/v1/services?limit=500");
+        assert_eq!(targets.len(), 3);
+        assert!(
+            targets[2].starts_with(
+                "/api/v1/services?limit=500&continue=eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJy"
+            )
+        );
+        let server = serve(|_, nth| ok(recorded(&format!("list/nodes.limit2.p{nth}.json"))));
+        let got = list(&server.client(), Shape::Node, "/api/v1/nodes", &mut false).unwrap();
+        assert_eq!(got.cluster.nodes.len(), 3);
+        let server = serve(|_, _| ok(recorded("list/services.limit10.p1.json")));
+        assert_eq!(
+            services(&server).unwrap_err().text,
+            "the server gives the same page again and again"
+        );
+    }
+
+    #[test]
+    fn a_page_that_expired_begins_the_list_again_but_not_for_ever() {
+        let server = serve(|_, nth| match nth {
+            1 | 3 => ok(recorded("list/services.limit10.p1.json")),
+            2 => recorded("err/410-continue.http"),
+            4 => ok(recorded("list/services.limit10.p2.json")),
+            _ => ok(recorded("list/services.limit10.p3.json")),
+        });
+        assert_eq!(services(&server).unwrap().cluster.services.len(), 24);
+        let server = serve(|target, _| match target.contains("continue") {
+            true => recorded("err/410-continue.http"),
+            false => ok(recorded("list/services.limit10.p1.json")),
+        });
+        assert_eq!(services(&server).unwrap_err().why, Why::Status(410));
+        assert_eq!(server.targets().len(), 8);
+    }
+
+    #[test]
+    fn with_etcd_down_the_cache_is_asked_and_then_for_the_other_kinds_at_once() {
+        type Answer = fn() -> Vec<u8>;
+        let down: [Answer; 3] = [
+            || recorded("err/504-future-rv-list.http"),
+            || reply("500 Internal Server Error", "", "etcdserver: leader changed"),
+            Vec::new,
+        ];
+        for down in down {
+            let server = serve(move |target, _| match target.contains("resourceVersion=0") {
+                true => ok(recorded("list/services.json")),
+                false => down(),
+            });
+            let mut cached = false;
+            let client = server.client();
+            for _ in 0..2 {
+                let got = list(&client, Shape::Service, "/api/v1/services", &mut cached).unwrap();
+                assert_eq!(got.cluster.services.len(), 24);
+            }
+            let targets = server.targets();
+            assert_eq!(targets.last().unwrap(), "/api/v1/services?resourceVersion=0");
+            assert_eq!(targets.len(), 3);
+        }
+        let server = serve(|target, _| match target.contains("resourceVersion=0") {
+            true => reply("403 Forbidden", "", ""),
+            false => reply("503 Service Unavailable", "", "starting"),
+        });
+        assert_eq!(
+            services(&server).unwrap_err().text,
+            "503 Service Unavailable: starting; the API server, or etcd behind it, is not well"
+        );
+    }
+
+    #[test]
+    fn gzip_is_understood_as_it_was_recorded() {
+        let server = serve(|_, _| recorded("big/services.gzip.http"));
+        let got = services(&server).unwrap();
+        assert_eq!((got.cluster.services.len(), got.bad.len()), (324, 0));
+        let server = serve(|_, _| recorded("big/endpointslices.gzip.http"));
+        let got = list(&server.client(), Shape::EndpointSlice, "/x", &mut false).unwrap();
+        assert_eq!((got.cluster.slices.len(), got.bad.len()), (329, 0));
+        for cut in (400..recorded("big/services.gzip.http").len()).step_by(997) {
+            let server = serve(move |_, _| recorded("big/services.gzip.http")[..cut].to_vec());
+            let got = services(&server).unwrap_err().text;
+            assert!(got.contains("cut"), "{cut}: {got}");
+        }
+    }
+
+    #[test]
+    fn a_connection_cut_anywhere_in_the_list_is_an_error_that_says_so() {
+        let whole = recorded("list/services.http");
+        std::thread::scope(|scope| {
+            for half in 0..2 {
+                let whole = whole.clone();
+                scope.spawn(move || cut_all(&whole, half * 10));
+            }
+        });
+        let server = serve(move |_, _| whole.clone());
+        assert_eq!(services(&server).unwrap().cluster.services.len(), 24);
+    }
+
+    /// Cuts at every twentieth byte.
+    fn cut_all(whole: &[u8], first: usize) {
+        let cut = Arc::new(AtomicUsize::new(0));
+        let (at, bytes) = (Arc::clone(&cut), whole.to_vec());
+        let server = serve(move |_, _| bytes[..at.load(Ordering::SeqCst)].to_vec());
+        let client = server.client();
+        for end in (first..whole.len()).step_by(20) {
+            cut.store(end, Ordering::SeqCst);
+            let got = consistent(&client, Shape::Service, "/api/v1/services");
+            let got = got.err().unwrap_or_else(|| panic!("cut at {end} is no error")).text;
+            assert!(got.contains("cut"), "{end}: {got}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_gives_a_clear_error() {
+        let long = format!("{{\"kind\":\"ServiceList\",\"items\":[\"{}\"", "x".repeat(5_000_000));
+        let huge = format!("{{\"kind\":\"ServiceList\",\"items\":[\"{}\"]}}", "x".repeat(17 << 20));
+        let deep = format!("{{\"kind\":\"ServiceList\",\"items\":{}", "[".repeat(100_000));
+        let status = String::from_utf8(recorded("err/410-exact.http")).unwrap();
+        let status = status.rsplit("\r\n").next().unwrap().to_owned();
+        for (body, want) in [
+            ("", "the reply is empty: it was cut before the list began"),
+            ("  \n", "the reply is empty"),
+            ("{", "the connection was cut in the middle of the list"),
+            (
+                r#"{"kind":"ServiceList","items":[{"metadata""#,
+                "the connection was cut in the middle of the list",
+            ),
+            (&long, "the connection was cut in the middle of the list"),
+            (&deep, "the connection was cut in the middle of the list"),
+            (&huge, "an item of the list is larger than 16 MiB"),
+            (
+                "<!DOCTYPE html>\n<title>Log in</title>",
+                "the reply is not JSON but starts with \"<!DOCTYPE html>\"; is that the API server",
+            ),
+            ("ok", "the reply is not JSON but starts with \"ok\""),
+            ("[]", "the reply is not JSON but starts with \"[]\""),
+            ("\"text\"", "the reply is not JSON but starts with"),
+            ("{}", "the reply is no ServiceList (kind \"\")"),
+            (r#"{"kind":"ServiceList"}"#, "the reply is no ServiceList (kind \"ServiceList\")"),
+            (
+                r#"{"kind":"NodeList","items":[]}"#,
+                "the reply is no ServiceList (kind \"NodeList\")",
+            ),
+            (&status, "the reply is no ServiceList (kind \"Status\")"),
+            (
+                r#"{"kind":"ServiceList","items":{}}"#,
+                "the reply is no list of objects: invalid type: map, expected an array of items",
+            ),
+            (
+                r#"{"kind":"ServiceList","items":"x"}"#,
+                "the reply is no list of objects: invalid type: string \"x\", expected an array of items",
+            ),
+            (
+                r#"{"kind":5,"items":[]}"#,
+                "the reply is no list of objects: invalid type: integer `5`, expected a string",
+            ),
+            (
+                r#"{"kind":"ServiceList","items":[{"a":}]}"#,
+                "the reply is no list of objects: expected value at line 1",
+            ),
+            (
+                "{\"kind\":\"ServiceList\",\"items\":[\"\u{1}\"]}",
+                "the reply is no list of objects: control character",
+            ),
+            (r#"{"kind":"ServiceList","items":[]}{}"#, "the reply goes on after the list"),
+        ] {
+            let bytes = ok(body);
+            let server = serve(move |_, _| bytes.clone());
+            let got = services(&server).unwrap_err().text;
+            assert!(got.starts_with(want), "{body:.60}: {got}");
+        }
+    }
+}

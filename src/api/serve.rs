@@ -1,0 +1,187 @@
+//! For tests: a server on a real socket that answers each request with given bytes and hangs up.
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use rustls::{
+    RootCertStore, ServerConfig, ServerConnection, Stream,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+};
+
+use super::{
+    auth::{Access, Token},
+    client::Client,
+};
+
+pub struct Server {
+    pub url: String,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+/// Answers with what `answer` says to a request's target and its number.
+pub fn serve(answer: impl FnMut(&str, usize) -> Vec<u8> + Send + 'static) -> Server {
+    start(None, answer)
+}
+
+/// The same over TLS, with a certificate of tests/api/tls; `mutual`: the client has to show one.
+pub fn serve_tls(
+    name: &str,
+    mutual: bool,
+    answer: impl FnMut(&str, usize) -> Vec<u8> + Send + 'static,
+) -> Server {
+    let provider = Arc::new(ring::default_provider());
+    let cert = CertificateDer::from_pem_file(format!("tests/api/tls/{name}.crt")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(format!("tests/api/tls/{name}.key")).unwrap();
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let builder = if mutual {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file("tests/api/tls/ca.crt").unwrap()).unwrap();
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        builder.with_client_cert_verifier(verifier)
+    } else {
+        builder.with_no_client_auth()
+    };
+    start(Some(Arc::new(builder.with_single_cert(vec![cert], key).unwrap())), answer)
+}
+
+fn start(
+    tls: Option<Arc<ServerConfig>>,
+    mut answer: impl FnMut(&str, usize) -> Vec<u8> + Send + 'static,
+) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&requests);
+    thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            let mut exchange = |stream: &mut dyn ReadWrite| {
+                let head = head(stream);
+                let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
+                let nth = {
+                    let mut seen = seen.lock().unwrap();
+                    seen.push(head);
+                    seen.len()
+                };
+                // A client that has had enough hangs up first.
+                let _ = stream.write_all(&answer(&target, nth)).and_then(|()| stream.flush());
+            };
+            match &tls {
+                None => exchange(&mut socket),
+                Some(config) => {
+                    let mut connection = ServerConnection::new(Arc::clone(config)).unwrap();
+                    exchange(&mut Stream::new(&mut connection, &mut socket));
+                    connection.send_close_notify();
+                    let _ = connection.complete_io(&mut socket);
+                }
+            }
+        }
+    });
+    Server { url, requests }
+}
+
+trait ReadWrite: Read + Write {}
+impl<T: Read + Write> ReadWrite for T {}
+
+fn head(stream: &mut dyn ReadWrite) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
+        head.push(byte[0]);
+        if !head[0].is_ascii_alphabetic() {
+            break; // TLS, to a server that speaks none
+        }
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
+impl Server {
+    /// The heads of the requests so far.
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    /// Their targets.
+    pub fn targets(&self) -> Vec<String> {
+        let target = |head: &String| head.split(' ').nth(1).unwrap_or_default().to_owned();
+        self.requests().iter().map(target).collect()
+    }
+
+    pub fn access(&self) -> Access {
+        let (server, ca) = (self.url.clone(), String::new());
+        Access { server, tls: None, ca, server_name: None, token: Token::None, warning: None }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::with_idle(self.access(), Duration::from_secs(5)).unwrap()
+    }
+}
+
+/// A whole answer.
+pub fn reply(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let mut bytes = format!(
+        "HTTP/1.1 {status}\r\n{headers}Connection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    bytes.extend(body);
+    bytes
+}
+
+/// A good one.
+pub fn ok(body: impl AsRef<[u8]>) -> Vec<u8> {
+    reply("200 OK", "Content-Type: application/json\r\n", body)
+}
+
+/// A file of tests/api.
+pub fn recorded(name: &str) -> Vec<u8> {
+    let path = format!("tests/api/{name}");
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// Numbers that look random and are the same in every run (xorshift64*).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % limit
+    }
+
+    /// Changes some bytes: replaced, doubled, left out, or a piece moved.
+    pub fn mutate(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        for _ in 0..=self.below(4) {
+            let (at, to) = (self.below(bytes.len()), self.below(bytes.len()));
+            match self.below(5) {
+                0 => bytes[at] = self.below(256) as u8,
+                1 => bytes[at] = b"{}[]\":,\\-&*!|>%#0n\n \t"[self.below(21)],
+                2 => drop(bytes.remove(at)),
+                3 => bytes.insert(at, bytes[to]),
+                _ => {
+                    let end = (to + self.below(40)).min(bytes.len());
+                    let piece = bytes[to..end].to_vec();
+                    bytes.splice(at..at, piece);
+                }
+            }
+            if bytes.is_empty() {
+                bytes.push(b' ');
+            }
+        }
+        bytes
+    }
+}

@@ -1,0 +1,264 @@
+//! discovery.k8s.io EndpointSlice, v1 and v1beta1 in one shape, and core/v1 Endpoints, which become
+//! one slice per subset and family.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+use super::{Meta, addr, port, protocol, short};
+use crate::cluster::{Endpoint, EndpointSlice, Name, SlicePort};
+
+/// An EndpointSlice.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Slice {
+    #[serde(default)]
+    metadata: Meta,
+    address_type: Option<String>,
+    endpoints: Option<Vec<Member>>,
+    ports: Option<Vec<Port>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Member {
+    addresses: Option<Vec<String>>,
+    conditions: Option<Conditions>,
+    node_name: Option<Box<str>>,
+    /// v1beta1, where a server before 1.20 has no nodeName.
+    topology: Option<Topology>,
+}
+
+#[derive(Default, Deserialize)]
+struct Conditions {
+    ready: Option<bool>,
+    serving: Option<bool>,
+    terminating: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Topology {
+    #[serde(rename = "kubernetes.io/hostname")]
+    hostname: Option<Box<str>>,
+}
+
+#[derive(Deserialize)]
+struct Port {
+    name: Option<Box<str>>,
+    protocol: Option<String>,
+    port: Option<i64>,
+}
+
+/// Core Endpoints.
+#[derive(Deserialize)]
+pub struct Endpoints {
+    #[serde(default)]
+    metadata: Meta,
+    subsets: Option<Vec<Subset>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Subset {
+    addresses: Option<Vec<Address>>,
+    not_ready_addresses: Option<Vec<Address>>,
+    ports: Option<Vec<Port>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Address {
+    ip: Option<String>,
+    node_name: Option<Box<str>>,
+}
+
+/// What is kept of an EndpointSlice.
+pub fn slice(mut wire: Slice) -> Result<EndpointSlice, String> {
+    let name = wire.metadata.full_name()?;
+    let ports = ports("ports", wire.ports.unwrap_or_default())?;
+    let ipv4 = match wire.address_type.as_deref() {
+        Some("IPv4") => Some(true),
+        Some("IPv6") => Some(false),
+        Some("FQDN") => None,
+        other => {
+            let other = short(other.unwrap_or_default());
+            return Err(format!("addressType: {other} is not IPv4, IPv6 or FQDN"));
+        }
+    };
+    let mut endpoints = Vec::new();
+    if let Some(ipv4) = ipv4 {
+        for (i, member) in wire.endpoints.unwrap_or_default().into_iter().enumerate() {
+            endpoints.push(endpoint(i, member, ipv4)?);
+        }
+    }
+    Ok(EndpointSlice { name, service: service(wire.metadata), endpoints, ports })
+}
+
+/// The Service that a slice belongs to. Those of headless Services carry a label, and no proxy
+/// looks at them.
+fn service(meta: Meta) -> Option<Box<str>> {
+    let labels = meta.labels?;
+    labels.service.filter(|name| !name.is_empty() && labels.headless.is_none())
+}
+
+fn endpoint(i: usize, member: Member, ipv4: bool) -> Result<Endpoint, String> {
+    let path = format!("endpoints[{i}].addresses[0]");
+    let text = member.addresses.and_then(|list| list.into_iter().next());
+    let addr = addr(&path, &text.ok_or_else(|| format!("{path}: it is missing"))?)?;
+    if addr.is_ipv4() != ipv4 {
+        return Err(format!("{path}: {addr} is not of the slice's addressType"));
+    }
+    let conditions = member.conditions.unwrap_or_default();
+    let ready = conditions.ready.unwrap_or(true);
+    Ok(Endpoint {
+        addr,
+        ready,
+        serving: conditions.serving.unwrap_or(ready),
+        terminating: conditions.terminating.unwrap_or(false),
+        node: member.node_name.or(member.topology.and_then(|t| t.hostname)),
+    })
+}
+
+fn ports(path: &str, wire: Vec<Port>) -> Result<Vec<SlicePort>, String> {
+    let mut ports = Vec::with_capacity(wire.len());
+    for (i, from) in wire.into_iter().enumerate() {
+        // "All ports": nothing that a proxy could send to.
+        let Some(number) = from.port else { continue };
+        ports.push(SlicePort {
+            protocol: protocol(&format!("{path}[{i}].protocol"), from.protocol.as_deref())?,
+            port: port(&format!("{path}[{i}].port"), number)?,
+            name: from.name.unwrap_or_default(),
+        });
+    }
+    Ok(ports)
+}
+
+/// What is kept of core Endpoints: named `name/0`, `name/1`, … which no slice can be.
+pub fn subsets(mut wire: Endpoints) -> Result<Vec<EndpointSlice>, String> {
+    let Name { namespace, name } = wire.metadata.full_name()?;
+    let headless = wire.metadata.labels.is_some_and(|labels| labels.headless.is_some());
+    let mut slices: Vec<EndpointSlice> = Vec::new();
+    for (i, subset) in wire.subsets.unwrap_or_default().into_iter().enumerate() {
+        let ports = ports(&format!("subsets[{i}].ports"), subset.ports.unwrap_or_default())?;
+        let mut all = Vec::new();
+        for (list, ready, path) in [
+            (subset.addresses, true, "addresses"),
+            (subset.not_ready_addresses, false, "notReadyAddresses"),
+        ] {
+            for (j, from) in list.unwrap_or_default().into_iter().enumerate() {
+                let path = format!("subsets[{i}].{path}[{j}].ip");
+                let text = from.ip.ok_or_else(|| format!("{path}: it is missing"))?;
+                let addr = addr(&path, &text)?;
+                let node = from.node_name;
+                all.push(Endpoint { addr, ready, serving: ready, terminating: false, node });
+            }
+        }
+        let (ipv4, ipv6): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|e| matches!(e.addr, IpAddr::V4(_)));
+        for endpoints in [ipv4, ipv6].into_iter().filter(|family| !family.is_empty()) {
+            slices.push(EndpointSlice {
+                name: Name {
+                    namespace: namespace.clone(),
+                    name: format!("{name}/{}", slices.len()).into(),
+                },
+                service: (!headless).then(|| name.clone()),
+                endpoints,
+                ports: ports.clone(),
+            });
+        }
+    }
+    Ok(slices)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(rest: &str) -> Result<EndpointSlice, String> {
+        let json = format!(
+            r#"{{"metadata":{{"name":"web-1","namespace":"shop","labels":{{"kubernetes.io/service-name":"web"}}}},{rest}}}"#
+        );
+        slice(super::super::parse(&json)?)
+    }
+
+    #[test]
+    fn absent_conditions_mean_what_the_api_says() {
+        let got = with(r#""addressType":"IPv4","ports":[{"port":80},{"port":null}],"endpoints":[{"addresses":["10.0.0.1","10.0.0.9"]},
+            {"addresses":["10.0.0.2"],"conditions":{"ready":false}},{"addresses":["10.0.0.3"],"conditions":{"ready":false,"serving":true,"terminating":true}},
+            {"addresses":["10.0.0.4"],"conditions":null,"nodeName":"a","topology":{"kubernetes.io/hostname":"b"}}]"#).unwrap();
+        let got: Vec<_> = got
+            .endpoints
+            .iter()
+            .map(|e| (e.addr.to_string(), e.ready, e.serving, e.terminating, e.node.as_deref()))
+            .collect();
+        assert_eq!(
+            got.iter().map(|(a, b, c, d, e)| (a.as_str(), *b, *c, *d, *e)).collect::<Vec<_>>(),
+            [
+                ("10.0.0.1", true, true, false, None),
+                ("10.0.0.2", false, false, false, None),
+                ("10.0.0.3", false, true, true, None),
+                ("10.0.0.4", true, true, false, Some("a")),
+            ]
+        );
+    }
+
+    #[test]
+    fn names_are_no_endpoints_and_null_lists_are_empty() {
+        let got = with(
+            r#""addressType":"FQDN","ports":null,"endpoints":[{"addresses":["example.com"]}]"#,
+        )
+        .unwrap();
+        assert_eq!((got.endpoints.len(), got.ports.len()), (0, 0));
+        assert_eq!(with(r#""addressType":"IPv6","endpoints":null"#).unwrap().endpoints, []);
+    }
+
+    #[test]
+    fn what_breaks_the_rules_is_told_with_its_path() {
+        for (rest, want) in [
+            (r#""addressType":null"#, "addressType: \"\" is not IPv4, IPv6 or FQDN"),
+            (
+                r#""addressType":"IPv4","endpoints":[{"addresses":[]}]"#,
+                "endpoints[0].addresses[0]: it is missing",
+            ),
+            (
+                r#""addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"]},{"addresses":["x"]}]"#,
+                "endpoints[1].addresses[0]: \"x\" is no IP address",
+            ),
+            (
+                r#""addressType":"IPv4","endpoints":[{"addresses":["fd00::1"]}]"#,
+                "endpoints[0].addresses[0]: fd00::1 is not of the slice's addressType",
+            ),
+            (
+                r#""addressType":"IPv6","endpoints":[{"addresses":["::ffff:1.2.3.4"]}]"#,
+                "endpoints[0].addresses[0]: \"::ffff:1.2.3.4\" is an IPv4 address written as IPv6",
+            ),
+            (
+                r#""addressType":"IPv4","endpoints":[null]"#,
+                "endpoints[0]: invalid type: null, expected struct Member",
+            ),
+            (
+                r#""addressType":"IPv4","ports":[{"port":65536}]"#,
+                "ports[0].port: 65536 is no port (1 to 65535)",
+            ),
+        ] {
+            assert_eq!(with(rest).unwrap_err(), want);
+        }
+    }
+
+    /// Hand-made after the documentation of core/v1.
+    #[test]
+    fn endpoints_become_one_slice_per_subset_and_family() {
+        let json = r#"{"metadata":{"name":"web","namespace":"shop"},"subsets":[{"addresses":[{"ip":"10.0.0.1","nodeName":"a"},{"ip":"fd00::1"}],
+            "notReadyAddresses":[{"ip":"10.0.0.2"}],"ports":[{"name":"http","port":80}]},{"addresses":null,"ports":[{"port":81}]},
+            {"addresses":[{"ip":"10.0.0.3"}],"ports":[{"port":53,"protocol":"UDP"}]}]}"#;
+        let got = subsets(super::super::parse(json).unwrap()).unwrap();
+        assert_eq!(
+            got.iter().map(|s| s.name.to_string()).collect::<Vec<_>>(),
+            ["shop/web/0", "shop/web/1", "shop/web/2"]
+        );
+        assert_eq!(got.iter().map(|s| s.endpoints.len()).collect::<Vec<_>>(), [2, 1, 1]);
+        assert_eq!(got[0].service.as_deref(), Some("web"));
+        assert_eq!(got[0].endpoints[0].node.as_deref(), Some("a"));
+        assert!(!got[0].endpoints[1].ready && !got[0].endpoints[1].serving);
+    }
+}

@@ -1,0 +1,177 @@
+//! core/v1 Node.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use super::{Meta, add, short};
+use crate::cluster::Node;
+
+/// The object.
+#[derive(Deserialize)]
+pub struct Wire {
+    #[serde(default)]
+    metadata: Meta,
+    spec: Option<Spec>,
+    status: Option<Status>,
+}
+
+#[derive(Deserialize)]
+struct Spec {
+    #[serde(rename = "podCIDR")]
+    pod_cidr: Option<String>,
+    #[serde(rename = "podCIDRs")]
+    pod_cidrs: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    addresses: Option<Vec<Address>>,
+}
+
+#[derive(Deserialize)]
+struct Address {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    address: Option<String>,
+}
+
+/// What is kept of it.
+pub fn read(mut wire: Wire) -> Result<Node, String> {
+    let name = wire.metadata.name()?;
+    let mut node = Node { name, pod_cidrs: pod_cidrs(&wire)?, ..Node::default() };
+    let addresses = wire.status.and_then(|status| status.addresses).unwrap_or_default();
+    for (i, Address { kind, address }) in addresses.iter().enumerate() {
+        let to = match kind.as_deref() {
+            Some("InternalIP") => &mut node.internal_ips,
+            Some("ExternalIP") => &mut node.external_ips,
+            _ => continue,
+        };
+        // Some clouds give names as addresses; a name is not for us.
+        if let Some(text) = address.as_deref().filter(|text| meant_as_ip(text)) {
+            add(to, super::addr(&format!("status.addresses[{i}].address"), text)?);
+        }
+    }
+    Ok(node)
+}
+
+fn meant_as_ip(text: &str) -> bool {
+    text.contains(':') || text.chars().all(|c| c.is_ascii_digit() || c == '.') && !text.is_empty()
+}
+
+/// The first source that has any, as in kube-router: an annotation replaces what the spec says.
+fn pod_cidrs(wire: &Wire) -> Result<Vec<IpNet>, String> {
+    let list = |text: &Option<String>, path: &str| -> Vec<(String, String)> {
+        let parts = text.as_deref().unwrap_or_default().split(',').map(str::trim);
+        parts.filter(|p| !p.is_empty()).map(|p| (path.to_owned(), p.to_owned())).collect()
+    };
+    let mut found = Vec::new();
+    if let Some(annotations) = &wire.metadata.annotations {
+        found = list(&annotations.pod_cidrs, "the annotation kube-router.io/pod-cidrs");
+        if found.is_empty() {
+            found = list(&annotations.pod_cidr, "the annotation kube-router.io/pod-cidr");
+        }
+    }
+    if let (true, Some(spec)) = (found.is_empty(), &wire.spec) {
+        for (i, text) in spec.pod_cidrs.iter().flatten().enumerate() {
+            found.push((format!("spec.podCIDRs[{i}]"), text.clone()));
+        }
+        if found.is_empty() {
+            found = list(&spec.pod_cidr, "spec.podCIDR");
+        }
+    }
+    let mut nets = Vec::new();
+    for (path, text) in found {
+        add(&mut nets, net(&path, &text)?);
+    }
+    Ok(nets)
+}
+
+fn net(path: &str, text: &str) -> Result<IpNet, String> {
+    let net: IpNet = text.parse().map_err(|_| format!("{path}: {} is no CIDR", short(text)))?;
+    match net.addr() {
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => {
+            Err(format!("{path}: {text:?} is an IPv4 network written as IPv6"))
+        }
+        _ => Ok(net.trunc()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(json: &str) -> Result<Node, String> {
+        read(super::super::parse(json)?)
+    }
+
+    fn cidrs(json: &str) -> Vec<String> {
+        node(json).unwrap().pod_cidrs.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn an_annotation_comes_before_the_spec_and_the_list_before_the_single_one() {
+        let spec = r#""spec":{"podCIDR":"10.1.0.0/24","podCIDRs":["10.2.0.7/24","fd00:2::/64","10.2.0.0/24"]}"#;
+        assert_eq!(
+            cidrs(&format!(r#"{{"metadata":{{"name":"a"}},{spec}}}"#)),
+            ["10.2.0.0/24", "fd00:2::/64"]
+        );
+        let notes = r#""kube-router.io/pod-cidr":"10.3.0.0/24""#;
+        let with = |notes: &str| {
+            format!(r#"{{"metadata":{{"name":"a","annotations":{{{notes}}}}},{spec}}}"#)
+        };
+        assert_eq!(cidrs(&with(notes)), ["10.3.0.0/24"]);
+        let both = format!(r#"{notes},"kube-router.io/pod-cidrs":" 10.4.0.0/24 , fd00:4::/64,""#);
+        assert_eq!(cidrs(&with(&both)), ["10.4.0.0/24", "fd00:4::/64"]);
+        assert_eq!(cidrs(&with(r#""kube-router.io/pod-cidr":"""#)), ["10.2.0.0/24", "fd00:2::/64"]);
+        assert_eq!(
+            cidrs(r#"{"metadata":{"name":"a"},"spec":{"podCIDRs":null,"podCIDR":"10.1.0.0/24"}}"#),
+            ["10.1.0.0/24"]
+        );
+        assert_eq!(cidrs(r#"{"metadata":{"name":"a"},"spec":{}}"#), [""; 0]);
+    }
+
+    #[test]
+    fn names_among_the_addresses_are_passed_over() {
+        let got = node(r#"{"metadata":{"name":"a"},"status":{"addresses":[{"type":"InternalIP","address":"ip-10.internal"},
+            {"type":"Hostname","address":"10.0.0.9"},{"type":"InternalIP","address":"10.0.0.1"},{"type":"InternalIP","address":"10.0.0.1"},
+            {"type":"ExternalIP","address":"2001:db8::1"},{"type":"InternalIP"}]}}"#).unwrap();
+        assert_eq!(got.internal_ips, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(got.external_ips, ["2001:db8::1".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[test]
+    fn what_breaks_the_rules_is_told_with_its_path() {
+        for (json, want) in [
+            ("{}", "metadata.name: it is missing"),
+            (r#"{"metadata":{"name":""}}"#, "metadata.name: it is missing"),
+            (
+                r#"{"metadata":{"name":7}}"#,
+                "metadata.name: invalid type: integer `7`, expected a string",
+            ),
+            (
+                r#"{"metadata":{"name":"a"},"spec":{"podCIDR":"10.0.0.0"}}"#,
+                "spec.podCIDR: \"10.0.0.0\" is no CIDR",
+            ),
+            (
+                r#"{"metadata":{"name":"a"},"spec":{"podCIDRs":["::ffff:10.0.0.0/120"]}}"#,
+                "spec.podCIDRs[0]: \"::ffff:10.0.0.0/120\" is an IPv4 network written as IPv6",
+            ),
+            (
+                r#"{"metadata":{"name":"a","annotations":{"kube-router.io/pod-cidr":"x"}}}"#,
+                "the annotation kube-router.io/pod-cidr: \"x\" is no CIDR",
+            ),
+            (
+                r#"{"metadata":{"name":"a"},"status":{"addresses":[{"type":"InternalIP","address":"10.0.0.01"}]}}"#,
+                "status.addresses[0].address: \"10.0.0.01\" is no IP address",
+            ),
+            (
+                r#"{"metadata":{"name":"a"},"status":{"addresses":[{"type":"InternalIP","address":"fe80::1%eth0"}]}}"#,
+                "status.addresses[0].address: \"fe80::1%eth0\" is no IP address",
+            ),
+        ] {
+            assert_eq!(node(json).unwrap_err(), want);
+        }
+    }
+}

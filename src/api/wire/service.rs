@@ -1,0 +1,237 @@
+//! core/v1 Service.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+use super::{Meta, add, addr, port, protocol};
+use crate::cluster::{Service, ServicePort};
+
+/// Seconds that ClientIP affinity lasts where the object does not say.
+const AFFINITY: i64 = 10_800;
+
+/// The object.
+#[derive(Deserialize)]
+pub struct Wire {
+    #[serde(default)]
+    metadata: Meta,
+    spec: Option<Spec>,
+    status: Option<Status>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    #[serde(rename = "clusterIP")]
+    cluster_ip: Option<String>,
+    #[serde(rename = "clusterIPs")]
+    cluster_ips: Option<Vec<String>>,
+    #[serde(rename = "externalIPs")]
+    external_ips: Option<Vec<String>>,
+    ports: Option<Vec<Port>>,
+    session_affinity: Option<String>,
+    session_affinity_config: Option<AffinityConfig>,
+    internal_traffic_policy: Option<String>,
+    external_traffic_policy: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Port {
+    name: Option<Box<str>>,
+    protocol: Option<String>,
+    port: Option<i64>,
+    node_port: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct AffinityConfig {
+    #[serde(rename = "clientIP")]
+    client_ip: Option<ClientIp>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ClientIp {
+    timeout_seconds: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    load_balancer: Option<Balancer>,
+}
+
+#[derive(Deserialize)]
+struct Balancer {
+    ingress: Option<Vec<Ingress>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Ingress {
+    ip: Option<String>,
+    ip_mode: Option<String>,
+}
+
+/// What is kept of it.
+pub fn read(mut wire: Wire) -> Result<Service, String> {
+    let name = wire.metadata.full_name()?;
+    let spec = wire.spec.unwrap_or_default();
+    let labels = wire.metadata.labels.unwrap_or_default();
+    let (path, cluster_ips) = match spec.cluster_ips.as_deref() {
+        Some(ips) if !ips.is_empty() => ("spec.clusterIPs", ips.to_vec()),
+        _ => ("spec.clusterIP", spec.cluster_ip.iter().cloned().collect()),
+    };
+    // Headless, of no address at all, or another proxy's: nothing for us to serve.
+    if spec.kind.as_deref() == Some("ExternalName")
+        || matches!(cluster_ips.first().map(String::as_str), None | Some("" | "None"))
+        || labels.proxy.is_some()
+        || labels.headless.is_some()
+    {
+        return Ok(Service { name, ..Service::default() });
+    }
+    let ingress = wire.status.and_then(|s| s.load_balancer).and_then(|b| b.ingress);
+    let ingress = ingress.unwrap_or_default();
+    let balancer_ips: Vec<String> = ingress
+        .into_iter()
+        .filter(|i| i.ip_mode.as_deref() != Some("Proxy"))
+        .filter_map(|i| i.ip)
+        .collect();
+    Ok(Service {
+        cluster_ips: addrs(path, &cluster_ips)?,
+        external_ips: addrs("spec.externalIPs", &spec.external_ips.unwrap_or_default())?,
+        balancer_ips: addrs("status.loadBalancer.ingress[].ip", &balancer_ips)?,
+        ports: ports(spec.ports.unwrap_or_default())?,
+        affinity: match spec.session_affinity.as_deref() {
+            Some("ClientIP") => affinity(spec.session_affinity_config)?,
+            _ => 0,
+        },
+        internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
+        external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
+        name,
+    })
+}
+
+fn addrs(path: &str, texts: &[String]) -> Result<Vec<IpAddr>, String> {
+    let mut addrs = Vec::with_capacity(texts.len());
+    for text in texts.iter().filter(|text| !text.is_empty()) {
+        add(&mut addrs, addr(path, text)?);
+    }
+    Ok(addrs)
+}
+
+fn ports(wire: Vec<Port>) -> Result<Vec<ServicePort>, String> {
+    let mut ports = Vec::with_capacity(wire.len());
+    for (i, from) in wire.into_iter().enumerate() {
+        let number = from.port.ok_or_else(|| format!("spec.ports[{i}].port: it is missing"))?;
+        ports.push(ServicePort {
+            protocol: protocol(&format!("spec.ports[{i}].protocol"), from.protocol.as_deref())?,
+            port: port(&format!("spec.ports[{i}].port"), number)?,
+            node_port: match from.node_port {
+                None | Some(0) => None,
+                Some(number) => Some(port(&format!("spec.ports[{i}].nodePort"), number)?),
+            },
+            name: from.name.unwrap_or_default(),
+        });
+    }
+    Ok(ports)
+}
+
+fn affinity(config: Option<AffinityConfig>) -> Result<u32, String> {
+    let seconds = config.and_then(|c| c.client_ip).and_then(|c| c.timeout_seconds);
+    let seconds = seconds.unwrap_or(AFFINITY);
+    // What the API allows: a day.
+    u32::try_from(seconds).ok().filter(|seconds| (1..=86_400).contains(seconds)).ok_or_else(|| {
+        format!("spec.sessionAffinityConfig.clientIP.timeoutSeconds: {seconds} is not 1 to 86400")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(spec: &str) -> Result<Service, String> {
+        let json = format!(r#"{{"metadata":{{"name":"web","namespace":"shop"}},"spec":{spec}}}"#);
+        read(super::super::parse(&json)?)
+    }
+
+    #[test]
+    fn null_and_absent_are_the_same() {
+        let got = with(r#"{"clusterIP":"10.0.0.1","clusterIPs":null,"ports":[{"name":null,"protocol":null,"port":80}],"sessionAffinity":"ClientIP","sessionAffinityConfig":null}"#).unwrap();
+        assert_eq!(got.cluster_ips, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(
+            got.ports,
+            [ServicePort {
+                name: "".into(),
+                protocol: crate::state::Protocol::Tcp,
+                port: 80,
+                node_port: None
+            }]
+        );
+        assert_eq!(got.affinity, 10_800);
+    }
+
+    #[test]
+    fn what_no_proxy_serves_is_kept_with_nothing() {
+        for spec in [
+            "null",
+            "{}",
+            r#"{"clusterIP":"None","ports":[{"port":0}]}"#,
+            r#"{"clusterIP":"","clusterIPs":[""]}"#,
+            r#"{"clusterIPs":["None"]}"#,
+            r#"{"type":"ExternalName","clusterIP":"10.0.0.1"}"#,
+        ] {
+            let got = with(spec).unwrap();
+            assert_eq!((got.cluster_ips.len(), got.ports.len()), (0, 0), "{spec}");
+        }
+    }
+
+    #[test]
+    fn what_breaks_the_rules_is_told_with_its_path() {
+        for (spec, want) in [
+            (r#"{"clusterIP":"10.0.0.1","ports":[{}]}"#, "spec.ports[0].port: it is missing"),
+            (
+                r#"{"clusterIP":"10.0.0.1","ports":[{"port":0}]}"#,
+                "spec.ports[0].port: 0 is no port (1 to 65535)",
+            ),
+            (
+                r#"{"clusterIP":"10.0.0.1","ports":[{"port":1},{"port":70000}]}"#,
+                "spec.ports[1].port: 70000 is no port (1 to 65535)",
+            ),
+            (
+                r#"{"clusterIP":"10.0.0.1","ports":[{"port":"80"}]}"#,
+                "spec.ports[0].port: invalid type: string \"80\", expected i64",
+            ),
+            (
+                r#"{"clusterIP":"10.0.0.1","ports":[{"port":1,"nodePort":-1}]}"#,
+                "spec.ports[0].nodePort: -1 is no port (1 to 65535)",
+            ),
+            (
+                r#"{"clusterIP":"10.0.0.1","ports":[{"port":1,"protocol":"ICMP"}]}"#,
+                "spec.ports[0].protocol: \"ICMP\" is not TCP, UDP or SCTP",
+            ),
+            (r#"{"clusterIP":"10.0.0.01"}"#, "spec.clusterIP: \"10.0.0.01\" is no IP address"),
+            (
+                r#"{"clusterIPs":["10.0.0.1","::ffff:10.0.0.1"]}"#,
+                "spec.clusterIPs: \"::ffff:10.0.0.1\" is an IPv4 address written as IPv6",
+            ),
+            (
+                r#"{"clusterIP":"10.0.0.1","externalIPs":["x"]}"#,
+                "spec.externalIPs: \"x\" is no IP address",
+            ),
+            (
+                r#"{"clusterIP":"10.0.0.1","sessionAffinity":"ClientIP","sessionAffinityConfig":{"clientIP":{"timeoutSeconds":0}}}"#,
+                "spec.sessionAffinityConfig.clientIP.timeoutSeconds: 0 is not 1 to 86400",
+            ),
+        ] {
+            assert_eq!(with(spec).unwrap_err(), want);
+        }
+        assert_eq!(
+            read(super::super::parse(r#"{"metadata":{"name":"web"}}"#).unwrap()).unwrap_err(),
+            "metadata.namespace: it is missing"
+        );
+    }
+}

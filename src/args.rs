@@ -1,0 +1,442 @@
+//! The command line: what was typed, and nothing of the machine it was typed on.
+//!
+//! Every flag is a row of one table (`flags`), from which parsing, validation and the help text come.
+//! The syntax is kube-router's (Go's pflag): `--flag value` and `--flag=value`, but a switch takes its
+//! value only as `--flag=false`; lists take commas and may be repeated. All of kube-router's flags are
+//! known; one that this version does not honour gives one warning.
+
+mod flags;
+mod help;
+
+use std::{ffi::OsString, path::PathBuf};
+
+use ipnet::IpNet;
+use lexopt::{Arg, Parser, ValueExt};
+
+use crate::error::{Error, Result};
+use flags::{FLAGS, Flag, Value};
+pub use help::help;
+
+/// What kinglet is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // told by `Command::ALL`
+pub enum Command {
+    Plan,
+    Sync,
+    Dump,
+    Version,
+    Help,
+    Run,
+    Status,
+    Check,
+    Cleanup,
+}
+
+impl Command {
+    /// Each with its name and what it does; the last ones come in a later version.
+    pub const ALL: [(Command, &str, &str); 9] = [
+        (Command::Plan, "plan", "say what sync would do; exits with 2 where there is something"),
+        (Command::Sync, "sync", "do it, once, and print each step"),
+        (Command::Dump, "dump", "print the cluster and this node as JSON: a bug report"),
+        (Command::Version, "version", "print the version"),
+        (Command::Help, "help", "print this text"),
+        (Command::Run, "run", "(not in this version) the daemon"),
+        (Command::Status, "status", "(not in this version) is this node right?"),
+        (Command::Check, "check", "(not in this version) is this board able?"),
+        (Command::Cleanup, "cleanup", "(not in this version) take all of ours away"),
+    ];
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        Command::ALL.iter().find(|(c, ..)| *c == self).map_or("", |(_, name, _)| name)
+    }
+}
+
+/// How a plan is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Format {
+    Text,
+    Sh,
+    Json,
+}
+
+/// All that was typed.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)] // each is the flag of its name; see `flags`
+pub struct Args {
+    pub command: Command,
+    pub master: Option<String>,
+    pub kubeconfig: Option<PathBuf>,
+    pub hostname_override: Option<String>,
+    pub router: bool,
+    pub services: bool,
+    pub firewall: bool,
+    pub cni: bool,
+    pub cni_conf: Option<String>,
+    pub auto_mtu: bool,
+    pub ipv4: bool,
+    /// `None`: where the node has it.
+    pub ipv6: Option<bool>,
+    pub excluded_cidrs: Vec<IpNet>,
+    pub peer_router_ips: Vec<String>,
+    pub format: Format,
+    pub from: Option<PathBuf>,
+    /// What was typed and has no effect, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Args {
+    fn new() -> Args {
+        Args {
+            command: Command::Help,
+            master: None,
+            kubeconfig: None,
+            hostname_override: None,
+            router: true,
+            services: true,
+            firewall: true,
+            cni: true,
+            cni_conf: None,
+            auto_mtu: true,
+            ipv4: true,
+            ipv6: None,
+            excluded_cidrs: Vec::new(),
+            peer_router_ips: Vec::new(),
+            format: Format::Text,
+            from: None,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+fn wrong(cause: impl std::fmt::Display) -> Error {
+    Error::new("reading the command line", cause)
+}
+
+/// Reads what was typed after the program's name.
+pub fn parse(typed: impl IntoIterator<Item = OsString>) -> Result<Args> {
+    let mut parser = Parser::from_args(typed);
+    let mut args = Args::new();
+    let mut command = None;
+    let mut asked = false; // for a command that is a flag
+    let mut seen = Vec::new();
+    while let Some(arg) = parser.next().map_err(wrong)? {
+        let flag = match arg {
+            Arg::Value(word) => {
+                let word = word.to_string_lossy().into_owned();
+                let known = Command::ALL.iter().find(|(_, name, _)| *name == word);
+                let Some((found, ..)) = known else {
+                    let near = nearest(&word, Command::ALL.iter().map(|(_, name, _)| *name));
+                    let text = format!("{word:?} is no command{near}; `kinglet help` lists them");
+                    return Err(wrong(text));
+                };
+                if let Some(first) = command.replace(*found) {
+                    return Err(wrong(format!("{} and {word} are two commands", first.name())));
+                }
+                continue;
+            }
+            Arg::Long(name) => find(&format!("--{name}"), |f| f.name == name)?,
+            Arg::Short(letter) => find(&format!("-{letter}"), |f| f.letter == Some(letter))?,
+        };
+        seen.push(flag.name);
+        if let Some(asks) = take(flag, &mut parser, &mut args)? {
+            asked = true;
+            args.command = asks;
+        }
+    }
+    if !asked {
+        args.command = match command {
+            Some(command) => command,
+            // kube-router is started with flags alone.
+            None if !seen.is_empty() => Command::Run,
+            None => return Err(wrong("no command was given; `kinglet help` lists them")),
+        };
+    }
+    check(&args, &seen)?;
+    Ok(args)
+}
+
+fn find(typed: &str, is: impl Fn(&Flag) -> bool) -> Result<&'static Flag> {
+    FLAGS.iter().find(|f| is(f)).ok_or_else(|| {
+        let name = typed.trim_start_matches('-');
+        let near = nearest(name, FLAGS.iter().map(|f| f.name));
+        wrong(format!("there is no flag {typed}{}", near.replace("mean ", "mean --")))
+    })
+}
+
+/// Takes a flag's value, checks it, and keeps it. `Some`: the flag stands for a command.
+fn take(flag: &Flag, parser: &mut Parser, args: &mut Args) -> Result<Option<Command>> {
+    let text = if flag.value == Value::Switch {
+        match parser.optional_value() {
+            Some(value) => utf8(flag, value)?,
+            None => "true".to_owned(),
+        }
+    } else {
+        let value = parser.value().map_err(|_| wrong(format!("--{} needs a value", flag.name)))?;
+        utf8(flag, value)?
+    };
+    flag.value
+        .check(&text)
+        .map_err(|expected| wrong(format!("--{}={text}: {expected} is expected", flag.name)))?;
+    if !flag.honoured && text != flag.default {
+        let warning = format!("--{} has no effect in this version", flag.name);
+        if !args.warnings.contains(&warning) {
+            args.warnings.push(warning);
+        }
+    }
+    let on = flags::switch(&text).unwrap_or(false);
+    match flag.name {
+        "help" if on => return Ok(Some(Command::Help)),
+        "version" if on => return Ok(Some(Command::Version)),
+        "cleanup-config" if on => return Ok(Some(Command::Cleanup)),
+        "master" => args.master = Some(text).filter(|t| !t.is_empty()),
+        "kubeconfig" => args.kubeconfig = Some(text).filter(|t| !t.is_empty()).map(Into::into),
+        "hostname-override" => args.hostname_override = Some(text).filter(|t| !t.is_empty()),
+        "run-router" => args.router = on,
+        "run-service-proxy" => args.services = on,
+        "run-firewall" => args.firewall = on,
+        "enable-cni" => args.cni = on,
+        "cni-conf-file" => args.cni_conf = Some(text),
+        "auto-mtu" => args.auto_mtu = on,
+        "enable-ipv4" => args.ipv4 = on,
+        "enable-ipv6" => args.ipv6 = Some(on),
+        "excluded-cidrs" => {
+            args.excluded_cidrs.extend(flags::list(&text).filter_map(|t| t.parse::<IpNet>().ok()));
+        }
+        "peer-router-ips" => {
+            args.peer_router_ips.extend(flags::list(&text).map(str::to_owned));
+        }
+        "from" => args.from = Some(text.into()),
+        "format" => {
+            args.format = match &*text {
+                "sh" => Format::Sh,
+                "json" => Format::Json,
+                _ => Format::Text,
+            }
+        }
+        _ => {}
+    }
+    Ok(None)
+}
+
+fn utf8(flag: &Flag, value: OsString) -> Result<String> {
+    value.string().map_err(|_| wrong(format!("the value of --{} is not UTF-8", flag.name)))
+}
+
+/// What does not go together.
+fn check(args: &Args, seen: &[&str]) -> Result<()> {
+    let command = args.command;
+    if args.from.is_some() && command != Command::Plan {
+        return Err(wrong(format!("--from is for plan, not for {}", command.name())));
+    }
+    if args.format == Format::Sh && command != Command::Plan {
+        return Err(wrong(format!("--format sh is for plan, not for {}", command.name())));
+    }
+    if args.from.is_some() && (args.master.is_some() || args.kubeconfig.is_some()) {
+        return Err(wrong(
+            "--from takes the place of the API server: leave --master and --kubeconfig",
+        ));
+    }
+    let works = matches!(command, Command::Plan | Command::Sync | Command::Run | Command::Dump);
+    if works && !args.router && !args.services {
+        return Err(wrong(
+            "nothing is left to do: set one of --run-router and --run-service-proxy",
+        ));
+    }
+    if works && !args.ipv4 && args.ipv6 == Some(false) {
+        return Err(wrong("--enable-ipv4=false and --enable-ipv6=false leave no address family"));
+    }
+    debug_assert!(seen.iter().all(|name| FLAGS.iter().any(|f| f.name == *name)));
+    Ok(())
+}
+
+/// ` (did you mean X?)`, where something is near.
+fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let near = names.map(|name| (distance(word, name), name)).min();
+    match near {
+        Some((d @ 0..=2, name)) if 2 * d <= word.len() => format!(" (did you mean {name}?)"),
+        _ => String::new(),
+    }
+}
+
+/// How many letters have to be changed, put in or left out (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let swap = corner + usize::from(x != *y);
+            corner = row[j + 1];
+            row[j + 1] = swap.min(row[j] + 1).min(corner + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(line: &str) -> Result<Args> {
+        parse(line.split_whitespace().map(Into::into))
+    }
+
+    fn error(line: &str) -> String {
+        let text = args(line).unwrap_err().to_string();
+        text.strip_prefix("reading the command line: ").unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_workshops_arguments_mean_the_daemon() {
+        let line = "--run-router=true --run-firewall=true --run-service-proxy=true \
+                    --master=http://192.0.2.254:8080";
+        let args = args(line).unwrap();
+        assert_eq!(args.command, Command::Run);
+        assert_eq!(args.master.as_deref(), Some("http://192.0.2.254:8080"));
+        assert!(args.router && args.firewall && args.services && args.warnings.is_empty());
+    }
+
+    #[test]
+    fn a_switch_takes_its_value_only_behind_an_equals_sign() {
+        assert!(!args("sync --run-router=false").unwrap().router);
+        assert!(!args("sync --auto-mtu=F").unwrap().auto_mtu);
+        assert!(args("sync --run-router").unwrap().router);
+        assert_eq!(
+            error("sync --run-router false"),
+            "\"false\" is no command; `kinglet help` lists them"
+        );
+        assert_eq!(
+            error("sync --run-router=maybe"),
+            "--run-router=maybe: true or false is expected"
+        );
+    }
+
+    #[test]
+    fn all_of_kube_routers_flags_are_known_with_their_defaults() {
+        let ours = ["cni-conf-file", "format", "from"];
+        let routers: Vec<&Flag> = FLAGS.iter().filter(|f| !ours.contains(&f.name)).collect();
+        assert_eq!(routers.len(), 79);
+        for flag in routers {
+            let value = match flag.value {
+                _ if flag.name == "help" || flag.name == "version" => "false",
+                _ => flag.default,
+            };
+            let line = format!("sync --{}={value}", flag.name);
+            let args = args(&line).unwrap_or_else(|e| panic!("{line}: {e}"));
+            assert_eq!(args.warnings, Vec::<String>::new(), "{line}: a default is no news");
+        }
+    }
+
+    #[test]
+    fn a_flag_without_effect_gives_one_warning_however_often_it_is_given() {
+        let args = args("sync --peer-router-asns=1 --peer-router-asns=2 --enable-bfd").unwrap();
+        assert_eq!(
+            args.warnings,
+            [
+                "--peer-router-asns has no effect in this version",
+                "--enable-bfd has no effect in this version"
+            ]
+        );
+    }
+
+    #[test]
+    fn lists_take_commas_and_repetition() {
+        let args = args("sync --excluded-cidrs=10.0.0.0/8,fd00::/8 --excluded-cidrs 192.0.2.0/24");
+        assert_eq!(args.unwrap().excluded_cidrs.len(), 3);
+        assert_eq!(
+            error("sync --excluded-cidrs=10.0.0.0/8,nonsense"),
+            "--excluded-cidrs=10.0.0.0/8,nonsense: a list of CIDRs is expected"
+        );
+    }
+
+    #[test]
+    fn mistakes_are_told_with_what_was_perhaps_meant() {
+        for (line, text) in [
+            ("", "no command was given; `kinglet help` lists them"),
+            ("snyc", "\"snyc\" is no command (did you mean sync?); `kinglet help` lists them"),
+            ("plan sync", "plan and sync are two commands"),
+            ("sync --masster=x", "there is no flag --masster (did you mean --master?)"),
+            ("sync --wholly-unknown", "there is no flag --wholly-unknown"),
+            ("sync -x", "there is no flag -x"),
+            ("sync --master", "--master needs a value"),
+            ("sync --from x", "--from is for plan, not for sync"),
+            ("sync --format sh", "--format sh is for plan, not for sync"),
+            ("plan --format xml", "--format=xml: text, sh or json is expected"),
+            (
+                "sync --health-port=70000",
+                "--health-port=70000: a number from 0 to 65535 is expected",
+            ),
+            (
+                "sync --ipvs-sync-period=5",
+                "--ipvs-sync-period=5: a duration such as 5s, 1m30s or 2h is expected",
+            ),
+            (
+                "sync --run-router=false --run-service-proxy=false",
+                "nothing is left to do: set one of --run-router and --run-service-proxy",
+            ),
+        ] {
+            assert_eq!(error(line), text, "{line}");
+        }
+    }
+
+    #[test]
+    fn help_version_and_clean_up_are_asked_for_by_flag_too() {
+        for (line, command) in [
+            ("--help", Command::Help),
+            ("sync -h", Command::Help),
+            ("-V", Command::Version),
+            ("--cleanup-config --master=http://x", Command::Cleanup),
+            ("sync -v 2", Command::Sync),
+            ("-v=2", Command::Run),
+        ] {
+            assert_eq!(args(line).unwrap().command, command, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_help_names_every_flag_and_command_and_fits_a_screen() {
+        let help = help();
+        assert!(FLAGS.iter().all(|f| help.contains(&format!("--{}", f.name))));
+        assert!(Command::ALL.iter().all(|(_, name, _)| help.contains(name)));
+        assert_eq!(help.lines().find(|l| l.chars().count() > 100), None);
+    }
+
+    #[test]
+    fn whatever_is_typed_it_is_never_a_panic() {
+        use std::os::unix::ffi::OsStringExt;
+        let pieces: Vec<&[u8]> = vec![
+            b"sync",
+            b"--",
+            b"-",
+            b"--master",
+            b"=",
+            b"\xff\xfe",
+            b"--excluded-cidrs=\xff",
+            b"-v",
+            b"--run-router=",
+            b"1h",
+            b"--from=-",
+            b"--format",
+            b"json",
+            b"-hV",
+            b"--=x",
+            b"\0",
+        ];
+        let mut seed = 7u64;
+        for _ in 0..20_000 {
+            let mut typed = Vec::new();
+            for _ in 0..seed % 5 {
+                seed = seed
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                let piece = pieces[(seed >> 33) as usize % pieces.len()];
+                typed.push(OsString::from_vec(piece.to_vec()));
+            }
+            seed = seed.wrapping_add(1);
+            let _ = parse(typed);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The table of flags.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// A flag: how it is typed, and what it is for.
+#[derive(Debug)]
+pub struct Flag {
+    pub name: &'static str,
+    pub letter: Option<char>,
+    pub value: Value,
+    /// As it would be typed.
+    pub default: &'static str,
+    /// Empty where it has no effect in this version.
+    pub does: &'static str,
+    pub honoured: bool,
+}
+
+/// What kind of value a flag takes.
+#[derive(Debug, PartialEq)]
+pub enum Value {
+    /// true or false.
+    Switch,
+    Text,
+    Path,
+    /// Go's syntax: `1m30s`.
+    Duration,
+    /// From 0 to this.
+    Number(u64),
+    OneOf(&'static [&'static str]),
+    Texts,
+    Numbers,
+    Addrs,
+    Cidrs,
+}
+
+impl Value {
+    /// Whether a text is such a value; else what is expected, in words.
+    pub fn check(&self, text: &str) -> Result<(), String> {
+        let every = |good: &dyn Fn(&str) -> bool| list(text).all(good);
+        let (good, expected) = match self {
+            Value::Switch => (switch(text).is_some(), "true or false"),
+            Value::Text | Value::Texts => return Ok(()),
+            Value::Path => (!text.is_empty(), "a file"),
+            Value::Duration => (is_duration(text), "a duration such as 5s, 1m30s or 2h"),
+            Value::Numbers => (every(&|t| t.parse::<u32>().is_ok()), "a list of numbers"),
+            Value::Addrs => (every(&|t| t.parse::<IpAddr>().is_ok()), "a list of addresses"),
+            Value::Cidrs => (every(&|t| t.parse::<IpNet>().is_ok()), "a list of CIDRs"),
+            Value::Number(most) if text.parse::<u64>().is_ok_and(|n| n <= *most) => return Ok(()),
+            Value::Number(most) => return Err(format!("a number from 0 to {most}")),
+            Value::OneOf(words) if words.contains(&text) => return Ok(()),
+            Value::OneOf([first @ .., last]) => {
+                return Err(format!("{} or {last}", first.join(", ")));
+            }
+            Value::OneOf([]) => return Err("nothing".into()),
+        };
+        if good { Ok(()) } else { Err(expected.into()) }
+    }
+
+    /// How the help text shows it.
+    pub fn placeholder(&self) -> String {
+        match self {
+            Value::Switch => String::new(),
+            Value::Text => " TEXT".into(),
+            Value::Path => " FILE".into(),
+            Value::Duration => " DURATION".into(),
+            Value::Number(_) => " N".into(),
+            Value::OneOf(words) => format!(" {}", words.join("|")),
+            Value::Texts => " TEXT,…".into(),
+            Value::Numbers => " N,…".into(),
+            Value::Addrs => " IP,…".into(),
+            Value::Cidrs => " CIDR,…".into(),
+        }
+    }
+}
+
+/// The parts of a list.
+pub fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+/// The values that Go's strconv.ParseBool takes.
+pub fn switch(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "True" | "TRUE" => Some(true),
+        "0" | "f" | "F" | "false" | "False" | "FALSE" => Some(false),
+        _ => None,
+    }
+}
+
+/// The values that Go's time.ParseDuration takes and that are not negative.
+fn is_duration(text: &str) -> bool {
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    if rest == "0" {
+        return true;
+    }
+    if rest.is_empty() {
+        return false;
+    }
+    while !rest.is_empty() {
+        let unit = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        let number = &rest[..rest.len() - unit.len()];
+        let units = ["ns", "us", "µs", "ms", "s", "m", "h"];
+        let found = units.iter().filter(|u| unit.starts_with(**u)).max_by_key(|u| u.len());
+        match found {
+            Some(found) if number.parse::<f64>().is_ok() => rest = &unit[found.len()..],
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// A flag that is honoured.
+const fn on(name: &'static str, value: Value, default: &'static str, does: &'static str) -> Flag {
+    Flag { name, letter: None, value, default, does, honoured: true }
+}
+
+/// A flag of kube-router's that is known and has no effect yet.
+const fn off(name: &'static str, value: Value, default: &'static str) -> Flag {
+    Flag { name, letter: None, value, default, does: "", honoured: false }
+}
+
+const fn short(letter: char, flag: Flag) -> Flag {
+    Flag { letter: Some(letter), ..flag }
+}
+
+/// Every flag, the honoured ones first, in the order of the help text.
+#[rustfmt::skip] // one row, one line
+pub const FLAGS: &[Flag] = &[
+    on("master", Value::Text, "", "URL of the API server, its own address and not its ClusterIP"),
+    on("kubeconfig", Value::Text, "", "file with the address of the API server and credentials"),
+    on("hostname-override", Value::Text, "", "name of this node's Node object; else NODE_NAME, else the host's name"),
+    on("run-router", Value::Switch, "true", "CNI configuration and routes to the other nodes' pods"),
+    on("run-service-proxy", Value::Switch, "true", "Services, in IPVS"),
+    on("run-firewall", Value::Switch, "true", "network policy: NOT enforced by this version; false silences its warning"),
+    on("enable-cni", Value::Switch, "true", "put the node's podCIDR into the CNI configuration"),
+    on("cni-conf-file", Value::Path, "/etc/cni/net.d/10-kuberouter.conflist", "the CNI configuration; else KUBE_ROUTER_CNI_CONF_FILE"),
+    on("auto-mtu", Value::Switch, "true", "give the pods the MTU of the node's link"),
+    on("enable-ipv4", Value::Switch, "true", "use IPv4"),
+    on("enable-ipv6", Value::Switch, "false", "use IPv6; where not given: where the node has it"),
+    on("excluded-cidrs", Value::Cidrs, "", "networks whose IPVS services are left to somebody else"),
+    on("peer-router-ips", Value::Addrs, "", "BGP is not spoken yet; but routes that such a peer taught are left where they are"),
+    on("format", Value::OneOf(&["text", "sh", "json"]), "text", "how plan is printed (sync: text or json)"),
+    on("from", Value::Path, "", "plan from a dump, or from a list that kubectl printed; - is standard input"),
+    short('v', on("v", Value::Text, "0", "how much is logged: no effect yet, and no warning")),
+    short('V', on("version", Value::Switch, "false", "print the version")),
+    short('h', on("help", Value::Switch, "false", "print this text")),
+    on("cleanup-config", Value::Switch, "false", "as the command cleanup"),
+    off("advertise-cluster-ip", Value::Switch, "false"),
+    off("advertise-external-ip", Value::Switch, "false"),
+    off("advertise-loadbalancer-ip", Value::Switch, "false"),
+    off("advertise-pod-cidr", Value::Switch, "true"),
+    off("bfd-desired-min-tx-interval", Value::Number(4_294_967_295), "1000"),
+    off("bfd-detection-multiplier", Value::Number(4_294_967_295), "3"),
+    off("bfd-port", Value::Number(65_535), "3784"),
+    off("bfd-required-min-rx-interval", Value::Number(4_294_967_295), "1000"),
+    off("bgp-graceful-restart", Value::Switch, "false"),
+    off("bgp-graceful-restart-deferral-time", Value::Duration, "6m0s"),
+    off("bgp-graceful-restart-time", Value::Duration, "1m30s"),
+    off("bgp-holdtime", Value::Duration, "1m30s"),
+    off("bgp-port", Value::Number(65_535), "179"),
+    off("cache-sync-timeout", Value::Duration, "1m0s"),
+    off("cluster-asn", Value::Number(4_294_967_295), "0"),
+    off("disable-source-dest-check", Value::Switch, "true"),
+    off("enable-bfd", Value::Switch, "false"),
+    off("enable-ibgp", Value::Switch, "true"),
+    off("enable-overlay", Value::Switch, "true"),
+    off("enable-pod-egress", Value::Switch, "true"),
+    off("enable-pprof", Value::Switch, "false"),
+    off("gobgp-admin-address", Value::Text, "127.0.0.1"),
+    off("gobgp-admin-port", Value::Number(65_535), "50051"),
+    off("hairpin-mode", Value::Switch, "false"),
+    off("health-addr", Value::Text, ""),
+    off("health-port", Value::Number(65_535), "20244"),
+    off("injected-routes-sync-period", Value::Duration, "1m0s"),
+    off("iptables-sync-period", Value::Duration, "5m0s"),
+    off("ipvs-graceful-period", Value::Duration, "30s"),
+    off("ipvs-graceful-termination", Value::Switch, "false"),
+    off("ipvs-permit-all", Value::Switch, "true"),
+    off("ipvs-sync-period", Value::Duration, "5m0s"),
+    off("loadbalancer-default-class", Value::Switch, "true"),
+    off("loadbalancer-ip-range", Value::Cidrs, ""),
+    off("loadbalancer-sync-period", Value::Duration, "1m0s"),
+    off("masquerade-all", Value::Switch, "false"),
+    off("metrics-addr", Value::Text, ""),
+    off("metrics-path", Value::Text, "/metrics"),
+    off("metrics-port", Value::Number(65_535), "0"),
+    off("netpol-default-deny", Value::Switch, "false"),
+    off("nodeport-bindon-all-ip", Value::Switch, "false"),
+    off("nodes-full-mesh", Value::Switch, "true"),
+    off("overlay-encap", Value::OneOf(&["ipip", "fou"]), "ipip"),
+    off("overlay-encap-port", Value::Number(65_535), "5555"),
+    off("overlay-type", Value::OneOf(&["subnet", "full"]), "subnet"),
+    off("override-nexthop", Value::Switch, "false"),
+    off("peer-router-asns", Value::Numbers, ""),
+    off("peer-router-multihop-ttl", Value::Number(255), "0"),
+    off("peer-router-passwords", Value::Texts, ""),
+    off("peer-router-passwords-file", Value::Text, ""),
+    off("peer-router-ports", Value::Numbers, ""),
+    off("router-id", Value::Text, ""),
+    off("routes-sync-period", Value::Duration, "5m0s"),
+    off("run-loadbalancer", Value::Switch, "false"),
+    off("runtime-endpoint", Value::Text, ""),
+    off("service-cluster-ip-range", Value::Cidrs, "10.96.0.0/12"),
+    off("service-external-ip-range", Value::Cidrs, ""),
+    off("service-node-port-range", Value::Text, "30000-32767"),
+    off("service-tcp-timeout", Value::Duration, "0s"),
+    off("service-tcpfin-timeout", Value::Duration, "0s"),
+    off("service-udp-timeout", Value::Duration, "0s"),
+    off("strict-external-ip-validation", Value::Switch, "true"),
+    off("use-nftables-for-netpol", Value::Switch, "false"),
+];

@@ -1,0 +1,189 @@
+//! kinglet as a user meets it: through the binary, with no root and no kernel of its own.
+
+mod common;
+
+use std::os::{linux::net::SocketAddrExt, unix::net::SocketAddr};
+
+use common::{Folder, Outcome, Server, kinglet, recorded};
+use serde_json::Value;
+
+/// What `kubectl get nodes,services,endpointslices -A -o json` prints for a recorded cluster: one list,
+/// with kind and apiVersion put into each item.
+fn kubectl_list(name: &str) -> String {
+    let mut items = Vec::new();
+    for (file, kind, version) in [
+        ("nodes.json", "Node", "v1"),
+        ("services.json", "Service", "v1"),
+        ("endpointslices.json", "EndpointSlice", "discovery.k8s.io/v1"),
+    ] {
+        let text = std::fs::read_to_string(recorded(name).join(file)).unwrap();
+        let mut list: Value = serde_json::from_str(&text).unwrap();
+        for item in list["items"].as_array_mut().unwrap() {
+            let mut whole = serde_json::json!({ "apiVersion": version, "kind": kind });
+            whole.as_object_mut().unwrap().append(item.as_object_mut().unwrap());
+            items.push(whole);
+        }
+    }
+    serde_json::json!({ "apiVersion": "v1", "items": items, "kind": "List" }).to_string()
+}
+
+fn plan_of(node: &str, format: &str) -> Outcome {
+    let args = ["plan", "--from", "-", "--hostname-override", node, "--format", format];
+    kinglet(&args, kubectl_list("three-nodes"))
+}
+
+fn items(plan: &Value) -> Vec<Value> {
+    plan["steps"].as_array().unwrap().iter().map(|step| step["item"].clone()).collect()
+}
+
+#[test]
+fn a_list_that_kubectl_printed_is_enough_to_plan_for_any_node() {
+    let run = plan_of("node-2", "json");
+    assert_eq!((run.code, &*run.stderr), (Some(2), ""));
+    let plan: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(plan["node"], "node-2");
+    assert!(plan["steps"].as_array().unwrap().iter().all(|step| step["step"] == "add"));
+    let items = items(&plan);
+    for text in [
+        r#"{"kind":"route","table":254,"to":"10.244.0.0/24","via":"192.0.2.11"}"#,
+        r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":"192.0.2.13"}"#,
+        r#"{"kind":"link","name":"kube-bridge","type":"bridge"}"#,
+        r#"{"kind":"addr","link":"kube-dummy-if","addr":"10.96.0.10/32"}"#,
+        r#"{"kind":"service","at":{"addr":"10.96.0.10","protocol":"udp","port":53},"scheduler":"rr","flags":0,"persistence":0}"#,
+        r#"{"kind":"service","at":{"addr":"10.96.229.253","protocol":"tcp","port":80},"scheduler":"rr","flags":0,"persistence":600}"#,
+        r#"{"kind":"real","of":{"addr":"10.96.0.10","protocol":"tcp","port":53},"addr":"10.244.0.7","port":53,"weight":1,"forward":"masq"}"#,
+    ] {
+        let item: Value = serde_json::from_str(text).unwrap();
+        assert!(items.contains(&item), "{text} is not in the plan: {}", run.stdout);
+    }
+    let own = "10.244.1.0/24";
+    assert!(!items.iter().any(|i| i["kind"] == "route" && i["to"] == own), "its own pods");
+    let file = items.last().unwrap();
+    assert_eq!(file["path"], "/etc/cni/net.d/10-kuberouter.conflist");
+    let conf: Value = serde_json::from_str(file["text"].as_str().unwrap()).unwrap();
+    assert_eq!(conf["plugins"][0]["ipam"]["ranges"], serde_json::json!([[{ "subnet": own }]]));
+    assert!(conf["plugins"][0].get("mtu").is_none(), "the MTU of a node unseen is not known");
+}
+
+#[test]
+fn services_that_no_proxy_may_serve_are_not_in_the_plan() {
+    let plan = plan_of("node-1", "text").stdout;
+    // web-headless, extname and otherproxy (10.96.49.35)
+    assert!(!plan.contains("10.96.49.35"), "{plan}");
+    assert!(!plan.contains("None"), "{plan}");
+    // One step for each of the 25 ports of the other Services.
+    assert_eq!(plan.lines().filter(|l| l.starts_with("+ service ")).count(), 25);
+    assert!(plan.contains("! NodePort 30080 of Service shop/web-np: "), "{plan}");
+}
+
+#[test]
+fn the_shell_script_is_one_that_a_shell_can_read() {
+    let run = plan_of("node-1", "sh");
+    assert!(run.stdout.starts_with("#!/bin/sh\n"), "{}", run.stdout);
+    assert!(run.stdout.contains("\nip route add 10.244.1.0/24 via 192.0.2.12 proto 17\n"));
+    assert!(run.stdout.contains("\nipvsadm -A -t 10.96.0.1:443 -s rr\n"));
+    let folder = Folder::new();
+    folder.write("plan.sh", &run.stdout);
+    let path = folder.join("plan.sh");
+    let status = std::process::Command::new("sh").arg("-n").arg(path).status().unwrap();
+    assert!(status.success(), "{}", run.stdout);
+}
+
+#[test]
+fn a_node_that_is_not_in_the_cluster_is_told_with_those_that_are() {
+    let run = plan_of("node-9", "text");
+    assert_eq!((run.code, &*run.stdout), (Some(1), ""));
+    assert!(
+        run.stderr.contains("none of the 3 Nodes of the API (node-1, node-2, node-3"),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn a_dump_can_be_planned_from_elsewhere() {
+    let server = Server::start::<&str>(&recorded("three-nodes"), &[]);
+    let dump = kinglet(&["dump", "--master", &server.url(), "--hostname-override", "node-1"], "");
+    assert_eq!(dump.code, Some(0), "{dump:?}");
+    // This machine is not node-1, so the plan for it is refused, and any other node's is made.
+    let run = kinglet(&["plan", "--from", "-", "--hostname-override", "node-2"], &dump.stdout);
+    assert_eq!(run.code, Some(2), "{run:?}");
+    assert_eq!(run.stdout, plan_of("node-2", "text").stdout);
+    let run = kinglet(&["plan", "--from", "-"], &dump.stdout);
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert!(run.stderr.contains("finding node node-1 in the cluster: no link here"), "{run:?}");
+}
+
+#[test]
+fn an_api_that_cannot_be_read_is_an_error_that_says_what_to_do() {
+    let objects = recorded("three-nodes");
+    for (fault, expected) in [
+        ("/services:html", "HTML"),
+        ("/services:garbage", ""),
+        ("/services:empty", ""),
+        ("/services:cut=9000", "cut"),
+        ("/services:status=503", "503 Service Unavailable"),
+        ("/nodes:status=500", "listing nodes from"),
+        ("endpointslices:cut=20000", "listing endpointslices from"),
+    ] {
+        let server = Server::start(&objects, &["--fault", fault]);
+        let args = ["sync", "--master", &server.url(), "--hostname-override", "node-1"];
+        let run = kinglet(&args, "");
+        assert_eq!((run.code, &*run.stdout), (Some(1), ""), "{fault}: {run:?}");
+        let told = run.stderr.lines().last().unwrap();
+        assert!(told.starts_with("kinglet: error: listing "), "{fault}: {told}");
+        assert!(told.contains(expected), "{fault}: {told}");
+        assert!(told.len() < 500, "{fault}: {told}");
+    }
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_named() {
+    let run = kinglet(&["plan", "--master", "http://127.0.0.1:1", "--hostname-override", "a"], "");
+    assert_eq!(run.code, Some(1));
+    assert!(run.stderr.contains("http://127.0.0.1:1"), "{run:?}");
+    assert!(run.stderr.contains("refused"), "{run:?}");
+}
+
+#[test]
+fn a_sync_beside_a_working_kinglet_says_so_and_is_no_error() {
+    let name = SocketAddr::from_abstract_name("kinglet").unwrap();
+    let held = std::os::unix::net::UnixDatagram::bind_addr(&name).unwrap();
+    let run = kinglet(&["sync", "--master", "http://127.0.0.1:1", "--run-firewall=false"], "");
+    drop(held);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(run.stderr.contains("another kinglet is at work on this node"), "{run:?}");
+}
+
+#[test]
+fn a_reader_who_has_seen_enough_is_no_error() {
+    let folder = Folder::new();
+    folder.write("list.json", kubectl_list("three-nodes"));
+    let line = format!(
+        "{} plan --from {} --hostname-override node-1 | head -n 1; exit ${{PIPESTATUS[0]}}",
+        env!("CARGO_BIN_EXE_kinglet"),
+        folder.join("list.json").display()
+    );
+    let run = std::process::Command::new("bash").args(["-c", &line]).output().unwrap();
+    assert_eq!(run.status.code(), Some(2));
+    assert_eq!(String::from_utf8_lossy(&run.stderr), "");
+}
+
+#[test]
+fn what_is_no_list_and_no_dump_is_an_error() {
+    for text in ["", "{", "[]", "<html>", r#"{"kind":"Pod"}"#, r#"{"kinglet":1}"#, "\u{0}"] {
+        let run = kinglet(&["plan", "--from", "-", "--hostname-override", "node-1"], text);
+        assert_eq!((run.code, &*run.stdout), (Some(1), ""), "{text}: {run:?}");
+        assert!(run.stderr.starts_with("kinglet: error: "), "{text}: {run:?}");
+    }
+}
+
+#[test]
+fn the_readme_names_every_flag_that_the_help_explains() {
+    let readme = include_str!("../README.md");
+    let help = kinglet(&["help"], "").stdout;
+    let explained = help.split("without effect").next().unwrap();
+    let flags = explained.split_whitespace().filter(|word| word.starts_with("--"));
+    for flag in flags.map(|f| f.trim_end_matches([',', ')'])).filter(|f| !f.contains('=')) {
+        assert!(readme.contains(&format!("`{flag}")), "the README does not name {flag}");
+    }
+}
