@@ -117,9 +117,9 @@ fn a_dump_can_be_planned_from_elsewhere() {
 fn an_api_that_cannot_be_read_is_an_error_that_says_what_to_do() {
     let objects = recorded("three-nodes");
     for (fault, expected) in [
-        ("/services:html", "HTML"),
-        ("/services:garbage", ""),
-        ("/services:empty", ""),
+        ("/services:html", "is that the API server, or a proxy before it?"),
+        ("/services:garbage", "is not HTTP"),
+        ("/services:empty", "an empty reply"),
         ("/services:cut=9000", "cut"),
         ("/services:status=503", "503 Service Unavailable"),
         ("/nodes:status=500", "listing nodes from"),
