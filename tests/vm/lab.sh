@@ -1,0 +1,162 @@
+# shellcheck shell=sh
+# shellcheck disable=SC2034  # its variables are for the scenarios
+# lab.sh: three nodes in one kernel, for the scenarios (sourced; POSIX sh, in the guest).
+#
+#   outside (the root namespace)      lan  192.0.2.254/24  fd77::fe/64    API server at $API
+#      |            |           |
+#    node-1       node-2      node-3   eth0 192.0.2.11 .12 .13   fd77::11 ::12 ::13
+#
+# The addresses are those of the recorded Nodes (tests/objects/three-nodes). A pod is a namespace that
+# Debian's own CNI plugins connect, with the configuration that kinglet wrote on its node.
+
+API=http://192.0.2.254:8080
+NODES="node-1 node-2 node-3"
+OBJECTS=/run/objects
+OWN="/etc/cni /var/lib/cni /var/lib/kinglet /run/kinglet"   # each node's own
+passed=0 failed=0
+
+# on NODE PROGRAM...: in its network and with its own folders.
+on() {
+  ip netns exec "$1" unshare -m /bin/sh /run/lab/on "$@"
+}
+
+lab_up() {
+  [ -e /run/lab/on ] && return
+  mkdir -p /run/lab
+  cat > /run/lab/on <<'END'
+node=$1; shift
+for d in $OWN; do mount -o bind "/run/lab/$node$d" "$d"; done
+exec "$@"
+END
+  sed -i "s|\$OWN|$OWN|" /run/lab/on
+  cat > /run/lab/state <<'END'
+ip -o link | sed 's/^[0-9]*: //; s/ qdisc .*//' | sort
+ip -o addr | sed 's/^[0-9]*: //; s/ *valid_lft.*//' | grep -v ' fe80:' | sort
+ip -d route show table all | grep -v 'fe80:\|ff00:' | sort
+ipvsadm -Sn | sort
+nft list ruleset
+grep -r . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/vs /proc/sys/net/ipv4/conf/all /proc/sys/net/bridge \
+  /proc/sys/net/ipv6/conf/all/forwarding 2>/dev/null | sort
+END
+  # shellcheck disable=SC2086
+  mkdir -p $OWN
+  ip link add lan type bridge
+  ip addr add 192.0.2.254/24 dev lan
+  ip addr add fd77::fe/64 dev lan nodad
+  ip link set lan up
+  i=10
+  for node in $NODES; do
+    i=$((i + 1))
+    for d in $OWN; do mkdir -p "/run/lab/$node$d"; done
+    ip netns add "$node"
+    ip link add "$node" type veth peer name eth0 netns "$node"
+    ip link set "$node" master lan up
+    ip -n "$node" link set lo up
+    ip -n "$node" link set eth0 up
+    ip -n "$node" addr add "192.0.2.$i/24" dev eth0
+    ip -n "$node" addr add "fd77::$i/64" dev eth0 nodad
+    ip -n "$node" route add default via 192.0.2.254
+  done
+}
+
+# api_up DIR: the API server, with the lists of DIR.
+api_up() {
+  mkdir -p $OBJECTS
+  objects "$1"
+  /job/apiserver --listen 0.0.0.0:8080 --objects $OBJECTS --log /results/apiserver.log > /run/lab/api 2>&1 &
+  until grep -q listening /run/lab/api; do sleep 0.1; done
+}
+
+# objects DIR: what the API server serves from now on.
+objects() {
+  for list in "$1"/*.json; do
+    cp "$list" $OBJECTS/new; mv $OBJECTS/new "$OBJECTS/${list##*/}"
+  done
+}
+
+# The CNI configuration of one plugin, out of a conflist of exactly one plugin on one line.
+plugin_of() {
+  sed 's/^{\("cniVersion":.*\),"plugins":\[{\(.*\)}\]}$/{\1,\2}/' "$1"
+}
+
+cni() { # NODE POD ADD|DEL
+  conf=/run/lab/$1/etc/cni/net.d/10-kuberouter.conflist
+  plugin_of "$conf" | CNI_COMMAND=$3 CNI_CONTAINERID=$2 CNI_NETNS=/run/netns/$2 CNI_IFNAME=eth0 \
+    CNI_PATH=/usr/lib/cni CNI_ARGS='' on "$1" /usr/lib/cni/bridge
+}
+
+# pod_add NODE NAME: a pod that answers on port 8080; prints its address.
+pod_add() {
+  ip netns add "$2" || return
+  ip -n "$2" link set lo up
+  cni "$1" "$2" ADD > "/run/lab/$2.cni" || { cat "/run/lab/$2.cni" >&2; return 1; }
+  ip netns exec "$2" /job/probe serve "$2" 8080 > /dev/null 2>&1 &
+  echo $! > "/run/lab/$2.pid"
+  ip -n "$2" -4 -o addr show dev eth0 | sed 's/.*inet \([^/]*\).*/\1/'
+}
+
+pod_del() { # NODE NAME
+  kill "$(cat "/run/lab/$2.pid")"
+  cni "$1" "$2" DEL
+  ip netns del "$2"
+}
+
+# in_ns NAMESPACE PROGRAM...: where a node's folders do not matter (a pod, a node's own view).
+in_ns() { ip netns exec "$@"; }
+
+# The order in which host-local hands out the addresses that the recorded Pods have.
+recorded_pods() {
+  cat <<'END'
+node-1 web-0 10.244.0.2
+node-1 web-3 10.244.0.3
+node-1 web-notready 10.244.0.4
+node-1 mixed-a 10.244.0.5
+node-1 lb-0 10.244.0.6
+node-1 dns-0 10.244.0.7
+node-2 web-1 10.244.1.2
+node-2 web-term 10.244.1.3
+node-2 mixed-b 10.244.1.4
+node-2 db-0 10.244.1.5
+node-2 sctp-0 10.244.1.6
+node-3 web-2 10.244.2.2
+node-3 mixed-c 10.244.2.3
+node-3 lb-1 10.244.2.4
+node-3 dns-1 10.244.2.5
+END
+}
+
+# ipvs NODE: ipvsadm's list, sorted, each real with its service before it and without counters.
+ipvs() {
+  in_ns "$1" ipvsadm -Ln | awk '
+    $1 == "->" && $2 != "RemoteAddress:Port" { print at, "->", $2, $3, $4 }
+    /^(TCP|UDP|SCTP) / { at = $1 " " $2; print }' | sed 's/ *$//' | LC_ALL=C sort
+}
+
+# state NODE: all that kinglet may write there, in an order of its own; no counters, no link-local addresses.
+state() {
+  in_ns "$1" sh /run/lab/state
+  find "/run/lab/$1/etc/cni" -type f -exec md5sum {} +
+}
+
+pass() { passed=$((passed + 1)); echo "  ok    $1"; }
+fail() { failed=$((failed + 1)); echo "  FAIL  $1"; }
+
+# same SENTENCE EXPECTED ACTUAL
+same() {
+  if [ "$2" = "$3" ]; then pass "$1"; return; fi
+  fail "$1"
+  echo "$2" > /tmp/expected; echo "$3" > /tmp/actual
+  diff -U 2 /tmp/expected /tmp/actual | sed 's/^/        /'
+}
+
+# check SENTENCE PROGRAM...
+check() {
+  sentence=$1; shift
+  if "$@" > /tmp/output 2>&1; then pass "$sentence"; return; fi
+  fail "$sentence"; sed 's/^/        /' /tmp/output
+}
+
+finish() {
+  echo "$passed passed, $failed failed"
+  exit $((failed > 0))
+}

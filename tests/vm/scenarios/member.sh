@@ -1,0 +1,122 @@
+#!/bin/sh
+# One `kinglet sync` on each of three nodes makes them members of the recorded cluster; a second one
+# changes nothing; then the cluster changes four times, and `sync` does what `plan` said.
+# shellcheck source=SCRIPTDIR/../lab.sh
+. /job/lab.sh
+
+kinglet() { # NODE COMMAND...
+  node=$1; shift
+  on "$node" /job/kinglet "$@" --master "$API" --hostname-override "$node"
+}
+
+lab_up
+api_up /job/cluster/recorded
+
+# What others made, and kinglet must leave as it is.
+on node-1 sh -c '
+  ip route add 198.51.100.0/24 via 192.0.2.254 proto static
+  ip addr add 192.0.2.99/32 dev eth0'
+modprobe ip_vs && in_ns node-1 ipvsadm -A -t 192.0.2.99:80 -s rr && in_ns node-1 ipvsadm -a -t 192.0.2.99:80 -r 192.0.2.254:80 -m
+foreign() {
+  in_ns node-1 ip route show proto static
+  in_ns node-1 ip -o addr show to 192.0.2.99 | sed 's/^[0-9]*: //'
+  ipvs node-1 | grep 192.0.2.99
+}
+before=$(foreign)
+
+for node in $NODES; do
+  kinglet "$node" plan > "/tmp/$node.plan" 2>/dev/null
+  same "$node: plan exits 2 where there is all to do" 2 $?
+  kinglet "$node" sync > "/tmp/$node.sync" 2> "/results/$node.err"
+  same "$node: sync exits 0" 0 $?
+  same "$node: sync does what plan said" "$(grep -v '^!' "/tmp/$node.plan")" "$(grep -v '^!' "/tmp/$node.sync")"
+done
+cp /tmp/*.plan /tmp/*.sync /results/
+
+same "node-1 has a route to each other node's pods" \
+"10.244.1.0/24 via 192.0.2.12 dev eth0 
+10.244.2.0/24 via 192.0.2.13 dev eth0 " "$(in_ns node-1 ip route show proto 17)"
+same "node-2 has them too" \
+"10.244.0.0/24 via 192.0.2.11 dev eth0 
+10.244.2.0/24 via 192.0.2.13 dev eth0 " "$(in_ns node-2 ip route show proto 17)"
+for node in $NODES; do
+  same "$node: ipvsadm lists exactly the Services" "$(cat "/job/cluster/recorded/$node")" \
+    "$(ipvs "$node" | grep -v 192.0.2.99)"
+done
+
+recorded_pods | { while read -r node pod address; do
+  same "$pod on $node has its recorded address" "$address" "$(pod_add "$node" "$pod")"
+done; echo "$passed $failed" > /tmp/counts; }
+read -r passed failed < /tmp/counts
+pod_add node-1 client > /dev/null
+same "node-1's pod CIDR is on kube-bridge" "10.244.0.0/24 proto kernel scope link src 10.244.0.1 " \
+  "$(in_ns node-1 ip route show dev kube-bridge)"
+same "a pod on node-1 reaches one on node-2" "web-1 10.244.0.8" "$(in_ns client /job/probe http 10.244.1.2 8080)"
+same "a pod on node-1 reaches one on node-3" "web-2 10.244.0.8" "$(in_ns client /job/probe http 10.244.2.2 8080)"
+same "a pod on node-1 reaches one on node-1" "web-3 10.244.0.8" "$(in_ns client /job/probe http 10.244.0.3 8080)"
+
+# web: web-0 and web-3 on node-1, web-1 on node-2, web-2 on node-3. Eight requests: twice around.
+ask() { # NAMESPACE ADDRESS PORT TIMES
+  for _ in $(seq "$4"); do in_ns "$1" /job/probe http "$2" "$3" || echo "code $?"; done
+}
+rotates() { # SENTENCE NAMESPACE CLIENT
+  ask "$2" 10.96.122.86 80 8 > /tmp/answers
+  same "$1: four endpoints, each once a round" "web-0 web-1 web-2 web-3" \
+    "$(head -4 /tmp/answers | cut -d' ' -f1 | sort | xargs)"
+  same "$1: the second round is as the first" "$(head -4 /tmp/answers)" "$(tail -4 /tmp/answers)"
+  same "$1: they see who asks" "$3" "$(cut -d' ' -f2 /tmp/answers | sort -u | xargs)"
+}
+rotates "requests of a node" node-2 "192.0.2.12"
+rotates "requests of a pod" client 10.244.0.8
+same "a Service without endpoints refuses at once" "code 7" "$(ask client 10.96.27.102 80 1)"
+same "an endpoint reaches itself through its Service" "web-0 web-1 web-2 web-3" \
+  "$(ask web-0 10.96.122.86 80 4 | cut -d' ' -f1 | sort | xargs)"
+same "ClientIP affinity: the same endpoint again" 1 "$(ask client 10.96.229.253 80 5 | sort -u | wc -l)"
+
+# Nothing to do is nothing done: neither is anything said, nor does the kernel tell of a change (ip
+# monitor: links, addresses, routes; nft monitor: our record; strace: what was sent at all).
+quiet() { # NODE
+  state "$1" > /tmp/before
+  in_ns "$1" ip monitor link address route rule > /tmp/monitor 2>&1 & ip_pid=$!
+  in_ns "$1" nft monitor > /tmp/nft 2>&1 & nft_pid=$!
+  sleep 1; : > /tmp/monitor
+  node=$1
+  on "$1" strace -f -o /results/second.strace -e trace=sendto,sendmsg,write,rename,renameat,renameat2 \
+    /job/kinglet sync --master "$API" --hostname-override "$node" > /tmp/second 2>/tmp/second.err
+  same "$1: a second sync exits 0" 0 $?
+  same "$1: a second sync has no steps" "" "$(cat /tmp/second)"
+  sleep 1; kill $ip_pid $nft_pid
+  same "$1: the kernel told of no change meanwhile" "" "$(grep -v -i 'neigh\|STALE\|REACHABLE' /tmp/monitor; grep -v '^#' /tmp/nft)"
+  same "$1: all is as it was" "$(cat /tmp/before)" "$(state "$1")"
+  same "$1: only dumps and reads were asked of the kernel" "" "$(grep -E 'NLM_F_(CREATE|REPLACE)|RTM_(NEW|DEL|SET)|IPVS_CMD_(NEW|SET|DEL|FLUSH)|NFT_MSG_(NEW|DEL)|rename' /results/second.strace)"
+}
+for node in $NODES; do quiet "$node"; done
+
+# happens WHAT: the cluster changes; sync does exactly what plan said, and then plan has nothing to do.
+happens() {
+  objects "/job/cluster/$1"
+  for node in ${2:-$NODES}; do
+    kinglet "$node" plan > /tmp/plan 2>/dev/null; code=$?
+    kinglet "$node" sync > /tmp/sync 2> /tmp/err
+    same "$1: sync on $node exits 0" 0 $?
+    same "$1: plan on $node says that there is something to do" 2 $code
+    same "$1: sync on $node does what plan said" "$(grep -v '^!' /tmp/plan)" "$(grep -v '^!' /tmp/sync)"
+    kinglet "$node" plan > /tmp/plan 2>&1
+    same "$1: then plan on $node has nothing to do" 0 $?
+    same "$1: ipvsadm on $node lists exactly the Services" "$(cat "/job/cluster/$1/$node")" "$(ipvs "$node" | grep -v 192.0.2.99)"
+    cp /tmp/sync "/results/$1.$node.sync"
+  done
+}
+happens service-gone
+same "the Service's address is gone" "" "$(in_ns node-1 ip -o addr show to 10.96.122.86)"
+happens endpoint-moved
+happens podcidr-changed
+same "node-1's route follows" "10.244.9.0/24 via 192.0.2.12 dev eth0 " "$(in_ns node-1 ip route show proto 17 via 192.0.2.12)"
+same "node-2's CNI configuration follows" '"subnet":"10.244.9.0/24"' \
+  "$(grep -o '"subnet":"[^"]*"' /run/lab/node-2/etc/cni/net.d/10-kuberouter.conflist)"
+objects /job/cluster/recorded
+for node in $NODES; do kinglet "$node" sync > /dev/null 2>&1; done
+happens node-gone "node-1 node-2"
+same "node-1 has no route to it" "" "$(in_ns node-1 ip route show 10.244.2.0/24)"
+same "what others made is as it was" "$before" "$(foreign)"
+finish
