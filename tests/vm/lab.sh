@@ -59,12 +59,25 @@ END
   done
 }
 
+lab_down() {
+  for node in $NODES; do ip netns del "$node"; done
+  ip link del lan
+  rm -r /run/lab
+}
+
+# kinglet NODE COMMAND...
+kinglet() {
+  node=$1; shift
+  on "$node" /job/kinglet "$@" --master $API --hostname-override "$node"
+}
+
 # api_up DIR: the API server, with the lists of DIR.
 api_up() {
   mkdir -p $OBJECTS
   objects "$1"
-  /job/apiserver --listen 0.0.0.0:8080 --objects $OBJECTS --log /results/apiserver.log > /run/lab/api 2>&1 &
-  until grep -q listening /run/lab/api; do sleep 0.1; done
+  /job/apiserver --listen 0.0.0.0:8080 --objects $OBJECTS --log /results/apiserver.log > /tmp/api 2>&1 &
+  api=$!
+  until grep -q listening /tmp/api; do sleep 0.1; done
 }
 
 # objects DIR: what the API server serves from now on.
@@ -129,7 +142,7 @@ END
 ipvs() {
   in_ns "$1" ipvsadm -Ln | awk '
     $1 == "->" && $2 != "RemoteAddress:Port" { print at, "->", $2, $3, $4 }
-    /^(TCP|UDP|SCTP) / { at = $1 " " $2; print }' | sed 's/ *$//' | LC_ALL=C sort
+    /^(TCP|UDP|SCTP) / { at = $1 " " $2; print }' | sed 's/  */ /g; s/ $//' | LC_ALL=C sort
 }
 
 # state NODE: all that kinglet may write there, in an order of its own; no counters, no link-local addresses.
@@ -146,7 +159,7 @@ same() {
   if [ "$2" = "$3" ]; then pass "$1"; return; fi
   fail "$1"
   echo "$2" > /tmp/expected; echo "$3" > /tmp/actual
-  diff -U 2 /tmp/expected /tmp/actual | sed 's/^/        /'
+  diff -U 2 /tmp/expected /tmp/actual | head -40 | sed 's/^/        /'
 }
 
 # check SENTENCE PROGRAM...

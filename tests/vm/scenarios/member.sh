@@ -4,11 +4,6 @@
 # shellcheck source=SCRIPTDIR/../lab.sh
 . /job/lab.sh
 
-kinglet() { # NODE COMMAND...
-  node=$1; shift
-  on "$node" /job/kinglet "$@" --master "$API" --hostname-override "$node"
-}
-
 lab_up
 api_up /job/cluster/recorded
 
