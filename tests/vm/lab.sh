@@ -30,7 +30,7 @@ exec "$@"
 END
   sed -i "s|\$OWN|$OWN|" /run/lab/on
   cat > /run/lab/state <<'END'
-ip -o link | sed 's/^[0-9]*: //; s/ qdisc .*//' | sort
+ip -o link | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/ qdisc .*//' | sort
 ip -o addr | sed 's/^[0-9]*: //; s/ *valid_lft.*//' | grep -v ' fe80:' | sort
 ip -d route show table all | grep -v 'fe80:\|ff00:' | sort
 ipvsadm -Sn | sort
