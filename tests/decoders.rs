@@ -2,7 +2,13 @@
 //!
 //! The seed is fixed, so a failure repeats; `KINGLET_ROUNDS` multiplies the rounds (`tests/run long`).
 
-use kinglet::kernel::{ipvs, message, nft, route};
+use kinglet::{
+    api::from_list,
+    desired::cni,
+    dump::Dump,
+    kernel::{ipvs, message, nft, route},
+    state::{BRIDGE, Forward, Item, LinkKind, Protocol, Set, TABLE_MAIN, Virtual},
+};
 
 /// xorshift64*: small, fast, the same everywhere.
 struct Noise(u64);
@@ -24,7 +30,6 @@ impl Noise {
     }
 
     /// Flips, cuts, doubles or inserts a few bytes.
-    #[allow(dead_code)]
     fn mutate(&mut self, real: &[u8]) -> Vec<u8> {
         let mut bytes = real.to_vec();
         for _ in 0..=self.below(4) {
@@ -50,17 +55,18 @@ fn rounds(base: usize) -> usize {
     base * std::env::var("KINGLET_ROUNDS").ok().and_then(|r| r.parse::<usize>().ok()).unwrap_or(1)
 }
 
+const AT: Virtual = Virtual {
+    addr: std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 1)),
+    protocol: Protocol::Tcp,
+    port: 80,
+};
+
 fn read_everything(datagram: &[u8]) {
-    let of = kinglet::state::Virtual {
-        addr: [10, 96, 0, 1].into(),
-        protocol: kinglet::state::Protocol::Tcp,
-        port: 80,
-    };
     for frame in message::frames(datagram).flatten() {
         let _ = frame.answer();
         let body = frame.body();
         let _ = (route::read_link(body), route::read_address(body), route::read_route(body));
-        let _ = (ipvs::read_service(body), ipvs::read_real(body, &of));
+        let _ = (ipvs::read_service(body), ipvs::read_real(body, &AT));
         let _ = (nft::read_set(body), nft::read_elements(body));
     }
 }
@@ -77,5 +83,86 @@ fn noise_from_netlink_is_never_a_panic() {
             datagram[..4].copy_from_slice(&len.to_ne_bytes());
             read_everything(&datagram);
         }
+    }
+}
+
+/// Messages as the kernel sends them: it answers in the words in which it is asked.
+fn real_datagram() -> Vec<u8> {
+    let service = Item::Service { at: AT, scheduler: "rr".into(), flags: 0, persistence: 600 };
+    let (addr, weight, forward) = ([10, 244, 1, 2].into(), 1, Forward::Masq);
+    let real = Item::Real { of: AT, addr, port: 8080, weight, forward };
+    let pods = Item::Route {
+        table: TABLE_MAIN,
+        to: "10.244.1.0/24".parse().unwrap(),
+        via: Some("192.0.2.12".parse().unwrap()),
+        dev: None,
+        src: None,
+    };
+    let mut requests = vec![
+        route::put_link(BRIDGE, &LinkKind::Bridge, Some(1500)),
+        route::add_address("10.96.0.1/32".parse().unwrap(), 7),
+        ipvs::add_service(20, &service).unwrap(),
+        ipvs::add_real(20, &real).unwrap(),
+        nft::add_elements(Set::Services, true, &[AT, AT]),
+    ];
+    requests.extend(route::add_route(&pods, |_| Some(2)).unwrap());
+    requests.extend(nft::add_skeleton());
+    let mut datagram = Vec::new();
+    requests.iter().for_each(|r| r.write(1, 0, &mut datagram));
+    datagram
+}
+
+#[test]
+fn mutations_of_real_netlink_are_never_a_panic() {
+    let (real, mut noise) = (real_datagram(), Noise(11));
+    read_everything(&real);
+    for _ in 0..rounds(50_000) {
+        read_everything(&noise.mutate(&real));
+    }
+}
+
+/// Mutations of a recorded file, as bytes.
+fn mutations(of: &[u8], count: usize, mut read: impl FnMut(&[u8])) {
+    let mut noise = Noise(13);
+    for _ in 0..rounds(count) {
+        read(&noise.mutate(of));
+    }
+    for _ in 0..rounds(count) {
+        read(&noise.bytes(300));
+    }
+}
+
+#[test]
+fn mutations_of_a_list_of_the_api_are_never_a_panic() {
+    for list in [
+        &include_bytes!("objects/three-nodes/nodes.json")[..],
+        include_bytes!("objects/three-nodes/services.json"),
+        include_bytes!("objects/three-nodes/endpointslices.json"),
+        include_bytes!("objects/three-nodes/endpoints.json"),
+    ] {
+        mutations(list, 150, |bytes| drop(from_list(bytes)));
+    }
+}
+
+#[test]
+fn mutations_of_a_dump_are_never_a_panic() {
+    let cluster = from_list(&include_bytes!("objects/three-nodes/nodes.json")[..]).unwrap().cluster;
+    let kernel = [Item::Module { name: "ip_vs".into() }].into();
+    let (kinglet, node) = ("0".into(), "node-1".into());
+    let dump = Dump { kinglet, node, cluster, host: None, kernel };
+    let text = serde_json::to_vec(&dump).unwrap();
+    mutations(&text, 3000, |bytes| drop(Dump::read(&String::from_utf8_lossy(bytes))));
+}
+
+#[test]
+fn mutations_of_a_cni_configuration_are_never_a_panic() {
+    let pods = ["10.244.1.0/24".parse().unwrap(), "fd44:1::/64".parse().unwrap()];
+    let text = br#"{"cniVersion":"0.3.0","name":"mynet","plugins":[{"name":"kubernetes","type":"bridge",
+        "bridge":"kube-bridge","isDefaultGateway":true,"ipam":{"type":"host-local","subnet":"10.1.0.0/24",
+        "ranges":[[{"subnet":"10.244.1.0/24","rangeStart":"10.244.1.9"}]]}},{"type":"portmap"}]}"#;
+    for path in ["10-kuberouter.conflist", "10-kuberouter.conf"] {
+        mutations(text, 5000, |bytes| {
+            drop(cni::conf(path, Some(&String::from_utf8_lossy(bytes)), &pods, Some(1500)));
+        });
     }
 }

@@ -9,7 +9,7 @@
 use std::{borrow::Cow, fmt};
 
 use ipnet::IpNet;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 const REMEDY: &str =
@@ -35,18 +35,16 @@ pub fn conf(
         return Err(format!("it is not JSON, {e}: correct it, or {REMEDY}"));
     }
     let mut top = Object::read(json).ok_or_else(|| format!("it is not a JSON object: {REMEDY}"))?;
+    let no_bridge = || format!("it has no plugin of type bridge, which kinglet edits: {REMEDY}");
     if list {
-        let plugins =
-            top.get("plugins").and_then(|p| serde_json::from_str::<Vec<&RawValue>>(p).ok());
-        let plugins = plugins.ok_or_else(|| {
-            format!("it has no list of plugins, which a .conflist must have: {REMEDY}")
-        })?;
+        let plugins: Vec<&RawValue> = serde_json::from_str(top.get("plugins").unwrap_or_default())
+            .map_err(|_| format!("it has no list of plugins, as a .conflist must: {REMEDY}"))?;
         let mut plugins: Vec<Cow<'_, str>> = plugins.iter().map(|p| p.get().into()).collect();
         let (at, mut bridge) = (plugins.iter().enumerate())
             .find_map(|(at, text)| Some((at, Object::read(text).filter(is_bridge)?)))
             .ok_or_else(no_bridge)?;
         edit(&mut bridge, &cidrs, mtu)?;
-        let bridge = bridge.to_string();
+        let bridge = bridge.text();
         plugins[at] = bridge.into();
         let plugins = format!("[{}]", plugins.join(","));
         top.set("plugins", plugins);
@@ -55,22 +53,18 @@ pub fn conf(
     } else {
         return Err(no_bridge());
     }
-    let new = compact(&top.to_string());
+    let new = compact(&top.text());
     // A byte order mark is a difference too: Go's parser, and so the runtime, refuses the file.
-    if json.len() == text.len() && new == compact(json) {
-        Ok(text.to_owned())
-    } else {
-        Ok(new + "\n")
-    }
+    let same = json.len() == text.len() && new == compact(json);
+    Ok(if same { text.to_owned() } else { new + "\n" })
 }
 
 /// The file of the folder, out of `names`, that a container runtime takes instead of `path`: it
 /// reads the first by name of those that end as a configuration does (libcni's `ConfFiles`).
 pub fn shadowed_by<'a>(path: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let ours = path.rsplit('/').next().unwrap_or(path);
-    let is_conf =
-        |name: &str| [".conf", ".conflist", ".json"].iter().any(|end| name.ends_with(end));
-    names.into_iter().filter(|name| is_conf(name) && *name < ours).min()
+    let ends = [".conf", ".conflist", ".json"];
+    names.into_iter().filter(|n| *n < ours && ends.iter().any(|end| n.ends_with(end))).min()
 }
 
 /// The configuration where there is none.
@@ -90,21 +84,13 @@ fn made(list: bool, cidrs: &[IpNet], mtu: Option<u32>) -> String {
     }
 }
 
-fn no_bridge() -> String {
-    format!(
-        "it has no plugin of type bridge, the only one that kinglet can give a podCIDR: {REMEDY}"
-    )
-}
-
 fn is_bridge(plugin: &Object<'_>) -> bool {
     plugin.string("type").as_deref() == Some("bridge")
 }
 
 fn edit(bridge: &mut Object<'_>, cidrs: &[IpNet], mtu: Option<u32>) -> Result<(), String> {
     let ipam = ipam(bridge.get("ipam"), cidrs)?;
-    if let Some(mtu) = mtu
-        && bridge.get("mtu").and_then(|old| old.parse().ok()) != Some(mtu)
-    {
+    if let Some(mtu) = mtu {
         bridge.set("mtu", mtu.to_string());
     }
     bridge.set("ipam", ipam);
@@ -113,17 +99,12 @@ fn edit(bridge: &mut Object<'_>, cidrs: &[IpNet], mtu: Option<u32>) -> Result<()
 
 fn ipam(text: Option<&str>, cidrs: &[IpNet]) -> Result<String, String> {
     let mut ipam = Object::read(text.unwrap_or("{}"))
-        .ok_or_else(|| format!("the ipam of its bridge plugin is not a JSON object: {REMEDY}"))?;
-    match ipam.get("type") {
-        None => ipam.set("type", r#""host-local""#),
-        Some(kind) if ipam.string("type").as_deref() != Some("host-local") => {
-            return Err(format!(
-                "the ipam of its bridge plugin is of type {kind} and not \"host-local\", the only \
-                 one that kinglet can give a podCIDR: {REMEDY}"
-            ));
-        }
-        Some(_) => {}
+        .ok_or_else(|| format!("the ipam of its bridge is not a JSON object: {REMEDY}"))?;
+    let kind = ipam.get("type").unwrap_or("\"host-local\"").to_owned();
+    if kind != "\"host-local\"" {
+        return Err(format!("its ipam is of type {kind}, and kinglet edits host-local: {REMEDY}"));
     }
+    ipam.set("type", kind);
     let (mut sets, mut named) = (Vec::new(), Vec::new());
     let old = serde_json::from_str::<Vec<Vec<&RawValue>>>(ipam.get("ranges").unwrap_or("[]"));
     let bad = || format!("the ranges of its ipam are not lists of lists of objects: {REMEDY}");
@@ -140,13 +121,12 @@ fn ipam(text: Option<&str>, cidrs: &[IpNet]) -> Result<String, String> {
             sets.push(format!("[{}]", kept.join(",")));
         }
     }
-    if ipam.has("subnet") {
+    if let Some(subnet) = ipam.remove("subnet") {
         // The older form, one range written into the ipam itself; host-local puts it first.
         let mut range = Object::default();
-        for name in ["subnet", "rangeStart", "rangeEnd", "gateway"] {
-            if let Some(value) = ipam.remove(name) {
-                range.set(name, value);
-            }
+        range.set("subnet", subnet);
+        for name in ["rangeStart", "rangeEnd", "gateway"] {
+            ipam.remove(name).into_iter().for_each(|value| range.set(name, value));
         }
         if let Some((net, range)) = of_cidr(range, cidrs)
             && !named.contains(&net)
@@ -156,10 +136,10 @@ fn ipam(text: Option<&str>, cidrs: &[IpNet]) -> Result<String, String> {
         }
     }
     add_missing(&mut sets, named, cidrs);
-    if !sets.is_empty() || ipam.has("ranges") {
+    if !sets.is_empty() || ipam.position("ranges").is_some() {
         ipam.set("ranges", format!("[{}]", sets.join(",")));
     }
-    Ok(ipam.to_string())
+    Ok(ipam.text())
 }
 
 /// The range and its network, if that is one of `cidrs`.
@@ -172,7 +152,7 @@ fn of_cidr(mut range: Object<'_>, cidrs: &[IpNet]) -> Option<(IpNet, String)> {
     if subnet != net {
         range.set("subnet", format!("\"{net}\"")); // host-local refuses a subnet with host bits
     }
-    Some((net, range.to_string()))
+    Some((net, range.text()))
 }
 
 fn add_missing(sets: &mut Vec<String>, mut named: Vec<IpNet>, cidrs: &[IpNet]) {
@@ -187,16 +167,13 @@ fn add_missing(sets: &mut Vec<String>, mut named: Vec<IpNet>, cidrs: &[IpNet]) {
 /// JSON without the space between its tokens; numbers and strings keep their bytes.
 fn compact(json: &str) -> String {
     let (mut in_string, mut escaped) = (false, false);
-    let mut keep = |c: char| {
-        if in_string {
-            in_string = escaped || c != '"';
-            escaped = !escaped && c == '\\';
-            return true;
-        }
-        in_string = c == '"';
-        !matches!(c, ' ' | '\t' | '\r' | '\n')
+    let keep = |&c: &char| {
+        let was_in_string = in_string;
+        in_string ^= c == '"' && !escaped;
+        escaped = in_string && !escaped && c == '\\';
+        was_in_string || !matches!(c, ' ' | '\t' | '\r' | '\n')
     };
-    json.chars().filter(|&c| keep(c)).collect()
+    json.chars().filter(keep).collect()
 }
 
 /// A JSON object as the texts of its keys (quoted, escapes as they stand) and of its values, in
@@ -205,16 +182,14 @@ fn compact(json: &str) -> String {
 struct Object<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Object<'a> {
+    /// Of `json`, which is known to be one JSON value.
     fn read(json: &'a str) -> Option<Self> {
-        serde_json::from_str(json).ok()
+        serde_json::Deserializer::from_str(json).deserialize_map(Object::default()).ok()
     }
 
     fn position(&self, name: &str) -> Option<usize> {
-        self.0.iter().rposition(|(key, _)| is(key, name))
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.position(name).is_some()
+        let is = |key| serde_json::from_str::<Cow<'_, str>>(key).is_ok_and(|key| key == name);
+        self.0.iter().rposition(|(key, _)| is(key))
     }
 
     /// The text of a value; a null is as good as none.
@@ -234,45 +209,31 @@ impl<'a> Object<'a> {
     }
 
     fn remove(&mut self, name: &str) -> Option<Cow<'a, str>> {
-        let value = self.position(name).map(|at| self.0[at].1.clone());
-        self.0.retain(|(key, _)| !is(key, name));
-        value
+        let last = self.0.remove(self.position(name)?).1;
+        while let Some(at) = self.position(name) {
+            self.0.remove(at);
+        }
+        Some(last)
+    }
+
+    fn text(&self) -> String {
+        let entries: Vec<_> = self.0.iter().map(|(key, value)| format!("{key}:{value}")).collect();
+        format!("{{{}}}", entries.join(","))
     }
 }
 
-/// Whether the key with this text is `name`, however it is escaped.
-fn is(key: &str, name: &str) -> bool {
-    serde_json::from_str::<Cow<'_, str>>(key).is_ok_and(|key| key == name)
-}
+impl<'de> Visitor<'de> for Object<'de> {
+    type Value = Self;
 
-impl fmt::Display for Object<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, (key, value)) in self.0.iter().enumerate() {
-            write!(f, "{}{key}:{value}", if i == 0 { '{' } else { ',' })?;
-        }
-        f.write_str(if self.0.is_empty() { "{}" } else { "}" })
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
     }
-}
 
-impl<'de> Deserialize<'de> for Object<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Object<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut object = Object::default();
-                while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-                    object.0.push((key.get().into(), value.get().into()));
-                }
-                Ok(object)
-            }
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+        while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+            self.0.push((key.get().into(), value.get().into()));
         }
-        deserializer.deserialize_map(Entries)
+        Ok(self)
     }
 }
 
@@ -284,130 +245,97 @@ mod tests {
     const SINGLE: &str = "/etc/cni/net.d/10-kuberouter.conf";
     /// kube-router's, with hostport chained, as a person would lay it out.
     const REAL: &str = r#"{
-  "cniVersion": "0.3.0", "name": "mynet",
-  "plugins": [
+  "cniVersion": "0.3.0", "name": "mynet", "plugins": [
     {"name": "kubernetes", "type": "bridge", "bridge": "kube-bridge", "isDefaultGateway": true,
      "x\u0041": [1.50, 1e999, "a \" b \\"],
-     "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.1.2.0/24", "rangeStart": "10.1.2.9"}]]}},
+     "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.1.2.0/24", "rangeEnd": "10.1.2.9"}]]}},
     {"type": "portmap", "capabilities": {"snat": true, "portMappings": true}}
-  ]
-}
+]}
 "#;
-
-    fn nets(text: &str) -> Vec<IpNet> {
-        text.split_whitespace().map(|net| net.parse().unwrap()).collect()
-    }
 
     /// The new text, which is the same once more.
     #[track_caller]
     fn settled(path: &str, text: &str, cidrs: &str, mtu: Option<u32>) -> String {
-        let new = conf(path, Some(text), &nets(cidrs), mtu).unwrap();
-        assert_eq!(conf(path, Some(&new), &nets(cidrs), mtu).unwrap(), new);
+        let cidrs: Vec<IpNet> = cidrs.split(' ').map(|net| net.parse().unwrap()).collect();
+        let new = conf(path, Some(text), &cidrs, mtu).unwrap();
+        assert_eq!(conf(path, Some(&new), &cidrs, mtu).unwrap(), new);
         new
     }
 
-    /// What becomes of an ipam, in a single plugin.
     #[track_caller]
-    fn ipam_of(ipam: &str, cidrs: &str) -> String {
-        let new = settled(SINGLE, &format!(r#"{{"type":"bridge","ipam":{ipam}}}"#), cidrs, None);
-        new.strip_prefix(r#"{"type":"bridge","ipam":"#)
-            .unwrap()
-            .trim_end()
-            .strip_suffix('}')
-            .unwrap()
-            .to_owned()
+    fn assert_ipam(old: &str, cidrs: &str, wanted: &str) {
+        let plugin = |ipam| format!("{{\"type\":\"bridge\",\"ipam\":{ipam}}}\n");
+        assert_eq!(settled(SINGLE, &plugin(old), cidrs, None), plugin(wanted));
     }
 
     #[test]
     fn where_there_is_nothing_the_configuration_of_the_workshop_is_made() {
         let list = r#"{"cniVersion":"0.3.0","name":"mynet","plugins":[{"name":"kubernetes","type":"bridge","bridge":"kube-bridge","isDefaultGateway":true,"hairpinMode":true,"mtu":1500,"ipam":{"type":"host-local","ranges":[[{"subnet":"10.1.2.0/24"}],[{"subnet":"fd00:1::/64"}]]}}]}"#;
-        let cidrs = "10.1.2.0/24 fd00:1::/64";
-        assert_eq!(settled(LIST, "", cidrs, Some(1500)).trim_end(), list);
-        assert_eq!(
-            conf(LIST, None, &nets(cidrs), Some(1500)),
-            conf(LIST, Some("\u{feff} \n"), &nets(cidrs), Some(1500))
-        );
         let single = r#"{"cniVersion":"0.3.0","name":"mynet","type":"bridge","bridge":"kube-bridge","isDefaultGateway":true,"hairpinMode":true,"ipam":{"type":"host-local","ranges":[[{"subnet":"10.1.2.0/24"}]]}}"#;
-        assert_eq!(settled(SINGLE, "", "10.1.2.0/24", None).trim_end(), single);
+        for empty in ["", "\u{feff} \n"] {
+            let made = settled(LIST, empty, "10.1.2.0/24 fd00:1::/64", Some(1500));
+            assert_eq!(made, format!("{list}\n"));
+            assert_eq!(settled(SINGLE, empty, "10.1.2.0/24", None), format!("{single}\n"));
+        }
+        assert_eq!(conf(LIST, None, &[], None), conf(LIST, Some(""), &[], None));
     }
 
     #[test]
     fn the_template_of_the_manifests_gets_a_range_and_an_mtu_in_both_formats() {
-        let plugin = r#""type":"bridge","bridge":"kube-bridge","isDefaultGateway":true,"ipam":{"type":"host-local""#;
+        let old = r#""type":"bridge","isDefaultGateway":true,"ipam":{"type":"host-local"}"#;
+        let new = r#""type":"bridge","isDefaultGateway":true,"ipam":{"type":"host-local","ranges":[[{"subnet":"10.1.2.0/24"}]]},"mtu":1450"#;
         for (path, head, tail) in [
-            (
-                LIST,
-                r#"{"cniVersion":"0.3.0","name":"mynet","plugins":[{"name":"kubernetes","#,
-                "]}",
-            ),
-            ("X.CONFLIST", r#"{"plugins":[{"type":"loopback"},{"#, r#",{"type":"bridge"}]}"#),
-            (SINGLE, r#"{"cniVersion":"0.3.0","name":"mynet","#, ""),
+            (LIST, r#"{"cniVersion":"0.3.0","plugins":[{"name":"kubernetes","#, "}]}\n"),
+            ("X.CONFLIST", r#"{"plugins":[{"type":"ptp"},{"#, "},{\"type\":\"bridge\"}]}\n"),
+            (SINGLE, r#"{"cniVersion":"0.3.0","name":"mynet","#, "}\n"),
         ] {
-            assert_eq!(
-                settled(path, &format!("{head}{plugin}}}}}{tail}\n"), "10.1.2.0/24", Some(1450)),
-                format!(
-                    "{head}{plugin},\"ranges\":[[{{\"subnet\":\"10.1.2.0/24\"}}]]}},\"mtu\":1450}}{tail}\n"
-                )
-            );
+            let edited = settled(path, &format!("{head}{old}{tail}"), "10.1.2.0/24", Some(1450));
+            assert_eq!(edited, format!("{head}{new}{tail}"));
         }
     }
 
     #[test]
     fn what_need_not_change_comes_back_byte_for_byte() {
-        assert_eq!(settled(LIST, REAL, "10.1.2.0/24", None), REAL);
-        assert_eq!(settled(LIST, REAL, "10.1.2.7/24", None), REAL);
+        assert_eq!(settled(LIST, REAL, "10.1.2.0/24 10.1.2.7/24", None), REAL);
     }
 
     #[test]
     fn a_byte_order_mark_is_read_and_not_written() {
-        assert_eq!(
-            settled(LIST, &format!("\u{feff}{REAL}"), "10.1.2.0/24", None),
-            compact(REAL) + "\n"
-        );
+        let new = settled(LIST, &format!("\u{feff}{REAL}"), "10.1.2.0/24", None);
+        assert_eq!(new, compact(REAL) + "\n");
     }
 
     #[test]
     fn a_change_keeps_the_order_of_keys_and_the_bytes_of_numbers_and_escapes() {
-        let wanted = compact(REAL).replace(
-            r#"{"subnet":"10.1.2.0/24","rangeStart":"10.1.2.9"}"#,
-            r#"{"subnet":"10.1.3.0/24"}"#,
-        ) + "\n";
-        assert_eq!(settled(LIST, REAL, "10.1.3.0/24", None), wanted);
-        assert!(wanted.contains(r#""x\u0041":[1.50,1e999,"a \" b \\"]"#));
+        let new = settled(LIST, REAL, "10.1.3.0/24", None);
+        assert_eq!(
+            new,
+            compact(REAL).replace(r#"2.0/24","rangeEnd":"10.1.2.9""#, r#"3.0/24""#) + "\n"
+        );
+        assert!(new.contains(r#""x\u0041":[1.50,1e999,"a \" b \\"]"#));
     }
 
     #[test]
     fn ranges_follow_the_pod_cidrs_and_keep_their_other_keys() {
-        assert_eq!(
-            ipam_of(
-                r#"{"ranges":[[{"gateway":"10.1.2.1","subnet":"10.1.2.5/24"},{"subnet":"10.9.0.0/16"}],[{"subnet":"10.8.0.0/16"}],[]],"type":"host-local"}"#,
-                "fd00:1::/64 10.1.2.0/24"
-            ),
-            r#"{"ranges":[[{"gateway":"10.1.2.1","subnet":"10.1.2.0/24"}],[{"subnet":"fd00:1::/64"}]],"type":"host-local"}"#
-        );
+        let old = r#"{"ranges":[[{"gateway":"10.1.2.1","subnet":"10.1.2.5/24"},{"subnet":"10.9.0.0/16"}],[{"subnet":"10.8.0.0/16"}],[]],"type":"host-local"}"#;
+        let new = r#"{"ranges":[[{"gateway":"10.1.2.1","subnet":"10.1.2.0/24"}],[{"subnet":"fd00:1::/64"}]],"type":"host-local"}"#;
+        assert_ipam(old, "fd00:1::/64 10.1.2.0/24", new);
     }
 
     #[test]
     fn the_older_subnet_moves_into_the_ranges() {
         let old = r#"{"type":"host-local","gateway":"10.1.2.1","subnet":"10.1.2.0/24","rangeEnd":"10.1.2.9","routes":[]}"#;
-        let new = |range| {
-            format!(r#"{{"type":"host-local","routes":[],"ranges":[[{{"subnet":{range}}}]]}}"#)
-        };
-        assert_eq!(
-            ipam_of(old, "10.1.2.0/24"),
-            new(r#""10.1.2.0/24","rangeEnd":"10.1.2.9","gateway":"10.1.2.1""#)
-        );
-        assert_eq!(ipam_of(old, "10.1.3.0/24"), new(r#""10.1.3.0/24""#));
+        let moved = r#"{"type":"host-local","routes":[],"ranges":[[{"subnet":"10.1.2.0/24","rangeEnd":"10.1.2.9","gateway":"10.1.2.1"}]]}"#;
+        let new = r#"{"type":"host-local","routes":[],"ranges":[[{"subnet":"10.1.3.0/24"}]]}"#;
+        assert_ipam(old, "10.1.2.0/24", moved);
+        assert_ipam(old, "10.1.3.0/24", new);
     }
 
     #[test]
     fn a_missing_ipam_becomes_host_local() {
-        for ipam in ["null", "{}"] {
-            assert_eq!(
-                ipam_of(ipam, "10.1.2.0/24"),
-                r#"{"type":"host-local","ranges":[[{"subnet":"10.1.2.0/24"}]]}"#
-            );
-        }
+        let new = r#"{"type":"host-local","ranges":[[{"subnet":"10.1.2.0/24"}]]}"#;
+        assert_ipam("null", "10.1.2.0/24", new);
+        assert_ipam("{}", "10.1.2.0/24", new);
     }
 
     #[test]
@@ -418,26 +346,18 @@ mod tests {
             (LIST, r#"{"type":"bridge"}"#, "it has no list of plugins, "),
             (LIST, r#"{"plugins":[{"type":"ptp"},7]}"#, "it has no plugin of type bridge, "),
             (SINGLE, r#"{"plugins":[{"type":"bridge"}]}"#, "it has no plugin of type bridge, "),
-            (SINGLE, r#"{"type":"bridge","ipam":7}"#, "the ipam of its bridge plugin is not "),
-            (
-                SINGLE,
-                r#"{"type":"bridge","ipam":{"type":"dhcp"}}"#,
-                "the ipam of its bridge plugin is of type \"dhcp\" ",
-            ),
-            (
-                SINGLE,
-                r#"{"type":"bridge","ipam":{"ranges":[7]}}"#,
-                "the ranges of its ipam are not ",
-            ),
+            (SINGLE, r#"{"type":"bridge","ipam":7}"#, "the ipam of its bridge is not "),
+            (SINGLE, r#"{"type":"bridge","ipam":{"type":"dhcp"}}"#, "its ipam is of type \"dhcp\""),
+            (SINGLE, r#"{"type":"bridge","ipam":{"ranges":[7]}}"#, "the ranges of its ipam "),
         ] {
-            let error = conf(path, Some(text), &nets("10.1.2.0/24"), None).unwrap_err();
+            let error = conf(path, Some(text), &[], None).unwrap_err();
             assert!(error.starts_with(cause) && error.ends_with(REMEDY), "{error}");
         }
     }
 
     #[test]
     fn deep_nesting_costs_no_stack() {
-        let (open, close) = ("[".repeat(1 << 20), "]".repeat(1 << 20));
+        let (open, close) = ("[".repeat(1 << 18), "]".repeat(1 << 18));
         assert!(conf(LIST, Some(&open), &[], None).is_err());
         let text = format!(r#"{{"type":"bridge","x":{open}{close}}}"#);
         assert!(settled(SINGLE, &text, "10.1.2.0/24", None).contains(&close));
@@ -445,30 +365,24 @@ mod tests {
 
     #[test]
     fn no_mutation_panics_and_each_result_is_settled_json() {
-        let pieces: Vec<&[u8]> = "{ } [ ] , : \" \\ null 7 \"type\" \"ipam\" \"subnet\" \"bridge\""
-            .split(' ')
-            .map(str::as_bytes)
-            .collect();
+        let pieces: Vec<_> =
+            r#"{ } [ ] , : " \ null 7 "type" "ipam" "subnet""#.split(' ').collect();
         let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
         let mut random = |below: usize| {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            (seed % below as u64) as usize
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1); // Knuth's MMIX
+            (seed >> 33) as usize % below
         };
+        let net = ["10.1.3.0/24".parse().unwrap()];
         let mut edited = 0;
-        for _ in 0..20_000 {
-            let mut bytes = REAL.as_bytes().to_vec();
+        for _ in 0..10_000 {
+            let mut text = REAL.to_owned();
             for _ in 0..=random(3) {
-                let at = random(bytes.len());
-                let end = (at + random(4)).min(bytes.len());
-                bytes.splice(at..end, pieces[random(pieces.len())].iter().copied());
+                let at = random(text.len() - 4);
+                text.replace_range(at..at + random(4), pieces[random(pieces.len())]);
             }
-            let text = String::from_utf8_lossy(&bytes);
-            let path = [LIST, SINGLE][random(2)];
-            if let Ok(new) = conf(path, Some(&text), &nets("10.1.3.0/24"), Some(1400)) {
+            if let Ok(new) = conf(LIST, Some(&text), &net, Some(1400)) {
                 serde_json::from_str::<&RawValue>(&new).unwrap();
-                assert_eq!(conf(path, Some(&new), &nets("10.1.3.0/24"), Some(1400)).unwrap(), new);
+                assert_eq!(conf(LIST, Some(&new), &net, Some(1400)).unwrap(), new);
                 edited += 1;
             }
         }
