@@ -2,18 +2,19 @@
 # shellcheck disable=SC2034  # its variables are for the scenarios
 # lab.sh: three nodes in one kernel, for the scenarios (sourced; POSIX sh, in the guest).
 #
-#   outside (the root namespace)      lan  192.0.2.254/24  fd77::fe/64    API server at $API
+#   outside (the root namespace)      lan  192.0.2.254/24  2001:db8::fe/64   API server at $API
 #      |            |           |
-#    node-1       node-2      node-3   eth0 192.0.2.11 .12 .13   fd77::11 ::12 ::13
+#    node-1       node-2      node-3   eth0 192.0.2.11 .12 .13   2001:db8::1 ::2 ::3
 #
-# The addresses are those of the recorded Nodes (tests/objects/three-nodes). A pod is a namespace that
+# The addresses are those of the recorded Nodes (tests/objects). A pod is a namespace that
 # Debian's own CNI plugins connect, with the configuration that kinglet wrote on its node.
 
 API=http://192.0.2.254:8080
 NODES="node-1 node-2 node-3"
 OBJECTS=/run/objects
 OWN="/etc/cni /var/lib/cni /var/lib/kinglet /run/kinglet"   # each node's own
-passed=0 failed=0
+# shellcheck source=SCRIPTDIR/assert.sh
+. /job/assert.sh
 
 # on NODE PROGRAM...: in its network and with its own folders.
 on() {
@@ -42,7 +43,7 @@ END
   mkdir -p $OWN
   ip link add lan type bridge
   ip addr add 192.0.2.254/24 dev lan
-  ip addr add fd77::fe/64 dev lan nodad
+  ip addr add 2001:db8::fe/64 dev lan nodad
   ip link set lan up
   i=10
   for node in $NODES; do
@@ -54,7 +55,7 @@ END
     ip -n "$node" link set lo up
     ip -n "$node" link set eth0 up
     ip -n "$node" addr add "192.0.2.$i/24" dev eth0
-    ip -n "$node" addr add "fd77::$i/64" dev eth0 nodad
+    ip -n "$node" addr add "2001:db8::${node#node-}/64" dev eth0 nodad
     ip -n "$node" route add default via 192.0.2.254
   done
 }
@@ -149,27 +150,4 @@ ipvs() {
 state() {
   in_ns "$1" sh /run/lab/state
   find "/run/lab/$1/etc/cni" -type f -exec md5sum {} +
-}
-
-pass() { passed=$((passed + 1)); echo "  ok    $1"; }
-fail() { failed=$((failed + 1)); echo "  FAIL  $1"; }
-
-# same SENTENCE EXPECTED ACTUAL
-same() {
-  if [ "$2" = "$3" ]; then pass "$1"; return; fi
-  fail "$1"
-  echo "$2" > /tmp/expected; echo "$3" > /tmp/actual
-  diff -U 2 /tmp/expected /tmp/actual | head -40 | sed 's/^/        /'
-}
-
-# check SENTENCE PROGRAM...
-check() {
-  sentence=$1; shift
-  if "$@" > /tmp/output 2>&1; then pass "$sentence"; return; fi
-  fail "$sentence"; sed 's/^/        /' /tmp/output
-}
-
-finish() {
-  echo "$passed passed, $failed failed"
-  exit $((failed > 0))
 }

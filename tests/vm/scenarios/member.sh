@@ -7,21 +7,6 @@
 lab_up
 api_up /job/cluster/recorded
 
-# traced NODE COMMAND...: kinglet under strace, into /results/NODE.strace.
-traced() {
-  node=$1; shift
-  on "$node" strace -f -o "/results/$node.strace" \
-    -e trace=sendto,sendmsg,sendmmsg,write,pwrite64,rename,renameat,renameat2,finit_module \
-    /job/kinglet "$@" --master "$API" --hostname-override "$node"
-}
-
-# writes NODE: what of it could change anything. Netlink messages but dumps (0x300) and the question for
-# a family's number (0x10), bytes to other than stdout and stderr, files put in place, modules.
-writes() {
-  grep -E 'nlmsg_type|sendm|write.*\(([3-9]|[1-9][0-9]+),|rename|finit_module' "/results/$1.strace" |
-    grep -Ev 'NLM_F_REQUEST\|(0x300|NLM_F_DUMP)|nlmsg_type=0x10 '
-}
-
 # What others made, and kinglet must leave as it is.
 others_make() {
   ip -n node-1 route add 198.51.100.0/24 via 192.0.2.254 proto static
@@ -33,15 +18,6 @@ foreign() {
   in_ns node-1 ip route show proto static
   in_ns node-1 ip -o addr show to 192.0.2.99 | sed 's/^[0-9]*: //'
   ipvs node-1 | grep 192.0.2.99
-}
-
-joins() { # NODE
-  kinglet "$1" plan > "/results/$1.plan" 2> /dev/null
-  same "$1: plan exits 2 where there is all to do" 2 $?
-  traced "$1" sync > "/results/$1.sync" 2> "/results/$1.err"
-  same "$1: sync exits 0" 0 $?
-  same "$1: sync does what plan said" "$(grep -v '^!' "/results/$1.plan")" "$(cat "/results/$1.sync")"
-  check "$1: strace saw it write" test "$(writes "$1" | wc -l)" -ge 5
 }
 
 # The first has a kernel that can't load a module by itself, as on a box without modprobe.
@@ -77,38 +53,11 @@ same "a pod on node-1 reaches one on node-2" "web-1 10.244.0.8" "$(in_ns client 
 same "a pod on node-1 reaches one on node-3" "web-2 10.244.0.8" "$(in_ns client /job/probe http 10.244.2.2 8080)"
 same "a pod on node-1 reaches one on node-1" "web-3 10.244.0.8" "$(in_ns client /job/probe http 10.244.0.3 8080)"
 
-# web: web-0 and web-3 on node-1, web-1 on node-2, web-2 on node-3. Eight requests: twice around.
-ask() { # NAMESPACE ADDRESS PORT TIMES
-  for _ in $(seq "$4"); do in_ns "$1" /job/probe http "$2" "$3" || echo "code $?"; done
-}
-rotates() { # SENTENCE NAMESPACE CLIENT
-  ask "$2" 10.96.122.86 80 8 > /tmp/answers
-  same "$1: four endpoints, each once a round" "web-0 web-1 web-2 web-3" \
-    "$(head -4 /tmp/answers | cut -d' ' -f1 | sort | xargs)"
-  same "$1: the second round is as the first" "$(head -4 /tmp/answers)" "$(tail -4 /tmp/answers)"
-  same "$1: they see who asks" "$3" "$(cut -d' ' -f2 /tmp/answers | sort -u | xargs)"
-}
 rotates "requests of a node" node-2 "192.0.2.12"
-rotates "requests of a pod" client 10.244.0.8
+rotates "requests of a pod" client 10.96.122.86 10.244.0.8
 same "a Service without endpoints refuses at once" "code 7" "$(ask client 10.96.27.102 80 1)"
 same "ClientIP affinity: the same endpoint again" 1 "$(ask client 10.96.229.253 80 5 | sort -u | wc -l)"
 
-# Nothing to do is nothing done: neither is anything said, nor does the kernel tell of a change (ip
-# monitor: links, addresses, routes; nft monitor: our record; strace: what was sent at all).
-quiet() { # NODE
-  state "$1" > /tmp/before
-  in_ns "$1" ip -o monitor link address route rule > /tmp/monitor 2>&1 & ip_pid=$!
-  in_ns "$1" nft monitor > /tmp/nft 2>&1 & nft_pid=$!
-  sleep 1
-  traced "$1" sync > /tmp/second 2> /tmp/said
-  same "$1: a second sync exits 0" 0 $?
-  same "$1: a second sync has no steps" "" "$(cat /tmp/second)"
-  sleep 1; kill $ip_pid $nft_pid
-  # A pod's port settles in its own time.
-  same "$1: the kernel told of no change meanwhile" "" "$(grep -v ': veth' /tmp/monitor; grep -v '^#' /tmp/nft)"
-  same "$1: all is as it was" "$(cat /tmp/before)" "$(state "$1")"
-  same "$1: strace saw it write nothing" "" "$(writes "$1")"
-}
 for node in $NODES; do quiet "$node"; done
 
 # happens WHAT: the cluster changes; sync does exactly what plan said, and then plan has nothing to do.

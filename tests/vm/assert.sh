@@ -1,0 +1,79 @@
+# shellcheck shell=sh
+# shellcheck disable=SC2154  # API and its like are lab.sh's
+# assert.sh: how a scenario states what it shows (sourced by lab.sh).
+
+passed=0 failed=0
+pass() { passed=$((passed + 1)); echo "  ok    $1"; }
+fail() { failed=$((failed + 1)); echo "  FAIL  $1"; }
+
+# same SENTENCE EXPECTED ACTUAL
+same() {
+  if [ "$2" = "$3" ]; then pass "$1"; return; fi
+  fail "$1"
+  echo "$2" > /tmp/expected; echo "$3" > /tmp/actual
+  diff -U 2 /tmp/expected /tmp/actual | head -40 | sed 's/^/        /'
+}
+
+# check SENTENCE PROGRAM...
+check() {
+  sentence=$1; shift
+  if "$@" > /tmp/output 2>&1; then pass "$sentence"; return; fi
+  fail "$sentence"; sed 's/^/        /' /tmp/output
+}
+
+finish() {
+  echo "$passed passed, $failed failed"
+  exit $((failed > 0))
+}
+
+# traced NODE COMMAND...: kinglet under strace, into /results/NODE.strace.
+traced() {
+  node=$1; shift
+  on "$node" strace -f -o "/results/$node.strace" \
+    -e trace=sendto,sendmsg,sendmmsg,write,pwrite64,rename,renameat,renameat2,finit_module \
+    /job/kinglet "$@" --master "$API" --hostname-override "$node"
+}
+
+# writes NODE: what of it could change anything. Netlink messages but dumps (0x300) and the question for
+# a family's number (0x10), bytes to other than stdout and stderr, files put in place, modules.
+writes() {
+  grep -E 'nlmsg_type|sendm|write.*\(([3-9]|[1-9][0-9]+),|rename|finit_module' "/results/$1.strace" |
+    grep -Ev 'NLM_F_REQUEST\|(0x300|NLM_F_DUMP)|nlmsg_type=0x10 '
+}
+
+joins() { # NODE
+  kinglet "$1" plan > "/results/$1.plan" 2> /dev/null
+  same "$1: plan exits 2 where there is all to do" 2 $?
+  traced "$1" sync > "/results/$1.sync" 2> "/results/$1.err"
+  same "$1: sync exits 0" 0 $?
+  same "$1: sync does what plan said" "$(grep -v '^!' "/results/$1.plan")" "$(cat "/results/$1.sync")"
+  check "$1: strace saw it write" test "$(writes "$1" | wc -l)" -ge 5
+}
+
+ask() { # NAMESPACE ADDRESS PORT TIMES
+  for _ in $(seq "$4"); do in_ns "$1" /job/probe http "$2" "$3" || echo "code $?"; done
+}
+rotates() { # SENTENCE NAMESPACE ADDRESS CLIENT: web-0 and web-3 are on node-1, web-1 on node-2, web-2 on node-3
+  ask "$2" "$3" 80 8 > /tmp/answers
+  same "$1: four endpoints, each once a round" "web-0 web-1 web-2 web-3" \
+    "$(head -4 /tmp/answers | cut -d' ' -f1 | sort | xargs)"
+  same "$1: the second round is as the first" "$(head -4 /tmp/answers)" "$(tail -4 /tmp/answers)"
+  same "$1: they see who asks" "$4" "$(cut -d' ' -f2 /tmp/answers | sort -u | xargs)"
+}
+
+# Nothing to do is nothing done: neither is anything said, nor does the kernel tell of a change (ip
+# monitor: links, addresses, routes; nft monitor: our record; strace: what was sent at all).
+quiet() { # NODE
+  state "$1" > /tmp/before
+  in_ns "$1" ip -o monitor link address route rule > /tmp/monitor 2>&1 & ip_pid=$!
+  in_ns "$1" nft monitor > /tmp/nft 2>&1 & nft_pid=$!
+  sleep 1
+  traced "$1" sync > /tmp/second 2> /tmp/said
+  same "$1: a second sync exits 0" 0 $?
+  same "$1: a second sync has no steps" "" "$(cat /tmp/second)"
+  sleep 1; kill $ip_pid $nft_pid
+  # A pod's port settles in its own time.
+  same "$1: the kernel told of no change meanwhile" "" "$(grep -v ': veth' /tmp/monitor; grep -v '^#' /tmp/nft)"
+  same "$1: all is as it was" "$(cat /tmp/before)" "$(state "$1")"
+  same "$1: strace saw it write nothing" "" "$(writes "$1")"
+}
