@@ -51,7 +51,7 @@ joins() { # NODE
 }
 
 ask() { # NAMESPACE ADDRESS PORT TIMES
-  for _ in $(seq "$4"); do in_ns "$1" /job/probe http "$2" "$3" || echo "code $?"; done
+  for _ in $(seq "$4"); do in_ns "$1" /job/probe http "$2" "$3" 2>&1; done
 }
 rotates() { # SENTENCE NAMESPACE ADDRESS CLIENT: web-0 and web-3 are on node-1, web-1 on node-2, web-2 on node-3
   ask "$2" "$3" 80 8 > /tmp/answers

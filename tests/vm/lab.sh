@@ -37,7 +37,7 @@ ip -d route show table all | grep -v 'fe80:\|ff00:' | sort
 ipvsadm -Sn | sort
 nft list ruleset
 grep -r . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/vs /proc/sys/net/ipv4/conf/all /proc/sys/net/bridge \
-  /proc/sys/net/ipv6/conf/all/forwarding 2>/dev/null | sort
+  /proc/sys/net/ipv6/conf/all/forwarding /proc/sys/net/ipv6/conf/*/accept_ra 2>/dev/null | sort
 END
   # shellcheck disable=SC2086
   mkdir -p $OWN
@@ -78,7 +78,7 @@ api_up() {
   objects "$1"
   /job/apiserver --listen 0.0.0.0:8080 --objects $OBJECTS --log /results/apiserver.log > /tmp/api 2>&1 &
   api=$!
-  until grep -q listening /tmp/api; do sleep 0.1; done
+  until grep -qs listening /tmp/api; do sleep 0.1; done
 }
 
 # objects DIR: what the API server serves from now on.

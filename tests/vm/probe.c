@@ -77,7 +77,9 @@ static void serve(const char *name, int port)
 
 static int failed(void)
 {
-	return errno == EAGAIN || errno == EINPROGRESS || errno == ETIMEDOUT ? SILENT : REFUSED;
+	int code = errno;
+	fprintf(stderr, "probe: %s\n", strerror(code));
+	return code == EAGAIN || code == EINPROGRESS || code == ETIMEDOUT ? SILENT : REFUSED;
 }
 
 static int ask(int type, const char *address, const char *port, int seconds)

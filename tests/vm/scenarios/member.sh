@@ -55,7 +55,11 @@ same "a pod on node-1 reaches one on node-1" "web-3 10.244.0.8" "$(in_ns client 
 
 rotates "requests of a node" node-2 "192.0.2.12"
 rotates "requests of a pod" client 10.96.122.86 10.244.0.8
-same "a Service without endpoints refuses at once" "code 7" "$(ask client 10.96.27.102 80 1)"
+for pod in dns-0 dns-1; do in_ns $pod /job/probe serve $pod 53 > /dev/null 2>&1 & done
+sleep 0.5
+same "UDP goes round too" "dns-0 dns-0 dns-1 dns-1" \
+  "$(for _ in 1 2 3 4; do in_ns client /job/probe udp 10.96.0.10 53; done | cut -d' ' -f1 | sort | xargs)"
+same "a Service without endpoints refuses at once" "probe: Connection refused" "$(ask client 10.96.27.102 80 1)"
 same "ClientIP affinity: the same endpoint again" 1 "$(ask client 10.96.229.253 80 5 | sort -u | wc -l)"
 
 for node in $NODES; do quiet "$node"; done
