@@ -108,8 +108,7 @@ impl Kernel {
             }
             _ => None,
         };
-        let requests: Vec<_> = run.iter().map(request).collect();
-        let outcomes = attributed(requests, "its link is not there", |r| self.route.send(r));
+        let outcomes = attributed(run, request, "its link is not there", |r| self.route.send(r));
         run.iter()
             .zip(outcomes)
             .map(|(step, outcome)| outcome.map_err(|e| stranger(step, e)))
@@ -131,12 +130,11 @@ impl Kernel {
                 Step::Remove(item) => ipvs::remove_real(family, item)?,
             }])
         };
-        let requests: Vec<_> = run.iter().map(request).collect();
         let generic = match self.generic() {
             Ok(generic) => generic,
             Err(e) => return vec![Err(e.to_string()); run.len()],
         };
-        attributed(requests, "IPVS has no word for it", |r| generic.send(r))
+        attributed(run, request, "IPVS has no word for it", |r| generic.send(r))
     }
 
     fn transact(&mut self, requests: &[Request]) -> Outcome {
@@ -182,23 +180,37 @@ fn file(step: &Step) -> Outcome {
     }
 }
 
-/// Sends all that could be put into words in one go, and brings each verdict to its step.
+/// Puts steps into requests, sends them batch by batch, and brings each verdict to its step.
 fn attributed(
-    requests: Vec<Option<Vec<Request>>>,
+    run: &[Step],
+    request: impl Fn(&Step) -> Option<Vec<Request>>,
     wordless: &str,
-    send: impl FnOnce(&[Request]) -> std::io::Result<Vec<Verdict>>,
+    mut send: impl FnMut(&[Request]) -> std::io::Result<Vec<Verdict>>,
 ) -> Vec<Outcome> {
-    let flat: Vec<Request> = requests.iter().flatten().flatten().cloned().collect();
-    let mut verdicts = match send(&flat) {
-        Ok(verdicts) => verdicts.into_iter(),
-        Err(e) => return vec![Err(e.to_string()); requests.len()],
-    };
-    let outcome = |of: Option<Vec<Request>>| {
-        let Some(of) = of else { return Err(wordless.to_owned()) };
-        let mine: Vec<Verdict> = verdicts.by_ref().take(of.len()).collect();
-        mine.into_iter().collect::<Verdict>().map_err(text)
-    };
-    requests.into_iter().map(outcome).collect()
+    let mut outcomes = Vec::with_capacity(run.len());
+    for batch in run.chunks(netlink::BATCH) {
+        let mut requests = Vec::with_capacity(batch.len());
+        let mut append = |step: &Step| {
+            let of_step = request(step)?;
+            let count = of_step.len();
+            requests.extend(of_step);
+            Some(count)
+        };
+        let counts: Vec<Option<usize>> = batch.iter().map(&mut append).collect();
+        match send(&requests) {
+            Err(e) => outcomes.extend(batch.iter().map(|_| Err(e.to_string()))),
+            Ok(verdicts) => {
+                let mut verdicts = verdicts.into_iter();
+                outcomes.extend(counts.into_iter().map(|count| match count {
+                    None => Err(wordless.to_owned()),
+                    Some(n) => {
+                        verdicts.by_ref().take(n).fold(Ok(()), |all, v| all.and(v)).map_err(text)
+                    }
+                }));
+            }
+        }
+    }
+    outcomes
 }
 
 /// A pod route is never put in the place of a stranger's.

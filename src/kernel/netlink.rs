@@ -19,7 +19,7 @@ use super::message::{Request, Verdict, frames};
 /// Largest datagram that the kernel builds for a dump (it sizes its own buffer by ours).
 const RECV_BUFFER: usize = 32 * 1024;
 /// Acks for more messages than this overflow a receive buffer of the default size (at about 300).
-const BATCH: usize = 128;
+pub const BATCH: usize = 128;
 /// A dump that something else disturbs (NLM_F_DUMP_INTR) is repeated so often.
 const REPEATS: usize = 20;
 
