@@ -53,7 +53,7 @@ same "a pod on node-1 reaches one on node-2" "web-1 10.244.0.8" "$(in_ns client 
 same "a pod on node-1 reaches one on node-3" "web-2 10.244.0.8" "$(in_ns client /job/probe http 10.244.2.2 8080)"
 same "a pod on node-1 reaches one on node-1" "web-3 10.244.0.8" "$(in_ns client /job/probe http 10.244.0.3 8080)"
 
-rotates "requests of a node" node-2 "192.0.2.12"
+rotates "requests of a node" node-2 10.96.122.86 192.0.2.12
 rotates "requests of a pod" client 10.96.122.86 10.244.0.8
 for pod in dns-0 dns-1; do in_ns $pod /job/probe serve $pod 53 > /dev/null 2>&1 & done
 sleep 0.5
