@@ -359,9 +359,11 @@ fn settings(links: &[HostLink]) -> BTreeMap<Box<str>, Box<str>> {
         .map(|link| format!("net/ipv4/conf/{link}/rp_filter"))
         .collect();
     names.push("net/ipv6/conf/all/forwarding".into());
-    for link in links {
-        names.push(format!("net/ipv4/conf/{}/rp_filter", link.name));
-        names.push(format!("net/ipv6/conf/{}/accept_ra", link.name));
+    for HostLink { name, .. } in links {
+        names.push(format!("net/ipv4/conf/{name}/rp_filter"));
+        if ![BRIDGE, DUMMY].contains(&&**name) {
+            names.push(format!("net/ipv6/conf/{name}/accept_ra")); // no router speaks on ours
+        }
     }
     let read = |name: String| files::sysctl(&name).map(|v| (name.into(), v.into()));
     names.into_iter().filter_map(read).collect()
