@@ -204,7 +204,8 @@ fn attributed(
                 outcomes.extend(counts.into_iter().map(|count| match count {
                     None => Err(wordless.to_owned()),
                     Some(n) => {
-                        verdicts.by_ref().take(n).fold(Ok(()), |all, v| all.and(v)).map_err(text)
+                        let mine: Vec<Verdict> = verdicts.by_ref().take(n).collect();
+                        mine.into_iter().collect::<Verdict>().map_err(text)
                     }
                 }));
             }
