@@ -19,6 +19,9 @@ pub struct Node {
     /// The annotations `kube-router.io/pod-cidrs` and `/pod-cidr` first, then spec.podCIDRs, then
     /// spec.podCIDR; without host bits and duplicates.
     pub pod_cidrs: Vec<IpNet>,
+    /// The label `topology.kubernetes.io/zone`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Box<str>>,
 }
 
 impl Node {

@@ -36,6 +36,7 @@ mod tests {
             serving: ready,
             terminating: false,
             node: None,
+            hints: None,
         };
         EndpointSlice {
             name: Name { namespace: "shop".into(), name: "web-1".into() },

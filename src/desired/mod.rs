@@ -260,6 +260,7 @@ mod tests {
             internal_ips: vec![addr.parse().unwrap()],
             external_ips: vec![],
             pod_cidrs: vec![pods.parse().unwrap()],
+            zone: None,
         })
     }
 

@@ -116,6 +116,7 @@ fn endpoint(i: usize, member: Member, ipv4: bool) -> Result<Endpoint, String> {
         serving: conditions.serving.unwrap_or(ready),
         terminating: conditions.terminating.unwrap_or(false),
         node: member.node_name.or(member.topology.and_then(|t| t.hostname)),
+        hints: None,
     })
 }
 
@@ -150,7 +151,14 @@ pub fn subsets(mut wire: Endpoints) -> Result<Vec<EndpointSlice>, String> {
                 let text = from.ip.ok_or_else(|| format!("{path}: it is missing"))?;
                 let addr = addr(&path, &text)?;
                 let node = from.node_name;
-                all.push(Endpoint { addr, ready, serving: ready, terminating: false, node });
+                all.push(Endpoint {
+                    addr,
+                    ready,
+                    serving: ready,
+                    terminating: false,
+                    node,
+                    hints: None,
+                });
             }
         }
         let (ipv4, ipv6): (Vec<_>, Vec<_>) =

@@ -112,6 +112,7 @@ pub fn read(mut wire: Wire) -> Result<Service, String> {
         internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
         external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
         name,
+        ..Service::default()
     })
 }
 
