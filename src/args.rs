@@ -13,7 +13,10 @@ use std::{ffi::OsString, path::PathBuf};
 use ipnet::IpNet;
 use lexopt::{Arg, Parser, ValueExt};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    local::NodePorts,
+};
 use flags::{FLAGS, Flag, Value};
 pub use help::help;
 
@@ -80,6 +83,12 @@ pub struct Args {
     pub ipv6: Option<bool>,
     pub excluded_cidrs: Vec<IpNet>,
     pub peer_router_ips: Vec<String>,
+    pub guard: bool,
+    pub masquerade_all: bool,
+    pub pod_egress: bool,
+    pub node_ports: NodePorts,
+    pub strict_external: bool,
+    pub external: Vec<IpNet>,
     pub format: Format,
     pub from: Option<PathBuf>,
     /// What was typed and has no effect, one sentence each.
@@ -103,6 +112,12 @@ impl Args {
             ipv6: None,
             excluded_cidrs: Vec::new(),
             peer_router_ips: Vec::new(),
+            guard: true,
+            masquerade_all: false,
+            pod_egress: true,
+            node_ports: NodePorts::Primary,
+            strict_external: true,
+            external: Vec::new(),
             format: Format::Text,
             from: None,
             warnings: Vec::new(),
@@ -206,6 +221,19 @@ fn take(flag: &Flag, parser: &mut Parser, args: &mut Args) -> Result<Option<Comm
         }
         "peer-router-ips" => {
             args.peer_router_ips.extend(flags::list(&text).map(str::to_owned));
+        }
+        "ipvs-permit-all" => args.guard = on,
+        "masquerade-all" => args.masquerade_all = on,
+        "enable-pod-egress" => args.pod_egress = on,
+        "nodeport-bindon-all-ip" if on => args.node_ports = NodePorts::All,
+        "nodeport-addresses" => {
+            let nets: Vec<IpNet> = flags::list(&text).filter_map(|t| t.parse().ok()).collect();
+            args.node_ports =
+                if nets.is_empty() { NodePorts::Primary } else { NodePorts::Of(nets) };
+        }
+        "strict-external-ip-validation" => args.strict_external = on,
+        "service-external-ip-range" => {
+            args.external.extend(flags::list(&text).filter_map(|t| t.parse::<IpNet>().ok()));
         }
         "from" => args.from = Some(text.into()),
         "format" => {
@@ -316,7 +344,7 @@ mod tests {
 
     #[test]
     fn all_of_kube_routers_flags_are_known_with_their_defaults() {
-        let ours = ["cni-conf-file", "format", "from"];
+        let ours = ["cni-conf-file", "format", "from", "nodeport-addresses"];
         let routers: Vec<&Flag> = FLAGS.iter().filter(|f| !ours.contains(&f.name)).collect();
         assert_eq!(routers.len(), 79);
         for flag in routers {

@@ -78,6 +78,11 @@ fn options(args: &Args) -> Options {
         ipv4: args.ipv4,
         ipv6: args.ipv6.unwrap_or(true),
         excluded: args.excluded_cidrs.clone(),
+        guard: args.guard,
+        masquerade_all: args.masquerade_all,
+        pod_egress: args.pod_egress,
+        node_ports: args.node_ports.clone(),
+        external: if args.strict_external { args.external.clone() } else { Vec::new() },
         peers: !args.peer_router_ips.is_empty(),
     }
 }

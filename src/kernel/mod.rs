@@ -26,17 +26,45 @@ use neli::consts::socket::NlFamily;
 use crate::{
     error::{Doing, Error, Result},
     local::{Host, HostLink, Module, Options, Tunnel},
+    ruleset::{NFT_TABLE, Set},
     state::{
-        BRIDGE, DUMMY, Item, NFT_TABLE, Set, State, TABLE_LOCAL, TABLE_MAIN, Virtual, host_net,
+        At, BRIDGE, DUMMY, Item, State, TABLE_LOCAL, TABLE_MAIN, Value, Virtual, host_net,
+        is_our_mark,
     },
 };
 use files::Modules;
 use message::{Attrs, Request};
 use netlink::Conn;
 
-/// The modules whose work is needed, in the order of loading.
-pub const MODULES: [&str; 6] =
-    ["bridge", "br_netfilter", "dummy", "nf_tables", "ip_vs", "ip_vs_rr"];
+/// The modules whose work may be needed; the schedulers of IPVS besides.
+const MODULES: [&str; 10] = [
+    "bridge",
+    "br_netfilter",
+    "dummy",
+    "ip_vs",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_ct",
+    "nft_fib_inet",
+    "nft_masq",
+    "nft_reject_inet",
+];
+/// The modules with a scheduler of IPVS.
+const SCHEDULERS: [&str; 13] = [
+    "ip_vs_rr",
+    "ip_vs_wrr",
+    "ip_vs_lc",
+    "ip_vs_wlc",
+    "ip_vs_lblc",
+    "ip_vs_lblcr",
+    "ip_vs_dh",
+    "ip_vs_sh",
+    "ip_vs_sed",
+    "ip_vs_nq",
+    "ip_vs_mh",
+    "ip_vs_fo",
+    "ip_vs_ovf",
+];
 /// kube-router's tunnels are called so.
 const TUNNEL: &str = "tun-";
 
@@ -49,6 +77,8 @@ pub struct Kernel {
     ipvs: Option<u16>,
     /// Interface indices by name, as of the last look.
     links: BTreeMap<Box<str>, u32>,
+    /// The chains of our table, as of the last look; `None`: it is to be made anew.
+    chains: Option<Vec<String>>,
     modules: Modules,
 }
 
@@ -61,6 +91,7 @@ impl Kernel {
             netfilter: None,
             ipvs: None,
             links: BTreeMap::new(),
+            chains: None,
             modules: Modules::open(),
         })
     }
@@ -82,7 +113,7 @@ impl Kernel {
             }
         }
         host.tunnels = self.tunnels(&links)?;
-        for module in MODULES {
+        for module in MODULES.into_iter().chain(SCHEDULERS) {
             let status = match self.modules.status(module) {
                 None if module == "nf_tables" => Some(self.probe_nft()),
                 status => status,
@@ -90,6 +121,7 @@ impl Kernel {
             host.modules.extend(status.map(|status| (module.into(), status)));
         }
         host.sysctls = settings(&host.links);
+        host.listens = files::listens();
         match std::fs::read_to_string(&*options.cni_conf) {
             Ok(text) => host.cni = Some(text.into()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -184,16 +216,22 @@ impl Kernel {
         if options.router {
             self.observe_routes(&mut have)?;
         }
+        let record = match options.table() {
+            true => self.observe_table(&mut have, want)?,
+            false => BTreeSet::new(),
+        };
         if options.services {
-            let record = self.observe_record(&mut have)?;
             let vips = self.observe_vips(&mut have)?;
-            let wanted: BTreeSet<Virtual> = want
+            let wanted: BTreeSet<At> = want
                 .iter()
                 .filter_map(|i| if let Item::Service { at, .. } = i { Some(*at) } else { None })
                 .collect();
-            let ours = |at: &Virtual| {
-                !options.excludes(at.addr)
-                    && (vips.contains(&at.addr) || record.contains(at) || wanted.contains(at))
+            let ours = |at: &At| match at {
+                At::Virtual(v) => {
+                    !options.excludes(v.addr)
+                        && (vips.contains(&v.addr) || record.contains(v) || wanted.contains(at))
+                }
+                At::Mark { mark, .. } => is_our_mark(*mark),
             };
             self.observe_services(&mut have, ours)?;
         }
@@ -257,9 +295,11 @@ impl Kernel {
         Ok(vips)
     }
 
-    /// Our nftables table, and in it the record of the IPVS services that we made.
-    fn observe_record(&mut self, have: &mut State) -> Result<BTreeSet<Virtual>> {
+    /// Our nftables table with the elements of its sets; the record of the IPVS services that we made
+    /// is one of them. A table whose sets are of another version counts as empty: it is made anew.
+    fn observe_table(&mut self, have: &mut State, want: &State) -> Result<BTreeSet<Virtual>> {
         let mut record = BTreeSet::new();
+        self.chains = None;
         if self.modules.status("nf_tables") == Some(Module::Loadable) {
             return Ok(record); // asking would load it
         }
@@ -271,32 +311,47 @@ impl Kernel {
             Err(e) if is_absent(&e) => return Ok(record),
             sets => sets.doing(|| "listing the sets of the table inet kinglet")?,
         };
-        if !sets.is_empty() {
-            let mut names = sets.clone();
-            names.sort();
-            let skeleton = names.join(" ").into();
-            have.insert(Item::Table { name: NFT_TABLE.into(), skeleton });
+        if sets.is_empty() {
+            return Ok(record);
         }
-        for ipv4 in [true, false] {
-            let name = nft::set_name(Set::Services, ipv4);
-            if !sets.contains(&name) {
-                continue;
+        let mut found = netfilter
+            .dump(&nft::list_chains(), nft::read_chain)
+            .doing(|| "listing the chains of the table inet kinglet")?;
+        let names = found.iter().filter_map(|f| match f {
+            nft::Found::Chain(name, ..) => Some(name.clone()),
+            nft::Found::Rule(..) => None,
+        });
+        let names = names.collect();
+        let rules = netfilter.dump(&nft::list_rules(), nft::read_rule);
+        found.extend(rules.doing(|| "listing the rules of the table inet kinglet")?);
+        let fits = sets.iter().all(|(_, fits)| *fits) && sets.len() == Set::each().count();
+        self.chains = fits.then_some(names);
+        let wanted = want.iter().find_map(|item| match item {
+            Item::Table { skeleton, .. } => *skeleton,
+            _ => None,
+        });
+        let skeleton = wanted.filter(|s| fits && sorted(nft::expected(*s)) == sorted(found));
+        have.insert(Item::Table { name: NFT_TABLE.into(), skeleton });
+        if !fits {
+            return Ok(record);
+        }
+        for (set, ipv4) in Set::each() {
+            let raw = netfilter
+                .dump(&nft::list_elements(set, ipv4), nft::read_elements)
+                .doing(|| format!("listing the set {}", set.name(ipv4)))?;
+            let values = nft::values(set, ipv4, raw.into_iter().flatten().collect());
+            if set == Set::Services {
+                record.extend(values.iter().filter_map(|v| match v {
+                    Value::At(at) => Some(*at),
+                    _ => None,
+                }));
             }
-            let request = nft::list_elements(Set::Services, ipv4);
-            let elements = netfilter
-                .dump(&request, nft::read_elements)
-                .doing(|| format!("listing the set {name}"))?;
-            record.extend(elements.into_iter().flatten());
+            have.extend(values.into_iter().map(|value| Item::Element { set, value }));
         }
-        have.extend(record.iter().map(|&value| Item::Element { set: Set::Services, value }));
         Ok(record)
     }
 
-    fn observe_services(
-        &mut self,
-        have: &mut State,
-        ours: impl Fn(&Virtual) -> bool,
-    ) -> Result<()> {
+    fn observe_services(&mut self, have: &mut State, ours: impl Fn(&At) -> bool) -> Result<()> {
         if self.modules.status("ip_vs") != Some(Module::Present) {
             return Ok(());
         }
@@ -367,6 +422,18 @@ fn settings(links: &[HostLink]) -> BTreeMap<Box<str>, Box<str>> {
     }
     let read = |name: String| files::sysctl(&name).map(|v| (name.into(), v.into()));
     names.into_iter().filter_map(read).collect()
+}
+
+/// In one order, whatever the kernel's was; rules keep theirs.
+fn sorted(mut found: Vec<nft::Found>) -> Vec<nft::Found> {
+    found.sort_by(|a, b| {
+        let key = |f: &nft::Found| match f {
+            nft::Found::Chain(name, ..) => (name.clone(), false),
+            nft::Found::Rule(name, _) => (name.clone(), true),
+        };
+        key(a).cmp(&key(b))
+    });
+    found
 }
 
 fn is_link_local(addr: IpAddr) -> bool {
