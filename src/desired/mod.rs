@@ -222,7 +222,7 @@ impl View<'_> {
                 }
             };
             let record = self.module("nf_tables") != Some(Module::Absent);
-            let place = services::Place { node: &self.own.name, addrs: &addrs, record };
+            let place = services::Place { node: self.own, addrs: &addrs, record };
             let (items, unmet) =
                 services::of(service, mine.map_or(&[][..], Vec::as_slice), &place, claim);
             desired.state.extend(items);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::Unmet;
 use crate::{
-    cluster::{EndpointSlice, Service, ServicePort},
+    cluster::{EndpointSlice, Node, Service, ServicePort},
     desired::endpoints,
     state::{DUMMY, Forward, Item, Set, TABLE_LOCAL, Virtual, host_net},
 };
@@ -13,8 +13,8 @@ use crate::{
 /// Where a Service is to be served.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
-    /// The name of this node.
-    pub node: &'a str,
+    /// This node.
+    pub node: &'a Node,
     /// This node's addresses, one of each family that it has.
     pub addrs: &'a [IpAddr],
     /// Whether there is a table to record our IPVS services in.
@@ -77,8 +77,8 @@ fn virtual_service(
     if place.record {
         items.push(Item::Element { set: Set::Services, value: at });
     }
-    let only = service.internal_local.then_some(place.node);
-    let serving = endpoints::serving(slices.iter().copied(), port, at.addr.is_ipv4(), only);
+    let choice = endpoints::choose(slices.iter().copied(), port, at.addr.is_ipv4(), place.node);
+    let serving = if service.internal_local { choice.local } else { choice.cluster };
     items.extend(serving.into_iter().map(|(addr, port)| Item::Real {
         of: at,
         addr,
@@ -134,7 +134,8 @@ mod tests {
             }],
             ..Service::default()
         };
-        let place = Place { node: "node-1", addrs: &["192.0.2.11".parse().unwrap()], record: true };
+        let node = Node::default();
+        let place = Place { node: &node, addrs: &["192.0.2.11".parse().unwrap()], record: true };
         let (items, _) = of(&service, &[], &place, |_| Ok(()));
         assert_eq!(items.len(), 4, "{items:?}");
         assert!(items.iter().all(|i| !format!("{i:?}").contains("fd96")));
