@@ -7,11 +7,9 @@ use std::process::Command;
 
 use kinglet::{
     kernel::Kernel,
-    local::Options,
+    local::{NodePorts, Options},
     plan::{Step, plan},
-    state::{
-        BRIDGE, Item, LinkKind, NFT_TABLE, Protocol, SKELETON, Set, State, TABLE_MAIN, Virtual,
-    },
+    ruleset::{NFT_TABLE, Set, Skeleton},
 };
 
 /// Runs the body of test `name` in a fresh network namespace, with a link `eth0` that is 192.0.2.11/24
@@ -50,9 +48,18 @@ fn options() -> Options {
         ipv4: true,
         ipv6: true,
         excluded: vec![],
+        guard: true,
+        masquerade_all: false,
+        pod_egress: true,
+        node_ports: NodePorts::Primary,
+        external: vec![],
         peers: false,
     }
 }
+
+/// All rules at once.
+const SKELETON: Skeleton =
+    Skeleton { guard: true, masquerade_all: true, pod_egress: true, same_node: true };
 
 fn route(to: &str, via: &str) -> Item {
     Item::Route {
@@ -166,10 +173,14 @@ fn the_record_of_services_is_kept_in_nftables_element_by_element() {
         let mut kernel = Kernel::open().unwrap();
         let element = |addr: &str, port| Item::Element {
             set: Set::Services,
-            value: Virtual { addr: addr.parse().unwrap(), protocol: Protocol::Tcp, port },
+            value: Value::At(Virtual {
+                addr: addr.parse().unwrap(),
+                protocol: Protocol::Tcp,
+                port,
+            }),
         };
         let mut want =
-            State::from([Item::Table { name: NFT_TABLE.into(), skeleton: SKELETON.into() }]);
+            State::from([Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) }]);
         want.extend((1..=5000).map(|port| element("10.96.0.10", port)));
         want.extend((1..=5000).map(|port| element("fd96::10", port)));
         let (steps, refused) = apply(&mut kernel, &want);

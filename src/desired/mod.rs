@@ -219,28 +219,9 @@ impl View<'_> {
         };
         for service in self.cluster.services.values() {
             let mine = slices.get(&(&*service.name.namespace, &*service.name.name));
-<<<<<<< HEAD
             let mine = mine.map_or(&[][..], Vec::as_slice);
             let (items, unmet) = services::of(service, mine, &place, &mut claims);
             desired.state.extend(items.into_iter().filter(kept));
-=======
-            let claim = |at: &Virtual| {
-                if taken.contains(&at.addr) {
-                    Err("it is the address of a Node or of a link here, which no Service may take")
-                } else if self.local.options.excludes(at.addr) {
-                    Err("--excluded-cidrs leaves its address to somebody else")
-                } else if **owners.entry(*at).or_insert(&service.name) != service.name {
-                    Err("another Service has the same address and port")
-                } else {
-                    Ok(())
-                }
-            };
-            let record = self.module("nf_tables") != Some(Module::Absent);
-            let place = services::Place { node: self.own, addrs: &addrs, record };
-            let (items, unmet) =
-                services::of(service, mine.map_or(&[][..], Vec::as_slice), &place, claim);
-            desired.state.extend(items);
->>>>>>> choose
             desired.unmet.extend(unmet);
         }
     }

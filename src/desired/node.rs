@@ -141,7 +141,9 @@ pub fn table(view: &View<'_>, desired: &mut Desired) {
         same_node: options.services && view.module("br_netfilter") == Some(Module::Absent),
     };
     desired.state.insert(Item::Table { name: NFT_TABLE.into(), skeleton: Some(skeleton) });
-    let mut element = |set, value| drop(desired.state.insert(Item::Element { set, value }));
+    let mut element = |set, value| {
+        desired.state.insert(Item::Element { set, value });
+    };
     let nodes = view.cluster.nodes.values();
     let pods: Vec<IpNet> = nodes.clone().flat_map(|n| n.pod_cidrs.iter().copied()).collect();
     outermost(&pods).into_iter().for_each(|net| element(Set::PodNets, Value::Net(net)));

@@ -1,7 +1,5 @@
 //! core/v1 Node.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use serde::Deserialize;
 
