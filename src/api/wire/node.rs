@@ -1,7 +1,5 @@
 //! core/v1 Node.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -91,6 +89,8 @@ fn pod_cidrs(wire: &Wire) -> Result<Vec<IpNet>, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn node(json: &str) -> Result<Node, String> {
