@@ -89,6 +89,8 @@ fn pod_cidrs(wire: &Wire) -> Result<Vec<IpNet>, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn node(json: &str) -> Result<Node, String> {
