@@ -56,11 +56,17 @@ pub enum Set {
     PodNets,
     /// The addresses of all nodes.
     NodeIps,
+    /// The TCP ports at which Services are served at this node's own addresses.
+    TcpPorts,
+    /// The same of UDP.
+    UdpPorts,
+    /// The same of SCTP.
+    SctpPorts,
 }
 
 impl Set {
     /// All of them.
-    pub const ALL: [Set; 11] = [
+    pub const ALL: [Set; 14] = [
         Set::Services,
         Set::Vips,
         Set::Drop,
@@ -72,6 +78,9 @@ impl Set {
         Set::OwnPods,
         Set::PodNets,
         Set::NodeIps,
+        Set::TcpPorts,
+        Set::UdpPorts,
+        Set::SctpPorts,
     ];
 
     /// Each with each family (`true`: IPv4).
@@ -98,6 +107,9 @@ impl Set {
             Set::OwnPods => "own-pods",
             Set::PodNets => "pod-nets",
             Set::NodeIps => "node-ips",
+            Set::TcpPorts => "tcp-ports",
+            Set::UdpPorts => "udp-ports",
+            Set::SctpPorts => "sctp-ports",
         }
     }
 
@@ -107,6 +119,7 @@ impl Set {
         match self {
             Set::Ranges => &[Addr, Protocol, Port, Addr],
             Set::Loops => &[Addr, Addr],
+            Set::TcpPorts | Set::UdpPorts | Set::SctpPorts => &[Port],
             Set::Vips | Set::OwnPods | Set::PodNets | Set::NodeIps => &[Addr],
             _ => &[Addr, Protocol, Port],
         }
@@ -152,19 +165,26 @@ pub enum Part {
     Port,
 }
 
-/// A chain that hangs on a hook of netfilter; its policy is accept.
+/// A chain; where it hangs on a hook of netfilter, its policy is accept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chain {
     /// Its name.
     pub name: &'static str,
+    /// Where it hangs; `None`: other chains lead there.
+    pub base: Option<Base>,
+    /// In order.
+    pub rules: Vec<Rule>,
+}
+
+/// Where a chain hangs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Base {
     /// `filter`, or `nat`.
     pub kind: &'static str,
-    /// Where it hangs.
+    /// On which hook.
     pub hook: Hook,
     /// What comes first: the lower one.
     pub priority: i32,
-    /// In order.
-    pub rules: Vec<Rule>,
 }
 
 /// The hooks that are used (`NF_INET_*`, linux/netfilter.h).
@@ -193,8 +213,8 @@ pub struct Rule {
 pub enum Test {
     /// Fields of the packet are (not) an element of a set.
     In(Fields, Set, bool),
-    /// It is of the family's ICMP.
-    Icmp,
+    /// It is of a protocol, by its number in the IP header.
+    Protocol(u8),
     /// Its source address is (not) one of this node's own (`fib saddr type local`).
     FromThisNode(bool),
 }
@@ -204,8 +224,10 @@ pub enum Test {
 pub enum Fields {
     /// Destination address, protocol and port.
     Destination,
-    /// The same as conntrack first saw them, before any translation.
-    FirstDestination,
+    /// The destination address as conntrack first saw it, before any translation.
+    FirstTo,
+    /// The destination port as conntrack first saw it.
+    FirstPort,
     /// Destination, protocol, port, and the source address.
     DestinationAndSource,
     /// The destination address.
@@ -229,6 +251,8 @@ pub enum Verdict {
     Masquerade,
     /// It gets the mark that a map has for its destination.
     Mark(Set),
+    /// It goes through another chain and comes back.
+    Jump(&'static str),
 }
 
 /// Priorities of netfilter's own: mangle, filter, srcnat.
@@ -239,42 +263,36 @@ const SRCNAT: i32 = 100;
 /// The chains of a table.
 pub fn chains(skeleton: Skeleton) -> Vec<Chain> {
     let both = |rules: &dyn Fn(bool) -> Vec<Rule>| [rules(true), rules(false)].concat();
+    let base = |kind, hook, priority| Some(Base { kind, hook, priority });
+    let drop = |ipv4| vec![rule(ipv4, [is(Fields::Destination, Set::Drop)], Verdict::Drop)];
     let mut chains = vec![
         Chain {
             name: "before-routing",
-            kind: "filter",
-            hook: Hook::Prerouting,
-            priority: MANGLE,
+            base: base("filter", Hook::Prerouting, MANGLE),
             rules: both(&before_routing),
         },
         Chain {
             name: "before-output",
-            kind: "filter",
-            hook: Hook::Output,
-            priority: MANGLE,
-            rules: both(&|ipv4| {
-                vec![rule(ipv4, [is(Fields::Destination, Set::Drop)], Verdict::Drop)]
-            }),
+            base: base("filter", Hook::Output, MANGLE),
+            rules: both(&drop),
         },
     ];
     if skeleton.guard {
-        chains.push(Chain {
-            name: "guard",
-            kind: "filter",
-            hook: Hook::Input,
-            priority: FILTER,
-            rules: both(&guard),
-        });
+        let base = base("filter", Hook::Input, FILTER);
+        chains.push(Chain { name: "guard", base, rules: both(&guard) });
     }
+    let through = both(&|ipv4| through_service(ipv4, skeleton));
+    chains.push(Chain { name: THROUGH, base: None, rules: through });
     chains.push(Chain {
-        name: "masquerade",
-        kind: "nat",
-        hook: Hook::Postrouting,
-        priority: SRCNAT,
-        rules: both(&|ipv4| masquerade(ipv4, skeleton)),
+        name: "after-routing",
+        base: base("nat", Hook::Postrouting, SRCNAT),
+        rules: both(&|ipv4| after_routing(ipv4, skeleton)),
     });
     chains
 }
+
+/// The chain for what came through a Service.
+const THROUGH: &str = "through-service";
 
 fn rule(ipv4: bool, tests: impl IntoIterator<Item = Test>, verdict: Verdict) -> Rule {
     Rule { ipv4, tests: tests.into_iter().collect(), verdict }
@@ -310,41 +328,43 @@ fn guard(ipv4: bool) -> Vec<Rule> {
     vec![
         rule(ipv4, [is(Destination, Set::Services)], Verdict::Accept),
         // Errors that keep a path working, and ping.
-        rule(ipv4, [is(To, Set::Vips), Test::Icmp], Verdict::Accept),
+        rule(ipv4, [is(To, Set::Vips), Test::Protocol(if ipv4 { 1 } else { 58 })], Verdict::Accept),
         rule(ipv4, [is(To, Set::Vips)], Verdict::Reject),
     ]
 }
 
-fn masquerade(ipv4: bool, skeleton: Skeleton) -> Vec<Rule> {
-    use Fields::{FirstDestination, From, FromTo, To};
-    let service = || is(FirstDestination, Set::Services);
+fn through_service(ipv4: bool, skeleton: Skeleton) -> Vec<Rule> {
+    use Fields::{From, FromTo, To};
     let mut rules = Vec::new();
     if skeleton.masquerade_all {
-        rules.push(rule(ipv4, [service(), Test::FromThisNode(false)], Verdict::Masquerade));
+        rules.push(rule(ipv4, [Test::FromThisNode(false)], Verdict::Masquerade));
     }
     // A pod that reaches itself would answer itself.
-    rules.push(rule(ipv4, [is(FromTo, Set::Loops), service()], Verdict::Masquerade));
+    rules.push(rule(ipv4, [is(FromTo, Set::Loops)], Verdict::Masquerade));
     if skeleton.same_node {
-        let tests = [is(From, Set::OwnPods), is(To, Set::OwnPods), service()];
+        let tests = [is(From, Set::OwnPods), is(To, Set::OwnPods)];
         rules.push(rule(ipv4, tests, Verdict::Masquerade));
     }
     // Neither from here nor to here: the answer would not come back this way.
-    rules.push(rule(
-        ipv4,
-        [
-            is_not(From, Set::OwnPods),
-            is_not(To, Set::OwnPods),
-            Test::FromThisNode(false),
-            service(),
-        ],
-        Verdict::Masquerade,
-    ));
+    let elsewhere =
+        [is_not(From, Set::OwnPods), is_not(To, Set::OwnPods), Test::FromThisNode(false)];
+    rules.push(rule(ipv4, elsewhere, Verdict::Masquerade));
+    rules
+}
+
+/// What conntrack first saw on its way to a virtual address, or to a port of a Service at an address
+/// of a node, came through a Service.
+fn after_routing(ipv4: bool, skeleton: Skeleton) -> Vec<Rule> {
+    use Fields::{FirstPort, FirstTo, From, To};
+    let through = Verdict::Jump(THROUGH);
+    let mut rules = vec![rule(ipv4, [is(FirstTo, Set::Vips)], through)];
+    for (protocol, ports) in [(6, Set::TcpPorts), (17, Set::UdpPorts), (132, Set::SctpPorts)] {
+        let tests = [is(FirstTo, Set::NodeIps), Test::Protocol(protocol), is(FirstPort, ports)];
+        rules.push(rule(ipv4, tests, through));
+    }
     if skeleton.pod_egress {
-        rules.push(rule(
-            ipv4,
-            [is(From, Set::OwnPods), is_not(To, Set::PodNets), is_not(To, Set::NodeIps)],
-            Verdict::Masquerade,
-        ));
+        let out = [is(From, Set::OwnPods), is_not(To, Set::PodNets), is_not(To, Set::NodeIps)];
+        rules.push(rule(ipv4, out, Verdict::Masquerade));
     }
     rules
 }
@@ -361,14 +381,13 @@ pub fn script(skeleton: Skeleton) -> String {
             set.declaration(ipv4)
         );
     }
-    for chain in chains(Skeleton { guard: true, ..skeleton }) {
-        let Chain { name, kind, hook, priority, .. } = chain;
-        let hook = format!("{hook:?}").to_lowercase();
-        let _ = writeln!(
-            text,
-            "add chain inet {NFT_TABLE} {name} {{ type {kind} hook {hook} priority {priority}; }}\n\
-             flush chain inet {NFT_TABLE} {name}"
-        );
+    for Chain { name, base, .. } in chains(Skeleton { guard: true, ..skeleton }) {
+        let hung = base.map_or(String::new(), |Base { kind, hook, priority }| {
+            let hook = format!("{hook:?}").to_lowercase();
+            format!(" {{ type {kind} hook {hook} priority {priority}; }}")
+        });
+        let _ = writeln!(text, "add chain inet {NFT_TABLE} {name}{hung}");
+        let _ = writeln!(text, "flush chain inet {NFT_TABLE} {name}");
     }
     for chain in chains(skeleton) {
         for rule in chain.rules {
@@ -381,7 +400,7 @@ pub fn script(skeleton: Skeleton) -> String {
 impl fmt::Display for Rule {
     /// In nft's own language.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (ip, icmp) = if self.ipv4 { ("ip", "icmp") } else { ("ip6", "ipv6-icmp") };
+        let ip = if self.ipv4 { "ip" } else { "ip6" };
         write!(f, "meta nfproto ipv{}", if self.ipv4 { 4 } else { 6 })?;
         let fields = |fields: Fields| fields.text(ip);
         for test in &self.tests {
@@ -390,7 +409,7 @@ impl fmt::Display for Rule {
                     let not = if *yes { "" } else { "!= " };
                     write!(f, " {} {not}@{}", fields(*what), set.name(self.ipv4))?;
                 }
-                Test::Icmp => write!(f, " meta l4proto {icmp}")?,
+                Test::Protocol(number) => write!(f, " meta l4proto {number}")?,
                 Test::FromThisNode(true) => write!(f, " fib saddr type local")?,
                 Test::FromThisNode(false) => write!(f, " fib saddr type != local")?,
             }
@@ -400,6 +419,7 @@ impl fmt::Display for Rule {
             Verdict::Drop => write!(f, " drop"),
             Verdict::Reject => write!(f, " reject with icmpx port-unreachable"),
             Verdict::Masquerade => write!(f, " masquerade fully-random"),
+            Verdict::Jump(chain) => write!(f, " jump {chain}"),
             Verdict::Mark(map) => write!(
                 f,
                 " meta mark set {} map @{}",
@@ -414,9 +434,8 @@ impl Fields {
     fn text(self, ip: &str) -> String {
         match self {
             Fields::Destination => format!("{ip} daddr . meta l4proto . th dport"),
-            Fields::FirstDestination => {
-                format!("ct original {ip} daddr . ct original protocol . ct original proto-dst")
-            }
+            Fields::FirstTo => format!("ct original {ip} daddr"),
+            Fields::FirstPort => "ct original proto-dst".into(),
             Fields::DestinationAndSource => {
                 format!("{ip} daddr . meta l4proto . th dport . {ip} saddr")
             }

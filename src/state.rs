@@ -271,6 +271,13 @@ pub enum Value {
         /// Where they may come from.
         from: IpNet,
     },
+    /// A port, of one family.
+    Port {
+        /// Its number.
+        port: u16,
+        /// Of which family.
+        ipv4: bool,
+    },
     /// Address, protocol and port.
     At(Virtual),
     /// An address; in `loops` the address twice.
@@ -288,6 +295,7 @@ impl Value {
             }
             Value::Addr(addr) => addr.is_ipv4(),
             Value::Net(net) => net.addr().is_ipv4(),
+            Value::Port { ipv4, .. } => *ipv4,
         }
     }
 }
@@ -300,6 +308,7 @@ impl fmt::Display for Value {
             Value::Ranged { at, from } => write!(f, "{at} from {from}"),
             Value::Addr(addr) => addr.fmt(f),
             Value::Net(net) => net.fmt(f),
+            Value::Port { port, ipv4 } => write!(f, "{port} ipv{}", if *ipv4 { 4 } else { 6 }),
         }
     }
 }
@@ -489,7 +498,12 @@ mod tests {
             dev: None,
             src: None,
         });
-        state.insert(Item::Service { at, scheduler: "rr".into(), flags: 0, persistence: 0 });
+        state.insert(Item::Service {
+            at: at.into(),
+            scheduler: "rr".into(),
+            flags: 0,
+            persistence: 0,
+        });
         state.insert(Item::Link { name: DUMMY.into(), kind: LinkKind::Dummy, mtu: None });
         let kinds: Vec<_> = state
             .iter()
@@ -502,7 +516,7 @@ mod tests {
     fn an_item_reads_as_the_contract_of_the_json_plan_says() {
         let at = Virtual { addr: [10, 96, 0, 10].into(), protocol: Protocol::Tcp, port: 80 };
         let real = Item::Real {
-            of: at,
+            of: at.into(),
             addr: [10, 244, 1, 10].into(),
             port: 8080,
             weight: 1,

@@ -186,6 +186,15 @@ impl Made<'_, '_> {
 
     fn entry(&mut self, front: Front, at: Virtual, choice: &Choice, scheduler: &Scheduler) {
         self.element(Set::Services, Value::At(at));
+        if self.place.taken.contains(&at.addr) {
+            let ports = match at.protocol {
+                Protocol::Tcp => Set::TcpPorts,
+                Protocol::Udp => Set::UdpPorts,
+                Protocol::Sctp => Set::SctpPorts,
+            };
+            self.element(ports, Value::Port { port: at.port, ipv4: at.addr.is_ipv4() });
+            self.element(Set::NodeIps, Value::Addr(at.addr));
+        }
         let inside = match front {
             Front::Cluster if self.service.internal_local => &choice.local,
             _ => &choice.cluster,

@@ -150,8 +150,8 @@ impl Kernel {
                 let mut requests = vec![nft::add_table()];
                 if self.chains.is_none() {
                     requests.extend([nft::remove_table(), nft::add_table()]);
+                    requests.extend(nft::add_sets());
                 }
-                requests.extend(nft::add_sets());
                 let there = self.chains.as_deref().unwrap_or_default();
                 requests.extend(nft::put_chains(*skeleton, there));
                 self.transact(&requests)

@@ -156,7 +156,10 @@ fn flags_of(set: Set) -> u32 {
 
 fn key_len(set: Set, ipv4: bool) -> u32 {
     let len = |part: &Part| if *part == Part::Addr && !ipv4 { 16 } else { 4 };
-    set.key().iter().map(len).sum()
+    match set.key() {
+        [Part::Port] => 2, // only the fields of a concatenation are padded
+        parts => parts.iter().map(len).sum(),
+    }
 }
 
 /// The sets of our table, to be read with [`read_set`].
@@ -234,6 +237,9 @@ pub fn values(set: Set, ipv4: bool, mut raw: Vec<Raw>) -> Vec<Value> {
 }
 
 fn value(set: Set, ipv4: bool, raw: &Raw) -> Option<Value> {
+    if set.key() == [Part::Port] {
+        return Some(Value::Port { port: u16::from_be_bytes(*raw.key.first_chunk()?), ipv4 });
+    }
     let addr_len = if ipv4 { 4 } else { 16 };
     let (addr, rest) = raw.key.split_at_checked(addr_len)?;
     let addr = addr_from_bytes(addr)?;
@@ -330,6 +336,7 @@ fn raw(set: Set, value: &Value) -> Vec<Raw> {
     match *value {
         Value::At(at) => one(key_of(&at), None, 0),
         Value::Marked { at, mark } => one(key_of(&at), None, mark),
+        Value::Port { port, .. } => one(port.to_be_bytes().to_vec(), None, 0),
         Value::Addr(addr) => one(addr_to_bytes(addr).repeat(set.key().len()), None, 0),
         Value::Ranged { at, from } => {
             let key = |addr| [key_of(&at), addr_to_bytes(addr)].concat();
@@ -372,6 +379,7 @@ mod tests {
                 (Set::Vips, Value::Addr(addr)),
                 (Set::Loops, Value::Addr(addr)),
                 (Set::OwnPods, Value::Net(net)),
+                (Set::TcpPorts, Value::Port { port: 30080, ipv4: addr.is_ipv4() }),
             ] {
                 assert_eq!(values(set, value.is_ipv4(), raw(set, &value)), [value], "{set:?}");
             }

@@ -157,6 +157,7 @@ fn element(set: Set, value: &Value) -> String {
         Value::Ranged { at, from } => format!("{} . {from}", dotted(at)),
         Value::Addr(addr) => vec![addr.to_string(); set.key().len()].join(" . "),
         Value::Net(net) => net.to_string(),
+        Value::Port { port, .. } => port.to_string(),
     }
 }
 

@@ -8,7 +8,7 @@ use neli::consts::nl::NlmF;
 use super::{LIST_ELEM, NFGEN, NFPROTO_INET, request};
 use crate::{
     kernel::message::{Attrs, NLA_F_NESTED, Request},
-    ruleset::{Chain, Fields, NFT_TABLE, Rule, Skeleton, Test, Verdict, chains},
+    ruleset::{Base, Chain, Fields, NFT_TABLE, Rule, Skeleton, Test, Verdict, chains},
 };
 
 // NFT_MSG_*
@@ -48,12 +48,18 @@ pub enum Found {
     Rule(String, String),
 }
 
+/// Hook, priority and policy of a chain that hangs on none.
+const NO_HOOK: (u32, i32, u32) = (u32::MAX, 0, u32::MAX);
+
 /// What is to be found where a table has a skeleton, sorted but for the order of rules.
 pub fn expected(skeleton: Skeleton) -> Vec<Found> {
     let mut found = Vec::new();
     for chain in chains(skeleton) {
-        let (name, hook) = (chain.name.to_owned(), chain.hook as u32);
-        found.push(Found::Chain(name.clone(), hook, chain.priority, NF_ACCEPT));
+        let name = chain.name.to_owned();
+        let (hook, priority, policy) = chain
+            .base
+            .map_or(NO_HOOK, |Base { hook, priority, .. }| (hook as u32, priority, NF_ACCEPT));
+        found.push(Found::Chain(name.clone(), hook, priority, policy));
         let rule = |rule: &Rule| Found::Rule(name.clone(), fingerprint(rule));
         found.extend(chain.rules.iter().map(rule));
     }
@@ -87,9 +93,9 @@ pub fn read_chain(body: &[u8]) -> Option<Found> {
         return None;
     }
     let hook = attrs.nest(CHAIN_HOOK);
-    let number = hook.and_then(|h| be32(h, HOOK_NUMBER)).unwrap_or(u32::MAX);
+    let number = hook.and_then(|h| be32(h, HOOK_NUMBER)).unwrap_or(NO_HOOK.0);
     let priority = hook.and_then(|h| be32(h, HOOK_PRIORITY)).unwrap_or(0);
-    let policy = be32(attrs, CHAIN_POLICY).unwrap_or(u32::MAX);
+    let policy = be32(attrs, CHAIN_POLICY).filter(|_| hook.is_some()).unwrap_or(NO_HOOK.2);
     Some(Found::Chain(attrs.text(CHAIN_NAME)?, number, priority.cast_signed(), policy))
 }
 
@@ -116,23 +122,26 @@ pub fn put_chains(skeleton: Skeleton, there: &[String]) -> Vec<Request> {
     requests.extend(there.iter().map(|name| {
         request(DELCHAIN, NlmF::empty()).text(CHAIN_TABLE, NFT_TABLE).text(CHAIN_NAME, name)
     }));
-    for chain in chains(skeleton) {
-        requests.push(add_chain(&chain));
+    let chains = chains(skeleton);
+    requests.extend(chains.iter().map(add_chain));
+    for chain in &chains {
         requests.extend(chain.rules.iter().map(|rule| add_rule(chain.name, rule)));
     }
     requests
 }
 
 fn add_chain(chain: &Chain) -> Request {
-    request(NEWCHAIN, NlmF::CREATE)
-        .text(CHAIN_TABLE, NFT_TABLE)
-        .text(CHAIN_NAME, chain.name)
-        .nest(CHAIN_HOOK | NLA_F_NESTED, |hook| {
-            hook.attr(HOOK_NUMBER, &(chain.hook as u32).to_be_bytes())
-                .attr(HOOK_PRIORITY, &chain.priority.to_be_bytes())
+    let request =
+        request(NEWCHAIN, NlmF::CREATE).text(CHAIN_TABLE, NFT_TABLE).text(CHAIN_NAME, chain.name);
+    let Some(Base { kind, hook, priority }) = chain.base else { return request };
+    request
+        .nest(CHAIN_HOOK | NLA_F_NESTED, |nested| {
+            nested
+                .attr(HOOK_NUMBER, &(hook as u32).to_be_bytes())
+                .attr(HOOK_PRIORITY, &priority.to_be_bytes())
         })
         .attr(CHAIN_POLICY, &NF_ACCEPT.to_be_bytes())
-        .text(CHAIN_TYPE, chain.kind)
+        .text(CHAIN_TYPE, kind)
 }
 
 fn add_rule(chain: &str, rule: &Rule) -> Request {
@@ -198,10 +207,7 @@ fn test(list: Request, ipv4: bool, test: &Test) -> Request {
                 if *yes { data } else { data.attr(5u16, &1u32.to_be_bytes()) }
             })
         }
-        Test::Icmp => {
-            let number = if ipv4 { libc::IPPROTO_ICMP } else { libc::IPPROTO_ICMPV6 } as u8;
-            compare(meta(list, NFT_META_L4PROTO, REGISTER), true, &[number])
-        }
+        Test::Protocol(number) => compare(meta(list, NFT_META_L4PROTO, REGISTER), true, &[*number]),
         Test::FromThisNode(yes) => {
             // NFTA_FIB_DREG 1, NFTA_FIB_RESULT 2 (3: the address's type), NFTA_FIB_FLAGS 3 (1: source)
             let list = expr(list, "fib", &[(1, REGISTER), (2, 3), (3, 1)]);
@@ -221,12 +227,9 @@ fn load(list: Request, ipv4: bool, fields: Fields) -> Request {
         Fields::FromTo => addr(addr(list, ipv4, false, REGISTER), ipv4, true, first),
         Fields::Destination => destination(list, ipv4),
         Fields::DestinationAndSource => addr(destination(list, ipv4), ipv4, false, first + 2),
-        Fields::FirstDestination => {
-            // NFT_CT_DST_IP 20, NFT_CT_DST_IP6 22, NFT_CT_PROTOCOL 10, NFT_CT_PROTO_DST 12
-            let dst = if ipv4 { 20 } else { 22 };
-            let list = conntrack(list, dst, REGISTER);
-            conntrack(conntrack(list, 10, first), 12, first + 1)
-        }
+        // NFT_CT_DST_IP 20, NFT_CT_DST_IP6 22, NFT_CT_PROTO_DST 12
+        Fields::FirstTo => conntrack(list, if ipv4 { 20 } else { 22 }),
+        Fields::FirstPort => conntrack(list, 12),
     }
 }
 
@@ -252,9 +255,9 @@ fn payload(list: Request, base: u32, offset: u32, len: u32, register: u32) -> Re
 }
 
 /// NFTA_CT_DREG 1, NFTA_CT_KEY 2, NFTA_CT_DIRECTION 3 (one byte; 0: original)
-fn conntrack(list: Request, key: u32, register: u32) -> Request {
+fn conntrack(list: Request, key: u32) -> Request {
     expr_with(list, "ct", |data| {
-        data.attr(1u16, &register.to_be_bytes()).attr(2u16, &key.to_be_bytes()).attr(3u16, &[0])
+        data.attr(1u16, &REGISTER.to_be_bytes()).attr(2u16, &key.to_be_bytes()).attr(3u16, &[0])
     })
 }
 
@@ -268,6 +271,14 @@ fn verdict(list: Request, ipv4: bool, verdict: Verdict) -> Request {
         })
     };
     match verdict {
+        // NFT_JUMP, with the chain's name (NFTA_VERDICT_CHAIN 2)
+        Verdict::Jump(chain) => expr_with(list, "immediate", |data| {
+            data.attr(1u16, &0u32.to_be_bytes()).nest(2 | NLA_F_NESTED, |data| {
+                data.nest(2 | NLA_F_NESTED, |v| {
+                    v.attr(1u16, &(-3i32).to_be_bytes()).text(2u16, chain)
+                })
+            })
+        }),
         Verdict::Accept => immediate(list, NF_ACCEPT),
         Verdict::Drop => immediate(list, NF_DROP),
         // NFTA_REJECT_TYPE 1 (2: ICMP of either family), NFTA_REJECT_ICMP_CODE 2 (1: port)
