@@ -4,6 +4,8 @@
 //! (a route needs its link, a virtual address its service); its reverse is the order of taking away.
 //! The fields that make an item's identity come first, so that sorted items are sorted by [`Key`].
 
+mod flow;
+
 use std::{
     cmp::Ordering,
     collections::BTreeSet,
@@ -14,6 +16,8 @@ use std::{
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+pub use flow::Flow;
 
 /// All that one side holds of ours.
 pub type State = BTreeSet<Item>;

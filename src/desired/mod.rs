@@ -5,10 +5,12 @@
 //! goes to the first by name.
 
 pub mod cni;
+pub mod drain;
 pub mod endpoints;
 mod node;
 pub mod routes;
 pub mod services;
+pub mod stale;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -5,6 +5,7 @@
 //! read, so they are looked at where they are wanted.
 
 mod apply;
+pub mod conntrack;
 pub mod files;
 pub mod ipvs;
 pub mod lock;
