@@ -6,8 +6,8 @@ use kinglet::{
     api::from_list,
     desired::cni,
     dump::Dump,
-    kernel::{ipvs, message, nft, route},
-    state::{BRIDGE, Forward, Item, LinkKind, Protocol, Set, TABLE_MAIN, Virtual},
+    kernel::{conntrack, ipvs, message, nft, route},
+    state::{BRIDGE, Flow, Forward, Item, LinkKind, Protocol, Set, TABLE_MAIN, Virtual},
 };
 
 /// xorshift64*: small, fast, the same everywhere.
@@ -67,6 +67,7 @@ fn read_everything(datagram: &[u8]) {
         let body = frame.body();
         let _ = (route::read_link(body), route::read_address(body), route::read_route(body));
         let _ = (ipvs::read_service(body), ipvs::read_real(body, &AT));
+        let _ = (ipvs::read_connections(body), conntrack::read_flow(body));
         let _ = (nft::read_set(body), nft::read_elements(body));
     }
 }
@@ -98,7 +99,19 @@ fn real_datagram() -> Vec<u8> {
         dev: None,
         src: None,
     };
+    let flow = Flow {
+        protocol: Protocol::Udp,
+        orig_src: "fd44:1::7".parse().unwrap(),
+        orig_sport: 40_000,
+        orig_dst: "fd96::10".parse().unwrap(),
+        orig_dport: 53,
+        reply_src: "fd44:1::2".parse().unwrap(),
+        reply_sport: 5353,
+        id: 1,
+        zone: 7,
+    };
     let mut requests = vec![
+        conntrack::remove(&flow),
         route::put_link(BRIDGE, &LinkKind::Bridge, Some(1500)),
         route::add_address("10.96.0.1/32".parse().unwrap(), 7),
         ipvs::add_service(20, &service).unwrap(),
