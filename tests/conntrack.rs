@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, TcpListener, TcpStream, UdpSocket},
+    net::{TcpListener, TcpStream, UdpSocket},
     process::Command,
     time::Duration,
 };
@@ -217,26 +217,19 @@ fn a_removal_means_one_flow_in_its_zone_and_never_a_later_one() {
 }
 
 #[test]
-fn a_hundred_thousand_flows_of_others_do_not_hide_the_stale_ones() {
-    in_namespace("a_hundred_thousand_flows_of_others_do_not_hide_the_stale_ones", || {
-        let client: Vec<_> = (0..3).map(|_| Client::new("127.0.0.1")).collect();
-        for port in 1..=u16::MAX {
-            client.iter().take(if port % 2 == 0 { 2 } else { 1 }).for_each(|c| {
-                c.tell("10.96.0.10", port);
-            });
-        }
-        let mut conn = Conn::open(NlFamily::Netfilter).unwrap();
-        let services = services(5301);
-        let mut all = 0;
+fn one_stale_flow_is_found_among_sixty_thousand() {
+    in_namespace("one_stale_flow_is_found_among_sixty_thousand", || {
+        let client = Client::new("127.0.0.1");
+        (1..60_000).for_each(|port| client.tell("10.96.0.10", port));
+        let (mut conn, services, mut all) =
+            (Conn::open(NlFamily::Netfilter).unwrap(), services(5301), 0);
         let stale = conn
             .dump(&conntrack::list_flows(true), |body| {
                 all += 1;
                 conntrack::read_flow(body).filter(|flow| is_stale(flow, &services))
             })
             .unwrap();
-        assert!(all > 90_000, "{all}");
-        assert!(stale.iter().all(|f| f.orig_dst == IpAddr::from([10, 96, 0, 10])));
+        assert_eq!(all, 59_999);
         assert_eq!(stale.iter().map(|f| f.orig_dport).collect::<Vec<_>>(), [53]);
-        remove(&mut conn, &stale);
     });
 }

@@ -109,3 +109,77 @@ pub fn read_flow(body: &[u8]) -> Option<Flow> {
 fn read_addr(ip: Attrs<'_>, v4: u16, v6: u16) -> Option<IpAddr> {
     addr_from_bytes(ip.get(v4).or_else(|| ip.get(v6))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::message::frames;
+
+    /// As Linux 6.18 told them on a little-endian machine: translated flows, one of them in zone 7.
+    const IPV4: &str = "02000000 34000180 14000180 080001007f000001 080002000a60000a 1c000280 05000100
+        11000000 060002009c400000 0600030000360000 34000280 14000180 080001007f000001 080002007f000001
+        1c000280 0500010011000000 0600020014b50000 060003009c400000 08000300000001a8 0800080000000000
+        08000c0071ce2200 08000b0000000001 080007000000001d";
+    const IPV6: &str = "0a000000 4c000180 2c000180 1400030000000000000000000000000000000001
+        14000400fd960000000000000000000000000010 1c000280 0500010011000000 060002009c400000
+        0600030000350000 4c000280 2c000180 1400030000000000000000000000000000000001
+        1400040000000000000000000000000000000001 1c000280 0500010011000000 0600020014b50000
+        060003009c400000 0600120000070000 08000300000001a8 0800080000000000 08000c00a5598375
+        08000b0000000001 080007000000001d";
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits: Vec<u32> = hex.chars().filter_map(|c| c.to_digit(16)).collect();
+        digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
+    }
+
+    fn flow(loopback: &str, vip: &str, orig_dport: u16, id: u32, zone: u16) -> Flow {
+        Flow {
+            protocol: Protocol::Udp,
+            orig_src: loopback.parse().unwrap(),
+            orig_sport: 40_000,
+            orig_dst: vip.parse().unwrap(),
+            orig_dport,
+            reply_src: loopback.parse().unwrap(),
+            reply_sport: 5301,
+            id,
+            zone,
+        }
+    }
+
+    fn both() -> [(Vec<u8>, Flow); 2] {
+        [
+            (bytes(IPV4), flow("127.0.0.1", "10.96.0.10", 54, 0x71ce_2200, 0)),
+            (bytes(IPV6), flow("::1", "fd96::10", 53, 0xa559_8375, 7)),
+        ]
+    }
+
+    #[test]
+    fn a_flow_reads_as_the_kernel_told_it() {
+        for (body, flow) in both() {
+            assert_eq!(read_flow(&body), Some(flow));
+        }
+    }
+
+    #[test]
+    fn a_removal_names_its_flow_in_the_kernels_own_bytes() {
+        for (told, flow) in both() {
+            let mut message = Vec::new();
+            remove(&flow).write(1, 0, &mut message);
+            let frame = frames(&message).next().unwrap().unwrap();
+            let (asked, told) = (Attrs::after(frame.body(), NFGEN), Attrs::after(&told, NFGEN));
+            for kind in [TUPLE_ORIG, ID, ZONE] {
+                assert_eq!(asked.get(kind), told.get(kind), "{kind}");
+            }
+            assert!(asked.get(TUPLE_ORIG).is_some(), "without it every flow would go");
+        }
+    }
+
+    #[test]
+    fn a_cut_message_is_no_flow() {
+        for (body, flow) in both() {
+            for len in 0..body.len() {
+                assert!(read_flow(&body[..len]).is_none_or(|f| f.id == flow.id), "{len}");
+            }
+        }
+    }
+}
