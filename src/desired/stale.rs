@@ -11,23 +11,25 @@ use std::{
     net::IpAddr,
 };
 
-use crate::state::{Flow, Item, Protocol, State, Virtual};
+use crate::state::{Flow, Forward, Item, Protocol, State, Virtual};
 
-/// UDP virtual services, each with the address and port of its real servers that get connections.
+/// UDP virtual services, each with the addresses and ports from which its flows may be answered: those
+/// of its real servers that get connections.
 pub type Serving = BTreeMap<Virtual, BTreeSet<(IpAddr, u16)>>;
 
-/// The UDP virtual services of a state.
+/// The UDP virtual services of a state. A real server that is reached without translation (a tunnel)
+/// answers from the virtual address: `ip_vs_update_conntrack` leaves those flows as they are.
 pub fn serving(state: &State) -> Serving {
     let mut serving = Serving::new();
     for item in state {
         match *item {
-            Item::Real { of, addr, port, weight, .. }
-                if of.protocol == Protocol::Udp && weight > 0 =>
-            {
-                serving.entry(of).or_default().insert((addr, port));
-            }
             Item::Service { at, .. } if at.protocol == Protocol::Udp => {
                 serving.entry(at).or_default();
+            }
+            Item::Real { of, addr, port, weight: 1.., forward } if of.protocol == Protocol::Udp => {
+                let answers =
+                    if forward == Forward::Masq { (addr, port) } else { (of.addr, of.port) };
+                serving.entry(of).or_default().insert(answers);
             }
             _ => {}
         }
@@ -49,7 +51,6 @@ pub fn is_stale(flow: &Flow, services: &Serving) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::Forward;
     use Protocol::{Sctp, Tcp, Udp};
 
     const CLUSTER: &str = "172.30.1.1";
@@ -182,5 +183,13 @@ mod tests {
         let reals = |addr, port| services[&virtual_service(addr, Udp, port)].len();
         assert_eq!((reals(CLUSTER, 8000), reals(CLUSTER6, 8000)), (2, 1));
         assert_eq!((reals(EMPTY, 8000), reals(EMPTY6, 8000)), (0, 0));
+    }
+
+    #[test]
+    fn a_real_in_a_tunnel_answers_from_the_virtual_address() {
+        let at = virtual_service(CLUSTER, Udp, 8000);
+        let (addr, forward) = ("10.240.0.4".parse().unwrap(), Forward::Tunnel);
+        let state = State::from([Item::Real { of: at, addr, port: 8000, weight: 1, forward }]);
+        assert_eq!(serving(&state)[&at], BTreeSet::from([(at.addr, 8000)]));
     }
 }
