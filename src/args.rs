@@ -88,6 +88,8 @@ pub struct Args {
     pub pod_egress: bool,
     pub node_ports: NodePorts,
     pub strict_external: bool,
+    /// Seconds; 0 with `--ipvs-graceful-termination=false`.
+    pub grace: u64,
     pub external: Vec<IpNet>,
     pub format: Format,
     pub from: Option<PathBuf>,
@@ -117,6 +119,7 @@ impl Args {
             pod_egress: true,
             node_ports: NodePorts::Primary,
             strict_external: true,
+            grace: 30,
             external: Vec::new(),
             format: Format::Text,
             from: None,
@@ -136,6 +139,7 @@ pub fn parse(typed: impl IntoIterator<Item = OsString>) -> Result<Args> {
     let mut command = None;
     let mut asked = false; // for a command that is a flag
     let mut seen = Vec::new();
+    let mut period = args.grace;
     while let Some(arg) = parser.next().map_err(wrong)? {
         let flag = match arg {
             Arg::Value(word) => {
@@ -155,7 +159,7 @@ pub fn parse(typed: impl IntoIterator<Item = OsString>) -> Result<Args> {
             Arg::Short(letter) => find(&format!("-{letter}"), |f| f.letter == Some(letter))?,
         };
         seen.push(flag.name);
-        if let Some(asks) = take(flag, &mut parser, &mut args)? {
+        if let Some(asks) = take(flag, &mut parser, &mut args, &mut period)? {
             asked = true;
             args.command = asks;
         }
@@ -167,6 +171,9 @@ pub fn parse(typed: impl IntoIterator<Item = OsString>) -> Result<Args> {
             None if !seen.is_empty() => Command::Run,
             None => return Err(wrong("no command was given; `kinglet help` lists them")),
         };
+    }
+    if args.grace != 0 {
+        args.grace = period;
     }
     check(&args, &seen)?;
     Ok(args)
@@ -181,7 +188,12 @@ fn find(typed: &str, is: impl Fn(&Flag) -> bool) -> Result<&'static Flag> {
 }
 
 /// Takes a flag's value, checks it, and keeps it. `Some`: the flag stands for a command.
-fn take(flag: &Flag, parser: &mut Parser, args: &mut Args) -> Result<Option<Command>> {
+fn take(
+    flag: &Flag,
+    parser: &mut Parser,
+    args: &mut Args,
+    period: &mut u64,
+) -> Result<Option<Command>> {
     let text = if flag.value == Value::Switch {
         match parser.optional_value() {
             Some(value) => utf8(flag, value)?,
@@ -225,6 +237,8 @@ fn take(flag: &Flag, parser: &mut Parser, args: &mut Args) -> Result<Option<Comm
         "ipvs-permit-all" => args.guard = on,
         "masquerade-all" => args.masquerade_all = on,
         "enable-pod-egress" => args.pod_egress = on,
+        "ipvs-graceful-period" => *period = flags::seconds(&text).unwrap_or(*period),
+        "ipvs-graceful-termination" if !on => args.grace = 0,
         "nodeport-bindon-all-ip" if on => args.node_ports = NodePorts::All,
         "nodeport-addresses" => {
             let nets: Vec<IpNet> = flags::list(&text).filter_map(|t| t.parse().ok()).collect();

@@ -51,6 +51,8 @@ pub struct Options {
     pub node_ports: NodePorts,
     /// The networks that external addresses may be of; empty: any (`--service-external-ip-range`).
     pub external: Vec<IpNet>,
+    /// Seconds that a real server which should go may keep its connections; 0: it goes at once.
+    pub grace: u64,
     /// Whether BGP peers are configured, whose routes nobody but them may call stale.
     pub peers: bool,
 }

@@ -4,6 +4,8 @@
 //! (a route needs its link, a virtual address its service); its reverse is the order of taking away.
 //! The fields that make an item's identity come first, so that sorted items are sorted by [`Key`].
 
+mod flow;
+
 use std::{
     cmp::Ordering,
     collections::BTreeSet,
@@ -16,6 +18,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::ruleset::{Set, Skeleton};
+pub use flow::Flow;
 
 /// All that one side holds of ours.
 pub type State = BTreeSet<Item>;
@@ -337,6 +340,9 @@ impl At {
         }
     }
 }
+
+/// What IPVS takes for the same real server: its service, its address and its port.
+pub type RealKey = (At, IpAddr, u16);
 
 /// The upper half of all marks that kinglet gives.
 const MARKS: u32 = 0x4b1a_0000;

@@ -6,9 +6,9 @@ use kinglet::{
     api::from_list,
     desired::cni,
     dump::Dump,
-    kernel::{ipvs, message, nft, route},
+    kernel::{conntrack, ipvs, message, nft, route},
     ruleset::{Set, Skeleton},
-    state::{BRIDGE, Forward, Item, LinkKind, Protocol, TABLE_MAIN, Value, Virtual},
+    state::{BRIDGE, Flow, Forward, Item, LinkKind, Protocol, TABLE_MAIN, Value, Virtual},
 };
 
 /// xorshift64*: small, fast, the same everywhere.
@@ -68,6 +68,7 @@ fn read_everything(datagram: &[u8]) {
         let body = frame.body();
         let _ = (route::read_link(body), route::read_address(body), route::read_route(body));
         let _ = (ipvs::read_service(body), ipvs::read_real(body, &AT.into()));
+        let _ = (ipvs::read_connections(body), conntrack::read_flow(body));
         let _ = (nft::read_set(body), nft::read_chain(body), nft::read_rule(body));
         let raw = nft::read_elements(body).unwrap_or_default();
         for (set, ipv4) in Set::each() {
@@ -104,7 +105,19 @@ fn real_datagram() -> Vec<u8> {
         dev: None,
         src: None,
     };
+    let flow = Flow {
+        protocol: Protocol::Udp,
+        orig_src: "fd44:1::7".parse().unwrap(),
+        orig_sport: 40_000,
+        orig_dst: "fd96::10".parse().unwrap(),
+        orig_dport: 53,
+        reply_src: "fd44:1::2".parse().unwrap(),
+        reply_sport: 5353,
+        id: 1,
+        zone: 7,
+    };
     let mut requests = vec![
+        conntrack::remove(&flow),
         route::put_link(BRIDGE, &LinkKind::Bridge, Some(1500)),
         route::add_address("10.96.0.1/32".parse().unwrap(), 7),
         ipvs::add_service(20, &service).unwrap(),

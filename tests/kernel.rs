@@ -54,6 +54,7 @@ fn options() -> Options {
         pod_egress: true,
         node_ports: NodePorts::Primary,
         external: vec![],
+        grace: 30,
         peers: false,
     }
 }
@@ -74,7 +75,7 @@ fn route(to: &str, via: &str) -> Item {
 
 /// Takes the steps from what is there to `want`, and says what was refused.
 fn apply(kernel: &mut Kernel, want: &State) -> (Vec<Step>, Vec<String>) {
-    let have = kernel.observe(&options(), want).unwrap();
+    let (have, _) = kernel.observe(&options(), want).unwrap();
     let steps = plan(&have, want, |_| true);
     let mut refused = Vec::new();
     kernel.apply(&steps, |step, outcome| {

@@ -44,7 +44,7 @@ impl Value {
             Value::Switch => (switch(text).is_some(), "true or false"),
             Value::Text | Value::Texts => return Ok(()),
             Value::Path => (!text.is_empty(), "a file"),
-            Value::Duration => (is_duration(text), "a duration such as 5s, 1m30s or 2h"),
+            Value::Duration => (seconds(text).is_some(), "a duration such as 5s, 1m30s or 2h"),
             Value::Numbers => (every(&|t| t.parse::<u32>().is_ok()), "a list of numbers"),
             Value::Addrs => (every(&|t| t.parse::<IpAddr>().is_ok()), "a list of addresses"),
             Value::Cidrs => (every(&|t| t.parse::<IpNet>().is_ok()), "a list of CIDRs"),
@@ -95,26 +95,34 @@ pub fn switch(text: &str) -> Option<bool> {
     }
 }
 
-/// The values that Go's time.ParseDuration takes and that are not negative.
-fn is_duration(text: &str) -> bool {
+/// The values that Go's time.ParseDuration takes and that are not negative, in whole seconds, rounded up.
+pub fn seconds(text: &str) -> Option<u64> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest == "0" {
-        return true;
+        return Some(0);
     }
     if rest.is_empty() {
-        return false;
+        return None;
     }
+    let mut sum = 0.0;
     while !rest.is_empty() {
         let unit = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
         let number = &rest[..rest.len() - unit.len()];
-        let units = ["ns", "us", "µs", "ms", "s", "m", "h"];
-        let found = units.iter().filter(|u| unit.starts_with(**u)).max_by_key(|u| u.len());
-        match found {
-            Some(found) if number.parse::<f64>().is_ok() => rest = &unit[found.len()..],
-            _ => return false,
-        }
+        // The longer ones first: `m` is the head of `ms`.
+        let units = [
+            ("ns", 1e-9),
+            ("us", 1e-6),
+            ("µs", 1e-6),
+            ("ms", 1e-3),
+            ("s", 1.0),
+            ("m", 60.0),
+            ("h", 3600.0),
+        ];
+        let (name, factor) = units.iter().find(|(name, _)| unit.starts_with(name))?;
+        sum += number.parse::<f64>().ok()? * factor;
+        rest = &unit[name.len()..];
     }
-    true
+    Some(sum.ceil() as u64)
 }
 
 /// A flag that is honoured.
@@ -153,6 +161,8 @@ pub const FLAGS: &[Flag] = &[
     on("enable-pod-egress", Value::Switch, "true", "masquerade what pods send out of the cluster"),
     on("service-external-ip-range", Value::Cidrs, "", "networks that external addresses must be of, where given"),
     on("strict-external-ip-validation", Value::Switch, "true", "heed --service-external-ip-range"),
+    on("ipvs-graceful-termination", Value::Switch, "true", "let an endpoint that goes keep its connections for a while"),
+    on("ipvs-graceful-period", Value::Duration, "30s", "for how long"),
     on("peer-router-ips", Value::Addrs, "", "BGP is not spoken yet; but routes that such a peer taught are left where they are"),
     on("format", Value::OneOf(&["text", "sh", "json"]), "text", "how plan is printed (sync: text or json)"),
     on("from", Value::Path, "", "plan from a dump, or from a list that kubectl printed; - is standard input"),
@@ -187,8 +197,6 @@ pub const FLAGS: &[Flag] = &[
     off("health-port", Value::Number(65_535), "20244"),
     off("injected-routes-sync-period", Value::Duration, "1m0s"),
     off("iptables-sync-period", Value::Duration, "5m0s"),
-    off("ipvs-graceful-period", Value::Duration, "30s"),
-    off("ipvs-graceful-termination", Value::Switch, "false"),
     off("ipvs-sync-period", Value::Duration, "5m0s"),
     off("loadbalancer-default-class", Value::Switch, "true"),
     off("loadbalancer-ip-range", Value::Cidrs, ""),

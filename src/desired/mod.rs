@@ -5,10 +5,12 @@
 //! goes to the first by name.
 
 pub mod cni;
+pub mod drain;
 pub mod endpoints;
 mod node;
 pub mod routes;
 pub mod services;
+pub mod stale;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -286,6 +288,7 @@ mod tests {
             pod_egress: true,
             node_ports: NodePorts::Primary,
             external: vec![],
+            grace: 30,
             peers: false,
         }
     }

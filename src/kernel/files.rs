@@ -23,6 +23,17 @@ pub fn set_sysctl(name: &str, value: &str) -> io::Result<()> {
     File::options().write(true).open(Path::new("/proc/sys").join(name))?.write_all(value.as_bytes())
 }
 
+/// Reads a file; `None` where there is none, or none that can be read.
+pub fn read(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok()
+}
+
+/// Seconds since the boot, those asleep too (/proc/uptime).
+pub fn uptime() -> u64 {
+    let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    text.split('.').next().and_then(|seconds| seconds.parse().ok()).unwrap_or(0)
+}
+
 /// Puts a whole file in place of another in one step, and not before it is on the disk.
 pub fn write(path: &str, text: &str) -> io::Result<()> {
     let path = Path::new(path);

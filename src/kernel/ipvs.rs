@@ -45,6 +45,8 @@ const DEST_FWD_METHOD: u16 = 3;
 const DEST_WEIGHT: u16 = 4;
 const DEST_U_THRESH: u16 = 5;
 const DEST_L_THRESH: u16 = 6;
+const DEST_ACTIVE_CONNS: u16 = 7;
+const DEST_INACT_CONNS: u16 = 8;
 const DEST_ADDR_FAMILY: u16 = 11;
 
 // IP_VS_SVC_F_*
@@ -201,6 +203,14 @@ pub fn read_real(body: &[u8], of: &At) -> Option<Item> {
     })
 }
 
+/// How many connections a real server still has, from the same body as [`read_real`]: the active
+/// ones, and those that IPVS counts as inactive (half open, closing). The templates that keep a client
+/// with its real (IPVS_DEST_ATTR_PERSIST_CONNS) carry no packets and do not count.
+pub fn read_connections(body: &[u8]) -> Option<u32> {
+    let attrs = Attrs::after(body, GENL).nest(DEST)?;
+    Some(attrs.u32(DEST_ACTIVE_CONNS)?.saturating_add(attrs.u32(DEST_INACT_CONNS)?))
+}
+
 fn read_addr(af: u16, bytes: &[u8]) -> Option<IpAddr> {
     let len = match i32::from(af) {
         libc::AF_INET => 4,
@@ -208,4 +218,26 @@ fn read_addr(af: u16, bytes: &[u8]) -> Option<IpAddr> {
         _ => return None,
     };
     addr_from_bytes(bytes.get(..len)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::message::frames;
+
+    #[test]
+    fn connections_are_the_active_and_the_inactive_ones_without_templates() {
+        let counts = |counts: &[(u16, u32)]| {
+            let message = request(20, NEW_DEST).nest(DEST | NLA_F_NESTED, |dest| {
+                counts.iter().fold(dest, |dest, (kind, n)| dest.attr(*kind, &n.to_ne_bytes()))
+            });
+            let mut bytes = Vec::new();
+            message.write(1, 0, &mut bytes);
+            read_connections(frames(&bytes).next().unwrap().unwrap().body())
+        };
+        assert_eq!(counts(&[(7, 3), (8, 4), (9, 100)]), Some(7));
+        assert_eq!(counts(&[(7, 0), (8, 0), (9, 1)]), Some(0));
+        assert_eq!(counts(&[(7, u32::MAX), (8, 1)]), Some(u32::MAX));
+        assert_eq!(counts(&[(7, 1)]), None);
+    }
 }

@@ -5,6 +5,7 @@
 //! read, so they are looked at where they are wanted.
 
 mod apply;
+pub mod conntrack;
 pub mod files;
 pub mod ipvs;
 pub mod lock;
@@ -28,10 +29,11 @@ use crate::{
     local::{Host, HostLink, Module, Options, Tunnel},
     ruleset::{NFT_TABLE, Set},
     state::{
-        At, BRIDGE, DUMMY, Item, State, TABLE_LOCAL, TABLE_MAIN, Value, Virtual, host_net,
-        is_our_mark,
+        At, BRIDGE, DUMMY, Flow, Item, RealKey, State, TABLE_LOCAL, TABLE_MAIN, Value, Virtual,
+        host_net, is_our_mark,
     },
 };
+pub use apply::Outcome;
 use files::Modules;
 use message::{Attrs, Request};
 use netlink::Conn;
@@ -182,9 +184,35 @@ impl Kernel {
         Ok(tunnels)
     }
 
-    /// What the kernel holds of ours, of the parts that are wanted. Of `want`, sysctls and files are
+    /// Takes the UDP flows out of conntrack that are `stale`, and says how many went.
+    pub fn remove_flows(&mut self, stale: impl Fn(&Flow) -> bool) -> Result<usize> {
+        let netfilter = netlink::opened(&mut self.netfilter, NlFamily::Netfilter)
+            .doing(|| "opening a netfilter socket")?;
+        let mut removals = Vec::new();
+        for ipv4 in [true, false] {
+            let read = |body: &[u8]| conntrack::read_flow(body).filter(&stale);
+            match netfilter.dump(&conntrack::list_flows(ipv4), read) {
+                Err(e) if is_absent(&e) => {}
+                flows => {
+                    let flows = flows.doing(|| "listing the flows of UDP Services")?;
+                    removals.extend(flows.iter().map(conntrack::remove));
+                }
+            }
+        }
+        let verdicts =
+            netfilter.send(&removals).doing(|| "removing stale flows of UDP Services")?;
+        Ok(verdicts.iter().filter(|verdict| verdict.is_ok()).count())
+    }
+
+    /// What the kernel holds of ours, of the parts that are wanted, and which real servers have
+    /// connections. Of `want`, sysctls and files are
     /// looked at by name, and an IPVS service that is there already counts as ours.
-    pub fn observe(&mut self, options: &Options, want: &State) -> Result<State> {
+    pub fn observe(
+        &mut self,
+        options: &Options,
+        want: &State,
+    ) -> Result<(State, BTreeSet<RealKey>)> {
+        let mut busy = BTreeSet::new();
         let mut have = State::new();
         for item in want {
             match item {
@@ -233,9 +261,9 @@ impl Kernel {
                 }
                 At::Mark { mark, .. } => is_our_mark(*mark),
             };
-            self.observe_services(&mut have, ours)?;
+            busy = self.observe_services(&mut have, want, ours)?;
         }
-        Ok(have)
+        Ok((have, busy))
     }
 
     fn observe_routes(&mut self, have: &mut State) -> Result<()> {
@@ -351,9 +379,17 @@ impl Kernel {
         Ok(record)
     }
 
-    fn observe_services(&mut self, have: &mut State, ours: impl Fn(&At) -> bool) -> Result<()> {
+    /// The IPVS services that are ours, with their real servers; given are those of the unwanted ones
+    /// that have connections.
+    fn observe_services(
+        &mut self,
+        have: &mut State,
+        want: &State,
+        ours: impl Fn(&At) -> bool,
+    ) -> Result<BTreeSet<RealKey>> {
+        let mut busy = BTreeSet::new();
         if self.modules.status("ip_vs") != Some(Module::Present) {
-            return Ok(());
+            return Ok(busy);
         }
         let family = self.ipvs_family()?;
         let generic = self.generic()?;
@@ -365,13 +401,23 @@ impl Kernel {
             if !ours(&at) {
                 continue;
             }
+            let read =
+                |body: &[u8]| Some((ipvs::read_real(body, &at)?, ipvs::read_connections(body)));
             let reals = generic
-                .dump(&ipvs::list_reals(family, &at), |body| ipvs::read_real(body, &at))
+                .dump(&ipvs::list_reals(family, &at), read)
                 .doing(|| format!("listing the real servers of {at}"))?;
             have.insert(service);
-            have.extend(reals);
+            for (real, connections) in reals {
+                if let Item::Real { of, addr, port, .. } = real
+                    && connections.unwrap_or(0) > 0
+                    && !want.contains(&real)
+                {
+                    busy.insert((of, addr, port));
+                }
+                have.insert(real);
+            }
         }
-        Ok(())
+        Ok(busy)
     }
 
     fn generic(&mut self) -> Result<&mut Conn> {
