@@ -420,7 +420,7 @@ mod tests {
         local.options = Options { services: false, ..options() };
         let kinds = desired(&cluster, &local).unwrap().state;
         assert_eq!(routes(&kinds).len(), 1);
-        assert!(!kinds.iter().any(|i| matches!(i, Item::Service { .. } | Item::Table { .. })));
+        assert!(!kinds.iter().any(|i| matches!(i, Item::Service { .. } | Item::Sysctl { .. } if !i.to_string().contains("forward"))));
     }
 
     #[test]
