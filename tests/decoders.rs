@@ -70,9 +70,10 @@ fn read_everything(datagram: &[u8]) {
         let _ = (ipvs::read_service(body), ipvs::read_real(body, &AT.into()));
         let _ = (ipvs::read_connections(body), conntrack::read_flow(body));
         let _ = (nft::read_set(body), nft::read_chain(body), nft::read_rule(body));
-        let raw = nft::read_elements(body).unwrap_or_default();
-        for (set, ipv4) in Set::each() {
-            let _ = nft::values(set, ipv4, raw.clone());
+        if let Some(raw) = nft::read_elements(body).filter(|raw| !raw.is_empty()) {
+            for (set, ipv4) in Set::each() {
+                let _ = nft::values(set, ipv4, raw.clone());
+            }
         }
     }
 }
