@@ -38,6 +38,8 @@ pub enum Set {
     Services,
     /// The virtual addresses on the dummy link.
     Vips,
+    /// Services without any endpoint.
+    Reject,
     /// Services with a Local policy and endpoints elsewhere only.
     Drop,
     /// The same, for the outside alone.
@@ -66,9 +68,10 @@ pub enum Set {
 
 impl Set {
     /// All of them.
-    pub const ALL: [Set; 14] = [
+    pub const ALL: [Set; 15] = [
         Set::Services,
         Set::Vips,
+        Set::Reject,
         Set::Drop,
         Set::DropOutside,
         Set::Outside,
@@ -98,6 +101,7 @@ impl Set {
         match self {
             Set::Services => "services",
             Set::Vips => "vips",
+            Set::Reject => "reject",
             Set::Drop => "drop",
             Set::DropOutside => "drop-outside",
             Set::Outside => "outside",
@@ -215,6 +219,8 @@ pub enum Test {
     In(Fields, Set, bool),
     /// It is of a protocol, by its number in the IP header.
     Protocol(u8),
+    /// Its connection is new to conntrack.
+    New,
     /// Its source address is (not) one of this node's own (`fib saddr type local`).
     FromThisNode(bool),
 }
@@ -247,6 +253,9 @@ pub enum Verdict {
     Drop,
     /// Its sender is told: ICMP port unreachable.
     Reject,
+    /// Its sender is told: TCP reset. An ICMP error that comes back while `connect` still holds its
+    /// socket, as from the same machine, is only heeded with the next try, a second later.
+    Reset,
     /// It leaves with this node's address.
     Masquerade,
     /// It gets the mark that a map has for its destination.
@@ -264,7 +273,10 @@ const SRCNAT: i32 = 100;
 pub fn chains(skeleton: Skeleton) -> Vec<Chain> {
     let both = |rules: &dyn Fn(bool) -> Vec<Rule>| [rules(true), rules(false)].concat();
     let base = |kind, hook, priority| Some(Base { kind, hook, priority });
-    let drop = |ipv4| vec![rule(ipv4, [is(Fields::Destination, Set::Drop)], Verdict::Drop)];
+    let output = |ipv4| {
+        let drop = rule(ipv4, [is(Fields::Destination, Set::Drop)], Verdict::Drop);
+        vec![drop, unserved(ipv4)]
+    };
     let mut chains = vec![
         Chain {
             name: "before-routing",
@@ -274,13 +286,16 @@ pub fn chains(skeleton: Skeleton) -> Vec<Chain> {
         Chain {
             name: "before-output",
             base: base("filter", Hook::Output, MANGLE),
-            rules: both(&drop),
+            rules: both(&output),
         },
     ];
-    if skeleton.guard {
-        let base = base("filter", Hook::Input, FILTER);
-        chains.push(Chain { name: "guard", base, rules: both(&guard) });
-    }
+    let input = |ipv4| {
+        let mut rules = vec![unserved(ipv4)];
+        rules.extend(skeleton.guard.then(|| guard(ipv4)).into_iter().flatten());
+        rules
+    };
+    let hook = base("filter", Hook::Input, FILTER);
+    chains.push(Chain { name: "input", base: hook, rules: both(&input) });
     let through = both(&|ipv4| through_service(ipv4, skeleton));
     chains.push(Chain { name: THROUGH, base: None, rules: through });
     chains.push(Chain {
@@ -323,12 +338,21 @@ fn before_routing(ipv4: bool) -> Vec<Rule> {
     ]
 }
 
+/// IPVS rejects what has no endpoint by itself, with ICMP.
+fn unserved(ipv4: bool) -> Rule {
+    let tests = [is(Fields::Destination, Set::Reject), Test::Protocol(TCP), Test::New];
+    rule(ipv4, tests, Verdict::Reset)
+}
+
+const TCP: u8 = 6;
+
 fn guard(ipv4: bool) -> Vec<Rule> {
     use Fields::{Destination, To};
     vec![
         rule(ipv4, [is(Destination, Set::Services)], Verdict::Accept),
         // Errors that keep a path working, and ping.
         rule(ipv4, [is(To, Set::Vips), Test::Protocol(if ipv4 { 1 } else { 58 })], Verdict::Accept),
+        rule(ipv4, [is(To, Set::Vips), Test::Protocol(TCP)], Verdict::Reset),
         rule(ipv4, [is(To, Set::Vips)], Verdict::Reject),
     ]
 }
@@ -358,7 +382,7 @@ fn after_routing(ipv4: bool, skeleton: Skeleton) -> Vec<Rule> {
     use Fields::{FirstPort, FirstTo, From, To};
     let through = Verdict::Jump(THROUGH);
     let mut rules = vec![rule(ipv4, [is(FirstTo, Set::Vips)], through)];
-    for (protocol, ports) in [(6, Set::TcpPorts), (17, Set::UdpPorts), (132, Set::SctpPorts)] {
+    for (protocol, ports) in [(TCP, Set::TcpPorts), (17, Set::UdpPorts), (132, Set::SctpPorts)] {
         let tests = [is(FirstTo, Set::NodeIps), Test::Protocol(protocol), is(FirstPort, ports)];
         rules.push(rule(ipv4, tests, through));
     }
@@ -381,7 +405,7 @@ pub fn script(skeleton: Skeleton) -> String {
             set.declaration(ipv4)
         );
     }
-    for Chain { name, base, .. } in chains(Skeleton { guard: true, ..skeleton }) {
+    for Chain { name, base, .. } in chains(skeleton) {
         let hung = base.map_or(String::new(), |Base { kind, hook, priority }| {
             let hook = format!("{hook:?}").to_lowercase();
             format!(" {{ type {kind} hook {hook} priority {priority}; }}")
@@ -410,6 +434,7 @@ impl fmt::Display for Rule {
                     write!(f, " {} {not}@{}", fields(*what), set.name(self.ipv4))?;
                 }
                 Test::Protocol(number) => write!(f, " meta l4proto {number}")?,
+                Test::New => write!(f, " ct state new")?,
                 Test::FromThisNode(true) => write!(f, " fib saddr type local")?,
                 Test::FromThisNode(false) => write!(f, " fib saddr type != local")?,
             }
@@ -418,6 +443,7 @@ impl fmt::Display for Rule {
             Verdict::Accept => write!(f, " accept"),
             Verdict::Drop => write!(f, " drop"),
             Verdict::Reject => write!(f, " reject with icmpx port-unreachable"),
+            Verdict::Reset => write!(f, " reject with tcp reset"),
             Verdict::Masquerade => write!(f, " masquerade fully-random"),
             Verdict::Jump(chain) => write!(f, " jump {chain}"),
             Verdict::Mark(map) => write!(

@@ -217,7 +217,10 @@ impl View<'_> {
         // Where a slice was not understood, nobody knows whether a node has endpoints.
         let sure = !self.cluster.doubtful.contains(&Kind::EndpointSlice);
         let kept = |item: &Item| {
-            sure || !matches!(item, Item::Element { set: Set::Drop | Set::DropOutside, .. })
+            sure || !matches!(
+                item,
+                Item::Element { set: Set::Drop | Set::DropOutside | Set::Reject, .. }
+            )
         };
         for service in self.cluster.services.values() {
             let mine = slices.get(&(&*service.name.namespace, &*service.name.name));

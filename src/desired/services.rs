@@ -200,6 +200,9 @@ impl Made<'_, '_> {
             _ => &choice.cluster,
         };
         self.virtual_service(at.into(), inside, scheduler);
+        if inside.is_empty() && !choice.any {
+            self.element(Set::Reject, Value::At(at));
+        }
         if front == Front::Cluster {
             if self.service.internal_local && choice.local.is_empty() && choice.any {
                 self.element(Set::Drop, Value::At(at));

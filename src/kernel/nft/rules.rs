@@ -208,6 +208,19 @@ fn test(list: Request, ipv4: bool, test: &Test) -> Request {
             })
         }
         Test::Protocol(number) => compare(meta(list, NFT_META_L4PROTO, REGISTER), true, &[*number]),
+        Test::New => {
+            // NFT_CT_STATE 0; NF_CT_STATE_BIT(IP_CT_NEW) is 8
+            let list = expr(list, "ct", &[(1, REGISTER), (2, 0)]);
+            // NFTA_BITWISE_SREG 1, DREG 2, LEN 3, MASK 4, XOR 5
+            let list = expr_with(list, "bitwise", |data| {
+                data.attr(1u16, &REGISTER.to_be_bytes())
+                    .attr(2u16, &REGISTER.to_be_bytes())
+                    .attr(3u16, &4u32.to_be_bytes())
+                    .nest(4 | NLA_F_NESTED, |mask| mask.attr(1u16, &8u32.to_ne_bytes()))
+                    .nest(5 | NLA_F_NESTED, |xor| xor.attr(1u16, &0u32.to_ne_bytes()))
+            });
+            compare(list, false, &0u32.to_ne_bytes())
+        }
         Test::FromThisNode(yes) => {
             // NFTA_FIB_DREG 1, NFTA_FIB_RESULT 2 (3: the address's type), NFTA_FIB_FLAGS 3 (1: source)
             let list = expr(list, "fib", &[(1, REGISTER), (2, 3), (3, 1)]);
@@ -284,6 +297,10 @@ fn verdict(list: Request, ipv4: bool, verdict: Verdict) -> Request {
         // NFTA_REJECT_TYPE 1 (2: ICMP of either family), NFTA_REJECT_ICMP_CODE 2 (1: port)
         Verdict::Reject => {
             expr_with(list, "reject", |data| data.attr(1u16, &2u32.to_be_bytes()).attr(2u16, &[1]))
+        }
+        // NFTA_REJECT_TYPE 1 (1: TCP reset)
+        Verdict::Reset => {
+            expr_with(list, "reject", |data| data.attr(1u16, &1u32.to_be_bytes()).attr(2u16, &[0]))
         }
         // NFTA_MASQ_FLAGS 1: NF_NAT_RANGE_PROTO_RANDOM_FULLY
         Verdict::Masquerade => expr(list, "masq", &[(1, 0x10)]),
