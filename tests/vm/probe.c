@@ -181,11 +181,10 @@ static int hold(char **to, int seconds)
 			break;
 		in[n] = 0;
 	}
+	int error = s >= 0 && n == 0 ? ECONNRESET : errno;
 	printf("%d answers of %s", answers, *in ? in : "nobody\n");
-	if (answers > seconds)
-		return 0;
-	errno = s >= 0 && n == 0 ? ECONNRESET : errno;
-	return failed();
+	errno = error;
+	return answers > seconds ? 0 : failed();
 }
 
 static long now(void)
