@@ -54,6 +54,7 @@ pods_of() { # NODE
 }
 
 start() {
+  modprobe -a sctp  # before two pods ask for it at once
   lab_up
   ip netns add stranger
   ip link add stranger type veth peer name eth0 netns stranger

@@ -75,7 +75,7 @@ refused "a protocol that its Service no longer has" p1c cluster:3 53
 served "the other protocol is as it was" p1c cluster:3 53 "p1a-too p2a-too" "" udp
 served "a Service whose first endpoint came" p1c cluster:6 80 p1a p1c
 served "a Service whose first endpoint came: UDP" p1c cluster:6 80 p1a p1c udp
-refused "a Service whose last endpoint went: SCTP" p1c cluster:10 80 sctp
+unserved "a Service whose last endpoint went: SCTP" p1c cluster:10 80 sctp
 t="should be able to up and down services"
 unserved "$t: one that went" p1c cluster:8 80
 unserved "$t: one that went, from a node" node-1 cluster:8 80
