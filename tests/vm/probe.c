@@ -107,7 +107,8 @@ static int failed(void)
 {
 	int code = errno;
 	fprintf(stderr, "probe: %s\n", strerror(code));
-	return code == EAGAIN || code == EINPROGRESS || code == ETIMEDOUT ? SILENT : REFUSED;
+	// EPERM: a rule of this very host dropped the datagram.
+	return code == EAGAIN || code == EINPROGRESS || code == ETIMEDOUT || code == EPERM ? SILENT : REFUSED;
 }
 
 struct at {

@@ -102,9 +102,13 @@ synced() {
 step() {
   cat > /dev/null
   echo "  $1"
-  objects "/job/steps/$SCENARIO/$1"
+  objects "$(folder "$1")"
   synced "$1"
 }
+
+# text NAME <<'END': as step, but nothing happens yet; `objects "$(folder NAME)"` makes it so.
+text() { cat > /dev/null; }
+folder() { echo "/job/steps/$SCENARIO/$1"; }
 
 # asked WHO KIND ADDRESS PORT TIMES: the answers.
 asked() {
@@ -137,3 +141,16 @@ ends() {
 refused() { sentence=$1; shift; ends "$sentence" 7 "$@"; }
 dropped() { sentence=$1; shift; ends "$sentence" 28 "$@"; }
 unserved() { sentence=$1; shift; ends "$sentence" "7 28" "$@"; }
+
+# same_one SENTENCE WHO WHERE PORT SERVERS [KIND]: one of these answers five times; which one is in
+# /tmp/one.FAMILY.
+same_one() {
+  for f in $FAMILIES; do
+    asked "$2" "${6:-http}" "$(at "$3" "$f")" "$4" 5 > /tmp/answers
+    sed 's/^probe: .*/nobody/; s/ .*//' /tmp/answers | sort -u | xargs > "/tmp/one.$f"
+    case " $5 " in
+      *" $(cat "/tmp/one.$f") "*) pass "$1 (IPv$f)" ;;
+      *) fail "$1 (IPv$f): one of $5 expected, five times; $(cat "/tmp/one.$f") seen" ;;
+    esac
+  done
+}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the API server serves in the scenarios of the service proxy, from what stands in them.
 
-steps.py NODES OUT SCENARIO.sh...   OUT/SCENARIO/STEP/*.json, one folder for each `step STEP <<'END'`
+steps.py NODES OUT SCENARIO.sh...   OUT/SCENARIO/STEP/*.json, one folder for each `step STEP <<'END'` (or `text`)
 
 Each line of such a text is a Service with its endpoints:
 
@@ -31,7 +31,7 @@ def main(nodes, out, *scenarios):
         with open(path) as file:
             text = file.read()
         before = {}
-        for name, lines in re.findall(r"^ *step (\S+) <<'END'\n(.*?)^END$", text, re.M | re.S):
+        for name, lines in re.findall(r"^ *(?:step|text) (\S+) <<'END'\n(.*?)^END$", text, re.M | re.S):
             services, slices = [], []
             for line in filter(None, map(str.strip, lines.splitlines())):
                 service, behind = parsed(line)
@@ -46,8 +46,7 @@ def main(nodes, out, *scenarios):
 def parsed(line):
     words, _, endpoints = line.partition(" :")
     name, number, *words = words.split()
-    keys = dict(word.split("=", 1) for word in words if not re.match(r"([a-z0-9-]*=)?\d+(\D|$)", word)
-                or word.split("=")[0] in KEYS)
+    keys = dict(word.split("=", 1) for word in words if word.split("=")[0] in KEYS)
     ports = [port for word in words if word.split("=")[0] not in KEYS for port in ports_of(word)]
     families = [int(digit) for digit in keys.get("families", "46")]
     service = service_of(name, int(number), keys, ports, families)
