@@ -4,6 +4,8 @@
 //! (a route needs its link, a virtual address its service); its reverse is the order of taking away.
 //! The fields that make an item's identity come first, so that sorted items are sorted by [`Key`].
 
+mod flow;
+
 use std::{
     cmp::Ordering,
     collections::BTreeSet,
@@ -14,6 +16,9 @@ use std::{
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+use crate::ruleset::{Set, Skeleton};
+pub use flow::Flow;
 
 /// All that one side holds of ours.
 pub type State = BTreeSet<Item>;
@@ -26,10 +31,6 @@ pub const TABLE_LOCAL: u32 = 255;
 pub const BRIDGE: &str = "kube-bridge";
 /// The dummy link that holds the virtual addresses of Services.
 pub const DUMMY: &str = "kube-dummy-if";
-/// Our one nftables table, in the family `inet`.
-pub const NFT_TABLE: &str = "kinglet";
-/// Which skeleton the table has in this version: the names of its sets, in order.
-pub const SKELETON: &str = "services4 services6";
 
 /// One thing in the kernel or on disk.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -62,20 +63,20 @@ pub enum Item {
     Table {
         /// Its name in the family `inet`.
         name: Box<str>,
-        /// Which skeleton it holds; another one is replaced whole.
-        skeleton: Box<str>,
+        /// Which rules it has; `None`: others, which are to be replaced.
+        skeleton: Option<Skeleton>,
     },
     /// An element of a set in our table.
     Element {
         /// The set that holds it.
         set: Set,
         /// What is in it.
-        value: Virtual,
+        value: Value,
     },
     /// An IPVS virtual service.
     Service {
         /// Where it listens.
-        at: Virtual,
+        at: At,
         /// The kernel's name of the scheduler, as in ip_vs_rr.
         scheduler: Box<str>,
         /// The scheduler's flags (`IP_VS_SVC_F_SCHED1`…, linux/ip_vs.h) and no others.
@@ -86,7 +87,7 @@ pub enum Item {
     /// A real server behind an IPVS virtual service.
     Real {
         /// The service that it stands behind.
-        of: Virtual,
+        of: At,
         /// Its address.
         addr: IpAddr,
         /// Its port.
@@ -136,9 +137,9 @@ pub enum Key<'a> {
     Link { name: &'a str },
     Sysctl { name: &'a Knob },
     Table { name: &'a str },
-    Element { set: Set, value: Virtual },
-    Service { at: Virtual },
-    Real { of: Virtual, addr: IpAddr, port: u16 },
+    Element { set: Set, value: Value },
+    Service { at: At },
+    Real { of: At, addr: IpAddr, port: u16 },
     Addr { link: &'a str, addr: IpNet },
     Route { table: u32, to: IpNet },
     File { path: &'a str },
@@ -255,24 +256,123 @@ impl From<&str> for LinkKind {
     }
 }
 
-/// The sets of the table `inet kinglet`. Each is a pair, one for IPv4 and one for IPv6.
+/// What an element of a set says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Set {
-    /// Which IPVS services are ours: written before a service is made, pruned after it is gone.
-    Services,
+#[serde(untagged)]
+pub enum Value {
+    /// An entry of a map: packets to `at` get a mark.
+    Marked {
+        /// Where the packets go.
+        at: Virtual,
+        /// What they get.
+        mark: u32,
+    },
+    /// Who may ask there.
+    Ranged {
+        /// Where the packets go.
+        at: Virtual,
+        /// Where they may come from.
+        from: IpNet,
+    },
+    /// A port, of one family.
+    Port {
+        /// Its number.
+        port: u16,
+        /// Of which family.
+        ipv4: bool,
+    },
+    /// Address, protocol and port.
+    At(Virtual),
+    /// An address; in `loops` the address twice.
+    Addr(IpAddr),
+    /// All addresses of a network.
+    Net(IpNet),
 }
 
-impl Set {
-    /// The set's name in the kernel, without the family's suffix (`4` or `6`).
-    pub fn as_str(self) -> &'static str {
+impl Value {
+    /// Which of a pair of sets holds it.
+    pub fn is_ipv4(&self) -> bool {
         match self {
-            Set::Services => "services",
+            Value::At(at) | Value::Marked { at, .. } | Value::Ranged { at, .. } => {
+                at.addr.is_ipv4()
+            }
+            Value::Addr(addr) => addr.is_ipv4(),
+            Value::Net(net) => net.addr().is_ipv4(),
+            Value::Port { ipv4, .. } => *ipv4,
         }
     }
 }
 
-/// Where an IPVS virtual service listens.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::At(at) => at.fmt(f),
+            Value::Marked { at, mark } => write!(f, "{at} : {mark:#x}"),
+            Value::Ranged { at, from } => write!(f, "{at} from {from}"),
+            Value::Addr(addr) => addr.fmt(f),
+            Value::Net(net) => net.fmt(f),
+            Value::Port { port, ipv4 } => write!(f, "{port} ipv{}", if *ipv4 { 4 } else { 6 }),
+        }
+    }
+}
+
+/// How IPVS finds a virtual service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum At {
+    /// By what a packet is sent to.
+    Virtual(Virtual),
+    /// By the mark that the packet carries; looked for first.
+    Mark {
+        /// The whole mark.
+        mark: u32,
+        /// Of packets of which family.
+        ipv4: bool,
+    },
+}
+
+impl At {
+    /// Whether it is of IPv4.
+    pub fn is_ipv4(&self) -> bool {
+        match self {
+            At::Virtual(at) => at.addr.is_ipv4(),
+            At::Mark { ipv4, .. } => *ipv4,
+        }
+    }
+}
+
+/// What IPVS takes for the same real server: its service, its address and its port.
+pub type RealKey = (At, IpAddr, u16);
+
+/// The upper half of all marks that kinglet gives.
+const MARKS: u32 = 0x4b1a_0000;
+
+/// The mark of a number.
+pub fn our_mark(number: u16) -> u32 {
+    MARKS | u32::from(number)
+}
+
+/// Whether a mark is one that kinglet gives.
+pub fn is_our_mark(mark: u32) -> bool {
+    mark & 0xffff_0000 == MARKS
+}
+
+impl From<Virtual> for At {
+    fn from(at: Virtual) -> At {
+        At::Virtual(at)
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            At::Virtual(at) => at.fmt(f),
+            At::Mark { mark, ipv4 } => write!(f, "mark {mark:#x} ipv{}", if *ipv4 { 4 } else { 6 }),
+        }
+    }
+}
+
+/// What a packet to an IPVS virtual service is sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Virtual {
     /// The virtual address.
@@ -404,7 +504,12 @@ mod tests {
             dev: None,
             src: None,
         });
-        state.insert(Item::Service { at, scheduler: "rr".into(), flags: 0, persistence: 0 });
+        state.insert(Item::Service {
+            at: at.into(),
+            scheduler: "rr".into(),
+            flags: 0,
+            persistence: 0,
+        });
         state.insert(Item::Link { name: DUMMY.into(), kind: LinkKind::Dummy, mtu: None });
         let kinds: Vec<_> = state
             .iter()
@@ -417,7 +522,7 @@ mod tests {
     fn an_item_reads_as_the_contract_of_the_json_plan_says() {
         let at = Virtual { addr: [10, 96, 0, 10].into(), protocol: Protocol::Tcp, port: 80 };
         let real = Item::Real {
-            of: at,
+            of: at.into(),
             addr: [10, 244, 1, 10].into(),
             port: 8080,
             weight: 1,

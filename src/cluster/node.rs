@@ -25,9 +25,14 @@ pub struct Node {
 }
 
 impl Node {
+    /// All its addresses.
+    pub fn addrs(&self) -> impl Iterator<Item = IpAddr> {
+        self.internal_ips.iter().chain(&self.external_ips).copied()
+    }
+
     /// Its address of a family: the first InternalIP, else the first ExternalIP.
     pub fn addr(&self, ipv4: bool) -> Option<IpAddr> {
-        self.internal_ips.iter().chain(&self.external_ips).copied().find(|a| a.is_ipv4() == ipv4)
+        self.addrs().find(|a| a.is_ipv4() == ipv4)
     }
 }
 

@@ -31,7 +31,8 @@ pub struct Service {
     pub internal_local: bool,
     /// spec.externalTrafficPolicy is Local, or the annotation `kube-router.io/service.local` is true.
     pub external_local: bool,
-    /// spec.loadBalancerSourceRanges; empty: everybody may ask.
+    /// spec.loadBalancerSourceRanges, else the annotation
+    /// `service.beta.kubernetes.io/load-balancer-source-ranges`; empty: everybody may ask.
     pub source_ranges: Vec<IpNet>,
     /// spec.healthCheckNodePort; 0: none.
     pub health_port: u16,

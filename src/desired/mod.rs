@@ -5,10 +5,12 @@
 //! goes to the first by name.
 
 pub mod cni;
+pub mod drain;
 pub mod endpoints;
 mod node;
 pub mod routes;
 pub mod services;
+pub mod stale;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,10 +21,11 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::{
-    cluster::{Cluster, EndpointSlice, Kind, Name, Node},
+    cluster::{Cluster, EndpointSlice, Kind, Node},
     error::{Error, Result},
-    local::{Host, Local, Module},
-    state::{Item, State, TABLE_MAIN, Virtual},
+    local::{Host, Local, Module, NodePorts},
+    ruleset::Set,
+    state::{At, Item, Protocol, State, TABLE_MAIN},
 };
 
 /// What could not be honoured, and why. It never stops the rest.
@@ -64,6 +67,9 @@ pub fn desired(cluster: &Cluster, local: &Local) -> Result<Desired> {
     if local.options.services {
         view.services(&mut desired);
     }
+    if local.options.table() {
+        node::table(&view, &mut desired);
+    }
     Ok(desired)
 }
 
@@ -77,8 +83,12 @@ pub fn may_go(item: &Item, doubtful: &BTreeSet<Kind>, local: &Local) -> bool {
             let tunnels = local.host.as_ref().is_some_and(|h| !h.tunnels.is_empty());
             sure(Kind::Node) && !local.options.peers && !tunnels
         }
-        Item::Real { .. } => sure(Kind::Service) && sure(Kind::EndpointSlice),
-        _ => sure(Kind::Service),
+        Item::Element { set: Set::OwnPods | Set::PodNets | Set::NodeIps, .. } => sure(Kind::Node),
+        Item::Element { set: Set::Services | Set::Vips, .. }
+        | Item::Service { at: At::Virtual(_), .. }
+        | Item::Addr { .. }
+        | Item::Route { .. } => sure(Kind::Service),
+        _ => sure(Kind::Service) && sure(Kind::EndpointSlice),
     }
 }
 
@@ -201,33 +211,56 @@ impl View<'_> {
                 slices.entry((&slice.name.namespace, service)).or_default().push(slice);
             }
         }
-        let nodes = self.cluster.nodes.values();
-        let taken = nodes.flat_map(|n| n.internal_ips.iter().chain(&n.external_ips)).copied();
-        let mut taken: BTreeSet<IpAddr> = taken.collect();
-        taken.extend(self.host().into_iter().flat_map(Host::on_link).map(|net| net.addr()));
-        let mut owners: BTreeMap<Virtual, &Name> = BTreeMap::new();
-        let addrs = [true, false].into_iter().filter(|ipv4| self.family(*ipv4));
-        let addrs: Vec<IpAddr> = addrs.filter_map(|ipv4| self.own.addr(ipv4)).collect();
+        let none = BTreeSet::new();
+        let place = self.place(self.host().map_or(&none, |h| &h.listens));
+        let mut claims = services::Claims::default();
+        // Where a slice was not understood, nobody knows whether a node has endpoints.
+        let sure = !self.cluster.doubtful.contains(&Kind::EndpointSlice);
+        let kept = |item: &Item| {
+            sure || !matches!(item, Item::Element { set: Set::Drop | Set::DropOutside, .. })
+        };
         for service in self.cluster.services.values() {
             let mine = slices.get(&(&*service.name.namespace, &*service.name.name));
-            let claim = |at: &Virtual| {
-                if taken.contains(&at.addr) {
-                    Err("it is the address of a Node or of a link here, which no Service may take")
-                } else if self.local.options.excludes(at.addr) {
-                    Err("--excluded-cidrs leaves its address to somebody else")
-                } else if **owners.entry(*at).or_insert(&service.name) != service.name {
-                    Err("another Service has the same address and port")
-                } else {
-                    Ok(())
-                }
-            };
-            let record = self.module("nf_tables") != Some(Module::Absent);
-            let place = services::Place { node: &self.own.name, addrs: &addrs, record };
-            let (items, unmet) =
-                services::of(service, mine.map_or(&[][..], Vec::as_slice), &place, claim);
-            desired.state.extend(items);
+            let mine = mine.map_or(&[][..], Vec::as_slice);
+            let (items, unmet) = services::of(service, mine, &place, &mut claims);
+            desired.state.extend(items.into_iter().filter(kept));
             desired.unmet.extend(unmet);
         }
+    }
+
+    fn place<'b>(&'b self, listens: &'b BTreeSet<(Protocol, u16)>) -> services::Place<'b> {
+        let families = [true, false].into_iter().filter(|ipv4| self.family(*ipv4));
+        let addrs: Vec<IpAddr> = families.filter_map(|ipv4| self.own.addr(ipv4)).collect();
+        let mut own: BTreeSet<IpAddr> = self.own.addrs().collect();
+        own.extend(self.host().into_iter().flat_map(Host::on_link).map(|net| net.addr()));
+        let mut taken = own.clone();
+        taken.extend(self.cluster.nodes.values().flat_map(Node::addrs));
+        let node_port_addrs = match &self.local.options.node_ports {
+            NodePorts::Primary => addrs.clone(),
+            NodePorts::All => own.iter().copied().collect(),
+            NodePorts::Of(nets) => {
+                own.iter().copied().filter(|a| nets.iter().any(|net| net.contains(a))).collect()
+            }
+        };
+        let has = |name: &&str| self.module(&format!("ip_vs_{name}")).is_some();
+        let schedulers = services::SCHEDULERS.iter().filter(|name| has(name));
+        services::Place {
+            node: self.own,
+            addrs,
+            node_port_addrs,
+            taken,
+            own,
+            own_pods: self.pod_cidrs(),
+            excluded: &self.local.options.excluded,
+            external: &self.local.options.external,
+            listens,
+            schedulers: self.host().map(|_| schedulers.map(|name| (*name).into()).collect()),
+            table: self.has_table(),
+        }
+    }
+
+    fn has_table(&self) -> bool {
+        self.module("nf_tables") != Some(Module::Absent)
     }
 }
 
@@ -235,9 +268,9 @@ impl View<'_> {
 mod tests {
     use super::*;
     use crate::{
-        cluster::{Object, Service, ServicePort},
+        cluster::{Name, Object, Service, ServicePort},
         local::{HostLink, Options},
-        state::{DUMMY, Protocol},
+        state::DUMMY,
     };
 
     fn options() -> Options {
@@ -250,6 +283,12 @@ mod tests {
             ipv4: true,
             ipv6: true,
             excluded: vec![],
+            guard: true,
+            masquerade_all: false,
+            pod_egress: true,
+            node_ports: NodePorts::Primary,
+            external: vec![],
+            grace: 30,
             peers: false,
         }
     }

@@ -5,6 +5,7 @@
 //! read, so they are looked at where they are wanted.
 
 mod apply;
+pub mod conntrack;
 pub mod files;
 pub mod ipvs;
 pub mod lock;
@@ -26,17 +27,46 @@ use neli::consts::socket::NlFamily;
 use crate::{
     error::{Doing, Error, Result},
     local::{Host, HostLink, Module, Options, Tunnel},
+    ruleset::{NFT_TABLE, Set},
     state::{
-        BRIDGE, DUMMY, Item, NFT_TABLE, Set, State, TABLE_LOCAL, TABLE_MAIN, Virtual, host_net,
+        At, BRIDGE, DUMMY, Flow, Item, RealKey, State, TABLE_LOCAL, TABLE_MAIN, Value, Virtual,
+        host_net, is_our_mark,
     },
 };
+pub use apply::Outcome;
 use files::Modules;
 use message::{Attrs, Request};
 use netlink::Conn;
 
-/// The modules whose work is needed, in the order of loading.
-pub const MODULES: [&str; 6] =
-    ["bridge", "br_netfilter", "dummy", "nf_tables", "ip_vs", "ip_vs_rr"];
+/// The modules whose work may be needed; the schedulers of IPVS besides.
+const MODULES: [&str; 10] = [
+    "bridge",
+    "br_netfilter",
+    "dummy",
+    "ip_vs",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_ct",
+    "nft_fib_inet",
+    "nft_masq",
+    "nft_reject_inet",
+];
+/// The modules with a scheduler of IPVS.
+const SCHEDULERS: [&str; 13] = [
+    "ip_vs_rr",
+    "ip_vs_wrr",
+    "ip_vs_lc",
+    "ip_vs_wlc",
+    "ip_vs_lblc",
+    "ip_vs_lblcr",
+    "ip_vs_dh",
+    "ip_vs_sh",
+    "ip_vs_sed",
+    "ip_vs_nq",
+    "ip_vs_mh",
+    "ip_vs_fo",
+    "ip_vs_ovf",
+];
 /// kube-router's tunnels are called so.
 const TUNNEL: &str = "tun-";
 
@@ -49,6 +79,8 @@ pub struct Kernel {
     ipvs: Option<u16>,
     /// Interface indices by name, as of the last look.
     links: BTreeMap<Box<str>, u32>,
+    /// The chains of our table, as of the last look; `None`: it is to be made anew.
+    chains: Option<Vec<String>>,
     modules: Modules,
 }
 
@@ -61,6 +93,7 @@ impl Kernel {
             netfilter: None,
             ipvs: None,
             links: BTreeMap::new(),
+            chains: None,
             modules: Modules::open(),
         })
     }
@@ -82,7 +115,7 @@ impl Kernel {
             }
         }
         host.tunnels = self.tunnels(&links)?;
-        for module in MODULES {
+        for module in MODULES.into_iter().chain(SCHEDULERS) {
             let status = match self.modules.status(module) {
                 None if module == "nf_tables" => Some(self.probe_nft()),
                 status => status,
@@ -90,6 +123,7 @@ impl Kernel {
             host.modules.extend(status.map(|status| (module.into(), status)));
         }
         host.sysctls = settings(&host.links);
+        host.listens = files::listens();
         match std::fs::read_to_string(&*options.cni_conf) {
             Ok(text) => host.cni = Some(text.into()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -150,9 +184,35 @@ impl Kernel {
         Ok(tunnels)
     }
 
-    /// What the kernel holds of ours, of the parts that are wanted. Of `want`, sysctls and files are
+    /// Takes the UDP flows out of conntrack that are `stale`, and says how many went.
+    pub fn remove_flows(&mut self, stale: impl Fn(&Flow) -> bool) -> Result<usize> {
+        let netfilter = netlink::opened(&mut self.netfilter, NlFamily::Netfilter)
+            .doing(|| "opening a netfilter socket")?;
+        let mut removals = Vec::new();
+        for ipv4 in [true, false] {
+            let read = |body: &[u8]| conntrack::read_flow(body).filter(&stale);
+            match netfilter.dump(&conntrack::list_flows(ipv4), read) {
+                Err(e) if is_absent(&e) => {}
+                flows => {
+                    let flows = flows.doing(|| "listing the flows of UDP Services")?;
+                    removals.extend(flows.iter().map(conntrack::remove));
+                }
+            }
+        }
+        let verdicts =
+            netfilter.send(&removals).doing(|| "removing stale flows of UDP Services")?;
+        Ok(verdicts.iter().filter(|verdict| verdict.is_ok()).count())
+    }
+
+    /// What the kernel holds of ours, of the parts that are wanted, and which real servers have
+    /// connections. Of `want`, sysctls and files are
     /// looked at by name, and an IPVS service that is there already counts as ours.
-    pub fn observe(&mut self, options: &Options, want: &State) -> Result<State> {
+    pub fn observe(
+        &mut self,
+        options: &Options,
+        want: &State,
+    ) -> Result<(State, BTreeSet<RealKey>)> {
+        let mut busy = BTreeSet::new();
         let mut have = State::new();
         for item in want {
             match item {
@@ -184,20 +244,26 @@ impl Kernel {
         if options.router {
             self.observe_routes(&mut have)?;
         }
+        let record = match options.table() {
+            true => self.observe_table(&mut have, want)?,
+            false => BTreeSet::new(),
+        };
         if options.services {
-            let record = self.observe_record(&mut have)?;
             let vips = self.observe_vips(&mut have)?;
-            let wanted: BTreeSet<Virtual> = want
+            let wanted: BTreeSet<At> = want
                 .iter()
                 .filter_map(|i| if let Item::Service { at, .. } = i { Some(*at) } else { None })
                 .collect();
-            let ours = |at: &Virtual| {
-                !options.excludes(at.addr)
-                    && (vips.contains(&at.addr) || record.contains(at) || wanted.contains(at))
+            let ours = |at: &At| match at {
+                At::Virtual(v) => {
+                    !options.excludes(v.addr)
+                        && (vips.contains(&v.addr) || record.contains(v) || wanted.contains(at))
+                }
+                At::Mark { mark, .. } => is_our_mark(*mark),
             };
-            self.observe_services(&mut have, ours)?;
+            busy = self.observe_services(&mut have, want, ours)?;
         }
-        Ok(have)
+        Ok((have, busy))
     }
 
     fn observe_routes(&mut self, have: &mut State) -> Result<()> {
@@ -257,9 +323,11 @@ impl Kernel {
         Ok(vips)
     }
 
-    /// Our nftables table, and in it the record of the IPVS services that we made.
-    fn observe_record(&mut self, have: &mut State) -> Result<BTreeSet<Virtual>> {
+    /// Our nftables table with the elements of its sets; the record of the IPVS services that we made
+    /// is one of them. A table whose sets are of another version counts as empty: it is made anew.
+    fn observe_table(&mut self, have: &mut State, want: &State) -> Result<BTreeSet<Virtual>> {
         let mut record = BTreeSet::new();
+        self.chains = None;
         if self.modules.status("nf_tables") == Some(Module::Loadable) {
             return Ok(record); // asking would load it
         }
@@ -271,34 +339,57 @@ impl Kernel {
             Err(e) if is_absent(&e) => return Ok(record),
             sets => sets.doing(|| "listing the sets of the table inet kinglet")?,
         };
-        if !sets.is_empty() {
-            let mut names = sets.clone();
-            names.sort();
-            let skeleton = names.join(" ").into();
-            have.insert(Item::Table { name: NFT_TABLE.into(), skeleton });
+        if sets.is_empty() {
+            return Ok(record);
         }
-        for ipv4 in [true, false] {
-            let name = nft::set_name(Set::Services, ipv4);
-            if !sets.contains(&name) {
-                continue;
+        let mut found = netfilter
+            .dump(&nft::list_chains(), nft::read_chain)
+            .doing(|| "listing the chains of the table inet kinglet")?;
+        let names = found.iter().filter_map(|f| match f {
+            nft::Found::Chain(name, ..) => Some(name.clone()),
+            nft::Found::Rule(..) => None,
+        });
+        let names = names.collect();
+        let rules = netfilter.dump(&nft::list_rules(), nft::read_rule);
+        found.extend(rules.doing(|| "listing the rules of the table inet kinglet")?);
+        let fits = sets.iter().all(|(_, fits)| *fits) && sets.len() == Set::each().count();
+        self.chains = fits.then_some(names);
+        let wanted = want.iter().find_map(|item| match item {
+            Item::Table { skeleton, .. } => *skeleton,
+            _ => None,
+        });
+        let skeleton = wanted.filter(|s| fits && sorted(nft::expected(*s)) == sorted(found));
+        have.insert(Item::Table { name: NFT_TABLE.into(), skeleton });
+        if !fits {
+            return Ok(record);
+        }
+        for (set, ipv4) in Set::each() {
+            let raw = netfilter
+                .dump(&nft::list_elements(set, ipv4), nft::read_elements)
+                .doing(|| format!("listing the set {}", set.name(ipv4)))?;
+            let values = nft::values(set, ipv4, raw.into_iter().flatten().collect());
+            if set == Set::Services {
+                record.extend(values.iter().filter_map(|v| match v {
+                    Value::At(at) => Some(*at),
+                    _ => None,
+                }));
             }
-            let request = nft::list_elements(Set::Services, ipv4);
-            let elements = netfilter
-                .dump(&request, nft::read_elements)
-                .doing(|| format!("listing the set {name}"))?;
-            record.extend(elements.into_iter().flatten());
+            have.extend(values.into_iter().map(|value| Item::Element { set, value }));
         }
-        have.extend(record.iter().map(|&value| Item::Element { set: Set::Services, value }));
         Ok(record)
     }
 
+    /// The IPVS services that are ours, with their real servers; given are those of the unwanted ones
+    /// that have connections.
     fn observe_services(
         &mut self,
         have: &mut State,
-        ours: impl Fn(&Virtual) -> bool,
-    ) -> Result<()> {
+        want: &State,
+        ours: impl Fn(&At) -> bool,
+    ) -> Result<BTreeSet<RealKey>> {
+        let mut busy = BTreeSet::new();
         if self.modules.status("ip_vs") != Some(Module::Present) {
-            return Ok(());
+            return Ok(busy);
         }
         let family = self.ipvs_family()?;
         let generic = self.generic()?;
@@ -310,13 +401,23 @@ impl Kernel {
             if !ours(&at) {
                 continue;
             }
+            let read =
+                |body: &[u8]| Some((ipvs::read_real(body, &at)?, ipvs::read_connections(body)));
             let reals = generic
-                .dump(&ipvs::list_reals(family, &at), |body| ipvs::read_real(body, &at))
+                .dump(&ipvs::list_reals(family, &at), read)
                 .doing(|| format!("listing the real servers of {at}"))?;
             have.insert(service);
-            have.extend(reals);
+            for (real, connections) in reals {
+                if let Item::Real { of, addr, port, .. } = real
+                    && connections.unwrap_or(0) > 0
+                    && !want.contains(&real)
+                {
+                    busy.insert((of, addr, port));
+                }
+                have.insert(real);
+            }
         }
-        Ok(())
+        Ok(busy)
     }
 
     fn generic(&mut self) -> Result<&mut Conn> {
@@ -367,6 +468,18 @@ fn settings(links: &[HostLink]) -> BTreeMap<Box<str>, Box<str>> {
     }
     let read = |name: String| files::sysctl(&name).map(|v| (name.into(), v.into()));
     names.into_iter().filter_map(read).collect()
+}
+
+/// In one order, whatever the kernel's was; rules keep theirs.
+fn sorted(mut found: Vec<nft::Found>) -> Vec<nft::Found> {
+    found.sort_by(|a, b| {
+        let key = |f: &nft::Found| match f {
+            nft::Found::Chain(name, ..) => (name.clone(), false),
+            nft::Found::Rule(name, _) => (name.clone(), true),
+        };
+        key(a).cmp(&key(b))
+    });
+    found
 }
 
 fn is_link_local(addr: IpAddr) -> bool {
