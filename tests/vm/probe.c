@@ -107,8 +107,7 @@ static int failed(void)
 {
 	int code = errno;
 	fprintf(stderr, "probe: %s\n", strerror(code));
-	// EPERM: a rule of this very host dropped the datagram.
-	return code == EAGAIN || code == EINPROGRESS || code == ETIMEDOUT || code == EPERM ? SILENT : REFUSED;
+	return code == EAGAIN || code == EINPROGRESS || code == ETIMEDOUT ? SILENT : REFUSED;
 }
 
 struct at {
@@ -156,7 +155,8 @@ static int ask(int type, int protocol, char **to, int seconds, int from)
 	char in[4096], *body = in;
 	ssize_t n, length = 0;
 	int s = connected(&there, type, protocol, seconds, from);
-	if (s < 0 || write(s, "GET / HTTP/1.0\r\n\r\n", 18) < 0)
+	// EPERM: a rule of this very host stopped the datagram; whether it also refused it, read() tells.
+	if (s < 0 || (write(s, "GET / HTTP/1.0\r\n\r\n", 18) < 0 && errno != EPERM))
 		return failed();
 	while ((n = read(s, in + length, sizeof in - 1 - length)) > 0 && type == SOCK_STREAM)
 		length += n;
