@@ -228,18 +228,16 @@ impl Made<'_, '_> {
             let mark = self.claims.mark(&at);
             self.element(Set::Outside, Value::Marked { at, mark });
             let by_mark = At::Mark { mark, ipv4: at.addr.is_ipv4() };
-            self.virtual_service(by_mark, &choice.local, scheduler);
+            let scheduler = self.hashing().unwrap_or_else(|| scheduler.clone());
+            self.virtual_service(by_mark, &choice.local, &scheduler);
         }
     }
 
     /// An entry of IPVS and its real servers.
     fn virtual_service(&mut self, at: At, reals: &BTreeSet<(IpAddr, u16)>, scheduler: &Scheduler) {
-        self.items.push(Item::Service {
-            at,
-            scheduler: scheduler.name.clone(),
-            flags: scheduler.flags,
-            persistence: self.service.affinity,
-        });
+        let persistence = if scheduler.hashes { 0 } else { self.service.affinity };
+        let (scheduler, flags) = (scheduler.name.clone(), scheduler.flags);
+        self.items.push(Item::Service { at, scheduler, flags, persistence });
         for &(addr, port) in reals {
             let (weight, forward) = (1, Forward::Masq);
             self.items.push(Item::Real { of: at, addr, port, weight, forward });
@@ -279,11 +277,27 @@ impl Made<'_, '_> {
             }
             // Only these two read them.
             let flags = if ["mh", "sh"].contains(&name) { self.service.scheduler_flags } else { 0 };
-            return Scheduler { name: name.into(), flags };
+            return Scheduler { name: name.into(), flags, hashes: false };
         };
         let what = format!("scheduler {name} of Service {}", self.service.name);
         self.unmet.push(Unmet::new(what, why));
-        Scheduler { name: "rr".into(), flags: 0 }
+        Scheduler { name: "rr".into(), flags: 0, hashes: false }
+    }
+
+    /// A persistent service that is found by its mark does not translate ports (ip_vs_sched_persist,
+    /// linux net/netfilter/ipvs/ip_vs_core.c): there a scheduler that hashes the client's address
+    /// keeps it at its endpoint.
+    fn hashing(&mut self) -> Option<Scheduler> {
+        if self.service.affinity == 0 {
+            return None;
+        }
+        let had = |name: &&str| {
+            let all = self.place.schedulers.as_ref();
+            all.is_none_or(|all| all.contains(*name))
+        };
+        let name = ["mh", "sh"].into_iter().find(had).unwrap_or("sh");
+        self.items.push(Item::Module { name: format!("ip_vs_{name}").into() });
+        Some(Scheduler { name: name.into(), flags: 0, hashes: true })
     }
 
     /// What it asks for that this version does not do.
@@ -308,9 +322,12 @@ impl Made<'_, '_> {
 pub const SCHEDULERS: [&str; 13] =
     ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "mh", "fo", "ovf"];
 
+#[derive(Clone)]
 struct Scheduler {
     name: Box<str>,
     flags: u32,
+    /// It stands for affinity.
+    hashes: bool,
 }
 
 /// Those networks that are in no other one of them.

@@ -62,7 +62,7 @@ END
 t="port 0, no ports, target port 0"
 good "$t"
 refused "$t: a port 0 is not every port" p1c cluster:7 22
-served "$t: its other port" p1c cluster:7 82 "p1a p2a" p1c udp
+unserved "$t: the whole object is left out" p1c cluster:7 82
 unserved "$t: a Service without ports" p1c cluster:8 22
 unserved "$t: a target port 0" p1c cluster:9 80
 
