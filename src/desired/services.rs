@@ -336,3 +336,6 @@ pub fn outermost(nets: &[IpNet]) -> Vec<IpNet> {
     let inner = |net: &IpNet| nets.iter().any(|other| other != net && other.contains(net));
     nets.iter().copied().filter(|net| !inner(net)).collect()
 }
+
+#[cfg(test)]
+mod tests;
