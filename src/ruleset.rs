@@ -415,10 +415,19 @@ pub fn script(skeleton: Skeleton) -> String {
     }
     for chain in chains(skeleton) {
         for rule in chain.rules {
-            let _ = writeln!(text, "add rule inet {NFT_TABLE} {} {rule}", chain.name);
+            let (name, mark) = (chain.name, rule.fingerprint());
+            let _ = writeln!(text, "add rule inet {NFT_TABLE} {name} {rule} comment \"{mark}\"");
         }
     }
     text
+}
+
+impl Rule {
+    /// What it carries as its comment, and what it is known by: FNV-1a over its own words.
+    pub fn fingerprint(&self) -> String {
+        let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        format!("kinglet {:08x}", self.to_string().bytes().fold(0x811c_9dc5, step))
+    }
 }
 
 impl fmt::Display for Rule {

@@ -227,8 +227,7 @@ fn the_rules_by_netlink_are_those_that_nft_makes_of_the_script() {
         let table = |skeleton| Item::Table { name: NFT_TABLE.into(), skeleton: Some(skeleton) };
         let listed = || {
             let text = sh("nft list table inet kinglet");
-            let plain = |line: &str| line.split(" comment ").next().unwrap().to_owned();
-            text.lines().map(plain).collect::<Vec<_>>()
+            text.lines().map(str::to_owned).collect::<Vec<_>>()
         };
         let mut kernel = Kernel::open().unwrap();
         for skeleton in [SKELETON, Skeleton::default(), SKELETON] {

@@ -141,9 +141,14 @@ fn add_set(set: Set, ipv4: bool, id: u32) -> Request {
             })
         });
     }
-    // For `nft list`: NFTNL_UDATA_SET_KEYBYTEORDER, length 4, BYTEORDER_BIG_ENDIAN.
+    // For `nft list`: NFTNL_UDATA_SET_KEYBYTEORDER (0), length 4, BYTEORDER_BIG_ENDIAN (2); the data of
+    // a map (1) are in the host's order (1).
     let mut byteorder = vec![0, 4];
     byteorder.extend(2u32.to_ne_bytes());
+    if set.is_map() {
+        byteorder.extend([1, 4]);
+        byteorder.extend(1u32.to_ne_bytes());
+    }
     request.attr(SET_USERDATA, &byteorder)
 }
 

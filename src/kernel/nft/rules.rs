@@ -60,16 +60,10 @@ pub fn expected(skeleton: Skeleton) -> Vec<Found> {
             .base
             .map_or(NO_HOOK, |Base { hook, priority, .. }| (hook as u32, priority, NF_ACCEPT));
         found.push(Found::Chain(name.clone(), hook, priority, policy));
-        let rule = |rule: &Rule| Found::Rule(name.clone(), fingerprint(rule));
+        let rule = |rule: &Rule| Found::Rule(name.clone(), rule.fingerprint());
         found.extend(chain.rules.iter().map(rule));
     }
     found
-}
-
-/// FNV-1a over the rule's own words.
-fn fingerprint(rule: &Rule) -> String {
-    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    format!("kinglet {:08x}", rule.to_string().bytes().fold(0x811c_9dc5, step))
 }
 
 /// The chains of our table, to be read with [`read_chain`].
@@ -145,7 +139,7 @@ fn add_chain(chain: &Chain) -> Request {
 }
 
 fn add_rule(chain: &str, rule: &Rule) -> Request {
-    let mut comment = fingerprint(rule).into_bytes();
+    let mut comment = rule.fingerprint().into_bytes();
     comment.push(0);
     let userdata = [&[0, comment.len() as u8][..], &comment].concat();
     request(NEWRULE, NlmF::CREATE | NlmF::APPEND)
