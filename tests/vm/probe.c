@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 enum { REFUSED = 7, SILENT = 28 };
-enum { PATIENCE = 3000, HELD = 4096 }; // load: milliseconds for one connection, connections at a time
+enum { PATIENCE = 3000, HELD = 4096 }; // milliseconds for one connection under load, connections at a time
 
 static void need(int ok, const char *what)
 {
@@ -54,51 +54,48 @@ static int answer(char *text, size_t size, const char *name, struct sockaddr_in6
 	return snprintf(text, size, "%s %s\n", name, strncmp(address, "::ffff:", 7) ? address : address + 7);
 }
 
-// A client that asks `HOLD` asks again on the same connection, for as long as it likes.
-static void answer_on(int s, const char *text, int n)
+// One question on a connection; 0 once its client has closed it. Who asks `HOLD` may ask again.
+static int answered(int s, const char *name)
 {
-	char in[2048];
+	struct sockaddr_in6 client;
+	socklen_t size = sizeof client;
+	char text[512], in[2048];
 	ssize_t got = read(s, in, sizeof in);
-	if (got >= 4 && !memcmp(in, "HOLD", 4)) {
-		struct timeval forever = { 0, 0 };
-		setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &forever, sizeof forever);
-		if (fork() > 0)
-			return;
-		do
-			if (write(s, text, n) < 0)
-				break;
-		while (read(s, in, sizeof in) > 0);
-		_exit(0);
-	}
-	if (got > 0)
-		dprintf(s, "HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%s", n, text);
+	if (got <= 0 || getpeername(s, (void *)&client, &size))
+		return 0;
+	int n = answer(text, sizeof text, name, &client);
+	if (got >= 4 && !memcmp(in, "HOLD", 4))
+		return write(s, text, n) == n;
+	dprintf(s, "HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%s", n, text);
 	shutdown(s, SHUT_WR);
-	while (read(s, in, sizeof in) > 0)
-		;
+	return 1;
 }
 
+// All in one loop, so that a slow client keeps no other waiting.
 static void serve(const char *name, int port)
 {
-	struct pollfd p[3] = { { listener(SOCK_STREAM, 0, port), POLLIN, 0 },
-			       { listener(SOCK_DGRAM, 0, port), POLLIN, 0 },
-			       { listener(SOCK_STREAM, IPPROTO_SCTP, port), POLLIN, 0 } };
-	struct timeval patience = { 2, 0 };
-	char text[512], in[2048];
-	signal(SIGCHLD, SIG_IGN);
+	static struct pollfd p[HELD] = { { 0, POLLIN, 0 }, { 0, POLLIN, 0 }, { 0, POLLIN, 0 } };
+	nfds_t held = 3;
+	p[0].fd = listener(SOCK_STREAM, 0, port);
+	p[1].fd = listener(SOCK_STREAM, IPPROTO_SCTP, port);
+	p[2].fd = listener(SOCK_DGRAM, 0, port);
 	for (;;) {
 		struct sockaddr_in6 client;
 		socklen_t size = sizeof client;
-		poll(p, 3, -1);
-		if (p[1].revents & POLLIN && recvfrom(p[1].fd, in, sizeof in, 0, (void *)&client, &size) >= 0)
-			sendto(p[1].fd, text, answer(text, sizeof text, name, &client), 0, (void *)&client, size);
-		for (int i = 0; i < 3; i += 2) {
-			size = sizeof client;
-			int s = p[i].revents & POLLIN ? accept(p[i].fd, (void *)&client, &size) : -1;
-			if (s < 0)
+		char text[512], in[2048];
+		poll(p, held, -1);
+		if (p[2].revents && recvfrom(p[2].fd, in, sizeof in, 0, (void *)&client, &size) >= 0)
+			sendto(p[2].fd, text, answer(text, sizeof text, name, &client), 0, (void *)&client, size);
+		for (nfds_t i = held; i-- > 3;) {
+			if (!p[i].revents || answered(p[i].fd, name))
 				continue;
-			setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-			answer_on(s, text, answer(text, sizeof text, name, &client));
-			close(s);
+			close(p[i].fd);
+			p[i] = p[--held];
+		}
+		for (int i = 0; i < 2; i++) {
+			int s = p[i].revents && held < HELD ? accept(p[i].fd, NULL, NULL) : -1;
+			if (s >= 0)
+				p[held++] = (struct pollfd){ s, POLLIN, 0 };
 		}
 	}
 }
@@ -279,6 +276,8 @@ static int rss(char **command)
 
 int main(int argc, char **argv)
 {
+	struct rlimit files = { HELD + 16, HELD + 16 };
+	setrlimit(RLIMIT_NOFILE, &files); // what it can: without it there are fewer connections
 	signal(SIGPIPE, SIG_IGN);
 	const char *verb = argc > 1 ? argv[1] : "";
 	if (argc == 4 && !strcmp(verb, "serve"))
