@@ -30,19 +30,19 @@ empty() {
 }
 
 for size; do
-  api_up /job/cluster/$size
-  measured $size first
-  measured $size again
-  measured $size again
+  api_up /job/cluster/"$size"
+  measured "$size" first
+  measured "$size" again
+  measured "$size" again
   in_ns node-1 ipvsadm -Sn > /tmp/saved
-  row $size ipvsadm-entries "$(wc -l < /tmp/saved)" lines
+  row "$size" ipvsadm-entries "$(wc -l < /tmp/saved)" lines
   for _ in 1 2 3; do
     empty
-    measured $size fill
+    measured "$size" fill
     empty
     t=$(now)
     in_ns node-1 ipvsadm -R < /tmp/saved
-    row $size ipvsadm-restore "$(since "$t")" s
+    row "$size" ipvsadm-restore "$(since "$t")" s
   done
   empty
   kill "$api"; wait "$api"; rm /tmp/api
