@@ -96,7 +96,9 @@ def scheduler(service):
 
 def table(folder, node):
     slices = items(folder, "endpointslices")
-    own = next(n for n in items(folder, "nodes") if n["metadata"]["name"] == node)
+    own = next((n for n in items(folder, "nodes") if n["metadata"]["name"] == node), None)
+    if own is None:
+        return []
     zone = own["metadata"].get("labels", {}).get("topology.kubernetes.io/zone")
     internal = [a["address"] for a in own["status"]["addresses"] if a["type"] == "InternalIP"]
     families = {ipaddress.ip_address(a).version: a for a in reversed(internal)}
