@@ -184,14 +184,14 @@ fn sync(args: &Args) -> Result<u8> {
     let pass = look(&mut kernel, &reading.cluster, &node(args)?, &options(args))?;
     let pass = with_bad(pass, &reading);
     let mut refused = 0;
-    let flows = pass.take(&mut kernel, |step, outcome| match outcome {
+    let (flows, errors) = pass.take(&mut kernel, |step, outcome| match outcome {
         Err(why) => {
             refused += 1;
             log::error(format_args!("{step}: refused: {why}"));
         }
         Ok(()) if args.format == Format::Text => drop(out(&format!("{step}\n"))),
         Ok(()) => {}
-    })?;
+    });
     if flows > 0 {
         log::info(format_args!("{flows} flows of UDP Services led astray, and were removed"));
     }
@@ -206,10 +206,11 @@ fn sync(args: &Args) -> Result<u8> {
         let more = unmet.len() - UNMET_LINES;
         log::warn(format_args!("unmet: {more} more; `kinglet plan` tells them all"));
     }
-    for e in &pass.desired.errors {
+    for e in errors.iter().chain(&pass.desired.errors) {
         log::error(format_args!("{e}"));
     }
-    Ok(u8::from(refused > 0 || !pass.desired.errors.is_empty()))
+    let well = refused == 0 && errors.is_empty() && pass.desired.errors.is_empty();
+    Ok(u8::from(!well))
 }
 
 fn dump(args: &Args) -> Result<u8> {

@@ -9,7 +9,7 @@ use crate::{
         may_go,
         stale::{is_stale, serving},
     },
-    error::{Doing, Result},
+    error::{Doing, Error, Result},
     kernel::{Kernel, Outcome, files},
     local::{Local, Options},
     plan::{Step, plan},
@@ -59,20 +59,29 @@ impl Pass {
     }
 
     /// Makes it happen: the record of what drains first, then the steps, and at last the flows of UDP
-    /// Services that lead to where nobody answers any more. `done` hears of each step.
-    pub fn take(&self, kernel: &mut Kernel, done: impl FnMut(&Step, Outcome)) -> Result<usize> {
-        let text = self.drains.text();
-        if self.local.options.services
-            && files::read(DRAINS).unwrap_or(Drains::default().text()) != text
-        {
-            files::write(DRAINS, &text).doing(|| format!("writing {DRAINS}"))?;
+    /// Services that lead to where nobody answers any more. `done` hears of each step. Given are the
+    /// number of those flows, and what went wrong beside the steps, which nothing of it stops.
+    pub fn take(
+        &self,
+        kernel: &mut Kernel,
+        done: impl FnMut(&Step, Outcome),
+    ) -> (usize, Vec<Error>) {
+        let (mut flows, mut errors) = (0, Vec::new());
+        let services = self.local.options.services;
+        let (text, nothing) = (self.drains.text(), Drains::default().text());
+        if services && files::read(DRAINS).unwrap_or(nothing) != text {
+            let written = files::write(DRAINS, &text).doing(|| format!("writing {DRAINS}"));
+            errors.extend(written.err());
         }
         kernel.apply(&self.steps, done);
-        let services = serving(&self.desired.state);
-        if !self.local.options.services || services.is_empty() {
-            return Ok(0);
+        let serving = serving(&self.desired.state);
+        if services && !serving.is_empty() {
+            match kernel.remove_flows(|flow| is_stale(flow, &serving)) {
+                Ok(removed) => flows = removed,
+                Err(e) => errors.push(e),
+            }
         }
-        kernel.remove_flows(|flow| is_stale(flow, &services))
+        (flows, errors)
     }
 }
 

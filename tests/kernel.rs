@@ -290,3 +290,21 @@ fn a_rule_that_somebody_took_away_is_put_back_and_the_elements_stay() {
         assert!(!sh("nft list table inet kinglet").contains("elements"));
     });
 }
+
+#[test]
+fn an_element_that_is_refused_does_not_take_the_others_with_it() {
+    in_namespace("an_element_that_is_refused_does_not_take_the_others_with_it", || {
+        let mut kernel = Kernel::open().unwrap();
+        let table = Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) };
+        let nets = ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24"]; // the second lies in the first
+        let net = |net: &&str| Item::Element {
+            set: Set::PodNets,
+            value: Value::Net(net.parse().unwrap()),
+        };
+        let want = State::from_iter([table].into_iter().chain(nets.iter().map(net)));
+        let (_, refused) = apply(&mut kernel, &want);
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert!(refused[0].contains("10.1.0.0/16"), "{refused:?}");
+        assert!(sh("nft list set inet kinglet pod-nets4").contains("192.0.2.0/24"));
+    });
+}

@@ -172,8 +172,13 @@ impl Kernel {
         for part in values.chunks(nft::ELEMENTS * TRANSACTION) {
             let requests: Vec<_> =
                 part.chunks(nft::ELEMENTS).map(|values| put(set, ipv4, values)).collect();
-            let outcome = self.transact(&requests);
-            outcomes.extend(part.iter().map(|_| outcome.clone()));
+            match self.transact(&requests) {
+                // One that is refused takes all with it: which one?
+                Err(_) if part.len() > 1 => outcomes.extend(
+                    part.iter().map(|v| self.transact(&[put(set, ipv4, std::slice::from_ref(v))])),
+                ),
+                outcome => outcomes.extend(part.iter().map(|_| outcome.clone())),
+            }
         }
         outcomes
     }
