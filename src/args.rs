@@ -13,7 +13,10 @@ use std::{ffi::OsString, path::PathBuf};
 use ipnet::IpNet;
 use lexopt::{Arg, Parser, ValueExt};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    local::NodePorts,
+};
 use flags::{FLAGS, Flag, Value};
 pub use help::help;
 
@@ -80,6 +83,14 @@ pub struct Args {
     pub ipv6: Option<bool>,
     pub excluded_cidrs: Vec<IpNet>,
     pub peer_router_ips: Vec<String>,
+    pub guard: bool,
+    pub masquerade_all: bool,
+    pub pod_egress: bool,
+    pub node_ports: NodePorts,
+    pub strict_external: bool,
+    /// Seconds; 0 with `--ipvs-graceful-termination=false`.
+    pub grace: u64,
+    pub external: Vec<IpNet>,
     pub format: Format,
     pub from: Option<PathBuf>,
     /// What was typed and has no effect, one sentence each.
@@ -103,6 +114,13 @@ impl Args {
             ipv6: None,
             excluded_cidrs: Vec::new(),
             peer_router_ips: Vec::new(),
+            guard: true,
+            masquerade_all: false,
+            pod_egress: true,
+            node_ports: NodePorts::Primary,
+            strict_external: true,
+            grace: 30,
+            external: Vec::new(),
             format: Format::Text,
             from: None,
             warnings: Vec::new(),
@@ -121,6 +139,7 @@ pub fn parse(typed: impl IntoIterator<Item = OsString>) -> Result<Args> {
     let mut command = None;
     let mut asked = false; // for a command that is a flag
     let mut seen = Vec::new();
+    let mut period = args.grace;
     while let Some(arg) = parser.next().map_err(wrong)? {
         let flag = match arg {
             Arg::Value(word) => {
@@ -140,7 +159,7 @@ pub fn parse(typed: impl IntoIterator<Item = OsString>) -> Result<Args> {
             Arg::Short(letter) => find(&format!("-{letter}"), |f| f.letter == Some(letter))?,
         };
         seen.push(flag.name);
-        if let Some(asks) = take(flag, &mut parser, &mut args)? {
+        if let Some(asks) = take(flag, &mut parser, &mut args, &mut period)? {
             asked = true;
             args.command = asks;
         }
@@ -152,6 +171,9 @@ pub fn parse(typed: impl IntoIterator<Item = OsString>) -> Result<Args> {
             None if !seen.is_empty() => Command::Run,
             None => return Err(wrong("no command was given; `kinglet help` lists them")),
         };
+    }
+    if args.grace != 0 {
+        args.grace = period;
     }
     check(&args, &seen)?;
     Ok(args)
@@ -166,7 +188,12 @@ fn find(typed: &str, is: impl Fn(&Flag) -> bool) -> Result<&'static Flag> {
 }
 
 /// Takes a flag's value, checks it, and keeps it. `Some`: the flag stands for a command.
-fn take(flag: &Flag, parser: &mut Parser, args: &mut Args) -> Result<Option<Command>> {
+fn take(
+    flag: &Flag,
+    parser: &mut Parser,
+    args: &mut Args,
+    period: &mut u64,
+) -> Result<Option<Command>> {
     let text = if flag.value == Value::Switch {
         match parser.optional_value() {
             Some(value) => utf8(flag, value)?,
@@ -206,6 +233,21 @@ fn take(flag: &Flag, parser: &mut Parser, args: &mut Args) -> Result<Option<Comm
         }
         "peer-router-ips" => {
             args.peer_router_ips.extend(flags::list(&text).map(str::to_owned));
+        }
+        "ipvs-permit-all" => args.guard = on,
+        "masquerade-all" => args.masquerade_all = on,
+        "enable-pod-egress" => args.pod_egress = on,
+        "ipvs-graceful-period" => *period = flags::seconds(&text).unwrap_or(*period),
+        "ipvs-graceful-termination" if !on => args.grace = 0,
+        "nodeport-bindon-all-ip" if on => args.node_ports = NodePorts::All,
+        "nodeport-addresses" => {
+            let nets: Vec<IpNet> = flags::list(&text).filter_map(|t| t.parse().ok()).collect();
+            args.node_ports =
+                if nets.is_empty() { NodePorts::Primary } else { NodePorts::Of(nets) };
+        }
+        "strict-external-ip-validation" => args.strict_external = on,
+        "service-external-ip-range" => {
+            args.external.extend(flags::list(&text).filter_map(|t| t.parse::<IpNet>().ok()));
         }
         "from" => args.from = Some(text.into()),
         "format" => {
@@ -316,7 +358,7 @@ mod tests {
 
     #[test]
     fn all_of_kube_routers_flags_are_known_with_their_defaults() {
-        let ours = ["cni-conf-file", "format", "from"];
+        let ours = ["cni-conf-file", "format", "from", "nodeport-addresses"];
         let routers: Vec<&Flag> = FLAGS.iter().filter(|f| !ours.contains(&f.name)).collect();
         assert_eq!(routers.len(), 79);
         for flag in routers {

@@ -14,4 +14,5 @@ pub mod local;
 pub mod log;
 pub mod plan;
 pub mod reconcile;
+pub mod ruleset;
 pub mod state;

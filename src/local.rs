@@ -1,12 +1,15 @@
 //! This node: what it was told, and what it is. Pure data: the flags and `kernel` fill it,
 //! `desired` reads it.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::state::{BRIDGE, DUMMY};
+use crate::state::{BRIDGE, DUMMY, Protocol};
 
 /// What `desired` knows of this node besides the cluster.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +41,18 @@ pub struct Options {
     pub ipv6: bool,
     /// IPVS services of these networks are a stranger's, whatever the cluster says.
     pub excluded: Vec<IpNet>,
+    /// Whether virtual addresses are closed but for the ports of Services (`--ipvs-permit-all`).
+    pub guard: bool,
+    /// Whether all that comes through a Service is masqueraded (`--masquerade-all`).
+    pub masquerade_all: bool,
+    /// Whether what pods send out of the cluster is masqueraded (`--enable-pod-egress`).
+    pub pod_egress: bool,
+    /// At which of this node's addresses NodePorts are served.
+    pub node_ports: NodePorts,
+    /// The networks that external addresses may be of; empty: any (`--service-external-ip-range`).
+    pub external: Vec<IpNet>,
+    /// Seconds that a real server which should go may keep its connections; 0: it goes at once.
+    pub grace: u64,
     /// Whether BGP peers are configured, whose routes nobody but them may call stale.
     pub peers: bool,
 }
@@ -48,10 +63,26 @@ impl Options {
         if ipv4 { self.ipv4 } else { self.ipv6 }
     }
 
+    /// Whether our nftables table is needed.
+    pub fn table(&self) -> bool {
+        self.services || self.router && self.pod_egress
+    }
+
     /// Whether an IPVS service at an address is none of ours.
     pub fn excludes(&self, addr: IpAddr) -> bool {
         self.excluded.iter().any(|net| net.contains(&addr))
     }
+}
+
+/// At which of this node's addresses NodePorts are served.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NodePorts {
+    /// Its first of each family.
+    Primary,
+    /// All of them (`--nodeport-bindon-all-ip`).
+    All,
+    /// Those of some networks (`--nodeport-addresses`).
+    Of(Vec<IpNet>),
 }
 
 /// What was found on this node before anything was decided.
@@ -65,6 +96,9 @@ pub struct Host {
     pub modules: BTreeMap<Box<str>, Module>,
     /// The settings on which other settings depend, by their path below /proc/sys.
     pub sysctls: BTreeMap<Box<str>, Box<str>>,
+    /// Ports on which a program listens at all addresses or at one of this node's.
+    #[serde(default)]
+    pub listens: BTreeSet<(Protocol, u16)>,
     /// The CNI configuration that is there.
     pub cni: Option<Box<str>>,
     /// Why the CNI configuration that is there could not be read.

@@ -78,6 +78,12 @@ fn options(args: &Args) -> Options {
         ipv4: args.ipv4,
         ipv6: args.ipv6.unwrap_or(true),
         excluded: args.excluded_cidrs.clone(),
+        guard: args.guard,
+        masquerade_all: args.masquerade_all,
+        pod_egress: args.pod_egress,
+        node_ports: args.node_ports.clone(),
+        grace: args.grace,
+        external: if args.strict_external { args.external.clone() } else { Vec::new() },
         peers: !args.peer_router_ips.is_empty(),
     }
 }
@@ -178,7 +184,7 @@ fn sync(args: &Args) -> Result<u8> {
     let pass = look(&mut kernel, &reading.cluster, &node(args)?, &options(args))?;
     let pass = with_bad(pass, &reading);
     let mut refused = 0;
-    kernel.apply(&pass.steps, |step, outcome| match outcome {
+    let (flows, errors) = pass.take(&mut kernel, |step, outcome| match outcome {
         Err(why) => {
             refused += 1;
             log::error(format_args!("{step}: refused: {why}"));
@@ -186,6 +192,9 @@ fn sync(args: &Args) -> Result<u8> {
         Ok(()) if args.format == Format::Text => drop(out(&format!("{step}\n"))),
         Ok(()) => {}
     });
+    if flows > 0 {
+        log::info(format_args!("{flows} flows of UDP Services led astray, and were removed"));
+    }
     if args.format == Format::Json {
         out(&json(&pass)?)?;
     }
@@ -197,10 +206,11 @@ fn sync(args: &Args) -> Result<u8> {
         let more = unmet.len() - UNMET_LINES;
         log::warn(format_args!("unmet: {more} more; `kinglet plan` tells them all"));
     }
-    for e in &pass.desired.errors {
+    for e in errors.iter().chain(&pass.desired.errors) {
         log::error(format_args!("{e}"));
     }
-    Ok(u8::from(refused > 0 || !pass.desired.errors.is_empty()))
+    let well = refused == 0 && errors.is_empty() && pass.desired.errors.is_empty();
+    Ok(u8::from(!well))
 }
 
 fn dump(args: &Args) -> Result<u8> {
@@ -224,7 +234,7 @@ fn dump(args: &Args) -> Result<u8> {
         kinglet: env!("CARGO_PKG_VERSION").into(),
         node,
         cluster: reading.cluster,
-        kernel: kernel.observe(&local.options, &want)?,
+        kernel: kernel.observe(&local.options, &want)?.0,
         host: local.host,
     };
     let text = serde_json::to_string(&dump).doing(|| "writing the dump")?;

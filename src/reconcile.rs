@@ -3,12 +3,17 @@
 
 use crate::{
     cluster::Cluster,
-    desired::{Desired, desired, may_go},
-    error::Result,
-    kernel::Kernel,
+    desired::{
+        Desired, desired,
+        drain::{Drains, drain},
+        may_go,
+        stale::{is_stale, serving},
+    },
+    error::{Doing, Error, Result},
+    kernel::{Kernel, Outcome, files},
     local::{Local, Options},
     plan::{Step, plan},
-    state::State,
+    state::{Item, State},
 };
 
 /// What one look found, and what is to be done about it.
@@ -22,6 +27,8 @@ pub struct Pass {
     pub have: State,
     /// How to get from there to here.
     pub steps: Vec<Step>,
+    /// Real servers that are draining: to be written down before the steps are taken.
+    pub drains: Drains,
 }
 
 /// Looks at the kernel of this node and plans for it. Nothing is changed.
@@ -29,8 +36,53 @@ pub fn look(kernel: &mut Kernel, cluster: &Cluster, node: &str, options: &Option
     let host = Some(kernel.host(options)?);
     let local = Local { node: node.into(), options: options.clone(), host };
     let desired = desired(cluster, &local)?;
-    let have = kernel.observe(options, &desired.state)?;
-    Ok(pass(cluster, local, desired, have))
+    let (have, busy) = kernel.observe(options, &desired.state)?;
+    let mut pass = pass(cluster, local, desired, have);
+    if options.services {
+        let known = files::read(DRAINS).map(|text| Drains::read(&text)).unwrap_or_default();
+        let (now, grace) = (files::uptime(), options.grace);
+        let may_go = |item: &&Item| may_go(item, &cluster.doubtful, &pass.local);
+        let have = pass.have.iter().filter(may_go);
+        pass.drains = drain(have, &mut pass.desired.state, &busy, &known, now, grace);
+        pass.plan(cluster);
+    }
+    Ok(pass)
+}
+
+/// Where the record of draining real servers is kept: it may die with the boot.
+const DRAINS: &str = "/run/kinglet/drains";
+
+impl Pass {
+    fn plan(&mut self, cluster: &Cluster) {
+        let may_go = |item: &Item| may_go(item, &cluster.doubtful, &self.local);
+        self.steps = plan(&self.have, &self.desired.state, may_go);
+    }
+
+    /// Makes it happen: the record of what drains first, then the steps, and at last the flows of UDP
+    /// Services that lead to where nobody answers any more. `done` hears of each step. Given are the
+    /// number of those flows, and what went wrong beside the steps, which nothing of it stops.
+    pub fn take(
+        &self,
+        kernel: &mut Kernel,
+        done: impl FnMut(&Step, Outcome),
+    ) -> (usize, Vec<Error>) {
+        let (mut flows, mut errors) = (0, Vec::new());
+        let services = self.local.options.services;
+        let (text, nothing) = (self.drains.text(), Drains::default().text());
+        if services && files::read(DRAINS).unwrap_or(nothing) != text {
+            let written = files::write(DRAINS, &text).doing(|| format!("writing {DRAINS}"));
+            errors.extend(written.err());
+        }
+        kernel.apply(&self.steps, done);
+        let serving = serving(&self.desired.state);
+        if services && !serving.is_empty() {
+            match kernel.remove_flows(|flow| is_stale(flow, &serving)) {
+                Ok(removed) => flows = removed,
+                Err(e) => errors.push(e),
+            }
+        }
+        (flows, errors)
+    }
 }
 
 /// Plans for any node of the cluster from what was once seen of it: `have` is empty and `local.host`
@@ -41,6 +93,8 @@ pub fn imagine(cluster: &Cluster, local: Local, have: State) -> Result<Pass> {
 }
 
 fn pass(cluster: &Cluster, local: Local, desired: Desired, have: State) -> Pass {
-    let steps = plan(&have, &desired.state, |item| may_go(item, &cluster.doubtful, &local));
-    Pass { local, desired, have, steps }
+    let (steps, drains) = (Vec::new(), Drains::default());
+    let mut pass = Pass { local, desired, have, steps, drains };
+    pass.plan(cluster);
+    pass
 }

@@ -4,6 +4,9 @@
 //! (a route needs its link, a virtual address its service); its reverse is the order of taking away.
 //! The fields that make an item's identity come first, so that sorted items are sorted by [`Key`].
 
+mod flow;
+mod place;
+
 use std::{
     cmp::Ordering,
     collections::BTreeSet,
@@ -14,6 +17,10 @@ use std::{
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+use crate::ruleset::{Set, Skeleton};
+pub use flow::Flow;
+pub use place::{At, RealKey, Value, Virtual, is_our_mark, our_mark};
 
 /// All that one side holds of ours.
 pub type State = BTreeSet<Item>;
@@ -26,10 +33,6 @@ pub const TABLE_LOCAL: u32 = 255;
 pub const BRIDGE: &str = "kube-bridge";
 /// The dummy link that holds the virtual addresses of Services.
 pub const DUMMY: &str = "kube-dummy-if";
-/// Our one nftables table, in the family `inet`.
-pub const NFT_TABLE: &str = "kinglet";
-/// Which skeleton the table has in this version: the names of its sets, in order.
-pub const SKELETON: &str = "services4 services6";
 
 /// One thing in the kernel or on disk.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -62,20 +65,20 @@ pub enum Item {
     Table {
         /// Its name in the family `inet`.
         name: Box<str>,
-        /// Which skeleton it holds; another one is replaced whole.
-        skeleton: Box<str>,
+        /// Which rules it has; `None`: others, which are to be replaced.
+        skeleton: Option<Skeleton>,
     },
     /// An element of a set in our table.
     Element {
         /// The set that holds it.
         set: Set,
         /// What is in it.
-        value: Virtual,
+        value: Value,
     },
     /// An IPVS virtual service.
     Service {
         /// Where it listens.
-        at: Virtual,
+        at: At,
         /// The kernel's name of the scheduler, as in ip_vs_rr.
         scheduler: Box<str>,
         /// The scheduler's flags (`IP_VS_SVC_F_SCHED1`…, linux/ip_vs.h) and no others.
@@ -86,7 +89,7 @@ pub enum Item {
     /// A real server behind an IPVS virtual service.
     Real {
         /// The service that it stands behind.
-        of: Virtual,
+        of: At,
         /// Its address.
         addr: IpAddr,
         /// Its port.
@@ -136,9 +139,9 @@ pub enum Key<'a> {
     Link { name: &'a str },
     Sysctl { name: &'a Knob },
     Table { name: &'a str },
-    Element { set: Set, value: Virtual },
-    Service { at: Virtual },
-    Real { of: Virtual, addr: IpAddr, port: u16 },
+    Element { set: Set, value: Value },
+    Service { at: At },
+    Real { of: At, addr: IpAddr, port: u16 },
     Addr { link: &'a str, addr: IpNet },
     Route { table: u32, to: IpNet },
     File { path: &'a str },
@@ -252,40 +255,6 @@ impl From<&str> for LinkKind {
             "dummy" => LinkKind::Dummy,
             other => LinkKind::Other(other.into()),
         }
-    }
-}
-
-/// The sets of the table `inet kinglet`. Each is a pair, one for IPv4 and one for IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Set {
-    /// Which IPVS services are ours: written before a service is made, pruned after it is gone.
-    Services,
-}
-
-impl Set {
-    /// The set's name in the kernel, without the family's suffix (`4` or `6`).
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Set::Services => "services",
-        }
-    }
-}
-
-/// Where an IPVS virtual service listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Virtual {
-    /// The virtual address.
-    pub addr: IpAddr,
-    /// The transport protocol.
-    pub protocol: Protocol,
-    /// The port.
-    pub port: u16,
-}
-
-impl fmt::Display for Virtual {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.protocol, std::net::SocketAddr::new(self.addr, self.port))
     }
 }
 
@@ -404,7 +373,12 @@ mod tests {
             dev: None,
             src: None,
         });
-        state.insert(Item::Service { at, scheduler: "rr".into(), flags: 0, persistence: 0 });
+        state.insert(Item::Service {
+            at: at.into(),
+            scheduler: "rr".into(),
+            flags: 0,
+            persistence: 0,
+        });
         state.insert(Item::Link { name: DUMMY.into(), kind: LinkKind::Dummy, mtu: None });
         let kinds: Vec<_> = state
             .iter()
@@ -417,7 +391,7 @@ mod tests {
     fn an_item_reads_as_the_contract_of_the_json_plan_says() {
         let at = Virtual { addr: [10, 96, 0, 10].into(), protocol: Protocol::Tcp, port: 80 };
         let real = Item::Real {
-            of: at,
+            of: at.into(),
             addr: [10, 244, 1, 10].into(),
             port: 8080,
             weight: 1,

@@ -6,8 +6,9 @@ use kinglet::{
     api::from_list,
     desired::cni,
     dump::Dump,
-    kernel::{ipvs, message, nft, route},
-    state::{BRIDGE, Forward, Item, LinkKind, Protocol, Set, TABLE_MAIN, Virtual},
+    kernel::{conntrack, ipvs, message, nft, route},
+    ruleset::{Set, Skeleton},
+    state::{BRIDGE, Flow, Forward, Item, LinkKind, Protocol, TABLE_MAIN, Value, Virtual},
 };
 
 /// xorshift64*: small, fast, the same everywhere.
@@ -66,8 +67,14 @@ fn read_everything(datagram: &[u8]) {
         let _ = frame.answer();
         let body = frame.body();
         let _ = (route::read_link(body), route::read_address(body), route::read_route(body));
-        let _ = (ipvs::read_service(body), ipvs::read_real(body, &AT));
-        let _ = (nft::read_set(body), nft::read_elements(body));
+        let _ = (ipvs::read_service(body), ipvs::read_real(body, &AT.into()));
+        let _ = (ipvs::read_connections(body), conntrack::read_flow(body));
+        let _ = (nft::read_set(body), nft::read_chain(body), nft::read_rule(body));
+        if let Some(raw) = nft::read_elements(body).filter(|raw| !raw.is_empty()) {
+            for (set, ipv4) in Set::each() {
+                let _ = nft::values(set, ipv4, raw.clone());
+            }
+        }
     }
 }
 
@@ -88,9 +95,10 @@ fn noise_from_netlink_is_never_a_panic() {
 
 /// Messages as the kernel sends them: it answers in the words in which it is asked.
 fn real_datagram() -> Vec<u8> {
-    let service = Item::Service { at: AT, scheduler: "rr".into(), flags: 0, persistence: 600 };
+    let service =
+        Item::Service { at: AT.into(), scheduler: "rr".into(), flags: 0, persistence: 600 };
     let (addr, weight, forward) = ([10, 244, 1, 2].into(), 1, Forward::Masq);
-    let real = Item::Real { of: AT, addr, port: 8080, weight, forward };
+    let real = Item::Real { of: AT.into(), addr, port: 8080, weight, forward };
     let pods = Item::Route {
         table: TABLE_MAIN,
         to: "10.244.1.0/24".parse().unwrap(),
@@ -98,15 +106,28 @@ fn real_datagram() -> Vec<u8> {
         dev: None,
         src: None,
     };
+    let flow = Flow {
+        protocol: Protocol::Udp,
+        orig_src: "fd44:1::7".parse().unwrap(),
+        orig_sport: 40_000,
+        orig_dst: "fd96::10".parse().unwrap(),
+        orig_dport: 53,
+        reply_src: "fd44:1::2".parse().unwrap(),
+        reply_sport: 5353,
+        id: 1,
+        zone: 7,
+    };
     let mut requests = vec![
+        conntrack::remove(&flow),
         route::put_link(BRIDGE, &LinkKind::Bridge, Some(1500)),
         route::add_address("10.96.0.1/32".parse().unwrap(), 7),
         ipvs::add_service(20, &service).unwrap(),
         ipvs::add_real(20, &real).unwrap(),
-        nft::add_elements(Set::Services, true, &[AT, AT]),
+        nft::add_elements(Set::Services, true, &[Value::At(AT), Value::At(AT)]),
     ];
     requests.extend(route::add_route(&pods, |_| Some(2)).unwrap());
-    requests.extend(nft::add_skeleton());
+    requests.extend(nft::add_sets());
+    requests.extend(nft::put_chains(Skeleton::default(), &[]));
     let mut datagram = Vec::new();
     requests.iter().for_each(|r| r.write(1, 0, &mut datagram));
     datagram

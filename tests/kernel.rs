@@ -7,11 +7,10 @@ use std::process::Command;
 
 use kinglet::{
     kernel::Kernel,
-    local::Options,
+    local::{NodePorts, Options},
     plan::{Step, plan},
-    state::{
-        BRIDGE, Item, LinkKind, NFT_TABLE, Protocol, SKELETON, Set, State, TABLE_MAIN, Virtual,
-    },
+    ruleset::{self, NFT_TABLE, Set, Skeleton},
+    state::{BRIDGE, Item, LinkKind, Protocol, State, TABLE_MAIN, Value, Virtual},
 };
 
 /// Runs the body of test `name` in a fresh network namespace, with a link `eth0` that is 192.0.2.11/24
@@ -50,9 +49,19 @@ fn options() -> Options {
         ipv4: true,
         ipv6: true,
         excluded: vec![],
+        guard: true,
+        masquerade_all: false,
+        pod_egress: true,
+        node_ports: NodePorts::Primary,
+        external: vec![],
+        grace: 30,
         peers: false,
     }
 }
+
+/// All rules at once.
+const SKELETON: Skeleton =
+    Skeleton { guard: true, masquerade_all: true, pod_egress: true, same_node: true };
 
 fn route(to: &str, via: &str) -> Item {
     Item::Route {
@@ -66,7 +75,7 @@ fn route(to: &str, via: &str) -> Item {
 
 /// Takes the steps from what is there to `want`, and says what was refused.
 fn apply(kernel: &mut Kernel, want: &State) -> (Vec<Step>, Vec<String>) {
-    let have = kernel.observe(&options(), want).unwrap();
+    let (have, _) = kernel.observe(&options(), want).unwrap();
     let steps = plan(&have, want, |_| true);
     let mut refused = Vec::new();
     kernel.apply(&steps, |step, outcome| {
@@ -166,10 +175,14 @@ fn the_record_of_services_is_kept_in_nftables_element_by_element() {
         let mut kernel = Kernel::open().unwrap();
         let element = |addr: &str, port| Item::Element {
             set: Set::Services,
-            value: Virtual { addr: addr.parse().unwrap(), protocol: Protocol::Tcp, port },
+            value: Value::At(Virtual {
+                addr: addr.parse().unwrap(),
+                protocol: Protocol::Tcp,
+                port,
+            }),
         };
         let mut want =
-            State::from([Item::Table { name: NFT_TABLE.into(), skeleton: SKELETON.into() }]);
+            State::from([Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) }]);
         want.extend((1..=5000).map(|port| element("10.96.0.10", port)));
         want.extend((1..=5000).map(|port| element("fd96::10", port)));
         let (steps, refused) = apply(&mut kernel, &want);
@@ -205,5 +218,93 @@ fn what_the_host_is_can_be_told() {
         assert!(host.link_of("fd77::11".parse().unwrap()).is_some());
         assert_eq!(host.cni, None);
         assert!(host.sysctls.contains_key("net/ipv6/conf/eth0/accept_ra"), "{host:?}");
+    });
+}
+
+#[test]
+fn the_rules_by_netlink_are_those_that_nft_makes_of_the_script() {
+    in_namespace("the_rules_by_netlink_are_those_that_nft_makes_of_the_script", || {
+        let table = |skeleton| Item::Table { name: NFT_TABLE.into(), skeleton: Some(skeleton) };
+        let listed = || {
+            let text = sh("nft list table inet kinglet");
+            text.lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let mut kernel = Kernel::open().unwrap();
+        for skeleton in [SKELETON, Skeleton::default(), SKELETON] {
+            let (_, refused) = apply(&mut kernel, &State::from([table(skeleton)]));
+            assert_eq!(refused, Vec::<String>::new());
+            let ours = listed();
+            sh("nft delete table inet kinglet");
+            std::fs::write("/tmp/kinglet-script", ruleset::script(skeleton)).unwrap();
+            sh("nft -f /tmp/kinglet-script");
+            let theirs: Vec<String> = listed();
+            let rules = |lines: &[String]| -> Vec<String> {
+                let is = |l: &&String| {
+                    l.contains("meta nfproto") || l.contains(" daddr") || l.contains("type ")
+                };
+                lines.iter().filter(is).cloned().collect()
+            };
+            assert_eq!(rules(&ours), rules(&theirs), "{ours:#?}");
+        }
+    });
+}
+
+#[test]
+fn a_rule_that_somebody_took_away_is_put_back_and_the_elements_stay() {
+    in_namespace("a_rule_that_somebody_took_away_is_put_back_and_the_elements_stay", || {
+        let mut kernel = Kernel::open().unwrap();
+        let mut want =
+            State::from([Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) }]);
+        let nets =
+            ["10.244.0.0/24", "10.244.1.0/24", "10.245.0.0/16", "fd44::/64", "fd44:0:0:1::/64"];
+        for net in nets {
+            want.insert(Item::Element {
+                set: Set::PodNets,
+                value: Value::Net(net.parse().unwrap()),
+            });
+        }
+        let at = Virtual { addr: [10, 96, 0, 10].into(), protocol: Protocol::Tcp, port: 80 };
+        want.insert(Item::Element {
+            set: Set::Outside,
+            value: Value::Marked { at, mark: 0x4b1a_0001 },
+        });
+        for from in ["10.0.0.0/8", "192.0.2.0/24", "192.0.3.7/32"] {
+            let from = from.parse().unwrap();
+            want.insert(Item::Element { set: Set::Ranges, value: Value::Ranged { at, from } });
+        }
+        want.insert(Item::Element { set: Set::Loops, value: Value::Addr([10, 244, 0, 2].into()) });
+        assert_eq!(apply(&mut kernel, &want).1, Vec::<String>::new());
+        assert_eq!(apply(&mut kernel, &want), (vec![], vec![]), "all of it reads back");
+        sh("nft flush chain inet kinglet input");
+        let (steps, refused) = apply(&mut kernel, &want);
+        assert_eq!((steps.len(), refused), (1, vec![]), "the skeleton alone");
+        sh("nft delete element inet kinglet pod-nets4 '{ 10.244.1.0/24 }'");
+        let (steps, refused) = apply(&mut kernel, &want);
+        assert_eq!((steps.len(), refused), (1, vec![]), "one element");
+        sh("nft delete table inet kinglet");
+        sh("nft add table inet kinglet; nft 'add set inet kinglet services4 { type ipv4_addr; }'");
+        assert_eq!(apply(&mut kernel, &want).1, Vec::<String>::new(), "sets of another version");
+        assert_eq!(apply(&mut kernel, &want), (vec![], vec![]));
+        let (_, refused) = apply(&mut kernel, &State::from([want.first().unwrap().clone()]));
+        assert_eq!(refused, Vec::<String>::new(), "and all of it can go");
+        assert!(!sh("nft list table inet kinglet").contains("elements"));
+    });
+}
+
+#[test]
+fn an_element_that_is_refused_does_not_take_the_others_with_it() {
+    in_namespace("an_element_that_is_refused_does_not_take_the_others_with_it", || {
+        let mut kernel = Kernel::open().unwrap();
+        let table = Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) };
+        let nets = ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24"]; // the second lies in the first
+        let net = |net: &&str| Item::Element {
+            set: Set::PodNets,
+            value: Value::Net(net.parse().unwrap()),
+        };
+        let want = State::from_iter([table].into_iter().chain(nets.iter().map(net)));
+        let (_, refused) = apply(&mut kernel, &want);
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert!(refused[0].contains("10.1.0.0/16"), "{refused:?}");
+        assert!(sh("nft list set inet kinglet pod-nets4").contains("192.0.2.0/24"));
     });
 }

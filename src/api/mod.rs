@@ -236,6 +236,19 @@ mod tests {
             !service(&got, "shop/web").internal_local && !service(&got, "shop/web").external_local
         );
 
+        // What kube-router's annotations and a load balancer add.
+        let annotated = service(&got, "shop/kr-annot");
+        assert_eq!((annotated.scheduler.as_deref(), annotated.scheduler_flags), (Some("mh"), 0x18));
+        assert!(annotated.dsr && !annotated.external_local);
+        assert!(!service(&got, "shop/web").dsr && service(&got, "shop/web").scheduler.is_none());
+        assert_eq!(service(&got, "shop/web-lb").health_port, 30848);
+        assert_eq!(
+            texts(&service(&got, "shop/web-lb-proxy").source_ranges),
+            ["198.51.100.0/24", "10.0.0.0/8"]
+        );
+        let zones: Vec<_> = cluster.nodes.values().map(|n| n.zone.as_deref().unwrap()).collect();
+        assert_eq!(zones, ["zone-0", "zone-1", "zone-0"]);
+
         // Slices by Service, with ready and other endpoints.
         let of = |name: &str| -> Vec<&Endpoint> {
             let slices = cluster.slices.values().filter(|s| s.service.as_deref() == Some(name));
@@ -250,6 +263,8 @@ mod tests {
             "published as they are"
         );
         assert_eq!(of("web-headless").len(), 0);
+        let hinted = |name: &str| of(name).iter().filter_map(|e| e.hints.as_deref()).count();
+        assert_eq!((hinted("web-zone"), hinted("web-node"), hinted("web")), (4, 4, 0));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod service;
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::cluster::{Kind, Name, Object};
@@ -124,9 +125,12 @@ struct Labels {
     headless: Option<String>,
     #[serde(rename = "service.kubernetes.io/service-proxy-name")]
     proxy: Option<String>,
+    #[serde(rename = "topology.kubernetes.io/zone")]
+    zone: Option<Box<str>>,
 }
 
-/// What kube-router lets a Node be annotated with.
+/// What kube-router lets a Node and a Service be annotated with, and what Kubernetes itself once did
+/// where a Service has a field now.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Annotations {
@@ -134,6 +138,18 @@ struct Annotations {
     pod_cidrs: Option<String>,
     #[serde(rename = "kube-router.io/pod-cidr")]
     pod_cidr: Option<String>,
+    #[serde(rename = "kube-router.io/service.scheduler")]
+    scheduler: Option<Box<str>>,
+    #[serde(rename = "kube-router.io/service.schedflags")]
+    scheduler_flags: Option<String>,
+    #[serde(rename = "kube-router.io/service.dsr")]
+    dsr: Option<String>,
+    #[serde(rename = "kube-router.io/service.local")]
+    local: Option<String>,
+    #[serde(rename = "kube-router.io/service.skiplbips")]
+    skip_balancer_ips: Option<String>,
+    #[serde(rename = "service.beta.kubernetes.io/load-balancer-source-ranges")]
+    source_ranges: Option<String>,
 }
 
 impl Meta {
@@ -158,6 +174,22 @@ fn addr(path: &str, text: &str) -> Result<IpAddr, String> {
         Ok(addr) => Ok(addr),
         Err(_) => Err(format!("{path}: {} is no IP address", short(text))),
     }
+}
+
+/// A network, without its host bits.
+fn net(path: &str, text: &str) -> Result<IpNet, String> {
+    let net: IpNet = text.parse().map_err(|_| format!("{path}: {} is no CIDR", short(text)))?;
+    match net.addr() {
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => {
+            Err(format!("{path}: {text:?} is an IPv4 network written as IPv6"))
+        }
+        _ => Ok(net.trunc()),
+    }
+}
+
+/// The parts of a text between commas, without blanks and the empty ones.
+fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
+    text.unwrap_or_default().split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
 /// A port number from 1.

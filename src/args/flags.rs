@@ -33,6 +33,7 @@ pub enum Value {
     Numbers,
     Addrs,
     Cidrs,
+    PrimaryOrCidrs,
 }
 
 impl Value {
@@ -43,10 +44,14 @@ impl Value {
             Value::Switch => (switch(text).is_some(), "true or false"),
             Value::Text | Value::Texts => return Ok(()),
             Value::Path => (!text.is_empty(), "a file"),
-            Value::Duration => (is_duration(text), "a duration such as 5s, 1m30s or 2h"),
+            Value::Duration => (seconds(text).is_some(), "a duration such as 5s, 1m30s or 2h"),
             Value::Numbers => (every(&|t| t.parse::<u32>().is_ok()), "a list of numbers"),
             Value::Addrs => (every(&|t| t.parse::<IpAddr>().is_ok()), "a list of addresses"),
             Value::Cidrs => (every(&|t| t.parse::<IpNet>().is_ok()), "a list of CIDRs"),
+            Value::PrimaryOrCidrs if text == "primary" => return Ok(()),
+            Value::PrimaryOrCidrs => {
+                (every(&|t| t.parse::<IpNet>().is_ok()), "primary, or a list of CIDRs")
+            }
             Value::Number(most) if text.parse::<u64>().is_ok_and(|n| n <= *most) => return Ok(()),
             Value::Number(most) => return Err(format!("a number from 0 to {most}")),
             Value::OneOf(words) if words.contains(&text) => return Ok(()),
@@ -71,6 +76,7 @@ impl Value {
             Value::Numbers => " N,…".into(),
             Value::Addrs => " IP,…".into(),
             Value::Cidrs => " CIDR,…".into(),
+            Value::PrimaryOrCidrs => " primary|CIDR,…".into(),
         }
     }
 }
@@ -89,26 +95,34 @@ pub fn switch(text: &str) -> Option<bool> {
     }
 }
 
-/// The values that Go's time.ParseDuration takes and that are not negative.
-fn is_duration(text: &str) -> bool {
+/// The values that Go's time.ParseDuration takes and that are not negative, in whole seconds, rounded up.
+pub fn seconds(text: &str) -> Option<u64> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest == "0" {
-        return true;
+        return Some(0);
     }
     if rest.is_empty() {
-        return false;
+        return None;
     }
+    let mut sum = 0.0;
     while !rest.is_empty() {
         let unit = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
         let number = &rest[..rest.len() - unit.len()];
-        let units = ["ns", "us", "µs", "ms", "s", "m", "h"];
-        let found = units.iter().filter(|u| unit.starts_with(**u)).max_by_key(|u| u.len());
-        match found {
-            Some(found) if number.parse::<f64>().is_ok() => rest = &unit[found.len()..],
-            _ => return false,
-        }
+        // The longer ones first: `m` is the head of `ms`.
+        let units = [
+            ("ns", 1e-9),
+            ("us", 1e-6),
+            ("µs", 1e-6),
+            ("ms", 1e-3),
+            ("s", 1.0),
+            ("m", 60.0),
+            ("h", 3600.0),
+        ];
+        let (name, factor) = units.iter().find(|(name, _)| unit.starts_with(name))?;
+        sum += number.parse::<f64>().ok()? * factor;
+        rest = &unit[name.len()..];
     }
-    true
+    Some(sum.ceil() as u64)
 }
 
 /// A flag that is honoured.
@@ -140,6 +154,15 @@ pub const FLAGS: &[Flag] = &[
     on("enable-ipv4", Value::Switch, "true", "use IPv4"),
     on("enable-ipv6", Value::Switch, "false", "use IPv6; where not given: where the node has it"),
     on("excluded-cidrs", Value::Cidrs, "", "networks whose IPVS services are left to somebody else"),
+    on("nodeport-bindon-all-ip", Value::Switch, "false", "serve NodePorts at all of this node's addresses, not at its first alone"),
+    on("nodeport-addresses", Value::PrimaryOrCidrs, "primary", "serve NodePorts at this node's addresses of these networks"),
+    on("ipvs-permit-all", Value::Switch, "true", "close virtual addresses but for the ports of Services"),
+    on("masquerade-all", Value::Switch, "false", "masquerade all that comes through a Service"),
+    on("enable-pod-egress", Value::Switch, "true", "masquerade what pods send out of the cluster"),
+    on("service-external-ip-range", Value::Cidrs, "", "networks that external addresses must be of, where given"),
+    on("strict-external-ip-validation", Value::Switch, "true", "heed --service-external-ip-range"),
+    on("ipvs-graceful-termination", Value::Switch, "true", "let an endpoint that goes keep its connections for a while"),
+    on("ipvs-graceful-period", Value::Duration, "30s", "for how long"),
     on("peer-router-ips", Value::Addrs, "", "BGP is not spoken yet; but routes that such a peer taught are left where they are"),
     on("format", Value::OneOf(&["text", "sh", "json"]), "text", "how plan is printed (sync: text or json)"),
     on("from", Value::Path, "", "plan from a dump, or from a list that kubectl printed; - is standard input"),
@@ -166,7 +189,6 @@ pub const FLAGS: &[Flag] = &[
     off("enable-bfd", Value::Switch, "false"),
     off("enable-ibgp", Value::Switch, "true"),
     off("enable-overlay", Value::Switch, "true"),
-    off("enable-pod-egress", Value::Switch, "true"),
     off("enable-pprof", Value::Switch, "false"),
     off("gobgp-admin-address", Value::Text, "127.0.0.1"),
     off("gobgp-admin-port", Value::Number(65_535), "50051"),
@@ -175,19 +197,14 @@ pub const FLAGS: &[Flag] = &[
     off("health-port", Value::Number(65_535), "20244"),
     off("injected-routes-sync-period", Value::Duration, "1m0s"),
     off("iptables-sync-period", Value::Duration, "5m0s"),
-    off("ipvs-graceful-period", Value::Duration, "30s"),
-    off("ipvs-graceful-termination", Value::Switch, "false"),
-    off("ipvs-permit-all", Value::Switch, "true"),
     off("ipvs-sync-period", Value::Duration, "5m0s"),
     off("loadbalancer-default-class", Value::Switch, "true"),
     off("loadbalancer-ip-range", Value::Cidrs, ""),
     off("loadbalancer-sync-period", Value::Duration, "1m0s"),
-    off("masquerade-all", Value::Switch, "false"),
     off("metrics-addr", Value::Text, ""),
     off("metrics-path", Value::Text, "/metrics"),
     off("metrics-port", Value::Number(65_535), "0"),
     off("netpol-default-deny", Value::Switch, "false"),
-    off("nodeport-bindon-all-ip", Value::Switch, "false"),
     off("nodes-full-mesh", Value::Switch, "true"),
     off("overlay-encap", Value::OneOf(&["ipip", "fou"]), "ipip"),
     off("overlay-encap-port", Value::Number(65_535), "5555"),
@@ -203,11 +220,9 @@ pub const FLAGS: &[Flag] = &[
     off("run-loadbalancer", Value::Switch, "false"),
     off("runtime-endpoint", Value::Text, ""),
     off("service-cluster-ip-range", Value::Cidrs, "10.96.0.0/12"),
-    off("service-external-ip-range", Value::Cidrs, ""),
     off("service-node-port-range", Value::Text, "30000-32767"),
     off("service-tcp-timeout", Value::Duration, "0s"),
     off("service-tcpfin-timeout", Value::Duration, "0s"),
     off("service-udp-timeout", Value::Duration, "0s"),
-    off("strict-external-ip-validation", Value::Switch, "true"),
     off("use-nftables-for-netpol", Value::Switch, "false"),
 ];

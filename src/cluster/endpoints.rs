@@ -33,6 +33,19 @@ pub struct Endpoint {
     pub terminating: bool,
     /// nodeName, in v1beta1 `topology["kubernetes.io/hostname"]`.
     pub node: Option<Box<str>>,
+    /// Topology hints, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hints: Option<Box<Hints>>,
+}
+
+/// For whom an endpoint is meant (`hints` of discovery.k8s.io/v1).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hints {
+    /// forZones[].name
+    pub zones: Vec<Box<str>>,
+    /// forNodes[].name
+    pub nodes: Vec<Box<str>>,
 }
 
 /// One port of a slice.

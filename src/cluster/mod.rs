@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use endpoints::{Endpoint, EndpointSlice, SlicePort};
+pub use endpoints::{Endpoint, EndpointSlice, Hints, SlicePort};
 pub use node::Node;
 pub use service::{Service, ServicePort};
 

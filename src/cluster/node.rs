@@ -19,12 +19,20 @@ pub struct Node {
     /// The annotations `kube-router.io/pod-cidrs` and `/pod-cidr` first, then spec.podCIDRs, then
     /// spec.podCIDR; without host bits and duplicates.
     pub pod_cidrs: Vec<IpNet>,
+    /// The label `topology.kubernetes.io/zone`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Box<str>>,
 }
 
 impl Node {
+    /// All its addresses.
+    pub fn addrs(&self) -> impl Iterator<Item = IpAddr> {
+        self.internal_ips.iter().chain(&self.external_ips).copied()
+    }
+
     /// Its address of a family: the first InternalIP, else the first ExternalIP.
     pub fn addr(&self, ipv4: bool) -> Option<IpAddr> {
-        self.internal_ips.iter().chain(&self.external_ips).copied().find(|a| a.is_ipv4() == ipv4)
+        self.addrs().find(|a| a.is_ipv4() == ipv4)
     }
 }
 

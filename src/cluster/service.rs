@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{Keyed, Name};
@@ -19,7 +20,8 @@ pub struct Service {
     pub cluster_ips: Vec<IpAddr>,
     /// spec.externalIPs
     pub external_ips: Vec<IpAddr>,
-    /// status.loadBalancer.ingress[].ip, where ipMode is not Proxy.
+    /// status.loadBalancer.ingress[].ip, where ipMode is not Proxy; none with the annotation
+    /// `kube-router.io/service.skiplbips`.
     pub balancer_ips: Vec<IpAddr>,
     /// spec.ports, in order.
     pub ports: Vec<ServicePort>,
@@ -27,8 +29,20 @@ pub struct Service {
     pub affinity: u32,
     /// spec.internalTrafficPolicy is Local.
     pub internal_local: bool,
-    /// spec.externalTrafficPolicy is Local.
+    /// spec.externalTrafficPolicy is Local, or the annotation `kube-router.io/service.local` is true.
     pub external_local: bool,
+    /// spec.loadBalancerSourceRanges, else the annotation
+    /// `service.beta.kubernetes.io/load-balancer-source-ranges`; empty: everybody may ask.
+    pub source_ranges: Vec<IpNet>,
+    /// spec.healthCheckNodePort; 0: none.
+    pub health_port: u16,
+    /// The annotation `kube-router.io/service.scheduler`.
+    pub scheduler: Option<Box<str>>,
+    /// The annotation `kube-router.io/service.schedflags`: flag-1 is 0x08, flag-2 0x10, flag-3 0x20
+    /// (`IP_VS_SVC_F_SCHED*`, linux/ip_vs.h).
+    pub scheduler_flags: u32,
+    /// The annotation `kube-router.io/service.dsr` is there.
+    pub dsr: bool,
 }
 
 /// One port of a Service.

@@ -1,83 +1,126 @@
-//! Which endpoints serve a port of a Service.
+//! Which endpoints serve a port of a Service: kube-proxy's `CategorizeEndpoints`
+//! (`pkg/proxy/topology.go`), with the rules of the KEPs 1669 (terminating endpoints), 2433 and 3015
+//! (hints).
+//!
+//! What several slices say of one address and port is first made one candidate; then each policy
+//! picks from the candidates on its own. Whether to drop or to reject where nothing is picked is for
+//! the caller, who knows the policy.
 
-use std::{collections::BTreeSet, net::IpAddr};
+#[cfg(test)]
+mod cases;
 
-use crate::cluster::{Endpoint, EndpointSlice, ServicePort, SlicePort};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
-/// The ready endpoints of all slices of a Service for one of its ports and one family, each with
-/// the port that it listens on; those of one node `only`, where the policy is Local. The port is matched by name and protocol, and its number may
-/// differ from slice to slice; what stands in several slices counts once.
-pub fn serving<'a>(
+use crate::cluster::{Endpoint, EndpointSlice, Node, ServicePort, SlicePort};
+
+/// Which endpoints of a Service's port serve, by policy.
+#[derive(Debug, Default, PartialEq)]
+pub struct Choice {
+    /// With a Cluster policy.
+    pub cluster: BTreeSet<(IpAddr, u16)>,
+    /// With a Local policy: those on this node.
+    pub local: BTreeSet<(IpAddr, u16)>,
+    /// Whether there is any endpoint that could serve somewhere: a Local policy without a local one
+    /// drops then, and rejects otherwise.
+    pub any: bool,
+}
+
+/// Chooses among the endpoints of all slices of a Service, for one of its ports and one family, as
+/// seen from a node. The port is matched by name and protocol; its number may differ from slice to
+/// slice.
+pub fn choose<'a>(
     slices: impl IntoIterator<Item = &'a EndpointSlice>,
     port: &ServicePort,
     ipv4: bool,
-    only: Option<&str>,
-) -> BTreeSet<(IpAddr, u16)> {
-    let mut serving = BTreeSet::new();
+    node: &Node,
+) -> Choice {
+    let mut candidates: BTreeMap<(IpAddr, u16), Candidate> = BTreeMap::new();
     for slice in slices {
         let same = |p: &&SlicePort| p.name == port.name && p.protocol == port.protocol;
-        let Some(target) = slice.ports.iter().find(same) else { continue };
-        let near = |e: &Endpoint| only.is_none() || e.node.as_deref() == only;
-        let ready = |e: &&Endpoint| e.ready && e.addr.is_ipv4() == ipv4 && near(e);
-        serving.extend(slice.endpoints.iter().filter(ready).map(|e| (e.addr, target.port)));
-    }
-    serving
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{cluster::Name, state::Protocol};
-
-    fn slice(addrs: &[(&str, bool)], port: u16) -> EndpointSlice {
-        let endpoint = |&(addr, ready): &(&str, bool)| Endpoint {
-            addr: addr.parse().unwrap(),
-            ready,
-            serving: ready,
-            terminating: false,
-            node: None,
-        };
-        EndpointSlice {
-            name: Name { namespace: "shop".into(), name: "web-1".into() },
-            service: Some("web".into()),
-            endpoints: addrs.iter().map(endpoint).collect(),
-            ports: vec![SlicePort { name: "http".into(), protocol: Protocol::Tcp, port }],
+        let Some(target) = slice.ports.iter().find(same).filter(|p| p.port > 0) else { continue };
+        for endpoint in slice.endpoints.iter().filter(|e| e.addr.is_ipv4() == ipv4) {
+            candidates.entry((endpoint.addr, target.port)).or_default().add(endpoint, node);
         }
     }
-
-    fn http() -> ServicePort {
-        ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80, node_port: None }
+    let preferred = topology(&candidates);
+    let pick = |wanted: &dyn Fn(&Candidate) -> bool| -> BTreeSet<(IpAddr, u16)> {
+        candidates.iter().filter(|(_, c)| wanted(c)).map(|(at, _)| *at).collect()
+    };
+    // Where a topology is preferred it has a ready endpoint: nothing found means none anywhere.
+    let mut cluster = pick(&|c| c.ready && preferred(c));
+    if cluster.is_empty() {
+        cluster = pick(&|c| c.draining);
     }
-
-    #[test]
-    fn only_ready_endpoints_of_the_family_serve() {
-        let slice = slice(&[("10.0.0.1", true), ("10.0.0.2", false), ("fd00::1", true)], 8080);
-        let found = serving([&slice], &http(), true, None);
-        assert_eq!(found, BTreeSet::from([("10.0.0.1".parse().unwrap(), 8080)]));
+    let mut local = pick(&|c| c.ready && c.local);
+    if local.is_empty() {
+        local = pick(&|c| c.draining && c.local);
     }
+    let any = candidates.values().any(|c| c.ready || c.draining);
+    Choice { cluster, local, any }
+}
 
-    #[test]
-    fn slices_are_merged_each_with_its_own_port_number_and_duplicates_count_once() {
-        let a = slice(&[("10.0.0.1", true), ("10.0.0.2", true)], 8080);
-        let b = slice(&[("10.0.0.1", true)], 8080);
-        let c = slice(&[("10.0.0.1", true)], 9090);
-        assert_eq!(serving([&a, &b, &c], &http(), true, None).len(), 3);
+/// All that the slices say of one address and port. Controllers move endpoints between slices, so
+/// the same one may stand in two of them for a while, in its old state and its new: what one of them
+/// grants is granted, in whatever order they come.
+#[derive(Default)]
+struct Candidate {
+    ready: bool,
+    /// Terminating, and still serving.
+    draining: bool,
+    /// On this node.
+    local: bool,
+    for_nodes: Hint,
+    for_zones: Hint,
+}
+
+/// What the hints say to this node. Those of endpoints that are not ready say nothing.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Hint {
+    #[default]
+    Missing,
+    Elsewhere,
+    Here,
+}
+
+impl Candidate {
+    fn add(&mut self, endpoint: &Endpoint, node: &Node) {
+        self.ready |= endpoint.ready;
+        self.draining |= endpoint.serving && endpoint.terminating;
+        self.local |= endpoint.node.as_ref() == Some(&node.name);
+        if let (true, Some(hints)) = (endpoint.ready, &endpoint.hints) {
+            self.for_nodes = self.for_nodes.max(Hint::of(&hints.nodes, Some(&node.name)));
+            self.for_zones = self.for_zones.max(Hint::of(&hints.zones, node.zone.as_deref()));
+        }
     }
+}
 
-    #[test]
-    fn with_a_local_policy_only_the_endpoints_of_this_node_serve() {
-        let mut slice = slice(&[("10.0.0.1", true), ("10.0.0.2", true)], 8080);
-        slice.endpoints[1].node = Some("node-2".into());
-        let found = serving([&slice], &http(), true, Some("node-2"));
-        assert_eq!(found, BTreeSet::from([("10.0.0.2".parse().unwrap(), 8080)]));
+impl Hint {
+    fn of(names: &[Box<str>], own: Option<&str>) -> Hint {
+        match own {
+            _ if names.is_empty() => Hint::Missing,
+            Some(own) if names.iter().any(|name| **name == *own) => Hint::Here,
+            _ => Hint::Elsewhere,
+        }
     }
+}
 
-    #[test]
-    fn a_port_of_another_name_or_protocol_is_not_served() {
-        let slice = slice(&[("10.0.0.1", true)], 8080);
-        let udp = ServicePort { protocol: Protocol::Udp, ..http() };
-        let other = ServicePort { name: "".into(), ..http() };
-        assert!(serving([&slice], &udp, true, None).is_empty());
-        assert!(serving([&slice], &other, true, None).is_empty());
+/// Which ready endpoints the hints leave to this node. Hints count only where every ready endpoint
+/// has them, and one of them is for us: otherwise the controller that gave them does not know of this
+/// node or of that endpoint yet, and following them could leave us with none.
+fn topology(candidates: &BTreeMap<(IpAddr, u16), Candidate>) -> fn(&Candidate) -> bool {
+    let usable = |hint: fn(&Candidate) -> Hint| {
+        let mut hints = candidates.values().filter(|c| c.ready).map(hint);
+        let least = hints.clone().min();
+        least > Some(Hint::Missing) && hints.any(|hint| hint == Hint::Here)
+    };
+    if usable(|c| c.for_nodes) {
+        |c| c.for_nodes == Hint::Here
+    } else if usable(|c| c.for_zones) {
+        |c| c.for_zones == Hint::Here
+    } else {
+        |_| true
     }
 }

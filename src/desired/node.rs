@@ -3,11 +3,13 @@
 
 use ipnet::IpNet;
 
-use super::{Desired, Unmet, View, cni};
+use super::{Desired, Unmet, View, cni, services::outermost};
 use crate::{
+    cluster::Node,
     error::Error,
     local::{Host, Module},
-    state::{BRIDGE, DUMMY, Item, LinkKind, NFT_TABLE, SKELETON, State},
+    ruleset::{NFT_TABLE, Set, Skeleton},
+    state::{BRIDGE, DUMMY, Item, LinkKind, State, Value},
 };
 
 fn set(state: &mut State, name: &str, value: &str) {
@@ -106,9 +108,9 @@ pub fn service_proxy(view: &View<'_>, desired: &mut Desired) {
     }
     if view.module("br_netfilter") == Some(Module::Absent) {
         desired.unmet.push(Unmet::new(
-            "Services whose client and real server are pods of this node",
-            "this kernel has no br_netfilter, without which such answers bypass IPVS: install the \
-             module, or build with CONFIG_BRIDGE_NETFILTER",
+            "the source address of a pod that asks another pod of its node through a Service",
+            "this kernel has no br_netfilter, so their source is masqueraded: install the module, or \
+             build with CONFIG_BRIDGE_NETFILTER, and it is kept",
         ));
     } else {
         view.want_module("br_netfilter", desired);
@@ -117,11 +119,42 @@ pub fn service_proxy(view: &View<'_>, desired: &mut Desired) {
             set(&mut desired.state, "net/bridge/bridge-nf-call-ip6tables", "1");
         }
     }
-    if view.module("nf_tables") != Some(Module::Absent) {
-        view.want_module("nf_tables", desired);
-        desired.state.insert(Item::Table { name: NFT_TABLE.into(), skeleton: SKELETON.into() });
-    }
 }
+
+/// Our nftables table, and what its sets hold of the nodes and not of Services.
+pub fn table(view: &View<'_>, desired: &mut Desired) {
+    if !view.has_table() {
+        desired.unmet.push(Unmet::new(
+            "the guard of virtual addresses, masquerading and Local policies",
+            "this kernel has no nf_tables: install the module, or build with CONFIG_NF_TABLES_INET",
+        ));
+        return;
+    }
+    for module in FILTERS {
+        view.want_module(module, desired);
+    }
+    let options = &view.local.options;
+    let skeleton = Skeleton {
+        guard: options.services && options.guard,
+        masquerade_all: options.services && options.masquerade_all,
+        pod_egress: options.router && options.pod_egress,
+        same_node: options.services && view.module("br_netfilter") == Some(Module::Absent),
+    };
+    desired.state.insert(Item::Table { name: NFT_TABLE.into(), skeleton: Some(skeleton) });
+    let mut element = |set, value| {
+        desired.state.insert(Item::Element { set, value });
+    };
+    let nodes = view.cluster.nodes.values();
+    let pods: Vec<IpNet> = nodes.clone().flat_map(|n| n.pod_cidrs.iter().copied()).collect();
+    outermost(&pods).into_iter().for_each(|net| element(Set::PodNets, Value::Net(net)));
+    let own = outermost(&view.own.pod_cidrs);
+    own.into_iter().for_each(|net| element(Set::OwnPods, Value::Net(net)));
+    nodes.flat_map(Node::addrs).for_each(|addr| element(Set::NodeIps, Value::Addr(addr)));
+}
+
+/// The modules of nftables that the rules need.
+const FILTERS: [&str; 6] =
+    ["nf_tables", "nft_chain_nat", "nft_ct", "nft_fib_inet", "nft_masq", "nft_reject_inet"];
 
 /// Answers of real servers may come in by another link than their requests left by: a strict
 /// reverse path filter (1) becomes loose (2).

@@ -52,6 +52,7 @@ mod tests {
             internal_ips: vec!["192.0.2.12".parse().unwrap()],
             external_ips: vec![],
             pod_cidrs: vec!["10.244.1.0/24".parse().unwrap(), "fd44:1::/64".parse().unwrap()],
+            zone: None,
         }
     }
 

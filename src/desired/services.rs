@@ -1,142 +1,341 @@
-//! A Service as IPVS holds it: its addresses on the dummy link, a virtual service per port, and its
-//! endpoints as real servers.
+//! A Service as this node serves it: its addresses, a virtual service per port in IPVS, its endpoints
+//! as real servers, and what nftables has to know of it.
+//!
+//! IPVS has one entry for an address and port. Where the outside must get other endpoints than the
+//! cluster (an external address with a Local policy), the plain entry has those for the cluster, and a
+//! mark that nftables gives to packets from outside leads to an entry of its own.
 
-use std::net::IpAddr;
-
-use super::Unmet;
-use crate::{
-    cluster::{EndpointSlice, Service, ServicePort},
-    desired::endpoints,
-    state::{DUMMY, Forward, Item, Set, TABLE_LOCAL, Virtual, host_net},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
 };
 
-/// Where a Service is to be served.
-#[derive(Clone, Copy, Debug)]
+use ipnet::IpNet;
+
+use super::{
+    Unmet,
+    endpoints::{Choice, choose},
+};
+use crate::{
+    cluster::{EndpointSlice, Name, Node, Service, ServicePort},
+    ruleset::Set,
+    state::{At, DUMMY, Forward, Item, Protocol, TABLE_LOCAL, Value, Virtual, host_net, our_mark},
+};
+
+/// Where Services are to be served, and what is taken there.
+#[derive(Debug)]
 pub struct Place<'a> {
-    /// The name of this node.
-    pub node: &'a str,
+    /// This node.
+    pub node: &'a Node,
     /// This node's addresses, one of each family that it has.
-    pub addrs: &'a [IpAddr],
-    /// Whether there is a table to record our IPVS services in.
-    pub record: bool,
+    pub addrs: Vec<IpAddr>,
+    /// The addresses at which NodePorts are served.
+    pub node_port_addrs: Vec<IpAddr>,
+    /// All addresses of Nodes and of links here: they never go on the dummy link.
+    pub taken: BTreeSet<IpAddr>,
+    /// Those of them that this node has.
+    pub own: BTreeSet<IpAddr>,
+    /// The pod networks of this node.
+    pub own_pods: Vec<IpNet>,
+    /// IPVS services of these networks are somebody else's.
+    pub excluded: &'a [IpNet],
+    /// External addresses must be of these networks, where there are any.
+    pub external: &'a [IpNet],
+    /// Ports on which a program of this node listens.
+    pub listens: &'a BTreeSet<(Protocol, u16)>,
+    /// Schedulers that the kernel is known to have; `None`: it was not asked.
+    pub schedulers: Option<BTreeSet<Box<str>>>,
+    /// Whether there is a table for sets.
+    pub table: bool,
 }
 
-/// All items of one Service, and what of it can't be had. `claim` says whether a virtual service may
-/// be ours, or why not. An address of a family that the node lacks is left out.
+/// What the Services before had for themselves.
+#[derive(Debug, Default)]
+pub struct Claims {
+    owners: BTreeMap<Virtual, Name>,
+    marks: BTreeSet<u32>,
+}
+
+impl Claims {
+    /// A mark that nobody has: where it can be the same one as always for this place.
+    fn mark(&mut self, at: &Virtual) -> u32 {
+        let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        let hash = at.to_string().bytes().fold(0x811c_9dc5, step);
+        let first = (hash >> 16) as u16 ^ hash as u16;
+        let free = (0..=u16::MAX).map(|i| our_mark(first.wrapping_add(i)));
+        let mark = free.into_iter().find(|mark| !self.marks.contains(mark));
+        let mark = mark.unwrap_or(our_mark(first));
+        self.marks.insert(mark);
+        mark
+    }
+}
+
+/// Which addresses of a Service an entry is for.
+#[derive(Clone, Copy, PartialEq)]
+enum Front {
+    Cluster,
+    External,
+    Balancer,
+    NodePort,
+}
+
+/// All items of one Service, and what of it can't be had. An address of a family that the node lacks
+/// is left out.
 pub fn of(
     service: &Service,
     slices: &[&EndpointSlice],
     place: &Place<'_>,
-    mut claim: impl FnMut(&Virtual) -> Result<(), &'static str>,
+    claims: &mut Claims,
 ) -> (Vec<Item>, Vec<Unmet>) {
-    let (mut items, mut unmet) = (Vec::new(), beyond(service));
-    for &vip in &service.cluster_ips {
-        let Some(&src) = place.addrs.iter().find(|a| a.is_ipv4() == vip.is_ipv4()) else {
+    let mut made = Made { service, place, claims, items: Vec::new(), unmet: Vec::new() };
+    made.beyond();
+    let scheduler = made.scheduler();
+    let mut choices: BTreeMap<(usize, bool), Choice> = BTreeMap::new();
+    for (front, vip) in fronts(service, place) {
+        let ipv4 = vip.is_ipv4();
+        if !place.addrs.iter().any(|a| a.is_ipv4() == ipv4) {
             continue;
-        };
+        }
         let mut served = false;
-        for port in &service.ports {
-            let at = Virtual { addr: vip, protocol: port.protocol, port: port.port };
-            match claim(&at) {
-                Ok(()) => {
-                    items.extend(virtual_service(service, slices, place, at, port));
-                    served = true;
-                }
-                Err(why) => {
-                    unmet.push(Unmet::new(format!("{at} of Service {}", service.name), why));
+        for (i, port) in service.ports.iter().enumerate() {
+            let number = if front == Front::NodePort { port.node_port } else { Some(port.port) };
+            let Some(number) = number else { continue };
+            let at = Virtual { addr: vip, protocol: port.protocol, port: number };
+            if let Err(why) = made.claim(front, &at) {
+                let what = format!("{at} of Service {}", service.name);
+                made.unmet.extend(why.map(|why| Unmet::new(what, why)));
+                continue;
+            }
+            let choice = choices
+                .entry((i, ipv4))
+                .or_insert_with(|| choose(slices.iter().copied(), port, ipv4, place.node));
+            made.entry(front, at, choice, &scheduler);
+            served = true;
+        }
+        if served && front != Front::NodePort && !place.taken.contains(&vip) {
+            made.address(vip);
+        }
+    }
+    (made.items, made.unmet)
+}
+
+fn fronts(service: &Service, place: &Place<'_>) -> Vec<(Front, IpAddr)> {
+    let all = |front, addrs: &[IpAddr]| -> Vec<(Front, IpAddr)> {
+        addrs.iter().map(|addr| (front, *addr)).collect()
+    };
+    let mut fronts = all(Front::Cluster, &service.cluster_ips);
+    fronts.extend(all(Front::External, &service.external_ips));
+    fronts.extend(all(Front::Balancer, &service.balancer_ips));
+    if service.ports.iter().any(|port: &ServicePort| port.node_port.is_some()) {
+        fronts.extend(all(Front::NodePort, &place.node_port_addrs));
+    }
+    fronts
+}
+
+struct Made<'a, 'b> {
+    service: &'a Service,
+    place: &'a Place<'a>,
+    claims: &'b mut Claims,
+    items: Vec<Item>,
+    unmet: Vec<Unmet>,
+}
+
+impl Made<'_, '_> {
+    /// Whether a virtual service may be made here. `Err(None)`: it is another node's business.
+    fn claim(&mut self, front: Front, at: &Virtual) -> Result<(), Option<&'static str>> {
+        let place = self.place;
+        if front == Front::Cluster && place.taken.contains(&at.addr) {
+            return Err(Some(
+                "it is the address of a Node or of a link here, which no Service may take",
+            ));
+        }
+        if matches!(front, Front::External | Front::Balancer)
+            && place.taken.contains(&at.addr)
+            && !place.own.contains(&at.addr)
+        {
+            return Err(None);
+        }
+        if at.addr.is_unspecified() || at.addr.is_loopback() || at.addr.is_multicast() {
+            return Err(Some("no Service can have such an address"));
+        }
+        if place.excluded.iter().any(|net| net.contains(&at.addr)) {
+            return Err(Some("--excluded-cidrs leaves its address to somebody else"));
+        }
+        if front == Front::External
+            && !place.external.is_empty()
+            && !place.external.iter().any(|net| net.contains(&at.addr))
+        {
+            return Err(Some("it is in none of the networks of --service-external-ip-range"));
+        }
+        if place.own.contains(&at.addr) && place.listens.contains(&(at.protocol, at.port)) {
+            return Err(Some("a program of this node listens on that port"));
+        }
+        let owner = self.claims.owners.entry(*at).or_insert_with(|| self.service.name.clone());
+        if *owner == self.service.name {
+            Ok(())
+        } else {
+            Err(Some("another Service has the same address and port"))
+        }
+    }
+
+    fn element(&mut self, set: Set, value: Value) {
+        if self.place.table {
+            self.items.push(Item::Element { set, value });
+        }
+    }
+
+    fn entry(&mut self, front: Front, at: Virtual, choice: &Choice, scheduler: &Scheduler) {
+        self.element(Set::Services, Value::At(at));
+        if self.place.taken.contains(&at.addr) {
+            let ports = match at.protocol {
+                Protocol::Tcp => Set::TcpPorts,
+                Protocol::Udp => Set::UdpPorts,
+                Protocol::Sctp => Set::SctpPorts,
+            };
+            self.element(ports, Value::Port { port: at.port, ipv4: at.addr.is_ipv4() });
+            self.element(Set::NodeIps, Value::Addr(at.addr));
+        }
+        let inside = match front {
+            Front::Cluster if self.service.internal_local => &choice.local,
+            _ => &choice.cluster,
+        };
+        self.virtual_service(at.into(), inside, scheduler);
+        if inside.is_empty() && !choice.any {
+            self.element(Set::Reject, Value::At(at));
+        }
+        if front == Front::Cluster {
+            if self.service.internal_local && choice.local.is_empty() && choice.any {
+                self.element(Set::Drop, Value::At(at));
+            }
+            return;
+        }
+        if front == Front::Balancer && !self.service.source_ranges.is_empty() {
+            self.element(Set::Restricted, Value::At(at));
+            for from in outermost(&self.service.source_ranges) {
+                if from.addr().is_ipv4() == at.addr.is_ipv4() {
+                    self.element(Set::Ranges, Value::Ranged { at, from });
                 }
             }
         }
-        if !served {
-            continue;
+        if !self.service.external_local || choice.local == choice.cluster {
+            return;
         }
-        items.push(Item::Addr { link: DUMMY.into(), addr: host_net(vip) });
+        if choice.local.is_empty() {
+            if choice.any {
+                self.element(Set::DropOutside, Value::At(at));
+            }
+        } else if self.place.table {
+            let mark = self.claims.mark(&at);
+            self.element(Set::Outside, Value::Marked { at, mark });
+            let by_mark = At::Mark { mark, ipv4: at.addr.is_ipv4() };
+            let scheduler = self.hashing().unwrap_or_else(|| scheduler.clone());
+            self.virtual_service(by_mark, &choice.local, &scheduler);
+        }
+    }
+
+    /// An entry of IPVS and its real servers.
+    fn virtual_service(&mut self, at: At, reals: &BTreeSet<(IpAddr, u16)>, scheduler: &Scheduler) {
+        let persistence = if scheduler.hashes { 0 } else { self.service.affinity };
+        let (scheduler, flags) = (scheduler.name.clone(), scheduler.flags);
+        self.items.push(Item::Service { at, scheduler, flags, persistence });
+        for &(addr, port) in reals {
+            let (weight, forward) = (1, Forward::Masq);
+            self.items.push(Item::Real { of: at, addr, port, weight, forward });
+            if self.place.own_pods.iter().any(|net| net.contains(&addr)) {
+                self.element(Set::Loops, Value::Addr(addr));
+            }
+        }
+    }
+
+    /// A virtual address, on the dummy link.
+    fn address(&mut self, vip: IpAddr) {
+        let src = self.place.addrs.iter().find(|a| a.is_ipv4() == vip.is_ipv4()).copied();
+        self.element(Set::Vips, Value::Addr(vip));
+        self.items.push(Item::Addr { link: DUMMY.into(), addr: host_net(vip) });
         // Without it the node would take the virtual address itself as source, and a real server
         // elsewhere could not answer.
-        items.push(Item::Route {
+        self.items.push(Item::Route {
             table: TABLE_LOCAL,
             to: host_net(vip),
             via: None,
             dev: Some(DUMMY.into()),
-            src: Some(src),
+            src,
         });
     }
-    (items, unmet)
+
+    /// The scheduler that an annotation asks for, where the kernel has it.
+    fn scheduler(&mut self) -> Scheduler {
+        let name = self.service.scheduler.as_deref().unwrap_or("rr");
+        let had = |all: &BTreeSet<Box<str>>| all.contains(name);
+        let why = if !SCHEDULERS.contains(&name) {
+            "there is no such scheduler, so it is rr"
+        } else if name != "rr" && !self.place.schedulers.as_ref().is_none_or(had) {
+            "this kernel does not have it (a module ip_vs_*), so it is rr"
+        } else {
+            if name != "rr" {
+                self.items.push(Item::Module { name: format!("ip_vs_{name}").into() });
+            }
+            // Only these two read them.
+            let flags = if ["mh", "sh"].contains(&name) { self.service.scheduler_flags } else { 0 };
+            return Scheduler { name: name.into(), flags, hashes: false };
+        };
+        let what = format!("scheduler {name} of Service {}", self.service.name);
+        self.unmet.push(Unmet::new(what, why));
+        Scheduler { name: "rr".into(), flags: 0, hashes: false }
+    }
+
+    /// A persistent service that is found by its mark does not translate ports (ip_vs_sched_persist,
+    /// linux net/netfilter/ipvs/ip_vs_core.c): there a scheduler that hashes the client's address
+    /// keeps it at its endpoint.
+    fn hashing(&mut self) -> Option<Scheduler> {
+        if self.service.affinity == 0 {
+            return None;
+        }
+        let had = |name: &&str| {
+            let all = self.place.schedulers.as_ref();
+            all.is_none_or(|all| all.contains(*name))
+        };
+        let name = ["mh", "sh"].into_iter().find(had).unwrap_or("sh");
+        self.items.push(Item::Module { name: format!("ip_vs_{name}").into() });
+        Some(Scheduler { name: name.into(), flags: 0, hashes: true })
+    }
+
+    /// What it asks for that this version does not do.
+    fn beyond(&mut self) {
+        let name = &self.service.name;
+        if self.service.health_port != 0 {
+            self.unmet.push(Unmet::new(
+                format!("healthCheckNodePort {} of Service {name}", self.service.health_port),
+                "answering it takes a daemon, which this version does not have",
+            ));
+        }
+        if self.service.dsr {
+            self.unmet.push(Unmet::new(
+                format!("direct server return of Service {name}"),
+                "it is not in this version, so answers come back through this node",
+            ));
+        }
+    }
 }
 
-/// The virtual service of one port, and its endpoints as real servers.
-fn virtual_service(
-    service: &Service,
-    slices: &[&EndpointSlice],
-    place: &Place<'_>,
-    at: Virtual,
-    port: &ServicePort,
-) -> Vec<Item> {
-    let persistence = service.affinity;
-    let mut items = vec![Item::Service { at, scheduler: "rr".into(), flags: 0, persistence }];
-    if place.record {
-        items.push(Item::Element { set: Set::Services, value: at });
-    }
-    let only = service.internal_local.then_some(place.node);
-    let serving = endpoints::serving(slices.iter().copied(), port, at.addr.is_ipv4(), only);
-    items.extend(serving.into_iter().map(|(addr, port)| Item::Real {
-        of: at,
-        addr,
-        port,
-        weight: 1,
-        forward: Forward::Masq,
-    }));
-    items
+/// The schedulers of IPVS (`ip_vs_*` of Linux).
+pub const SCHEDULERS: [&str; 13] =
+    ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "mh", "fo", "ovf"];
+
+#[derive(Clone)]
+struct Scheduler {
+    name: Box<str>,
+    flags: u32,
+    /// It stands for affinity.
+    hashes: bool,
 }
 
-/// What it asks for that this version does not do.
-fn beyond(service: &Service) -> Vec<Unmet> {
-    let list = |addrs: &[IpAddr]| {
-        let addrs: Vec<String> = addrs.iter().map(ToString::to_string).collect();
-        addrs.join(", ")
-    };
-    let mut beyond = Vec::new();
-    if !service.external_ips.is_empty() {
-        beyond.push(format!("external address {}", list(&service.external_ips)));
-    }
-    if !service.balancer_ips.is_empty() {
-        beyond.push(format!("load balancer address {}", list(&service.balancer_ips)));
-    }
-    let node_ports: Vec<String> =
-        service.ports.iter().filter_map(|p| Some(p.node_port?.to_string())).collect();
-    if !node_ports.is_empty() {
-        beyond.push(format!("NodePort {}", node_ports.join(", ")));
-    }
-    let why =
-        "this version serves ClusterIPs only; kube-proxy or kube-router can serve it meanwhile";
-    let unmet = |what| Unmet::new(format!("{what} of Service {}", service.name), why);
-    beyond.into_iter().map(unmet).collect()
+/// Those networks that are in no other one of them.
+pub fn outermost(nets: &[IpNet]) -> Vec<IpNet> {
+    let nets: BTreeSet<IpNet> = nets.iter().map(IpNet::trunc).collect();
+    let inner = |net: &IpNet| nets.iter().any(|other| other != net && other.contains(net));
+    nets.iter().copied().filter(|net| !inner(net)).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        cluster::{Name, ServicePort},
-        state::Protocol,
-    };
-
-    #[test]
-    fn a_family_that_the_node_lacks_is_left_out() {
-        let service = Service {
-            name: Name { namespace: "shop".into(), name: "web".into() },
-            cluster_ips: vec!["10.96.0.10".parse().unwrap(), "fd96::10".parse().unwrap()],
-            ports: vec![ServicePort {
-                name: "".into(),
-                protocol: Protocol::Udp,
-                port: 53,
-                node_port: None,
-            }],
-            ..Service::default()
-        };
-        let place = Place { node: "node-1", addrs: &["192.0.2.11".parse().unwrap()], record: true };
-        let (items, _) = of(&service, &[], &place, |_| Ok(()));
-        assert_eq!(items.len(), 4, "{items:?}");
-        assert!(items.iter().all(|i| !format!("{i:?}").contains("fd96")));
-    }
-}
+mod tests;

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     plan::Step,
-    state::{Item, Set, TABLE_MAIN, Virtual},
+    ruleset::Set,
+    state::{Item, TABLE_MAIN, Value},
 };
 
 /// What became of a step: done, or the reason why not.
@@ -39,7 +40,7 @@ fn way(step: &Step) -> Way {
         Item::Sysctl { .. } | Item::File { .. } => Way::File,
         Item::Table { .. } => Way::Table,
         Item::Element { set, value } => {
-            Way::Elements(!matches!(step, Step::Remove(_)), *set, value.addr.is_ipv4())
+            Way::Elements(!matches!(step, Step::Remove(_)), *set, value.is_ipv4())
         }
         Item::Service { .. } | Item::Real { .. } => Way::Ipvs,
         Item::Addr { .. } | Item::Route { .. } => Way::Route,
@@ -144,14 +145,24 @@ impl Kernel {
 
     fn table(&mut self, step: &Step) -> Outcome {
         match step {
-            Step::Add(_) | Step::Change(_) => self.transact(&nft::add_skeleton()),
-            Step::Remove(_) => Err("the table is not removed".into()),
+            Step::Add(Item::Table { skeleton: Some(skeleton), .. })
+            | Step::Change(Item::Table { skeleton: Some(skeleton), .. }) => {
+                let mut requests = vec![nft::add_table()];
+                if self.chains.is_none() {
+                    requests.extend([nft::remove_table(), nft::add_table()]);
+                    requests.extend(nft::add_sets());
+                }
+                let there = self.chains.as_deref().unwrap_or_default();
+                requests.extend(nft::put_chains(*skeleton, there));
+                self.transact(&requests)
+            }
+            _ => Err("the table is not removed".into()),
         }
     }
 
     fn elements(&mut self, run: &[Step], add: bool, set: Set, ipv4: bool) -> Vec<Outcome> {
         let put = if add { nft::add_elements } else { nft::remove_elements };
-        let values: Vec<Virtual> = run
+        let values: Vec<Value> = run
             .iter()
             .filter_map(|s| {
                 if let Item::Element { value, .. } = s.item() { Some(*value) } else { None }
@@ -161,8 +172,13 @@ impl Kernel {
         for part in values.chunks(nft::ELEMENTS * TRANSACTION) {
             let requests: Vec<_> =
                 part.chunks(nft::ELEMENTS).map(|values| put(set, ipv4, values)).collect();
-            let outcome = self.transact(&requests);
-            outcomes.extend(part.iter().map(|_| outcome.clone()));
+            match self.transact(&requests) {
+                // One that is refused takes all with it: which one?
+                Err(_) if part.len() > 1 => outcomes.extend(
+                    part.iter().map(|v| self.transact(&[put(set, ipv4, std::slice::from_ref(v))])),
+                ),
+                outcome => outcomes.extend(part.iter().map(|_| outcome.clone())),
+            }
         }
         outcomes
     }

@@ -2,13 +2,14 @@
 //! real file that kinglet writes.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use super::sys;
-use crate::local::Module;
+use crate::{local::Module, state::Protocol};
 
 /// Reads a setting below /proc/sys; `None` where this kernel does not have it.
 pub fn sysctl(name: &str) -> Option<String> {
@@ -20,6 +21,17 @@ pub fn sysctl(name: &str) -> Option<String> {
 pub fn set_sysctl(name: &str, value: &str) -> io::Result<()> {
     // Without O_CREAT: a setting that is not there can't be made.
     File::options().write(true).open(Path::new("/proc/sys").join(name))?.write_all(value.as_bytes())
+}
+
+/// Reads a file; `None` where there is none, or none that can be read.
+pub fn read(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok()
+}
+
+/// Seconds since the boot, those asleep too (/proc/uptime).
+pub fn uptime() -> u64 {
+    let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    text.split('.').next().and_then(|seconds| seconds.parse().ok()).unwrap_or(0)
 }
 
 /// Puts a whole file in place of another in one step, and not before it is on the disk.
@@ -54,6 +66,31 @@ pub fn names(folder: &Path) -> Vec<Box<str>> {
         entries.filter_map(|e| Some(e.file_name().to_str()?.into())).collect();
     names.sort();
     names
+}
+
+/// The ports on which programs listen at all addresses, or at one that is not the loopback's.
+pub fn listens() -> BTreeSet<(Protocol, u16)> {
+    let mut found = BTreeSet::new();
+    // /proc/net/{tcp,udp}: `sl local_address rem_address st …`, addresses in hexadecimal; a listener
+    // is in state 0A (TCP_LISTEN), a UDP socket that nobody is connected to in 07 (TCP_CLOSE).
+    for (file, protocol, state) in [
+        ("tcp", Protocol::Tcp, "0A"),
+        ("tcp6", Protocol::Tcp, "0A"),
+        ("udp", Protocol::Udp, "07"),
+        ("udp6", Protocol::Udp, "07"),
+    ] {
+        let text = fs::read_to_string(Path::new("/proc/net").join(file)).unwrap_or_default();
+        for line in text.lines().skip(1) {
+            let mut fields = line.split_whitespace().skip(1);
+            let (local, there) = (fields.next().unwrap_or_default(), fields.nth(1));
+            let Some((addr, port)) = local.rsplit_once(':') else { continue };
+            let loopback = addr == "0100007F" || addr == "00000000000000000000000001000000";
+            if there == Some(state) && !loopback {
+                found.extend(u16::from_str_radix(port, 16).map(|port| (protocol, port)));
+            }
+        }
+    }
+    found
 }
 
 /// Where a module's name can be looked up without loading it: what works once it is there.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use neli::consts::nl::NlmF;
 
 use super::message::{Attrs, NLA_F_NESTED, Request};
-use crate::state::{Forward, Item, Protocol, Virtual, addr_from_bytes, addr_to_bytes};
+use crate::state::{At, Forward, Item, Protocol, Virtual, addr_from_bytes, addr_to_bytes};
 
 /// The family's name in generic netlink.
 pub const FAMILY: &str = "IPVS";
@@ -45,6 +45,8 @@ const DEST_FWD_METHOD: u16 = 3;
 const DEST_WEIGHT: u16 = 4;
 const DEST_U_THRESH: u16 = 5;
 const DEST_L_THRESH: u16 = 6;
+const DEST_ACTIVE_CONNS: u16 = 7;
+const DEST_INACT_CONNS: u16 = 8;
 const DEST_ADDR_FAMILY: u16 = 11;
 
 // IP_VS_SVC_F_*
@@ -66,7 +68,7 @@ pub fn list_services(family: u16) -> Request {
 }
 
 /// The real servers of one virtual service.
-pub fn list_reals(family: u16, of: &Virtual) -> Request {
+pub fn list_reals(family: u16, of: &At) -> Request {
     request(family, GET_DEST).nest(SERVICE | NLA_F_NESTED, |r| name(r, of))
 }
 
@@ -81,7 +83,7 @@ pub fn change_service(family: u16, item: &Item) -> Option<Request> {
 }
 
 /// Takes a virtual service away, with the reals that it still has.
-pub fn remove_service(family: u16, at: &Virtual) -> Request {
+pub fn remove_service(family: u16, at: &At) -> Request {
     request(family, DEL_SERVICE)
         .nest(SERVICE | NLA_F_NESTED, |r| name(r, at))
         .fine(&[libc::ESRCH, libc::ENOENT])
@@ -103,16 +105,21 @@ pub fn remove_real(family: u16, item: &Item) -> Option<Request> {
 }
 
 /// The attributes that name a virtual service.
-fn name(request: Request, at: &Virtual) -> Request {
-    request
-        .attr(SVC_AF, &family(at.addr).to_ne_bytes())
-        .attr(SVC_PROTOCOL, &u16::from(at.protocol.number()).to_ne_bytes())
-        .attr(SVC_ADDR, &addr_to_bytes(at.addr))
-        .attr(SVC_PORT, &at.port.to_be_bytes())
+fn name(request: Request, at: &At) -> Request {
+    match at {
+        At::Virtual(at) => request
+            .attr(SVC_AF, &family(at.addr.is_ipv4()).to_ne_bytes())
+            .attr(SVC_PROTOCOL, &u16::from(at.protocol.number()).to_ne_bytes())
+            .attr(SVC_ADDR, &addr_to_bytes(at.addr))
+            .attr(SVC_PORT, &at.port.to_be_bytes()),
+        At::Mark { mark, ipv4 } => {
+            request.attr(SVC_AF, &family(*ipv4).to_ne_bytes()).attr(SVC_FWMARK, &mark.to_ne_bytes())
+        }
+    }
 }
 
-fn family(addr: IpAddr) -> u16 {
-    (if addr.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }) as u16
+fn family(ipv4: bool) -> u16 {
+    (if ipv4 { libc::AF_INET } else { libc::AF_INET6 }) as u16
 }
 
 fn service(request: Request, item: &Item) -> Option<Request> {
@@ -121,7 +128,7 @@ fn service(request: Request, item: &Item) -> Option<Request> {
     let [mut bits, mask] = [flags.to_ne_bytes().to_vec(), EVERY_FLAG.to_ne_bytes().to_vec()];
     bits.extend(mask);
     // Clients are kept together by their whole address; for IPv6 this is a prefix length.
-    let netmask: u32 = if at.addr.is_ipv4() { u32::MAX } else { 128 };
+    let netmask: u32 = if at.is_ipv4() { u32::MAX } else { 128 };
     Some(request.nest(SERVICE | NLA_F_NESTED, |r| {
         name(r, at)
             .text(SVC_SCHED_NAME, scheduler)
@@ -135,7 +142,7 @@ fn real(request: Request, item: &Item) -> Option<Request> {
     let Item::Real { of, addr, port, weight, forward } = item else { return None };
     let request = request.nest(SERVICE | NLA_F_NESTED, |r| name(r, of));
     Some(request.nest(DEST | NLA_F_NESTED, |r| {
-        r.attr(DEST_ADDR_FAMILY, &family(*addr).to_ne_bytes())
+        r.attr(DEST_ADDR_FAMILY, &family(addr.is_ipv4()).to_ne_bytes())
             .attr(DEST_ADDR, &addr_to_bytes(*addr))
             .attr(DEST_PORT, &port.to_be_bytes())
             .attr(DEST_FWD_METHOD, &method(*forward).to_ne_bytes())
@@ -156,19 +163,21 @@ fn method(forward: Forward) -> u32 {
     }
 }
 
-/// Reads a virtual service from a message's body. Those that are found by a mark are not told here.
+/// Reads a virtual service from a message's body.
 pub fn read_service(body: &[u8]) -> Option<Item> {
     let attrs = Attrs::after(body, GENL).nest(SERVICE)?;
-    if attrs.get(SVC_FWMARK).is_some() {
-        return None;
-    }
     let flags = attrs.u32(SVC_FLAGS)?;
-    Some(Item::Service {
-        at: Virtual {
-            addr: read_addr(attrs.u16(SVC_AF)?, attrs.get(SVC_ADDR)?)?,
+    let af = attrs.u16(SVC_AF)?;
+    let at = match attrs.u32(SVC_FWMARK) {
+        Some(mark) => At::Mark { mark, ipv4: i32::from(af) == libc::AF_INET },
+        None => At::Virtual(Virtual {
+            addr: read_addr(af, attrs.get(SVC_ADDR)?)?,
             protocol: Protocol::from_number(attrs.u16(SVC_PROTOCOL)?.try_into().ok()?)?,
             port: attrs.port(SVC_PORT)?,
-        },
+        }),
+    };
+    Some(Item::Service {
+        at,
         scheduler: attrs.text(SVC_SCHED_NAME)?.into(),
         flags: flags & SCHED_FLAGS,
         persistence: if flags & PERSISTENT != 0 { attrs.u32(SVC_TIMEOUT)? } else { 0 },
@@ -176,9 +185,9 @@ pub fn read_service(body: &[u8]) -> Option<Item> {
 }
 
 /// Reads a real server of `of` from a message's body.
-pub fn read_real(body: &[u8], of: &Virtual) -> Option<Item> {
+pub fn read_real(body: &[u8], of: &At) -> Option<Item> {
     let attrs = Attrs::after(body, GENL).nest(DEST)?;
-    let af = attrs.u16(DEST_ADDR_FAMILY).unwrap_or(family(of.addr));
+    let af = attrs.u16(DEST_ADDR_FAMILY).unwrap_or(family(of.is_ipv4()));
     Some(Item::Real {
         of: *of,
         addr: read_addr(af, attrs.get(DEST_ADDR)?)?,
@@ -194,6 +203,14 @@ pub fn read_real(body: &[u8], of: &Virtual) -> Option<Item> {
     })
 }
 
+/// How many connections a real server still has, from the same body as [`read_real`]: the active
+/// ones, and those that IPVS counts as inactive (half open, closing). The templates that keep a client
+/// with its real (IPVS_DEST_ATTR_PERSIST_CONNS) carry no packets and do not count.
+pub fn read_connections(body: &[u8]) -> Option<u32> {
+    let attrs = Attrs::after(body, GENL).nest(DEST)?;
+    Some(attrs.u32(DEST_ACTIVE_CONNS)?.saturating_add(attrs.u32(DEST_INACT_CONNS)?))
+}
+
 fn read_addr(af: u16, bytes: &[u8]) -> Option<IpAddr> {
     let len = match i32::from(af) {
         libc::AF_INET => 4,
@@ -201,4 +218,26 @@ fn read_addr(af: u16, bytes: &[u8]) -> Option<IpAddr> {
         _ => return None,
     };
     addr_from_bytes(bytes.get(..len)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::message::frames;
+
+    #[test]
+    fn connections_are_the_active_and_the_inactive_ones_without_templates() {
+        let counts = |counts: &[(u16, u32)]| {
+            let message = request(20, NEW_DEST).nest(DEST | NLA_F_NESTED, |dest| {
+                counts.iter().fold(dest, |dest, (kind, n)| dest.attr(*kind, &n.to_ne_bytes()))
+            });
+            let mut bytes = Vec::new();
+            message.write(1, 0, &mut bytes);
+            read_connections(frames(&bytes).next().unwrap().unwrap().body())
+        };
+        assert_eq!(counts(&[(7, 3), (8, 4), (9, 100)]), Some(7));
+        assert_eq!(counts(&[(7, 0), (8, 0), (9, 1)]), Some(0));
+        assert_eq!(counts(&[(7, u32::MAX), (8, 1)]), Some(u32::MAX));
+        assert_eq!(counts(&[(7, 1)]), None);
+    }
 }

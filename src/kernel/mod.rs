@@ -5,38 +5,60 @@
 //! read, so they are looked at where they are wanted.
 
 mod apply;
+pub mod conntrack;
 pub mod files;
 pub mod ipvs;
 pub mod lock;
 pub mod message;
 pub mod netlink;
 pub mod nft;
+mod observe;
 pub mod route;
 pub mod sys;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    net::IpAddr,
-    path::Path,
-};
+use std::{collections::BTreeMap, io, net::IpAddr, path::Path};
 
 use neli::consts::socket::NlFamily;
 
 use crate::{
     error::{Doing, Error, Result},
     local::{Host, HostLink, Module, Options, Tunnel},
-    state::{
-        BRIDGE, DUMMY, Item, NFT_TABLE, Set, State, TABLE_LOCAL, TABLE_MAIN, Virtual, host_net,
-    },
+    state::{BRIDGE, DUMMY, Flow, TABLE_MAIN},
 };
+pub use apply::Outcome;
 use files::Modules;
 use message::{Attrs, Request};
 use netlink::Conn;
 
-/// The modules whose work is needed, in the order of loading.
-pub const MODULES: [&str; 6] =
-    ["bridge", "br_netfilter", "dummy", "nf_tables", "ip_vs", "ip_vs_rr"];
+/// The modules whose work may be needed; the schedulers of IPVS besides.
+const MODULES: [&str; 10] = [
+    "bridge",
+    "br_netfilter",
+    "dummy",
+    "ip_vs",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_ct",
+    "nft_fib_inet",
+    "nft_masq",
+    "nft_reject_inet",
+];
+/// The modules with a scheduler of IPVS.
+const SCHEDULERS: [&str; 13] = [
+    "ip_vs_rr",
+    "ip_vs_wrr",
+    "ip_vs_lc",
+    "ip_vs_wlc",
+    "ip_vs_lblc",
+    "ip_vs_lblcr",
+    "ip_vs_dh",
+    "ip_vs_sh",
+    "ip_vs_sed",
+    "ip_vs_nq",
+    "ip_vs_mh",
+    "ip_vs_fo",
+    "ip_vs_ovf",
+];
 /// kube-router's tunnels are called so.
 const TUNNEL: &str = "tun-";
 
@@ -49,6 +71,8 @@ pub struct Kernel {
     ipvs: Option<u16>,
     /// Interface indices by name, as of the last look.
     links: BTreeMap<Box<str>, u32>,
+    /// The chains of our table, as of the last look; `None`: it is to be made anew.
+    chains: Option<Vec<String>>,
     modules: Modules,
 }
 
@@ -61,6 +85,7 @@ impl Kernel {
             netfilter: None,
             ipvs: None,
             links: BTreeMap::new(),
+            chains: None,
             modules: Modules::open(),
         })
     }
@@ -82,7 +107,7 @@ impl Kernel {
             }
         }
         host.tunnels = self.tunnels(&links)?;
-        for module in MODULES {
+        for module in MODULES.into_iter().chain(SCHEDULERS) {
             let status = match self.modules.status(module) {
                 None if module == "nf_tables" => Some(self.probe_nft()),
                 status => status,
@@ -90,6 +115,7 @@ impl Kernel {
             host.modules.extend(status.map(|status| (module.into(), status)));
         }
         host.sysctls = settings(&host.links);
+        host.listens = files::listens();
         match std::fs::read_to_string(&*options.cni_conf) {
             Ok(text) => host.cni = Some(text.into()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -150,173 +176,24 @@ impl Kernel {
         Ok(tunnels)
     }
 
-    /// What the kernel holds of ours, of the parts that are wanted. Of `want`, sysctls and files are
-    /// looked at by name, and an IPVS service that is there already counts as ours.
-    pub fn observe(&mut self, options: &Options, want: &State) -> Result<State> {
-        let mut have = State::new();
-        for item in want {
-            match item {
-                Item::Sysctl { name, .. } => {
-                    let value = files::sysctl(&name.0).map(Into::into);
-                    have.extend(value.map(|value| Item::Sysctl { name: name.clone(), value }));
-                }
-                Item::File { path, .. } => {
-                    let text = std::fs::read_to_string(&**path).ok();
-                    have.extend(text.map(|t| Item::File { path: path.clone(), text: t.into() }));
-                }
-                Item::Module { name } if self.modules.status(name) == Some(Module::Present) => {
-                    have.insert(item.clone());
-                }
-                _ => {}
-            }
-        }
-        for link in self.links()?.into_iter().filter(|l| l.up) {
-            let ours =
-                options.router && link.name == BRIDGE || options.services && link.name == DUMMY;
-            if ours {
-                have.insert(Item::Link {
-                    name: link.name.into(),
-                    kind: link.kind.as_str().into(),
-                    mtu: Some(link.mtu),
-                });
-            }
-        }
-        if options.router {
-            self.observe_routes(&mut have)?;
-        }
-        if options.services {
-            let record = self.observe_record(&mut have)?;
-            let vips = self.observe_vips(&mut have)?;
-            let wanted: BTreeSet<Virtual> = want
-                .iter()
-                .filter_map(|i| if let Item::Service { at, .. } = i { Some(*at) } else { None })
-                .collect();
-            let ours = |at: &Virtual| {
-                !options.excludes(at.addr)
-                    && (vips.contains(&at.addr) || record.contains(at) || wanted.contains(at))
-            };
-            self.observe_services(&mut have, ours)?;
-        }
-        Ok(have)
-    }
-
-    fn observe_routes(&mut self, have: &mut State) -> Result<()> {
-        let tunnels: BTreeSet<u32> = self
-            .links
-            .iter()
-            .filter(|(name, _)| name.starts_with(TUNNEL))
-            .map(|(_, index)| *index)
-            .collect();
+    /// Takes the UDP flows out of conntrack that are `stale`, and says how many went.
+    pub fn remove_flows(&mut self, stale: impl Fn(&Flow) -> bool) -> Result<usize> {
+        let netfilter = netlink::opened(&mut self.netfilter, NlFamily::Netfilter)
+            .doing(|| "opening a netfilter socket")?;
+        let mut removals = Vec::new();
         for ipv4 in [true, false] {
-            for found in self.routes(&route::list_routes(ipv4, TABLE_MAIN), "routes")? {
-                if found.is_ours() && !found.oif.is_some_and(|oif| tunnels.contains(&oif)) {
-                    let (table, to, via) = (TABLE_MAIN, found.to, found.via);
-                    have.insert(Item::Route { table, to, via, dev: None, src: found.src });
+            let read = |body: &[u8]| conntrack::read_flow(body).filter(&stale);
+            match netfilter.dump(&conntrack::list_flows(ipv4), read) {
+                Err(e) if is_absent(&e) => {}
+                flows => {
+                    let flows = flows.doing(|| "listing the flows of UDP Services")?;
+                    removals.extend(flows.iter().map(conntrack::remove));
                 }
             }
         }
-        Ok(())
-    }
-
-    /// The addresses on the dummy link, and the local routes that lead to it.
-    fn observe_vips(&mut self, have: &mut State) -> Result<BTreeSet<IpAddr>> {
-        let Some(&index) = self.links.get(DUMMY) else { return Ok(BTreeSet::new()) };
-        let vips: BTreeSet<IpAddr> = self
-            .route
-            .dump(&route::list_addresses(), route::read_address)
-            .doing(|| "listing addresses")?
-            .into_iter()
-            .filter(|a| a.index == index && !is_link_local(a.addr.addr()))
-            .map(|a| {
-                have.insert(Item::Addr { link: DUMMY.into(), addr: a.addr });
-                a.addr.addr()
-            })
-            .collect();
-        for ipv4 in [true, false] {
-            let found = self.routes(&route::list_local_routes(ipv4, index), "local routes")?;
-            let (own, ours): (Vec<_>, Vec<_>) = found
-                .into_iter()
-                .filter(|r| r.table == TABLE_LOCAL && r.oif == Some(index))
-                .filter(|r| r.to == host_net(r.to.addr()) && !is_link_local(r.to.addr()))
-                .partition(route::Route::is_kernels_own);
-            let own: BTreeSet<_> = own.into_iter().map(|r| r.to).collect();
-            for route in ours {
-                // Ours is not in force where the IPv6 kernel's own stands before it, nor will it be
-                // once the address comes back that it lost.
-                let in_force =
-                    vips.contains(&route.to.addr()) && (ipv4 || !own.contains(&route.to));
-                have.insert(Item::Route {
-                    table: TABLE_LOCAL,
-                    to: route.to,
-                    via: None,
-                    dev: Some(DUMMY.into()),
-                    src: route.src.filter(|_| in_force),
-                });
-            }
-        }
-        Ok(vips)
-    }
-
-    /// Our nftables table, and in it the record of the IPVS services that we made.
-    fn observe_record(&mut self, have: &mut State) -> Result<BTreeSet<Virtual>> {
-        let mut record = BTreeSet::new();
-        if self.modules.status("nf_tables") == Some(Module::Loadable) {
-            return Ok(record); // asking would load it
-        }
-        let netfilter = match netlink::opened(&mut self.netfilter, NlFamily::Netfilter) {
-            Err(e) if is_absent(&e) => return Ok(record),
-            conn => conn.doing(|| "opening a netfilter socket")?,
-        };
-        let sets = match netfilter.dump(&nft::list_sets(), nft::read_set) {
-            Err(e) if is_absent(&e) => return Ok(record),
-            sets => sets.doing(|| "listing the sets of the table inet kinglet")?,
-        };
-        if !sets.is_empty() {
-            let mut names = sets.clone();
-            names.sort();
-            let skeleton = names.join(" ").into();
-            have.insert(Item::Table { name: NFT_TABLE.into(), skeleton });
-        }
-        for ipv4 in [true, false] {
-            let name = nft::set_name(Set::Services, ipv4);
-            if !sets.contains(&name) {
-                continue;
-            }
-            let request = nft::list_elements(Set::Services, ipv4);
-            let elements = netfilter
-                .dump(&request, nft::read_elements)
-                .doing(|| format!("listing the set {name}"))?;
-            record.extend(elements.into_iter().flatten());
-        }
-        have.extend(record.iter().map(|&value| Item::Element { set: Set::Services, value }));
-        Ok(record)
-    }
-
-    fn observe_services(
-        &mut self,
-        have: &mut State,
-        ours: impl Fn(&Virtual) -> bool,
-    ) -> Result<()> {
-        if self.modules.status("ip_vs") != Some(Module::Present) {
-            return Ok(());
-        }
-        let family = self.ipvs_family()?;
-        let generic = self.generic()?;
-        let services = generic
-            .dump(&ipvs::list_services(family), ipvs::read_service)
-            .doing(|| "listing IPVS services")?;
-        for service in services {
-            let Item::Service { at, .. } = service else { continue };
-            if !ours(&at) {
-                continue;
-            }
-            let reals = generic
-                .dump(&ipvs::list_reals(family, &at), |body| ipvs::read_real(body, &at))
-                .doing(|| format!("listing the real servers of {at}"))?;
-            have.insert(service);
-            have.extend(reals);
-        }
-        Ok(())
+        let verdicts =
+            netfilter.send(&removals).doing(|| "removing stale flows of UDP Services")?;
+        Ok(verdicts.iter().filter(|verdict| verdict.is_ok()).count())
     }
 
     fn generic(&mut self) -> Result<&mut Conn> {

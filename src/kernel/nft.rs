@@ -1,12 +1,20 @@
 //! Our one nftables table and the elements of its sets, by nfnetlink (linux/netfilter/nf_tables.h).
 //!
-//! Pure messages and readings. Every number is big endian here. Changes travel between two brackets
-//! and take effect together or not at all.
+//! Pure messages and readings. Every number is big endian here, but for what is compared with a
+//! register. Changes travel between two brackets and take effect together or not at all. What the
+//! table holds is said by `ruleset`; `rules` encodes its chains.
 
+mod rules;
+
+use ipnet::IpNet;
 use neli::consts::nl::NlmF;
 
 use super::message::{Attrs, NLA_F_NESTED, Request};
-use crate::state::{NFT_TABLE, Protocol, Set, Virtual, addr_from_bytes, addr_to_bytes};
+use crate::{
+    ruleset::{NFT_TABLE, Part, Set},
+    state::{Protocol, Value, Virtual, addr_from_bytes, addr_to_bytes},
+};
+pub use rules::{Found, expected, list_chains, list_rules, put_chains, read_chain, read_rule};
 
 const NFPROTO_INET: u8 = 1;
 /// NFNL_SUBSYS_NFTABLES, shifted to where a message's type has it.
@@ -16,6 +24,7 @@ const BATCH_END: u16 = 0x11;
 
 // NFT_MSG_*
 const NEWTABLE: u16 = 0;
+const DELTABLE: u16 = 2;
 const NEWSET: u16 = 9;
 const GETSET: u16 = 10;
 const NEWSETELEM: u16 = 12;
@@ -29,6 +38,8 @@ const SET_NAME: u16 = 2;
 const SET_FLAGS: u16 = 3;
 const SET_KEY_TYPE: u16 = 4;
 const SET_KEY_LEN: u16 = 5;
+const SET_DATA_TYPE: u16 = 6;
+const SET_DATA_LEN: u16 = 7;
 const SET_DESC: u16 = 9;
 const SET_ID: u16 = 10;
 const SET_USERDATA: u16 = 13;
@@ -39,21 +50,29 @@ const ELEM_LIST_SET: u16 = 2;
 const ELEM_LIST_ELEMENTS: u16 = 3;
 const LIST_ELEM: u16 = 1;
 const ELEM_KEY: u16 = 1;
+const ELEM_DATA: u16 = 2;
+const ELEM_FLAGS: u16 = 3;
+const ELEM_KEY_END: u16 = 10;
 const DATA_VALUE: u16 = 1;
 
-/// NFT_SET_CONCAT (linux 5.6): the key is made of several fields.
-const NFT_SET_CONCAT: u32 = 0x80;
-/// nft's own numbers of the types ipv4_addr, ipv6_addr, inet_proto and inet_service, six bits each
-/// in a concatenation: how `nft list` knows what the keys mean.
+// NFT_SET_*
+const INTERVAL: u32 = 0x4;
+const MAP: u32 = 0x8;
+const CONCAT: u32 = 0x80; // linux 5.6
+/// NFT_SET_ELEM_INTERVAL_END: the first key behind a network.
+const INTERVAL_END: u32 = 1;
+
+/// nft's own numbers of types, six bits each in a concatenation: how `nft list` knows what keys mean.
 const TYPE_IPV4: u32 = 7;
 const TYPE_IPV6: u32 = 8;
 const TYPE_PROTO: u32 = 12;
 const TYPE_SERVICE: u32 = 13;
+const TYPE_MARK: u32 = 19;
 
 /// struct nfgenmsg { u8 family; u8 version; be16 res_id; }
 const NFGEN: usize = 4;
 /// Elements in one message: an attribute can't be longer than 64 KiB.
-pub const ELEMENTS: usize = 1000;
+pub const ELEMENTS: usize = 500;
 
 fn request(message: u16, flags: NlmF) -> Request {
     Request::new(SUBSYSTEM | message, flags, &[NFPROTO_INET, 0, 0, 0])
@@ -74,127 +93,311 @@ pub fn end() -> Request {
     bracket(BATCH_END)
 }
 
-/// Makes the table and its sets where they are not there.
-pub fn add_skeleton() -> Vec<Request> {
-    let mut requests = vec![request(NEWTABLE, NlmF::CREATE).text(TABLE_NAME, NFT_TABLE)];
-    // For `nft list`: NFTNL_UDATA_SET_KEYBYTEORDER, length 4, BYTEORDER_BIG_ENDIAN.
-    let mut byteorder = vec![0, 4];
-    byteorder.extend(2u32.to_ne_bytes());
-    for (id, ipv4) in [(1u32, true), (2, false)] {
-        let (addr, len) = if ipv4 { (TYPE_IPV4, 4u32) } else { (TYPE_IPV6, 16) };
-        let key = (addr << 6 | TYPE_PROTO) << 6 | TYPE_SERVICE;
-        requests.push(
-            request(NEWSET, NlmF::CREATE)
-                .text(SET_TABLE, NFT_TABLE)
-                .text(SET_NAME, &set_name(Set::Services, ipv4))
-                .attr(SET_FLAGS, &NFT_SET_CONCAT.to_be_bytes())
-                .attr(SET_KEY_TYPE, &key.to_be_bytes())
-                .attr(SET_KEY_LEN, &(len + 8).to_be_bytes())
-                .attr(SET_ID, &id.to_be_bytes())
-                .nest(SET_DESC | NLA_F_NESTED, |desc| {
-                    desc.nest(SET_DESC_CONCAT | NLA_F_NESTED, |fields| {
-                        [len, 1, 2].iter().fold(fields, |fields, len| {
-                            fields.nest(LIST_ELEM | NLA_F_NESTED, |field| {
-                                field.attr(SET_FIELD_LEN, &len.to_be_bytes())
-                            })
-                        })
-                    })
-                })
-                .attr(SET_USERDATA, &byteorder),
-        );
-    }
-    requests
+/// Makes the table where it is not there.
+pub fn add_table() -> Request {
+    request(NEWTABLE, NlmF::CREATE).text(TABLE_NAME, NFT_TABLE)
 }
 
-/// The sets of the family's tables, to be read with [`read_set`].
+/// Takes the table away, with all that is in it.
+pub fn remove_table() -> Request {
+    request(DELTABLE, NlmF::empty()).text(TABLE_NAME, NFT_TABLE)
+}
+
+/// Makes the sets where they are not there.
+pub fn add_sets() -> Vec<Request> {
+    Set::each().zip(1u32..).map(|((set, ipv4), id)| add_set(set, ipv4, id)).collect()
+}
+
+fn add_set(set: Set, ipv4: bool, id: u32) -> Request {
+    let parts = set.key();
+    let kind = |part: &Part| match (part, ipv4) {
+        (Part::Addr, true) => (TYPE_IPV4, 4u32),
+        (Part::Addr, false) => (TYPE_IPV6, 16),
+        (Part::Protocol, _) => (TYPE_PROTO, 1),
+        (Part::Port, _) => (TYPE_SERVICE, 2),
+    };
+    let kinds: Vec<(u32, u32)> = parts.iter().map(kind).collect();
+    let key_type = kinds.iter().fold(0, |all, (kind, _)| all << 6 | kind);
+    let mut request = request(NEWSET, NlmF::CREATE)
+        .text(SET_TABLE, NFT_TABLE)
+        .text(SET_NAME, &set.name(ipv4))
+        .attr(SET_FLAGS, &flags_of(set).to_be_bytes())
+        .attr(SET_KEY_TYPE, &key_type.to_be_bytes())
+        .attr(SET_KEY_LEN, &key_len(set, ipv4).to_be_bytes())
+        .attr(SET_ID, &id.to_be_bytes());
+    if set.is_map() {
+        request = request
+            .attr(SET_DATA_TYPE, &TYPE_MARK.to_be_bytes())
+            .attr(SET_DATA_LEN, &4u32.to_be_bytes());
+    }
+    if parts.len() > 1 {
+        request = request.nest(SET_DESC | NLA_F_NESTED, |desc| {
+            desc.nest(SET_DESC_CONCAT | NLA_F_NESTED, |fields| {
+                kinds.iter().fold(fields, |fields, (_, len)| {
+                    fields.nest(LIST_ELEM | NLA_F_NESTED, |field| {
+                        field.attr(SET_FIELD_LEN, &len.to_be_bytes())
+                    })
+                })
+            })
+        });
+    }
+    // For `nft list`: NFTNL_UDATA_SET_KEYBYTEORDER (0), length 4, BYTEORDER_BIG_ENDIAN (2); the data of
+    // a map (1) are in the host's order (1).
+    let mut byteorder = vec![0, 4];
+    byteorder.extend(2u32.to_ne_bytes());
+    if set.is_map() {
+        byteorder.extend([1, 4]);
+        byteorder.extend(1u32.to_ne_bytes());
+    }
+    request.attr(SET_USERDATA, &byteorder)
+}
+
+fn flags_of(set: Set) -> u32 {
+    [(set.is_interval(), INTERVAL), (set.is_map(), MAP), (set.key().len() > 1, CONCAT)]
+        .iter()
+        .filter(|(yes, _)| *yes)
+        .fold(0, |all, (_, flag)| all | flag)
+}
+
+fn key_len(set: Set, ipv4: bool) -> u32 {
+    let len = |part: &Part| if *part == Part::Addr && !ipv4 { 16 } else { 4 };
+    match set.key() {
+        [Part::Port] => 2, // only the fields of a concatenation are padded
+        parts => parts.iter().map(len).sum(),
+    }
+}
+
+/// The sets of our table, to be read with [`read_set`].
 pub fn list_sets() -> Request {
     request(GETSET, NlmF::empty()).text(SET_TABLE, NFT_TABLE)
 }
 
-/// The name of a set of our table.
-pub fn read_set(body: &[u8]) -> Option<String> {
+/// A set of our table: its name, and whether it is as this version makes it.
+pub fn read_set(body: &[u8]) -> Option<(String, bool)> {
     let attrs = Attrs::after(body, NFGEN);
     if body.first() != Some(&NFPROTO_INET) || attrs.text(SET_TABLE)? != NFT_TABLE {
         return None;
     }
-    attrs.text(SET_NAME)
+    let name = attrs.text(SET_NAME)?;
+    let number =
+        |kind: u16| attrs.get(kind).and_then(|b| b.first_chunk()).map(|b| u32::from_be_bytes(*b));
+    let known = Set::each().find(|(set, ipv4)| set.name(*ipv4) == name);
+    let fits = known.is_some_and(|(set, ipv4)| {
+        number(SET_KEY_LEN) == Some(key_len(set, ipv4))
+            && number(SET_FLAGS).unwrap_or(0) & (INTERVAL | MAP) == flags_of(set) & (INTERVAL | MAP)
+    });
+    Some((name, fits))
 }
 
 /// The elements of a set, to be read with [`read_elements`].
 pub fn list_elements(set: Set, ipv4: bool) -> Request {
     request(GETSETELEM, NlmF::empty())
         .text(ELEM_LIST_TABLE, NFT_TABLE)
-        .text(ELEM_LIST_SET, &set_name(set, ipv4))
+        .text(ELEM_LIST_SET, &set.name(ipv4))
+}
+
+/// An element as it lies in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Raw {
+    key: Vec<u8>,
+    /// The last key of a network, in a set of several fields.
+    last: Option<Vec<u8>>,
+    /// It is the first key behind a network.
+    end: bool,
+    mark: u32,
 }
 
 /// The elements in one message's body.
-pub fn read_elements(body: &[u8]) -> Option<Vec<Virtual>> {
+pub fn read_elements(body: &[u8]) -> Option<Vec<Raw>> {
     let list = Attrs::after(body, NFGEN).nest(ELEM_LIST_ELEMENTS)?;
-    let keys = list
-        .into_iter()
-        .filter_map(|(_, element)| read_key(Attrs(element).nest(ELEM_KEY)?.get(DATA_VALUE)?));
-    Some(keys.collect())
+    let raw = |(_, element): (u16, &[u8])| {
+        let element = Attrs(element);
+        let value = |kind: u16| element.nest(kind).and_then(|data| data.get(DATA_VALUE));
+        let flags =
+            element.get(ELEM_FLAGS).and_then(|b| b.first_chunk()).map(|b| u32::from_be_bytes(*b));
+        let mark = value(ELEM_DATA).and_then(|b| b.first_chunk()).map(|b| u32::from_ne_bytes(*b));
+        Some(Raw {
+            key: value(ELEM_KEY)?.to_vec(),
+            last: value(ELEM_KEY_END).map(<[u8]>::to_vec),
+            end: flags.unwrap_or(0) & INTERVAL_END != 0,
+            mark: mark.unwrap_or(0),
+        })
+    };
+    Some(list.into_iter().filter_map(raw).collect())
+}
+
+/// What all the elements of a set say.
+pub fn values(set: Set, ipv4: bool, mut raw: Vec<Raw>) -> Vec<Value> {
+    if !set.is_interval() || set.key().len() > 1 {
+        return raw.iter().filter_map(|raw| value(set, ipv4, raw)).collect();
+    }
+    raw.sort();
+    let ends: Vec<&Raw> = raw.iter().filter(|r| r.end).collect();
+    let starts = raw.iter().filter(|r| !r.end);
+    let net = |start: &Raw| {
+        let end = ends.get(ends.partition_point(|e| e.key <= start.key));
+        network(&start.key, end.map(|e| before(&e.key)).as_deref()).map(Value::Net)
+    };
+    starts.filter_map(net).collect()
+}
+
+fn value(set: Set, ipv4: bool, raw: &Raw) -> Option<Value> {
+    if set.key() == [Part::Port] {
+        return Some(Value::Port { port: u16::from_be_bytes(*raw.key.first_chunk()?), ipv4 });
+    }
+    let addr_len = if ipv4 { 4 } else { 16 };
+    let (addr, rest) = raw.key.split_at_checked(addr_len)?;
+    let addr = addr_from_bytes(addr)?;
+    if set.key().iter().all(|part| *part == Part::Addr) {
+        return Some(Value::Addr(addr));
+    }
+    let protocol = Protocol::from_number(*rest.first()?)?;
+    let at = Virtual { addr, protocol, port: u16::from_be_bytes(*rest.get(4..)?.first_chunk()?) };
+    Some(match set {
+        Set::Outside => Value::Marked { at, mark: raw.mark },
+        Set::Ranges => {
+            let last = raw.last.as_ref().and_then(|last| last.get(addr_len + 8..));
+            Value::Ranged { at, from: network(rest.get(8..)?, last)? }
+        }
+        _ => Value::At(at),
+    })
+}
+
+/// The network from its first to its last address (`None`: to the end of all addresses).
+fn network(first: &[u8], last: Option<&[u8]>) -> Option<IpNet> {
+    let addr = addr_from_bytes(first)?;
+    let bits = first.len() * 8;
+    let last = last.map_or_else(|| vec![0xff; first.len()], <[u8]>::to_vec);
+    (0..=bits).rev().find_map(|len| {
+        let net = IpNet::new(addr, u8::try_from(len).ok()?).ok()?;
+        let fits = net.network() == addr && addr_to_bytes(net.broadcast()) == last;
+        fits.then_some(net)
+    })
+}
+
+/// The key before: numbers in network order.
+fn before(key: &[u8]) -> Vec<u8> {
+    step(key, |b| b.overflowing_sub(1))
+}
+
+/// The key behind; `None` behind the last.
+fn after(key: &[u8]) -> Option<Vec<u8>> {
+    if key.iter().all(|b| *b == 0xff) { None } else { Some(step(key, |b| b.overflowing_add(1))) }
+}
+
+fn step(key: &[u8], by_one: impl Fn(u8) -> (u8, bool)) -> Vec<u8> {
+    let mut key = key.to_vec();
+    for byte in key.iter_mut().rev() {
+        let (next, carry) = by_one(*byte);
+        *byte = next;
+        if !carry {
+            break;
+        }
+    }
+    key
 }
 
 /// Adds elements of one set and family, [`ELEMENTS`] at most.
-pub fn add_elements(set: Set, ipv4: bool, values: &[Virtual]) -> Request {
+pub fn add_elements(set: Set, ipv4: bool, values: &[Value]) -> Request {
     elements(NEWSETELEM, NlmF::CREATE, set, ipv4, values)
 }
 
 /// Takes elements of one set and family away, [`ELEMENTS`] at most.
-pub fn remove_elements(set: Set, ipv4: bool, values: &[Virtual]) -> Request {
+pub fn remove_elements(set: Set, ipv4: bool, values: &[Value]) -> Request {
     elements(DELSETELEM, NlmF::empty(), set, ipv4, values)
 }
 
-fn elements(message: u16, flags: NlmF, set: Set, ipv4: bool, values: &[Virtual]) -> Request {
+fn elements(message: u16, flags: NlmF, set: Set, ipv4: bool, values: &[Value]) -> Request {
     request(message, flags)
         .text(ELEM_LIST_TABLE, NFT_TABLE)
-        .text(ELEM_LIST_SET, &set_name(set, ipv4))
+        .text(ELEM_LIST_SET, &set.name(ipv4))
         .nest(ELEM_LIST_ELEMENTS | NLA_F_NESTED, |list| {
-            values.iter().fold(list, |list, value| {
-                list.nest(LIST_ELEM | NLA_F_NESTED, |element| {
-                    element.nest(ELEM_KEY | NLA_F_NESTED, |key| {
-                        key.attr(DATA_VALUE, &write_key(value))
-                    })
-                })
+            values.iter().flat_map(|value| raw(set, value)).fold(list, |list, raw| {
+                list.nest(LIST_ELEM | NLA_F_NESTED, |element| put(element, set, &raw))
             })
         })
 }
 
-/// The set's name in the kernel.
-pub fn set_name(set: Set, ipv4: bool) -> String {
-    format!("{}{}", set.as_str(), if ipv4 { 4 } else { 6 })
+fn put(mut element: Request, set: Set, raw: &Raw) -> Request {
+    if raw.end {
+        element = element.attr(ELEM_FLAGS, &INTERVAL_END.to_be_bytes());
+    }
+    let data = |request: Request, kind: u16, bytes: &[u8]| {
+        request.nest(kind | NLA_F_NESTED, |data| data.attr(DATA_VALUE, bytes))
+    };
+    element = data(element, ELEM_KEY, &raw.key);
+    if let Some(last) = &raw.last {
+        element = data(element, ELEM_KEY_END, last);
+    }
+    if set.is_map() {
+        element = data(element, ELEM_DATA, &raw.mark.to_ne_bytes());
+    }
+    element
+}
+
+/// An element as the kernel wants it; a network in a set of one field is two.
+fn raw(set: Set, value: &Value) -> Vec<Raw> {
+    let one = |key, last, mark| vec![Raw { key, last, end: false, mark }];
+    match *value {
+        Value::At(at) => one(key_of(&at), None, 0),
+        Value::Marked { at, mark } => one(key_of(&at), None, mark),
+        Value::Port { port, .. } => one(port.to_be_bytes().to_vec(), None, 0),
+        Value::Addr(addr) => one(addr_to_bytes(addr).repeat(set.key().len()), None, 0),
+        Value::Ranged { at, from } => {
+            let key = |addr| [key_of(&at), addr_to_bytes(addr)].concat();
+            one(key(from.network()), Some(key(from.broadcast())), 0)
+        }
+        Value::Net(net) => {
+            let mut raw = one(addr_to_bytes(net.network()), None, 0);
+            let behind = after(&addr_to_bytes(net.broadcast()));
+            raw.extend(behind.map(|key| Raw { key, last: None, end: true, mark: 0 }));
+            raw
+        }
+    }
 }
 
 /// address . protocol . port, each padded to four bytes.
-fn write_key(value: &Virtual) -> Vec<u8> {
-    let mut key = addr_to_bytes(value.addr);
-    key.extend([value.protocol.number(), 0, 0, 0]);
-    key.extend(value.port.to_be_bytes());
+fn key_of(at: &Virtual) -> Vec<u8> {
+    let mut key = addr_to_bytes(at.addr);
+    key.extend([at.protocol.number(), 0, 0, 0]);
+    key.extend(at.port.to_be_bytes());
     key.extend([0, 0]);
     key
 }
 
-fn read_key(key: &[u8]) -> Option<Virtual> {
-    let (addr, rest) = key.split_at_checked(key.len().checked_sub(8)?)?;
-    Some(Virtual {
-        addr: addr_from_bytes(addr)?,
-        protocol: Protocol::from_number(rest[0])?,
-        port: u16::from_be_bytes([rest[4], rest[5]]),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     #[test]
-    fn a_key_reads_back_in_both_families() {
-        for addr in ["10.96.0.10", "fd96::10"] {
-            let value =
-                Virtual { addr: addr.parse().unwrap(), protocol: Protocol::Sctp, port: 3868 };
-            assert_eq!(read_key(&write_key(&value)), Some(value));
+    fn every_value_reads_back_in_both_families() {
+        for (addr, net) in [("10.96.0.10", "10.244.1.0/24"), ("fd96::10", "fd44:1::/64")] {
+            let addr: IpAddr = addr.parse().unwrap();
+            let net: IpNet = net.parse().unwrap();
+            let at = Virtual { addr, protocol: Protocol::Sctp, port: 3868 };
+            for (set, value) in [
+                (Set::Services, Value::At(at)),
+                (Set::Outside, Value::Marked { at, mark: 0x4b1a_0001 }),
+                (Set::Ranges, Value::Ranged { at, from: net }),
+                (Set::Vips, Value::Addr(addr)),
+                (Set::Loops, Value::Addr(addr)),
+                (Set::OwnPods, Value::Net(net)),
+                (Set::TcpPorts, Value::Port { port: 30080, ipv4: addr.is_ipv4() }),
+            ] {
+                assert_eq!(values(set, value.is_ipv4(), raw(set, &value)), [value], "{set:?}");
+            }
         }
-        assert_eq!(read_key(&[1, 2, 3]), None);
+    }
+
+    #[test]
+    fn networks_that_touch_and_the_last_one_read_back() {
+        let nets: Vec<Value> = ["10.244.0.0/24", "10.244.1.0/24", "255.0.0.0/8"]
+            .iter()
+            .map(|net| Value::Net(net.parse().unwrap()))
+            .collect();
+        let raw = nets.iter().flat_map(|net| raw(Set::PodNets, net)).collect();
+        assert_eq!(values(Set::PodNets, true, raw), nets);
     }
 }

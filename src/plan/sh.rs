@@ -6,7 +6,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::Step;
-use crate::state::{Forward, Item, NFT_TABLE, Protocol, TABLE_LOCAL, Virtual};
+use crate::{
+    ruleset::{self, NFT_TABLE, Set},
+    state::{At, Forward, Item, Protocol, TABLE_LOCAL, Value, Virtual},
+};
 
 /// The whole script, without its first line.
 pub fn script(steps: &[Step]) -> String {
@@ -39,23 +42,15 @@ fn commands(step: &Step) -> Vec<String> {
         Item::Sysctl { name, value } => {
             vec![format!("sysctl -w {}", quote(&format!("{name}={value}")))]
         }
-        Item::Table { .. } => {
-            let set = |family: u8| {
-                format!(
-                    "nft 'add set inet {NFT_TABLE} services{family} \
-                     {{ type ipv{family}_addr . inet_proto . inet_service; }}'"
-                )
-            };
-            vec![format!("nft add table inet {NFT_TABLE}"), set(4), set(6)]
+        Item::Table { skeleton, .. } => {
+            let rules = ruleset::script(skeleton.unwrap_or_default());
+            vec![format!("nft -f - <<'END'\n{rules}END")]
         }
         Item::Element { set, value } => {
             let verb = if gone { "delete" } else { "add" };
-            let family = if value.addr.is_ipv4() { 4 } else { 6 };
-            let (set, Virtual { addr, protocol, port }) = (set.as_str(), value);
-            vec![format!(
-                "nft '{verb} element inet {NFT_TABLE} {set}{family} \
-                 {{ {addr} . {protocol} . {port} }}'"
-            )]
+            let name = set.name(value.is_ipv4());
+            let value = element(*set, value);
+            vec![format!("nft '{verb} element inet {NFT_TABLE} {name} {{ {value} }}'")]
         }
         Item::Service { at, .. } if gone => vec![format!("ipvsadm -D {}", service(at))],
         Item::Service { at, scheduler, flags, persistence } => {
@@ -138,13 +133,32 @@ fn ip(addr: IpAddr) -> &'static str {
     if addr.is_ipv4() { "ip" } else { "ip -6" }
 }
 
-fn service(at: &Virtual) -> String {
+fn service(at: &At) -> String {
+    let at = match at {
+        At::Virtual(at) => at,
+        At::Mark { mark, ipv4 } => {
+            return format!("-f {mark}{}", if *ipv4 { "" } else { " -6" });
+        }
+    };
     let protocol = match at.protocol {
         Protocol::Tcp => "-t",
         Protocol::Udp => "-u",
         Protocol::Sctp => "--sctp-service",
     };
     format!("{protocol} {}", SocketAddr::new(at.addr, at.port))
+}
+
+/// An element in nft's own language.
+fn element(set: Set, value: &Value) -> String {
+    let dotted = |at: &Virtual| format!("{} . {} . {}", at.addr, at.protocol, at.port);
+    match value {
+        Value::At(at) => dotted(at),
+        Value::Marked { at, mark } => format!("{} : {mark:#x}", dotted(at)),
+        Value::Ranged { at, from } => format!("{} . {from}", dotted(at)),
+        Value::Addr(addr) => vec![addr.to_string(); set.key().len()].join(" . "),
+        Value::Net(net) => net.to_string(),
+        Value::Port { port, .. } => port.to_string(),
+    }
 }
 
 /// A word for the shell: as it is where nothing in it means anything to a shell.
@@ -175,6 +189,7 @@ mod tests {
     #[test]
     fn a_virtual_service_and_its_real_are_what_ipvsadm_takes() {
         let of = Virtual { addr: "fd96::10".parse().unwrap(), protocol: Protocol::Sctp, port: 80 };
+        let of = At::from(of);
         let service = Item::Service { at: of, scheduler: "rr".into(), flags: 0, persistence: 60 };
         let real = Item::Real {
             of,

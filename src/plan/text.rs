@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Step;
+use crate::ruleset::Skeleton;
 use crate::state::{Forward, Item, TABLE_LOCAL, TABLE_MAIN};
 
 impl fmt::Display for Step {
@@ -26,7 +27,24 @@ impl fmt::Display for Item {
                 mtu.map_or(Ok(()), |mtu| write!(f, " mtu {mtu}"))
             }
             Item::Sysctl { name, value } => write!(f, "sysctl {name} = {value}"),
-            Item::Table { name, skeleton } => write!(f, "table inet {name} ({skeleton})"),
+            Item::Table { name, skeleton: None } => {
+                write!(f, "table inet {name} (of another version)")
+            }
+            Item::Table { name, skeleton: Some(skeleton) } => {
+                let Skeleton { guard, masquerade_all, pod_egress, same_node } = skeleton;
+                write!(f, "table inet {name}")?;
+                for (on, word) in [
+                    (guard, "guard"),
+                    (masquerade_all, "masquerade-all"),
+                    (pod_egress, "pod-egress"),
+                    (same_node, "same-node"),
+                ] {
+                    if *on {
+                        write!(f, " {word}")?;
+                    }
+                }
+                Ok(())
+            }
             Item::Element { set, value } => write!(f, "element {} {value}", set.as_str()),
             Item::Service { at, scheduler, flags, persistence } => {
                 write!(f, "service {at} {scheduler}")?;

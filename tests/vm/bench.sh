@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # shellcheck source=SCRIPTDIR/lab.sh
-# bench.sh: the main job at three sizes, beside ipvsadm, in the guest. One row a line, for tests/bench:
+# bench.sh SIZE...: the main job at some sizes, beside ipvsadm, in the guest. One row a line, for tests/bench:
 #   SIZE WHAT VALUE UNIT
 . /job/lab.sh
 
@@ -29,20 +29,20 @@ empty() {
   in_ns node-1 ip route flush proto 17
 }
 
-for size in small middle large; do
-  api_up /job/cluster/$size
-  measured $size first
-  measured $size again
-  measured $size again
+for size; do
+  api_up /job/cluster/"$size"
+  measured "$size" first
+  measured "$size" again
+  measured "$size" again
   in_ns node-1 ipvsadm -Sn > /tmp/saved
-  row $size ipvsadm-entries "$(wc -l < /tmp/saved)" lines
+  row "$size" ipvsadm-entries "$(wc -l < /tmp/saved)" lines
   for _ in 1 2 3; do
     empty
-    measured $size fill
+    measured "$size" fill
     empty
     t=$(now)
     in_ns node-1 ipvsadm -R < /tmp/saved
-    row $size ipvsadm-restore "$(since "$t")" s
+    row "$size" ipvsadm-restore "$(since "$t")" s
   done
   empty
   kill "$api"; wait "$api"; rm /tmp/api

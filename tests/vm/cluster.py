@@ -24,8 +24,8 @@ def served(service):
             and "service.kubernetes.io/headless" not in labels)
 
 
-def reals(slices, service, port, family, node):
-    local = service["spec"].get("internalTrafficPolicy") == "Local"
+def endpoints(slices, service, port, family):
+    """Each endpoint of a port: where it listens, on which node, and its conditions."""
     of = (service["metadata"]["namespace"], service["metadata"]["name"])
     for piece in slices:
         labels = piece["metadata"].get("labels") or {}
@@ -37,30 +37,88 @@ def reals(slices, service, port, family, node):
             if (at.get("name") or "", at["protocol"]) != (port.get("name") or "", port["protocol"]):
                 continue
             for endpoint in piece["endpoints"] or []:
-                ready = endpoint["conditions"].get("ready") is not False
-                if ready and (not local or endpoint.get("nodeName") == node):
-                    yield at_port(endpoint["addresses"][0], at["port"])
+                conditions = endpoint["conditions"]
+                ready = conditions.get("ready") is not False
+                hints = endpoint.get("hints") or {}
+                yield {"real": at_port(endpoint["addresses"][0], at["port"]), "node": endpoint.get("nodeName"),
+                       "ready": ready, "last": conditions.get("serving", ready) and conditions.get("terminating"),
+                       "zones": [h["name"] for h in hints.get("forZones") or []],
+                       "nodes": [h["name"] for h in hints.get("forNodes") or []]}
+
+
+def near(ready, node, zone):
+    """Topology hints count only where every ready endpoint has them and one is for us."""
+    for kind, name in (("nodes", node), ("zones", zone)):
+        meant = [e for e in ready if name in e[kind]]
+        if all(e[kind] for e in ready) and meant:
+            return meant
+    return ready
+
+
+def choices(found, node, zone):
+    """The real servers with a Cluster policy, and with a Local one."""
+    def usable(among):
+        ready = [e for e in among if e["ready"]]
+        return ready or [e for e in among if e["last"]]
+    cluster = usable(found)
+    if any(e["ready"] for e in found):
+        cluster = near(cluster, node, zone)
+    local = usable([e for e in found if e["node"] == node])
+    return [sorted({e["real"] for e in chosen}) for chosen in (cluster, local)]
 
 
 def at_port(address, port):
     return ("[%s]:%d" if ":" in address else "%s:%d") % (address, port)
 
 
+def fronts(service, addresses):
+    """The addresses of a Service, and which policy is theirs."""
+    spec, status = service["spec"], service.get("status") or {}
+    for port in spec["ports"]:
+        for address in spec.get("clusterIPs") or [spec["clusterIP"]]:
+            yield address, port["port"], port, False
+        ingress = (status.get("loadBalancer") or {}).get("ingress") or []
+        balancers = [i["ip"] for i in ingress if i.get("ip") and i.get("ipMode") != "Proxy"]
+        for address in (spec.get("externalIPs") or []) + balancers:
+            yield address, port["port"], port, True
+        if port.get("nodePort"):
+            for address in addresses:
+                yield address, port["nodePort"], port, True
+
+
+def scheduler(service):
+    notes = service["metadata"].get("annotations") or {}
+    name = notes.get("kube-router.io/service.scheduler", "rr")
+    flags = notes.get("kube-router.io/service.schedflags", "") if name == "mh" else ""
+    words = [{"flag-1": "mh-fallback", "flag-2": "mh-port"}[flag] for flag in flags.split(",") if flag]
+    return name + (" (" + ",".join(words) + ")" if words else "")
+
+
 def table(folder, node):
     slices = items(folder, "endpointslices")
-    lines = set()
+    own = next((n for n in items(folder, "nodes") if n["metadata"]["name"] == node), None)
+    if own is None:
+        return []
+    zone = own["metadata"].get("labels", {}).get("topology.kubernetes.io/zone")
+    internal = [a["address"] for a in own["status"]["addresses"] if a["type"] == "InternalIP"]
+    families = {ipaddress.ip_address(a).version: a for a in reversed(internal)}
+    lines = []
     for service in filter(served, items(folder, "services")):
         spec = service["spec"]
-        persistent = ""
+        how = " " + scheduler(service)
         if spec["sessionAffinity"] == "ClientIP":
-            persistent = " persistent %d" % spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"]
-        for address in spec.get("clusterIPs") or [spec["clusterIP"]]:
+            how += " persistent %d" % spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"]
+        for address, number, port, external in fronts(service, families.values()):
             family = ipaddress.ip_address(address).version
-            for port in spec["ports"]:
-                at = port["protocol"] + " " + at_port(address, port["port"])
-                lines.add(at + " rr" + persistent)
-                for real in reals(slices, service, port, family, node):
-                    lines.add(at + " -> " + real + " Masq 1")
+            cluster, local = choices(list(endpoints(slices, service, port, family)), node, zone)
+            inside = local if not external and spec.get("internalTrafficPolicy") == "Local" else cluster
+            entries = [(port["protocol"] + " " + at_port(address, number), inside)]
+            # The outside has an entry of its own, by a mark, where it has other endpoints.
+            if external and spec.get("externalTrafficPolicy") == "Local" and local and local != cluster:
+                entries.append(("FWM", local))
+            for at, real_servers in entries:
+                lines.append(at + how)
+                lines.extend(at + " -> " + real + " Masq 1" for real in real_servers)
     return sorted(lines)
 
 

@@ -143,7 +143,8 @@ END
 ipvs() {
   in_ns "$1" ipvsadm -Ln | awk '
     $1 == "->" && $2 != "RemoteAddress:Port" { print at, "->", $2, $3, $4 }
-    /^(TCP|UDP|SCTP) / { at = $1 " " $2; print }' | sed 's/  */ /g; s/ $//' | LC_ALL=C sort
+    /^(TCP|UDP|SCTP) / { at = $1 " " $2; print }
+    /^FWM / { at = $1; $2 = ""; sub(" IPv6", ""); print }' | sed 's/  */ /g; s/ $//' | LC_ALL=C sort
 }
 
 # state NODE: all that kinglet may write there, in an order of its own; no counters, no link-local addresses.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use super::{Meta, addr, port, protocol, short};
-use crate::cluster::{Endpoint, EndpointSlice, Name, SlicePort};
+use crate::cluster::{Endpoint, EndpointSlice, Hints, Name, SlicePort};
 
 /// An EndpointSlice.
 #[derive(Deserialize)]
@@ -27,6 +27,7 @@ struct Member {
     node_name: Option<Box<str>>,
     /// v1beta1, where a server before 1.20 has no nodeName.
     topology: Option<Topology>,
+    hints: Option<HintLists>,
 }
 
 #[derive(Default, Deserialize)]
@@ -40,6 +41,18 @@ struct Conditions {
 struct Topology {
     #[serde(rename = "kubernetes.io/hostname")]
     hostname: Option<Box<str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HintLists {
+    for_zones: Option<Vec<For>>,
+    for_nodes: Option<Vec<For>>,
+}
+
+#[derive(Deserialize)]
+struct For {
+    name: Option<Box<str>>,
 }
 
 #[derive(Deserialize)]
@@ -116,7 +129,18 @@ fn endpoint(i: usize, member: Member, ipv4: bool) -> Result<Endpoint, String> {
         serving: conditions.serving.unwrap_or(ready),
         terminating: conditions.terminating.unwrap_or(false),
         node: member.node_name.or(member.topology.and_then(|t| t.hostname)),
+        hints: member.hints.and_then(hints),
     })
+}
+
+/// None where there is no name in it, as an endpoint without hints.
+fn hints(lists: HintLists) -> Option<Box<Hints>> {
+    let names = |list: Option<Vec<For>>| -> Vec<Box<str>> {
+        let names = list.into_iter().flatten().filter_map(|to| to.name);
+        names.filter(|name| !name.is_empty()).collect()
+    };
+    let hints = Hints { zones: names(lists.for_zones), nodes: names(lists.for_nodes) };
+    (hints != Hints::default()).then(|| Box::new(hints))
 }
 
 fn ports(path: &str, wire: Vec<Port>) -> Result<Vec<SlicePort>, String> {
@@ -150,7 +174,14 @@ pub fn subsets(mut wire: Endpoints) -> Result<Vec<EndpointSlice>, String> {
                 let text = from.ip.ok_or_else(|| format!("{path}: it is missing"))?;
                 let addr = addr(&path, &text)?;
                 let node = from.node_name;
-                all.push(Endpoint { addr, ready, serving: ready, terminating: false, node });
+                all.push(Endpoint {
+                    addr,
+                    ready,
+                    serving: ready,
+                    terminating: false,
+                    node,
+                    hints: None,
+                });
             }
         }
         let (ipv4, ipv6): (Vec<_>, Vec<_>) =
@@ -200,6 +231,26 @@ mod tests {
                 ("10.0.0.4", true, true, false, Some("a")),
             ]
         );
+    }
+
+    #[test]
+    fn hints_are_names_of_zones_and_nodes_and_without_a_name_there_are_none() {
+        let hints = |json: &str| {
+            let member = format!(r#"{{"addresses":["10.0.0.1"],"hints":{json}}}"#);
+            let got = with(&format!(r#""addressType":"IPv4","endpoints":[{member}]"#)).unwrap();
+            got.endpoints[0].hints.as_deref().cloned()
+        };
+        assert_eq!(
+            hints(r#"{"forZones":[{"name":"a"},{"name":"b"}],"forNodes":[{"name":"n"}]}"#),
+            Some(Hints { zones: vec!["a".into(), "b".into()], nodes: vec!["n".into()] })
+        );
+        assert_eq!(
+            hints(r#"{"forZones":null,"forNodes":[{"name":"n"},{"name":null}]}"#),
+            Some(Hints { zones: vec![], nodes: vec!["n".into()] })
+        );
+        for none in ["null", "{}", r#"{"forZones":null}"#, r#"{"forZones":[{}],"forNodes":[]}"#] {
+            assert_eq!(hints(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -1,11 +1,9 @@
 //! core/v1 Node.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{Meta, add, short};
+use super::{Meta, add, list, net};
 use crate::cluster::Node;
 
 /// The object.
@@ -41,6 +39,8 @@ struct Address {
 pub fn read(mut wire: Wire) -> Result<Node, String> {
     let name = wire.metadata.name()?;
     let mut node = Node { name, pod_cidrs: pod_cidrs(&wire)?, ..Node::default() };
+    let zone = wire.metadata.labels.and_then(|labels| labels.zone);
+    node.zone = zone.filter(|zone| !zone.is_empty());
     let addresses = wire.status.and_then(|status| status.addresses).unwrap_or_default();
     for (i, Address { kind, address }) in addresses.iter().enumerate() {
         let to = match kind.as_deref() {
@@ -63,8 +63,7 @@ fn meant_as_ip(text: &str) -> bool {
 /// The first source that has any, as in kube-router: an annotation replaces what the spec says.
 fn pod_cidrs(wire: &Wire) -> Result<Vec<IpNet>, String> {
     let list = |text: &Option<String>, path: &str| -> Vec<(String, String)> {
-        let parts = text.as_deref().unwrap_or_default().split(',').map(str::trim);
-        parts.filter(|p| !p.is_empty()).map(|p| (path.to_owned(), p.to_owned())).collect()
+        list(text.as_deref()).map(|part| (path.to_owned(), part.to_owned())).collect()
     };
     let mut found = Vec::new();
     if let Some(annotations) = &wire.metadata.annotations {
@@ -88,18 +87,10 @@ fn pod_cidrs(wire: &Wire) -> Result<Vec<IpNet>, String> {
     Ok(nets)
 }
 
-fn net(path: &str, text: &str) -> Result<IpNet, String> {
-    let net: IpNet = text.parse().map_err(|_| format!("{path}: {} is no CIDR", short(text)))?;
-    match net.addr() {
-        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => {
-            Err(format!("{path}: {text:?} is an IPv4 network written as IPv6"))
-        }
-        _ => Ok(net.trunc()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn node(json: &str) -> Result<Node, String> {
@@ -130,6 +121,20 @@ mod tests {
             ["10.1.0.0/24"]
         );
         assert_eq!(cidrs(r#"{"metadata":{"name":"a"},"spec":{}}"#), [""; 0]);
+    }
+
+    #[test]
+    fn the_zone_is_a_label_and_an_empty_one_is_none() {
+        for (labels, want) in [
+            (r#"{"topology.kubernetes.io/zone":"a"}"#, Some("a")),
+            (r#"{"topology.kubernetes.io/zone":""}"#, None),
+            (r#"{"topology.kubernetes.io/zone":null}"#, None),
+            (r#"{"topology.kubernetes.io/region":"r"}"#, None),
+            ("null", None),
+        ] {
+            let got = node(&format!(r#"{{"metadata":{{"name":"n","labels":{labels}}}}}"#)).unwrap();
+            assert_eq!(got.zone.as_deref(), want, "{labels}");
+        }
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{Meta, add, addr, port, protocol};
+use super::{Meta, add, addr, list, net, port, protocol};
 use crate::cluster::{Service, ServicePort};
 
 /// Seconds that ClientIP affinity lasts where the object does not say.
@@ -35,6 +36,8 @@ struct Spec {
     session_affinity_config: Option<AffinityConfig>,
     internal_traffic_policy: Option<String>,
     external_traffic_policy: Option<String>,
+    load_balancer_source_ranges: Option<Vec<String>>,
+    health_check_node_port: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +84,7 @@ pub fn read(mut wire: Wire) -> Result<Service, String> {
     let name = wire.metadata.full_name()?;
     let spec = wire.spec.unwrap_or_default();
     let labels = wire.metadata.labels.unwrap_or_default();
+    let notes = wire.metadata.annotations.unwrap_or_default();
     let (path, cluster_ips) = match spec.cluster_ips.as_deref() {
         Some(ips) if !ips.is_empty() => ("spec.clusterIPs", ips.to_vec()),
         _ => ("spec.clusterIP", spec.cluster_ip.iter().cloned().collect()),
@@ -97,7 +101,7 @@ pub fn read(mut wire: Wire) -> Result<Service, String> {
     let ingress = ingress.unwrap_or_default();
     let balancer_ips: Vec<String> = ingress
         .into_iter()
-        .filter(|i| i.ip_mode.as_deref() != Some("Proxy"))
+        .filter(|i| i.ip_mode.as_deref() != Some("Proxy") && notes.skip_balancer_ips.is_none())
         .filter_map(|i| i.ip)
         .collect();
     Ok(Service {
@@ -110,9 +114,51 @@ pub fn read(mut wire: Wire) -> Result<Service, String> {
             _ => 0,
         },
         internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
-        external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
+        external_local: spec.external_traffic_policy.as_deref() == Some("Local")
+            || notes.local.as_deref() == Some("true"),
+        source_ranges: source_ranges(
+            &spec.load_balancer_source_ranges.unwrap_or_default(),
+            notes.source_ranges.as_deref(),
+        )?,
+        health_port: node_port("spec.healthCheckNodePort", spec.health_check_node_port)?
+            .unwrap_or_default(),
+        scheduler: notes.scheduler.filter(|name| !name.is_empty()),
+        scheduler_flags: scheduler_flags(notes.scheduler_flags.as_deref()),
+        dsr: notes.dsr.is_some(),
         name,
     })
+}
+
+/// Those of the spec, else those of the annotation that was there before it.
+fn source_ranges(spec: &[String], note: Option<&str>) -> Result<Vec<IpNet>, String> {
+    let mut ranges = Vec::new();
+    for (i, text) in spec.iter().enumerate() {
+        // The API lets blanks pass.
+        add(&mut ranges, net(&format!("spec.loadBalancerSourceRanges[{i}]"), text.trim())?);
+    }
+    if ranges.is_empty() {
+        let path = "the annotation service.beta.kubernetes.io/load-balancer-source-ranges";
+        for text in list(note) {
+            add(&mut ranges, net(path, text)?);
+        }
+    }
+    Ok(ranges)
+}
+
+/// What kube-router calls them; others mean nothing to it, nor to us.
+fn scheduler_flags(note: Option<&str>) -> u32 {
+    let flags = list(note).map(|flag| match flag {
+        "flag-1" => 0x08, // IP_VS_SVC_F_SCHED1
+        "flag-2" => 0x10, // IP_VS_SVC_F_SCHED2
+        "flag-3" => 0x20, // IP_VS_SVC_F_SCHED3
+        _ => 0,
+    });
+    flags.fold(0, |all, flag| all | flag)
+}
+
+/// 0 is how Go writes none.
+fn node_port(path: &str, number: Option<i64>) -> Result<Option<u16>, String> {
+    number.filter(|number| *number != 0).map(|number| port(path, number)).transpose()
 }
 
 fn addrs(path: &str, texts: &[String]) -> Result<Vec<IpAddr>, String> {
@@ -130,10 +176,7 @@ fn ports(wire: Vec<Port>) -> Result<Vec<ServicePort>, String> {
         ports.push(ServicePort {
             protocol: protocol(&format!("spec.ports[{i}].protocol"), from.protocol.as_deref())?,
             port: port(&format!("spec.ports[{i}].port"), number)?,
-            node_port: match from.node_port {
-                None | Some(0) => None,
-                Some(number) => Some(port(&format!("spec.ports[{i}].nodePort"), number)?),
-            },
+            node_port: node_port(&format!("spec.ports[{i}].nodePort"), from.node_port)?,
             name: from.name.unwrap_or_default(),
         });
     }
@@ -156,6 +199,79 @@ mod tests {
     fn with(spec: &str) -> Result<Service, String> {
         let json = format!(r#"{{"metadata":{{"name":"web","namespace":"shop"}},"spec":{spec}}}"#);
         read(super::super::parse(&json)?)
+    }
+
+    fn annotated(notes: &str, spec: &str) -> Result<Service, String> {
+        let json = format!(
+            r#"{{"metadata":{{"name":"web","namespace":"shop","annotations":{notes}}},"spec":{{"clusterIP":"10.0.0.1"{spec}}},
+                "status":{{"loadBalancer":{{"ingress":[{{"ip":"203.0.113.1"}}]}}}}}}"#
+        );
+        read(super::super::parse(&json)?)
+    }
+
+    #[test]
+    fn annotations_of_kube_router_say_how_to_serve() {
+        let got = annotated(
+            r#"{"kube-router.io/service.scheduler":"mh","kube-router.io/service.schedflags":" flag-3,flag-1 , flag-9,",
+                "kube-router.io/service.dsr":"tunnel","kube-router.io/service.local":"true","kube-router.io/service.skiplbips":""}"#,
+            "",
+        )
+        .unwrap();
+        assert_eq!((got.scheduler.as_deref(), got.scheduler_flags), (Some("mh"), 0x28));
+        assert!(got.dsr && got.external_local && !got.internal_local);
+        assert_eq!(got.balancer_ips.len(), 0);
+    }
+
+    #[test]
+    fn without_annotations_or_with_null_ones_nothing_is_changed() {
+        for notes in [
+            "null",
+            "{}",
+            r#"{"kube-router.io/service.scheduler":null,"kube-router.io/service.schedflags":null,"kube-router.io/service.dsr":null,
+                "kube-router.io/service.local":null,"kube-router.io/service.skiplbips":null}"#,
+            r#"{"kube-router.io/service.scheduler":"","kube-router.io/service.schedflags":"","kube-router.io/service.local":"false"}"#,
+        ] {
+            let got = annotated(notes, "").unwrap();
+            let plain = Service {
+                name: got.name.clone(),
+                cluster_ips: got.cluster_ips.clone(),
+                balancer_ips: vec!["203.0.113.1".parse().unwrap()],
+                ..Service::default()
+            };
+            assert_eq!(got, plain, "{notes}");
+        }
+    }
+
+    #[test]
+    fn source_ranges_come_from_the_spec_and_else_from_the_old_annotation() {
+        let old =
+            r#"{"service.beta.kubernetes.io/load-balancer-source-ranges":"10.0.0.0/8, fd00::/8,"}"#;
+        for (notes, spec, want) in [
+            (
+                "null",
+                r#"["198.51.100.7/24"," 10.0.0.0/8","10.0.0.0/8"]"#,
+                "[198.51.100.0/24, 10.0.0.0/8]",
+            ),
+            (old, r#"["192.0.2.0/24"]"#, "[192.0.2.0/24]"),
+            (old, "[]", "[10.0.0.0/8, fd00::/8]"),
+            (old, "null", "[10.0.0.0/8, fd00::/8]"),
+            ("{}", "null", "[]"),
+        ] {
+            let spec = format!(r#","loadBalancerSourceRanges":{spec}"#);
+            let got = annotated(notes, &spec).unwrap();
+            assert_eq!(format!("{:?}", got.source_ranges), want, "{notes} {spec}");
+        }
+        let bad = annotated(&old.replace("fd00::/8", "x"), "").unwrap_err();
+        let path = "the annotation service.beta.kubernetes.io/load-balancer-source-ranges";
+        assert_eq!(bad, format!("{path}: \"x\" is no CIDR"));
+    }
+
+    #[test]
+    fn a_health_port_of_0_or_null_is_none() {
+        for (json, want) in [("30848", 30848), ("0", 0), ("null", 0)] {
+            let got = annotated("{}", &format!(r#","healthCheckNodePort":{json}"#)).unwrap();
+            assert_eq!(got.health_port, want);
+        }
     }
 
     #[test]
@@ -212,6 +328,18 @@ mod tests {
             (
                 r#"{"clusterIP":"10.0.0.1","ports":[{"port":1,"protocol":"ICMP"}]}"#,
                 "spec.ports[0].protocol: \"ICMP\" is not TCP, UDP or SCTP",
+            ),
+            (
+                r#"{"clusterIP":"10.0.0.1","loadBalancerSourceRanges":["10.0.0.0/8","10.0.0.0"]}"#,
+                "spec.loadBalancerSourceRanges[1]: \"10.0.0.0\" is no CIDR",
+            ),
+            (
+                r#"{"clusterIP":"10.0.0.1","loadBalancerSourceRanges":["::ffff:10.0.0.0/120"]}"#,
+                "spec.loadBalancerSourceRanges[0]: \"::ffff:10.0.0.0/120\" is an IPv4 network written as IPv6",
+            ),
+            (
+                r#"{"clusterIP":"10.0.0.1","healthCheckNodePort":65536}"#,
+                "spec.healthCheckNodePort: 65536 is no port (1 to 65535)",
             ),
             (r#"{"clusterIP":"10.0.0.01"}"#, "spec.clusterIP: \"10.0.0.01\" is no IP address"),
             (

@@ -1,0 +1,185 @@
+//! Conntrack: the flows that the kernel knows, and taking one away, by nfnetlink
+//! (linux/netfilter/nfnetlink_conntrack.h).
+//!
+//! Pure messages and readings. Every number is big endian here but the flags of a filter. A request
+//! to delete that names no flow would delete them all, so there is none without its tuple.
+
+use std::net::IpAddr;
+
+use neli::consts::nl::NlmF;
+
+use super::message::{Attrs, NLA_F_NESTED, Request};
+use crate::state::{Flow, Protocol, addr_from_bytes, addr_to_bytes};
+
+/// NFNL_SUBSYS_CTNETLINK, shifted to where a message's type has it.
+const SUBSYSTEM: u16 = 1 << 8;
+
+// IPCTNL_MSG_CT_*
+const GET: u16 = 1;
+const DELETE: u16 = 2;
+
+// CTA_*
+const TUPLE_ORIG: u16 = 1;
+const TUPLE_REPLY: u16 = 2;
+const ID: u16 = 12;
+const ZONE: u16 = 18;
+const FILTER: u16 = 25;
+const TUPLE_IP: u16 = 1;
+const TUPLE_PROTO: u16 = 2;
+const TUPLE_ZONE: u16 = 3;
+const IP_V4_SRC: u16 = 1;
+const IP_V4_DST: u16 = 2;
+const IP_V6_SRC: u16 = 3;
+const IP_V6_DST: u16 = 4;
+const PROTO_NUM: u16 = 1;
+const PROTO_SRC_PORT: u16 = 2;
+const PROTO_DST_PORT: u16 = 3;
+const FILTER_ORIG_FLAGS: u16 = 1;
+const FILTER_REPLY_FLAGS: u16 = 2;
+
+/// CTA_FILTER_F_CTA_PROTO_NUM (net/netfilter/nf_conntrack_netlink.c): flows of this protocol alone.
+const BY_PROTOCOL: u32 = 1 << 3;
+/// struct nfgenmsg { u8 family; u8 version; be16 res_id; }
+const NFGEN: usize = 4;
+
+fn request(message: u16, ipv4: bool) -> Request {
+    let family = if ipv4 { libc::AF_INET } else { libc::AF_INET6 };
+    Request::new(SUBSYSTEM | message, NlmF::empty(), &[family as u8, 0, 0, 0])
+}
+
+/// The UDP flows of one family, to be read with [`read_flow`]. Kernels before 5.8 do not know the
+/// filter and give the other protocols' flows too.
+pub fn list_flows(ipv4: bool) -> Request {
+    request(GET, ipv4)
+        .nest(TUPLE_ORIG | NLA_F_NESTED, |tuple| {
+            tuple.nest(TUPLE_PROTO | NLA_F_NESTED, |proto| {
+                proto.attr(PROTO_NUM, &[Protocol::Udp.number()])
+            })
+        })
+        .nest(FILTER | NLA_F_NESTED, |filter| {
+            filter
+                .attr(FILTER_ORIG_FLAGS, &BY_PROTOCOL.to_ne_bytes())
+                .attr(FILTER_REPLY_FLAGS, &0u32.to_ne_bytes())
+        })
+}
+
+/// Takes a flow away: this one, and not a later one of the same addresses.
+pub fn remove(flow: &Flow) -> Request {
+    let ipv4 = flow.orig_src.is_ipv4();
+    let (src, dst) = if ipv4 { (IP_V4_SRC, IP_V4_DST) } else { (IP_V6_SRC, IP_V6_DST) };
+    let request = request(DELETE, ipv4)
+        .nest(TUPLE_ORIG | NLA_F_NESTED, |tuple| {
+            tuple
+                .nest(TUPLE_IP | NLA_F_NESTED, |ip| {
+                    ip.attr(src, &addr_to_bytes(flow.orig_src))
+                        .attr(dst, &addr_to_bytes(flow.orig_dst))
+                })
+                .nest(TUPLE_PROTO | NLA_F_NESTED, |proto| {
+                    proto
+                        .attr(PROTO_NUM, &[flow.protocol.number()])
+                        .attr(PROTO_SRC_PORT, &flow.orig_sport.to_be_bytes())
+                        .attr(PROTO_DST_PORT, &flow.orig_dport.to_be_bytes())
+                })
+        })
+        .attr(ID, &flow.id.to_be_bytes())
+        .fine(&[libc::ENOENT]);
+    if flow.zone == 0 { request } else { request.attr(ZONE, &flow.zone.to_be_bytes()) }
+}
+
+/// Reads a flow of TCP, UDP or SCTP from a message's body.
+pub fn read_flow(body: &[u8]) -> Option<Flow> {
+    let attrs = Attrs::after(body, NFGEN);
+    let (orig, reply) = (attrs.nest(TUPLE_ORIG)?, attrs.nest(TUPLE_REPLY)?);
+    let (ip, proto) = (orig.nest(TUPLE_IP)?, orig.nest(TUPLE_PROTO)?);
+    // A zone may hold for one direction alone; looking a flow up goes by the original one.
+    let zone = attrs.get(ZONE).or_else(|| orig.get(TUPLE_ZONE));
+    Some(Flow {
+        protocol: Protocol::from_number(*proto.get(PROTO_NUM)?.first()?)?,
+        orig_src: read_addr(ip, IP_V4_SRC, IP_V6_SRC)?,
+        orig_sport: proto.port(PROTO_SRC_PORT)?,
+        orig_dst: read_addr(ip, IP_V4_DST, IP_V6_DST)?,
+        orig_dport: proto.port(PROTO_DST_PORT)?,
+        reply_src: read_addr(reply.nest(TUPLE_IP)?, IP_V4_SRC, IP_V6_SRC)?,
+        reply_sport: reply.nest(TUPLE_PROTO)?.port(PROTO_SRC_PORT)?,
+        id: u32::from_be_bytes(*attrs.get(ID)?.first_chunk()?),
+        zone: zone.and_then(|z| z.first_chunk()).map_or(0, |z| u16::from_be_bytes(*z)),
+    })
+}
+
+fn read_addr(ip: Attrs<'_>, v4: u16, v6: u16) -> Option<IpAddr> {
+    addr_from_bytes(ip.get(v4).or_else(|| ip.get(v6))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::message::frames;
+
+    /// As Linux 6.18 told them on a little-endian machine: translated flows, one of them in zone 7.
+    const IPV4: &str = "02000000 34000180 14000180 080001007f000001 080002000a60000a 1c000280 05000100
+        11000000 060002009c400000 0600030000360000 34000280 14000180 080001007f000001 080002007f000001
+        1c000280 0500010011000000 0600020014b50000 060003009c400000 08000300000001a8 0800080000000000
+        08000c0071ce2200 08000b0000000001 080007000000001d";
+    const IPV6: &str = "0a000000 4c000180 2c000180 1400030000000000000000000000000000000001
+        14000400fd960000000000000000000000000010 1c000280 0500010011000000 060002009c400000
+        0600030000350000 4c000280 2c000180 1400030000000000000000000000000000000001
+        1400040000000000000000000000000000000001 1c000280 0500010011000000 0600020014b50000
+        060003009c400000 0600120000070000 08000300000001a8 0800080000000000 08000c00a5598375
+        08000b0000000001 080007000000001d";
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits: Vec<u32> = hex.chars().filter_map(|c| c.to_digit(16)).collect();
+        digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
+    }
+
+    fn flow(loopback: &str, vip: &str, orig_dport: u16, id: u32, zone: u16) -> Flow {
+        Flow {
+            protocol: Protocol::Udp,
+            orig_src: loopback.parse().unwrap(),
+            orig_sport: 40_000,
+            orig_dst: vip.parse().unwrap(),
+            orig_dport,
+            reply_src: loopback.parse().unwrap(),
+            reply_sport: 5301,
+            id,
+            zone,
+        }
+    }
+
+    fn both() -> [(Vec<u8>, Flow); 2] {
+        [
+            (bytes(IPV4), flow("127.0.0.1", "10.96.0.10", 54, 0x71ce_2200, 0)),
+            (bytes(IPV6), flow("::1", "fd96::10", 53, 0xa559_8375, 7)),
+        ]
+    }
+
+    #[test]
+    fn a_flow_reads_as_the_kernel_told_it() {
+        for (body, flow) in both() {
+            assert_eq!(read_flow(&body), Some(flow));
+        }
+    }
+
+    #[test]
+    fn a_removal_names_its_flow_in_the_kernels_own_bytes() {
+        for (told, flow) in both() {
+            let mut message = Vec::new();
+            remove(&flow).write(1, 0, &mut message);
+            let frame = frames(&message).next().unwrap().unwrap();
+            let (asked, told) = (Attrs::after(frame.body(), NFGEN), Attrs::after(&told, NFGEN));
+            for kind in [TUPLE_ORIG, ID, ZONE] {
+                assert_eq!(asked.get(kind), told.get(kind), "{kind}");
+            }
+            assert!(asked.get(TUPLE_ORIG).is_some(), "without it every flow would go");
+        }
+    }
+
+    #[test]
+    fn a_cut_message_is_no_flow() {
+        for (body, flow) in both() {
+            for len in 0..body.len() {
+                assert!(read_flow(&body[..len]).is_none_or(|f| f.id == flow.id), "{len}");
+            }
+        }
+    }
+}

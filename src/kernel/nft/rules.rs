@@ -1,0 +1,311 @@
+//! Chains and rules: `ruleset`'s words as nf_tables' expressions.
+//!
+//! Each rule carries a short fingerprint of itself as its comment. So what is there can be compared
+//! with what should be without understanding a stranger's rules.
+
+use neli::consts::nl::NlmF;
+
+use super::{LIST_ELEM, NFGEN, NFPROTO_INET, request};
+use crate::{
+    kernel::message::{Attrs, NLA_F_NESTED, Request},
+    ruleset::{Base, Chain, Fields, NFT_TABLE, Rule, Skeleton, Test, Verdict, chains},
+};
+
+// NFT_MSG_*
+const NEWCHAIN: u16 = 3;
+const GETCHAIN: u16 = 4;
+const DELCHAIN: u16 = 5;
+const NEWRULE: u16 = 6;
+const GETRULE: u16 = 7;
+const DELRULE: u16 = 8;
+
+// NFTA_CHAIN_*, NFTA_HOOK_*, NFTA_RULE_*, NFTA_EXPR_*
+const CHAIN_TABLE: u16 = 1;
+const CHAIN_NAME: u16 = 3;
+const CHAIN_HOOK: u16 = 4;
+const CHAIN_POLICY: u16 = 5;
+const CHAIN_TYPE: u16 = 7;
+const HOOK_NUMBER: u16 = 1;
+const HOOK_PRIORITY: u16 = 2;
+const RULE_TABLE: u16 = 1;
+const RULE_CHAIN: u16 = 2;
+const RULE_EXPRESSIONS: u16 = 4;
+const RULE_USERDATA: u16 = 7;
+const EXPR_NAME: u16 = 1;
+const EXPR_DATA: u16 = 2;
+
+const NF_DROP: u32 = 0;
+const NF_ACCEPT: u32 = 1;
+/// The first of the registers of four bytes (NFT_REG32_00).
+const REGISTER: u32 = 8;
+
+/// A chain or a rule of our table, as far as it is compared.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Found {
+    /// A chain: its name, hook, priority and policy.
+    Chain(String, u32, i32, u32),
+    /// A rule: its chain and its fingerprint.
+    Rule(String, String),
+}
+
+/// Hook, priority and policy of a chain that hangs on none.
+const NO_HOOK: (u32, i32, u32) = (u32::MAX, 0, u32::MAX);
+
+/// What is to be found where a table has a skeleton, sorted but for the order of rules.
+pub fn expected(skeleton: Skeleton) -> Vec<Found> {
+    let mut found = Vec::new();
+    for chain in chains(skeleton) {
+        let name = chain.name.to_owned();
+        let (hook, priority, policy) = chain
+            .base
+            .map_or(NO_HOOK, |Base { hook, priority, .. }| (hook as u32, priority, NF_ACCEPT));
+        found.push(Found::Chain(name.clone(), hook, priority, policy));
+        let rule = |rule: &Rule| Found::Rule(name.clone(), rule.fingerprint());
+        found.extend(chain.rules.iter().map(rule));
+    }
+    found
+}
+
+/// The chains of our table, to be read with [`read_chain`].
+pub fn list_chains() -> Request {
+    request(GETCHAIN, NlmF::empty())
+}
+
+/// The rules of our table, to be read with [`read_rule`].
+pub fn list_rules() -> Request {
+    request(GETRULE, NlmF::empty()).text(RULE_TABLE, NFT_TABLE)
+}
+
+fn be32(attrs: Attrs<'_>, kind: u16) -> Option<u32> {
+    attrs.get(kind)?.first_chunk().map(|b| u32::from_be_bytes(*b))
+}
+
+/// A chain of our table.
+pub fn read_chain(body: &[u8]) -> Option<Found> {
+    let attrs = Attrs::after(body, NFGEN);
+    if body.first() != Some(&NFPROTO_INET) || attrs.text(CHAIN_TABLE)? != NFT_TABLE {
+        return None;
+    }
+    let hook = attrs.nest(CHAIN_HOOK);
+    let number = hook.and_then(|h| be32(h, HOOK_NUMBER)).unwrap_or(NO_HOOK.0);
+    let priority = hook.and_then(|h| be32(h, HOOK_PRIORITY)).unwrap_or(0);
+    let policy = be32(attrs, CHAIN_POLICY).filter(|_| hook.is_some()).unwrap_or(NO_HOOK.2);
+    Some(Found::Chain(attrs.text(CHAIN_NAME)?, number, priority.cast_signed(), policy))
+}
+
+/// A rule of our table.
+pub fn read_rule(body: &[u8]) -> Option<Found> {
+    let attrs = Attrs::after(body, NFGEN);
+    if body.first() != Some(&NFPROTO_INET) || attrs.text(RULE_TABLE)? != NFT_TABLE {
+        return None;
+    }
+    // NFTNL_UDATA_RULE_COMMENT (0), its length, and the text with a NUL.
+    let comment = match attrs.get(RULE_USERDATA) {
+        Some([0, _, text @ ..]) => String::from_utf8_lossy(text.strip_suffix(&[0]).unwrap_or(text)),
+        _ => "".into(),
+    };
+    Some(Found::Rule(attrs.text(RULE_CHAIN)?, comment.into_owned()))
+}
+
+/// Empties the chains that are `there`, and makes those of a skeleton, with their rules.
+pub fn put_chains(skeleton: Skeleton, there: &[String]) -> Vec<Request> {
+    let named = |message, name: &str| {
+        request(message, NlmF::empty()).text(RULE_TABLE, NFT_TABLE).text(RULE_CHAIN, name)
+    };
+    let mut requests: Vec<Request> = there.iter().map(|name| named(DELRULE, name)).collect();
+    requests.extend(there.iter().map(|name| {
+        request(DELCHAIN, NlmF::empty()).text(CHAIN_TABLE, NFT_TABLE).text(CHAIN_NAME, name)
+    }));
+    let chains = chains(skeleton);
+    requests.extend(chains.iter().map(add_chain));
+    for chain in &chains {
+        requests.extend(chain.rules.iter().map(|rule| add_rule(chain.name, rule)));
+    }
+    requests
+}
+
+fn add_chain(chain: &Chain) -> Request {
+    let request =
+        request(NEWCHAIN, NlmF::CREATE).text(CHAIN_TABLE, NFT_TABLE).text(CHAIN_NAME, chain.name);
+    let Some(Base { kind, hook, priority }) = chain.base else { return request };
+    request
+        .nest(CHAIN_HOOK | NLA_F_NESTED, |nested| {
+            nested
+                .attr(HOOK_NUMBER, &(hook as u32).to_be_bytes())
+                .attr(HOOK_PRIORITY, &priority.to_be_bytes())
+        })
+        .attr(CHAIN_POLICY, &NF_ACCEPT.to_be_bytes())
+        .text(CHAIN_TYPE, kind)
+}
+
+fn add_rule(chain: &str, rule: &Rule) -> Request {
+    let mut comment = rule.fingerprint().into_bytes();
+    comment.push(0);
+    let userdata = [&[0, comment.len() as u8][..], &comment].concat();
+    request(NEWRULE, NlmF::CREATE | NlmF::APPEND)
+        .text(RULE_TABLE, NFT_TABLE)
+        .text(RULE_CHAIN, chain)
+        .nest(RULE_EXPRESSIONS | NLA_F_NESTED, |list| {
+            let mut list = nfproto(list, rule.ipv4);
+            for t in &rule.tests {
+                list = test(list, rule.ipv4, t);
+            }
+            verdict(list, rule.ipv4, rule.verdict)
+        })
+        .attr(RULE_USERDATA, &userdata)
+}
+
+/// One expression with attributes that are all numbers of four bytes.
+fn expr(list: Request, name: &str, attrs: &[(u16, u32)]) -> Request {
+    expr_with(list, name, |data| {
+        attrs.iter().fold(data, |data, (kind, n)| data.attr(*kind, &n.to_be_bytes()))
+    })
+}
+
+fn expr_with(list: Request, name: &str, fill: impl FnOnce(Request) -> Request) -> Request {
+    list.nest(LIST_ELEM | NLA_F_NESTED, |e| {
+        e.text(EXPR_NAME, name).nest(EXPR_DATA | NLA_F_NESTED, fill)
+    })
+}
+
+/// NFTA_META_DREG 1, NFTA_META_KEY 2, NFTA_META_SREG 3
+fn meta(list: Request, key: u32, register: u32) -> Request {
+    expr(list, "meta", &[(2, key), (1, register)])
+}
+
+/// NFTA_CMP_SREG 1, NFTA_CMP_OP 2 (0: equal, 1: not), NFTA_CMP_DATA 3
+fn compare(list: Request, equal: bool, bytes: &[u8]) -> Request {
+    expr_with(list, "cmp", |data| {
+        data.attr(1u16, &REGISTER.to_be_bytes())
+            .attr(2u16, &u32::from(!equal).to_be_bytes())
+            .nest(3 | NLA_F_NESTED, |value| value.attr(1u16, bytes))
+    })
+}
+
+fn nfproto(list: Request, ipv4: bool) -> Request {
+    const NFT_META_NFPROTO: u32 = 15;
+    let family = if ipv4 { libc::AF_INET } else { libc::AF_INET6 } as u8; // NFPROTO_* are the same
+    compare(meta(list, NFT_META_NFPROTO, REGISTER), true, &[family])
+}
+
+const NFT_META_MARK: u32 = 3;
+const NFT_META_L4PROTO: u32 = 16;
+
+fn test(list: Request, ipv4: bool, test: &Test) -> Request {
+    match test {
+        Test::In(fields, set, yes) => {
+            // NFTA_LOOKUP_SET 1, NFTA_LOOKUP_SREG 2, NFTA_LOOKUP_FLAGS 5 (1: inverted)
+            let list = load(list, ipv4, *fields);
+            expr_with(list, "lookup", |data| {
+                let data = data.text(1u16, &set.name(ipv4)).attr(2u16, &REGISTER.to_be_bytes());
+                if *yes { data } else { data.attr(5u16, &1u32.to_be_bytes()) }
+            })
+        }
+        Test::Protocol(number) => compare(meta(list, NFT_META_L4PROTO, REGISTER), true, &[*number]),
+        Test::New => {
+            // NFT_CT_STATE 0; NF_CT_STATE_BIT(IP_CT_NEW) is 8
+            let list = expr(list, "ct", &[(1, REGISTER), (2, 0)]);
+            // NFTA_BITWISE_SREG 1, DREG 2, LEN 3, MASK 4, XOR 5
+            let list = expr_with(list, "bitwise", |data| {
+                data.attr(1u16, &REGISTER.to_be_bytes())
+                    .attr(2u16, &REGISTER.to_be_bytes())
+                    .attr(3u16, &4u32.to_be_bytes())
+                    .nest(4 | NLA_F_NESTED, |mask| mask.attr(1u16, &8u32.to_ne_bytes()))
+                    .nest(5 | NLA_F_NESTED, |xor| xor.attr(1u16, &0u32.to_ne_bytes()))
+            });
+            compare(list, false, &0u32.to_ne_bytes())
+        }
+        Test::FromThisNode(yes) => {
+            // NFTA_FIB_DREG 1, NFTA_FIB_RESULT 2 (3: the address's type), NFTA_FIB_FLAGS 3 (1: source)
+            let list = expr(list, "fib", &[(1, REGISTER), (2, 3), (3, 1)]);
+            compare(list, *yes, &u32::from(libc::RTN_LOCAL).to_ne_bytes())
+        }
+    }
+}
+
+/// Loads fields into registers, one behind the other, as a set's key has them.
+fn load(list: Request, ipv4: bool, fields: Fields) -> Request {
+    // In registers of four bytes: where the address ends.
+    let behind = |n: u32| REGISTER + n * if ipv4 { 1 } else { 4 };
+    let first = behind(1);
+    match fields {
+        Fields::To => addr(list, ipv4, true, REGISTER),
+        Fields::From => addr(list, ipv4, false, REGISTER),
+        Fields::FromTo => addr(addr(list, ipv4, false, REGISTER), ipv4, true, first),
+        Fields::Destination => destination(list, ipv4),
+        Fields::DestinationAndSource => addr(destination(list, ipv4), ipv4, false, first + 2),
+        // NFT_CT_DST_IP 20, NFT_CT_DST_IP6 22, NFT_CT_PROTO_DST 12
+        Fields::FirstTo => conntrack(list, if ipv4 { 20 } else { 22 }),
+        Fields::FirstPort => conntrack(list, 12),
+    }
+}
+
+fn destination(list: Request, ipv4: bool) -> Request {
+    let first = REGISTER + if ipv4 { 1 } else { 4 };
+    let list = meta(addr(list, ipv4, true, REGISTER), NFT_META_L4PROTO, first);
+    payload(list, 2, 2, 2, first + 1)
+}
+
+fn addr(list: Request, ipv4: bool, to: bool, register: u32) -> Request {
+    let (offset, len) = match (ipv4, to) {
+        (true, false) => (12, 4),
+        (true, true) => (16, 4),
+        (false, false) => (8, 16),
+        (false, true) => (24, 16),
+    };
+    payload(list, 1, offset, len, register)
+}
+
+/// NFTA_PAYLOAD_DREG 1, NFTA_PAYLOAD_BASE 2 (1: network, 2: transport), OFFSET 3, LEN 4
+fn payload(list: Request, base: u32, offset: u32, len: u32, register: u32) -> Request {
+    expr(list, "payload", &[(1, register), (2, base), (3, offset), (4, len)])
+}
+
+/// NFTA_CT_DREG 1, NFTA_CT_KEY 2, NFTA_CT_DIRECTION 3 (one byte; 0: original)
+fn conntrack(list: Request, key: u32) -> Request {
+    expr_with(list, "ct", |data| {
+        data.attr(1u16, &REGISTER.to_be_bytes()).attr(2u16, &key.to_be_bytes()).attr(3u16, &[0])
+    })
+}
+
+fn verdict(list: Request, ipv4: bool, verdict: Verdict) -> Request {
+    let immediate = |list, code: u32| {
+        // NFTA_IMMEDIATE_DREG 1 (0: the verdict), NFTA_IMMEDIATE_DATA 2, NFTA_DATA_VERDICT 2
+        expr_with(list, "immediate", |data| {
+            data.attr(1u16, &0u32.to_be_bytes()).nest(2 | NLA_F_NESTED, |data| {
+                data.nest(2 | NLA_F_NESTED, |v| v.attr(1u16, &code.to_be_bytes()))
+            })
+        })
+    };
+    match verdict {
+        // NFT_JUMP, with the chain's name (NFTA_VERDICT_CHAIN 2)
+        Verdict::Jump(chain) => expr_with(list, "immediate", |data| {
+            data.attr(1u16, &0u32.to_be_bytes()).nest(2 | NLA_F_NESTED, |data| {
+                data.nest(2 | NLA_F_NESTED, |v| {
+                    v.attr(1u16, &(-3i32).to_be_bytes()).text(2u16, chain)
+                })
+            })
+        }),
+        Verdict::Accept => immediate(list, NF_ACCEPT),
+        Verdict::Drop => immediate(list, NF_DROP),
+        // NFTA_REJECT_TYPE 1 (2: ICMP of either family), NFTA_REJECT_ICMP_CODE 2 (1: port)
+        Verdict::Reject => {
+            expr_with(list, "reject", |data| data.attr(1u16, &2u32.to_be_bytes()).attr(2u16, &[1]))
+        }
+        // NFTA_REJECT_TYPE 1 (1: TCP reset)
+        Verdict::Reset => {
+            expr_with(list, "reject", |data| data.attr(1u16, &1u32.to_be_bytes()).attr(2u16, &[0]))
+        }
+        // NFTA_MASQ_FLAGS 1: NF_NAT_RANGE_PROTO_RANDOM_FULLY
+        Verdict::Masquerade => expr(list, "masq", &[(1, 0x10)]),
+        Verdict::Mark(map) => {
+            let list = load(list, ipv4, Fields::Destination);
+            let list = expr_with(list, "lookup", |data| {
+                data.text(1u16, &map.name(ipv4))
+                    .attr(2u16, &REGISTER.to_be_bytes())
+                    .attr(3u16, &REGISTER.to_be_bytes())
+            });
+            expr(list, "meta", &[(2, NFT_META_MARK), (3, REGISTER)])
+        }
+    }
+}

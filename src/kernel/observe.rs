@@ -1,0 +1,246 @@
+//! What the kernel holds of ours: the rules of whose is what, and nothing else.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use neli::consts::socket::NlFamily;
+
+use super::{Kernel, TUNNEL, files, ipvs, is_absent, is_link_local, netlink, nft, route};
+use crate::{
+    error::{Doing, Result},
+    local::{Module, Options},
+    ruleset::{NFT_TABLE, Set},
+    state::{
+        At, BRIDGE, DUMMY, Item, RealKey, State, TABLE_LOCAL, TABLE_MAIN, Value, Virtual, host_net,
+        is_our_mark,
+    },
+};
+
+impl Kernel {
+    /// What the kernel holds of ours, of the parts that are wanted, and which real servers have
+    /// connections. Of `want`, sysctls and files are
+    /// looked at by name, and an IPVS service that is there already counts as ours.
+    pub fn observe(
+        &mut self,
+        options: &Options,
+        want: &State,
+    ) -> Result<(State, BTreeSet<RealKey>)> {
+        let mut busy = BTreeSet::new();
+        let mut have = State::new();
+        for item in want {
+            match item {
+                Item::Sysctl { name, .. } => {
+                    let value = files::sysctl(&name.0).map(Into::into);
+                    have.extend(value.map(|value| Item::Sysctl { name: name.clone(), value }));
+                }
+                Item::File { path, .. } => {
+                    let text = std::fs::read_to_string(&**path).ok();
+                    have.extend(text.map(|t| Item::File { path: path.clone(), text: t.into() }));
+                }
+                Item::Module { name } if self.modules.status(name) == Some(Module::Present) => {
+                    have.insert(item.clone());
+                }
+                _ => {}
+            }
+        }
+        for link in self.links()?.into_iter().filter(|l| l.up) {
+            let ours =
+                options.router && link.name == BRIDGE || options.services && link.name == DUMMY;
+            if ours {
+                have.insert(Item::Link {
+                    name: link.name.into(),
+                    kind: link.kind.as_str().into(),
+                    mtu: Some(link.mtu),
+                });
+            }
+        }
+        if options.router {
+            self.observe_routes(&mut have)?;
+        }
+        let record = match options.table() {
+            true => self.observe_table(&mut have, want)?,
+            false => BTreeSet::new(),
+        };
+        if options.services {
+            let vips = self.observe_vips(&mut have)?;
+            let wanted: BTreeSet<At> = want
+                .iter()
+                .filter_map(|i| if let Item::Service { at, .. } = i { Some(*at) } else { None })
+                .collect();
+            let ours = |at: &At| match at {
+                At::Virtual(v) => {
+                    !options.excludes(v.addr)
+                        && (vips.contains(&v.addr) || record.contains(v) || wanted.contains(at))
+                }
+                At::Mark { mark, .. } => is_our_mark(*mark),
+            };
+            busy = self.observe_services(&mut have, want, ours)?;
+        }
+        Ok((have, busy))
+    }
+
+    fn observe_routes(&mut self, have: &mut State) -> Result<()> {
+        let tunnels: BTreeSet<u32> = self
+            .links
+            .iter()
+            .filter(|(name, _)| name.starts_with(TUNNEL))
+            .map(|(_, index)| *index)
+            .collect();
+        for ipv4 in [true, false] {
+            for found in self.routes(&route::list_routes(ipv4, TABLE_MAIN), "routes")? {
+                if found.is_ours() && !found.oif.is_some_and(|oif| tunnels.contains(&oif)) {
+                    let (table, to, via) = (TABLE_MAIN, found.to, found.via);
+                    have.insert(Item::Route { table, to, via, dev: None, src: found.src });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The addresses on the dummy link, and the local routes that lead to it.
+    fn observe_vips(&mut self, have: &mut State) -> Result<BTreeSet<IpAddr>> {
+        let Some(&index) = self.links.get(DUMMY) else { return Ok(BTreeSet::new()) };
+        let vips: BTreeSet<IpAddr> = self
+            .route
+            .dump(&route::list_addresses(), route::read_address)
+            .doing(|| "listing addresses")?
+            .into_iter()
+            .filter(|a| a.index == index && !is_link_local(a.addr.addr()))
+            .map(|a| {
+                have.insert(Item::Addr { link: DUMMY.into(), addr: a.addr });
+                a.addr.addr()
+            })
+            .collect();
+        for ipv4 in [true, false] {
+            let found = self.routes(&route::list_local_routes(ipv4, index), "local routes")?;
+            let (own, ours): (Vec<_>, Vec<_>) = found
+                .into_iter()
+                .filter(|r| r.table == TABLE_LOCAL && r.oif == Some(index))
+                .filter(|r| r.to == host_net(r.to.addr()) && !is_link_local(r.to.addr()))
+                .partition(route::Route::is_kernels_own);
+            let own: BTreeSet<_> = own.into_iter().map(|r| r.to).collect();
+            for route in ours {
+                // Ours is not in force where the IPv6 kernel's own stands before it, nor will it be
+                // once the address comes back that it lost.
+                let in_force =
+                    vips.contains(&route.to.addr()) && (ipv4 || !own.contains(&route.to));
+                have.insert(Item::Route {
+                    table: TABLE_LOCAL,
+                    to: route.to,
+                    via: None,
+                    dev: Some(DUMMY.into()),
+                    src: route.src.filter(|_| in_force),
+                });
+            }
+        }
+        Ok(vips)
+    }
+
+    /// Our nftables table with the elements of its sets; the record of the IPVS services that we made
+    /// is one of them. A table whose sets are of another version counts as empty: it is made anew.
+    fn observe_table(&mut self, have: &mut State, want: &State) -> Result<BTreeSet<Virtual>> {
+        let mut record = BTreeSet::new();
+        self.chains = None;
+        if self.modules.status("nf_tables") == Some(Module::Loadable) {
+            return Ok(record); // asking would load it
+        }
+        let netfilter = match netlink::opened(&mut self.netfilter, NlFamily::Netfilter) {
+            Err(e) if is_absent(&e) => return Ok(record),
+            conn => conn.doing(|| "opening a netfilter socket")?,
+        };
+        let sets = match netfilter.dump(&nft::list_sets(), nft::read_set) {
+            Err(e) if is_absent(&e) => return Ok(record),
+            sets => sets.doing(|| "listing the sets of the table inet kinglet")?,
+        };
+        if sets.is_empty() {
+            return Ok(record);
+        }
+        let mut found = netfilter
+            .dump(&nft::list_chains(), nft::read_chain)
+            .doing(|| "listing the chains of the table inet kinglet")?;
+        let names = found.iter().filter_map(|f| match f {
+            nft::Found::Chain(name, ..) => Some(name.clone()),
+            nft::Found::Rule(..) => None,
+        });
+        let names = names.collect();
+        let rules = netfilter.dump(&nft::list_rules(), nft::read_rule);
+        found.extend(rules.doing(|| "listing the rules of the table inet kinglet")?);
+        let fits = sets.iter().all(|(_, fits)| *fits) && sets.len() == Set::each().count();
+        self.chains = fits.then_some(names);
+        let wanted = want.iter().find_map(|item| match item {
+            Item::Table { skeleton, .. } => *skeleton,
+            _ => None,
+        });
+        let skeleton = wanted.filter(|s| fits && sorted(nft::expected(*s)) == sorted(found));
+        have.insert(Item::Table { name: NFT_TABLE.into(), skeleton });
+        if !fits {
+            return Ok(record);
+        }
+        for (set, ipv4) in Set::each() {
+            let raw = netfilter
+                .dump(&nft::list_elements(set, ipv4), nft::read_elements)
+                .doing(|| format!("listing the set {}", set.name(ipv4)))?;
+            let values = nft::values(set, ipv4, raw.into_iter().flatten().collect());
+            if set == Set::Services {
+                record.extend(values.iter().filter_map(|v| match v {
+                    Value::At(at) => Some(*at),
+                    _ => None,
+                }));
+            }
+            have.extend(values.into_iter().map(|value| Item::Element { set, value }));
+        }
+        Ok(record)
+    }
+
+    /// The IPVS services that are ours, with their real servers; given are those of the unwanted ones
+    /// that have connections.
+    fn observe_services(
+        &mut self,
+        have: &mut State,
+        want: &State,
+        ours: impl Fn(&At) -> bool,
+    ) -> Result<BTreeSet<RealKey>> {
+        let mut busy = BTreeSet::new();
+        if self.modules.status("ip_vs") != Some(Module::Present) {
+            return Ok(busy);
+        }
+        let family = self.ipvs_family()?;
+        let generic = self.generic()?;
+        let services = generic
+            .dump(&ipvs::list_services(family), ipvs::read_service)
+            .doing(|| "listing IPVS services")?;
+        for service in services {
+            let Item::Service { at, .. } = service else { continue };
+            if !ours(&at) {
+                continue;
+            }
+            let read =
+                |body: &[u8]| Some((ipvs::read_real(body, &at)?, ipvs::read_connections(body)));
+            let reals = generic
+                .dump(&ipvs::list_reals(family, &at), read)
+                .doing(|| format!("listing the real servers of {at}"))?;
+            have.insert(service);
+            for (real, connections) in reals {
+                if let Item::Real { of, addr, port, .. } = real
+                    && connections.unwrap_or(0) > 0
+                    && !want.contains(&real)
+                {
+                    busy.insert((of, addr, port));
+                }
+                have.insert(real);
+            }
+        }
+        Ok(busy)
+    }
+}
+
+/// In one order, whatever the kernel's was; rules keep theirs.
+fn sorted(mut found: Vec<nft::Found>) -> Vec<nft::Found> {
+    found.sort_by(|a, b| {
+        let key = |f: &nft::Found| match f {
+            nft::Found::Chain(name, ..) => (name.clone(), false),
+            nft::Found::Rule(name, _) => (name.clone(), true),
+        };
+        key(a).cmp(&key(b))
+    });
+    found
+}

@@ -1,0 +1,235 @@
+//! Conntrack on a real kernel: which flows of UDP Services are found stale, and that taking those away
+//! frees their clients and touches nobody else. nftables translates here in the place of IPVS.
+//!
+//! The namespace comes from running this test again under `unshare -n`, one test per process.
+
+use std::{
+    collections::BTreeSet,
+    net::{TcpListener, TcpStream, UdpSocket},
+    process::Command,
+    time::Duration,
+};
+
+use kinglet::{
+    desired::stale::{Serving, is_stale},
+    kernel::{conntrack, netlink::Conn},
+    state::{Flow, Protocol, Virtual},
+};
+use neli::consts::socket::NlFamily;
+
+/// The loopback and a virtual address, of each family.
+const FAMILIES: [(&str, &str); 2] = [("127.0.0.1", "10.96.0.10"), ("::1", "fd96::10")];
+
+/// Runs the body of test `name` in a fresh network namespace, whose loopback holds the virtual
+/// addresses, and where conntrack is at work.
+fn in_namespace(name: &str, body: impl FnOnce()) {
+    if std::env::var_os("KINGLET_IN_NAMESPACE").is_some() {
+        sh("ip link set lo up");
+        sh("ip addr add 10.96.0.10/32 dev lo && ip addr add fd96::10/128 dev lo");
+        nft("table inet t {
+            chain raw { type filter hook output priority raw; }
+            chain nat { type nat hook output priority -100; }
+            chain in { type filter hook input priority filter; ct state established accept; }
+        }");
+        return body();
+    }
+    let run = Command::new("unshare")
+        .arg("-n")
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env("KINGLET_IN_NAMESPACE", "1")
+        .output()
+        .expect("unshare is in util-linux");
+    let text = [run.stdout, run.stderr].concat();
+    assert!(run.status.success(), "as root, in a namespace: {}", String::from_utf8_lossy(&text));
+}
+
+fn sh(line: &str) {
+    let out = Command::new("sh").args(["-c", line]).output().unwrap();
+    assert!(out.status.success(), "{line}: {}", String::from_utf8_lossy(&out.stderr));
+}
+
+fn nft(rules: &str) {
+    sh(&format!("nft '{rules}'"));
+}
+
+/// From now on, new flows to port 53 of the virtual addresses go to this port of the loopback.
+fn serve_at(port: u16) {
+    nft("flush chain inet t nat");
+    nft(&format!(
+        "add rule inet t nat ip daddr 10.96.0.10 udp dport 53 dnat ip to 127.0.0.1:{port}"
+    ));
+    nft(&format!("add rule inet t nat ip6 daddr fd96::10 udp dport 53 dnat ip6 to [::1]:{port}"));
+}
+
+/// What [`serve_at`] says, in the words of Services.
+fn services(port: u16) -> Serving {
+    let service = |(loopback, vip): (&str, &str)| {
+        let at = Virtual { addr: vip.parse().unwrap(), protocol: Protocol::Udp, port: 53 };
+        (at, BTreeSet::from([(loopback.parse().unwrap(), port)]))
+    };
+    FAMILIES.into_iter().map(service).collect()
+}
+
+/// A UDP server on the loopback that answers with its own port, for as long as the process lives.
+fn echo(port: u16) {
+    for (loopback, _) in FAMILIES {
+        let socket = UdpSocket::bind((loopback, port)).unwrap();
+        std::thread::spawn(move || {
+            while let Ok((_, from)) = socket.recv_from(&mut [0; 8]) {
+                let _ = socket.send_to(&port.to_be_bytes(), from);
+            }
+        });
+    }
+}
+
+/// A UDP client that keeps its port.
+struct Client(UdpSocket);
+
+impl Client {
+    fn new(loopback: &str) -> Client {
+        let socket = UdpSocket::bind((loopback, 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        Client(socket)
+    }
+
+    fn port(&self) -> u16 {
+        self.0.local_addr().unwrap().port()
+    }
+
+    fn tell(&self, to: &str, port: u16) {
+        self.0.send_to(b"?", (to, port)).unwrap();
+    }
+
+    /// Which server answers at port 53 of an address.
+    fn ask(&self, to: &str) -> u16 {
+        self.tell(to, 53);
+        let mut answer = [0; 2];
+        self.0.recv_from(&mut answer).unwrap_or_else(|e| panic!("no answer from {to}: {e}"));
+        u16::from_be_bytes(answer)
+    }
+}
+
+fn flows(conn: &mut Conn) -> Vec<Flow> {
+    let mut flows = Vec::new();
+    for ipv4 in [true, false] {
+        flows.extend(conn.dump(&conntrack::list_flows(ipv4), conntrack::read_flow).unwrap());
+    }
+    flows.sort_by_key(|flow| (flow.orig_sport, flow.orig_dport, flow.id));
+    flows
+}
+
+fn remove(conn: &mut Conn, flows: &[Flow]) {
+    let requests: Vec<_> = flows.iter().map(conntrack::remove).collect();
+    for verdict in conn.send(&requests).unwrap() {
+        verdict.unwrap();
+    }
+}
+
+#[test]
+fn a_flow_to_a_real_that_is_gone_is_taken_away_and_no_other() {
+    in_namespace("a_flow_to_a_real_that_is_gone_is_taken_away_and_no_other", || {
+        echo(5301);
+        echo(5302);
+        let listener = TcpListener::bind("127.0.0.1:5300").unwrap();
+        let _tcp = (TcpStream::connect("127.0.0.1:5300").unwrap(), listener.accept().unwrap());
+        let [old, new, others] =
+            [(); 3].map(|()| FAMILIES.map(|(loopback, _)| Client::new(loopback)));
+        serve_at(5301);
+        for (client, (_, vip)) in old.iter().zip(FAMILIES) {
+            assert_eq!(client.ask(vip), 5301);
+        }
+        serve_at(5302);
+        for (at, (loopback, vip)) in FAMILIES.into_iter().enumerate() {
+            assert_eq!(new[at].ask(vip), 5302);
+            assert_eq!(old[at].ask(vip), 5301, "its flow outlives the rule");
+            others[at].tell(vip, 54); // a port that is no Service
+            others[at].tell(loopback, 5301); // the old real itself
+        }
+        let mut conn = Conn::open(NlFamily::Netfilter).unwrap();
+        let before = flows(&mut conn);
+        assert!(before.iter().all(|f| f.protocol == Protocol::Udp), "{before:?}");
+        assert_eq!(before.len(), 8, "{before:?}");
+        let (stale, good): (Vec<_>, Vec<_>) =
+            before.into_iter().partition(|flow| is_stale(flow, &services(5302)));
+        let mut ports = old.each_ref().map(Client::port);
+        ports.sort_unstable();
+        assert_eq!(stale.iter().map(|f| f.orig_sport).collect::<Vec<_>>(), ports, "{stale:?}");
+        assert!(stale.iter().all(|f| f.reply_sport == 5301 && f.orig_dport == 53), "{stale:?}");
+
+        remove(&mut conn, &stale);
+        assert_eq!(flows(&mut conn), good);
+        for (client, (_, vip)) in old.iter().zip(FAMILIES) {
+            assert_eq!(client.ask(vip), 5302, "the same client from the same port");
+        }
+        assert!(!flows(&mut conn).iter().any(|flow| is_stale(flow, &services(5302))));
+    });
+}
+
+#[test]
+fn a_flow_that_is_older_than_its_service_is_taken_away() {
+    in_namespace("a_flow_that_is_older_than_its_service_is_taken_away", || {
+        echo(5301);
+        let clients = FAMILIES.map(|(loopback, _)| Client::new(loopback));
+        for (client, (_, vip)) in clients.iter().zip(FAMILIES) {
+            client.tell(vip, 53);
+        }
+        serve_at(5301);
+        let mut conn = Conn::open(NlFamily::Netfilter).unwrap();
+        let found = flows(&mut conn);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found.iter().all(|f| f.reply_src == f.orig_dst && is_stale(f, &services(5301))));
+        remove(&mut conn, &found);
+        for (client, (_, vip)) in clients.iter().zip(FAMILIES) {
+            assert_eq!(client.ask(vip), 5301);
+        }
+    });
+}
+
+#[test]
+fn a_removal_means_one_flow_in_its_zone_and_never_a_later_one() {
+    in_namespace("a_removal_means_one_flow_in_its_zone_and_never_a_later_one", || {
+        nft("add rule inet t raw udp dport 55 ct zone set 7");
+        nft("add rule inet t raw udp dport 56 ct original zone set 8");
+        nft("add rule inet t raw udp dport 57 ct reply zone set 9");
+        for (loopback, vip) in FAMILIES {
+            let client = Client::new(loopback);
+            (54..=57).for_each(|port| client.tell(vip, port));
+        }
+        let mut conn = Conn::open(NlFamily::Netfilter).unwrap();
+        let found = flows(&mut conn);
+        assert_eq!(found.len(), 8, "{found:?}");
+        for flow in &found {
+            let zone = [0, 7, 8, 0][usize::from(flow.orig_dport - 54)];
+            assert_eq!(flow.zone, zone, "{flow:?}");
+            // Both say ENOENT, which is fine.
+            let later = Flow { id: flow.id ^ 1, ..*flow };
+            let elsewhere = Flow { zone: 99, ..*flow };
+            remove(&mut conn, &[later, elsewhere]);
+        }
+        assert_eq!(flows(&mut conn), found);
+        let (first, rest) = found.split_first().unwrap();
+        remove(&mut conn, &[*first, *first]);
+        assert_eq!(flows(&mut conn), rest);
+        remove(&mut conn, rest);
+        assert_eq!(flows(&mut conn), []);
+    });
+}
+
+#[test]
+fn one_stale_flow_is_found_among_sixty_thousand() {
+    in_namespace("one_stale_flow_is_found_among_sixty_thousand", || {
+        let client = Client::new("127.0.0.1");
+        (1..60_000).for_each(|port| client.tell("10.96.0.10", port));
+        let (mut conn, services, mut all) =
+            (Conn::open(NlFamily::Netfilter).unwrap(), services(5301), 0);
+        let stale = conn
+            .dump(&conntrack::list_flows(true), |body| {
+                all += 1;
+                conntrack::read_flow(body).filter(|flow| is_stale(flow, &services))
+            })
+            .unwrap();
+        assert_eq!(all, 59_999);
+        assert_eq!(stale.iter().map(|f| f.orig_dport).collect::<Vec<_>>(), [53]);
+    });
+}

@@ -1,0 +1,156 @@
+# shellcheck shell=sh
+# proxy.sh: the lab with pods in it, and how the scenarios of the service proxy say what they show
+# (sourced; POSIX sh, in the guest). Every check is made in each family of $FAMILIES.
+#
+#   stranger 192.0.2.253 2001:db8::fd   outside 192.0.2.254 2001:db8::fe   (both send external and Service
+#   addresses to node-1); p1a p1b p1c on node-1, p2a p2b on node-2, p3a p3b on node-3, each serving its name
+#   on 8080 by TCP, UDP and SCTP; node-1 and node-3 are in zone-0, node-2 is in zone-1.
+#
+# Who asks and where is said by these names, and cluster:N and external:N for a Service's addresses.
+# shellcheck source=SCRIPTDIR/lab.sh
+. /job/lab.sh
+
+FAMILIES="4 6"
+SCENARIO=${0%.sh}
+PODS="p1a p1b p1c p2a p2b p3a p3b"
+
+# at NAME FAMILY
+at() {
+  case $2:$1 in
+    4:cluster:*) echo "10.96.1.${1#*:}" ;;
+    6:cluster:*) printf 'fd00:10:96::1%03d\n' "${1#*:}" ;;
+    4:external:*) echo "203.0.113.${1#*:}" ;;
+    6:external:*) echo "2001:db8:cb::${1#*:}" ;;
+    4:node-*) echo "192.0.2.1${1#node-}" ;;
+    6:node-*) echo "2001:db8::${1#node-}" ;;
+    4:outside) echo 192.0.2.254 ;;
+    6:outside) echo 2001:db8::fe ;;
+    4:stranger) echo 192.0.2.253 ;;
+    6:stranger) echo 2001:db8::fd ;;
+    [46]:p[123][a-c])
+      net=${1%?}; net=$((${net#p} - 1)); host=$(($(echo "${1#p?}" | tr abc 234)))
+      if [ "$2" = 4 ]; then echo "10.244.$net.$host"
+      elif [ $net = 0 ]; then echo "fd00:10:244::$host"
+      else echo "fd00:10:244:$net::$host"; fi ;;
+    *) echo "$1" ;;
+  esac
+}
+
+# from WHO PROGRAM...
+from() {
+  if [ "$1" = outside ]; then shift; "$@"; else ip netns exec "$@"; fi
+}
+
+# serving WHO NAME PORT: one more listener there; its process in $!.
+serving() {
+  if [ "$1" = outside ]; then /job/probe serve "$2" "$3" > /dev/null 2>&1 &
+  else ip netns exec "$1" /job/probe serve "$2" "$3" > /dev/null 2>&1 & fi
+}
+
+pods_of() { # NODE
+  for pod in $PODS; do
+    case $pod in p"${1#node-}"?) pod_add "$1" "$pod" > /dev/null; serving "$pod" "$pod-too" 8081 ;; esac
+  done
+}
+
+start() {
+  modprobe -a sctp  # before two pods ask for it at once
+  lab_up
+  ip netns add stranger
+  ip link add stranger type veth peer name eth0 netns stranger
+  ip link set stranger master lan up
+  ip -n stranger link set lo up
+  ip -n stranger link set eth0 up
+  ip -n stranger addr add 192.0.2.253/24 dev eth0
+  ip -n stranger addr add 2001:db8::fd/64 dev eth0 nodad
+  for host in stranger outside; do
+    for net in 203.0.113.0/24 10.96.1.0/24; do from $host ip route add $net via 192.0.2.11; done
+    for net in 2001:db8:cb::/64 fd00:10:96::/112; do from $host ip -6 route add $net via 2001:db8::1; done
+  done
+  api_up /job/steps/empty
+  synced empty
+  others=
+  for node in $NODES; do pods_of "$node" & others="$others $!"; done
+  # shellcheck disable=SC2086
+  wait $others
+  for f in $FAMILIES; do
+    for pod in $PODS; do
+      [ "$pod" = p1c ] || same "$pod answers p1c itself (IPv$f)" "$pod $(at p1c "$f")" \
+        "$(from p1c /job/probe http "$(at "$pod" "$f")" 8080 2>&1)"
+    done
+  done
+}
+
+# synced STEP [NODE...]: one pass on each node at a time, or on those named.
+synced() {
+  step=$1; shift; where=${*:-$NODES}
+  others=
+  for node in $where; do
+    { kinglet "$node" sync > "/results/$step.$node.sync" 2> "/results/$step.$node.err"
+      echo $? > "/results/$step.$node.code"; } & others="$others $!"
+  done
+  # shellcheck disable=SC2086
+  wait $others
+  for node in $where; do
+    code=$(cat "/results/$step.$node.code")
+    [ "$code" = 0 ] || fail "$step: sync on $node exits 0 ($code: $(grep -h error "/results/$step.$node.err" | head -3))"
+  done
+}
+
+# step NAME <<'END': the Services of this text are in the cluster, and all nodes know it. Without a text:
+# those of that step again. (steps.py reads the text on the host.)
+step() {
+  cat > /dev/null
+  echo "  $1"
+  objects "$(folder "$1")"
+  synced "$1"
+}
+
+# text NAME <<'END': as step, but nothing happens yet; `objects "$(folder NAME)"` makes it so.
+text() { cat > /dev/null; }
+folder() { echo "/job/steps/$SCENARIO/$1"; }
+
+# asked WHO KIND ADDRESS PORT TIMES: the answers.
+asked() {
+  # shellcheck disable=SC2016  # the other shell's
+  from "$1" sh -c 'for _ in $(seq "$4"); do /job/probe "$1" "$2" "$3" 2 2>&1; done' - "$2" "$3" "$4" "$5"
+}
+
+# served SENTENCE WHO WHERE PORT SERVERS [SEEN [KIND]]: exactly these answer, each in turn, and see SEEN.
+served() {
+  count=$(echo "$5" | wc -w)
+  for f in $FAMILIES; do
+    asked "$2" "${7:-http}" "$(at "$3" "$f")" "$4" $((2 * count)) > /tmp/answers
+    expected="$(echo "$5" | xargs -n 1 | sort | xargs)${6:+, seeing $(at "$6" "$f")}"
+    actual=$(sed 's/^probe: .*/"&"/; s/^\([^" ]*\) .*/\1/' /tmp/answers | sort -u | xargs)
+    [ -z "$6" ] || actual="$actual, seeing $(grep -v ^probe: /tmp/answers | cut -d' ' -f2 | sort -u | xargs)"
+    same "$1 (IPv$f)" "$expected" "$actual"
+  done
+}
+
+# ends SENTENCE CODES WHO WHERE PORT [KIND]: one question ends within a second, with one of these codes.
+ends() {
+  for f in $FAMILIES; do
+    said=$(from "$3" /job/probe "${6:-http}" "$(at "$4" "$f")" "$5" 1 2>&1); code=$?
+    case " $2 " in
+      *" $code "*) pass "$1 (IPv$f)" ;;
+      *) fail "$1 (IPv$f): exit $2 expected, $code seen: $said" ;;
+    esac
+  done
+}
+refused() { sentence=$1; shift; ends "$sentence" 7 "$@"; }
+dropped() { sentence=$1; shift; ends "$sentence" 28 "$@"; }
+unserved() { sentence=$1; shift; ends "$sentence" "7 28" "$@"; }
+
+# same_one SENTENCE WHO WHERE PORT SERVERS [KIND]: one of these answers five times; which one is in
+# /tmp/one.FAMILY.
+same_one() {
+  for f in $FAMILIES; do
+    asked "$2" "${6:-http}" "$(at "$3" "$f")" "$4" 5 > /tmp/answers
+    sed 's/^probe: .*/nobody/; s/ .*//' /tmp/answers | sort -u | xargs > "/tmp/one.$f"
+    case " $5 " in
+      *" $(cat "/tmp/one.$f") "*) pass "$1 (IPv$f)" ;;
+      *) fail "$1 (IPv$f): one of $5 expected, five times; $(cat "/tmp/one.$f") seen" ;;
+    esac
+  done
+}

@@ -1,0 +1,158 @@
+#!/bin/sh
+# Endpoints go while they are in use: a connection stays to its end; all endpoints of a Service are replaced
+# under load; and the same while sync is killed at any moment.
+# shellcheck source=SCRIPTDIR/../proxy.sh
+. /job/proxy.sh
+
+start
+sysctl -qw net.netfilter.nf_conntrack_max=262144  # the machine is small, the load is not
+step one <<'END'
+web 1 80 : p1a p2a
+END
+holding=
+for f in $FAMILIES; do
+  # Two each: one is at p1a, one at p2a.
+  for n in 1 2; do
+    from p1c /job/probe hold "$(at cluster:1 "$f")" 80 20 > "/tmp/held.$f.$n" 2>&1 & holding="$holding $!"
+    sleep 0.3
+  done
+done
+sleep 1
+step two <<'END'
+web 1 80 : p1a~ p2a
+END
+served "a terminating endpoint gets no new connection" p1c cluster:1 80 p2a p1c
+step three <<'END'
+web 1 80 : p2a
+END
+served "an endpoint that went gets no new connection" p1c cluster:1 80 p2a p1c
+synced three-again
+# shellcheck disable=SC2086
+wait $holding
+for f in $FAMILIES; do
+  same "connections stay, also to an endpoint that went (IPv$f)" "21 answers of p1a $(at p1c "$f"), 21 answers of p2a $(at p1c "$f")" \
+    "$(cat /tmp/held."$f".? | sort | xargs | sed 's/ 21/, 21/')"
+done
+step back <<'END'
+web 1 80 : p1a p2a
+END
+served "an endpoint that comes back gets new connections" p1c cluster:1 80 "p1a p2a" p1c
+step again <<'END'
+web 1 80 : p2a
+END
+sleep 45
+synced again-later
+same "when its time is over it is gone" "" "$(ipvs node-1 | grep -E '10\.244\.0\.2|fd00:10:244::2')"
+
+# The six pods of a Service, one after another; each serves on for 10 s after it turned terminating.
+text a0 <<'END'
+web 1 80@30080 : p1a p2a p3a
+END
+text a1 <<'END'
+web 1 80@30080 : p1a~ p1b p2a p3a
+END
+text a2 <<'END'
+web 1 80@30080 : p1a~ p1b p2a~ p2b p3a
+END
+text a3 <<'END'
+web 1 80@30080 : p1b p2a~ p2b p3a
+END
+text a4 <<'END'
+web 1 80@30080 : p1b p2a~ p2b p3a~ p3b
+END
+text a5 <<'END'
+web 1 80@30080 : p1b p2b p3a~ p3b
+END
+text a6 <<'END'
+web 1 80@30080 : p1b p2b p3b
+END
+text b1 <<'END'
+web 1 80@30080 : p1b~ p1a p2b p3b
+END
+text b2 <<'END'
+web 1 80@30080 : p1b~ p1a p2b~ p2a p3b
+END
+text b3 <<'END'
+web 1 80@30080 : p1a p2b~ p2a p3b
+END
+text b4 <<'END'
+web 1 80@30080 : p1a p2b~ p2a p3b~ p3a
+END
+text b5 <<'END'
+web 1 80@30080 : p1a p2a p3b~ p3a
+END
+
+# one_pass NODE: to be killed; the process is kinglet's own.
+one_pass() {
+  exec ip netns exec "$1" unshare -m /bin/sh /run/lab/on "$1" /job/kinglet sync --master "$API" --hostname-override "$1" \
+    >> "/results/loop.$1" 2>&1
+}
+
+# keep_up NODE: one pass each second, as cron would, were it faster.
+keep_up() {
+  while [ -e /tmp/rolling ]; do one_pass "$1" & wait $!; sleep 1; done
+}
+
+# keep_up_killed NODE: the same, but two of three are killed, each at another moment of its life.
+keep_up_killed() {
+  awk -v seed="${1#node-}" 'BEGIN { srand(seed); for (i = 0; i < 1000; i++) printf "%.2f\n", rand() * 0.6 }' > "/tmp/moments.$1"
+  while read -r moment && [ -e /tmp/rolling ]; do
+    one_pass "$1" & pass=$!
+    count=$((count + 1))
+    if [ $((count % 3)) = 0 ]; then wait $pass; sleep 0.5; continue; fi
+    sleep "$moment"
+    kill -9 $pass 2> /dev/null && echo killed >> "/results/killed.$1"
+    wait $pass 2> /dev/null
+  done < "/tmp/moments.$1"
+}
+
+dies() { kill "$(cat "/run/lab/$1.pid")"; }
+when() { # SECONDS: since the roll began
+  left=$(($1 + began - $(date +%s)))
+  [ $left -le 0 ] || sleep $left
+}
+
+# roll SENTENCE HOW OLD NEW: 200 requests a second from a pod, 20 from outside by node-2's node port.
+roll() {
+  touch /tmp/rolling
+  for node in node-1 node-2; do $2 $node 2> /dev/null & done
+  for f in $FAMILIES; do
+    began=$(date +%s)
+    from p1c /job/probe load "$(at cluster:1 "$f")" 80 200 30 > "/tmp/inside" 2> "/results/$2.inside.$f" & inside=$!
+    from outside /job/probe load "$(at node-2 "$f")" 30080 20 30 > "/tmp/outside" 2> "/results/$2.outside.$f" & outside=$!
+    when 2; objects "$(folder "${4}1")"
+    when 8; objects "$(folder "${4}2")"
+    when 12; dies "p1$3"; objects "$(folder "${4}3")"
+    when 14; objects "$(folder "${4}4")"
+    when 18; dies "p2$3"; objects "$(folder "${4}5")"
+    when 24; dies "p3$3"; objects "$(folder "$5")"
+    wait $inside; wait $outside
+    same "$1: no failed request, from a pod (IPv$f)" "6000 ok, 0 failed" "$(cat /tmp/inside)"
+    same "$1: no failed request, from outside (IPv$f)" "600 ok, 0 failed" "$(cat /tmp/outside)"
+    # All is as before for the next one.
+    for n in 1 2 3; do
+      from "p$n$3" /job/probe serve "p$n$3" 8080 > /dev/null 2>&1 & echo $! > "/run/lab/p$n$3.pid"
+    done
+    objects "$(folder "$6")"
+    sleep 4
+  done
+  rm /tmp/rolling
+  sleep 3
+}
+step a0
+# The machine itself can take it: nothing changes here.
+for f in $FAMILIES; do
+  same "200 requests a second, 10 s, nothing changes (IPv$f)" "2000 ok, 0 failed" \
+    "$(from p1c /job/probe load "$(at cluster:1 "$f")" 80 200 10 2> "/results/calm.$f")"
+done
+roll "all endpoints are replaced under load" keep_up a a a6 a0
+synced a0
+served "then all is as the objects say" p1c cluster:1 80 "p1a p2a p3a" p1c
+objects "$(folder a6)"
+synced a6
+count=0
+roll "all endpoints are replaced under load, sync is killed meanwhile" keep_up_killed b b a0 a6
+check "it was killed often" test "$(cat /results/killed.* | wc -l)" -gt 20
+synced a6
+served "then all is as the objects say" p1c cluster:1 80 "p1b p2b p3b" p1c
+finish
