@@ -40,6 +40,7 @@ taken 5 80@30085 : p1a
 END
 t="a program of the host listens on a node port"
 good "$t"
+check "$t: it is said" grep -q 'unmet.*30085' /results/taken.node-1.err
 served "$t: its Service at its ClusterIP" p1c cluster:5 80 p1a p1c
 served "$t: at another node" outside node-2 30085 p1a
 
@@ -61,8 +62,8 @@ targetless 9 80>0 : p1a
 END
 t="port 0, no ports, target port 0"
 good "$t"
-refused "$t: a port 0 is not every port" p1c cluster:7 22
-unserved "$t: the whole object is left out" p1c cluster:7 82
+unserved "$t: a port 0 is not every port" p1c cluster:7 22
+check "$t: it is said" grep -q 'unmet.*zero' /results/zero.node-1.err
 unserved "$t: a Service without ports" p1c cluster:8 22
 unserved "$t: a target port 0" p1c cluster:9 80
 
@@ -75,6 +76,7 @@ junk 13 external=not-an-address,300.1.1.1,192.0.2.0/24 80 : p1a
 END
 t="external IPs that are nobody's to give (loopback, unspecified, multicast, no address)"
 good "$t"
+check "$t: what is no address is said" grep -q 'unmet.*junk.*not-an-address' /results/addresses.node-1.err
 served "$t: the host at its loopback" node-1 127.0.0.1 22 host
 served "$t: the host at its address" outside node-1 22 host outside
 served "$t: the host reaches others" node-1 outside 9000 outside node-1
