@@ -1,7 +1,8 @@
 //! Makes steps happen: runs of the same kind travel in one batch, each with its own verdict.
 
-use std::fmt::Display;
+use std::{collections::BTreeSet, fmt::Display, time::Duration};
 
+use ipnet::IpNet;
 use neli::consts::socket::NlFamily;
 
 use super::{
@@ -20,6 +21,10 @@ pub type Outcome = Result<(), String>;
 
 /// Requests of this many sets of elements go into one transaction; the limit is the send buffer.
 const TRANSACTION: usize = 4;
+
+/// How long the kernel may take to make its own route to a new IPv6 address: a second.
+const OWN_ROUTE_TRIES: usize = 100;
+const OWN_ROUTE_PAUSE: Duration = Duration::from_millis(10);
 
 /// Steps that one socket takes in one go.
 #[derive(Clone, Copy, PartialEq)]
@@ -110,10 +115,41 @@ impl Kernel {
             _ => None,
         };
         let outcomes = attributed(run, request, "its link is not there", |r| self.route.send(r));
+        self.give_way(run);
         run.iter()
             .zip(outcomes)
             .map(|(step, outcome)| outcome.map_err(|e| stranger(step, e)))
             .collect()
+    }
+
+    /// Waits for the kernel's own IPv6 routes to the virtual addresses of a run, and takes them away.
+    fn give_way(&mut self, run: &[Step]) {
+        let index = |name: &str| self.links.get(name).copied();
+        let fresh: BTreeSet<IpNet> = run
+            .iter()
+            .filter_map(|step| match step {
+                Step::Add(Item::Addr { addr, .. }) => Some(*addr),
+                _ => None,
+            })
+            .collect();
+        let made = run.iter().filter(|step| !matches!(step, Step::Remove(_)));
+        let mut pending: Vec<(bool, Request)> = made
+            .filter_map(|step| {
+                let Item::Route { to, .. } = step.item() else { return None };
+                Some((fresh.contains(to), route::give_way(step.item(), index)?))
+            })
+            .collect();
+        for _ in 0..OWN_ROUTE_TRIES {
+            let requests: Vec<Request> = pending.iter().map(|(_, r)| r.clone()).collect();
+            let Ok(verdicts) = self.route.send(&requests) else { return };
+            // With a new address there will be one; with an old one it went long ago.
+            let mut verdicts = verdicts.into_iter();
+            pending.retain(|(fresh, _)| verdicts.next().is_some_and(|v| v.is_err()) && *fresh);
+            if pending.is_empty() {
+                return;
+            }
+            std::thread::sleep(OWN_ROUTE_PAUSE);
+        }
     }
 
     fn ipvs(&mut self, run: &[Step]) -> Vec<Outcome> {

@@ -230,15 +230,8 @@ fn put_route(item: &Item, index: impl Fn(&str) -> Option<u32>, how: NlmF) -> Opt
     Some(match to {
         // The kernel's own is there, and has to give way.
         IpNet::V4(_) if local => vec![request(CREATE | REPLACE)?],
-        IpNet::V6(_) if local => {
-            let own = Item::Route { table: *table, to: *to, via: None, dev: dev(item), src: None };
-            let delete = NlmF::empty();
-            vec![
-                request(CREATE | REPLACE)?,
-                route(&own, &index, Rtm::Delroute, delete, PROTO_KERNEL, RTN_LOCAL, SCOPE_NOWHERE)?
-                    .fine(&[libc::ESRCH]),
-            ]
-        }
+        // Put beside the kernel's own, which `give_way` takes away then.
+        IpNet::V6(_) if local => vec![request(CREATE | REPLACE)?],
         _ => vec![request(how)?],
     })
 }
@@ -253,11 +246,16 @@ pub fn remove_route(item: &Item, index: impl Fn(&str) -> Option<u32>) -> Option<
     Some(vec![request.fine(&[libc::ESRCH])])
 }
 
-fn dev(item: &Item) -> Option<Box<str>> {
-    match item {
-        Item::Route { dev, .. } => dev.clone(),
-        _ => None,
-    }
+/// Takes the kernel's own IPv6 route to a virtual address away. It is made a little later than the
+/// address (`addrconf_wq`), so ESRCH may mean that it is still to come.
+pub fn give_way(item: &Item, index: impl Fn(&str) -> Option<u32>) -> Option<Request> {
+    let Item::Route { table: TABLE_LOCAL, to: to @ IpNet::V6(_), dev, .. } = item else {
+        return None;
+    };
+    let (table, via, src) = (TABLE_LOCAL, None, None);
+    let own = Item::Route { table, to: *to, via, dev: dev.clone(), src };
+    let delete = NlmF::empty();
+    route(&own, &index, Rtm::Delroute, delete, PROTO_KERNEL, RTN_LOCAL, SCOPE_NOWHERE)
 }
 
 fn route(
