@@ -1,8 +1,7 @@
 //! Makes steps happen: runs of the same kind travel in one batch, each with its own verdict.
 
-use std::{collections::BTreeSet, fmt::Display, time::Duration};
+use std::{fmt::Display, time::Duration};
 
-use ipnet::IpNet;
 use neli::consts::socket::NlFamily;
 
 use super::{
@@ -22,9 +21,11 @@ pub type Outcome = Result<(), String>;
 /// Requests of this many sets of elements go into one transaction; the limit is the send buffer.
 const TRANSACTION: usize = 4;
 
-/// How long the kernel may take to make its own route to a new IPv6 address: a second.
-const OWN_ROUTE_TRIES: usize = 100;
-const OWN_ROUTE_PAUSE: Duration = Duration::from_millis(10);
+/// No more than three seconds are spent on the kernel's own routes to new IPv6 addresses, and it is
+/// over when none has come for so many tries.
+const OWN_ROUTE_TRIES: usize = 150;
+const OWN_ROUTE_QUIET: usize = 12;
+const OWN_ROUTE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Steps that one socket takes in one go.
 #[derive(Clone, Copy, PartialEq)]
@@ -122,30 +123,20 @@ impl Kernel {
             .collect()
     }
 
-    /// Waits for the kernel's own IPv6 routes to the virtual addresses of a run, and takes them away.
+    /// Takes the kernel's own IPv6 routes to the virtual addresses of a run away. To a new address it
+    /// makes one with it, and once more from a work queue (`addrconf_dad_completed`): it is over when
+    /// none has come for a while.
     fn give_way(&mut self, run: &[Step]) {
         let index = |name: &str| self.links.get(name).copied();
-        let fresh: BTreeSet<IpNet> = run
-            .iter()
-            .filter_map(|step| match step {
-                Step::Add(Item::Addr { addr, .. }) => Some(*addr),
-                _ => None,
-            })
-            .collect();
         let made = run.iter().filter(|step| !matches!(step, Step::Remove(_)));
-        let mut pending: Vec<(bool, Request)> = made
-            .filter_map(|step| {
-                let Item::Route { to, .. } = step.item() else { return None };
-                Some((fresh.contains(to), route::give_way(step.item(), index)?))
-            })
-            .collect();
+        let own = made.filter_map(|step| route::give_way(step.item(), index));
+        let requests: Vec<Request> = own.collect();
+        let fresh = |step: &Step| matches!(step, Step::Add(Item::Addr { addr, .. }) if addr.addr().is_ipv6());
+        let (any_fresh, mut quiet) = (run.iter().any(fresh), 0);
         for _ in 0..OWN_ROUTE_TRIES {
-            let requests: Vec<Request> = pending.iter().map(|(_, r)| r.clone()).collect();
             let Ok(verdicts) = self.route.send(&requests) else { return };
-            // With a new address there will be one; with an old one it went long ago.
-            let mut verdicts = verdicts.into_iter();
-            pending.retain(|(fresh, _)| verdicts.next().is_some_and(|v| v.is_err()) && *fresh);
-            if pending.is_empty() {
+            quiet = if verdicts.iter().any(Result::is_ok) { 0 } else { quiet + 1 };
+            if quiet > OWN_ROUTE_QUIET || requests.is_empty() || !any_fresh {
                 return;
             }
             std::thread::sleep(OWN_ROUTE_PAUSE);
