@@ -10,9 +10,9 @@ use std::{
 };
 
 use kinglet::{
-    api::{Api, Reading, Source, from_list},
+    api::{Api, Source, from_list},
     args::{self, Args, Command, Format},
-    cluster::Kind,
+    cluster::{Kind, Reading},
     desired::Unmet,
     dump::Dump,
     error::{Doing, Error, Result},

@@ -7,11 +7,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Reading,
     page::{Fault, Head, Lists},
     wire::Shape,
 };
-use crate::error::{Error, Result};
+use crate::{
+    cluster::Reading,
+    error::{Error, Result},
+};
 
 /// Reads all lists of a text. Items of kinds that are not used are passed over, and Endpoints where
 /// there are EndpointSlices.

@@ -3,13 +3,12 @@
 //! A consistent list first; where etcd is down behind the server, what the server holds in its cache.
 
 use super::{
-    Reading,
     client::Client,
     failure::{Failure, Why},
     page::{Head, Lists},
     wire::Shape,
 };
-use crate::log;
+use crate::{cluster::Reading, log};
 
 /// Objects per page: what client-go asks for.
 const LIMIT: usize = 500;

@@ -18,12 +18,12 @@ mod tls;
 mod wire;
 mod yaml;
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::path::PathBuf;
 
 pub use document::from_list;
 
 use crate::{
-    cluster::{Cluster, Kind},
+    cluster::{Bad, Kind, Reading},
     error::{Error, Result},
     log,
 };
@@ -38,34 +38,6 @@ pub struct Source {
     pub master: Option<String>,
     /// `--kubeconfig`: a file.
     pub kubeconfig: Option<PathBuf>,
-}
-
-/// A cluster as it was read.
-#[derive(Debug, Default)]
-pub struct Reading {
-    /// What was understood. Kinds with a bad object are doubtful.
-    pub cluster: Cluster,
-    /// What was not.
-    pub bad: Vec<Bad>,
-    /// The resourceVersion of each kind's list: where a watch goes on.
-    pub versions: BTreeMap<Kind, String>,
-}
-
-/// An object that could not be understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bad {
-    /// What it feeds.
-    pub kind: Kind,
-    /// namespace/name, or its number in the list where it has none.
-    pub name: String,
-    /// The path of the field, and what is wrong with it.
-    pub why: String,
-}
-
-impl fmt::Display for Bad {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} {} could not be understood: {}", self.kind, self.name, self.why)
-    }
 }
 
 /// Where the API serves each shape of endpoints, the best first.

@@ -59,6 +59,14 @@ pub struct SlicePort {
     pub port: u16,
 }
 
+impl EndpointSlice {
+    /// The Service that it belongs to.
+    pub fn of(&self) -> Option<Name> {
+        let (namespace, name) = (self.name.namespace.clone(), self.service.clone()?);
+        Some(Name { namespace, name })
+    }
+}
+
 impl Keyed for EndpointSlice {
     type Key = Name;
 

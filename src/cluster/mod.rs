@@ -1,6 +1,7 @@
 //! What the API says, as little of it as kinglet uses. Pure data: `api` fills it, `desired` reads it.
 
 pub mod endpoints;
+pub mod known;
 pub mod node;
 pub mod service;
 
@@ -9,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use endpoints::{Endpoint, EndpointSlice, Hints, SlicePort};
+pub use known::{Bad, Changes, Known, News, Reading, What};
 pub use node::Node;
 pub use service::{Service, ServicePort};
 
@@ -29,7 +31,7 @@ pub struct Cluster {
     pub doubtful: BTreeSet<Kind>,
 }
 
-/// Namespace and name.
+/// Namespace (empty for a Node) and name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Name {
     /// The namespace.
@@ -40,7 +42,10 @@ pub struct Name {
 
 impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
+        if !self.namespace.is_empty() {
+            write!(f, "{}/", self.namespace)?;
+        }
+        f.write_str(&self.name)
     }
 }
 
@@ -55,6 +60,15 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// As in an object's `kind`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Node => "Node",
+            Kind::Service => "Service",
+            Kind::EndpointSlice => "EndpointSlice",
+        }
+    }
+
     /// As in a URL and in an RBAC rule.
     pub fn plural(self) -> &'static str {
         match self {
@@ -82,6 +96,56 @@ impl Cluster {
             Object::Service(service) => drop(self.services.insert(service.name.clone(), service)),
             Object::EndpointSlice(slice) => drop(self.slices.insert(slice.name.clone(), slice)),
         }
+    }
+
+    /// Takes out an object of the API, which may stand here as several slices, and gives it.
+    pub fn remove(&mut self, kind: Kind, name: &Name) -> Vec<Object> {
+        match kind {
+            Kind::Node => self.nodes.remove(&name.name).map(Object::Node).into_iter().collect(),
+            Kind::Service => self.services.remove(name).map(Object::Service).into_iter().collect(),
+            Kind::EndpointSlice => {
+                let keys: Vec<Name> = self.slices_of(name).cloned().collect();
+                let removed = keys.iter().filter_map(|key| self.slices.remove(key));
+                removed.map(Object::EndpointSlice).collect()
+            }
+        }
+    }
+
+    /// An object of the API as it is known.
+    pub fn get(&self, kind: Kind, name: &Name) -> Vec<Object> {
+        match kind {
+            Kind::Node => {
+                self.nodes.get(&name.name).cloned().map(Object::Node).into_iter().collect()
+            }
+            Kind::Service => {
+                self.services.get(name).cloned().map(Object::Service).into_iter().collect()
+            }
+            Kind::EndpointSlice => {
+                let parts = self.slices_of(name).map(|key| self.slices[key].clone());
+                parts.map(Object::EndpointSlice).collect()
+            }
+        }
+    }
+
+    /// Whether no object of a kind is known.
+    pub fn is_empty_of(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Node => self.nodes.is_empty(),
+            Kind::Service => self.services.is_empty(),
+            Kind::EndpointSlice => self.slices.is_empty(),
+        }
+    }
+
+    /// The slice of a name, or those that core Endpoints of this name became: `name/0`, `name/1`…
+    /// (the API lets no name hold a slash, and `/` sorts before all that may follow there but `-`
+    /// and `.`).
+    fn slices_of<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a Name> {
+        let is_part = |part: &str| part.is_empty() || part.starts_with('/');
+        let near = self.slices.range(name..).map(|(key, _)| key);
+        near.take_while(move |key| {
+            key.namespace == name.namespace && key.name.starts_with(&*name.name)
+        })
+        .filter(move |key| key.name.strip_prefix(&*name.name).is_some_and(is_part))
     }
 }
 
