@@ -16,7 +16,7 @@ use kinglet::{
     desired::Unmet,
     dump::Dump,
     error::{Doing, Error, Result},
-    kernel::{Kernel, files, lock::Lock},
+    kernel::{Kernel, Scope, files, lock::Lock},
     local::{Local, Options},
     log,
     plan::{Step, sh},
@@ -124,7 +124,10 @@ fn plan(args: &Args) -> Result<u8> {
         None => {
             let reading = read(args)?;
             let mut kernel = Kernel::open()?;
-            with_bad(look(&mut kernel, &reading.cluster, &node(args)?, &options(args))?, &reading)
+            with_bad(
+                look(&mut kernel, &reading.cluster, &node(args)?, &options(args), Scope::All)?,
+                &reading,
+            )
         }
         Some(path) => plan_from(args, &text_of(path)?)?,
     };
@@ -181,10 +184,10 @@ fn sync(args: &Args) -> Result<u8> {
     };
     let reading = read(args)?;
     let mut kernel = Kernel::open()?;
-    let pass = look(&mut kernel, &reading.cluster, &node(args)?, &options(args))?;
+    let pass = look(&mut kernel, &reading.cluster, &node(args)?, &options(args), Scope::All)?;
     let pass = with_bad(pass, &reading);
     let mut refused = 0;
-    let (flows, errors) = pass.take(&mut kernel, |step, outcome| match outcome {
+    let (flows, errors) = pass.take(&mut kernel, Scope::All, |step, outcome| match outcome {
         Err(why) => {
             refused += 1;
             log::error(format_args!("{step}: refused: {why}"));
@@ -199,7 +202,7 @@ fn sync(args: &Args) -> Result<u8> {
         out(&json(&pass)?)?;
     }
     let unmet = &pass.desired.unmet;
-    for Unmet { what, why } in unmet.iter().take(UNMET_LINES) {
+    for Unmet { what, why, .. } in unmet.iter().take(UNMET_LINES) {
         log::warn(format_args!("unmet: {what}: {why}"));
     }
     if unmet.len() > UNMET_LINES {
@@ -234,7 +237,7 @@ fn dump(args: &Args) -> Result<u8> {
         kinglet: env!("CARGO_PKG_VERSION").into(),
         node,
         cluster: reading.cluster,
-        kernel: kernel.observe(&local.options, &want)?.0,
+        kernel: kernel.observe(&local.options, &want, Scope::All)?.0,
         host: local.host,
     };
     let text = serde_json::to_string(&dump).doing(|| "writing the dump")?;
@@ -243,13 +246,14 @@ fn dump(args: &Args) -> Result<u8> {
 
 fn text(pass: &Pass) -> String {
     let steps = pass.steps.iter().map(|step| format!("{step}\n"));
-    let unmet = pass.desired.unmet.iter().map(|Unmet { what, why }| format!("! {what}: {why}\n"));
+    let unmet =
+        pass.desired.unmet.iter().map(|Unmet { what, why, .. }| format!("! {what}: {why}\n"));
     steps.chain(unmet).collect()
 }
 
 fn script(pass: &Pass) -> String {
     let head = format!("#!/bin/sh\n# kinglet: what node {} needs\n", pass.local.node);
-    let comment = |Unmet { what, why }: &Unmet| {
+    let comment = |Unmet { what, why, .. }: &Unmet| {
         let line = format!("# unmet: {what}: {why}");
         line.chars().filter(|c| !c.is_control()).collect::<String>() + "\n"
     };

@@ -6,6 +6,7 @@
 
 mod apply;
 pub mod conntrack;
+pub mod events;
 pub mod files;
 pub mod ipvs;
 pub mod lock;
@@ -29,6 +30,7 @@ pub use apply::Outcome;
 use files::Modules;
 use message::{Attrs, Request};
 use netlink::Conn;
+pub use observe::Scope;
 
 /// The modules whose work may be needed; the schedulers of IPVS besides.
 const MODULES: [&str; 10] = [
@@ -86,8 +88,29 @@ impl Kernel {
             ipvs: None,
             links: BTreeMap::new(),
             chains: None,
-            modules: Modules::open(),
+            modules: Modules::open(&[&MODULES[..], &SCHEDULERS].concat()),
         })
+    }
+
+    /// The netlink ports from which it changes what [`events`] tell of.
+    pub fn ports(&mut self) -> Vec<u32> {
+        let netfilter = netlink::opened(&mut self.netfilter, NlFamily::Netfilter);
+        let netfilter = netfilter.and_then(|conn| conn.port());
+        self.route.port().into_iter().chain(netfilter).collect()
+    }
+
+    /// Loads the modules that may be needed while the right to do so is there. One that can't be had
+    /// is missed later, by what needs it.
+    pub fn load_modules(&self, options: &Options) {
+        let network: &[&str] = if options.router { &MODULES[..1] } else { &[] };
+        let services = if options.services { &MODULES[1..4] } else { &[] };
+        let schedulers = if options.services { &SCHEDULERS[..] } else { &[] };
+        let table = if options.table() { &MODULES[4..] } else { &[] };
+        for module in [network, services, schedulers, table].into_iter().flatten() {
+            if self.modules.status(module) == Some(Module::Loadable) {
+                let _ = self.modules.load(module);
+            }
+        }
     }
 
     /// What this node is, before anything is decided.
