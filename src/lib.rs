@@ -14,5 +14,6 @@ pub mod local;
 pub mod log;
 pub mod plan;
 pub mod reconcile;
+pub mod report;
 pub mod ruleset;
 pub mod state;

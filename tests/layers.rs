@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each top-level module of `src/`, and the modules of kinglet that it may name.
-const MAY: [(&str, &[&str]); 15] = [
+const MAY: [(&str, &[&str]); 16] = [
     (
         "main",
         &[
@@ -33,16 +33,18 @@ const MAY: [(&str, &[&str]); 15] = [
     ("log", &[]),
     ("plan", &["ruleset", "state"]),
     ("reconcile", &["cluster", "desired", "error", "kernel", "local", "plan", "state"]),
+    ("report", &["cluster", "desired", "error", "state"]),
     ("ruleset", &[]),
     ("state", &["ruleset"]),
 ];
-/// A crate that only one module may name.
-const ONLY: [(&str, &str); 5] = [
-    ("ureq", "api"),
-    ("rustls", "api"),
-    ("neli", "kernel"),
-    ("libc", "kernel"),
-    ("lexopt", "args"),
+/// A crate that only these modules may name.
+const ONLY: [(&str, &[&str]); 6] = [
+    ("ureq", &["api"]),
+    ("rustls", &["api"]),
+    ("neli", &["kernel"]),
+    ("libc", &["kernel"]),
+    ("lexopt", &["args"]),
+    ("smol", &["bgp", "daemon", "report"]),
 ];
 
 /// The source text of every file, without its unit tests, by its top-level module.
@@ -109,7 +111,7 @@ fn every_module_imports_only_what_its_layer_may() {
         }
         for (krate, only) in ONLY {
             let named = code(text).contains(&format!("{krate}::"));
-            assert!(!named || module == only, "{module} must not name {krate}");
+            assert!(!named || only.contains(&module.as_str()), "{module} must not name {krate}");
         }
     }
 }

@@ -7,6 +7,7 @@
 pub mod cni;
 pub mod drain;
 pub mod endpoints;
+pub mod health;
 mod node;
 pub mod part;
 pub mod routes;

@@ -1,0 +1,129 @@
+//! healthCheckNodePort: where load balancers ask whether this node has endpoints of a Service, so that
+//! they send traffic with a Local policy to nodes that can serve it. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use crate::cluster::{Cluster, EndpointSlice, Name};
+
+/// What is said at each port.
+pub type HealthPorts = BTreeMap<u16, Answering>;
+
+/// What is said at one port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answering {
+    /// The Service that it is about.
+    pub service: Name,
+    /// How many endpoints of it this node has that are ready. Those that terminate do not count, even
+    /// where they still serve: the load balancer is to go elsewhere before they are gone.
+    pub local: usize,
+}
+
+/// The ports at which a node has to answer. Where two Services have the same one (the API does not
+/// allow it), it belongs to the first.
+pub fn ports(cluster: &Cluster, node: &str) -> HealthPorts {
+    let mut ports = HealthPorts::new();
+    let mut asked: BTreeMap<&Name, u16> = BTreeMap::new();
+    for service in cluster.services.values() {
+        let serves = !service.cluster_ips.is_empty() && service.external_local;
+        if serves && service.health_port != 0 && !ports.contains_key(&service.health_port) {
+            let service_name = service.name.clone();
+            ports.insert(service.health_port, Answering { service: service_name, local: 0 });
+            asked.insert(&service.name, service.health_port);
+        }
+    }
+    if asked.is_empty() {
+        return ports;
+    }
+    let mut found: BTreeMap<u16, BTreeSet<IpAddr>> = BTreeMap::new();
+    for slice in cluster.slices.values().filter(|slice| !slice.ports.is_empty()) {
+        if let Some(port) = slice.of().and_then(|name| asked.get(&name)) {
+            found.entry(*port).or_default().extend(ready_here(slice, node));
+        }
+    }
+    for (port, addrs) in found {
+        // A pod with an address of each family is one endpoint.
+        let fours = addrs.iter().filter(|addr| addr.is_ipv4()).count();
+        if let Some(answering) = ports.get_mut(&port) {
+            answering.local = fours.max(addrs.len() - fours);
+        }
+    }
+    ports
+}
+
+fn ready_here(slice: &EndpointSlice, node: &str) -> impl Iterator<Item = IpAddr> {
+    let here = slice.endpoints.iter().filter(move |e| e.ready && e.node.as_deref() == Some(node));
+    here.map(|endpoint| endpoint.addr)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cluster::{Endpoint, Object, Service, SlicePort},
+        state::Protocol,
+    };
+
+    fn service(name: &str, health_port: u16) -> Object {
+        Object::Service(Service {
+            name: Name { namespace: "shop".into(), name: name.into() },
+            cluster_ips: vec![[10, 96, 0, 9].into()],
+            external_local: true,
+            health_port,
+            ..Service::default()
+        })
+    }
+
+    fn slice(name: &str, of: &str, ends: &[(&str, &str, bool, bool)]) -> Object {
+        let endpoint = |(addr, node, ready, terminating): &(&str, &str, bool, bool)| Endpoint {
+            addr: addr.parse().unwrap(),
+            ready: *ready,
+            serving: true,
+            terminating: *terminating,
+            node: Some((*node).into()),
+            hints: None,
+        };
+        let port = SlicePort { name: "".into(), protocol: Protocol::Tcp, port: 80 };
+        Object::EndpointSlice(EndpointSlice {
+            name: Name { namespace: "shop".into(), name: name.into() },
+            service: Some(of.into()),
+            endpoints: ends.iter().map(endpoint).collect(),
+            ports: vec![port],
+        })
+    }
+
+    fn counts(objects: Vec<Object>) -> Vec<(u16, usize)> {
+        let mut cluster = Cluster::default();
+        objects.into_iter().for_each(|object| cluster.insert(object));
+        ports(&cluster, "here").iter().map(|(port, a)| (*port, a.local)).collect()
+    }
+
+    #[test]
+    fn only_ready_endpoints_of_this_node_count_and_each_address_once() {
+        let ends = [
+            ("10.244.0.1", "here", true, false),
+            ("10.244.0.2", "here", false, false),
+            ("10.244.0.3", "here", false, true),
+            ("10.244.1.1", "there", true, false),
+        ];
+        let again = [("10.244.0.1", "here", true, false), ("10.244.0.4", "here", true, false)];
+        let slices = [slice("web-1", "web", &ends), slice("web-2", "web", &again)];
+        assert_eq!(counts([vec![service("web", 31000)], slices.to_vec()].concat()), [(31000, 2)]);
+    }
+
+    #[test]
+    fn a_pod_with_two_families_is_one_endpoint() {
+        let four = [("10.244.0.1", "here", true, false)];
+        let six = [("fd44::1", "here", true, false)];
+        let slices = [slice("web-4", "web", &four), slice("web-6", "web", &six)];
+        assert_eq!(counts([vec![service("web", 31000)], slices.to_vec()].concat()), [(31000, 1)]);
+    }
+
+    #[test]
+    fn a_service_without_endpoints_answers_and_one_that_is_not_asked_for_does_not() {
+        assert_eq!(counts(vec![service("web", 31000), service("db", 0)]), [(31000, 0)]);
+        assert_eq!(counts(vec![service("a", 31000), service("b", 31000)]), [(31000, 0)]);
+    }
+}

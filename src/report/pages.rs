@@ -1,0 +1,50 @@
+//! Which page is behind which path of which listener.
+
+use super::{Facts, http::Answer};
+use crate::desired::health::Answering;
+
+/// What a listener shows.
+#[derive(Clone, Debug)]
+pub enum Page {
+    /// Whether the daemon works: `/healthz`, `/livez`.
+    Health,
+    /// Prometheus' text format, at this path.
+    Metrics(String),
+    /// `/status` for people, `/status.json` for programs.
+    Status,
+}
+
+/// The page at a path.
+pub fn page(page: &Page, path: &str, facts: &Facts) -> Answer {
+    match page {
+        Page::Health if matches!(path, "/healthz" | "/livez" | "/readyz") => health(facts.stuck()),
+        Page::Metrics(at) if path == at => Answer::bare(404),
+        Page::Status => Answer::bare(404),
+        _ => Answer::bare(404),
+    }
+}
+
+/// As kube-router says it: the API does not count, nor what the kernel refuses, since a restart would
+/// mend neither.
+fn health(stuck: Option<u64>) -> Answer {
+    match stuck {
+        None => Answer::text(200, "OK\n"),
+        Some(seconds) => Answer::text(500, format!("the loop has been stuck for {seconds} s\n")),
+    }
+}
+
+/// What kube-proxy says at a Service's healthCheckNodePort, whatever the path
+/// (`pkg/proxy/healthcheck/service_health.go`).
+pub fn node_port(answering: &Answering, works: bool) -> Answer {
+    let Answering { service, local } = answering;
+    // Names in the API hold nothing that JSON would escape.
+    let body = format!(
+        "{{\n\t\"service\": {{\n\t\t\"namespace\": \"{}\",\n\t\t\"name\": \"{}\"\n\t}},\n\t\
+         \"localEndpoints\": {local},\n\t\"serviceProxyHealthy\": {works}\n}}",
+        service.namespace, service.name
+    );
+    let fields =
+        format!("X-Content-Type-Options: nosniff\r\nX-Load-Balancing-Endpoint-Weight: {local}\r\n");
+    let code = if *local > 0 && works { 200 } else { 503 };
+    Answer { code, media: "application/json", fields, body }
+}
