@@ -45,7 +45,11 @@ impl Command {
         (Command::Dump, "dump", "print the cluster and this node as JSON: a bug report"),
         (Command::Version, "version", "print the version"),
         (Command::Help, "help", "print this text"),
-        (Command::Run, "run", "(not in this version) the daemon"),
+        (
+            Command::Run,
+            "run",
+            "the daemon: follow the cluster and keep the node right; also what flags alone mean",
+        ),
         (Command::Status, "status", "(not in this version) is this node right?"),
         (Command::Check, "check", "(not in this version) is this board able?"),
         (Command::Cleanup, "cleanup", "(not in this version) take all of ours away"),
@@ -98,6 +102,15 @@ pub struct Args {
     /// Seconds.
     pub resync_period: u64,
     pub snapshot: Option<PathBuf>,
+    /// Seconds.
+    pub audit_period: u64,
+    /// Where it listens for health probes: address (empty: all) and port (0: nowhere).
+    pub health: (String, u16),
+    /// Where it listens for readers of metrics.
+    pub metrics: (String, u16),
+    pub metrics_path: String,
+    /// The folder of the status socket.
+    pub run_dir: PathBuf,
     pub format: Format,
     pub from: Option<PathBuf>,
     /// What was typed and has no effect, one sentence each.
@@ -131,6 +144,11 @@ impl Args {
             poll_interval: 0,
             resync_period: 3600,
             snapshot: Some("/var/lib/kinglet/snapshot".into()),
+            audit_period: 60,
+            health: (String::new(), 20244),
+            metrics: (String::new(), 0),
+            metrics_path: "/metrics".into(),
+            run_dir: "/run/kinglet".into(),
             format: Format::Text,
             from: None,
             warnings: Vec::new(),
@@ -264,6 +282,13 @@ fn take(
             args.resync_period = flags::seconds(&text).unwrap_or(args.resync_period);
         }
         "snapshot" => args.snapshot = Some(text).filter(|t| !t.is_empty()).map(Into::into),
+        "audit-period" => args.audit_period = flags::seconds(&text).unwrap_or(60).max(1),
+        "health-addr" => args.health.0 = text,
+        "health-port" => args.health.1 = text.parse().unwrap_or(args.health.1),
+        "metrics-addr" => args.metrics.0 = text,
+        "metrics-port" => args.metrics.1 = text.parse().unwrap_or(args.metrics.1),
+        "metrics-path" => args.metrics_path = text,
+        "run-dir" => args.run_dir = text.into(),
         "from" => args.from = Some(text.into()),
         "format" => {
             args.format = match &*text {

@@ -6,6 +6,7 @@
 pub mod api;
 pub mod args;
 pub mod cluster;
+pub mod daemon;
 pub mod desired;
 pub mod dump;
 pub mod error;

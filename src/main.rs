@@ -6,13 +6,16 @@
 use std::{
     env,
     io::{self, Read, Write},
+    os::unix::process::CommandExt,
     process::ExitCode,
+    time::Duration,
 };
 
 use kinglet::{
-    api::{Api, Source, from_list},
+    api::{Api, Rhythm, Source, from_list},
     args::{self, Args, Command, Format},
     cluster::{Kind, Reading},
+    daemon::{self, Ended},
     desired::Unmet,
     dump::Dump,
     error::{Doing, Error, Result},
@@ -21,6 +24,7 @@ use kinglet::{
     log,
     plan::{Step, sh},
     reconcile::{Pass, imagine, look},
+    report::{self, Desk, Facts, Status},
     state::State,
 };
 
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
         Command::Plan => plan(&args),
         Command::Sync => sync(&args),
         Command::Dump => dump(&args),
+        Command::Run => run(&args),
         later => Err(Error::new(
             format!("starting kinglet {}", later.name()),
             "this version has no such command yet; `kinglet sync` does one pass, and cron repeats it",
@@ -102,12 +107,11 @@ fn node(args: &Args) -> Result<Box<str>> {
 
 /// What the API says of the kinds that are needed.
 fn read(args: &Args) -> Result<Reading> {
-    let source = Source { master: args.master.clone(), kubeconfig: args.kubeconfig.clone() };
     let kinds: &[Kind] = match args.services {
         true => &[Kind::Node, Kind::Service, Kind::EndpointSlice],
         false => &[Kind::Node],
     };
-    Api::open(&source)?.read(kinds)
+    Api::open(&source(args))?.read(kinds)
 }
 
 /// What was not understood, beside what can't be honoured.
@@ -171,13 +175,80 @@ fn plan_from(args: &Args, text: &str) -> Result<Pass> {
     imagine(&dump.cluster, Local { node, options, host }, have)
 }
 
-fn sync(args: &Args) -> Result<u8> {
+fn policy(args: &Args) {
     if args.firewall {
         log::warn(format_args!(
             "NETWORK POLICY IS NOT ENFORCED by this version, whatever --run-firewall says: every pod \
              can reach every other (--run-firewall=false silences this)"
         ));
     }
+}
+
+fn run(args: &Args) -> Result<u8> {
+    policy(args);
+    let signals = daemon::signals()?;
+    let lock = daemon::lock()?;
+    let (node, options) = (node(args)?, options(args));
+    let kernel = daemon::kernel(&options)?;
+    let mode = match args.poll_interval {
+        0 => "watch".to_owned(),
+        seconds => format!("poll {seconds}s"),
+    };
+    let status = Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        node: node.to_string(),
+        pid: std::process::id(),
+        mode,
+        router: args.router,
+        services: args.services,
+        policy: args.firewall,
+        ..Status::default()
+    };
+    let desk = Desk::open(Facts::new(status, daemon::STUCK))?;
+    let listeners: [(&(String, u16), _); 2] =
+        [(&args.health, None), (&args.metrics, Some(&args.metrics_path))];
+    for ((addr, port), path) in listeners {
+        match path {
+            _ if *port == 0 => {}
+            None => desk.health(addr, *port)?,
+            Some(path) => desk.metrics(addr, *port, path)?,
+        }
+    }
+    if let Err(e) = desk.status(&args.run_dir.join(report::SOCKET)) {
+        log::warn(format_args!("{e}; `kinglet status` can't ask this daemon"));
+    }
+    let setup = daemon::Setup {
+        node,
+        options,
+        source: source(args),
+        rhythm: rhythm(args),
+        audit: Duration::from_secs(args.audit_period),
+        snapshot: args.snapshot.clone(),
+    };
+    let ended = daemon::run(setup, kernel, signals, desk)?;
+    drop(lock);
+    match ended {
+        Ended::Stopped => Ok(0),
+        // The same process, with its configuration read again.
+        Ended::Again => {
+            let mut again = std::process::Command::new("/proc/self/exe");
+            again.arg0(env::args_os().next().unwrap_or_default()).args(env::args_os().skip(1));
+            Err(Error::new("starting again", again.exec()))
+        }
+    }
+}
+
+fn source(args: &Args) -> Source {
+    Source { master: args.master.clone(), kubeconfig: args.kubeconfig.clone() }
+}
+
+fn rhythm(args: &Args) -> Rhythm {
+    let poll = Some(Duration::from_secs(args.poll_interval)).filter(|poll| !poll.is_zero());
+    Rhythm { poll, resync: Duration::from_secs(args.resync_period) }
+}
+
+fn sync(args: &Args) -> Result<u8> {
+    policy(args);
     let Some(_lock) = Lock::take().doing(|| "taking the lock @kinglet")? else {
         log::info(format_args!("another kinglet is at work on this node; it does the job"));
         return Ok(0);

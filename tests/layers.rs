@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each top-level module of `src/`, and the modules of kinglet that it may name.
-const MAY: [(&str, &[&str]); 16] = [
+const MAY: [(&str, &[&str]); 17] = [
     (
         "main",
         &[
             "api",
             "args",
             "cluster",
+            "daemon",
             "desired",
             "dump",
             "error",
@@ -18,6 +19,7 @@ const MAY: [(&str, &[&str]); 16] = [
             "log",
             "plan",
             "reconcile",
+            "report",
             "state",
         ],
     ),
@@ -25,6 +27,10 @@ const MAY: [(&str, &[&str]); 16] = [
     ("api", &["cluster", "error", "log", "state"]),
     ("args", &["error", "local"]),
     ("cluster", &["state"]),
+    (
+        "daemon",
+        &["api", "cluster", "error", "kernel", "local", "log", "plan", "reconcile", "report"],
+    ),
     ("desired", &["cluster", "error", "local", "ruleset", "state"]),
     ("dump", &["cluster", "local", "state"]),
     ("error", &[]),

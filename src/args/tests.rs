@@ -34,6 +34,8 @@ fn a_switch_takes_its_value_only_behind_an_equals_sign() {
 #[test]
 fn all_of_kube_routers_flags_are_known_with_their_defaults() {
     let ours = [
+        "audit-period",
+        "run-dir",
         "cni-conf-file",
         "format",
         "from",

@@ -34,6 +34,11 @@ pub fn owned(from: impl IntoRawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
+/// SIGHUP
+pub const HANGUP: libc::c_int = libc::SIGHUP;
+/// The signals that end a daemon, or start it anew.
+pub const ENDING: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+
 /// Signals, each as a number to be read from a file that never blocks (signalfd(2)): process 1 of a
 /// container would not get them otherwise. To be called before there is another thread.
 pub fn signals(numbers: &[libc::c_int]) -> io::Result<Signals> {

@@ -55,6 +55,8 @@ pub struct Deed {
     pub flows: usize,
     /// What went wrong beside the steps.
     pub errors: Vec<Error>,
+    /// What was wanted in all; empty unless everything was looked at.
+    pub want: State,
 }
 
 impl Deed {
@@ -153,6 +155,7 @@ impl Keeper {
         if scope == Scope::All {
             self.drains = pass.drains;
             self.unmet = pass.desired.unmet;
+            deed.want = pass.desired.state;
             if deed.is_well() {
                 self.sure = Some(Sure { local: pass.local, claims: pass.desired.claims });
             }
