@@ -131,10 +131,7 @@ impl Kernel {
         }
         host.tunnels = self.tunnels(&links)?;
         for module in MODULES.into_iter().chain(SCHEDULERS) {
-            let status = match self.modules.status(module) {
-                None if module == "nf_tables" => Some(self.probe_nft()),
-                status => status,
-            };
+            let status = self.module_status(module);
             host.modules.extend(status.map(|status| (module.into(), status)));
         }
         host.sysctls = settings(&host.links);
@@ -155,6 +152,14 @@ impl Kernel {
             self.route.dump(&route::list_links(), route::read_link).doing(|| "listing links")?;
         self.links = links.iter().map(|l| (l.name.as_str().into(), l.index)).collect();
         Ok(links)
+    }
+
+    /// What can be said of a module.
+    fn module_status(&mut self, name: &str) -> Option<Module> {
+        match self.modules.status(name) {
+            None if name == "nf_tables" => Some(self.probe_nft()),
+            status => status,
+        }
     }
 
     /// Whether nf_tables is built in: it leaves no trace in files.

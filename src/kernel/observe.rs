@@ -62,7 +62,7 @@ impl Kernel {
                     let text = std::fs::read_to_string(&**path).ok();
                     have.extend(text.map(|t| Item::File { path: path.clone(), text: t.into() }));
                 }
-                Item::Module { name } if self.modules.status(name) == Some(Module::Present) => {
+                Item::Module { name } if self.module_status(name) == Some(Module::Present) => {
                     have.insert(item.clone());
                 }
                 _ => {}
