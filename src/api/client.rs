@@ -92,7 +92,6 @@ impl Resolver for Fixed {
     }
 }
 
-#[allow(dead_code)]
 impl Client {
     /// No connection is made yet.
     pub fn new(access: Access) -> Result<Client> {

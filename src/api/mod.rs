@@ -17,8 +17,10 @@ mod page;
 #[cfg(test)]
 mod serve;
 pub mod snapshot;
+mod stream;
 mod tls;
 pub mod traffic;
+mod watch;
 mod wire;
 mod yaml;
 
@@ -31,7 +33,9 @@ use std::{
 };
 
 pub use document::from_list;
-pub use follow::{Rhythm, STACK, Start};
+pub use follow::{Patience, STACK};
+pub use stream::from_watch;
+pub use watch::{Rhythm, Start};
 
 use crate::{
     cluster::{Bad, Kind, Reading},
@@ -40,7 +44,7 @@ use crate::{
 };
 use client::Client;
 use failure::{Failure, Why};
-use snapshot::{Identity, Snapshot};
+use snapshot::{Contact, Identity, Snapshot};
 use traffic::Traffic;
 use wire::Shape;
 
@@ -53,6 +57,8 @@ pub struct Source {
     pub kubeconfig: Option<PathBuf>,
 }
 
+/// Where the API serves Nodes.
+const NODES: &str = "/api/v1/nodes";
 /// Where the API serves each shape of endpoints, the best first.
 const ENDPOINTS: [(Shape, &str); 3] = [
     (Shape::EndpointSlice, "/apis/discovery.k8s.io/v1/endpointslices"),
@@ -65,9 +71,10 @@ pub struct Api {
     client: Client,
     /// Which of [`ENDPOINTS`] it serves.
     endpoints: AtomicUsize,
-    /// This node's name, and the uid of its Node object where it is known: that of another cluster
-    /// is another one.
+    /// This node's name, and the uid of its Node object where it is known.
     own: Mutex<(String, Option<String>)>,
+    /// For tests.
+    pub patience: Patience,
 }
 
 impl Api {
@@ -81,7 +88,8 @@ impl Api {
     }
 
     fn over(client: Client) -> Api {
-        Api { client, endpoints: 0.into(), own: Mutex::default() }
+        let patience = Patience::default();
+        Api { client, endpoints: 0.into(), own: Mutex::default(), patience }
     }
 
     /// Which cluster this is, as far as it can be told without asking.
@@ -98,13 +106,15 @@ impl Api {
     /// Tells who we are, and which cluster a snapshot is of: as soon as the server answers, it has to
     /// be the same one, else all is listed.
     pub fn expect(&self, node: &str, snapshot: Option<&Snapshot>) {
-        let uid = snapshot.and_then(|snapshot| snapshot.uid.clone());
+        let Contact { uid, endpoints } = snapshot.map(|s| s.contact.clone()).unwrap_or_default();
         *self.own() = (node.to_owned(), uid);
+        self.endpoints.store(endpoints.min(ENDPOINTS.len() - 1), Ordering::Relaxed);
     }
 
-    /// The uid of this node's Node object, once it is known: for [`snapshot::File::save`].
-    pub fn uid(&self) -> Option<String> {
-        self.own().1.clone()
+    /// What the server told of itself: for [`snapshot::File::save`].
+    pub fn contact(&self) -> Contact {
+        let endpoints = self.endpoints.load(Ordering::Relaxed);
+        Contact { uid: self.own().1.clone(), endpoints }
     }
 
     fn own(&self) -> std::sync::MutexGuard<'_, (String, Option<String>)> {
@@ -116,14 +126,7 @@ impl Api {
         let mut reading = Reading::default();
         let mut cached = false;
         for &kind in kinds {
-            let list = match kind {
-                Kind::Node => list::list(&self.client, Shape::Node, "/api/v1/nodes", &mut cached),
-                Kind::Service => {
-                    list::list(&self.client, Shape::Service, "/api/v1/services", &mut cached)
-                }
-                Kind::EndpointSlice => self.endpoints(&mut cached),
-            };
-            reading.add(list.map_err(|failure| {
+            reading.add(self.list(kind, &mut cached, None).map_err(|failure| {
                 let doing = format!("listing {} from {}", kind.plural(), self.client.server);
                 Error::new(doing, failure.text)
             })?);
@@ -131,19 +134,49 @@ impl Api {
         Ok(reading)
     }
 
-    fn list(&self, kind: Kind) -> Result<Reading> {
-        self.read(&[kind])
+    fn list(
+        &self,
+        kind: Kind,
+        cached: &mut bool,
+        known: Option<&str>,
+    ) -> std::result::Result<Reading, Failure> {
+        if kind == Kind::EndpointSlice {
+            return self.endpoints(cached, known);
+        }
+        let (shape, path) = self.place(kind);
+        list::list(&self.client, shape, path, cached, known)
     }
 
-    /// The one that worked last time first, then all in order: servers are upgraded.
-    fn endpoints(&self, cached: &mut bool) -> std::result::Result<Reading, Failure> {
-        let last = self.endpoints.load(Ordering::Relaxed);
-        let mut order = vec![last];
-        order.extend((0..ENDPOINTS.len()).filter(|&i| i != last));
+    /// Where a kind is, as what.
+    fn place(&self, kind: Kind) -> (Shape, &'static str) {
+        match kind {
+            Kind::Node => (Shape::Node, NODES),
+            Kind::Service => (Shape::Service, "/api/v1/services"),
+            Kind::EndpointSlice => ENDPOINTS[self.endpoints.load(Ordering::Relaxed)],
+        }
+    }
+
+    /// The uid of our own Node, where there is one, and the version of the whole cluster.
+    fn probe(&self) -> std::result::Result<(Option<String>, String), Failure> {
+        let node = list::encode(&self.own().0);
+        let path = format!("{NODES}?fieldSelector=metadata.name%3D{node}&limit=1");
+        let body = self.client.probe(&path)?;
+        let (uid, version) = wire::identity(&body).map_err(Failure::other)?;
+        if uid.is_some() {
+            self.own().1.clone_from(&uid);
+        }
+        Ok((uid, version))
+    }
+
+    /// In order, for servers are upgraded.
+    fn endpoints(
+        &self,
+        cached: &mut bool,
+        known: Option<&str>,
+    ) -> std::result::Result<Reading, Failure> {
         let mut absent = Failure::other("it serves no endpoints");
-        for i in order {
-            let (shape, path) = ENDPOINTS[i];
-            match list::list(&self.client, shape, path, cached) {
+        for (i, (shape, path)) in ENDPOINTS.into_iter().enumerate() {
+            match list::list(&self.client, shape, path, cached, known) {
                 Err(failure) if failure.why == Why::Status(404) => absent = failure,
                 done => {
                     self.endpoints.store(i, Ordering::Relaxed);
@@ -344,7 +377,7 @@ mod tests {
             ]
         );
         api_of_old.read(&[Kind::EndpointSlice]).unwrap();
-        assert_eq!(old.targets().len(), 3, "what it has is asked for first the next time");
+        assert_eq!(old.targets().len(), 4, "it may have been upgraded meanwhile");
 
         let older = serve(|target, _| match target.split('?').next() {
             Some("/api/v1/endpoints") => ok(recorded("list/endpoints.json")),

@@ -8,6 +8,8 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     cluster::{Cluster, Kind, Known},
     error::Result,
@@ -22,6 +24,15 @@ pub struct Identity {
     pub ca: u64,
     /// The name of this node.
     pub node: String,
+}
+
+/// What the server told of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contact {
+    /// The uid of this node's Node object: by it the server is known to be the same cluster.
+    pub uid: Option<String>,
+    /// In which of their shapes it serves endpoints.
+    pub endpoints: usize,
 }
 
 /// FNV-1a of 64 bits: finds what a disk did to a file, and costs nothing.
@@ -50,8 +61,8 @@ pub struct Snapshot {
     pub cluster: Cluster,
     /// Where a watch of each kind goes on.
     pub versions: BTreeMap<Kind, String>,
-    /// The uid of this node's Node object: by it the server is known to be the same cluster.
-    pub uid: Option<String>,
+    /// What the server told of itself.
+    pub contact: Contact,
     /// When the oldest of its full lists was made, in seconds since 1970.
     pub listed: u64,
 }
@@ -90,9 +101,9 @@ impl File {
     }
 
     /// Writes it where the objects changed since it was read or written, or `listed` did; says
-    /// whether it was written. `listed` and `uid` as in [`Snapshot`].
-    pub fn save(&mut self, known: &Known, listed: u64, uid: Option<&str>) -> Result<bool> {
-        let _ = (known, listed, uid);
+    /// whether it was written. `listed` and `contact` as in [`Snapshot`].
+    pub fn save(&mut self, known: &Known, listed: u64, contact: &Contact) -> Result<bool> {
+        let _ = (known, listed, contact);
         Ok(false)
     }
 }
