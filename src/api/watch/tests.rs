@@ -318,10 +318,10 @@ fn harm(dice: &mut Dice, action: &Action) -> Heard {
 #[test]
 fn whatever_is_heard_no_wait_is_long_and_after_the_faults_it_follows_soon() {
     let mut dice = Dice(99);
-    for seed in 0..300 {
-        let rhythm = if seed % 2 == 0 { WATCH } else { POLL };
+    for seed in 0..300u64 {
+        let rhythm = if seed.is_multiple_of(2) { WATCH } else { POLL };
         let most = rhythm.poll.unwrap_or_default().max(LONGEST);
-        let start = if seed % 3 == 0 { Start::default() } else { from(seed) };
+        let start = if seed.is_multiple_of(3) { Start::default() } else { from(seed) };
         let (mut f, mut now) = (Following::new(start, rhythm, seed), s(0));
         for _ in 0..dice.below(300) {
             match f.next(now) {
@@ -356,5 +356,5 @@ fn whatever_is_heard_no_wait_is_long_and_after_the_faults_it_follows_soon() {
 }
 
 fn from(seed: u64) -> Start {
-    Start { version: Some("500".into()), age: (seed % 5 != 0).then(|| s(seed)) }
+    Start { version: Some("500".into()), age: (!seed.is_multiple_of(5)).then(|| s(seed)) }
 }
