@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     Api,
+    client::Patience,
     failure::{Failure, Why},
     stream::{self, Event, Lines},
     watch::{Action, Following, Heard, Rhythm, SHORT, Start},
@@ -22,30 +23,10 @@ use crate::{
 
 /// What a thread that follows needs of stack.
 pub const STACK: usize = 256 << 10;
-/// How long an open watch may be silent. The first bookmark of a quiet one was seen after 60 to 120 s,
-/// the next ones sooner; half a minute more, and the connection is taken for dead.
-const QUIET: Duration = Duration::from_secs(150);
-/// What a watch may take beyond the time for which it was asked.
-const BEYOND: Duration = Duration::from_secs(30);
 /// How often a pass waits for a server that asks to.
 const WAITS: usize = 3;
 /// Texts of failures that are remembered, so that each is logged once.
 const TEXTS: usize = 8;
-
-/// Times that a test would not wait for.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// How long an open watch may be silent.
-    pub quiet: Duration,
-    /// What a watch may take beyond the time for which it was asked.
-    pub beyond: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Patience {
-        Patience { quiet: QUIET, beyond: BEYOND }
-    }
-}
 
 impl Api {
     /// Follows one kind until `tell` says, with false, that nobody listens any more. It blocks: each
@@ -66,10 +47,29 @@ impl Api {
         }
     }
 
-    /// Brings what is known up to date, once: by what changed since the versions that it has, the
-    /// kinds side by side. What failed is told, and leaves its kind as it was. `age`: how old the
-    /// oldest full list is.
+    /// Brings what is known up to date, once. Where the last full lists are of less than `resync`
+    /// ago, only what changed since is asked for, the kinds side by side, since each takes a second;
+    /// else all is listed. What fails is told, and leaves its kind as it was.
     pub fn catch_up(
+        &self,
+        known: &mut Known,
+        kinds: &[Kind],
+        age: Option<Duration>,
+        resync: Duration,
+    ) -> Vec<Error> {
+        if age.is_some_and(|age| age < resync) {
+            return self.changes(known, kinds, age, resync);
+        }
+        let hear = |kind, reading| drop(known.hear(News { kind, what: What::All(reading) }));
+        let failed = self.each(kinds, hear).err();
+        if failed.is_none() && self.is_expected() {
+            // For the snapshot; where it fails, there is a next time.
+            let _ = self.probe();
+        }
+        failed.into_iter().collect()
+    }
+
+    fn changes(
         &self,
         known: &mut Known,
         kinds: &[Kind],
@@ -201,7 +201,7 @@ impl<'a, T: FnMut(News) -> bool> Follower<'a, T> {
         };
         self.hear(Heard::Listed(version));
         self.good(What::All(reading));
-        if self.kind == Kind::Node && self.uid.is_none() {
+        if self.kind == Kind::Node && self.uid.is_none() && self.api.is_expected() {
             // For the snapshot; where it fails, there is a next time.
             self.uid = self.api.probe().ok().and_then(|(uid, _)| uid);
         }
@@ -236,10 +236,10 @@ impl<'a, T: FnMut(News) -> bool> Follower<'a, T> {
         let version = super::list::encode(version);
         let path =
             format!("{path}?watch=1&resourceVersion={version}&timeoutSeconds={seconds}{bookmarks}");
-        let Patience { quiet, beyond } = self.api.patience;
+        let Patience { quiet, beyond, item, .. } = self.api.client.patience;
         let whole = Duration::from_secs(seconds) + beyond;
         let mut lines = match self.api.client.watch(&path, quiet.min(whole), whole) {
-            Ok(body) => Lines::new(body),
+            Ok(body) => Lines::new(body, item),
             Err(failure) => return self.refused(failure),
         };
         self.hear(Heard::Opened);

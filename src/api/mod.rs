@@ -32,8 +32,9 @@ use std::{
     },
 };
 
+pub use client::Patience;
 pub use document::from_list;
-pub use follow::{Patience, STACK};
+pub use follow::STACK;
 pub use stream::from_watch;
 pub use watch::{Rhythm, Start};
 
@@ -73,23 +74,25 @@ pub struct Api {
     endpoints: AtomicUsize,
     /// This node's name, and the uid of its Node object where it is known.
     own: Mutex<(String, Option<String>)>,
-    /// For tests.
-    pub patience: Patience,
 }
 
 impl Api {
     /// Finds the server and its credentials; asks nothing yet.
     pub fn open(source: &Source) -> Result<Api> {
+        Api::with(source, Patience::default())
+    }
+
+    /// The same, with another patience.
+    pub fn with(source: &Source, patience: Patience) -> Result<Api> {
         let access = auth::find(source)?;
         if let Some(warning) = &access.warning {
             log::warn(format_args!("{warning}"));
         }
-        Ok(Api::over(Client::new(access)?))
+        Ok(Api::over(Client::with(access, patience)?))
     }
 
     fn over(client: Client) -> Api {
-        let patience = Patience::default();
-        Api { client, endpoints: 0.into(), own: Mutex::default(), patience }
+        Api { client, endpoints: 0.into(), own: Mutex::default() }
     }
 
     /// Which cluster this is, as far as it can be told without asking.
@@ -111,6 +114,11 @@ impl Api {
         self.endpoints.store(endpoints.min(ENDPOINTS.len() - 1), Ordering::Relaxed);
     }
 
+    /// Whether it matters which cluster it is.
+    fn is_expected(&self) -> bool {
+        !self.own().0.is_empty()
+    }
+
     /// What the server told of itself: for [`snapshot::File::save`].
     pub fn contact(&self) -> Contact {
         let endpoints = self.endpoints.load(Ordering::Relaxed);
@@ -123,15 +131,22 @@ impl Api {
 
     /// Lists the kinds, one after another. A kind that can't be listed is an error for all.
     pub fn read(&self, kinds: &[Kind]) -> Result<Reading> {
-        let mut reading = Reading::default();
+        let mut whole = Reading::default();
+        self.each(kinds, |_, reading| whole.add(reading))?;
+        Ok(whole)
+    }
+
+    /// The same, and each is told as it comes.
+    fn each(&self, kinds: &[Kind], mut take: impl FnMut(Kind, Reading)) -> Result<()> {
         let mut cached = false;
         for &kind in kinds {
-            reading.add(self.list(kind, &mut cached, None).map_err(|failure| {
+            let reading = self.list(kind, &mut cached, None).map_err(|failure| {
                 let doing = format!("listing {} from {}", kind.plural(), self.client.server);
                 Error::new(doing, failure.text)
-            })?);
+            })?;
+            take(kind, reading);
         }
-        Ok(reading)
+        Ok(())
     }
 
     fn list(

@@ -2,14 +2,15 @@
 
 use std::{
     io::{self, BufRead, BufReader, Read},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    body::{ITEM_TIME, too_slow},
+    body::too_slow,
+    client::Patience,
     page,
     wire::{self, Shape},
 };
@@ -33,12 +34,14 @@ pub enum Fault {
 pub struct Lines<R> {
     from: BufReader<R>,
     line: Vec<u8>,
+    /// What a line may take from its first byte to its last.
+    time: Duration,
 }
 
 impl<R: Read> Lines<R> {
     /// Reads nothing yet.
-    pub fn new(from: R) -> Lines<R> {
-        Lines { from: BufReader::with_capacity(4 << 10, from), line: Vec::new() }
+    pub fn new(from: R, time: Duration) -> Lines<R> {
+        Lines { from: BufReader::with_capacity(4 << 10, from), line: Vec::new(), time }
     }
 
     /// The next line that is not blank. `None`: the stream ended, and not in the middle of one.
@@ -47,7 +50,7 @@ impl<R: Read> Lines<R> {
         self.line.shrink_to(KEPT);
         let mut began = None;
         loop {
-            if began.is_some_and(|began: Instant| began.elapsed() > ITEM_TIME) {
+            if began.is_some_and(|began: Instant| began.elapsed() > self.time) {
                 return Err(Fault::Io(too_slow()));
             }
             let bytes = match self.from.fill_buf() {
@@ -178,7 +181,7 @@ pub fn from_watch(kind: Kind, from: impl Read, mut tell: impl FnMut(News)) -> Re
         Kind::Service => Shape::Service,
         Kind::EndpointSlice => Shape::EndpointSlice,
     };
-    let mut lines = Lines::new(from);
+    let mut lines = Lines::new(from, Patience::default().item);
     loop {
         let line = match lines.next() {
             Ok(Some(line)) => line,
