@@ -12,9 +12,12 @@ use std::{
 };
 
 use kinglet::{
-    api::{Api, Rhythm, Source, from_list},
+    api::{
+        Api, Rhythm, Source, from_list,
+        snapshot::{self, Snapshot},
+    },
     args::{self, Args, Command, Format},
-    cluster::{Kind, Reading},
+    cluster::{Bad, Kind, Known, Reading},
     daemon::{self, Ended},
     desired::Unmet,
     dump::Dump,
@@ -105,18 +108,67 @@ fn node(args: &Args) -> Result<Box<str>> {
     })
 }
 
-/// What the API says of the kinds that are needed.
-fn read(args: &Args) -> Result<Reading> {
-    let kinds: &[Kind] = match args.services {
+fn api(args: &Args) -> Result<Api> {
+    Api::open(&source(args))
+}
+
+/// The kinds that are needed.
+fn kinds(args: &Args) -> &'static [Kind] {
+    match args.services {
         true => &[Kind::Node, Kind::Service, Kind::EndpointSlice],
         false => &[Kind::Node],
-    };
-    Api::open(&source(args))?.read(kinds)
+    }
+}
+
+/// What the API says of them.
+fn read(args: &Args) -> Result<Reading> {
+    api(args)?.read(kinds(args))
+}
+
+/// What is known for one pass, and what the next one has to know.
+struct Learned {
+    known: Known,
+    /// The API could not be read, or not all of it.
+    errors: Vec<Error>,
+    file: snapshot::File,
+    listed: u64,
+    contact: snapshot::Contact,
+}
+
+/// From the snapshot, and from what the API says beyond it.
+fn learn(args: &Args, node: &str) -> Result<Learned> {
+    let api = api(args)?;
+    let mut file = snapshot::File::new(args.snapshot.clone(), api.identity(node));
+    let snapshot = file.load();
+    if args.snapshot.is_some() {
+        api.expect(node, snapshot.as_ref());
+    }
+    let kinds = kinds(args);
+    let age = snapshot.as_ref().and_then(Snapshot::age);
+    let resync = Duration::from_secs(args.resync_period);
+    let found = snapshot.is_some();
+    let Snapshot { cluster, versions, mut listed, .. } = snapshot.unwrap_or_default();
+    let mut known = Known::new(cluster, versions, kinds);
+    let mut errors = api.catch_up(&mut known, kinds, age, resync);
+    if errors.is_empty() {
+        if age.is_none_or(|age| age >= resync) {
+            listed = snapshot::now();
+        }
+    } else if !found {
+        return Err(errors.remove(0));
+    } else {
+        let age = age.map_or("unknown age".to_owned(), |age| format!("{} s ago", age.as_secs()));
+        log::warn(format_args!(
+            "THE API SERVER CAN'T BE READ; this pass works from the snapshot ({age}), and removes \
+             nothing of which was not heard"
+        ));
+    }
+    Ok(Learned { known, errors, file, listed, contact: api.contact() })
 }
 
 /// What was not understood, beside what can't be honoured.
-fn with_bad(mut pass: Pass, reading: &Reading) -> Pass {
-    let bad = reading.bad.iter().map(|bad| {
+fn with_bad(mut pass: Pass, bad: impl Iterator<Item = Bad>) -> Pass {
+    let bad = bad.map(|bad| {
         Unmet::new(format!("{:?} {}", bad.kind, bad.name), format!("not understood: {}", bad.why))
     });
     pass.desired.unmet.splice(0..0, bad);
@@ -128,10 +180,9 @@ fn plan(args: &Args) -> Result<u8> {
         None => {
             let reading = read(args)?;
             let mut kernel = Kernel::open()?;
-            with_bad(
-                look(&mut kernel, &reading.cluster, &node(args)?, &options(args), Scope::All)?,
-                &reading,
-            )
+            let (node, options) = (node(args)?, options(args));
+            let pass = look(&mut kernel, &reading.cluster, &node, &options, Scope::All)?;
+            with_bad(pass, reading.bad.into_iter())
         }
         Some(path) => plan_from(args, &text_of(path)?)?,
     };
@@ -167,7 +218,8 @@ fn plan_from(args: &Args, text: &str) -> Result<Pass> {
     let Some(dump) = dump else {
         let reading = from_list(text.as_bytes())?;
         let local = Local { node: node(args)?, options, host: None };
-        return Ok(with_bad(imagine(&reading.cluster, local, State::new())?, &reading));
+        let pass = imagine(&reading.cluster, local, State::new())?;
+        return Ok(with_bad(pass, reading.bad.into_iter()));
     };
     let node = args.hostname_override.as_deref().unwrap_or(&dump.node).into();
     let (host, have) =
@@ -253,10 +305,11 @@ fn sync(args: &Args) -> Result<u8> {
         log::info(format_args!("another kinglet is at work on this node; it does the job"));
         return Ok(0);
     };
-    let reading = read(args)?;
+    let node = node(args)?;
+    let mut learned = learn(args, &node)?;
     let mut kernel = Kernel::open()?;
-    let pass = look(&mut kernel, &reading.cluster, &node(args)?, &options(args), Scope::All)?;
-    let pass = with_bad(pass, &reading);
+    let pass = look(&mut kernel, &learned.known.cluster, &node, &options(args), Scope::All)?;
+    let pass = with_bad(pass, learned.known.complaints());
     let mut refused = 0;
     let (flows, errors) = pass.take(&mut kernel, Scope::All, |step, outcome| match outcome {
         Err(why) => {
@@ -280,10 +333,16 @@ fn sync(args: &Args) -> Result<u8> {
         let more = unmet.len() - UNMET_LINES;
         log::warn(format_args!("unmet: {more} more; `kinglet plan` tells them all"));
     }
-    for e in errors.iter().chain(&pass.desired.errors) {
+    for e in learned.errors.iter().chain(&errors).chain(&pass.desired.errors) {
         log::error(format_args!("{e}"));
     }
     let well = refused == 0 && errors.is_empty() && pass.desired.errors.is_empty();
+    let well = well && learned.errors.is_empty();
+    if learned.errors.is_empty()
+        && let Err(e) = learned.file.save(&learned.known, learned.listed, &learned.contact)
+    {
+        log::warn(format_args!("{e}"));
+    }
     Ok(u8::from(!well))
 }
 
