@@ -43,10 +43,14 @@ impl Command {
         (Command::Dump, "dump", "print the cluster and this node as JSON: a bug report"),
         (Command::Version, "version", "print the version"),
         (Command::Help, "help", "print this text"),
+        (
+            Command::Status,
+            "status",
+            "is this node right, and if not, why? exits with 1 where it is not",
+        ),
+        (Command::Check, "check", "is this board able? what is missing, and what to do about it"),
+        (Command::Cleanup, "cleanup", "take away all that kinglet made, and nothing else"),
         (Command::Run, "run", "(not in this version) the daemon"),
-        (Command::Status, "status", "(not in this version) is this node right?"),
-        (Command::Check, "check", "(not in this version) is this board able?"),
-        (Command::Cleanup, "cleanup", "(not in this version) take all of ours away"),
     ];
 
     /// The word for it.
@@ -91,6 +95,14 @@ pub struct Args {
     /// Seconds; 0 with `--ipvs-graceful-termination=false`.
     pub grace: u64,
     pub external: Vec<IpNet>,
+    pub health_addr: String,
+    pub health_port: u16,
+    pub proxy_health_port: u16,
+    pub metrics_addr: String,
+    pub metrics_port: u16,
+    pub metrics_path: String,
+    pub run_dir: PathBuf,
+    pub watch: bool,
     pub format: Format,
     pub from: Option<PathBuf>,
     /// What was typed and has no effect, one sentence each.
@@ -121,6 +133,14 @@ impl Args {
             strict_external: true,
             grace: 30,
             external: Vec::new(),
+            health_addr: String::new(),
+            health_port: 20244,
+            proxy_health_port: 0,
+            metrics_addr: String::new(),
+            metrics_port: 0,
+            metrics_path: "/metrics".into(),
+            run_dir: "/run/kinglet".into(),
+            watch: false,
             format: Format::Text,
             from: None,
             warnings: Vec::new(),
@@ -249,6 +269,14 @@ fn take(
         "service-external-ip-range" => {
             args.external.extend(flags::list(&text).filter_map(|t| t.parse::<IpNet>().ok()));
         }
+        "health-addr" => args.health_addr = text,
+        "health-port" => args.health_port = text.parse().unwrap_or(0),
+        "proxy-health-port" => args.proxy_health_port = text.parse().unwrap_or(0),
+        "metrics-addr" => args.metrics_addr = text,
+        "metrics-port" => args.metrics_port = text.parse().unwrap_or(0),
+        "metrics-path" => args.metrics_path = text,
+        "run-dir" => args.run_dir = text.into(),
+        "watch" => args.watch = on,
         "from" => args.from = Some(text.into()),
         "format" => {
             args.format = match &*text {
@@ -274,6 +302,9 @@ fn check(args: &Args, seen: &[&str]) -> Result<()> {
     }
     if args.format == Format::Sh && command != Command::Plan {
         return Err(wrong(format!("--format sh is for plan, not for {}", command.name())));
+    }
+    if args.watch && command != Command::Status {
+        return Err(wrong(format!("--watch is for status, not for {}", command.name())));
     }
     if args.from.is_some() && (args.master.is_some() || args.kubeconfig.is_some()) {
         return Err(wrong(
@@ -358,7 +389,15 @@ mod tests {
 
     #[test]
     fn all_of_kube_routers_flags_are_known_with_their_defaults() {
-        let ours = ["cni-conf-file", "format", "from", "nodeport-addresses"];
+        let ours = [
+            "cni-conf-file",
+            "format",
+            "from",
+            "nodeport-addresses",
+            "proxy-health-port",
+            "run-dir",
+            "watch",
+        ];
         let routers: Vec<&Flag> = FLAGS.iter().filter(|f| !ours.contains(&f.name)).collect();
         assert_eq!(routers.len(), 79);
         for flag in routers {

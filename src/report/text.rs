@@ -122,7 +122,7 @@ pub fn span(seconds: u64) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::{
-        super::status::{Api, Counts, Did, Followed, Line, Pass, Requests, Route, Snapshot},
+        super::status::{Api, Counts, Did, Followed, Line, Pass, Route, Snapshot},
         *,
     };
     use crate::state::{Item, TABLE_MAIN};
@@ -140,8 +140,6 @@ pub(super) mod tests {
             to: to.into(),
             via: via.into(),
         };
-        let requests =
-            Requests { kind: "nodes".into(), verb: "list".into(), result: "200".into(), count: 1 };
         let mut status = Status {
             version: "0.1.0".into(),
             node: "node-1".into(),
@@ -153,7 +151,6 @@ pub(super) mod tests {
             api: Api {
                 server: "http://192.0.2.254:8080".into(),
                 kinds: vec![followed("nodes", 7_490), followed("services", 7_500)],
-                requests: vec![requests],
                 ..Api::default()
             },
             snapshot: Snapshot {
@@ -177,6 +174,8 @@ pub(super) mod tests {
             ],
             ..Status::default()
         };
+        status.api.requests("list", &[("ok", 0), ("failed", 0)]);
+        status.api.requests("list", &[("ok", 1), ("failed", 0)]);
         let (table, to) = (TABLE_MAIN, "10.244.1.0/24".parse().unwrap());
         let item = Item::Route { table, to, via: None, dev: None, src: None };
         (0..4).for_each(|_| status.step(Did::Add, &item));
