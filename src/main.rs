@@ -1,31 +1,44 @@
 //! kinglet: one command makes a small Linux box a member of a Kubernetes pod network.
 //!
 //! Which command, and what comes out of it. Exit codes: 0 done or nothing to do; 1 an error, or a
-//! step that was refused; `plan` exits with 2 where there is something to do.
+//! step that was refused; `plan` exits with 2 where there is something to do, `status` with 1 where
+//! the node is not right.
 
 use std::{
+    cell::Cell,
     env,
+    fmt::Display,
     io::{self, Read, Write},
     process::ExitCode,
+    thread,
+    time::Duration,
 };
 
 use kinglet::{
     api::{Api, Source, from_list},
     args::{self, Args, Command, Format},
+    cleanup,
     cluster::{Kind, Reading},
     desired::Unmet,
     dump::Dump,
     error::{Doing, Error, Result},
-    kernel::{Kernel, files, lock::Lock},
+    kernel::{Kernel, Outcome, files, lock::Lock},
     local::{Local, Options},
     log,
     plan::{Step, sh},
     reconcile::{Pass, imagine, look},
+    report::{
+        SOCKET,
+        ask::{Said, ask},
+    },
     state::State,
 };
 
 /// More lines than this about what can't be honoured are for `plan` to tell, not for every `sync`.
 const UNMET_LINES: usize = 5;
+
+/// How often `status --watch` looks.
+const AGAIN: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let args = match args::parse(env::args_os().skip(1)) {
@@ -39,11 +52,13 @@ fn main() -> ExitCode {
         log::warn(format_args!("{warning}"));
     }
     let done = match args.command {
-        Command::Help => out(&args::help()).map(|()| 0),
-        Command::Version => out(&format!("kinglet {}\n", env!("CARGO_PKG_VERSION"))).map(|()| 0),
+        Command::Help => out(&args::help()).map(|_| 0),
+        Command::Version => out(&format!("kinglet {}\n", env!("CARGO_PKG_VERSION"))).map(|_| 0),
         Command::Plan => plan(&args),
         Command::Sync => sync(&args),
         Command::Dump => dump(&args),
+        Command::Status => status(&args),
+        Command::Cleanup => cleanup(&args),
         later => Err(Error::new(
             format!("starting kinglet {}", later.name()),
             "this version has no such command yet; `kinglet sync` does one pass, and cron repeats it",
@@ -58,12 +73,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes to stdout; a reader who has seen enough is no error.
-fn out(text: &str) -> Result<()> {
+/// Writes to stdout. A reader who has seen enough is no error: false.
+fn out(text: &str) -> Result<bool> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.doing(|| "writing to standard output"),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true).doing(|| "writing to standard output"),
     }
 }
 
@@ -213,6 +228,51 @@ fn sync(args: &Args) -> Result<u8> {
     Ok(u8::from(!well))
 }
 
+/// Asks the daemon; where none runs, nobody can say.
+fn status(args: &Args) -> Result<u8> {
+    let page = if args.format == Format::Json { "/status.json" } else { "/status" };
+    let socket = args.run_dir.join(SOCKET);
+    loop {
+        let said = ask(&socket, page).doing(|| format!("asking {}", socket.display()))?;
+        let Some(Said { right, page }) = said else {
+            return Err(Error::new(
+                format!("asking {}", socket.display()),
+                "no daemon listens there; where cron runs `kinglet sync`, `kinglet plan` tells what \
+                 is not as it should be",
+            ));
+        };
+        let clear = if args.watch && args.format == Format::Text { "\x1b[H\x1b[2J" } else { "" };
+        let newline = if args.format == Format::Json { "\n" } else { "" };
+        if !out(&format!("{clear}{page}{newline}"))? || !args.watch {
+            return Ok(u8::from(!right));
+        }
+        thread::sleep(AGAIN);
+    }
+}
+
+fn cleanup(args: &Args) -> Result<u8> {
+    let Some(_lock) = Lock::take().doing(|| "taking the lock @kinglet")? else {
+        let why = "another kinglet is at work on this node and would make all of it again: stop it \
+                   first";
+        return Err(Error::new("cleaning up", why));
+    };
+    let refused = Cell::new(0);
+    let told = |what: &dyn Display, outcome: Outcome| match outcome {
+        Ok(()) => drop(out(&format!("{what}\n"))),
+        Err(why) => {
+            refused.set(refused.get() + 1);
+            log::error(format_args!("{what}: refused: {why}"));
+        }
+    };
+    cleanup::cleanup(
+        &mut Kernel::open()?,
+        &options(args),
+        |step, outcome| told(step, outcome),
+        |path, outcome| told(&format_args!("- file {path}"), outcome),
+    )?;
+    Ok(u8::from(refused.get() > 0))
+}
+
 fn dump(args: &Args) -> Result<u8> {
     let reading = read(args)?;
     let (node, options) = (node(args)?, options(args));
@@ -238,7 +298,7 @@ fn dump(args: &Args) -> Result<u8> {
         host: local.host,
     };
     let text = serde_json::to_string(&dump).doing(|| "writing the dump")?;
-    out(&(text + "\n")).map(|()| 0)
+    out(&(text + "\n")).map(|_| 0)
 }
 
 fn text(pass: &Pass) -> String {

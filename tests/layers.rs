@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each top-level module of `src/`, and the modules of kinglet that it may name.
-const MAY: [(&str, &[&str]); 16] = [
+const MAY: [(&str, &[&str]); 17] = [
     (
         "main",
         &[
             "api",
             "args",
+            "cleanup",
             "cluster",
             "desired",
             "dump",
@@ -18,12 +19,14 @@ const MAY: [(&str, &[&str]); 16] = [
             "log",
             "plan",
             "reconcile",
+            "report",
             "state",
         ],
     ),
     ("lib", &[]),
     ("api", &["cluster", "error", "log", "state"]),
     ("args", &["error", "local"]),
+    ("cleanup", &["error", "kernel", "local", "plan"]),
     ("cluster", &["state"]),
     ("desired", &["cluster", "error", "local", "ruleset", "state"]),
     ("dump", &["cluster", "local", "state"]),

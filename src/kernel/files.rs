@@ -59,6 +59,17 @@ pub fn write(path: &str, text: &str) -> io::Result<()> {
     written
 }
 
+/// Removes a file, and its folder where nothing else is in it; false: it was not there.
+pub fn remove(path: &str) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        done => done?,
+    }
+    // Not empty, or a mount point: it stays.
+    let _ = Path::new(path).parent().map(fs::remove_dir);
+    Ok(true)
+}
+
 /// The names of the files in a folder, sorted; none where there is no such folder.
 pub fn names(folder: &Path) -> Vec<Box<str>> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();

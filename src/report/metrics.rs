@@ -176,6 +176,7 @@ impl Page {
 }
 
 /// A value.
+#[derive(Clone, Copy)]
 enum Number {
     Whole(u64),
     /// Written as seconds.
