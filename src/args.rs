@@ -311,7 +311,10 @@ fn check(args: &Args, seen: &[&str]) -> Result<()> {
             "--from takes the place of the API server: leave --master and --kubeconfig",
         ));
     }
-    let works = matches!(command, Command::Plan | Command::Sync | Command::Run | Command::Dump);
+    let works = matches!(
+        command,
+        Command::Plan | Command::Sync | Command::Run | Command::Dump | Command::Check
+    );
     if works && !args.router && !args.services {
         return Err(wrong(
             "nothing is left to do: set one of --run-router and --run-service-proxy",

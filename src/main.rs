@@ -2,7 +2,7 @@
 //!
 //! Which command, and what comes out of it. Exit codes: 0 done or nothing to do; 1 an error, or a
 //! step that was refused; `plan` exits with 2 where there is something to do, `status` with 1 where
-//! the node is not right.
+//! the node is not right, `check` with 1 where the board is not able.
 
 use std::{
     cell::Cell,
@@ -17,6 +17,7 @@ use std::{
 use kinglet::{
     api::{Api, Source, from_list},
     args::{self, Args, Command, Format},
+    check::{self, Verdict},
     cleanup,
     cluster::{Kind, Reading},
     desired::Unmet,
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Command::Sync => sync(&args),
         Command::Dump => dump(&args),
         Command::Status => status(&args),
+        Command::Check => check(&args),
         Command::Cleanup => cleanup(&args),
         later => Err(Error::new(
             format!("starting kinglet {}", later.name()),
@@ -115,14 +117,17 @@ fn node(args: &Args) -> Result<Box<str>> {
     })
 }
 
+fn source(args: &Args) -> Source {
+    Source { master: args.master.clone(), kubeconfig: args.kubeconfig.clone() }
+}
+
 /// What the API says of the kinds that are needed.
 fn read(args: &Args) -> Result<Reading> {
-    let source = Source { master: args.master.clone(), kubeconfig: args.kubeconfig.clone() };
     let kinds: &[Kind] = match args.services {
         true => &[Kind::Node, Kind::Service, Kind::EndpointSlice],
         false => &[Kind::Node],
     };
-    Api::open(&source)?.read(kinds)
+    Api::open(&source(args))?.read(kinds)
 }
 
 /// What was not understood, beside what can't be honoured.
@@ -248,6 +253,18 @@ fn status(args: &Args) -> Result<u8> {
         }
         thread::sleep(AGAIN);
     }
+}
+
+fn check(args: &Args) -> Result<u8> {
+    let asked = check::Asked {
+        source: source(args),
+        run_dir: args.run_dir.to_string_lossy().into_owned(),
+        health_addr: args.health_addr.clone(),
+        health_port: args.health_port,
+    };
+    let lines = check::lines(&check::look(&options(args), &asked)?);
+    out(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+    Ok(u8::from(lines.iter().any(|line| line.verdict == Verdict::Missing)))
 }
 
 fn cleanup(args: &Args) -> Result<u8> {

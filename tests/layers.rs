@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each top-level module of `src/`, and the modules of kinglet that it may name.
-const MAY: [(&str, &[&str]); 17] = [
+const MAY: [(&str, &[&str]); 18] = [
     (
         "main",
         &[
             "api",
             "args",
+            "check",
             "cleanup",
             "cluster",
             "desired",
@@ -26,6 +27,7 @@ const MAY: [(&str, &[&str]); 17] = [
     ("lib", &[]),
     ("api", &["cluster", "error", "log", "state"]),
     ("args", &["error", "local"]),
+    ("check", &["api", "cluster", "error", "kernel", "local", "report", "state"]),
     ("cleanup", &["error", "kernel", "local", "plan"]),
     ("cluster", &["state"]),
     ("desired", &["cluster", "error", "local", "ruleset", "state"]),

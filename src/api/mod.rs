@@ -11,6 +11,7 @@ mod document;
 mod failure;
 mod kubeconfig;
 mod list;
+mod may;
 mod page;
 #[cfg(test)]
 mod serve;

@@ -4,6 +4,7 @@
 //! never holds a stranger's object), what should be is not. Only sysctls and files have no list to
 //! read, so they are looked at where they are wanted.
 
+mod able;
 mod apply;
 pub mod conntrack;
 pub mod files;

@@ -129,7 +129,7 @@ impl Desk {
             if open.contains(port) {
                 continue;
             }
-            match bind("", *port) {
+            match listening("", *port) {
                 Ok(listeners) => {
                     for listener in listeners {
                         let shown = Shown::NodePort(*port);
@@ -157,7 +157,7 @@ impl Desk {
             }
             _ => Error::new(format!("address {addr:?}"), e),
         };
-        for listener in bind(addr, port).map_err(taken)? {
+        for listener in listening(addr, port).map_err(taken)? {
             self.order(Order::Open(Listener::Tcp(listener), Shown::Page(page.clone())));
         }
         Ok(())
@@ -169,10 +169,19 @@ impl Desk {
     }
 }
 
+/// Whether a port can be had: it is taken and given back.
+pub fn try_port(addr: &str, port: u16) -> io::Result<()> {
+    bind(addr, port).map(drop)
+}
+
+fn listening(addr: &str, port: u16) -> io::Result<Vec<Async<TcpListener>>> {
+    bind(addr, port)?.into_iter().map(Async::new).collect()
+}
+
 /// Listens at an address, or at all of them: in both families where IPv6 is here (one socket takes
 /// both, but where net.ipv6.bindv6only says otherwise).
-fn bind(addr: &str, port: u16) -> io::Result<Vec<Async<TcpListener>>> {
-    let listen = |addr: IpAddr| Async::new(TcpListener::bind(SocketAddr::new(addr, port))?);
+fn bind(addr: &str, port: u16) -> io::Result<Vec<TcpListener>> {
+    let listen = |addr: IpAddr| TcpListener::bind(SocketAddr::new(addr, port));
     if !addr.is_empty() {
         let addr = addr.parse::<IpAddr>().map_err(io::Error::other)?;
         return Ok(vec![listen(addr)?]);
