@@ -29,7 +29,7 @@ use kinglet::{
     plan::{Step, sh},
     reconcile::{Pass, imagine, look},
     report::{
-        SOCKET,
+        self, SOCKET,
         ask::{Said, ask},
     },
     state::State,
@@ -102,6 +102,7 @@ fn options(args: &Args) -> Options {
         grace: args.grace,
         external: if args.strict_external { args.external.clone() } else { Vec::new() },
         peers: !args.peer_router_ips.is_empty(),
+        daemon: args.command == Command::Run,
     }
 }
 
@@ -233,22 +234,33 @@ fn sync(args: &Args) -> Result<u8> {
     Ok(u8::from(!well))
 }
 
-/// Asks the daemon; where none runs, nobody can say.
+/// What the daemon says, and how busy the kernel is. Where no daemon runs, nobody can say whether the
+/// node is right.
 fn status(args: &Args) -> Result<u8> {
-    let page = if args.format == Format::Json { "/status.json" } else { "/status" };
+    let json = args.format == Format::Json;
     let socket = args.run_dir.join(SOCKET);
+    let doing = || format!("asking the daemon at {}", socket.display());
     loop {
-        let said = ask(&socket, page).doing(|| format!("asking {}", socket.display()))?;
+        let said = ask(&socket, if json { "/status.json" } else { "/status" }).doing(doing)?;
+        let busy = Kernel::open().and_then(|mut kernel| kernel.busy());
+        let busy = busy.map_err(|e| log::warn(format_args!("{e}"))).unwrap_or_default();
         let Some(Said { right, page }) = said else {
-            return Err(Error::new(
-                format!("asking {}", socket.display()),
-                "no daemon listens there; where cron runs `kinglet sync`, `kinglet plan` tells what \
-                 is not as it should be",
-            ));
+            if !json {
+                out(&report::text::busy(&busy))?;
+            }
+            let why = "none runs, so nobody knows: start one, or where cron runs `kinglet sync`, see \
+                       what `kinglet plan` would do";
+            return Err(Error::new(doing(), why));
         };
-        let clear = if args.watch && args.format == Format::Text { "\x1b[H\x1b[2J" } else { "" };
-        let newline = if args.format == Format::Json { "\n" } else { "" };
-        if !out(&format!("{clear}{page}{newline}"))? || !args.watch {
+        let page = match (json, page.strip_suffix('}')) {
+            (true, Some(open)) => {
+                let ipvs = serde_json::to_string(&busy).doing(|| "writing the status as JSON")?;
+                format!("{open},\"ipvs\":{ipvs}}}\n")
+            }
+            _ => page + &report::text::busy(&busy),
+        };
+        let clear = if args.watch && !json { "\x1b[H\x1b[2J" } else { "" };
+        if !out(&format!("{clear}{page}"))? || !args.watch {
             return Ok(u8::from(!right));
         }
         thread::sleep(AGAIN);

@@ -260,6 +260,7 @@ impl View<'_> {
             listens,
             schedulers: self.host().map(|_| schedulers.map(|name| (*name).into()).collect()),
             table: self.has_table(),
+            daemon: self.local.options.daemon,
         }
     }
 

@@ -1,11 +1,13 @@
-//! What `kinglet check` asks of the kernel: is it there, and what did others leave in it.
+//! What `kinglet check` and `kinglet status` ask of the kernel: is it there, how busy is it, and what
+//! did others leave in it.
 
 use neli::consts::socket::NlFamily;
 
-use super::{Kernel, is_absent, netlink, nft};
+use super::{Kernel, ipvs, is_absent, netlink, nft};
 use crate::{
     error::{Doing, Result},
     local::Module,
+    state::{Busy, Item},
 };
 
 impl Kernel {
@@ -33,5 +35,27 @@ impl Kernel {
             Err(e) if is_absent(&e) || e.raw_os_error() == Some(libc::EPERM) => Ok(Vec::new()),
             chains => chains.doing(|| "listing the chains of nftables"),
         }
+    }
+
+    /// How busy each IPVS service is, whoever made it.
+    pub fn busy(&mut self) -> Result<Vec<Busy>> {
+        if self.module_status("ip_vs") != Some(Module::Present) {
+            return Ok(Vec::new());
+        }
+        let family = self.ipvs_family()?;
+        let generic = self.generic()?;
+        let mut busy = Vec::new();
+        let services = generic
+            .dump(&ipvs::list_services(family), ipvs::read_service)
+            .doing(|| "listing IPVS services")?;
+        for service in services {
+            let Item::Service { at, .. } = service else { continue };
+            let reals = generic
+                .dump(&ipvs::list_reals(family, &at), ipvs::read_connections)
+                .doing(|| format!("listing the real servers of {at}"))?;
+            let connections = reals.iter().copied().map(u64::from).sum();
+            busy.push(Busy { at, reals: reals.len(), connections });
+        }
+        Ok(busy)
     }
 }

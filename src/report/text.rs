@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use super::status::{Lines, Status};
+use crate::state::Busy;
 
 /// More routes than these are counted only.
 const ROUTES: usize = 12;
@@ -84,6 +85,34 @@ pub fn page(status: &Status, unix: u64) -> String {
     out
 }
 
+/// The IPVS services of this node: the busiest, and those that nobody serves.
+pub fn busy(services: &[Busy]) -> String {
+    let mut out = String::new();
+    if services.is_empty() {
+        return out;
+    }
+    let _ = writeln!(
+        out,
+        "\nIPVS: {} services, {} real servers, {} connections",
+        services.len(),
+        services.iter().map(|s| s.reals).sum::<usize>(),
+        services.iter().map(|s| s.connections).sum::<u64>()
+    );
+    let mut busiest: Vec<&Busy> = services.iter().filter(|s| s.connections > 0).collect();
+    busiest.sort_by_key(|s| std::cmp::Reverse(s.connections));
+    for Busy { at, reals, connections } in busiest.iter().take(LINES) {
+        let at = at.to_string();
+        let _ = writeln!(out, "  {at:<30} {reals} real servers, {connections} connections");
+    }
+    let mut empty = services.iter().filter(|s| s.reals == 0);
+    let first: Vec<String> = empty.by_ref().take(LINES).map(|s| s.at.to_string()).collect();
+    if !first.is_empty() {
+        let _ = writeln!(out, "  without endpoints: {}", first.join(", "));
+        more(&mut out, empty.count());
+    }
+    out
+}
+
 fn lines(out: &mut String, title: &str, lines: &Lines) {
     if lines.count() == 0 {
         return;
@@ -125,7 +154,7 @@ pub(super) mod tests {
         super::status::{Api, Counts, Did, Followed, Line, Pass, Route, Snapshot},
         *,
     };
-    use crate::state::{Item, TABLE_MAIN};
+    use crate::state::{Item, Protocol, TABLE_MAIN, Virtual};
 
     /// A node as it should be.
     pub fn fine() -> Status {
@@ -295,6 +324,28 @@ NETWORK POLICY IS NOT ENFORCED by this version.
         (0..1000).for_each(|i| status.unmet.push(|| (format!("thing {i}"), "no".into())));
         assert_eq!((status.unmet.told.len(), status.unmet.count()), (50, 1000));
         assert!(page(&status, 0).contains("  thing 7: no\n  and 992 more\n"));
+    }
+
+    #[test]
+    fn the_busiest_services_and_those_without_endpoints_are_told() {
+        let service = |last: u8, reals, connections| {
+            let addr = [10, 96, 0, last].into();
+            let at = Virtual { addr, protocol: Protocol::Tcp, port: 80 };
+            Busy { at: at.into(), reals, connections }
+        };
+        let mut services = vec![service(1, 3, 2), service(2, 1, 9), service(3, 0, 0)];
+        assert_eq!(
+            busy(&services),
+            "\
+\nIPVS: 3 services, 4 real servers, 11 connections
+  tcp 10.96.0.2:80               1 real servers, 9 connections
+  tcp 10.96.0.1:80               3 real servers, 2 connections
+  without endpoints: tcp 10.96.0.3:80
+"
+        );
+        services.extend((10..30).map(|last| service(last, 0, 0)));
+        assert!(busy(&services).ends_with("\n  and 13 more\n"));
+        assert_eq!(busy(&[]), "");
     }
 
     #[test]
