@@ -50,9 +50,13 @@ impl Command {
             "run",
             "the daemon: follow the cluster and keep the node right; also what flags alone mean",
         ),
-        (Command::Status, "status", "(not in this version) is this node right?"),
-        (Command::Check, "check", "(not in this version) is this board able?"),
-        (Command::Cleanup, "cleanup", "(not in this version) take all of ours away"),
+        (
+            Command::Status,
+            "status",
+            "is this node right, and if not, why? exits with 1 where it is not",
+        ),
+        (Command::Check, "check", "is this board able? what is missing, and what to do about it"),
+        (Command::Cleanup, "cleanup", "take away all that kinglet made, and nothing else"),
     ];
 
     /// The word for it.
@@ -104,13 +108,14 @@ pub struct Args {
     pub snapshot: Option<PathBuf>,
     /// Seconds.
     pub audit_period: u64,
-    /// Where it listens for health probes: address (empty: all) and port (0: nowhere).
-    pub health: (String, u16),
-    /// Where it listens for readers of metrics.
-    pub metrics: (String, u16),
+    pub health_addr: String,
+    pub health_port: u16,
+    pub proxy_health_port: u16,
+    pub metrics_addr: String,
+    pub metrics_port: u16,
     pub metrics_path: String,
-    /// The folder of the status socket.
     pub run_dir: PathBuf,
+    pub watch: bool,
     pub format: Format,
     pub from: Option<PathBuf>,
     /// What was typed and has no effect, one sentence each.
@@ -145,10 +150,14 @@ impl Args {
             resync_period: 3600,
             snapshot: Some("/var/lib/kinglet/snapshot".into()),
             audit_period: 60,
-            health: (String::new(), 20244),
-            metrics: (String::new(), 0),
+            health_addr: String::new(),
+            health_port: 20244,
+            proxy_health_port: 0,
+            metrics_addr: String::new(),
+            metrics_port: 0,
             metrics_path: "/metrics".into(),
             run_dir: "/run/kinglet".into(),
+            watch: false,
             format: Format::Text,
             from: None,
             warnings: Vec::new(),
@@ -283,12 +292,14 @@ fn take(
         }
         "snapshot" => args.snapshot = Some(text).filter(|t| !t.is_empty()).map(Into::into),
         "audit-period" => args.audit_period = flags::seconds(&text).unwrap_or(60).max(1),
-        "health-addr" => args.health.0 = text,
-        "health-port" => args.health.1 = text.parse().unwrap_or(args.health.1),
-        "metrics-addr" => args.metrics.0 = text,
-        "metrics-port" => args.metrics.1 = text.parse().unwrap_or(args.metrics.1),
+        "health-addr" => args.health_addr = text,
+        "health-port" => args.health_port = text.parse().unwrap_or(0),
+        "proxy-health-port" => args.proxy_health_port = text.parse().unwrap_or(0),
+        "metrics-addr" => args.metrics_addr = text,
+        "metrics-port" => args.metrics_port = text.parse().unwrap_or(0),
         "metrics-path" => args.metrics_path = text,
         "run-dir" => args.run_dir = text.into(),
+        "watch" => args.watch = on,
         "from" => args.from = Some(text.into()),
         "format" => {
             args.format = match &*text {
@@ -315,12 +326,18 @@ fn check(args: &Args, seen: &[&str]) -> Result<()> {
     if args.format == Format::Sh && command != Command::Plan {
         return Err(wrong(format!("--format sh is for plan, not for {}", command.name())));
     }
+    if args.watch && command != Command::Status {
+        return Err(wrong(format!("--watch is for status, not for {}", command.name())));
+    }
     if args.from.is_some() && (args.master.is_some() || args.kubeconfig.is_some()) {
         return Err(wrong(
             "--from takes the place of the API server: leave --master and --kubeconfig",
         ));
     }
-    let works = matches!(command, Command::Plan | Command::Sync | Command::Run | Command::Dump);
+    let works = matches!(
+        command,
+        Command::Plan | Command::Sync | Command::Run | Command::Dump | Command::Check
+    );
     if works && !args.router && !args.services {
         return Err(wrong(
             "nothing is left to do: set one of --run-router and --run-service-proxy",

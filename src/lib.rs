@@ -5,6 +5,8 @@
 
 pub mod api;
 pub mod args;
+pub mod check;
+pub mod cleanup;
 pub mod cluster;
 pub mod daemon;
 pub mod desired;

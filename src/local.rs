@@ -55,6 +55,8 @@ pub struct Options {
     pub grace: u64,
     /// Whether BGP peers are configured, whose routes nobody but them may call stale.
     pub peers: bool,
+    /// Whether a daemon is at work, which can answer at healthCheckNodePorts.
+    pub daemon: bool,
 }
 
 impl Options {

@@ -1,13 +1,17 @@
 //! kinglet: one command makes a small Linux box a member of a Kubernetes pod network.
 //!
 //! Which command, and what comes out of it. Exit codes: 0 done or nothing to do; 1 an error, or a
-//! step that was refused; `plan` exits with 2 where there is something to do.
+//! step that was refused; `plan` exits with 2 where there is something to do, `status` with 1 where
+//! the node is not right, `check` with 1 where the board is not able.
 
 use std::{
+    cell::Cell,
     env,
+    fmt::Display,
     io::{self, Read, Write},
     os::unix::process::CommandExt,
     process::ExitCode,
+    thread,
     time::Duration,
 };
 
@@ -17,22 +21,30 @@ use kinglet::{
         snapshot::{self, Snapshot},
     },
     args::{self, Args, Command, Format},
+    check::{self, Verdict},
+    cleanup,
     cluster::{Bad, Kind, Known, Reading},
     daemon::{self, Ended},
     desired::Unmet,
     dump::Dump,
     error::{Doing, Error, Result},
-    kernel::{Kernel, Scope, files, lock::Lock},
+    kernel::{Kernel, Outcome, Scope, files, lock::Lock},
     local::{Local, Options},
     log,
     plan::{Step, sh},
     reconcile::{Pass, imagine, look},
-    report::{self, Desk, Facts, Status},
+    report::{
+        self, Desk, Facts, SOCKET, Status,
+        ask::{Said, ask},
+    },
     state::State,
 };
 
 /// More lines than this about what can't be honoured are for `plan` to tell, not for every `sync`.
 const UNMET_LINES: usize = 5;
+
+/// How often `status --watch` looks.
+const AGAIN: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let args = match args::parse(env::args_os().skip(1)) {
@@ -46,16 +58,15 @@ fn main() -> ExitCode {
         log::warn(format_args!("{warning}"));
     }
     let done = match args.command {
-        Command::Help => out(&args::help()).map(|()| 0),
-        Command::Version => out(&format!("kinglet {}\n", env!("CARGO_PKG_VERSION"))).map(|()| 0),
+        Command::Help => out(&args::help()).map(|_| 0),
+        Command::Version => out(&format!("kinglet {}\n", env!("CARGO_PKG_VERSION"))).map(|_| 0),
         Command::Plan => plan(&args),
         Command::Sync => sync(&args),
         Command::Dump => dump(&args),
         Command::Run => run(&args),
-        later => Err(Error::new(
-            format!("starting kinglet {}", later.name()),
-            "this version has no such command yet; `kinglet sync` does one pass, and cron repeats it",
-        )),
+        Command::Status => status(&args),
+        Command::Check => check(&args),
+        Command::Cleanup => cleanup(&args),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -66,12 +77,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes to stdout; a reader who has seen enough is no error.
-fn out(text: &str) -> Result<()> {
+/// Writes to stdout. A reader who has seen enough is no error: false.
+fn out(text: &str) -> Result<bool> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.doing(|| "writing to standard output"),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true).doing(|| "writing to standard output"),
     }
 }
 
@@ -93,6 +104,7 @@ fn options(args: &Args) -> Options {
         grace: args.grace,
         external: if args.strict_external { args.external.clone() } else { Vec::new() },
         peers: !args.peer_router_ips.is_empty(),
+        daemon: args.command == Command::Run,
     }
 }
 
@@ -164,6 +176,10 @@ fn learn(args: &Args, node: &str) -> Result<Learned> {
         ));
     }
     Ok(Learned { known, errors, file, listed, contact: api.contact() })
+}
+
+fn source(args: &Args) -> Source {
+    Source { master: args.master.clone(), kubeconfig: args.kubeconfig.clone() }
 }
 
 /// What was not understood, beside what can't be honoured.
@@ -256,15 +272,13 @@ fn run(args: &Args) -> Result<u8> {
         policy: args.firewall,
         ..Status::default()
     };
-    let desk = Desk::open(Facts::new(status, daemon::STUCK))?;
-    let listeners: [(&(String, u16), _); 2] =
-        [(&args.health, None), (&args.metrics, Some(&args.metrics_path))];
-    for ((addr, port), path) in listeners {
-        match path {
-            _ if *port == 0 => {}
-            None => desk.health(addr, *port)?,
-            Some(path) => desk.metrics(addr, *port, path)?,
-        }
+    let facts = Facts::new(status, daemon::STUCK);
+    let desk = Desk::open(facts.clone())?;
+    for port in [args.health_port, args.proxy_health_port].into_iter().filter(|port| *port > 0) {
+        desk.health(&args.health_addr, port)?;
+    }
+    if args.metrics_port > 0 {
+        desk.metrics(&args.metrics_addr, args.metrics_port, &args.metrics_path)?;
     }
     if let Err(e) = desk.status(&args.run_dir.join(report::SOCKET)) {
         log::warn(format_args!("{e}; `kinglet status` can't ask this daemon"));
@@ -276,6 +290,7 @@ fn run(args: &Args) -> Result<u8> {
         rhythm: rhythm(args),
         audit: Duration::from_secs(args.audit_period),
         snapshot: args.snapshot.clone(),
+        facts,
     };
     let ended = daemon::run(setup, kernel, signals, desk)?;
     drop(lock);
@@ -288,10 +303,6 @@ fn run(args: &Args) -> Result<u8> {
             Err(Error::new("starting again", again.exec()))
         }
     }
-}
-
-fn source(args: &Args) -> Source {
-    Source { master: args.master.clone(), kubeconfig: args.kubeconfig.clone() }
 }
 
 fn rhythm(args: &Args) -> Rhythm {
@@ -346,6 +357,74 @@ fn sync(args: &Args) -> Result<u8> {
     Ok(u8::from(!well))
 }
 
+/// What the daemon says, and how busy the kernel is. Where no daemon runs, nobody can say whether the
+/// node is right.
+fn status(args: &Args) -> Result<u8> {
+    let json = args.format == Format::Json;
+    let socket = args.run_dir.join(SOCKET);
+    let doing = || format!("asking the daemon at {}", socket.display());
+    loop {
+        let said = ask(&socket, if json { "/status.json" } else { "/status" }).doing(doing)?;
+        let busy = Kernel::open().and_then(|mut kernel| kernel.busy());
+        let busy = busy.map_err(|e| log::warn(format_args!("{e}"))).unwrap_or_default();
+        let Some(Said { right, page }) = said else {
+            if !json {
+                out(&report::text::busy(&busy))?;
+            }
+            let why = "none runs, so nobody knows: start one, or where cron runs `kinglet sync`, see \
+                       what `kinglet plan` would do";
+            return Err(Error::new(doing(), why));
+        };
+        let page = match (json, page.strip_suffix('}')) {
+            (true, Some(open)) => {
+                let ipvs = serde_json::to_string(&busy).doing(|| "writing the status as JSON")?;
+                format!("{open},\"ipvs\":{ipvs}}}\n")
+            }
+            _ => page + &report::text::busy(&busy),
+        };
+        let clear = if args.watch && !json { "\x1b[H\x1b[2J" } else { "" };
+        if !out(&format!("{clear}{page}"))? || !args.watch {
+            return Ok(u8::from(!right));
+        }
+        thread::sleep(AGAIN);
+    }
+}
+
+fn check(args: &Args) -> Result<u8> {
+    let asked = check::Asked {
+        source: source(args),
+        run_dir: args.run_dir.to_string_lossy().into_owned(),
+        health_addr: args.health_addr.clone(),
+        health_port: args.health_port,
+    };
+    let lines = check::lines(&check::look(&options(args), &asked)?);
+    out(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+    Ok(u8::from(lines.iter().any(|line| line.verdict == Verdict::Missing)))
+}
+
+fn cleanup(args: &Args) -> Result<u8> {
+    let Some(_lock) = Lock::take().doing(|| "taking the lock @kinglet")? else {
+        let why = "another kinglet is at work on this node and would make all of it again: stop it \
+                   first";
+        return Err(Error::new("cleaning up", why));
+    };
+    let refused = Cell::new(0);
+    let told = |what: &dyn Display, outcome: Outcome| match outcome {
+        Ok(()) => drop(out(&format!("{what}\n"))),
+        Err(why) => {
+            refused.set(refused.get() + 1);
+            log::error(format_args!("{what}: refused: {why}"));
+        }
+    };
+    cleanup::cleanup(
+        &mut Kernel::open()?,
+        &options(args),
+        |step, outcome| told(step, outcome),
+        |path, outcome| told(&format_args!("- file {path}"), outcome),
+    )?;
+    Ok(u8::from(refused.get() > 0))
+}
+
 fn dump(args: &Args) -> Result<u8> {
     let reading = read(args)?;
     let (node, options) = (node(args)?, options(args));
@@ -371,7 +450,7 @@ fn dump(args: &Args) -> Result<u8> {
         host: local.host,
     };
     let text = serde_json::to_string(&dump).doing(|| "writing the dump")?;
-    out(&(text + "\n")).map(|()| 0)
+    out(&(text + "\n")).map(|_| 0)
 }
 
 fn text(pass: &Pass) -> String {

@@ -76,6 +76,23 @@ pub fn plan(have: &State, want: &State, may_go: impl Fn(&Item) -> bool) -> Vec<S
     steps
 }
 
+/// The steps that take all of a state away: links and the table too, but no modules, settings and
+/// files. What goes with something else is not named: elements with their table, real servers with
+/// their service.
+pub fn clear(have: &State) -> Vec<Step> {
+    let goes = |item: &&Item| {
+        !matches!(
+            item,
+            Item::Module { .. }
+                | Item::Sysctl { .. }
+                | Item::Element { .. }
+                | Item::Real { .. }
+                | Item::File { .. }
+        )
+    };
+    have.iter().rev().filter(goes).cloned().map(Step::Remove).collect()
+}
+
 /// What a cycle leaves where it is, wanted or not.
 fn stays(item: &Item) -> bool {
     matches!(
@@ -133,6 +150,15 @@ mod tests {
                 Step::Remove(addr("10.96.0.1/32")),
             ]
         );
+    }
+
+    #[test]
+    fn a_clean_up_takes_links_last_and_names_no_element_and_no_setting() {
+        let link = Item::Link { name: DUMMY.into(), kind: LinkKind::Dummy, mtu: None };
+        let knob = Item::Sysctl { name: "net/ipv4/ip_forward".into(), value: "1".into() };
+        let (vip, pods) = (addr("10.96.0.1/32"), route("10.1.0.0/24", "192.0.2.1"));
+        let have = State::from([link.clone(), knob, pods.clone(), vip.clone()]);
+        assert_eq!(clear(&have), [Step::Remove(pods), Step::Remove(vip), Step::Remove(link)]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::ruleset::{Set, Skeleton};
-pub use flow::Flow;
+pub use flow::{Busy, Flow};
 pub use place::{At, RealKey, Value, Virtual, is_our_mark, our_mark};
 
 /// All that one side holds of ours.

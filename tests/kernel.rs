@@ -5,9 +5,11 @@
 
 mod common;
 
+use std::process::Command;
+
 use common::{namespace::in_namespace, sh};
 use kinglet::{
-    kernel::Kernel,
+    kernel::{Kernel, Scope},
     local::{NodePorts, Options},
     plan::{Step, plan},
     ruleset::{self, NFT_TABLE, Set, Skeleton},
@@ -31,6 +33,7 @@ fn options() -> Options {
         external: vec![],
         grace: 30,
         peers: false,
+        daemon: false,
     }
 }
 
@@ -281,5 +284,90 @@ fn an_element_that_is_refused_does_not_take_the_others_with_it() {
         assert_eq!(refused.len(), 1, "{refused:?}");
         assert!(refused[0].contains("10.1.0.0/16"), "{refused:?}");
         assert!(sh("nft list set inet kinglet pod-nets4").contains("192.0.2.0/24"));
+    });
+}
+
+/// Runs `kinglet cleanup` with a /run and a /var/lib of its own, each with our files and a stranger's;
+/// says what it printed and which files are left.
+fn cleanup() -> (String, String) {
+    let script = format!(
+        "mount -t tmpfs none /run; mount -t tmpfs none /var/lib; mkdir /run/kinglet /var/lib/kinglet
+         touch /run/kinglet/drains /run/kinglet/status /run/other /var/lib/kinglet/snapshot
+         {} cleanup --master http://127.0.0.1:1 || exit 9; echo; cd /; find run var/lib | grep -v mount | sort",
+        env!("CARGO_BIN_EXE_kinglet")
+    );
+    let run = Command::new("unshare").args(["-m", "sh", "-c", &script]).output().unwrap();
+    let text = String::from_utf8(run.stdout).unwrap();
+    assert!(run.status.success(), "{text}{}", String::from_utf8_lossy(&run.stderr));
+    let (steps, left) = text.rsplit_once("\n\n").unwrap_or(("", text.trim_start()));
+    (steps.to_owned(), left.to_owned())
+}
+
+#[test]
+fn a_clean_up_takes_all_of_ours_and_nothing_else() {
+    in_namespace("a_clean_up_takes_all_of_ours_and_nothing_else", || {
+        sh("ip route add 10.244.9.0/24 via 192.0.2.99 proto static");
+        sh("ip route add 10.244.8.0/24 via 192.0.2.99 table 100 proto 17");
+        sh(
+            "nft add table inet other; nft add chain inet other c; nft add rule inet other c accept",
+        );
+        sh("ip link add br0 type bridge; ip addr add 10.96.0.10/32 dev br0");
+        let strangers = "ip route show table all proto static; ip route show table 100; \
+                         nft list table inet other; ip -o addr show dev br0 | grep 10.96";
+        let before = sh(strangers);
+        let mut kernel = Kernel::open().unwrap();
+        let at = Virtual { addr: [10, 96, 0, 10].into(), protocol: Protocol::Tcp, port: 80 };
+        let want = State::from([
+            Item::Link { name: BRIDGE.into(), kind: LinkKind::Bridge, mtu: None },
+            Item::Sysctl { name: "net/ipv4/ip_forward".into(), value: "1".into() },
+            Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) },
+            Item::Element { set: Set::Services, value: Value::At(at) },
+            route("10.244.1.0/24", "192.0.2.12"),
+            route("fd44:1::/64", "fd77::12"),
+        ]);
+        assert_eq!(apply(&mut kernel, &want).1, Vec::<String>::new());
+        let (steps, left) = cleanup();
+        assert_eq!(
+            steps.lines().map(|l| l.split(" via").next().unwrap()).collect::<Vec<_>>(),
+            [
+                "- route fd44:1::/64",
+                "- route 10.244.1.0/24",
+                "- table inet kinglet",
+                "- link kube-bridge bridge mtu 1500",
+                "- file /run/kinglet/drains",
+                "- file /run/kinglet/status",
+                "- file /var/lib/kinglet/snapshot",
+            ]
+        );
+        assert_eq!(left, "run\nrun/other\nvar/lib\n");
+        assert_eq!(sh(strangers), before);
+        assert_eq!(sh("cat /proc/sys/net/ipv4/ip_forward").trim(), "1", "settings stay");
+        assert_eq!(sh("ip route show proto 17; ip -6 route show proto 17"), "");
+        let (steps, _) = cleanup();
+        assert!(!steps.contains("route") && !steps.contains("table"), "{steps}");
+    });
+}
+
+#[test]
+fn a_clean_up_leaves_the_bridge_that_pods_are_connected_to() {
+    in_namespace("a_clean_up_leaves_the_bridge_that_pods_are_connected_to", || {
+        sh("ip link add kube-bridge type bridge; ip link add pod1 type veth peer name pod2");
+        sh("ip link set pod1 master kube-bridge");
+        assert!(!cleanup().0.contains("link"));
+        sh("ip link show kube-bridge");
+        sh("ip link set pod1 nomaster");
+        assert!(cleanup().0.contains("- link kube-bridge"), "though it is down");
+    });
+}
+
+#[test]
+fn a_clean_up_beside_a_working_kinglet_is_an_error() {
+    in_namespace("a_clean_up_beside_a_working_kinglet_is_an_error", || {
+        let _lock = kinglet::kernel::lock::Lock::take().unwrap().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kinglet"));
+        let run = command.arg("--cleanup-config").output().unwrap();
+        let text = String::from_utf8_lossy(&run.stderr);
+        assert_eq!(run.status.code(), Some(1), "{text}");
+        assert!(text.contains("cleaning up: another kinglet is at work"), "{text}");
     });
 }

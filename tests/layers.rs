@@ -3,12 +3,14 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each top-level module of `src/`, and the modules of kinglet that it may name.
-const MAY: [(&str, &[&str]); 17] = [
+const MAY: [(&str, &[&str]); 19] = [
     (
         "main",
         &[
             "api",
             "args",
+            "check",
+            "cleanup",
             "cluster",
             "daemon",
             "desired",
@@ -26,10 +28,23 @@ const MAY: [(&str, &[&str]); 17] = [
     ("lib", &[]),
     ("api", &["cluster", "error", "log", "state"]),
     ("args", &["error", "local"]),
+    ("check", &["api", "cluster", "error", "kernel", "local", "report", "state"]),
+    ("cleanup", &["error", "kernel", "local", "plan"]),
     ("cluster", &["state"]),
     (
         "daemon",
-        &["api", "cluster", "error", "kernel", "local", "log", "plan", "reconcile", "report"],
+        &[
+            "api",
+            "cluster",
+            "desired",
+            "error",
+            "kernel",
+            "local",
+            "log",
+            "plan",
+            "reconcile",
+            "report",
+        ],
     ),
     ("desired", &["cluster", "error", "local", "ruleset", "state"]),
     ("dump", &["cluster", "local", "state"]),

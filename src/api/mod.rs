@@ -13,6 +13,7 @@ mod failure;
 mod follow;
 mod kubeconfig;
 mod list;
+mod may;
 mod page;
 #[cfg(test)]
 mod serve;
@@ -99,6 +100,11 @@ impl Api {
     pub fn identity(&self, node: &str) -> Identity {
         let (server, node) = (self.client.server.clone(), node.to_owned());
         Identity { server, ca: self.client.ca_hash, node }
+    }
+
+    /// Its URL.
+    pub fn server(&self) -> &str {
+        &self.client.server
     }
 
     /// What was asked and what came, so far.

@@ -36,6 +36,8 @@ fn all_of_kube_routers_flags_are_known_with_their_defaults() {
     let ours = [
         "audit-period",
         "run-dir",
+        "proxy-health-port",
+        "watch",
         "cni-conf-file",
         "format",
         "from",

@@ -269,6 +269,7 @@ impl<'a> View<'a> {
             listens: self.host().map_or(&NO_LISTENS, |h| &h.listens),
             schedulers: self.host().map(|_| schedulers.map(|name| (*name).into()).collect()),
             table: self.has_table(),
+            daemon: self.local.options.daemon,
         }
     }
 

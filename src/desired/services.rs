@@ -48,6 +48,8 @@ pub struct Place<'a> {
     pub schedulers: Option<BTreeSet<Box<str>>>,
     /// Whether there is a table for sets.
     pub table: bool,
+    /// Whether a daemon answers at healthCheckNodePorts.
+    pub daemon: bool,
 }
 
 /// What Services have for themselves: the first one that asks gets it, and keeps it.
@@ -338,10 +340,10 @@ impl Made<'_, '_> {
     /// What it asks for that this version does not do.
     fn beyond(&mut self) {
         let name = &self.service.name;
-        if self.service.health_port != 0 {
+        if self.service.health_port != 0 && !self.place.daemon {
             self.unmet.push(Unmet::new(
                 format!("healthCheckNodePort {} of Service {name}", self.service.health_port),
-                "answering it takes a daemon, which this version does not have",
+                "answering it takes a daemon (kinglet run)",
             ));
         }
         if self.service.dsr {

@@ -24,6 +24,7 @@ fn options() -> Options {
         external: vec![],
         grace: 30,
         peers: false,
+        daemon: false,
     }
 }
 

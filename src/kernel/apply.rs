@@ -81,11 +81,11 @@ impl Kernel {
     }
 
     fn link(&mut self, step: &Step) -> Outcome {
-        let (Step::Add(Item::Link { name, kind, mtu })
-        | Step::Change(Item::Link { name, kind, mtu })) = step
-        else {
-            return Err("links are not removed".into());
-        };
+        let Item::Link { name, kind, mtu } = step.item() else { return Ok(()) };
+        if let Step::Remove(_) = step {
+            let index = self.links.remove(name).ok_or("its link is not there")?;
+            return self.send_route(&[route::remove_link(index)])?.remove(0).map_err(text);
+        }
         let links = self.links().map_err(text)?;
         if let Some(there) = links.iter().find(|l| *l.name == **name)
             && there.kind != kind.as_str()
@@ -183,7 +183,11 @@ impl Kernel {
                 requests.extend(nft::put_chains(*skeleton, there));
                 self.transact(&requests)
             }
-            _ => Err("the table is not removed".into()),
+            Step::Remove(_) => {
+                self.chains = None;
+                self.transact(&[nft::remove_table()])
+            }
+            _ => Err("a table without rules is not made".into()),
         }
     }
 

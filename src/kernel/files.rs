@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -26,6 +26,22 @@ pub fn set_sysctl(name: &str, value: &str) -> io::Result<()> {
 /// Reads a file; `None` where there is none, or none that can be read.
 pub fn read(path: &str) -> Option<String> {
     fs::read_to_string(path).ok()
+}
+
+/// The kernel's configuration: as it keeps it itself, or as distributions put it beside it.
+pub fn config(release: &str) -> Option<String> {
+    let mut text = String::new();
+    let packed = File::open("/proc/config.gz").ok();
+    let unpacked =
+        packed.and_then(|f| flate2::read::GzDecoder::new(f).read_to_string(&mut text).ok());
+    unpacked.map(|_| text).or_else(|| read(&format!("/boot/config-{release}")))
+}
+
+/// The effective capabilities of this process, bit by bit (CapEff of /proc/self/status).
+pub fn rights() -> u64 {
+    let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// Seconds since the boot, those asleep too (/proc/uptime).
@@ -57,6 +73,17 @@ pub fn write(path: &str, text: &str) -> io::Result<()> {
         let _ = fs::remove_file(&fresh);
     }
     written
+}
+
+/// Removes a file, and its folder where nothing else is in it; false: it was not there.
+pub fn remove(path: &str) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        done => done?,
+    }
+    // Not empty, or a mount point: it stays.
+    let _ = Path::new(path).parent().map(fs::remove_dir);
+    Ok(true)
 }
 
 /// The names of the files in a folder, sorted; none where there is no such folder.

@@ -4,6 +4,7 @@
 //! never holds a stranger's object), what should be is not. Only sysctls and files have no list to
 //! read, so they are looked at where they are wanted.
 
+mod able;
 mod apply;
 pub mod conntrack;
 pub mod events;
@@ -152,14 +153,6 @@ impl Kernel {
             self.route.dump(&route::list_links(), route::read_link).doing(|| "listing links")?;
         self.links = links.iter().map(|l| (l.name.as_str().into(), l.index)).collect();
         Ok(links)
-    }
-
-    /// What can be said of a module.
-    fn module_status(&mut self, name: &str) -> Option<Module> {
-        match self.modules.status(name) {
-            None if name == "nf_tables" => Some(self.probe_nft()),
-            status => status,
-        }
     }
 
     /// Whether nf_tables is built in: it leaves no trace in files.

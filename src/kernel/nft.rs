@@ -14,7 +14,10 @@ use crate::{
     ruleset::{NFT_TABLE, Part, Set},
     state::{Protocol, Value, Virtual, addr_from_bytes, addr_to_bytes},
 };
-pub use rules::{Found, expected, list_chains, list_rules, put_chains, read_chain, read_rule};
+pub use rules::{
+    Found, expected, list_all_chains, list_chains, list_rules, put_chains, read_any_chain,
+    read_chain, read_rule,
+};
 
 const NFPROTO_INET: u8 = 1;
 /// NFNL_SUBSYS_NFTABLES, shifted to where a message's type has it.

@@ -8,7 +8,7 @@ use super::{Kernel, TUNNEL, files, ipvs, is_absent, is_link_local, netlink, nft,
 use crate::{
     error::{Doing, Result},
     local::{Module, Options},
-    ruleset::{NFT_TABLE, Set},
+    ruleset::{NFT_TABLE, Set, Skeleton},
     state::{
         At, BRIDGE, DUMMY, Item, RealKey, State, TABLE_LOCAL, TABLE_MAIN, Value, Virtual, host_net,
         is_our_mark,
@@ -106,6 +106,30 @@ impl Kernel {
             busy = self.observe_services(&mut have, want, ours)?;
         }
         Ok((have, busy))
+    }
+
+    /// All that is ours and may be taken away: the links that are down too, and kube-bridge only where
+    /// nothing is connected to it.
+    pub fn ours(&mut self, options: &Options) -> Result<State> {
+        let (mut have, _) = self.observe(options, &State::new(), Scope::All)?;
+        let table = have.iter().any(|item| matches!(item, Item::Table { .. }));
+        have.retain(|item| !matches!(item, Item::Link { .. } | Item::Table { .. }));
+        if table {
+            let skeleton = Some(Skeleton::default()); // whatever rules it has
+            have.insert(Item::Table { name: NFT_TABLE.into(), skeleton });
+        }
+        let links = self.links()?;
+        let is_ours = |l: &&route::Link| match &*l.name {
+            DUMMY => l.kind == "dummy",
+            BRIDGE => l.kind == "bridge" && links.iter().all(|p| p.master != Some(l.index)),
+            _ => false,
+        };
+        have.extend(links.iter().filter(is_ours).map(|l| Item::Link {
+            name: l.name.as_str().into(),
+            kind: l.kind.as_str().into(),
+            mtu: Some(l.mtu),
+        }));
+        Ok(have)
     }
 
     fn observe_routes(&mut self, have: &mut State) -> Result<()> {
@@ -261,7 +285,7 @@ impl Kernel {
     }
 
     /// The real servers of some IPVS services that have connections.
-    pub fn busy(&mut self, services: &BTreeSet<At>) -> Result<BTreeSet<RealKey>> {
+    pub fn connected(&mut self, services: &BTreeSet<At>) -> Result<BTreeSet<RealKey>> {
         let family = self.ipvs_family()?;
         let mut busy = BTreeSet::new();
         for at in services {

@@ -52,6 +52,8 @@ pub struct Link {
     pub mtu: u32,
     /// Whether IFF_UP is set.
     pub up: bool,
+    /// The bridge that it is a port of.
+    pub master: Option<u32>,
 }
 
 /// An address as the kernel lists it.
@@ -149,6 +151,7 @@ pub fn read_link(body: &[u8]) -> Option<Link> {
         kind: info.and_then(|i| i.text(IflaInfo::Kind)).unwrap_or_default(),
         mtu: attrs.u32(Ifla::Mtu)?,
         up: u32_at(body, 8)? & IFF_UP != 0,
+        master: attrs.u32(Ifla::Master),
     })
 }
 
@@ -193,6 +196,13 @@ pub fn put_link(name: &str, kind: &LinkKind, mtu: Option<u32>) -> Request {
         request = request.attr(Ifla::Mtu, &mtu.to_ne_bytes());
     }
     request.nest(Ifla::Linkinfo.into(), |r| r.text(IflaInfo::Kind, kind.as_str()))
+}
+
+/// Takes a link away.
+pub fn remove_link(index: u32) -> Request {
+    let mut header = [0; IFINFO];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    Request::new(Rtm::Dellink, NlmF::empty(), &header).fine(&[libc::ENODEV])
 }
 
 /// Puts an address on a link.

@@ -40,7 +40,6 @@ const STACK: usize = 256 * 1024;
 
 /// The thread that shows what the daemon does; a process has one, and it stays to the end.
 pub struct Desk {
-    facts: Facts,
     orders: Sender<Order>,
     /// What is said at each healthCheckNodePort.
     ports: Arc<Mutex<HealthPorts>>,
@@ -65,7 +64,7 @@ impl Desk {
     pub fn open(facts: Facts) -> Result<Desk> {
         let (orders, heard) = smol::channel::unbounded();
         let ports = Arc::new(Mutex::new(HealthPorts::new()));
-        let (theirs, shown) = (facts.clone(), Arc::clone(&ports));
+        let shown = Arc::clone(&ports);
         let serve = move || {
             let executor: &'static _ = Box::leak(Box::new(LocalExecutor::new()));
             let mut open: BTreeMap<u16, Vec<Task<()>>> = BTreeMap::new();
@@ -75,7 +74,7 @@ impl Desk {
                         Order::Close(port) => drop(open.remove(&port)),
                         Order::Open(listener, what) => {
                             let port = if let Shown::NodePort(port) = what { port } else { 0 };
-                            let (facts, ports) = (theirs.clone(), Arc::clone(&shown));
+                            let (facts, ports) = (facts.clone(), Arc::clone(&shown));
                             let answer = move |path: &str| show(&what, path, &facts, &ports);
                             let task = executor.spawn(listen(executor, listener, answer));
                             open.entry(port).or_default().push(task);
@@ -86,17 +85,17 @@ impl Desk {
         };
         let thread = thread::Builder::new().name("report".into()).stack_size(STACK).spawn(serve);
         thread.doing(|| "starting the thread that answers for health and status")?;
-        Ok(Desk { facts, orders, ports, open: Vec::new() })
+        Ok(Desk { orders, ports, open: Vec::new() })
     }
 
-    /// Answers `/healthz` and `/livez`. A port that is taken is an error: the kubelet's probe would
-    /// ask somebody else.
+    /// Answers `/healthz` and `/livez`; port 0: nowhere. A port that is taken is an error: the
+    /// kubelet's probe would ask somebody else.
     pub fn health(&self, addr: &str, port: u16) -> Result<()> {
         self.tcp(addr, port, &Page::Health)
             .doing(|| format!("listening for health probes (--health-port {port})"))
     }
 
-    /// Answers with the metrics.
+    /// Answers with the metrics; port 0: nowhere.
     pub fn metrics(&self, addr: &str, port: u16, path: &str) -> Result<()> {
         self.tcp(addr, port, &Page::Metrics(path.into()))
             .doing(|| format!("listening for readers of metrics (--metrics-port {port})"))
@@ -130,7 +129,7 @@ impl Desk {
             if open.contains(port) {
                 continue;
             }
-            match bind("", *port) {
+            match listening("", *port) {
                 Ok(listeners) => {
                     for listener in listeners {
                         let shown = Shown::NodePort(*port);
@@ -148,25 +147,17 @@ impl Desk {
         unmet
     }
 
-    /// What is shown.
-    pub fn facts(&self) -> &Facts {
-        &self.facts
-    }
-
     fn tcp(&self, addr: &str, port: u16, page: &Page) -> Result<()> {
-        let taken = |e: io::Error| {
-            let hint = match e.kind() {
-                io::ErrorKind::AddrInUse => {
-                    "; is another kinglet or kube-router running? (ss -ltnp)"
-                }
-                _ => "",
-            };
-            Error::new(
-                format!("port {port} of {}", if addr.is_empty() { "all addresses" } else { addr }),
-                format!("{e}{hint}"),
-            )
+        if port == 0 {
+            return Ok(());
+        }
+        let taken = |e: io::Error| match e.kind() {
+            io::ErrorKind::AddrInUse => {
+                Error::new(e.to_string(), "does another kinglet or kube-router run? (ss -ltnp)")
+            }
+            _ => Error::new(format!("address {addr:?}"), e),
         };
-        for listener in bind(addr, port).map_err(taken)? {
+        for listener in listening(addr, port).map_err(taken)? {
             self.order(Order::Open(Listener::Tcp(listener), Shown::Page(page.clone())));
         }
         Ok(())
@@ -178,10 +169,19 @@ impl Desk {
     }
 }
 
+/// Whether a port can be had: it is taken and given back.
+pub fn try_port(addr: &str, port: u16) -> io::Result<()> {
+    bind(addr, port).map(drop)
+}
+
+fn listening(addr: &str, port: u16) -> io::Result<Vec<Async<TcpListener>>> {
+    bind(addr, port)?.into_iter().map(Async::new).collect()
+}
+
 /// Listens at an address, or at all of them: in both families where IPv6 is here (one socket takes
 /// both, but where net.ipv6.bindv6only says otherwise).
-fn bind(addr: &str, port: u16) -> io::Result<Vec<Async<TcpListener>>> {
-    let listen = |addr: IpAddr| Async::new(TcpListener::bind(SocketAddr::new(addr, port))?);
+fn bind(addr: &str, port: u16) -> io::Result<Vec<TcpListener>> {
+    let listen = |addr: IpAddr| TcpListener::bind(SocketAddr::new(addr, port));
     if !addr.is_empty() {
         let addr = addr.parse::<IpAddr>().map_err(io::Error::other)?;
         return Ok(vec![listen(addr)?]);
@@ -310,3 +310,6 @@ impl Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

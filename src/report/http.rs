@@ -165,6 +165,9 @@ mod tests {
         for _ in 0..50_000 {
             let mut bytes = PROBE.to_vec();
             for _ in 0..=next(6) {
+                if bytes.is_empty() {
+                    break;
+                }
                 let at = next(bytes.len());
                 match next(4) {
                     0 => bytes[at] = next(256) as u8,

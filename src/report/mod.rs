@@ -6,10 +6,13 @@
 //! and a first fill on a small board may take longer), and a loop that is stuck can still be told:
 //! `/healthz` says 500 once the loop has not beaten for longer than it ever sleeps.
 
+pub mod ask;
 pub mod desk;
 pub mod http;
+pub mod metrics;
 mod pages;
 pub mod status;
+pub mod text;
 
 use std::{
     sync::{
@@ -89,7 +92,7 @@ impl Facts {
 }
 
 /// Seconds since 1970, by the clock that somebody may set.
-fn unix() -> u64 {
+pub fn unix() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

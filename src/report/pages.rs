@@ -1,6 +1,6 @@
 //! Which page is behind which path of which listener.
 
-use super::{Facts, http::Answer};
+use super::{Facts, Status, http::Answer, metrics, text, unix};
 use crate::desired::health::Answering;
 
 /// What a listener shows.
@@ -18,10 +18,24 @@ pub enum Page {
 pub fn page(page: &Page, path: &str, facts: &Facts) -> Answer {
     match page {
         Page::Health if matches!(path, "/healthz" | "/livez" | "/readyz") => health(facts.stuck()),
-        Page::Metrics(at) if path == at => Answer::bare(404),
-        Page::Status => Answer::bare(404),
+        Page::Metrics(at) if path == at => {
+            let body = facts.read(|status| metrics::page(status, unix()));
+            Answer { media: metrics::MEDIA, ..Answer::text(200, body) }
+        }
+        Page::Status if path == "/status" => {
+            facts.read(|status| Answer::text(verdict(status), text::page(status, unix())))
+        }
+        Page::Status if path == "/status.json" => facts.read(|status| {
+            let body = serde_json::to_string(status).unwrap_or_default();
+            Answer { media: "application/json", ..Answer::text(verdict(status), body) }
+        }),
         _ => Answer::bare(404),
     }
+}
+
+/// 200: the node is right; 503: it is not. The exit code of `kinglet status` comes from it.
+fn verdict(status: &Status) -> u16 {
+    if status.wrongs().is_empty() { 200 } else { 503 }
 }
 
 /// As kube-router says it: the API does not count, nor what the kernel refuses, since a restart would

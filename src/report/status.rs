@@ -7,6 +7,7 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::text::span;
 use crate::{
     cluster::{Cluster, Kind},
     state::{Item, State, TABLE_MAIN},
@@ -70,12 +71,10 @@ pub struct Api {
     pub kinds: Vec<Followed>,
     /// What was asked of it.
     pub requests: Vec<Requests>,
-    /// Bytes that came, as they were on the wire.
+    /// Bytes that came, after gzip was undone.
     pub bytes: u64,
     /// Events of watches.
     pub events: u64,
-    /// Whole lists.
-    pub lists: u64,
     /// How often a resourceVersion was too old (410), so that a list was needed.
     pub gone: u64,
 }
@@ -98,14 +97,27 @@ pub struct Followed {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Requests {
-    /// `nodes`, `services`, `endpointslices`.
-    pub kind: String,
-    /// `list` or `watch`.
+    /// `list`, `watch` or `probe`.
     pub verb: String,
-    /// The HTTP status, or a word: `refused`, `timeout`…
+    /// `ok`, `refused`, `failed` or `unanswered`.
     pub result: String,
     /// How many.
     pub count: u64,
+}
+
+impl Api {
+    /// How many requests of a verb ended how, so far.
+    pub fn requests(&mut self, verb: &str, results: &[(&str, u64)]) {
+        let mut rows = results.iter();
+        for row in self.requests.iter_mut().filter(|row| row.verb == verb) {
+            row.count = rows.next().map_or(0, |(_, count)| *count);
+        }
+        self.requests.extend(rows.map(|(result, count)| Requests {
+            verb: verb.into(),
+            result: (*result).into(),
+            count: *count,
+        }));
+    }
 }
 
 /// The last good cluster on disk.
@@ -216,6 +228,9 @@ fn kind(item: &Item) -> usize {
     }
 }
 
+/// A silence of the API that is no longer than this many seconds is nothing wrong.
+const SILENCE: u64 = 60;
+
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -253,6 +268,44 @@ impl Status {
         want.iter().for_each(|item| self.row(item).wanted += 1);
     }
 
+    /// Why this node is not right; nothing: it is, as far as can be known. What can't be honoured is
+    /// not counted, and neither is a short silence of the API.
+    pub fn wrongs(&self) -> Vec<String> {
+        let mut wrongs = Vec::new();
+        if let Some(stuck) = self.stuck {
+            wrongs.push(format!("the daemon's loop has been stuck for {}", span(stuck)));
+        }
+        let silent = |f: &Followed| f.heard.map(|at| self.uptime.saturating_sub(at));
+        let lost = |f: &&Followed| match silent(f) {
+            None => true,
+            Some(seconds) => f.lost.is_some() && seconds > SILENCE,
+        };
+        let lost: Vec<&Followed> = self.api.kinds.iter().filter(lost).collect();
+        if let Some(first) = lost.first() {
+            let kinds: Vec<&str> = lost.iter().map(|f| &*f.kind).collect();
+            let since = silent(first).map_or("in this run".into(), |s| format!("for {}", span(s)));
+            let why = first.lost.as_ref().map_or(String::new(), |why| format!(": {why}"));
+            wrongs.push(format!("the API has not told of {} {since}{why}", kinds.join(", ")));
+        }
+        let good = self.pass.good.is_some();
+        match &self.pass.failed {
+            Some(why) => wrongs.push(format!("the last pass could not be made: {why}")),
+            None if !good => wrongs.push("no pass has gone well yet".into()),
+            None => {}
+        }
+        let many = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+        match self.refused.count() {
+            0 => {}
+            n => wrongs.push(format!("the kernel refused {}", many(n, "step"))),
+        }
+        match self.errors.count() {
+            0 => {}
+            1 => wrongs.push("1 thing is broken here".into()),
+            n => wrongs.push(format!("{n} things are broken here")),
+        }
+        wrongs
+    }
+
     /// What is known of a kind that is followed.
     pub fn followed(&mut self, kind: Kind) -> &mut Followed {
         let name = kind.plural();
@@ -262,21 +315,6 @@ impl Status {
             kinds.len() - 1
         });
         &mut kinds[at]
-    }
-
-    /// Counts a request.
-    pub fn request(&mut self, kind: Kind, verb: &str, result: &str) {
-        let requests = &mut self.api.requests;
-        let same = |r: &Requests| r.kind == kind.plural() && r.verb == verb && r.result == result;
-        match requests.iter_mut().find(|r| same(r)) {
-            Some(found) => found.count += 1,
-            None => requests.push(Requests {
-                kind: kind.plural().into(),
-                verb: verb.into(),
-                result: result.into(),
-                count: 1,
-            }),
-        }
     }
 }
 

@@ -1,8 +1,10 @@
-//! A connection as the kernel's conntrack knows it, as far as Services are concerned.
+//! Connections: one as the kernel's conntrack knows it, and how many IPVS counts.
 
 use std::net::IpAddr;
 
-use super::Protocol;
+use serde::Serialize;
+
+use super::{At, Protocol};
 
 /// One flow: what its first packet asked for, and who answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,4 +27,15 @@ pub struct Flow {
     pub id: u32,
     /// The conntrack zone of its first packet; 0 where nobody chose one.
     pub zone: u16,
+}
+
+/// How busy an IPVS service is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Busy {
+    /// The service.
+    pub at: At,
+    /// How many real servers stand behind it; draining ones too.
+    pub reals: usize,
+    /// Their connections, active and inactive.
+    pub connections: u64,
 }

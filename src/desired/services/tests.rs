@@ -55,6 +55,7 @@ fn made(service: &Service, slice: &EndpointSlice) -> (Vec<String>, Vec<String>) 
         listens: &BTreeSet::from([(Protocol::Tcp, 22)]),
         schedulers: Some(["rr".into(), "mh".into()].into()),
         table: true,
+        daemon: false,
     };
     let (items, unmet) = of(service, &[slice], &place, &mut Claims::default());
     let items: BTreeSet<Item> = items.into_iter().collect();

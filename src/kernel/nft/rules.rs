@@ -71,6 +71,28 @@ pub fn list_chains() -> Request {
     request(GETCHAIN, NlmF::empty())
 }
 
+/// The chains of all tables of all families, to be read with [`read_any_chain`].
+pub fn list_all_chains() -> Request {
+    const NFPROTO_UNSPEC: u8 = 0;
+    Request::new(super::SUBSYSTEM | GETCHAIN, NlmF::empty(), &[NFPROTO_UNSPEC, 0, 0, 0])
+}
+
+/// A chain of anybody: family, table and name.
+pub fn read_any_chain(body: &[u8]) -> Option<(&'static str, String, String)> {
+    let attrs = Attrs::after(body, NFGEN);
+    // NFPROTO_*
+    let family = match body.first()? {
+        1 => "inet",
+        2 => "ip",
+        3 => "arp",
+        5 => "netdev",
+        7 => "bridge",
+        10 => "ip6",
+        _ => return None,
+    };
+    Some((family, attrs.text(CHAIN_TABLE)?, attrs.text(CHAIN_NAME)?))
+}
+
 /// The rules of our table, to be read with [`read_rule`].
 pub fn list_rules() -> Request {
     request(GETRULE, NlmF::empty()).text(RULE_TABLE, NFT_TABLE)

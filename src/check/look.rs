@@ -1,0 +1,132 @@
+//! Gathers the facts. Nothing is changed by it, and no module is loaded.
+
+use std::path::Path;
+
+use super::{FEATURES, Facts, File, Left};
+use crate::{
+    api::{Api, Source},
+    cluster::Kind,
+    error::Result,
+    kernel::{Kernel, files, lock::Lock, sys},
+    local::Options,
+    report::{desk, unix},
+    state::Protocol,
+};
+
+/// What the flags say beside the options.
+#[derive(Debug)]
+pub struct Asked {
+    /// The API server.
+    pub source: Source,
+    /// `--run-dir`.
+    pub run_dir: String,
+    /// `--health-addr`.
+    pub health_addr: String,
+    /// `--health-port`.
+    pub health_port: u16,
+}
+
+const PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];
+
+/// Looks at all that counts.
+pub fn look(options: &Options, asked: &Asked) -> Result<Facts> {
+    let mut kernel = Kernel::open()?;
+    let modules = FEATURES.iter().map(|f| f.module).filter(|module| !module.is_empty());
+    let modules = modules.filter_map(|module| Some((module, kernel.module_status(module)?)));
+    let modules = modules.collect();
+    let release = files::sysctl("kernel/osrelease").unwrap_or_default();
+    let (router, services) = (options.router, options.services);
+    let host = kernel.host(options)?;
+    let folder = Path::new(&*options.cni_conf).parent().unwrap_or(Path::new("/"));
+    let ours = Path::new(&*options.cni_conf).file_name().and_then(|n| n.to_str()).unwrap_or("");
+    let is_first = |name: &&str| {
+        [".conf", ".conflist", ".json"].iter().any(|end| name.ends_with(end)) && **name < *ours
+    };
+    let left = Left {
+        chains: kernel.all_chains()?,
+        legacy: ["ip_tables_names", "ip6_tables_names"]
+            .iter()
+            .filter_map(|name| files::read(&format!("/proc/net/{name}")))
+            .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect(),
+        links: kernel.link_names()?,
+        conflists: match router && options.cni {
+            true => {
+                let names = host.cni_folder.iter().map(|name| &**name);
+                names.filter(is_first).map(str::to_owned).collect()
+            }
+            false => Vec::new(),
+        },
+        flannel: Path::new("/run/flannel/subnet.env").exists(),
+        k3s: Path::new("/var/lib/rancher/k3s").exists(),
+        proxy: services && host.listens.contains(&(Protocol::Tcp, 10256)),
+    };
+    let missing = |name: &&str| {
+        !["/opt/cni/bin", "/usr/lib/cni"].iter().any(|f| Path::new(f).join(name).exists())
+    };
+    let plugins = if router { PLUGINS.into_iter().filter(missing).collect() } else { vec![] };
+    Ok(Facts {
+        router,
+        services,
+        config: files::config(&release),
+        release,
+        modules,
+        loads: files::sysctl("kernel/modules_disabled").is_none_or(|value| value != "1"),
+        rights: files::rights(),
+        files: writable(options, folder, &asked.run_dir),
+        plugins,
+        api: permissions(services, &asked.source),
+        health: taken(asked),
+        clock: unix(),
+        left,
+    })
+}
+
+fn writable(options: &Options, folder: &Path, run_dir: &str) -> Vec<File> {
+    let file = |path: &str, does, must| {
+        // What is not there yet is made: the nearest folder that is there counts.
+        let there = Path::new(path).ancestors().find(|path| path.exists());
+        let writable = there.is_some_and(sys::may_write);
+        File { path: path.to_owned(), does, must, writable }
+    };
+    let mut all = vec![
+        file("/proc/sys/net/ipv4/ip_forward", "settings", true),
+        file(run_dir, "the status socket", false),
+        file("/var/lib/kinglet", "the last good cluster, for a boot without the API", false),
+    ];
+    if options.router && options.cni {
+        all.push(file(&folder.to_string_lossy(), "the CNI configuration", true));
+    }
+    all
+}
+
+fn permissions(services: bool, source: &Source) -> Vec<(String, std::result::Result<(), String>)> {
+    let kinds: &[Kind] = match services {
+        true => &[Kind::Node, Kind::Service, Kind::EndpointSlice],
+        false => &[Kind::Node],
+    };
+    let mut api = match Api::open(source) {
+        Ok(api) => api,
+        Err(e) => return vec![("read the cluster".into(), Err(e.to_string()))],
+    };
+    let mut all = Vec::new();
+    for kind in kinds {
+        match api.may(*kind) {
+            Ok(rights) => all.extend(
+                rights.into_iter().map(|(verb, r)| (format!("{verb} {}", kind.plural()), r)),
+            ),
+            // It would be the same for the others.
+            Err(e) => return vec![("read the cluster".into(), Err(e.to_string()))],
+        }
+    }
+    all
+}
+
+/// Whether the health port can be had; a kinglet that runs has it.
+fn taken(asked: &Asked) -> Option<String> {
+    let free = matches!(Lock::take(), Ok(Some(_)));
+    if !free || asked.health_port == 0 {
+        return None;
+    }
+    desk::try_port(&asked.health_addr, asked.health_port).err().map(|e| e.to_string())
+}
