@@ -6,7 +6,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use rustls::{
-    Error as Tls, InconsistentKeys, RootCertStore,
+    CertificateError, Error as Tls, InconsistentKeys, RootCertStore,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     sign::CertifiedKey,
@@ -106,15 +106,26 @@ fn fits(
         Err(Tls::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
             Err("the key does not belong to the certificate".to_owned())
         }
-        Err(Tls::InvalidCertificate(why)) => Err(format!("not a certificate: {why:?}")),
+        Err(Tls::InvalidCertificate(why)) => Err(format!("not a certificate: {}", words(&why))),
         Err(why) => Err(why.to_string()),
+    }
+}
+
+/// The certificate's error in words. rustls has none for an error of webpki, and would show its Debug.
+fn words(error: &CertificateError) -> String {
+    match error {
+        CertificateError::Other(why) => why.to_string(),
+        _ => error.to_string(),
     }
 }
 
 /// What a failed handshake means for the reader. `ca` names where the CA came from.
 pub fn explain(error: &Tls, ca: &str) -> String {
     use rustls::{AlertDescription as Alert, CertificateError as Bad};
-    let text = error.to_string();
+    let text = match error {
+        Tls::InvalidCertificate(why) => format!("invalid peer certificate: {}", words(why)),
+        _ => error.to_string(),
+    };
     let advice = match error {
         Tls::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
             format!(
