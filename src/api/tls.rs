@@ -152,6 +152,10 @@ pub fn explain(error: &Tls, ca: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use rustls::OtherError;
+
     use super::{
         super::{
             auth::Access,
@@ -208,6 +212,14 @@ mod tests {
         let client = Client::new(Access { server: url, tls, ..plain.access() }).unwrap();
         let got = client.get("/x").unwrap_err().text;
         assert!(got.ends_with("that port speaks no TLS; is it http://?"), "{got}");
+    }
+
+    #[test]
+    fn an_error_of_webpki_is_told_without_its_wrapping() {
+        let why = io::Error::other("CaUsedAsEndEntity");
+        let why = CertificateError::Other(OtherError(Arc::new(why)));
+        let got = explain(&Tls::InvalidCertificate(why), "ca.crt");
+        assert_eq!(got, "invalid peer certificate: CaUsedAsEndEntity");
     }
 
     #[test]
