@@ -111,6 +111,8 @@ pub struct Args {
     pub metrics_path: String,
     /// The folder of the status socket.
     pub run_dir: PathBuf,
+    /// Of TCP, TCP FIN and UDP, in seconds; 0 keeps the kernel's.
+    pub timeouts: [u32; 3],
     pub format: Format,
     pub from: Option<PathBuf>,
     /// What was typed and has no effect, one sentence each.
@@ -149,6 +151,7 @@ impl Args {
             metrics: (String::new(), 0),
             metrics_path: "/metrics".into(),
             run_dir: "/run/kinglet".into(),
+            timeouts: [0; 3],
             format: Format::Text,
             from: None,
             warnings: Vec::new(),
@@ -273,6 +276,9 @@ fn take(
             args.node_ports =
                 if nets.is_empty() { NodePorts::Primary } else { NodePorts::Of(nets) };
         }
+        "service-tcp-timeout" => args.timeouts[0] = short(&text),
+        "service-tcpfin-timeout" => args.timeouts[1] = short(&text),
+        "service-udp-timeout" => args.timeouts[2] = short(&text),
         "strict-external-ip-validation" => args.strict_external = on,
         "service-external-ip-range" => {
             args.external.extend(flags::list(&text).filter_map(|t| t.parse::<IpNet>().ok()));
@@ -300,6 +306,10 @@ fn take(
         _ => {}
     }
     Ok(None)
+}
+
+fn short(duration: &str) -> u32 {
+    flags::seconds(duration).unwrap_or(0).try_into().unwrap_or(u32::MAX)
 }
 
 fn utf8(flag: &Flag, value: OsString) -> Result<String> {

@@ -55,6 +55,32 @@ pub struct Options {
     pub grace: u64,
     /// Whether BGP peers are configured, whose routes nobody but them may call stale.
     pub peers: bool,
+    /// The timeouts of IPVS by [`crate::state::Timeout`], in seconds; 0: the kernel's own (`--service-*-timeout`).
+    pub timeouts: [u32; 3],
+}
+
+impl Default for Options {
+    /// As the command line is without flags.
+    fn default() -> Options {
+        Options {
+            router: true,
+            services: true,
+            cni: true,
+            cni_conf: "/etc/cni/net.d/10-kuberouter.conflist".into(),
+            auto_mtu: true,
+            ipv4: true,
+            ipv6: true,
+            excluded: Vec::new(),
+            guard: true,
+            masquerade_all: false,
+            pod_egress: true,
+            node_ports: NodePorts::Primary,
+            external: Vec::new(),
+            grace: 30,
+            peers: false,
+            timeouts: [0; 3],
+        }
+    }
 }
 
 impl Options {

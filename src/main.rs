@@ -93,6 +93,7 @@ fn options(args: &Args) -> Options {
         grace: args.grace,
         external: if args.strict_external { args.external.clone() } else { Vec::new() },
         peers: !args.peer_router_ips.is_empty(),
+        timeouts: args.timeouts,
     }
 }
 

@@ -1,37 +1,19 @@
 //! The kernel's side on a real kernel: routes, links, addresses, settings and the nftables record, in
 //! a network namespace of the test's own. What needs IPVS or dummy devices is tested in the VM.
-//!
-//! The namespace comes from running this test again under `unshare -n`, one test per process.
 
 mod common;
 
 use common::{namespace::in_namespace, sh};
 use kinglet::{
-    kernel::Kernel,
-    local::{NodePorts, Options},
+    kernel::{Kernel, Scope},
+    local::Options,
     plan::{Step, plan},
     ruleset::{self, NFT_TABLE, Set, Skeleton},
     state::{BRIDGE, Item, LinkKind, Protocol, State, TABLE_MAIN, Value, Virtual},
 };
 
 fn options() -> Options {
-    Options {
-        router: true,
-        services: true,
-        cni: true,
-        cni_conf: "/nonexistent/10-kuberouter.conflist".into(),
-        auto_mtu: true,
-        ipv4: true,
-        ipv6: true,
-        excluded: vec![],
-        guard: true,
-        masquerade_all: false,
-        pod_egress: true,
-        node_ports: NodePorts::Primary,
-        external: vec![],
-        grace: 30,
-        peers: false,
-    }
+    Options { cni_conf: "/nonexistent/10-kuberouter.conflist".into(), ..Options::default() }
 }
 
 /// All rules at once.

@@ -9,7 +9,7 @@ use crate::{
     error::Error,
     local::{Host, Module},
     ruleset::{NFT_TABLE, Set, Skeleton},
-    state::{BRIDGE, DUMMY, Item, LinkKind, State, Value},
+    state::{BRIDGE, DUMMY, Item, LinkKind, State, Timeout, Value},
 };
 
 fn set(state: &mut State, name: &str, value: &str) {
@@ -103,6 +103,9 @@ pub fn service_proxy(view: &View<'_>, desired: &mut Desired) {
     // Every node has the virtual addresses: none may answer for them on the wire.
     set(state, "net/ipv4/conf/all/arp_ignore", "1");
     set(state, "net/ipv4/conf/all/arp_announce", "2");
+    let wanted = Timeout::ALL.into_iter().zip(view.local.options.timeouts);
+    state
+        .extend(wanted.filter(|(_, s)| *s != 0).map(|(of, seconds)| Item::Timeout { of, seconds }));
     if let Some(host) = view.host() {
         loose_filters(view, host, state);
     }

@@ -48,7 +48,7 @@ fn way(step: &Step) -> Way {
         Item::Element { set, value } => {
             Way::Elements(!matches!(step, Step::Remove(_)), *set, value.is_ipv4())
         }
-        Item::Service { .. } | Item::Real { .. } => Way::Ipvs,
+        Item::Timeout { .. } | Item::Service { .. } | Item::Real { .. } => Way::Ipvs,
         Item::Addr { .. } | Item::Route { .. } => Way::Route,
     }
 }
@@ -150,6 +150,10 @@ impl Kernel {
         };
         let request = |step: &Step| {
             Some(vec![match step {
+                Step::Add(Item::Timeout { of, seconds })
+                | Step::Change(Item::Timeout { of, seconds }) => {
+                    ipvs::set_timeout(family, *of, *seconds)
+                }
                 Step::Add(item @ Item::Service { .. }) => ipvs::add_service(family, item)?,
                 Step::Change(item @ Item::Service { .. }) => ipvs::change_service(family, item)?,
                 Step::Remove(Item::Service { at, .. }) => ipvs::remove_service(family, at),

@@ -235,6 +235,11 @@ impl Kernel {
         }
         let family = self.ipvs_family()?;
         let generic = self.generic()?;
+        if want.iter().any(|item| matches!(item, Item::Timeout { .. })) {
+            let read = |body: &[u8]| Some(ipvs::read_timeouts(body));
+            let found = generic.ask(&ipvs::get_timeouts(family), read);
+            have.extend(found.doing(|| "reading the timeouts of IPVS")?.into_iter().flatten());
+        }
         let services = generic
             .dump(&ipvs::list_services(family), ipvs::read_service)
             .doing(|| "listing IPVS services")?;

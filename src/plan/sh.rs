@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::Step;
 use crate::{
     ruleset::{self, NFT_TABLE, Set},
-    state::{At, Forward, Item, Protocol, TABLE_LOCAL, Value, Virtual},
+    state::{At, Forward, Item, Protocol, TABLE_LOCAL, Timeout, Value, Virtual},
 };
 
 /// The whole script, without its first line.
@@ -51,6 +51,12 @@ fn commands(step: &Step) -> Vec<String> {
             let name = set.name(value.is_ipv4());
             let value = element(*set, value);
             vec![format!("nft '{verb} element inet {NFT_TABLE} {name} {{ {value} }}'")]
+        }
+        Item::Timeout { of, seconds } => {
+            // Of three numbers; 0 leaves one as it is.
+            let numbers = Timeout::ALL.map(|t| if t == *of { *seconds } else { 0 });
+            let numbers = numbers.map(|n| n.to_string()).join(" ");
+            vec![format!("ipvsadm --set {numbers}")]
         }
         Item::Service { at, .. } if gone => vec![format!("ipvsadm -D {}", service(at))],
         Item::Service { at, scheduler, flags, persistence } => {
@@ -184,6 +190,13 @@ mod tests {
                 .unwrap();
             assert_eq!(String::from_utf8(out.stdout).unwrap(), word);
         }
+    }
+
+    #[test]
+    fn one_timeout_leaves_the_others_as_they_are() {
+        let steps = [(Timeout::TcpFin, 60), (Timeout::Udp, 30)];
+        let steps = steps.map(|(of, seconds)| Step::Change(Item::Timeout { of, seconds }));
+        assert_eq!(script(&steps), "ipvsadm --set 0 60 0\nipvsadm --set 0 0 30\n");
     }
 
     #[test]

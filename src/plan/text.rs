@@ -46,6 +46,7 @@ impl fmt::Display for Item {
                 Ok(())
             }
             Item::Element { set, value } => write!(f, "element {} {value}", set.as_str()),
+            Item::Timeout { of, seconds } => write!(f, "timeout {} {seconds} s", of.as_str()),
             Item::Service { at, scheduler, flags, persistence } => {
                 write!(f, "service {at} {scheduler}")?;
                 if *flags != 0 {
