@@ -116,6 +116,9 @@ pub enum NodePorts {
 pub struct Host {
     /// The links that are up, with their addresses.
     pub links: Vec<HostLink>,
+    /// The ports of the pods' bridge.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Box<str>>,
     /// kube-router's tunnels, and the pod networks that are routed through them.
     pub tunnels: Vec<Tunnel>,
     /// Modules by what can be said of them; one that is not named may be built in or absent.

@@ -82,6 +82,7 @@ fn stays(item: &Item) -> bool {
         item,
         Item::Module { .. }
             | Item::Link { .. }
+            | Item::Hairpin { .. }
             | Item::Sysctl { .. }
             | Item::Table { .. }
             | Item::Timeout { .. }

@@ -53,6 +53,11 @@ pub enum Item {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         mtu: Option<u32>,
     },
+    /// A port of the pods' bridge by which packets may leave that came in by it.
+    Hairpin {
+        /// The port's interface name.
+        port: Box<str>,
+    },
     /// A kernel setting under /proc/sys.
     Sysctl {
         /// Its path there.
@@ -143,6 +148,7 @@ pub enum Item {
 pub enum Key<'a> {
     Module { name: &'a str },
     Link { name: &'a str },
+    Hairpin { port: &'a str },
     Sysctl { name: &'a Knob },
     Table { name: &'a str },
     Element { set: Set, value: Value },
@@ -160,6 +166,7 @@ impl Item {
         match self {
             Item::Module { name } => Key::Module { name },
             Item::Link { name, .. } => Key::Link { name },
+            Item::Hairpin { port } => Key::Hairpin { port },
             Item::Sysctl { name, .. } => Key::Sysctl { name },
             Item::Table { name, .. } => Key::Table { name },
             Item::Element { set, value } => Key::Element { set: *set, value: *value },
@@ -279,6 +286,7 @@ mod tests {
             r#"{"kind":"link","name":"eth0","type":"","mtu":1500}"#,
             r#"{"kind":"link","name":"kube-bridge","type":"bridge"}"#,
             r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":"192.0.2.12"}"#,
+            r#"{"kind":"hairpin","port":"veth0a1b2c3d"}"#,
             r#"{"kind":"sysctl","name":"net/ipv4/ip_forward","value":"1"}"#,
             r#"{"kind":"timeout","of":"tcpfin","seconds":120}"#,
         ] {

@@ -117,11 +117,22 @@ pub fn service_proxy(view: &View<'_>, desired: &mut Desired) {
         ));
     } else {
         view.want_module("br_netfilter", desired);
+        hairpins(view, &mut desired.state);
         set(&mut desired.state, "net/bridge/bridge-nf-call-iptables", "1");
         if view.ipv6 {
             set(&mut desired.state, "net/bridge/bridge-nf-call-ip6tables", "1");
         }
     }
+}
+
+/// An answer of a pod that reached itself through a Service goes to the node, whose netfilter turns it
+/// back to the pod. Without br_netfilter it is routed, and leaves by the bridge's own device. With it,
+/// that happens before the bridge has decided (`br_nf_pre_routing_finish`), which then finds that the
+/// packet must leave by the port that it came in by, and drops it unless the port is told otherwise:
+/// as the CNI plugin does with `hairpinMode`, which somebody else's configuration may not have.
+fn hairpins(view: &View<'_>, state: &mut State) {
+    let ports = view.host().map_or(&[][..], |host| &host.ports);
+    state.extend(ports.iter().map(|port| Item::Hairpin { port: port.clone() }));
 }
 
 /// Our nftables table, and what its sets hold of the nodes and not of Services.

@@ -49,7 +49,7 @@ fn way(step: &Step) -> Way {
             Way::Elements(!matches!(step, Step::Remove(_)), *set, value.is_ipv4())
         }
         Item::Timeout { .. } | Item::Service { .. } | Item::Real { .. } => Way::Ipvs,
-        Item::Addr { .. } | Item::Route { .. } => Way::Route,
+        Item::Hairpin { .. } | Item::Addr { .. } | Item::Route { .. } => Way::Route,
     }
 }
 
@@ -106,6 +106,7 @@ impl Kernel {
         let request = |step: &Step| match step {
             Step::Add(item @ Item::Route { .. }) => route::add_route(item, index),
             Step::Change(item @ Item::Route { .. }) => route::change_route(item, index),
+            Step::Add(Item::Hairpin { port }) => Some(vec![route::hairpin(index(port)?)]),
             Step::Remove(item @ Item::Route { .. }) => route::remove_route(item, index),
             Step::Remove(Item::Addr { link, addr }) => {
                 Some(vec![route::remove_address(*addr, index(link)?)])

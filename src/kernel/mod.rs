@@ -129,6 +129,9 @@ impl Kernel {
                 host.links.push(HostLink { name, mtu: link.mtu, addrs });
             }
         }
+        let bridge = self.links.get(BRIDGE).copied();
+        let ports = links.iter().filter(|l| l.master.is_some() && l.master == bridge);
+        host.ports = ports.map(|l| l.name.as_str().into()).collect();
         host.tunnels = self.tunnels(&links)?;
         for module in MODULES.into_iter().chain(SCHEDULERS) {
             let status = self.module_status(module);

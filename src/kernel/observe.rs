@@ -30,9 +30,11 @@ impl Scope {
     /// Whether an item is looked at.
     pub fn holds(self, item: &Item) -> bool {
         match item {
-            Item::Link { .. } | Item::Sysctl { .. } | Item::Addr { .. } | Item::Route { .. } => {
-                self != Scope::Table
-            }
+            Item::Link { .. }
+            | Item::Hairpin { .. }
+            | Item::Sysctl { .. }
+            | Item::Addr { .. }
+            | Item::Route { .. } => self != Scope::Table,
             Item::Table { .. } | Item::Element { .. } => self != Scope::Network,
             _ => self == Scope::All,
         }
@@ -70,6 +72,9 @@ impl Kernel {
         }
         let links = if network { self.links()? } else { Vec::new() };
         for link in links.into_iter().filter(|l| l.up) {
+            if link.hairpin && link.master == self.links.get(BRIDGE).copied() {
+                have.insert(Item::Hairpin { port: link.name.as_str().into() });
+            }
             let ours =
                 options.router && link.name == BRIDGE || options.services && link.name == DUMMY;
             if ours {

@@ -39,6 +39,7 @@ fn commands(step: &Step) -> Vec<String> {
             lines.push(format!("ip link set {name}{mtu} up"));
             lines
         }
+        Item::Hairpin { port } => vec![format!("bridge link set dev {} hairpin on", quote(port))],
         Item::Sysctl { name, value } => {
             vec![format!("sysctl -w {}", quote(&format!("{name}={value}")))]
         }

@@ -26,6 +26,7 @@ impl fmt::Display for Item {
                 write!(f, "link {name} {}", kind.as_str())?;
                 mtu.map_or(Ok(()), |mtu| write!(f, " mtu {mtu}"))
             }
+            Item::Hairpin { port } => write!(f, "hairpin {port}"),
             Item::Sysctl { name, value } => write!(f, "sysctl {name} = {value}"),
             Item::Table { name, skeleton: None } => {
                 write!(f, "table inet {name} (of another version)")
