@@ -125,6 +125,15 @@ pub struct Host {
     pub modules: BTreeMap<Box<str>, Module>,
     /// The settings on which other settings depend, by their path below /proc/sys.
     pub sysctls: BTreeMap<Box<str>, Box<str>>,
+    /// The chains of other programs that drop by their policy, as nft writes them.
+    #[serde(default)]
+    pub closed: Vec<Box<str>>,
+    /// The same of the older xtables, with their program, where no rule accepts what ours marks.
+    #[serde(default)]
+    pub legacy: Vec<Box<str>>,
+    /// Whether there are such where one does.
+    #[serde(default)]
+    pub passing: bool,
     /// Ports on which a program listens at all addresses or at one of this node's.
     #[serde(default)]
     pub listens: BTreeSet<(Protocol, u16)>,

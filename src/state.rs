@@ -16,9 +16,10 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use crate::ruleset::BRIDGE;
 use crate::ruleset::{Set, Skeleton};
 pub use flow::Flow;
-pub use kinds::{Forward, Knob, LinkKind, Protocol, Timeout};
+pub use kinds::{Forward, Knob, LinkKind, Protocol, Timeout, iptables};
 pub use place::{At, RealKey, Value, Virtual, is_our_mark, our_mark};
 
 /// All that one side holds of ours.
@@ -28,8 +29,6 @@ pub type State = BTreeSet<Item>;
 pub const TABLE_MAIN: u32 = 254;
 /// The table of the node's own addresses (`RT_TABLE_LOCAL`).
 pub const TABLE_LOCAL: u32 = 255;
-/// The bridge that the pods of this node are connected to.
-pub const BRIDGE: &str = "kube-bridge";
 /// The dummy link that holds the virtual addresses of Services.
 pub const DUMMY: &str = "kube-dummy-if";
 
@@ -78,6 +77,11 @@ pub enum Item {
         set: Set,
         /// What is in it.
         value: Value,
+    },
+    /// A rule in a chain of another program that drops by its policy: it accepts what ours marks.
+    Accept {
+        /// Family, table and name of the chain, as nft writes them.
+        chain: Box<str>,
     },
     /// For how long IPVS remembers connections on which nothing happens.
     Timeout {
@@ -152,6 +156,7 @@ pub enum Key<'a> {
     Sysctl { name: &'a Knob },
     Table { name: &'a str },
     Element { set: Set, value: Value },
+    Accept { chain: &'a str },
     Timeout { of: Timeout },
     Service { at: At },
     Real { of: At, addr: IpAddr, port: u16 },
@@ -170,6 +175,7 @@ impl Item {
             Item::Sysctl { name, .. } => Key::Sysctl { name },
             Item::Table { name, .. } => Key::Table { name },
             Item::Element { set, value } => Key::Element { set: *set, value: *value },
+            Item::Accept { chain } => Key::Accept { chain },
             Item::Timeout { of, .. } => Key::Timeout { of: *of },
             Item::Service { at, .. } => Key::Service { at: *at },
             Item::Real { of, addr, port, .. } => Key::Real { of: *of, addr: *addr, port: *port },
@@ -288,6 +294,7 @@ mod tests {
             r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":"192.0.2.12"}"#,
             r#"{"kind":"hairpin","port":"veth0a1b2c3d"}"#,
             r#"{"kind":"sysctl","name":"net/ipv4/ip_forward","value":"1"}"#,
+            r#"{"kind":"accept","chain":"ip6 filter FORWARD"}"#,
             r#"{"kind":"timeout","of":"tcpfin","seconds":120}"#,
         ] {
             let item: Item = serde_json::from_str(text).unwrap();

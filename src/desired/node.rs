@@ -8,8 +8,8 @@ use crate::{
     cluster::Node,
     error::Error,
     local::{Host, Module},
-    ruleset::{NFT_TABLE, Set, Skeleton},
-    state::{BRIDGE, DUMMY, Item, LinkKind, State, Timeout, Value},
+    ruleset::{NFT_TABLE, PASSING_MATCH, Set, Skeleton},
+    state::{BRIDGE, DUMMY, Item, LinkKind, State, Timeout, Value, iptables},
 };
 
 fn set(state: &mut State, name: &str, value: &str) {
@@ -153,6 +153,7 @@ pub fn table(view: &View<'_>, desired: &mut Desired) {
         masquerade_all: options.services && options.masquerade_all,
         pod_egress: options.router && options.pod_egress,
         same_node: options.services && view.module("br_netfilter") == Some(Module::Absent),
+        accept: accepts(view, desired),
     };
     desired.state.insert(Item::Table { name: NFT_TABLE.into(), skeleton: Some(skeleton) });
     let mut element = |set, value| {
@@ -164,6 +165,26 @@ pub fn table(view: &View<'_>, desired: &mut Desired) {
     let own = outermost(&view.own.pod_cidrs);
     own.into_iter().for_each(|net| element(Set::OwnPods, Value::Net(net)));
     nodes.flat_map(Node::addrs).for_each(|addr| element(Set::NodeIps, Value::Addr(addr)));
+}
+
+/// What is to be accepted in the chains of other programs that drop by their policy; whether there are
+/// any.
+fn accepts(view: &View<'_>, desired: &mut Desired) -> bool {
+    let Some(host) = view.host() else { return false };
+    for chain in &host.closed {
+        if iptables(chain).is_some() {
+            view.want_module("nft_compat", desired);
+            view.want_module("xt_mark", desired);
+        }
+        desired.state.insert(Item::Accept { chain: chain.clone() });
+    }
+    desired.unmet.extend(host.legacy.iter().map(|chain| {
+        let what = format!("what pods and Services need of {chain}");
+        let command = chain.replace(' ', " -I ");
+        let why = "its policy is DROP, and kinglet changes nothing there";
+        Unmet::new(what, format!("{why}: {command} {PASSING_MATCH} -j ACCEPT"))
+    }));
+    !host.closed.is_empty() || !host.legacy.is_empty() || host.passing
 }
 
 /// The modules of nftables that the rules need.

@@ -35,6 +35,7 @@ enum Way {
     File,
     Table,
     Elements(bool, Set, bool),
+    Accept,
     Ipvs,
     Route,
 }
@@ -48,6 +49,7 @@ fn way(step: &Step) -> Way {
         Item::Element { set, value } => {
             Way::Elements(!matches!(step, Step::Remove(_)), *set, value.is_ipv4())
         }
+        Item::Accept { .. } => Way::Accept,
         Item::Timeout { .. } | Item::Service { .. } | Item::Real { .. } => Way::Ipvs,
         Item::Hairpin { .. } | Item::Addr { .. } | Item::Route { .. } => Way::Route,
     }
@@ -64,6 +66,7 @@ impl Kernel {
                 Way::File => run.iter().map(file).collect(),
                 Way::Table => run.iter().map(|step| self.table(step)).collect(),
                 Way::Elements(add, set, ipv4) => self.elements(run, add, set, ipv4),
+                Way::Accept => run.iter().map(|step| self.accept(step)).collect(),
                 Way::Ipvs => self.ipvs(run),
                 Way::Route => self.route(run),
             };
@@ -190,6 +193,16 @@ impl Kernel {
             }
             _ => Err("the table is not removed".into()),
         }
+    }
+
+    fn accept(&mut self, step: &Step) -> Outcome {
+        let Item::Accept { chain } = step.item() else { return Ok(()) };
+        if let Step::Remove(_) = step {
+            let handles = self.accepts(chain).map_err(text)?;
+            let remove = |handle| nft::accept::remove(chain, handle);
+            return self.transact(&handles.into_iter().map(remove).collect::<Vec<_>>());
+        }
+        self.transact(&[nft::accept::insert(chain)])
     }
 
     fn elements(&mut self, run: &[Step], add: bool, set: Set, ipv4: bool) -> Vec<Outcome> {

@@ -182,6 +182,18 @@ impl Kernel {
             Err(e) if is_absent(&e) => return Ok(record),
             conn => conn.doing(|| "opening a netfilter socket")?,
         };
+        let read = |body: &[u8]| Some((nft::read_chain(body), nft::accept::read_chain(body)));
+        let (ours, others): (Vec<_>, Vec<_>) = match netfilter.dump(&nft::list_chains(), read) {
+            Err(e) if is_absent(&e) => return Ok(record),
+            chains => chains.doing(|| "listing the chains of nftables")?.into_iter().unzip(),
+        };
+        for (chain, _) in others.into_iter().flatten() {
+            if !self.accepts(&chain)?.is_empty() {
+                have.insert(Item::Accept { chain });
+            }
+        }
+        let netfilter = netlink::opened(&mut self.netfilter, NlFamily::Netfilter)
+            .doing(|| "opening a netfilter socket")?;
         let sets = match netfilter.dump(&nft::list_sets(), nft::read_set) {
             Err(e) if is_absent(&e) => return Ok(record),
             sets => sets.doing(|| "listing the sets of the table inet kinglet")?,
@@ -189,9 +201,7 @@ impl Kernel {
         if sets.is_empty() {
             return Ok(record);
         }
-        let mut found = netfilter
-            .dump(&nft::list_chains(), nft::read_chain)
-            .doing(|| "listing the chains of the table inet kinglet")?;
+        let mut found: Vec<nft::Found> = ours.into_iter().flatten().collect();
         let names = found.iter().filter_map(|f| match f {
             nft::Found::Chain(name, ..) => Some(name.clone()),
             nft::Found::Rule(..) => None,

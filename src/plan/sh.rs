@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::Step;
 use crate::{
     ruleset::{self, NFT_TABLE, Set},
-    state::{At, Forward, Item, Protocol, TABLE_LOCAL, Timeout, Value, Virtual},
+    state::{At, Forward, Item, Protocol, TABLE_LOCAL, Timeout, Value, Virtual, iptables},
 };
 
 /// The whole script, without its first line.
@@ -44,7 +44,7 @@ fn commands(step: &Step) -> Vec<String> {
             vec![format!("sysctl -w {}", quote(&format!("{name}={value}")))]
         }
         Item::Table { skeleton, .. } => {
-            let rules = ruleset::script(skeleton.unwrap_or_default());
+            let rules = ruleset::script(skeleton.unwrap_or_default(), fresh);
             vec![format!("nft -f - <<'END'\n{rules}END")]
         }
         Item::Element { set, value } => {
@@ -53,6 +53,7 @@ fn commands(step: &Step) -> Vec<String> {
             let value = element(*set, value);
             vec![format!("nft '{verb} element inet {NFT_TABLE} {name} {{ {value} }}'")]
         }
+        Item::Accept { chain } => vec![accept(chain, gone)],
         Item::Timeout { of, seconds } => {
             // Of three numbers; 0 leaves one as it is.
             let numbers = Timeout::ALL.map(|t| if t == *of { *seconds } else { 0 });
@@ -102,6 +103,27 @@ fn commands(step: &Step) -> Vec<String> {
             ]
         }
     }
+}
+
+/// A rule among iptables' own is put there by iptables, which would not know one that nft makes.
+fn accept(chain: &str, gone: bool) -> String {
+    if let Some((program, name)) = iptables(chain) {
+        let verb = if gone { "-D" } else { "-I" };
+        let comment = format!("-m comment --comment {NFT_TABLE}");
+        return format!("{program} {verb} {name} {} {comment} -j ACCEPT", ruleset::PASSING_MATCH);
+    }
+    let chain: Vec<String> = chain.split(' ').map(quote).collect();
+    let chain = chain.join(" ");
+    if gone {
+        return format!(
+            "nft -a list chain {chain} | sed -n 's/.*comment \"{NFT_TABLE}\" # handle //p' | \
+             while read -r handle; do nft delete rule {chain} handle \"$handle\"; done"
+        );
+    }
+    let (pass, mask) = ruleset::PASSING;
+    format!(
+        "nft insert rule {chain} meta mark and {mask:#x} == {pass:#x} accept comment \\\"{NFT_TABLE}\\\""
+    )
 }
 
 fn route(step: &Step) -> Vec<String> {

@@ -168,3 +168,12 @@ impl Timeout {
         ["tcp", "tcpfin", "udp"][self as usize]
     }
 }
+
+/// Of a chain of nftables that iptables made: the program, and how it calls the chain.
+pub fn iptables(chain: &str) -> Option<(&'static str, &str)> {
+    let (program, name) = match chain.strip_prefix("ip filter ") {
+        Some(name) => ("iptables", name),
+        None => ("ip6tables", chain.strip_prefix("ip6 filter ")?),
+    };
+    ["FORWARD", "INPUT"].contains(&name).then_some((program, name))
+}
