@@ -116,6 +116,8 @@ pub struct Args {
     pub metrics_path: String,
     pub run_dir: PathBuf,
     pub watch: bool,
+    /// Of TCP, TCP FIN and UDP, in seconds; 0 keeps the kernel's.
+    pub timeouts: [u32; 3],
     pub format: Format,
     pub from: Option<PathBuf>,
     /// What was typed and has no effect, one sentence each.
@@ -158,6 +160,7 @@ impl Args {
             metrics_path: "/metrics".into(),
             run_dir: "/run/kinglet".into(),
             watch: false,
+            timeouts: [0; 3],
             format: Format::Text,
             from: None,
             warnings: Vec::new(),
@@ -282,6 +285,9 @@ fn take(
             args.node_ports =
                 if nets.is_empty() { NodePorts::Primary } else { NodePorts::Of(nets) };
         }
+        "service-tcp-timeout" => args.timeouts[0] = short(&text),
+        "service-tcpfin-timeout" => args.timeouts[1] = short(&text),
+        "service-udp-timeout" => args.timeouts[2] = short(&text),
         "strict-external-ip-validation" => args.strict_external = on,
         "service-external-ip-range" => {
             args.external.extend(flags::list(&text).filter_map(|t| t.parse::<IpNet>().ok()));
@@ -311,6 +317,10 @@ fn take(
         _ => {}
     }
     Ok(None)
+}
+
+fn short(duration: &str) -> u32 {
+    flags::seconds(duration).unwrap_or(0).try_into().unwrap_or(u32::MAX)
 }
 
 fn utf8(flag: &Flag, value: OsString) -> Result<String> {

@@ -105,6 +105,7 @@ fn options(args: &Args) -> Options {
         external: if args.strict_external { args.external.clone() } else { Vec::new() },
         peers: !args.peer_router_ips.is_empty(),
         daemon: args.command == Command::Run,
+        timeouts: args.timeouts,
     }
 }
 

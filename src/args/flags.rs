@@ -161,6 +161,9 @@ pub const FLAGS: &[Flag] = &[
     on("enable-pod-egress", Value::Switch, "true", "masquerade what pods send out of the cluster"),
     on("service-external-ip-range", Value::Cidrs, "", "networks that external addresses must be of, where given"),
     on("strict-external-ip-validation", Value::Switch, "true", "heed --service-external-ip-range"),
+    on("service-tcp-timeout", Value::Duration, "0s", "for how long IPVS remembers a TCP connection on which nothing happens; 0: the kernel's"),
+    on("service-tcpfin-timeout", Value::Duration, "0s", "the same, when one side has closed it"),
+    on("service-udp-timeout", Value::Duration, "0s", "the same, of a UDP flow"),
     on("ipvs-graceful-termination", Value::Switch, "true", "let an endpoint that goes keep its connections for a while"),
     on("ipvs-graceful-period", Value::Duration, "30s", "for how long"),
     on("peer-router-ips", Value::Addrs, "", "BGP is not spoken yet; but routes that such a peer taught are left where they are"),
@@ -228,8 +231,5 @@ pub const FLAGS: &[Flag] = &[
     off("runtime-endpoint", Value::Text, ""),
     off("service-cluster-ip-range", Value::Cidrs, "10.96.0.0/12"),
     off("service-node-port-range", Value::Text, "30000-32767"),
-    off("service-tcp-timeout", Value::Duration, "0s"),
-    off("service-tcpfin-timeout", Value::Duration, "0s"),
-    off("service-udp-timeout", Value::Duration, "0s"),
     off("use-nftables-for-netpol", Value::Switch, "false"),
 ];

@@ -82,6 +82,13 @@ fn lists_take_commas_and_repetition() {
 }
 
 #[test]
+fn durations_are_go_s_and_become_seconds() {
+    let args = args("sync --service-tcp-timeout=15m --service-udp-timeout 1m30s").unwrap();
+    assert_eq!(args.timeouts, [900, 0, 90]);
+    assert_eq!(args.warnings, Vec::<String>::new());
+}
+
+#[test]
 fn mistakes_are_told_with_what_was_perhaps_meant() {
     for (line, text) in [
         ("", "no command was given; `kinglet help` lists them"),
