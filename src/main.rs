@@ -305,6 +305,7 @@ fn run(args: &Args) -> Result<u8> {
         audit: Duration::from_secs(args.audit_period),
         snapshot: args.snapshot.clone(),
         facts,
+        again: Box::new(|| arguments().map(drop)),
     };
     let ended = daemon::run(setup, kernel, signals, desk)?;
     drop(lock);
