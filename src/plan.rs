@@ -84,7 +84,9 @@ pub fn clear(have: &State) -> Vec<Step> {
         !matches!(
             item,
             Item::Module { .. }
+                | Item::Hairpin { .. }
                 | Item::Sysctl { .. }
+                | Item::Timeout { .. }
                 | Item::Element { .. }
                 | Item::Real { .. }
                 | Item::File { .. }

@@ -29,16 +29,18 @@ finish() {
 # traced NODE COMMAND...: kinglet under strace, into /results/NODE.strace.
 traced() {
   node=$1; shift
+  # shellcheck disable=SC2086
   on "$node" strace -f -o "/results/$node.strace" \
     -e trace=sendto,sendmsg,sendmmsg,write,pwrite64,rename,renameat,renameat2,finit_module \
-    /job/kinglet "$@" --master "$API" --hostname-override "$node" --snapshot=
+    /job/kinglet "$@" --master "$API" --hostname-override "$node" --snapshot= $FLAGS
 }
 
-# writes NODE: what of it could change anything. Netlink messages but dumps (0x300) and the question for
-# a family's number (0x10), bytes to other than stdout and stderr, files put in place, modules.
+# writes NODE: what of it could change anything. Netlink messages but dumps (0x300) and the questions for
+# a family's number (0x10) and IPVS's timeouts (IPVS_CMD_GET_CONFIG), bytes to other than stdout and
+# stderr, files put in place, modules.
 writes() {
   grep -E 'nlmsg_type|sendm|write.*\(([3-9]|[1-9][0-9]+),|rename|finit_module' "/results/$1.strace" |
-    grep -Ev 'NLM_F_REQUEST\|(0x300|NLM_F_DUMP)|nlmsg_type=0x10 '
+    grep -Ev 'NLM_F_REQUEST\|(0x300|NLM_F_DUMP)|nlmsg_type=0x10 |"\\x0d\\x01\\x00\\x00"'
 }
 
 joins() { # NODE

@@ -11,6 +11,7 @@
 
 API=http://192.0.2.254:8080
 NODES="node-1 node-2 node-3"
+FLAGS=
 OBJECTS=/run/objects
 OWN="/etc/cni /var/lib/cni /var/lib/kinglet /run/kinglet"   # each node's own
 # shellcheck source=SCRIPTDIR/assert.sh
@@ -66,10 +67,11 @@ lab_down() {
   rm -r /run/lab
 }
 
-# kinglet NODE COMMAND...: without a snapshot, since the nodes share their file systems.
+# kinglet NODE COMMAND...: with $FLAGS besides, and without a snapshot, since the nodes share their file systems.
 kinglet() {
   node=$1; shift
-  on "$node" /job/kinglet "$@" --master $API --hostname-override "$node" --snapshot=
+  # shellcheck disable=SC2086
+  on "$node" /job/kinglet "$@" --master $API --hostname-override "$node" --snapshot= $FLAGS
 }
 
 # api_up DIR: the API server, with the lists of DIR.

@@ -136,4 +136,7 @@ synced services
 needs "a table of nftables' own"
 closed "a table of nftables' own"
 quiet node-1
+on node-1 /job/kinglet cleanup > /tmp/cleaned 2>&1
+same "a clean-up takes our rules away" "" "$(in_ns node-1 nft list ruleset | grep kinglet)"
+same "and nothing else of that table" 2 "$(in_ns node-1 nft list table inet fw | grep -c 'policy drop')"
 finish
