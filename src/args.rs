@@ -7,6 +7,7 @@
 
 mod flags;
 mod help;
+mod near;
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -19,6 +20,7 @@ use crate::{
 };
 use flags::{FLAGS, Flag, Value};
 pub use help::help;
+use near::nearest;
 
 /// What kinglet is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,13 +46,13 @@ impl Command {
         (Command::Version, "version", "print the version"),
         (Command::Help, "help", "print this text"),
         (
-            Command::Status,
-            "status",
-            "is this node right, and if not, why? exits with 1 where it is not",
+            Command::Run,
+            "run",
+            "the daemon: follow the cluster and keep the node right; also what flags alone mean",
         ),
+        (Command::Status, "status", "is this node right, and if not, why? exits with 1 where not"),
         (Command::Check, "check", "is this board able? what is missing, and what to do about it"),
         (Command::Cleanup, "cleanup", "take away all that kinglet made, and nothing else"),
-        (Command::Run, "run", "(not in this version) the daemon"),
     ];
 
     /// The word for it.
@@ -95,13 +97,23 @@ pub struct Args {
     /// Seconds; 0 with `--ipvs-graceful-termination=false`.
     pub grace: u64,
     pub external: Vec<IpNet>,
-    pub health_addr: String,
-    pub health_port: u16,
+    /// Seconds; 0: a watch that stays open.
+    pub poll_interval: u64,
+    /// Seconds.
+    pub resync_period: u64,
+    pub snapshot: Option<PathBuf>,
+    /// Seconds.
+    pub audit_period: u64,
+    /// Where it listens for health probes: address (empty: all) and port (0: nowhere).
+    pub health: (String, u16),
+    /// Where kube-proxy would listen for health probes; 0: nowhere.
     pub proxy_health_port: u16,
-    pub metrics_addr: String,
-    pub metrics_port: u16,
+    /// Where it listens for readers of metrics.
+    pub metrics: (String, u16),
     pub metrics_path: String,
+    /// The folder of the status socket.
     pub run_dir: PathBuf,
+    /// Whether the status is shown again and again.
     pub watch: bool,
     pub format: Format,
     pub from: Option<PathBuf>,
@@ -133,11 +145,13 @@ impl Args {
             strict_external: true,
             grace: 30,
             external: Vec::new(),
-            health_addr: String::new(),
-            health_port: 20244,
+            poll_interval: 0,
+            resync_period: 3600,
+            snapshot: Some("/var/lib/kinglet/snapshot".into()),
+            audit_period: 60,
+            health: (String::new(), 20244),
             proxy_health_port: 0,
-            metrics_addr: String::new(),
-            metrics_port: 0,
+            metrics: (String::new(), 0),
             metrics_path: "/metrics".into(),
             run_dir: "/run/kinglet".into(),
             watch: false,
@@ -269,11 +283,17 @@ fn take(
         "service-external-ip-range" => {
             args.external.extend(flags::list(&text).filter_map(|t| t.parse::<IpNet>().ok()));
         }
-        "health-addr" => args.health_addr = text,
-        "health-port" => args.health_port = text.parse().unwrap_or(0),
+        "poll-interval" => args.poll_interval = flags::seconds(&text).unwrap_or(0),
+        "resync-period" => {
+            args.resync_period = flags::seconds(&text).unwrap_or(args.resync_period);
+        }
+        "snapshot" => args.snapshot = Some(text).filter(|t| !t.is_empty()).map(Into::into),
+        "audit-period" => args.audit_period = flags::seconds(&text).unwrap_or(60).max(1),
+        "health-addr" => args.health.0 = text,
+        "health-port" => args.health.1 = text.parse().unwrap_or(args.health.1),
         "proxy-health-port" => args.proxy_health_port = text.parse().unwrap_or(0),
-        "metrics-addr" => args.metrics_addr = text,
-        "metrics-port" => args.metrics_port = text.parse().unwrap_or(0),
+        "metrics-addr" => args.metrics.0 = text,
+        "metrics-port" => args.metrics.1 = text.parse().unwrap_or(args.metrics.1),
         "metrics-path" => args.metrics_path = text,
         "run-dir" => args.run_dir = text.into(),
         "watch" => args.watch = on,
@@ -327,200 +347,5 @@ fn check(args: &Args, seen: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// ` (did you mean X?)`, where something is near.
-fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> String {
-    let near = names.map(|name| (distance(word, name), name)).min();
-    match near {
-        Some((d @ 0..=2, name)) if 2 * d <= word.len() => format!(" (did you mean {name}?)"),
-        _ => String::new(),
-    }
-}
-
-/// How many letters have to be changed, put in or left out (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let swap = corner + usize::from(x != *y);
-            corner = row[j + 1];
-            row[j + 1] = swap.min(row[j] + 1).min(corner + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn args(line: &str) -> Result<Args> {
-        parse(line.split_whitespace().map(Into::into))
-    }
-
-    fn error(line: &str) -> String {
-        let text = args(line).unwrap_err().to_string();
-        text.strip_prefix("reading the command line: ").unwrap().to_owned()
-    }
-
-    #[test]
-    fn the_workshops_arguments_mean_the_daemon() {
-        let line = "--run-router=true --run-firewall=true --run-service-proxy=true \
-                    --master=http://192.0.2.254:8080";
-        let args = args(line).unwrap();
-        assert_eq!(args.command, Command::Run);
-        assert_eq!(args.master.as_deref(), Some("http://192.0.2.254:8080"));
-        assert!(args.router && args.firewall && args.services && args.warnings.is_empty());
-    }
-
-    #[test]
-    fn a_switch_takes_its_value_only_behind_an_equals_sign() {
-        assert!(!args("sync --run-router=false").unwrap().router);
-        assert!(!args("sync --auto-mtu=F").unwrap().auto_mtu);
-        assert!(args("sync --run-router").unwrap().router);
-        assert_eq!(
-            error("sync --run-router false"),
-            "\"false\" is no command; `kinglet help` lists them"
-        );
-        assert_eq!(
-            error("sync --run-router=maybe"),
-            "--run-router=maybe: true or false is expected"
-        );
-    }
-
-    #[test]
-    fn all_of_kube_routers_flags_are_known_with_their_defaults() {
-        let ours = [
-            "cni-conf-file",
-            "format",
-            "from",
-            "nodeport-addresses",
-            "proxy-health-port",
-            "run-dir",
-            "watch",
-        ];
-        let routers: Vec<&Flag> = FLAGS.iter().filter(|f| !ours.contains(&f.name)).collect();
-        assert_eq!(routers.len(), 79);
-        for flag in routers {
-            let value = match flag.value {
-                _ if flag.name == "help" || flag.name == "version" => "false",
-                _ => flag.default,
-            };
-            let line = format!("sync --{}={value}", flag.name);
-            let args = args(&line).unwrap_or_else(|e| panic!("{line}: {e}"));
-            assert_eq!(args.warnings, Vec::<String>::new(), "{line}: a default is no news");
-        }
-    }
-
-    #[test]
-    fn a_flag_without_effect_gives_one_warning_however_often_it_is_given() {
-        let args = args("sync --peer-router-asns=1 --peer-router-asns=2 --enable-bfd").unwrap();
-        assert_eq!(
-            args.warnings,
-            [
-                "--peer-router-asns has no effect in this version",
-                "--enable-bfd has no effect in this version"
-            ]
-        );
-    }
-
-    #[test]
-    fn lists_take_commas_and_repetition() {
-        let args = args("sync --excluded-cidrs=10.0.0.0/8,fd00::/8 --excluded-cidrs 192.0.2.0/24");
-        assert_eq!(args.unwrap().excluded_cidrs.len(), 3);
-        assert_eq!(
-            error("sync --excluded-cidrs=10.0.0.0/8,nonsense"),
-            "--excluded-cidrs=10.0.0.0/8,nonsense: a list of CIDRs is expected"
-        );
-    }
-
-    #[test]
-    fn mistakes_are_told_with_what_was_perhaps_meant() {
-        for (line, text) in [
-            ("", "no command was given; `kinglet help` lists them"),
-            ("snyc", "\"snyc\" is no command (did you mean sync?); `kinglet help` lists them"),
-            ("plan sync", "plan and sync are two commands"),
-            ("sync --masster=x", "there is no flag --masster (did you mean --master?)"),
-            ("sync --wholly-unknown", "there is no flag --wholly-unknown"),
-            ("sync -x", "there is no flag -x"),
-            ("sync --master", "--master needs a value"),
-            ("sync --from x", "--from is for plan, not for sync"),
-            ("sync --format sh", "--format sh is for plan, not for sync"),
-            ("plan --format xml", "--format=xml: text, sh or json is expected"),
-            (
-                "sync --health-port=70000",
-                "--health-port=70000: a number from 0 to 65535 is expected",
-            ),
-            (
-                "sync --ipvs-sync-period=5",
-                "--ipvs-sync-period=5: a duration such as 5s, 1m30s or 2h is expected",
-            ),
-            (
-                "sync --run-router=false --run-service-proxy=false",
-                "nothing is left to do: set one of --run-router and --run-service-proxy",
-            ),
-        ] {
-            assert_eq!(error(line), text, "{line}");
-        }
-    }
-
-    #[test]
-    fn help_version_and_clean_up_are_asked_for_by_flag_too() {
-        for (line, command) in [
-            ("--help", Command::Help),
-            ("sync -h", Command::Help),
-            ("-V", Command::Version),
-            ("--cleanup-config --master=http://x", Command::Cleanup),
-            ("sync -v 2", Command::Sync),
-            ("-v=2", Command::Run),
-        ] {
-            assert_eq!(args(line).unwrap().command, command, "{line}");
-        }
-    }
-
-    #[test]
-    fn the_help_names_every_flag_and_command_and_fits_a_screen() {
-        let help = help();
-        assert!(FLAGS.iter().all(|f| help.contains(&format!("--{}", f.name))));
-        assert!(Command::ALL.iter().all(|(_, name, _)| help.contains(name)));
-        assert_eq!(help.lines().find(|l| l.chars().count() > 100), None);
-    }
-
-    #[test]
-    fn whatever_is_typed_it_is_never_a_panic() {
-        use std::os::unix::ffi::OsStringExt;
-        let pieces: Vec<&[u8]> = vec![
-            b"sync",
-            b"--",
-            b"-",
-            b"--master",
-            b"=",
-            b"\xff\xfe",
-            b"--excluded-cidrs=\xff",
-            b"-v",
-            b"--run-router=",
-            b"1h",
-            b"--from=-",
-            b"--format",
-            b"json",
-            b"-hV",
-            b"--=x",
-            b"\0",
-        ];
-        let mut seed = 7u64;
-        for _ in 0..20_000 {
-            let mut typed = Vec::new();
-            for _ in 0..seed % 5 {
-                seed = seed
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1_442_695_040_888_963_407);
-                let piece = pieces[(seed >> 33) as usize % pieces.len()];
-                typed.push(OsString::from_vec(piece.to_vec()));
-            }
-            seed = seed.wrapping_add(1);
-            let _ = parse(typed);
-        }
-    }
-}
+mod tests;

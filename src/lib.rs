@@ -8,6 +8,7 @@ pub mod args;
 pub mod check;
 pub mod cleanup;
 pub mod cluster;
+pub mod daemon;
 pub mod desired;
 pub mod dump;
 pub mod error;

@@ -9,27 +9,29 @@ use std::{
     env,
     fmt::Display,
     io::{self, Read, Write},
+    os::unix::process::CommandExt,
     process::ExitCode,
     thread,
     time::Duration,
 };
 
 use kinglet::{
-    api::{Api, Source, from_list},
+    api::{Api, Rhythm, Source, from_list},
     args::{self, Args, Command, Format},
     check::{self, Verdict},
     cleanup,
     cluster::{Kind, Reading},
+    daemon::{self, Ended},
     desired::Unmet,
     dump::Dump,
     error::{Doing, Error, Result},
-    kernel::{Kernel, Outcome, files, lock::Lock},
+    kernel::{Kernel, Outcome, Scope, files, lock::Lock},
     local::{Local, Options},
     log,
     plan::{Step, sh},
     reconcile::{Pass, imagine, look},
     report::{
-        self, SOCKET,
+        self, Desk, Facts, SOCKET, Status,
         ask::{Said, ask},
     },
     state::State,
@@ -58,13 +60,10 @@ fn main() -> ExitCode {
         Command::Plan => plan(&args),
         Command::Sync => sync(&args),
         Command::Dump => dump(&args),
+        Command::Run => run(&args),
         Command::Status => status(&args),
         Command::Check => check(&args),
         Command::Cleanup => cleanup(&args),
-        later => Err(Error::new(
-            format!("starting kinglet {}", later.name()),
-            "this version has no such command yet; `kinglet sync` does one pass, and cron repeats it",
-        )),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -118,10 +117,6 @@ fn node(args: &Args) -> Result<Box<str>> {
     })
 }
 
-fn source(args: &Args) -> Source {
-    Source { master: args.master.clone(), kubeconfig: args.kubeconfig.clone() }
-}
-
 /// What the API says of the kinds that are needed.
 fn read(args: &Args) -> Result<Reading> {
     let kinds: &[Kind] = match args.services {
@@ -145,7 +140,10 @@ fn plan(args: &Args) -> Result<u8> {
         None => {
             let reading = read(args)?;
             let mut kernel = Kernel::open()?;
-            with_bad(look(&mut kernel, &reading.cluster, &node(args)?, &options(args))?, &reading)
+            with_bad(
+                look(&mut kernel, &reading.cluster, &node(args)?, &options(args), Scope::All)?,
+                &reading,
+            )
         }
         Some(path) => plan_from(args, &text_of(path)?)?,
     };
@@ -189,23 +187,84 @@ fn plan_from(args: &Args, text: &str) -> Result<Pass> {
     imagine(&dump.cluster, Local { node, options, host }, have)
 }
 
-fn sync(args: &Args) -> Result<u8> {
+fn policy(args: &Args) {
     if args.firewall {
         log::warn(format_args!(
             "NETWORK POLICY IS NOT ENFORCED by this version, whatever --run-firewall says: every pod \
              can reach every other (--run-firewall=false silences this)"
         ));
     }
+}
+
+fn run(args: &Args) -> Result<u8> {
+    policy(args);
+    let signals = daemon::signals()?;
+    let lock = daemon::lock()?;
+    let (node, options) = (node(args)?, options(args));
+    let kernel = daemon::kernel(&options)?;
+    let mode = match args.poll_interval {
+        0 => "watch".to_owned(),
+        seconds => format!("poll {seconds}s"),
+    };
+    let status = Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        node: node.to_string(),
+        pid: std::process::id(),
+        mode,
+        router: args.router,
+        services: args.services,
+        policy: args.firewall,
+        ..Status::default()
+    };
+    let desk = Desk::open(Facts::new(status, daemon::STUCK))?;
+    desk.health(&args.health.0, args.health.1)?;
+    desk.health(&args.health.0, args.proxy_health_port)?;
+    desk.metrics(&args.metrics.0, args.metrics.1, &args.metrics_path)?;
+    if let Err(e) = desk.status(&args.run_dir.join(SOCKET)) {
+        log::warn(format_args!("{e}; `kinglet status` can't ask this daemon"));
+    }
+    let setup = daemon::Setup {
+        node,
+        options,
+        source: source(args),
+        rhythm: rhythm(args),
+        audit: Duration::from_secs(args.audit_period),
+        snapshot: args.snapshot.clone(),
+    };
+    let ended = daemon::run(setup, kernel, signals, desk)?;
+    drop(lock);
+    match ended {
+        Ended::Stopped => Ok(0),
+        // The same process, with its configuration read again.
+        Ended::Again => {
+            let mut again = std::process::Command::new("/proc/self/exe");
+            again.arg0(env::args_os().next().unwrap_or_default()).args(env::args_os().skip(1));
+            Err(Error::new("starting again", again.exec()))
+        }
+    }
+}
+
+fn source(args: &Args) -> Source {
+    Source { master: args.master.clone(), kubeconfig: args.kubeconfig.clone() }
+}
+
+fn rhythm(args: &Args) -> Rhythm {
+    let poll = Some(Duration::from_secs(args.poll_interval)).filter(|poll| !poll.is_zero());
+    Rhythm { poll, resync: Duration::from_secs(args.resync_period) }
+}
+
+fn sync(args: &Args) -> Result<u8> {
+    policy(args);
     let Some(_lock) = Lock::take().doing(|| "taking the lock @kinglet")? else {
         log::info(format_args!("another kinglet is at work on this node; it does the job"));
         return Ok(0);
     };
     let reading = read(args)?;
     let mut kernel = Kernel::open()?;
-    let pass = look(&mut kernel, &reading.cluster, &node(args)?, &options(args))?;
+    let pass = look(&mut kernel, &reading.cluster, &node(args)?, &options(args), Scope::All)?;
     let pass = with_bad(pass, &reading);
     let mut refused = 0;
-    let (flows, errors) = pass.take(&mut kernel, |step, outcome| match outcome {
+    let (flows, errors) = pass.take(&mut kernel, Scope::All, |step, outcome| match outcome {
         Err(why) => {
             refused += 1;
             log::error(format_args!("{step}: refused: {why}"));
@@ -220,7 +279,7 @@ fn sync(args: &Args) -> Result<u8> {
         out(&json(&pass)?)?;
     }
     let unmet = &pass.desired.unmet;
-    for Unmet { what, why } in unmet.iter().take(UNMET_LINES) {
+    for Unmet { what, why, .. } in unmet.iter().take(UNMET_LINES) {
         log::warn(format_args!("unmet: {what}: {why}"));
     }
     if unmet.len() > UNMET_LINES {
@@ -242,7 +301,7 @@ fn status(args: &Args) -> Result<u8> {
     let doing = || format!("asking the daemon at {}", socket.display());
     loop {
         let said = ask(&socket, if json { "/status.json" } else { "/status" }).doing(doing)?;
-        let busy = Kernel::open().and_then(|mut kernel| kernel.busy());
+        let busy = Kernel::open().and_then(|mut kernel| kernel.connections());
         let busy = busy.map_err(|e| log::warn(format_args!("{e}"))).unwrap_or_default();
         let Some(Said { right, page }) = said else {
             if !json {
@@ -271,8 +330,7 @@ fn check(args: &Args) -> Result<u8> {
     let asked = check::Asked {
         source: source(args),
         run_dir: args.run_dir.to_string_lossy().into_owned(),
-        health_addr: args.health_addr.clone(),
-        health_port: args.health_port,
+        health: args.health.clone(),
     };
     let lines = check::lines(&check::look(&options(args), &asked)?);
     out(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
@@ -323,7 +381,7 @@ fn dump(args: &Args) -> Result<u8> {
         kinglet: env!("CARGO_PKG_VERSION").into(),
         node,
         cluster: reading.cluster,
-        kernel: kernel.observe(&local.options, &want)?.0,
+        kernel: kernel.observe(&local.options, &want, Scope::All)?.0,
         host: local.host,
     };
     let text = serde_json::to_string(&dump).doing(|| "writing the dump")?;
@@ -332,13 +390,14 @@ fn dump(args: &Args) -> Result<u8> {
 
 fn text(pass: &Pass) -> String {
     let steps = pass.steps.iter().map(|step| format!("{step}\n"));
-    let unmet = pass.desired.unmet.iter().map(|Unmet { what, why }| format!("! {what}: {why}\n"));
+    let unmet =
+        pass.desired.unmet.iter().map(|Unmet { what, why, .. }| format!("! {what}: {why}\n"));
     steps.chain(unmet).collect()
 }
 
 fn script(pass: &Pass) -> String {
     let head = format!("#!/bin/sh\n# kinglet: what node {} needs\n", pass.local.node);
-    let comment = |Unmet { what, why }: &Unmet| {
+    let comment = |Unmet { what, why, .. }: &Unmet| {
         let line = format!("# unmet: {what}: {why}");
         line.chars().filter(|c| !c.is_control()).collect::<String>() + "\n"
     };

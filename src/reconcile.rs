@@ -1,6 +1,10 @@
 //! One pass: look at the node, decide, compare. What follows (printing the steps, or taking them) is
 //! the caller's: a dry run and the real thing are the same up to here.
 
+mod keeper;
+
+pub use keeper::{Deed, Keeper};
+
 use crate::{
     cluster::Cluster,
     desired::{
@@ -10,7 +14,7 @@ use crate::{
         stale::{is_stale, serving},
     },
     error::{Doing, Error, Result},
-    kernel::{Kernel, Outcome, files},
+    kernel::{Kernel, Outcome, Scope, files},
     local::{Local, Options},
     plan::{Step, plan},
     state::{Item, State},
@@ -31,14 +35,23 @@ pub struct Pass {
     pub drains: Drains,
 }
 
-/// Looks at the kernel of this node and plans for it. Nothing is changed.
-pub fn look(kernel: &mut Kernel, cluster: &Cluster, node: &str, options: &Options) -> Result<Pass> {
+/// Looks at the kernel of this node, or at a part of it, and plans for that. Nothing is changed.
+pub fn look(
+    kernel: &mut Kernel,
+    cluster: &Cluster,
+    node: &str,
+    options: &Options,
+    scope: Scope,
+) -> Result<Pass> {
     let host = Some(kernel.host(options)?);
     let local = Local { node: node.into(), options: options.clone(), host };
-    let desired = desired(cluster, &local)?;
-    let (have, busy) = kernel.observe(options, &desired.state)?;
+    let mut desired = desired(cluster, &local)?;
+    if scope != Scope::All {
+        desired.state.retain(|item| scope.holds(item));
+    }
+    let (have, busy) = kernel.observe(options, &desired.state, scope)?;
     let mut pass = pass(cluster, local, desired, have);
-    if options.services {
+    if options.services && scope == Scope::All {
         let known = files::read(DRAINS).map(|text| Drains::read(&text)).unwrap_or_default();
         let (now, grace) = (files::uptime(), options.grace);
         let may_go = |item: &&Item| may_go(item, &cluster.doubtful, &pass.local);
@@ -64,10 +77,11 @@ impl Pass {
     pub fn take(
         &self,
         kernel: &mut Kernel,
+        scope: Scope,
         done: impl FnMut(&Step, Outcome),
     ) -> (usize, Vec<Error>) {
         let (mut flows, mut errors) = (0, Vec::new());
-        let services = self.local.options.services;
+        let services = self.local.options.services && scope == Scope::All;
         let (text, nothing) = (self.drains.text(), Drains::default().text());
         if services && files::read(DRAINS).unwrap_or(nothing) != text {
             let written = files::write(DRAINS, &text).doing(|| format!("writing {DRAINS}"));

@@ -6,7 +6,7 @@
 use std::process::Command;
 
 use kinglet::{
-    kernel::Kernel,
+    kernel::{Kernel, Scope},
     local::{NodePorts, Options},
     plan::{Step, plan},
     ruleset::{self, NFT_TABLE, Set, Skeleton},
@@ -76,7 +76,7 @@ fn route(to: &str, via: &str) -> Item {
 
 /// Takes the steps from what is there to `want`, and says what was refused.
 fn apply(kernel: &mut Kernel, want: &State) -> (Vec<Step>, Vec<String>) {
-    let (have, _) = kernel.observe(&options(), want).unwrap();
+    let (have, _) = kernel.observe(&options(), want, Scope::All).unwrap();
     let steps = plan(&have, want, |_| true);
     let mut refused = Vec::new();
     kernel.apply(&steps, |step, outcome| {

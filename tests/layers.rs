@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each top-level module of `src/`, and the modules of kinglet that it may name.
-const MAY: [(&str, &[&str]); 18] = [
+const MAY: [(&str, &[&str]); 19] = [
     (
         "main",
         &[
@@ -12,6 +12,7 @@ const MAY: [(&str, &[&str]); 18] = [
             "check",
             "cleanup",
             "cluster",
+            "daemon",
             "desired",
             "dump",
             "error",
@@ -30,6 +31,21 @@ const MAY: [(&str, &[&str]); 18] = [
     ("check", &["api", "cluster", "error", "kernel", "local", "report", "state"]),
     ("cleanup", &["error", "kernel", "local", "plan"]),
     ("cluster", &["state"]),
+    (
+        "daemon",
+        &[
+            "api",
+            "cluster",
+            "desired",
+            "error",
+            "kernel",
+            "local",
+            "log",
+            "plan",
+            "reconcile",
+            "report",
+        ],
+    ),
     ("desired", &["cluster", "error", "local", "ruleset", "state"]),
     ("dump", &["cluster", "local", "state"]),
     ("error", &[]),

@@ -30,6 +30,8 @@ pub struct Access {
     pub tls: Option<TlsConfig>,
     /// Where the CA came from: for messages.
     pub ca: String,
+    /// What the CA is, in short; 0 without one.
+    pub ca_hash: u64,
     /// The name that the server's certificate has to hold, where it is not the host of the URL.
     pub server_name: Option<String>,
     /// The bearer token.
@@ -107,6 +109,7 @@ fn by_master(url: &str, account: &Path) -> Result<Access> {
             server,
             tls: None,
             ca: String::new(),
+            ca_hash: 0,
             server_name: None,
             token: Token::None,
             warning: None,
@@ -146,9 +149,9 @@ fn in_cluster(host: Option<&str>, port: Option<&str>, account: &Path) -> Result<
 }
 
 fn over_tls(server: String, ca: Pem, token: Token) -> Result<Access> {
-    let from = ca.from.clone();
-    let tls = tls::config(&Trust::Ca(ca), None)?;
-    Ok(Access { server, tls: Some(tls), ca: from, server_name: None, token, warning: None })
+    let (from, ca_hash) = (ca.from.clone(), ca.hash());
+    let tls = Some(tls::config(&Trust::Ca(ca), None)?);
+    Ok(Access { server, tls, ca: from, ca_hash, server_name: None, token, warning: None })
 }
 
 /// A server's URL without the slash at its end. One without a scheme is http, or https where

@@ -3,7 +3,13 @@
 //! Nothing is taken from the environment, redirects are not followed (the token would go with them),
 //! and a server that asks to wait is waited for.
 
-use std::{cell::Cell, fmt, io::Read, thread, time::Duration};
+use std::{
+    fmt,
+    io::Read,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
 
 use ureq::{
     Agent, Body,
@@ -20,7 +26,10 @@ use ureq::{
 
 use super::{
     auth::{Access, Token},
+    body::{ITEM_TIME, Incoming},
     failure::{CONNECT, Failure, IDLE, Why},
+    page,
+    traffic::{Outcomes, Traffic},
 };
 use crate::{
     error::{Doing, Result},
@@ -31,8 +40,14 @@ use crate::{
 const WAITS: usize = 3;
 /// The longest that a server may make us wait, in seconds.
 const LONGEST: u64 = 30;
+/// Connections that are kept: each kind is followed on its own.
+const KINDS: usize = 3;
+/// How long, in seconds: the server closes what was idle for 90, and a new one costs a handshake.
+const KEPT: u64 = 80;
 /// How much of an error's body is read.
 const ERROR_BODY: u64 = 64 << 10;
+/// And for how long.
+const ERROR_TIME: Duration = Duration::from_secs(5);
 
 /// The way to one API server.
 pub struct Client {
@@ -41,13 +56,17 @@ pub struct Client {
     pub server: String,
     /// Where the CA came from.
     pub ca: String,
+    /// What it is, in short; 0 without one.
+    pub ca_hash: u64,
     /// What requests start with: the server's URL, with the name for TLS as its host.
     prefix: String,
     /// The Host header, where the prefix would give another one.
     host: Option<String>,
     token: Token,
+    /// What was asked and what came.
+    pub traffic: Traffic,
     /// A connection may be kept from an earlier request, and the server may have closed it since.
-    kept: Cell<bool>,
+    kept: AtomicBool,
 }
 
 /// Connects to the server's own address whatever name its certificate has to hold (tls-server-name).
@@ -73,6 +92,7 @@ impl Resolver for Fixed {
     }
 }
 
+#[allow(dead_code)]
 impl Client {
     /// No connection is made yet.
     pub fn new(access: Access) -> Result<Client> {
@@ -87,18 +107,21 @@ impl Client {
             .max_redirects_will_error(false)
             .proxy(None) // the default reads HTTPS_PROXY
             .timeout_connect(Some(Duration::from_secs(CONNECT)))
+            .timeout_recv_response(Some(idle)) // all of the head: one byte a second is no answer
             .timeout_per_read(Some(idle))
             .timeout_per_write(Some(idle))
             .input_buffer_size(16 << 10) // the defaults are 128 KiB, per layer
             .output_buffer_size(4 << 10)
-            .max_idle_connections(1)
+            .max_idle_connections(KINDS)
+            .max_idle_connections_per_host(KINDS)
+            .max_idle_age(Duration::from_secs(KEPT))
             .user_agent(concat!("kinglet/", env!("CARGO_PKG_VERSION")))
             .accept("application/json");
         if let Some(tls) = access.tls {
             config = config.tls_config(tls);
         }
         let config = config.build();
-        let Access { server, ca, server_name, token, .. } = access;
+        let Access { server, ca, ca_hash, server_name, token, .. } = access;
         let (agent, prefix, host) = match server_name {
             None => (config.new_agent(), server.clone(), None),
             Some(name) => {
@@ -112,40 +135,90 @@ impl Client {
                 )
             }
         };
-        Ok(Client { agent, server, ca, prefix, host, token, kept: Cell::new(false) })
+        let (traffic, kept) = (Traffic::default(), AtomicBool::new(false));
+        Ok(Client { agent, server, ca, ca_hash, prefix, host, token, traffic, kept })
     }
 
-    /// Gets a path with its query. The answer is a 200 whose body is still to be read.
-    pub fn get(&self, path: &str) -> std::result::Result<Response<Body>, Failure> {
+    /// Gets a path with its query. The answer is a 200 whose body is still to be read. A server that
+    /// asks to wait is waited for, a few times.
+    pub fn get(&self, path: &str) -> std::result::Result<Incoming<'_>, Failure> {
         let mut waits = 0;
         loop {
-            let answer = match self.ask(path) {
-                Err(failure) if failure.why == Why::Empty && self.kept.replace(false) => continue,
-                answer => answer?,
-            };
-            self.kept.set(true);
-            let status = answer.status();
-            if status == 200 {
-                return Ok(answer);
+            match self.once(path, &self.traffic.lists, None) {
+                Err(failure) if failure.why == Why::Status(429) && waits < WAITS => {
+                    waits += 1;
+                    let wait = failure.retry_after.unwrap_or(Duration::from_secs(1));
+                    log::info(format_args!("{} asks to wait {} s", self.server, wait.as_secs()));
+                    thread::sleep(wait);
+                }
+                done => return Ok(Incoming::new(done?, &self.traffic.bytes, Some(ITEM_TIME))),
             }
-            if status == 429 && waits < WAITS {
-                waits += 1;
-                let seconds = retry_after(&answer);
-                log::info(format_args!("{} asks to wait {seconds} s", self.server));
-                thread::sleep(Duration::from_secs(seconds));
-                continue;
-            }
-            let location = answer.headers().get(LOCATION).and_then(|v| v.to_str().ok());
-            let location = location.map(str::to_owned);
-            let mut body = Vec::new();
-            // What can't be read of an error's text is left out.
-            let _ = answer.into_body().into_reader().take(ERROR_BODY).read_to_end(&mut body);
-            return Err(Failure::status(status, &body, location.as_deref()));
         }
     }
 
-    fn ask(&self, path: &str) -> std::result::Result<Response<Body>, Failure> {
+    /// Opens a watch, which may be silent for `quiet` and must be over after `whole`.
+    pub fn watch(
+        &self,
+        path: &str,
+        quiet: Duration,
+        whole: Duration,
+    ) -> std::result::Result<Incoming<'_>, Failure> {
+        let answer = self.once(path, &self.traffic.watches, Some((quiet, whole)))?;
+        Ok(Incoming::new(answer, &self.traffic.bytes, None))
+    }
+
+    /// Gets something small, and waits for nobody.
+    pub fn probe(&self, path: &str) -> std::result::Result<Vec<u8>, Failure> {
+        let answer = self.once(path, &self.traffic.probes, None)?;
+        let mut body = Vec::new();
+        let whole = Incoming::new(answer, &self.traffic.bytes, Some(ITEM_TIME));
+        let read = whole.take(page::ITEM as u64).read_to_end(&mut body);
+        read.map_err(|e| Failure::cut(e, "answer", &self.ca))?;
+        Ok(body)
+    }
+
+    fn once(
+        &self,
+        path: &str,
+        outcomes: &Outcomes,
+        watch: Option<(Duration, Duration)>,
+    ) -> std::result::Result<Response<Body>, Failure> {
+        let answer = match self.ask(path, watch) {
+            // The server may have closed a connection that was kept.
+            Err(failure) if failure.why == Why::Empty && self.kept.swap(false, Relaxed) => {
+                self.ask(path, watch)
+            }
+            answer => answer,
+        };
+        outcomes.count(answer.as_ref().ok().map(|answer| answer.status().as_u16()));
+        let answer = answer?;
+        self.kept.store(true, Relaxed);
+        let status = answer.status();
+        if status == 200 {
+            return Ok(answer);
+        }
+        let header = |name| answer.headers().get(name).and_then(|v| v.to_str().ok());
+        let location = header(LOCATION).map(str::to_owned);
+        let wait = header(RETRY_AFTER).and_then(|value| value.trim().parse::<u64>().ok());
+        let mut body = Vec::new();
+        // What can't be read of an error's text is left out.
+        let text = Incoming::new(answer, &self.traffic.bytes, Some(ERROR_TIME));
+        let _ = text.take(ERROR_BODY).read_to_end(&mut body);
+        let retry_after = wait.map(|seconds| Duration::from_secs(seconds.min(LONGEST)));
+        Err(Failure { retry_after, ..Failure::status(status, &body, location.as_deref()) })
+    }
+
+    fn ask(
+        &self,
+        path: &str,
+        watch: Option<(Duration, Duration)>,
+    ) -> std::result::Result<Response<Body>, Failure> {
         let mut request = self.agent.get(format!("{}{path}", self.prefix));
+        if let Some((quiet, whole)) = watch {
+            // Watches are never compressed: the header would be for nothing.
+            let config = request.config().accept_encoding("").timeout_per_read(Some(quiet));
+            request = config.timeout_recv_body(Some(whole)).build();
+        }
         if let Some(host) = &self.host {
             request = request.header(HOST, host);
         }
@@ -170,213 +243,5 @@ fn renamed(server: &str, name: &str) -> std::result::Result<(Uri, String, String
     }
 }
 
-fn retry_after(answer: &Response<Body>) -> u64 {
-    let header = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    header.and_then(|value| value.trim().parse().ok()).unwrap_or(1).min(LONGEST)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::{
-        super::serve::{ok, recorded, reply, serve},
-        *,
-    };
-
-    #[test]
-    fn every_recorded_error_says_what_to_do() {
-        let rights = "this user needs the rights in boards/kubernetes/rbac.yaml";
-        let status = "is that the URL of a Kubernetes API server?";
-        for (name, want) in [
-            (
-                "400-body",
-                "400 Bad Request: the object provided is unrecognized (must be of type Service): couldn't get version/kind",
-            ),
-            ("400-continue", "400 Bad Request: invalid continue token: continue key is not valid"),
-            (
-                "400-continue-with-rv",
-                "400 Bad Request: invalid continue token: continue key is not valid",
-            ),
-            ("400-fieldsel", "400 Bad Request: field label not supported: spec.foo"),
-            (
-                "400-labelsel",
-                "400 Bad Request: unable to parse requirement: found '', expected: ',' or ')'",
-            ),
-            (
-                "400-rv",
-                "400 Bad Request: invalid resource version: resourceVersion: Invalid value: \"abc\"",
-            ),
-            (
-                "401-badtoken",
-                "401 Unauthorized; the token or the client certificate is missing, wrong or expired",
-            ),
-            (
-                "403-agent-create",
-                &format!(
-                    "403 Forbidden: services is forbidden: User \"agent\" cannot create resource \"services\" in API group \"\" in the namespace \"shop\"; {rights}"
-                ),
-            ),
-            (
-                "403-anonymous",
-                &format!(
-                    "403 Forbidden: nodes is forbidden: User \"system:anonymous\" cannot list resource \"nodes\" in API group \"\" at the cluster scope; {rights}"
-                ),
-            ),
-            (
-                "403-nobody",
-                &format!(
-                    "403 Forbidden: nodes is forbidden: User \"nobody\" cannot list resource \"nodes\" in API group \"\" at the cluster scope; {rights}"
-                ),
-            ),
-            ("404-anp", &format!("404 Not Found: 404 page not found; {status}")),
-            ("404-object", "404 Not Found: nodes \"absent\" not found; "),
-            ("404-path", &format!("404 Not Found: 404 page not found; {status}")),
-            ("404-resource", "404 Not Found: the server could not find the requested resource; "),
-            (
-                "405-method",
-                "405 Method Not Allowed: the server does not allow this method on the requested resource",
-            ),
-            ("406-accept", "406 Not Acceptable: 406: Not Acceptable"),
-            ("409-exists", "409 Conflict: namespaces \"shop\" already exists"),
-            (
-                "410-continue",
-                "410 Gone: The provided continue parameter is too old to display a consistent list result.",
-            ),
-            ("410-exact", "410 Gone: The resourceVersion for the provided list is too old."),
-            (
-                "410-list-limit-oldrv",
-                "410 Gone: The resourceVersion for the provided list is too old.",
-            ),
-            (
-                "415-type",
-                "415 Unsupported Media Type: the body of the request was in an unknown format",
-            ),
-            (
-                "422-initial-events-nomatch",
-                "422 Unprocessable Entity: ListOptions.meta.k8s.io \"\" is invalid",
-            ),
-            ("422-invalid", "422 Unprocessable Entity: Service \"BAD_NAME\" is invalid"),
-            (
-                "504-future-rv-list",
-                "504 Gateway Timeout: Timeout: Too large resource version: 99999999, current: 412; the API server, or etcd behind it, is not well",
-            ),
-            (
-                "etcd-down-create",
-                "504 Gateway Timeout: Timeout: request did not complete within requested timeout - context deadline exceeded; the API",
-            ),
-            (
-                "etcd-hung-livez",
-                "500 Internal Server Error: [+]ping ok; the API server, or etcd behind it, is not well",
-            ),
-        ] {
-            let file = format!("err/{name}.http");
-            let server = serve(move |_, _| recorded(&file));
-            let got = server.client().get("/x").unwrap_err();
-            assert!(got.text.starts_with(want), "{name}: {}", got.text);
-            if let Ok(code) = name[..3].parse() {
-                assert_eq!(got.why, Why::Status(code), "{name}");
-            }
-        }
-    }
-
-    #[test]
-    fn error_bodies_of_any_kind_give_one_line() {
-        let long = format!("{}\nsecond", "y".repeat(1_000_000));
-        for (status, headers, body, want) in [
-            ("403 Forbidden", "", "", "403 Forbidden; this user needs".to_owned()),
-            ("502 Bad Gateway", "", "<html>\r\n<body>nginx", "502 Bad Gateway: <html>; is the API server up behind that proxy?".to_owned()),
-            ("500 Internal Server Error", "", &long, format!("500 Internal Server Error: {}…; ", "y".repeat(200))),
-            ("400 Bad Request", "", "Client sent an HTTP request to an HTTPS server.\n", "400 Bad Request: Client sent an HTTP request to an HTTPS server.; use https:// in its URL".to_owned()),
-            ("302 Found", "Location: https://login.example/\r\n", "", "302 Found; it sends us to https://login.example/, which is not followed; give the API server's own URL".to_owned()),
-            ("404 Not Found", "", "{\"message\":5}", "404 Not Found: {\"message\":5}; ".to_owned()),
-            ("418 I'm a teapot", "", "a\u{7}b", "418 I'm a teapot: ab".to_owned()),
-            ("299 Odd", "", "", "299 (unknown)".to_owned()),
-        ] {
-            let bytes = reply(status, headers, body);
-            let server = serve(move |_, _| bytes.clone());
-            let got = server.client().get("/x").unwrap_err().text;
-            assert!(got.starts_with(&want), "{got}");
-            assert_eq!(server.requests().len(), 1, "{status}: not followed, not repeated");
-        }
-    }
-
-    #[test]
-    fn a_server_that_asks_to_wait_is_waited_for_three_times() {
-        let server = serve(|_, nth| match nth {
-            1..=2 => reply("429 Too Many Requests", "Retry-After: 0\r\n", "later"),
-            _ => ok("{}"),
-        });
-        assert!(server.client().get("/x").is_ok());
-        let server = serve(|_, _| reply("429 Too Many Requests", "Retry-After: 0\r\n", "later"));
-        let got = server.client().get("/x").unwrap_err();
-        assert_eq!(
-            got.text,
-            "429 Too Many Requests: later; the API server is overloaded; try again later"
-        );
-        assert_eq!(server.requests().len(), 4);
-        let server = serve(|_, nth| if nth == 1 { recorded("err/429-apf.http") } else { ok("{}") });
-        let began = std::time::Instant::now();
-        assert!(server.client().get("/x").is_ok());
-        assert!(began.elapsed() >= Duration::from_secs(1), "its Retry-After is 1");
-    }
-
-    #[test]
-    fn a_request_says_who_asks_and_for_what() {
-        let server = serve(|_, _| ok("{}"));
-        let token = Token::Fixed("secret".to_owned());
-        Client::new(Access { token, ..server.access() }).unwrap().get("/a?b=c").unwrap();
-        let head = server.requests()[0].to_lowercase();
-        let host = server.url.strip_prefix("http://").unwrap();
-        for line in [
-            "get /a?b=c http/1.1\r\n",
-            &format!("\r\nhost: {host}\r\n"),
-            concat!("\r\nuser-agent: kinglet/", env!("CARGO_PKG_VERSION"), "\r\n"),
-            "\r\naccept: application/json\r\n",
-            "\r\naccept-encoding: gzip\r\n",
-            "\r\nauthorization: bearer secret\r\n",
-        ] {
-            assert!(head.contains(line), "{line:?} in {head}");
-        }
-    }
-
-    #[test]
-    fn a_server_that_is_not_there_or_silent_is_told_apart() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let server = serve(|_, _| Vec::new());
-        let gone =
-            Client::new(Access { server: format!("http://{free}"), ..server.access() }).unwrap();
-        let got = gone.get("/x").unwrap_err();
-        assert_eq!(
-            got.text,
-            "connection refused; is the API server running there, and is the port right?"
-        );
-        assert_eq!(got.why, Why::Other);
-        let got = server.client().get("/x").unwrap_err();
-        assert!(got.text.starts_with("an empty reply: the connection was cut"), "{}", got.text);
-        assert_eq!(got.why, Why::Empty);
-        let slow = serve(|_, _| {
-            thread::sleep(Duration::from_millis(500));
-            Vec::new()
-        });
-        let got = Client::with_idle(slow.access(), Duration::from_millis(50)).unwrap();
-        assert_eq!(got.get("/x").unwrap_err().why, Why::Silent);
-        let ssh = serve(|_, _| b"SSH-2.0-OpenSSH_9.2\r\n".to_vec());
-        let got = ssh.client().get("/x").unwrap_err().text;
-        assert!(got.starts_with("the answer is not HTTP"), "{got}");
-        let odd = Client::new(Access {
-            server: "http://no.such.host.invalid:1".to_owned(),
-            ..server.access()
-        });
-        let got = odd.unwrap().get("/x").unwrap_err().text;
-        assert!(got.contains("does DNS work here?"), "{got}");
-    }
-
-    #[test]
-    fn a_connection_that_the_server_closed_meanwhile_is_replaced() {
-        let server = serve(|_, _| b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}".to_vec());
-        let client = server.client();
-        for _ in 0..20 {
-            let mut body = client.get("/x").unwrap().into_body();
-            assert_eq!(body.read_to_string().unwrap(), "{}");
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! What went wrong with a request, as a sentence that says what to do about it.
 
-use std::io;
+use std::{io, time::Duration};
 
 use serde::Deserialize;
 use ureq::{Timeout, http::StatusCode};
@@ -14,6 +14,8 @@ pub struct Failure {
     pub why: Why,
     /// For people.
     pub text: String,
+    /// The server asked to wait so long.
+    pub retry_after: Option<Duration>,
 }
 
 /// The causes that are told apart.
@@ -36,9 +38,14 @@ pub const IDLE: u64 = 30;
 pub const CONNECT: u64 = 10;
 
 impl Failure {
+    /// One that came of itself.
+    pub fn new(why: Why, text: impl Into<String>) -> Failure {
+        Failure { why, text: text.into(), retry_after: None }
+    }
+
     /// One that nobody reacts to.
     pub fn other(text: impl Into<String>) -> Failure {
-        Failure { why: Why::Other, text: text.into() }
+        Failure::new(Why::Other, text)
     }
 
     /// An answer with another status than 200. `body` is its start.
@@ -52,7 +59,7 @@ impl Failure {
         if let Some(hint) = hint(code, &message, location) {
             text = format!("{text}; {hint}");
         }
-        Failure { why: Why::Status(code), text }
+        Failure::new(Why::Status(code), text)
     }
 
     /// A request that got no answer. `ca` names where the CA came from.
@@ -66,7 +73,7 @@ impl Failure {
             }
             E::Timeout(_) => {
                 let text = format!("no answer within {IDLE} s; is etcd up behind the API server?");
-                return Failure { why: Why::Silent, text };
+                return Failure::new(Why::Silent, text);
             }
             E::HostNotFound => "its name is not known; does DNS work here?".to_owned(),
             E::Protocol(e) => format!("the answer is not HTTP ({e}); is it https://?"),
@@ -84,12 +91,11 @@ impl Failure {
         match error.kind() {
             io::ErrorKind::UnexpectedEof
             | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::BrokenPipe => Failure {
-                why: Why::Empty,
-                text: "an empty reply: the connection was cut before an answer came; is etcd up \
-                           behind the API server?"
-                    .to_owned(),
-            },
+            | io::ErrorKind::BrokenPipe => Failure::new(
+                Why::Empty,
+                "an empty reply: the connection was cut before an answer came; is etcd up behind \
+                 the API server?",
+            ),
             io::ErrorKind::ConnectionRefused => Failure::other(
                 "connection refused; is the API server running there, and is the port right?",
             ),
@@ -115,20 +121,27 @@ impl Failure {
                  before it?"
             ),
             Fault::Wrong(why) => format!("the reply is no list of objects: {why}"),
-            // A ureq::Error may be wrapped in it.
-            Fault::Io(e) => match ureq::Error::from(e) {
-                ureq::Error::Io(e) | ureq::Error::Decompress(_, e) if cut(e.kind()) => {
-                    "the connection was cut in the middle of the list".to_owned()
-                }
-                ureq::Error::Timeout(_) => {
-                    let text = format!("nothing more came for {IDLE} s in the middle of the list");
-                    return Failure { why: Why::Silent, text };
-                }
-                ureq::Error::Io(e) if e.kind() == io::ErrorKind::InvalidData => e.to_string(),
-                other => return Failure { why: Why::Other, ..Failure::transport(other, ca) },
-            },
+            Fault::Io(e) => return Failure::cut(e, "list", ca),
         };
         Failure::other(text)
+    }
+
+    /// A body, of `what`, whose end did not come.
+    pub fn cut(error: io::Error, what: &str, ca: &str) -> Failure {
+        // A ureq::Error may be wrapped in it.
+        match ureq::Error::from(error) {
+            ureq::Error::Io(e) | ureq::Error::Decompress(_, e) if cut(e.kind()) => {
+                Failure::other(format!("the connection was cut in the middle of the {what}"))
+            }
+            ureq::Error::Timeout(_) => {
+                let text = format!("nothing more came for {IDLE} s in the middle of the {what}");
+                Failure::new(Why::Silent, text)
+            }
+            ureq::Error::Io(e) if e.kind() == io::ErrorKind::InvalidData => {
+                Failure::other(e.to_string())
+            }
+            other => Failure { why: Why::Other, ..Failure::transport(other, ca) },
+        }
     }
 }
 

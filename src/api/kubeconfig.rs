@@ -152,7 +152,7 @@ impl Place {
             let warning = (!matches!(token, Token::None))
                 .then(|| format!("{server} is plain http: its token can be read on the way"));
             let (tls, ca, server_name) = (None, String::new(), None);
-            return Ok(Access { server, tls, ca, server_name, token, warning });
+            return Ok(Access { server, tls, ca, ca_hash: 0, server_name, token, warning });
         }
         let warning = self.insecure.then(|| {
             format!(
@@ -168,13 +168,13 @@ impl Place {
                  in /etc/ssl; set certificate-authority-data",
             )?)
         };
-        let ca = match &trust {
-            Trust::Ca(pem) => pem.from.clone(),
-            Trust::Anybody => "nothing".to_owned(),
+        let (ca, ca_hash) = match &trust {
+            Trust::Ca(pem) => (pem.from.clone(), pem.hash()),
+            Trust::Anybody => ("nothing".to_owned(), 0),
         };
         let client = client.map(|(cert, key)| (cert, key));
-        let tls = tls::config(&trust, client).map_err(|e| e.to_string())?;
-        Ok(Access { server, tls: Some(tls), ca, server_name: self.server_name, token, warning })
+        let tls = Some(tls::config(&trust, client).map_err(|e| e.to_string())?);
+        Ok(Access { server, tls, ca, ca_hash, server_name: self.server_name, token, warning })
     }
 }
 

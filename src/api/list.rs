@@ -89,13 +89,15 @@ fn page(
     path: &str,
     reading: &mut Reading,
 ) -> Result<Option<String>, Failure> {
-    let body = client.get(path)?.into_body().into_reader();
+    let body = client.get(path)?;
+    let pace = body.pace();
     let fault = |fault| Failure::list(fault, &client.ca);
     let mut lists = Lists::open(body).map_err(fault)?;
     let mut nth = 0;
     let head = lists
         .next(&mut |_, item| {
             nth += 1;
+            pace.start();
             reading.take(shape, nth, item.get());
         })
         .map_err(fault)?;

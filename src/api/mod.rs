@@ -6,22 +6,33 @@
 //! [`from_list`] reads the same from a file.
 
 mod auth;
+mod body;
 mod client;
 mod document;
 mod failure;
+mod follow;
 mod kubeconfig;
 mod list;
 mod may;
 mod page;
 #[cfg(test)]
 mod serve;
+pub mod snapshot;
 mod tls;
+pub mod traffic;
 mod wire;
 mod yaml;
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 pub use document::from_list;
+pub use follow::{Rhythm, STACK, Start};
 
 use crate::{
     cluster::{Bad, Kind, Reading},
@@ -30,6 +41,8 @@ use crate::{
 };
 use client::Client;
 use failure::{Failure, Why};
+use snapshot::{Identity, Snapshot};
+use traffic::Traffic;
 use wire::Shape;
 
 /// Where the flags say that the API server is; with neither, a pod finds it by its environment.
@@ -48,11 +61,14 @@ const ENDPOINTS: [(Shape, &str); 3] = [
     (Shape::Endpoints, "/api/v1/endpoints"),                                 // before 1.17
 ];
 
-/// An API server and the way to it.
+/// An API server and the way to it. Threads share it.
 pub struct Api {
     client: Client,
     /// Which of [`ENDPOINTS`] it serves.
-    endpoints: usize,
+    endpoints: AtomicUsize,
+    /// This node's name, and the uid of its Node object where it is known: that of another cluster
+    /// is another one.
+    own: Mutex<(String, Option<String>)>,
 }
 
 impl Api {
@@ -62,11 +78,42 @@ impl Api {
         if let Some(warning) = &access.warning {
             log::warn(format_args!("{warning}"));
         }
-        Ok(Api { client: Client::new(access)?, endpoints: 0 })
+        Ok(Api::over(Client::new(access)?))
+    }
+
+    fn over(client: Client) -> Api {
+        Api { client, endpoints: 0.into(), own: Mutex::default() }
+    }
+
+    /// Which cluster this is, as far as it can be told without asking.
+    pub fn identity(&self, node: &str) -> Identity {
+        let (server, node) = (self.client.server.clone(), node.to_owned());
+        Identity { server, ca: self.client.ca_hash, node }
+    }
+
+    /// What was asked and what came, so far.
+    pub fn traffic(&self) -> &Traffic {
+        &self.client.traffic
+    }
+
+    /// Tells who we are, and which cluster a snapshot is of: as soon as the server answers, it has to
+    /// be the same one, else all is listed.
+    pub fn expect(&self, node: &str, snapshot: Option<&Snapshot>) {
+        let uid = snapshot.and_then(|snapshot| snapshot.uid.clone());
+        *self.own() = (node.to_owned(), uid);
+    }
+
+    /// The uid of this node's Node object, once it is known: for [`snapshot::File::save`].
+    pub fn uid(&self) -> Option<String> {
+        self.own().1.clone()
+    }
+
+    fn own(&self) -> std::sync::MutexGuard<'_, (String, Option<String>)> {
+        self.own.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Lists the kinds, one after another. A kind that can't be listed is an error for all.
-    pub fn read(&mut self, kinds: &[Kind]) -> Result<Reading> {
+    pub fn read(&self, kinds: &[Kind]) -> Result<Reading> {
         let mut reading = Reading::default();
         let mut cached = false;
         for &kind in kinds {
@@ -85,17 +132,22 @@ impl Api {
         Ok(reading)
     }
 
+    fn list(&self, kind: Kind) -> Result<Reading> {
+        self.read(&[kind])
+    }
+
     /// The one that worked last time first, then all in order: servers are upgraded.
-    fn endpoints(&mut self, cached: &mut bool) -> std::result::Result<Reading, Failure> {
-        let mut order = vec![self.endpoints];
-        order.extend((0..ENDPOINTS.len()).filter(|&i| i != self.endpoints));
+    fn endpoints(&self, cached: &mut bool) -> std::result::Result<Reading, Failure> {
+        let last = self.endpoints.load(Ordering::Relaxed);
+        let mut order = vec![last];
+        order.extend((0..ENDPOINTS.len()).filter(|&i| i != last));
         let mut absent = Failure::other("it serves no endpoints");
         for i in order {
             let (shape, path) = ENDPOINTS[i];
             match list::list(&self.client, shape, path, cached) {
                 Err(failure) if failure.why == Why::Status(404) => absent = failure,
                 done => {
-                    self.endpoints = i;
+                    self.endpoints.store(i, Ordering::Relaxed);
                     return done;
                 }
             }
@@ -149,7 +201,7 @@ mod tests {
     const ALL: [Kind; 3] = [Kind::Node, Kind::Service, Kind::EndpointSlice];
 
     fn api(server: &Server) -> Api {
-        Api { client: server.client(), endpoints: 0 }
+        Api::over(server.client())
     }
 
     /// A server of recorded lists, in a folder of tests/api.
@@ -267,7 +319,7 @@ mod tests {
             Some("/apis/discovery.k8s.io/v1beta1/endpointslices") => ok(V1BETA1),
             _ => recorded("err/404-path.http"),
         });
-        let mut api_of_old = api(&old);
+        let api_of_old = api(&old);
         let got = api_of_old.read(&[Kind::EndpointSlice]).unwrap();
         let ends: Vec<_> = got
             .cluster

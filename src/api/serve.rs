@@ -119,8 +119,8 @@ impl Server {
     }
 
     pub fn access(&self) -> Access {
-        let (server, ca) = (self.url.clone(), String::new());
-        Access { server, tls: None, ca, server_name: None, token: Token::None, warning: None }
+        let (server, ca, token) = (self.url.clone(), String::new(), Token::None);
+        Access { server, tls: None, ca, ca_hash: 0, server_name: None, token, warning: None }
     }
 
     pub fn client(&self) -> Client {

@@ -13,6 +13,7 @@ use rustls::{
 };
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
+use super::snapshot::Sum;
 use crate::error::{Doing, Error, Result};
 
 /// Some PEM text, and where it came from.
@@ -37,6 +38,13 @@ impl Pem {
         let from = path.display().to_string();
         let text = fs::read(path).doing(|| format!("reading {from}"))?;
         Ok(Pem { text, from })
+    }
+
+    /// Tells one from another.
+    pub fn hash(&self) -> u64 {
+        let mut sum = Sum::default();
+        sum.add(&self.text);
+        sum.0
     }
 
     fn certificates(&self) -> Result<Vec<CertificateDer<'static>>> {

@@ -20,10 +20,8 @@ pub struct Asked {
     pub source: Source,
     /// `--run-dir`.
     pub run_dir: String,
-    /// `--health-addr`.
-    pub health_addr: String,
-    /// `--health-port`.
-    pub health_port: u16,
+    /// `--health-addr` and `--health-port`.
+    pub health: (String, u16),
 }
 
 const PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];
@@ -105,7 +103,7 @@ fn permissions(services: bool, source: &Source) -> Vec<(String, std::result::Res
         true => &[Kind::Node, Kind::Service, Kind::EndpointSlice],
         false => &[Kind::Node],
     };
-    let mut api = match Api::open(source) {
+    let api = match Api::open(source) {
         Ok(api) => api,
         Err(e) => return vec![("read the cluster".into(), Err(e.to_string()))],
     };
@@ -125,8 +123,9 @@ fn permissions(services: bool, source: &Source) -> Vec<(String, std::result::Res
 /// Whether the health port can be had; a kinglet that runs has it.
 fn taken(asked: &Asked) -> Option<String> {
     let free = matches!(Lock::take(), Ok(Some(_)));
-    if !free || asked.health_port == 0 {
+    let (addr, port) = &asked.health;
+    if !free || *port == 0 {
         return None;
     }
-    desk::try_port(&asked.health_addr, asked.health_port).err().map(|e| e.to_string())
+    desk::try_port(addr, *port).err().map(|e| e.to_string())
 }

@@ -127,6 +127,19 @@ impl Known {
         known
     }
 
+    /// The Services that news of one object is about, as it was and as it is: what follows from them
+    /// may change when it is heard.
+    pub fn touches(&self, news: &News) -> BTreeSet<Name> {
+        let mut changes = Changes::default();
+        if let What::One { name, now: Ok(now), .. } = &news.what {
+            let before = self.cluster.get(news.kind, name);
+            if before != *now {
+                before.iter().chain(now).for_each(|object| changes.touch(object));
+            }
+        }
+        changes.services
+    }
+
     /// Takes in what the API said.
     pub fn hear(&mut self, news: News) -> Changes {
         let kind = news.kind;

@@ -35,6 +35,43 @@ impl Drains {
         serde_json::from_str(text).unwrap_or_default()
     }
 
+    /// Whether nothing drains.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The services that they stand behind.
+    pub fn services(&self) -> impl Iterator<Item = At> {
+        self.0.iter().map(|drain| drain.of)
+    }
+
+    /// Those behind some services, and the others.
+    pub fn split(self, services: &BTreeSet<At>) -> (Drains, Drains) {
+        let (of, others) = self.0.into_iter().partition(|drain| services.contains(&drain.of));
+        (Drains(of), Drains(others))
+    }
+
+    /// These and those of other services.
+    pub fn with(mut self, mut others: Drains) -> Drains {
+        self.0.append(&mut others.0);
+        self.0.sort_by_key(|drain| (drain.of, drain.addr, drain.port));
+        self
+    }
+
+    /// These are gone.
+    pub fn forget(&mut self, gone: &BTreeSet<RealKey>) {
+        self.0.retain(|drain| !gone.contains(&(drain.of, drain.addr, drain.port)));
+    }
+
+    /// Themselves, as IPVS holds them.
+    pub fn reals(&self) -> impl Iterator<Item = Item> {
+        let real = |d: &Drain| {
+            let (weight, forward) = (0, Forward::Masq);
+            Item::Real { of: d.of, addr: d.addr, port: d.port, weight, forward }
+        };
+        self.0.iter().map(real)
+    }
+
     /// The record as it is kept, in one line.
     pub fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
@@ -86,7 +123,8 @@ fn has_service(state: &State, at: At) -> bool {
     holds(state, &Item::Service { at, scheduler: "".into(), flags: 0, persistence: 0 })
 }
 
-fn has_real(state: &State, (of, addr, port): RealKey) -> bool {
+/// Whether a state has a real server.
+pub fn has_real(state: &State, (of, addr, port): RealKey) -> bool {
     holds(state, &Item::Real { of, addr, port, weight: 0, forward: Forward::Masq })
 }
 

@@ -9,6 +9,7 @@ pub mod drain;
 pub mod endpoints;
 pub mod health;
 mod node;
+pub mod part;
 pub mod routes;
 pub mod services;
 pub mod stale;
@@ -22,12 +23,13 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::{
-    cluster::{Cluster, EndpointSlice, Kind, Node},
+    cluster::{Cluster, EndpointSlice, Kind, Name, Node},
     error::{Error, Result},
     local::{Host, Local, Module, NodePorts},
     ruleset::Set,
     state::{At, Item, Protocol, State, TABLE_MAIN},
 };
+use services::Claims;
 
 /// What could not be honoured, and why. It never stops the rest.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -36,12 +38,15 @@ pub struct Unmet {
     pub what: String,
     /// Why it can't be had, and what to do about it.
     pub why: String,
+    /// The Service that asks for it, where it is one.
+    #[serde(skip)]
+    pub of: Option<Name>,
 }
 
 impl Unmet {
     /// `what` is not honoured because of `why`.
     pub fn new(what: impl Into<String>, why: impl Into<String>) -> Unmet {
-        Unmet { what: what.into(), why: why.into() }
+        Unmet { what: what.into(), why: why.into(), of: None }
     }
 }
 
@@ -54,6 +59,8 @@ pub struct Desired {
     pub unmet: Vec<Unmet>,
     /// What is broken on this node and needs someone to mend it.
     pub errors: Vec<Error>,
+    /// Which Service has what.
+    pub claims: Claims,
 }
 
 /// Works out all of it. Where this node's own Node object is not known, nothing can be said: its own
@@ -126,6 +133,9 @@ fn has_ipv6(local: &Local) -> bool {
     local.options.ipv6 && local.host.as_ref().is_none_or(|h| h.sysctls.contains_key(knob))
 }
 
+/// Where nothing is known of the host.
+static NO_LISTENS: BTreeSet<(Protocol, u16)> = BTreeSet::new();
+
 /// All that the functions per object need to know.
 struct View<'a> {
     cluster: &'a Cluster,
@@ -135,12 +145,12 @@ struct View<'a> {
     ipv6: bool,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
     fn family(&self, ipv4: bool) -> bool {
         if ipv4 { self.local.options.ipv4 } else { self.ipv6 }
     }
 
-    fn host(&self) -> Option<&Host> {
+    fn host(&self) -> Option<&'a Host> {
         self.local.host.as_ref()
     }
 
@@ -212,27 +222,26 @@ impl View<'_> {
                 slices.entry((&slice.name.namespace, service)).or_default().push(slice);
             }
         }
-        let none = BTreeSet::new();
-        let place = self.place(self.host().map_or(&none, |h| &h.listens));
-        let mut claims = services::Claims::default();
-        // Where a slice was not understood, nobody knows whether a node has endpoints.
-        let sure = !self.cluster.doubtful.contains(&Kind::EndpointSlice);
-        let kept = |item: &Item| {
-            sure || !matches!(
-                item,
-                Item::Element { set: Set::Drop | Set::DropOutside | Set::Reject, .. }
-            )
-        };
+        let place = self.place();
         for service in self.cluster.services.values() {
             let mine = slices.get(&(&*service.name.namespace, &*service.name.name));
             let mine = mine.map_or(&[][..], Vec::as_slice);
-            let (items, unmet) = services::of(service, mine, &place, &mut claims);
-            desired.state.extend(items.into_iter().filter(kept));
+            let (items, unmet) = services::of(service, mine, &place, &mut desired.claims);
+            desired.state.extend(items.into_iter().filter(|item| self.is_sure(item)));
             desired.unmet.extend(unmet);
         }
     }
 
-    fn place<'b>(&'b self, listens: &'b BTreeSet<(Protocol, u16)>) -> services::Place<'b> {
+    /// Where a slice was not understood, nobody knows whether a Service has endpoints.
+    fn is_sure(&self, item: &Item) -> bool {
+        !self.cluster.doubtful.contains(&Kind::EndpointSlice)
+            || !matches!(
+                item,
+                Item::Element { set: Set::Drop | Set::DropOutside | Set::Reject, .. }
+            )
+    }
+
+    fn place(&self) -> services::Place<'a> {
         let families = [true, false].into_iter().filter(|ipv4| self.family(*ipv4));
         let addrs: Vec<IpAddr> = families.filter_map(|ipv4| self.own.addr(ipv4)).collect();
         let mut own: BTreeSet<IpAddr> = self.own.addrs().collect();
@@ -257,7 +266,7 @@ impl View<'_> {
             own_pods: self.pod_cidrs(),
             excluded: &self.local.options.excluded,
             external: &self.local.options.external,
-            listens,
+            listens: self.host().map_or(&NO_LISTENS, |h| &h.listens),
             schedulers: self.host().map(|_| schedulers.map(|name| (*name).into()).collect()),
             table: self.has_table(),
             daemon: self.local.options.daemon,

@@ -8,6 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    rc::Rc,
 };
 
 use ipnet::IpNet;
@@ -51,24 +52,55 @@ pub struct Place<'a> {
     pub daemon: bool,
 }
 
-/// What the Services before had for themselves.
+/// What Services have for themselves: the first one that asks gets it, and keeps it.
 #[derive(Debug, Default)]
 pub struct Claims {
-    owners: BTreeMap<Virtual, Name>,
-    marks: BTreeSet<u32>,
+    owners: BTreeMap<Virtual, Rc<Name>>,
+    marks: BTreeMap<Virtual, u32>,
+    /// Somebody asked for what another Service has.
+    contested: bool,
 }
 
 impl Claims {
-    /// A mark that nobody has: where it can be the same one as always for this place.
+    /// A mark that nobody else has: where it can be the same one as always for this place.
     fn mark(&mut self, at: &Virtual) -> u32 {
+        if let Some(mark) = self.marks.get(at) {
+            return *mark;
+        }
         let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
         let hash = at.to_string().bytes().fold(0x811c_9dc5, step);
         let first = (hash >> 16) as u16 ^ hash as u16;
-        let free = (0..=u16::MAX).map(|i| our_mark(first.wrapping_add(i)));
-        let mark = free.into_iter().find(|mark| !self.marks.contains(mark));
+        let mut free = (0..=u16::MAX).map(|i| our_mark(first.wrapping_add(i)));
+        let mark = free.find(|mark| !self.marks.values().any(|had| had == mark));
         let mark = mark.unwrap_or(our_mark(first));
-        self.marks.insert(mark);
+        self.marks.insert(*at, mark);
         mark
+    }
+
+    /// The Service that has an entry of IPVS.
+    pub fn owner(&self, at: &At) -> Option<&Name> {
+        let at = match at {
+            At::Virtual(at) => at,
+            At::Mark { mark, .. } => self.marks.iter().find(|(_, had)| *had == mark)?.0,
+        };
+        self.owners.get(at).map(|name| &**name)
+    }
+
+    /// Whether any Service has an entry at an address.
+    pub fn has(&self, addr: IpAddr) -> bool {
+        let least = Virtual { addr, protocol: Protocol::ALL[0], port: 0 };
+        self.owners.range(least..).next().is_some_and(|(at, _)| at.addr == addr)
+    }
+
+    /// Whether what one Service gives up may be what another one waits for.
+    pub fn is_contested(&self) -> bool {
+        self.contested
+    }
+
+    /// A Service has no use for this any more.
+    pub fn release(&mut self, at: &Virtual) {
+        self.owners.remove(at);
+        self.marks.remove(at);
     }
 }
 
@@ -89,7 +121,8 @@ pub fn of(
     place: &Place<'_>,
     claims: &mut Claims,
 ) -> (Vec<Item>, Vec<Unmet>) {
-    let mut made = Made { service, place, claims, items: Vec::new(), unmet: Vec::new() };
+    let name = Rc::new(service.name.clone());
+    let mut made = Made { service, name, place, claims, items: Vec::new(), unmet: Vec::new() };
     made.beyond();
     let scheduler = made.scheduler();
     let mut choices: BTreeMap<(usize, bool), Choice> = BTreeMap::new();
@@ -118,7 +151,8 @@ pub fn of(
             made.address(vip);
         }
     }
-    (made.items, made.unmet)
+    let of = |unmet: Unmet| Unmet { of: Some(service.name.clone()), ..unmet };
+    (made.items, made.unmet.into_iter().map(of).collect())
 }
 
 fn fronts(service: &Service, place: &Place<'_>) -> Vec<(Front, IpAddr)> {
@@ -136,6 +170,7 @@ fn fronts(service: &Service, place: &Place<'_>) -> Vec<(Front, IpAddr)> {
 
 struct Made<'a, 'b> {
     service: &'a Service,
+    name: Rc<Name>,
     place: &'a Place<'a>,
     claims: &'b mut Claims,
     items: Vec<Item>,
@@ -172,12 +207,12 @@ impl Made<'_, '_> {
         if place.own.contains(&at.addr) && place.listens.contains(&(at.protocol, at.port)) {
             return Err(Some("a program of this node listens on that port"));
         }
-        let owner = self.claims.owners.entry(*at).or_insert_with(|| self.service.name.clone());
-        if *owner == self.service.name {
-            Ok(())
-        } else {
-            Err(Some("another Service has the same address and port"))
+        let owner = self.claims.owners.entry(*at).or_insert_with(|| self.name.clone());
+        if *owner == self.name {
+            return Ok(());
         }
+        self.claims.contested = true;
+        Err(Some("another Service has the same address and port"))
     }
 
     fn element(&mut self, set: Set, value: Value) {

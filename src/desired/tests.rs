@@ -55,7 +55,7 @@ fn cluster(objects: impl IntoIterator<Item = Object>) -> Cluster {
     cluster
 }
 
-fn local(host: Option<Host>) -> Local {
+pub(super) fn local(host: Option<Host>) -> Local {
     Local { node: "a".into(), options: options(), host }
 }
 

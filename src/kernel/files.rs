@@ -129,7 +129,7 @@ fn trace(module: &str) -> Option<&'static str> {
     }
 }
 
-/// The modules of the running kernel.
+/// Some modules of the running kernel.
 pub struct Modules {
     folder: PathBuf,
     /// modules.dep: `path.ko: dependencies…`, paths below the folder.
@@ -139,11 +139,19 @@ pub struct Modules {
 }
 
 impl Modules {
-    /// Looks at the folder of the running kernel; a board may have none.
-    pub fn open() -> Modules {
+    /// Looks at the folder of the running kernel, for the modules that will be asked for: all of
+    /// modules.dep is as large as all else that is kept. A board may have none.
+    pub fn open(names: &[&str]) -> Modules {
         let release = sysctl("kernel/osrelease").unwrap_or_default();
         let folder = Path::new("/lib/modules").join(release);
-        let read = |name| fs::read_to_string(folder.join(name)).unwrap_or_default();
+        let read = |file| {
+            let text = fs::read_to_string(folder.join(file)).unwrap_or_default();
+            let asked = |line: &&str| {
+                let path = line.split_once(':').map_or(*line, |(path, _)| path);
+                names.contains(&&*name_of(path))
+            };
+            text.lines().filter(asked).flat_map(|line| [line, "\n"]).collect::<String>()
+        };
         Modules { dependencies: read("modules.dep"), builtin: read("modules.builtin"), folder }
     }
 

@@ -7,6 +7,7 @@
 mod able;
 mod apply;
 pub mod conntrack;
+pub mod events;
 pub mod files;
 pub mod ipvs;
 pub mod lock;
@@ -30,6 +31,7 @@ pub use apply::Outcome;
 use files::Modules;
 use message::{Attrs, Request};
 use netlink::Conn;
+pub use observe::Scope;
 
 /// The modules whose work may be needed; the schedulers of IPVS besides.
 const MODULES: [&str; 10] = [
@@ -87,8 +89,29 @@ impl Kernel {
             ipvs: None,
             links: BTreeMap::new(),
             chains: None,
-            modules: Modules::open(),
+            modules: Modules::open(&[&MODULES[..], &SCHEDULERS].concat()),
         })
+    }
+
+    /// The netlink ports from which it changes what [`events`] tell of.
+    pub fn ports(&mut self) -> Vec<u32> {
+        let netfilter = netlink::opened(&mut self.netfilter, NlFamily::Netfilter);
+        let netfilter = netfilter.and_then(|conn| conn.port());
+        self.route.port().into_iter().chain(netfilter).collect()
+    }
+
+    /// Loads the modules that may be needed while the right to do so is there. One that can't be had
+    /// is missed later, by what needs it.
+    pub fn load_modules(&self, options: &Options) {
+        let network: &[&str] = if options.router { &MODULES[..1] } else { &[] };
+        let services = if options.services { &MODULES[1..4] } else { &[] };
+        let schedulers = if options.services { &SCHEDULERS[..] } else { &[] };
+        let table = if options.table() { &MODULES[4..] } else { &[] };
+        for module in [network, services, schedulers, table].into_iter().flatten() {
+            if self.modules.status(module) == Some(Module::Loadable) {
+                let _ = self.modules.load(module);
+            }
+        }
     }
 
     /// What this node is, before anything is decided.
@@ -109,10 +132,7 @@ impl Kernel {
         }
         host.tunnels = self.tunnels(&links)?;
         for module in MODULES.into_iter().chain(SCHEDULERS) {
-            let status = match self.modules.status(module) {
-                None if module == "nf_tables" => Some(self.probe_nft()),
-                status => status,
-            };
+            let status = self.module_status(module);
             host.modules.extend(status.map(|status| (module.into(), status)));
         }
         host.sysctls = settings(&host.links);
@@ -133,6 +153,14 @@ impl Kernel {
             self.route.dump(&route::list_links(), route::read_link).doing(|| "listing links")?;
         self.links = links.iter().map(|l| (l.name.as_str().into(), l.index)).collect();
         Ok(links)
+    }
+
+    /// What can be said of a module.
+    pub fn module_status(&mut self, name: &str) -> Option<Module> {
+        match self.modules.status(name) {
+            None if name == "nf_tables" => Some(self.probe_nft()),
+            status => status,
+        }
     }
 
     /// Whether nf_tables is built in: it leaves no trace in files.

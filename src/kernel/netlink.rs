@@ -50,6 +50,11 @@ impl Conn {
         Ok(Conn { socket, seq: 0, buffer: vec![0; RECV_BUFFER] })
     }
 
+    /// The netlink port that its messages come from.
+    pub fn port(&self) -> io::Result<u32> {
+        self.socket.pid()
+    }
+
     /// Sends requests in batches and gives the verdict on each, in their order.
     pub fn send(&mut self, requests: &[Request]) -> io::Result<Vec<Verdict>> {
         let mut verdicts = Vec::with_capacity(requests.len());

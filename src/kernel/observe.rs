@@ -15,15 +15,41 @@ use crate::{
     },
 };
 
+/// How much of the kernel is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// All that is ours.
+    All,
+    /// Links, addresses, routes, and the settings that some of them carry.
+    Network,
+    /// Our nftables table.
+    Table,
+}
+
+impl Scope {
+    /// Whether an item is looked at.
+    pub fn holds(self, item: &Item) -> bool {
+        match item {
+            Item::Link { .. } | Item::Sysctl { .. } | Item::Addr { .. } | Item::Route { .. } => {
+                self != Scope::Table
+            }
+            Item::Table { .. } | Item::Element { .. } => self != Scope::Network,
+            _ => self == Scope::All,
+        }
+    }
+}
+
 impl Kernel {
     /// What the kernel holds of ours, of the parts that are wanted, and which real servers have
-    /// connections. Of `want`, sysctls and files are
-    /// looked at by name, and an IPVS service that is there already counts as ours.
+    /// connections. Of `want`, which has nothing beyond the scope, sysctls and files are looked at by
+    /// name, and an IPVS service that is there already counts as ours.
     pub fn observe(
         &mut self,
         options: &Options,
         want: &State,
+        scope: Scope,
     ) -> Result<(State, BTreeSet<RealKey>)> {
+        let network = scope != Scope::Table;
         let mut busy = BTreeSet::new();
         let mut have = State::new();
         for item in want {
@@ -36,13 +62,14 @@ impl Kernel {
                     let text = std::fs::read_to_string(&**path).ok();
                     have.extend(text.map(|t| Item::File { path: path.clone(), text: t.into() }));
                 }
-                Item::Module { name } if self.modules.status(name) == Some(Module::Present) => {
+                Item::Module { name } if self.module_status(name) == Some(Module::Present) => {
                     have.insert(item.clone());
                 }
                 _ => {}
             }
         }
-        for link in self.links()?.into_iter().filter(|l| l.up) {
+        let links = if network { self.links()? } else { Vec::new() };
+        for link in links.into_iter().filter(|l| l.up) {
             let ours =
                 options.router && link.name == BRIDGE || options.services && link.name == DUMMY;
             if ours {
@@ -53,15 +80,18 @@ impl Kernel {
                 });
             }
         }
-        if options.router {
+        if options.router && network {
             self.observe_routes(&mut have)?;
         }
-        let record = match options.table() {
+        let record = match options.table() && scope != Scope::Network {
             true => self.observe_table(&mut have, want)?,
             false => BTreeSet::new(),
         };
-        if options.services {
+        if options.services && network {
             let vips = self.observe_vips(&mut have)?;
+            if scope != Scope::All {
+                return Ok((have, busy));
+            }
             let wanted: BTreeSet<At> = want
                 .iter()
                 .filter_map(|i| if let Item::Service { at, .. } = i { Some(*at) } else { None })
@@ -81,7 +111,7 @@ impl Kernel {
     /// All that is ours and may be taken away: the links that are down too, and kube-bridge only where
     /// nothing is connected to it.
     pub fn ours(&mut self, options: &Options) -> Result<State> {
-        let (mut have, _) = self.observe(options, &State::new())?;
+        let (mut have, _) = self.observe(options, &State::new(), Scope::All)?;
         let table = have.iter().any(|item| matches!(item, Item::Table { .. }));
         have.retain(|item| !matches!(item, Item::Link { .. } | Item::Table { .. }));
         if table {
@@ -237,15 +267,13 @@ impl Kernel {
             if !ours(&at) {
                 continue;
             }
-            let read =
-                |body: &[u8]| Some((ipvs::read_real(body, &at)?, ipvs::read_connections(body)));
             let reals = generic
-                .dump(&ipvs::list_reals(family, &at), read)
+                .dump(&ipvs::list_reals(family, &at), |body| read_real(body, &at))
                 .doing(|| format!("listing the real servers of {at}"))?;
             have.insert(service);
             for (real, connections) in reals {
                 if let Item::Real { of, addr, port, .. } = real
-                    && connections.unwrap_or(0) > 0
+                    && connections > 0
                     && !want.contains(&real)
                 {
                     busy.insert((of, addr, port));
@@ -255,6 +283,29 @@ impl Kernel {
         }
         Ok(busy)
     }
+
+    /// The real servers of some IPVS services that have connections.
+    pub fn busy(&mut self, services: &BTreeSet<At>) -> Result<BTreeSet<RealKey>> {
+        let family = self.ipvs_family()?;
+        let mut busy = BTreeSet::new();
+        for at in services {
+            let reals = self.generic()?.dump(&ipvs::list_reals(family, at), |b| read_real(b, at));
+            let reals = match reals {
+                Err(e) if is_absent(&e) || e.raw_os_error() == Some(libc::ESRCH) => continue,
+                reals => reals.doing(|| format!("listing the real servers of {at}"))?,
+            };
+            busy.extend(reals.into_iter().filter_map(|(real, connections)| match real {
+                Item::Real { of, addr, port, .. } if connections > 0 => Some((of, addr, port)),
+                _ => None,
+            }));
+        }
+        Ok(busy)
+    }
+}
+
+/// What a real server has of connections, and its item.
+fn read_real(body: &[u8], of: &At) -> Option<(Item, u32)> {
+    Some((ipvs::read_real(body, of)?, ipvs::read_connections(body).unwrap_or(0)))
 }
 
 /// In one order, whatever the kernel's was; rules keep theirs.

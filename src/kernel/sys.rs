@@ -4,8 +4,11 @@
 use std::{
     ffi::{CStr, CString},
     fs::File,
-    io,
-    os::{fd::AsRawFd, unix::ffi::OsStrExt},
+    io::{self, Read},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::Path,
 };
 
@@ -34,4 +37,86 @@ pub fn may_write(path: &Path) -> bool {
 pub fn is_root() -> bool {
     // SAFETY: geteuid takes nothing and cannot fail.
     unsafe { libc::geteuid() == 0 }
+}
+
+/// Takes a descriptor over from a type that only knows it as a number.
+pub fn owned(from: impl IntoRawFd) -> OwnedFd {
+    let fd = from.into_raw_fd();
+    // SAFETY: into_raw_fd gave the ownership of an open descriptor away, and nobody else has it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// SIGHUP
+pub const HANGUP: libc::c_int = libc::SIGHUP;
+/// The signals that end a daemon, or start it anew.
+pub const ENDING: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+
+/// Signals, each as a number to be read from a file that never blocks (signalfd(2)): process 1 of a
+/// container would not get them otherwise. To be called before there is another thread.
+pub fn signals(numbers: &[libc::c_int]) -> io::Result<Signals> {
+    // SAFETY: an all-zero sigset_t is a valid one; it lives through the calls, which only read it
+    // after sigemptyset and sigaddset wrote to it.
+    let fd = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for number in numbers {
+            libc::sigaddset(&raw mut set, *number);
+        }
+        if libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call has just opened it for us.
+    Ok(Signals(File::from(unsafe { OwnedFd::from_raw_fd(fd) })))
+}
+
+/// Signals that wait to be read.
+#[derive(Debug)]
+pub struct Signals(File);
+
+impl Signals {
+    /// The next one, where there is one.
+    pub fn take(&mut self) -> Option<libc::c_int> {
+        let mut info = [0; 128]; // struct signalfd_siginfo, which starts with the number
+        let len = self.0.read(&mut info).unwrap_or(0);
+        let number = info.first_chunk::<4>().filter(|_| len == info.len())?;
+        Some(libc::c_int::from_ne_bytes(*number))
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The capabilities that a daemon keeps: CAP_NET_ADMIN, and CAP_NET_BIND_SERVICE for ports below 1024.
+pub const RIGHTS: u64 = 1 << 12 | 1 << 10;
+
+/// Gives every capability away but those of a mask, for this thread and those that it starts
+/// (capset(2)). What is not had is not asked for.
+pub fn keep_rights(mask: u64) -> io::Result<()> {
+    const VERSION_3: u32 = 0x2008_0522; // _LINUX_CAPABILITY_VERSION_3
+    let header = [VERSION_3, 0];
+    // struct __user_cap_data_struct { u32 effective, permitted, inheritable; } [2]
+    let mut data = [0_u32; 6];
+    // SAFETY: both arrays have the sizes that version 3 says, and live through the calls.
+    let code = unsafe {
+        match libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()) {
+            0 => {
+                for (half, keep) in [(0, mask as u32), (3, (mask >> 32) as u32)] {
+                    data[half] &= keep;
+                    data[half + 1] &= keep;
+                    data[half + 2] = 0;
+                }
+                libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr())
+            }
+            code => code,
+        }
+    };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

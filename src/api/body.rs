@@ -1,0 +1,75 @@
+//! The body of an answer as it comes: counted, and not for ever.
+//!
+//! The HTTP client ends a read that brings nothing. What brings a byte now and then is ended here.
+
+use std::{
+    cell::Cell,
+    fmt,
+    io::{self, Read},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use ureq::{Body, BodyReader, http::Response};
+
+use super::traffic::Count;
+
+/// How long an item of a list, or a line of a watch, may take from its first byte to its last. A link
+/// of 56 kbit/s brings 400 KB in it; one that gives a byte a second is as good as dead.
+pub const ITEM_TIME: Duration = Duration::from_secs(60);
+
+/// A body that is being read.
+pub struct Incoming<'a> {
+    from: BodyReader<'static>,
+    bytes: &'a Count,
+    /// None: as slow as it likes.
+    time: Option<Duration>,
+    since: Pace,
+}
+
+/// Since when something whole is waited for.
+#[derive(Clone)]
+pub struct Pace(Rc<Cell<Instant>>);
+
+impl Pace {
+    /// It came; the next one has all its time again.
+    pub fn start(&self) {
+        self.0.set(Instant::now());
+    }
+}
+
+impl<'a> Incoming<'a> {
+    /// `time` is what each item may take.
+    pub fn new(answer: Response<Body>, bytes: &'a Count, time: Option<Duration>) -> Incoming<'a> {
+        let since = Pace(Rc::new(Cell::new(Instant::now())));
+        Incoming { from: answer.into_body().into_reader(), bytes, time, since }
+    }
+
+    /// For whoever knows when an item is whole.
+    pub fn pace(&self) -> Pace {
+        self.since.clone()
+    }
+}
+
+impl Read for Incoming<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.time.is_some_and(|time| self.since.0.get().elapsed() > time) {
+            return Err(too_slow());
+        }
+        let read = self.from.read(into)?;
+        self.bytes.add(read as u64);
+        Ok(read)
+    }
+}
+
+impl fmt::Debug for Incoming<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a body")
+    }
+}
+
+/// The error of what comes byte by byte.
+pub fn too_slow() -> io::Error {
+    let why = "it comes too slowly: a few bytes now and then";
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}

@@ -1,0 +1,167 @@
+use super::*;
+
+fn args(line: &str) -> Result<Args> {
+    parse(line.split_whitespace().map(Into::into))
+}
+
+fn error(line: &str) -> String {
+    let text = args(line).unwrap_err().to_string();
+    text.strip_prefix("reading the command line: ").unwrap().to_owned()
+}
+
+#[test]
+fn the_workshops_arguments_mean_the_daemon() {
+    let line = "--run-router=true --run-firewall=true --run-service-proxy=true \
+                --master=http://192.0.2.254:8080";
+    let args = args(line).unwrap();
+    assert_eq!(args.command, Command::Run);
+    assert_eq!(args.master.as_deref(), Some("http://192.0.2.254:8080"));
+    assert!(args.router && args.firewall && args.services && args.warnings.is_empty());
+}
+
+#[test]
+fn a_switch_takes_its_value_only_behind_an_equals_sign() {
+    assert!(!args("sync --run-router=false").unwrap().router);
+    assert!(!args("sync --auto-mtu=F").unwrap().auto_mtu);
+    assert!(args("sync --run-router").unwrap().router);
+    assert_eq!(
+        error("sync --run-router false"),
+        "\"false\" is no command; `kinglet help` lists them"
+    );
+    assert_eq!(error("sync --run-router=maybe"), "--run-router=maybe: true or false is expected");
+}
+
+#[test]
+fn all_of_kube_routers_flags_are_known_with_their_defaults() {
+    let ours = [
+        "audit-period",
+        "proxy-health-port",
+        "run-dir",
+        "watch",
+        "cni-conf-file",
+        "format",
+        "from",
+        "nodeport-addresses",
+        "poll-interval",
+        "resync-period",
+        "snapshot",
+    ];
+    let routers: Vec<&Flag> = FLAGS.iter().filter(|f| !ours.contains(&f.name)).collect();
+    assert_eq!(routers.len(), 79);
+    for flag in routers {
+        let value = match flag.value {
+            _ if flag.name == "help" || flag.name == "version" => "false",
+            _ => flag.default,
+        };
+        let line = format!("sync --{}={value}", flag.name);
+        let args = args(&line).unwrap_or_else(|e| panic!("{line}: {e}"));
+        assert_eq!(args.warnings, Vec::<String>::new(), "{line}: a default is no news");
+    }
+}
+
+#[test]
+fn a_flag_without_effect_gives_one_warning_however_often_it_is_given() {
+    let args = args("sync --peer-router-asns=1 --peer-router-asns=2 --enable-bfd").unwrap();
+    assert_eq!(
+        args.warnings,
+        [
+            "--peer-router-asns has no effect in this version",
+            "--enable-bfd has no effect in this version"
+        ]
+    );
+}
+
+#[test]
+fn lists_take_commas_and_repetition() {
+    let args = args("sync --excluded-cidrs=10.0.0.0/8,fd00::/8 --excluded-cidrs 192.0.2.0/24");
+    assert_eq!(args.unwrap().excluded_cidrs.len(), 3);
+    assert_eq!(
+        error("sync --excluded-cidrs=10.0.0.0/8,nonsense"),
+        "--excluded-cidrs=10.0.0.0/8,nonsense: a list of CIDRs is expected"
+    );
+}
+
+#[test]
+fn mistakes_are_told_with_what_was_perhaps_meant() {
+    for (line, text) in [
+        ("", "no command was given; `kinglet help` lists them"),
+        ("snyc", "\"snyc\" is no command (did you mean sync?); `kinglet help` lists them"),
+        ("plan sync", "plan and sync are two commands"),
+        ("sync --masster=x", "there is no flag --masster (did you mean --master?)"),
+        ("sync --wholly-unknown", "there is no flag --wholly-unknown"),
+        ("sync -x", "there is no flag -x"),
+        ("sync --master", "--master needs a value"),
+        ("sync --from x", "--from is for plan, not for sync"),
+        ("sync --format sh", "--format sh is for plan, not for sync"),
+        ("plan --format xml", "--format=xml: text, sh or json is expected"),
+        ("sync --health-port=70000", "--health-port=70000: a number from 0 to 65535 is expected"),
+        (
+            "sync --ipvs-sync-period=5",
+            "--ipvs-sync-period=5: a duration such as 5s, 1m30s or 2h is expected",
+        ),
+        (
+            "sync --run-router=false --run-service-proxy=false",
+            "nothing is left to do: set one of --run-router and --run-service-proxy",
+        ),
+    ] {
+        assert_eq!(error(line), text, "{line}");
+    }
+}
+
+#[test]
+fn help_version_and_clean_up_are_asked_for_by_flag_too() {
+    for (line, command) in [
+        ("--help", Command::Help),
+        ("sync -h", Command::Help),
+        ("-V", Command::Version),
+        ("--cleanup-config --master=http://x", Command::Cleanup),
+        ("sync -v 2", Command::Sync),
+        ("-v=2", Command::Run),
+    ] {
+        assert_eq!(args(line).unwrap().command, command, "{line}");
+    }
+}
+
+#[test]
+fn the_help_names_every_flag_and_command_and_fits_a_screen() {
+    let help = help();
+    assert!(FLAGS.iter().all(|f| help.contains(&format!("--{}", f.name))));
+    assert!(Command::ALL.iter().all(|(_, name, _)| help.contains(name)));
+    assert_eq!(help.lines().find(|l| l.chars().count() > 100), None);
+}
+
+#[test]
+fn whatever_is_typed_it_is_never_a_panic() {
+    use std::os::unix::ffi::OsStringExt;
+    let pieces: Vec<&[u8]> = vec![
+        b"sync",
+        b"--",
+        b"-",
+        b"--master",
+        b"=",
+        b"\xff\xfe",
+        b"--excluded-cidrs=\xff",
+        b"-v",
+        b"--run-router=",
+        b"1h",
+        b"--from=-",
+        b"--format",
+        b"json",
+        b"-hV",
+        b"--=x",
+        b"\0",
+    ];
+    let mut seed = 7u64;
+    for _ in 0..20_000 {
+        let mut typed = Vec::new();
+        for _ in 0..seed % 5 {
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let piece = pieces[(seed >> 33) as usize % pieces.len()];
+            typed.push(OsString::from_vec(piece.to_vec()));
+        }
+        seed = seed.wrapping_add(1);
+        let _ = parse(typed);
+    }
+}

@@ -1,0 +1,315 @@
+//! The daemon: one loop that sleeps until something is said, takes it in, and does what is due.
+//!
+//! A thread per kind follows the API and sends its news here; the kernel tells of changes on two
+//! sockets, signals come through a descriptor. Nothing is done in answer to an event but to note that
+//! something is due ([`agenda`]): a lost event, a restart and a first start are the same.
+
+mod agenda;
+mod tell;
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use smol::{
+    Async, Timer,
+    channel::{self, Receiver},
+    future,
+};
+
+use crate::{
+    api::{Api, Rhythm, STACK, Source, Start, snapshot},
+    cluster::{Cluster, Kind, Known, News, What},
+    error::{Doing, Error, Result},
+    kernel::{Kernel, Scope, events::Events, lock::Lock, sys},
+    local::Options,
+    log,
+    reconcile::{Deed, Keeper},
+    report::Desk,
+};
+use agenda::{Agenda, Work};
+use tell::{Teller, kinds};
+
+/// News that wait to be taken in; whoever has more waits.
+const WAITING: usize = 256;
+/// News that are taken in before anything is done.
+const JOINED: usize = 4096;
+/// How long another kinglet (a `sync` from cron) may take to give the lock back.
+const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+/// The loop never sleeps longer.
+const SLEEP: Duration = Duration::from_secs(60);
+/// Longer than that without a sign of life means that it is stuck.
+pub const STUCK: Duration = Duration::from_secs(300);
+
+/// What the daemon was told.
+#[derive(Debug)]
+pub struct Setup {
+    /// The name of this node's Node object.
+    pub node: Box<str>,
+    /// What it does.
+    pub options: Options,
+    /// Where the API server is.
+    pub source: Source,
+    /// How the API is followed.
+    pub rhythm: Rhythm,
+    /// How often everything is looked at, whatever was said.
+    pub audit: Duration,
+    /// The file with the last good cluster.
+    pub snapshot: Option<std::path::PathBuf>,
+}
+
+/// Why the daemon ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to stop (SIGTERM, SIGINT).
+    Stopped,
+    /// It was told to read its configuration again (SIGHUP).
+    Again,
+}
+
+/// Signals are kept for the loop from here on. To be called before there is another thread.
+pub fn signals() -> Result<sys::Signals> {
+    sys::signals(&sys::ENDING).doing(|| "taking over the signals")
+}
+
+/// The right to change this node, once nobody else has it.
+pub fn lock() -> Result<Lock> {
+    let begun = Instant::now();
+    let mut told = false;
+    loop {
+        if let Some(lock) = Lock::take().doing(|| "taking the lock @kinglet")? {
+            return Ok(lock);
+        }
+        if begun.elapsed() > LOCK_PATIENCE {
+            return Err(Error::new(
+                "taking the lock @kinglet",
+                "another kinglet is at work on this node: stop it first",
+            ));
+        }
+        if !std::mem::replace(&mut told, true) {
+            log::info(format_args!("another kinglet is at work on this node; waiting for it"));
+        }
+        thread::sleep(Duration::from_millis(250));
+    }
+}
+
+/// The kernel, and all that takes more rights than the loop has: its modules are loaded, then the
+/// rights are given away. What can't be given away is only said.
+pub fn kernel(options: &Options) -> Result<Kernel> {
+    let kernel = Kernel::open()?;
+    kernel.load_modules(options);
+    if let Err(e) = sys::keep_rights(sys::RIGHTS) {
+        log::warn(format_args!("giving up rights that are not needed: {e}"));
+    }
+    Ok(kernel)
+}
+
+/// Runs until a signal comes.
+pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) -> Result<Ended> {
+    let api = Arc::new(Api::open(&setup.source)?);
+    let kinds = kinds(setup.options.services);
+    let mut file = snapshot::File::new(setup.snapshot.clone(), api.identity(&setup.node));
+    let last = file.load();
+    api.expect(&setup.node, last.as_ref());
+    let ports = kernel.ports();
+    let network = Events::of_network(ports.clone()).doing(|| "listening to the kernel's routes")?;
+    // A kernel without nftables has nothing to say of it.
+    let table = Events::of_table(ports).ok();
+    let sources = Sources::new(signals, network, table)?;
+    let age = last.as_ref().and_then(snapshot::Snapshot::age);
+    let listed = last.as_ref().map_or(0, |last| last.listed);
+    let (cluster, versions) = last.map(|last| (last.cluster, last.versions)).unwrap_or_default();
+    let from_snapshot = !versions.is_empty();
+    let (sender, news) = channel::bounded(WAITING);
+    for &kind in kinds {
+        let (api, sender, rhythm) = (Arc::clone(&api), sender.clone(), setup.rhythm.clone());
+        let start = Start { version: versions.get(&kind).cloned(), age };
+        let tell = move |news| sender.send_blocking(news).is_ok();
+        thread::Builder::new()
+            .name(kind.plural().to_owned())
+            .stack_size(STACK)
+            .spawn(move || api.follow(kind, start, rhythm, tell))
+            .doing(|| format!("starting the thread that follows {}", kind.plural()))?;
+    }
+    drop(sender);
+    let mut daemon = Daemon {
+        keeper: Keeper::new(kernel, &setup.node, setup.options),
+        known: Known::new(cluster, versions, kinds),
+        agenda: Agenda::new(setup.audit),
+        start: Instant::now(),
+        teller: Teller::new(desk, api),
+        file,
+        listed,
+        changed: false,
+    };
+    if from_snapshot {
+        daemon.agenda.look(Scope::All);
+        log::info(format_args!("working from the snapshot until the API answers"));
+    }
+    daemon.run(sources, &news)
+}
+
+struct Daemon {
+    keeper: Keeper,
+    known: Known,
+    agenda: Agenda,
+    start: Instant,
+    teller: Teller,
+    file: snapshot::File,
+    /// When everything was last listed (Unix time).
+    listed: u64,
+    /// Whether the cluster is another one than the snapshot's.
+    changed: bool,
+}
+
+impl Daemon {
+    fn run(&mut self, mut sources: Sources, news: &Receiver<News>) -> Result<Ended> {
+        loop {
+            self.teller.beat();
+            let rest = self.agenda.rest(self.now()).min(SLEEP);
+            let first = smol::block_on(sources.wait(news, rest));
+            let rest = std::iter::from_fn(|| news.try_recv().ok()).take(JOINED);
+            first.into_iter().chain(rest).for_each(|news| self.hear(news));
+            if let Some(ended) = sources.signal() {
+                if self.changed && self.known.is_complete() {
+                    self.save();
+                }
+                return Ok(ended);
+            }
+            if sources.network()? {
+                self.teller.kernel_event();
+                self.agenda.look(Scope::Network);
+            }
+            if sources.table()? {
+                self.teller.kernel_event();
+                self.agenda.look(Scope::Table);
+            }
+            if let Some(work) = self.agenda.due(self.now()) {
+                self.work(work);
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn hear(&mut self, news: News) {
+        let touched = match (&news.what, news.kind) {
+            (What::One { .. }, Kind::Service | Kind::EndpointSlice) => self.known.touches(&news),
+            _ => Default::default(),
+        };
+        let sure = self.keeper.touch(&self.known.cluster, &touched);
+        let listed = matches!(news.what, What::All(_));
+        self.teller.heard(&news);
+        let changes = self.known.hear(news);
+        if listed {
+            self.listed = snapshot::now();
+        }
+        if changes.is_empty() {
+            return;
+        }
+        self.changed = true;
+        if changes.all || changes.nodes || listed || !sure {
+            self.agenda.look(Scope::All);
+        } else {
+            self.agenda.services();
+        }
+    }
+
+    fn work(&mut self, work: Work) {
+        let begun = self.now();
+        self.agenda.begin(work, begun);
+        let Daemon { keeper, known, teller, .. } = self;
+        let cluster: &Cluster = &known.cluster;
+        let done = |step: &_, outcome: &_| teller.step(step, outcome);
+        let deed = match work {
+            Work::Save => return self.save(),
+            Work::Look(scope) => keeper.look(cluster, scope, done),
+            Work::Services => keeper.services(cluster, done),
+            Work::Drains if keeper.touch_drains(cluster) => keeper.services(cluster, done),
+            Work::Drains => Ok(Deed::default()),
+        };
+        let well = deed.as_ref().is_ok_and(Deed::is_well);
+        // Nobody may be wrong about the kernel for longer than a moment.
+        if well && self.keeper.is_lost() && !self.known.cluster.nodes.is_empty() {
+            self.agenda.look(Scope::All);
+        }
+        self.agenda.end(begun, self.now(), well, self.keeper.is_draining());
+        self.teller.pass(work, &deed, &self.known, &self.keeper, self.now() - begun);
+        if self.changed && self.known.is_complete() {
+            self.agenda.save(self.now());
+        }
+    }
+
+    /// A snapshot that can't be written costs a warning, and nothing else.
+    fn save(&mut self) {
+        self.changed = false;
+        let uid = self.teller.api().uid();
+        match self.file.save(&self.known, self.listed, uid.as_deref()) {
+            Ok(_) => self.teller.saved(),
+            Err(e) => log::warn(format_args!("{e}")),
+        }
+    }
+}
+
+/// All that wakes the loop but the API.
+struct Sources {
+    signals: sys::Signals,
+    network: Events,
+    table: Option<Events>,
+    /// The same descriptors, for waiting.
+    waits: Vec<Async<OwnedFd>>,
+}
+
+impl Sources {
+    fn new(signals: sys::Signals, network: Events, table: Option<Events>) -> Result<Sources> {
+        let fds = [Some(signals.as_fd()), Some(network.as_fd()), table.as_ref().map(Events::as_fd)];
+        let wait = |fd: std::os::fd::BorrowedFd<'_>| Async::new(fd.try_clone_to_owned()?);
+        let waits = fds.into_iter().flatten().map(wait).collect::<std::io::Result<_>>();
+        let waits = waits.doing(|| "waiting for the kernel")?;
+        Ok(Sources { signals, network, table, waits })
+    }
+
+    /// Waits until there is something, or for `rest`; gives news of the API, where that is it.
+    async fn wait(&self, news: &Receiver<News>, rest: Duration) -> Option<News> {
+        let said = async { news.recv().await.ok() };
+        let kernel = async {
+            let _ = future::or(
+                self.waits[0].readable(),
+                future::or(self.waits[1].readable(), async {
+                    match self.waits.get(2) {
+                        Some(table) => table.readable().await,
+                        None => future::pending().await,
+                    }
+                }),
+            )
+            .await;
+            None
+        };
+        let over = async {
+            Timer::after(rest).await;
+            None
+        };
+        future::or(said, future::or(kernel, over)).await
+    }
+
+    fn signal(&mut self) -> Option<Ended> {
+        match self.signals.take()? {
+            sys::HANGUP => Some(Ended::Again),
+            _ => Some(Ended::Stopped),
+        }
+    }
+
+    fn network(&mut self) -> Result<bool> {
+        self.network.read().doing(|| "listening to the kernel's routes")
+    }
+
+    fn table(&mut self) -> Result<bool> {
+        let table = self.table.as_mut().map_or(Ok(false), Events::read);
+        table.doing(|| "listening to nftables")
+    }
+}

@@ -1,0 +1,269 @@
+//! When to do what: pure, with the time passed in and one deadline coming out.
+//!
+//! The first event is handled at once. What comes while a pass runs, and for as long again as it took,
+//! is joined into the next one, so that a storm costs no more than half of a processor. After a pass
+//! that went wrong everything is looked at again, later each time.
+
+use std::time::Duration;
+
+use crate::kernel::Scope;
+
+/// The least pause between two passes.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The first pause after a pass that went wrong, and the longest.
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// How often the connections of draining real servers are looked at.
+const DRAINS: Duration = Duration::from_secs(5);
+/// The snapshot follows the first good pass by this much…
+const FIRST_SAVE: Duration = Duration::from_secs(10);
+/// …and every other one by this much: flash wears out.
+const SAVE: Duration = Duration::from_secs(300);
+
+/// What is to be done now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Look at the kernel and make it right.
+    Look(Scope),
+    /// Make right what follows from the Services that changed.
+    Services,
+    /// Look after the real servers that drain.
+    Drains,
+    /// Write the snapshot.
+    Save,
+}
+
+/// What there is to do. Times are those since the daemon's start.
+#[derive(Debug)]
+pub struct Agenda {
+    period: Duration,
+    all: bool,
+    network: bool,
+    table: bool,
+    services: bool,
+    /// No pass begins before.
+    free: Duration,
+    audit: Duration,
+    drains: Option<Duration>,
+    save: Option<Duration>,
+    saved: Option<Duration>,
+    /// Passes that went wrong, one after another.
+    failures: u32,
+}
+
+impl Agenda {
+    /// At first there is everything to look at. `period` is that of the audits.
+    pub fn new(period: Duration) -> Agenda {
+        Agenda {
+            period,
+            all: false,
+            network: false,
+            table: false,
+            services: false,
+            free: Duration::ZERO,
+            audit: period,
+            drains: None,
+            save: None,
+            saved: None,
+            failures: 0,
+        }
+    }
+
+    /// A look is due.
+    pub fn look(&mut self, scope: Scope) {
+        match scope {
+            Scope::All => self.all = true,
+            Scope::Network => self.network = true,
+            Scope::Table => self.table = true,
+        }
+    }
+
+    /// Services changed.
+    pub fn services(&mut self) {
+        self.services = true;
+    }
+
+    /// The cluster is not what the snapshot says any more.
+    pub fn save(&mut self, now: Duration) {
+        let due = self.saved.map_or(now + FIRST_SAVE, |saved| now.max(saved + SAVE));
+        self.save.get_or_insert(due);
+    }
+
+    /// What to do now, if anything.
+    pub fn due(&self, now: Duration) -> Option<Work> {
+        if now < self.free {
+            return None;
+        }
+        let over = |at: Option<Duration>| at.is_some_and(|at| at <= now);
+        if self.all || self.audit <= now {
+            Some(Work::Look(Scope::All))
+        } else if self.services {
+            Some(Work::Services)
+        } else if self.network {
+            Some(Work::Look(Scope::Network))
+        } else if self.table {
+            Some(Work::Look(Scope::Table))
+        } else if over(self.drains) {
+            Some(Work::Drains)
+        } else if over(self.save) {
+            Some(Work::Save)
+        } else {
+            None
+        }
+    }
+
+    /// How long there is nothing to do.
+    pub fn rest(&self, now: Duration) -> Duration {
+        let at_once = self.all || self.services || self.network || self.table;
+        let next = [self.drains, self.save, at_once.then_some(Duration::ZERO)];
+        let next = next.into_iter().flatten().fold(self.audit, Duration::min);
+        next.max(self.free).saturating_sub(now)
+    }
+
+    /// Work has been begun: what comes from here on is new.
+    pub fn begin(&mut self, work: Work, now: Duration) {
+        match work {
+            Work::Look(Scope::All) => {
+                (self.all, self.network, self.table, self.services) = (false, false, false, false);
+                self.audit = now + self.period;
+            }
+            Work::Look(Scope::Network) => self.network = false,
+            Work::Look(Scope::Table) => self.table = false,
+            Work::Services => self.services = false,
+            Work::Drains => self.drains = None,
+            Work::Save => (self.save, self.saved) = (None, Some(now)),
+        }
+    }
+
+    /// A pass that began at `begun` is over. `well`: the kernel holds what is wanted, of all that was
+    /// looked at; `draining`: real servers wait for their connections to end.
+    pub fn end(&mut self, begun: Duration, now: Duration, well: bool, draining: bool) {
+        self.free = now + PAUSE.max(now.saturating_sub(begun));
+        if well {
+            self.failures = 0;
+        } else {
+            let pause = BACK_OFF.0 * (1 << self.failures.min(10));
+            self.failures += 1;
+            self.audit = self.audit.min(now + pause.min(BACK_OFF.1));
+            self.free = self.free.max(now + BACK_OFF.0);
+        }
+        self.drains = draining.then_some(self.drains.unwrap_or(now + DRAINS));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn agenda() -> Agenda {
+        Agenda::new(Duration::from_secs(60))
+    }
+
+    fn work(agenda: &mut Agenda, now: Duration, takes: Duration, well: bool) -> Option<Work> {
+        let work = agenda.due(now)?;
+        agenda.begin(work, now);
+        agenda.end(now, now + takes, well, false);
+        Some(work)
+    }
+
+    #[test]
+    fn the_first_event_is_handled_at_once_and_a_burst_is_joined() {
+        let mut agenda = agenda();
+        assert_eq!(agenda.due(ms(5)), None);
+        agenda.services();
+        assert_eq!((agenda.due(ms(5)), agenda.rest(ms(5))), (Some(Work::Services), ms(0)));
+        assert_eq!(work(&mut agenda, ms(5), ms(3), true), Some(Work::Services));
+        agenda.services();
+        agenda.services();
+        assert_eq!((agenda.due(ms(9)), agenda.rest(ms(9))), (None, ms(99)));
+        assert_eq!(work(&mut agenda, ms(108), ms(3), true), Some(Work::Services));
+        assert_eq!(agenda.due(ms(500)), None);
+    }
+
+    #[test]
+    fn a_storm_costs_half_of_the_time_at_most() {
+        let mut agenda = agenda();
+        let (mut now, mut busy) = (ms(0), ms(0));
+        while now < ms(60_000) {
+            agenda.look(Scope::Network);
+            if work(&mut agenda, now, ms(400), true).is_some() {
+                now += ms(400);
+                busy += ms(400);
+            }
+            now += ms(1);
+        }
+        assert!(busy <= ms(30_400) && busy > ms(29_000), "{busy:?}");
+    }
+
+    #[test]
+    fn a_look_at_everything_takes_the_others_in() {
+        let mut agenda = agenda();
+        agenda.look(Scope::Table);
+        agenda.look(Scope::Network);
+        agenda.services();
+        agenda.look(Scope::All);
+        assert_eq!(work(&mut agenda, ms(0), ms(9), true), Some(Work::Look(Scope::All)));
+        assert_eq!(agenda.due(ms(1000)), None);
+    }
+
+    #[test]
+    fn an_audit_comes_with_its_period_after_the_last_look_at_everything() {
+        let mut agenda = agenda();
+        agenda.look(Scope::All);
+        work(&mut agenda, ms(30_000), ms(9), true);
+        assert_eq!(agenda.rest(ms(31_000)), ms(59_000));
+        assert_eq!(agenda.due(ms(90_000)), Some(Work::Look(Scope::All)));
+    }
+
+    #[test]
+    fn what_went_wrong_is_tried_again_later_each_time_and_at_last_every_half_minute() {
+        let mut agenda = agenda();
+        agenda.look(Scope::All);
+        let (mut now, mut pauses) = (ms(0), Vec::new());
+        for _ in 0..8 {
+            assert_eq!(work(&mut agenda, now, ms(0), false), Some(Work::Look(Scope::All)));
+            pauses.push(agenda.rest(now).as_secs());
+            now += agenda.rest(now);
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30, 30]);
+        agenda.look(Scope::All);
+        assert!(agenda.rest(now) <= ms(1000), "news may be what mends it");
+        now += ms(1000);
+        assert!(work(&mut agenda, now, ms(0), true).is_some());
+        assert_eq!(agenda.rest(now), ms(60_000));
+    }
+
+    #[test]
+    fn drains_are_looked_at_while_there_are_any() {
+        let mut agenda = agenda();
+        agenda.services();
+        agenda.begin(Work::Services, ms(0));
+        agenda.end(ms(0), ms(1), true, true);
+        assert_eq!(agenda.rest(ms(1)), ms(5000));
+        agenda.begin(Work::Services, ms(3000));
+        agenda.end(ms(3000), ms(3001), true, true);
+        assert_eq!(agenda.due(ms(5001)), Some(Work::Drains), "not put off by other work");
+        agenda.begin(Work::Drains, ms(5001));
+        agenda.end(ms(5001), ms(5002), true, false);
+        assert_eq!(agenda.due(ms(20_000)), None);
+    }
+
+    #[test]
+    fn the_snapshot_is_kind_to_flash() {
+        let mut agenda = agenda();
+        agenda.look(Scope::All);
+        work(&mut agenda, ms(0), ms(0), true);
+        agenda.save(ms(1000));
+        agenda.save(ms(9000));
+        assert_eq!(agenda.due(ms(11_000)), Some(Work::Save));
+        agenda.begin(Work::Save, ms(11_000));
+        agenda.save(ms(12_000));
+        agenda.look(Scope::All);
+        work(&mut agenda, ms(300_000), ms(0), true);
+        assert_eq!(agenda.due(ms(310_999)), None);
+        assert_eq!(agenda.due(ms(311_000)), Some(Work::Save));
+    }
+}

@@ -1,0 +1,278 @@
+//! What keeps a node right from one event to the next: whole looks, and between them the Services
+//! that an event touches, and nothing else.
+//!
+//! After a look that left nothing undone the kernel holds what was wanted. Then a Service is worked
+//! out as it was and as it is, and the difference is made; no state of the kernel is kept for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{DRAINS, look};
+use crate::{
+    cluster::{Cluster, Name},
+    desired::{
+        Unmet,
+        drain::{Drains, drain, has_real},
+        part::{Moment, given_up, release},
+        services::Claims,
+        stale::{is_stale, serving},
+    },
+    error::{Doing, Error, Result},
+    kernel::{Kernel, Outcome, Scope, files},
+    local::{Local, Options},
+    plan::{Step, plan},
+    state::{At, Item, Protocol, State},
+};
+
+/// More Services than this are cheaper worked out together.
+const MANY: usize = 200;
+
+/// Keeps one node.
+pub struct Keeper {
+    kernel: Kernel,
+    node: Box<str>,
+    options: Options,
+    /// What the last look found; `None`: nothing is sure, and the next one is at everything.
+    sure: Option<Sure>,
+    drains: Drains,
+    /// Services that changed since, as they were.
+    touched: BTreeMap<Name, State>,
+    unmet: Vec<Unmet>,
+}
+
+struct Sure {
+    local: Local,
+    claims: Claims,
+}
+
+/// What a look or a change came to.
+#[derive(Debug, Default)]
+pub struct Deed {
+    /// Steps that were taken.
+    pub steps: usize,
+    /// Steps that were refused.
+    pub refused: usize,
+    /// UDP flows that led astray and were removed.
+    pub flows: usize,
+    /// What went wrong beside the steps.
+    pub errors: Vec<Error>,
+    /// What was wanted in all; empty unless everything was looked at.
+    pub want: State,
+}
+
+impl Deed {
+    /// Whether the kernel holds now what was wanted.
+    pub fn is_well(&self) -> bool {
+        self.refused == 0 && self.errors.is_empty()
+    }
+}
+
+impl Keeper {
+    /// Nothing is looked at yet.
+    pub fn new(kernel: Kernel, node: &str, options: Options) -> Keeper {
+        Keeper {
+            kernel,
+            node: node.into(),
+            options,
+            sure: None,
+            drains: Drains::default(),
+            touched: BTreeMap::new(),
+            unmet: Vec::new(),
+        }
+    }
+
+    /// What can't be honoured, as of the last look and what changed since.
+    pub fn unmet(&self) -> &[Unmet] {
+        &self.unmet
+    }
+
+    /// Whether a whole look is due before anything else can be done.
+    pub fn is_lost(&self) -> bool {
+        self.sure.is_none()
+    }
+
+    /// Whether Services changed since the last deed.
+    pub fn is_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
+    /// Whether a real server is draining.
+    pub fn is_draining(&self) -> bool {
+        !self.drains.is_empty()
+    }
+
+    /// The cluster is about to change what follows from these Services. False: so much of it changes
+    /// that a whole look is due instead.
+    pub fn touch(&mut self, cluster: &Cluster, names: &BTreeSet<Name>) -> bool {
+        let Some(sure) = &mut self.sure else { return false };
+        let fresh: Vec<&Name> = names.iter().filter(|n| !self.touched.contains_key(n)).collect();
+        if self.touched.len() + fresh.len() > MANY || sure.claims.is_contested() {
+            self.sure = None;
+            return false;
+        }
+        if fresh.is_empty() {
+            return true;
+        }
+        let Ok(moment) = Moment::of(cluster, &sure.local) else {
+            self.sure = None;
+            return false;
+        };
+        for name in fresh {
+            let part = moment.part(name, &mut sure.claims);
+            self.touched.insert(name.clone(), part.state);
+        }
+        true
+    }
+
+    /// The Services whose real servers drain are looked at again.
+    pub fn touch_drains(&mut self, cluster: &Cluster) -> bool {
+        let Some(sure) = &self.sure else { return false };
+        let owners = self.drains.services().filter_map(|at| sure.claims.owner(&at).cloned());
+        let owners: BTreeSet<Name> = owners.collect();
+        self.touch(cluster, &owners)
+    }
+
+    /// Looks at the kernel, or at a part of it, and makes it right. `done` hears of each step.
+    pub fn look(
+        &mut self,
+        cluster: &Cluster,
+        scope: Scope,
+        mut done: impl FnMut(&Step, &Outcome),
+    ) -> Result<Deed> {
+        if scope == Scope::All {
+            // Not sure of anything until it has gone well.
+            self.sure = None;
+            self.touched.clear();
+        }
+        let mut pass = look(&mut self.kernel, cluster, &self.node, &self.options, scope)?;
+        let mut deed = Deed::default();
+        let (flows, errors) = pass.take(&mut self.kernel, scope, |step, outcome| {
+            deed.count(&outcome);
+            done(step, &outcome);
+        });
+        deed.flows = flows;
+        deed.errors = errors;
+        deed.errors.append(&mut pass.desired.errors);
+        if scope == Scope::All {
+            self.drains = pass.drains;
+            self.unmet = pass.desired.unmet;
+            deed.want = pass.desired.state;
+            if deed.is_well() {
+                self.sure = Some(Sure { local: pass.local, claims: pass.desired.claims });
+            }
+        } else if !deed.is_well() {
+            self.sure = None;
+        }
+        Ok(deed)
+    }
+
+    /// Makes right what follows from the Services that were touched.
+    pub fn services(
+        &mut self,
+        cluster: &Cluster,
+        mut done: impl FnMut(&Step, &Outcome),
+    ) -> Result<Deed> {
+        let touched = std::mem::take(&mut self.touched);
+        // What goes wrong from here on leaves nothing sure.
+        let Some(Sure { local, mut claims }) = self.sure.take() else { return Ok(Deed::default()) };
+        let (mut have, mut want, mut unmet) = (State::new(), State::new(), Vec::new());
+        {
+            let moment = Moment::of(cluster, &local)?;
+            let mut parts = Vec::with_capacity(touched.len());
+            for (name, before) in touched {
+                let part = moment.part(&name, &mut claims);
+                release(&before, &part.state, &mut claims);
+                parts.push(name);
+                have.extend(before);
+                want.extend(part.state);
+                unmet.extend(part.unmet);
+            }
+            self.unmet.retain(|u| u.of.as_ref().is_none_or(|of| parts.binary_search(of).is_err()));
+            self.unmet.append(&mut unmet);
+        }
+        let known = |module: &&Item| match module {
+            Item::Module { name } => {
+                local.host.as_ref().is_some_and(|h| h.modules.contains_key(name))
+            }
+            _ => false,
+        };
+        have.extend(want.iter().filter(known).cloned());
+        self.drain(&mut have, &mut want)?;
+        let steps = plan(&have, &want, |item| given_up(item, cluster, &local, &claims));
+        let mut deed = Deed::default();
+        self.record(&mut deed);
+        let mut gone = BTreeSet::new();
+        self.kernel.apply(&steps, |step, outcome| {
+            deed.count(&outcome);
+            done(step, &outcome);
+            if let (Step::Remove(Item::Real { of, addr, port, .. }), Ok(())) = (step, outcome) {
+                gone.insert((*of, *addr, *port));
+            }
+        });
+        self.drains.forget(&gone);
+        if leads_astray(&steps) {
+            let serving = serving(&want);
+            match self.kernel.remove_flows(|flow| is_stale(flow, &serving)) {
+                Ok(flows) => deed.flows = flows,
+                Err(e) => deed.errors.push(e),
+            }
+        }
+        // What one of them gave up, another one may have asked for in vain.
+        if deed.is_well() && !claims.is_contested() {
+            self.sure = Some(Sure { local, claims });
+        }
+        Ok(deed)
+    }
+
+    /// Lets the real servers that should go keep their connections.
+    fn drain(&mut self, have: &mut State, want: &mut State) -> Result<()> {
+        let services: BTreeSet<At> = have.iter().chain(&*want).filter_map(service).collect();
+        let (mine, others) = std::mem::take(&mut self.drains).split(&services);
+        for real in mine.reals() {
+            have.retain(|item| item.key() != real.key());
+            have.insert(real);
+        }
+        let gone = |item: &&Item| match **item {
+            Item::Real { of, addr, port, .. } => !has_real(want, (of, addr, port)),
+            _ => false,
+        };
+        let leaving: BTreeSet<At> = have.iter().filter(gone).filter_map(service).collect();
+        let busy = self.kernel.busy(&leaving)?;
+        let (now, grace) = (files::uptime(), self.options.grace);
+        let mine = drain(&*have, want, &busy, &mine, now, grace);
+        self.drains = others.with(mine);
+        Ok(())
+    }
+
+    fn record(&self, deed: &mut Deed) {
+        let (text, nothing) = (self.drains.text(), Drains::default().text());
+        if files::read(DRAINS).unwrap_or(nothing) != text {
+            let written = files::write(DRAINS, &text).doing(|| format!("writing {DRAINS}"));
+            deed.errors.extend(written.err());
+        }
+    }
+}
+
+impl Deed {
+    fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Ok(()) => self.steps += 1,
+            Err(_) => self.refused += 1,
+        }
+    }
+}
+
+/// The IPVS service that an item is, or stands behind.
+fn service(item: &Item) -> Option<At> {
+    match item {
+        Item::Service { at, .. } | Item::Real { of: at, .. } => Some(*at),
+        _ => None,
+    }
+}
+
+/// Whether flows of UDP may go where nobody answers any more, or were never translated.
+fn leads_astray(steps: &[Step]) -> bool {
+    steps.iter().any(|step| match step.item() {
+        Item::Real { of: At::Virtual(of), .. } => of.protocol == Protocol::Udp,
+        _ => false,
+    })
+}
