@@ -248,8 +248,8 @@ impl Daemon {
     /// A snapshot that can't be written costs a warning, and nothing else.
     fn save(&mut self) {
         self.changed = false;
-        let uid = self.teller.api().uid();
-        match self.file.save(&self.known, self.listed, uid.as_deref()) {
+        let contact = self.teller.api().contact();
+        match self.file.save(&self.known, self.listed, &contact) {
             Ok(_) => self.teller.saved(),
             Err(e) => log::warn(format_args!("{e}")),
         }

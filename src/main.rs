@@ -4,44 +4,39 @@
 //! step that was refused; `plan` exits with 2 where there is something to do, `status` with 1 where
 //! the node is not right, `check` with 1 where the board is not able.
 
+#[path = "main/node.rs"]
+mod node;
+
 use std::{
-    cell::Cell,
     env,
-    fmt::Display,
     io::{self, Read, Write},
     os::unix::process::CommandExt,
     process::ExitCode,
-    thread,
     time::Duration,
 };
 
 use kinglet::{
-    api::{Api, Rhythm, Source, from_list},
+    api::{
+        Api, Rhythm, Source, from_list,
+        snapshot::{self, Snapshot},
+    },
     args::{self, Args, Command, Format},
-    check::{self, Verdict},
-    cleanup,
-    cluster::{Kind, Reading},
+    cluster::{Bad, Kind, Known, Reading},
     daemon::{self, Ended},
     desired::Unmet,
     dump::Dump,
     error::{Doing, Error, Result},
-    kernel::{Kernel, Outcome, Scope, files, lock::Lock},
+    kernel::{Kernel, Scope, files, lock::Lock},
     local::{Local, Options},
     log,
     plan::{Step, sh},
     reconcile::{Pass, imagine, look},
-    report::{
-        self, Desk, Facts, SOCKET, Status,
-        ask::{Said, ask},
-    },
+    report::{Desk, Facts, SOCKET, Status},
     state::State,
 };
 
 /// More lines than this about what can't be honoured are for `plan` to tell, not for every `sync`.
 const UNMET_LINES: usize = 5;
-
-/// How often `status --watch` looks.
-const AGAIN: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let args = match args::parse(env::args_os().skip(1)) {
@@ -61,9 +56,9 @@ fn main() -> ExitCode {
         Command::Sync => sync(&args),
         Command::Dump => dump(&args),
         Command::Run => run(&args),
-        Command::Status => status(&args),
-        Command::Check => check(&args),
-        Command::Cleanup => cleanup(&args),
+        Command::Status => node::status(&args),
+        Command::Check => node::check(&args),
+        Command::Cleanup => node::cleanup(&args),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -117,18 +112,67 @@ fn node(args: &Args) -> Result<Box<str>> {
     })
 }
 
-/// What the API says of the kinds that are needed.
-fn read(args: &Args) -> Result<Reading> {
-    let kinds: &[Kind] = match args.services {
+fn api(args: &Args) -> Result<Api> {
+    Api::open(&source(args))
+}
+
+/// The kinds that are needed.
+fn kinds(args: &Args) -> &'static [Kind] {
+    match args.services {
         true => &[Kind::Node, Kind::Service, Kind::EndpointSlice],
         false => &[Kind::Node],
-    };
-    Api::open(&source(args))?.read(kinds)
+    }
+}
+
+/// What the API says of them.
+fn read(args: &Args) -> Result<Reading> {
+    api(args)?.read(kinds(args))
+}
+
+/// What is known for one pass, and what the next one has to know.
+struct Learned {
+    known: Known,
+    /// The API could not be read, or not all of it.
+    errors: Vec<Error>,
+    file: snapshot::File,
+    listed: u64,
+    contact: snapshot::Contact,
+}
+
+/// From the snapshot, and from what the API says beyond it.
+fn learn(args: &Args, node: &str) -> Result<Learned> {
+    let api = api(args)?;
+    let mut file = snapshot::File::new(args.snapshot.clone(), api.identity(node));
+    let snapshot = file.load();
+    if args.snapshot.is_some() {
+        api.expect(node, snapshot.as_ref());
+    }
+    let kinds = kinds(args);
+    let age = snapshot.as_ref().and_then(Snapshot::age);
+    let resync = Duration::from_secs(args.resync_period);
+    let found = snapshot.is_some();
+    let Snapshot { cluster, versions, mut listed, .. } = snapshot.unwrap_or_default();
+    let mut known = Known::new(cluster, versions, kinds);
+    let mut errors = api.catch_up(&mut known, kinds, age, resync);
+    if errors.is_empty() {
+        if age.is_none_or(|age| age >= resync) {
+            listed = snapshot::now();
+        }
+    } else if !found {
+        return Err(errors.remove(0));
+    } else {
+        let age = age.map_or("unknown age".to_owned(), |age| format!("{} s ago", age.as_secs()));
+        log::warn(format_args!(
+            "THE API SERVER CAN'T BE READ; this pass works from the snapshot ({age}), and removes \
+             nothing of which was not heard"
+        ));
+    }
+    Ok(Learned { known, errors, file, listed, contact: api.contact() })
 }
 
 /// What was not understood, beside what can't be honoured.
-fn with_bad(mut pass: Pass, reading: &Reading) -> Pass {
-    let bad = reading.bad.iter().map(|bad| {
+fn with_bad(mut pass: Pass, bad: impl Iterator<Item = Bad>) -> Pass {
+    let bad = bad.map(|bad| {
         Unmet::new(format!("{:?} {}", bad.kind, bad.name), format!("not understood: {}", bad.why))
     });
     pass.desired.unmet.splice(0..0, bad);
@@ -140,10 +184,9 @@ fn plan(args: &Args) -> Result<u8> {
         None => {
             let reading = read(args)?;
             let mut kernel = Kernel::open()?;
-            with_bad(
-                look(&mut kernel, &reading.cluster, &node(args)?, &options(args), Scope::All)?,
-                &reading,
-            )
+            let (node, options) = (node(args)?, options(args));
+            let pass = look(&mut kernel, &reading.cluster, &node, &options, Scope::All)?;
+            with_bad(pass, reading.bad.into_iter())
         }
         Some(path) => plan_from(args, &text_of(path)?)?,
     };
@@ -179,7 +222,8 @@ fn plan_from(args: &Args, text: &str) -> Result<Pass> {
     let Some(dump) = dump else {
         let reading = from_list(text.as_bytes())?;
         let local = Local { node: node(args)?, options, host: None };
-        return Ok(with_bad(imagine(&reading.cluster, local, State::new())?, &reading));
+        let pass = imagine(&reading.cluster, local, State::new())?;
+        return Ok(with_bad(pass, reading.bad.into_iter()));
     };
     let node = args.hostname_override.as_deref().unwrap_or(&dump.node).into();
     let (host, have) =
@@ -209,7 +253,6 @@ fn run(args: &Args) -> Result<u8> {
     let status = Status {
         version: env!("CARGO_PKG_VERSION").into(),
         node: node.to_string(),
-        pid: std::process::id(),
         mode,
         router: args.router,
         services: args.services,
@@ -259,10 +302,11 @@ fn sync(args: &Args) -> Result<u8> {
         log::info(format_args!("another kinglet is at work on this node; it does the job"));
         return Ok(0);
     };
-    let reading = read(args)?;
+    let node = node(args)?;
+    let mut learned = learn(args, &node)?;
     let mut kernel = Kernel::open()?;
-    let pass = look(&mut kernel, &reading.cluster, &node(args)?, &options(args), Scope::All)?;
-    let pass = with_bad(pass, &reading);
+    let pass = look(&mut kernel, &learned.known.cluster, &node, &options(args), Scope::All)?;
+    let pass = with_bad(pass, learned.known.complaints());
     let mut refused = 0;
     let (flows, errors) = pass.take(&mut kernel, Scope::All, |step, outcome| match outcome {
         Err(why) => {
@@ -286,78 +330,17 @@ fn sync(args: &Args) -> Result<u8> {
         let more = unmet.len() - UNMET_LINES;
         log::warn(format_args!("unmet: {more} more; `kinglet plan` tells them all"));
     }
-    for e in errors.iter().chain(&pass.desired.errors) {
+    for e in learned.errors.iter().chain(&errors).chain(&pass.desired.errors) {
         log::error(format_args!("{e}"));
     }
     let well = refused == 0 && errors.is_empty() && pass.desired.errors.is_empty();
-    Ok(u8::from(!well))
-}
-
-/// What the daemon says, and how busy the kernel is. Where no daemon runs, nobody can say whether the
-/// node is right.
-fn status(args: &Args) -> Result<u8> {
-    let json = args.format == Format::Json;
-    let socket = args.run_dir.join(SOCKET);
-    let doing = || format!("asking the daemon at {}", socket.display());
-    loop {
-        let said = ask(&socket, if json { "/status.json" } else { "/status" }).doing(doing)?;
-        let busy = Kernel::open().and_then(|mut kernel| kernel.connections());
-        let busy = busy.map_err(|e| log::warn(format_args!("{e}"))).unwrap_or_default();
-        let Some(Said { right, page }) = said else {
-            if !json {
-                out(&report::text::busy(&busy))?;
-            }
-            let why = "none runs, so nobody knows: start one, or where cron runs `kinglet sync`, see \
-                       what `kinglet plan` would do";
-            return Err(Error::new(doing(), why));
-        };
-        let page = match (json, page.strip_suffix('}')) {
-            (true, Some(open)) => {
-                let ipvs = serde_json::to_string(&busy).doing(|| "writing the status as JSON")?;
-                format!("{open},\"ipvs\":{ipvs}}}\n")
-            }
-            _ => page + &report::text::busy(&busy),
-        };
-        let clear = if args.watch && !json { "\x1b[H\x1b[2J" } else { "" };
-        if !out(&format!("{clear}{page}"))? || !args.watch {
-            return Ok(u8::from(!right));
-        }
-        thread::sleep(AGAIN);
+    let well = well && learned.errors.is_empty();
+    if learned.errors.is_empty()
+        && let Err(e) = learned.file.save(&learned.known, learned.listed, &learned.contact)
+    {
+        log::warn(format_args!("{e}"));
     }
-}
-
-fn check(args: &Args) -> Result<u8> {
-    let asked = check::Asked {
-        source: source(args),
-        run_dir: args.run_dir.to_string_lossy().into_owned(),
-        health: args.health.clone(),
-    };
-    let lines = check::lines(&check::look(&options(args), &asked)?);
-    out(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
-    Ok(u8::from(lines.iter().any(|line| line.verdict == Verdict::Missing)))
-}
-
-fn cleanup(args: &Args) -> Result<u8> {
-    let Some(_lock) = Lock::take().doing(|| "taking the lock @kinglet")? else {
-        let why = "another kinglet is at work on this node and would make all of it again: stop it \
-                   first";
-        return Err(Error::new("cleaning up", why));
-    };
-    let refused = Cell::new(0);
-    let told = |what: &dyn Display, outcome: Outcome| match outcome {
-        Ok(()) => drop(out(&format!("{what}\n"))),
-        Err(why) => {
-            refused.set(refused.get() + 1);
-            log::error(format_args!("{what}: refused: {why}"));
-        }
-    };
-    cleanup::cleanup(
-        &mut Kernel::open()?,
-        &options(args),
-        |step, outcome| told(step, outcome),
-        |path, outcome| told(&format_args!("- file {path}"), outcome),
-    )?;
-    Ok(u8::from(refused.get() > 0))
+    Ok(u8::from(!well))
 }
 
 fn dump(args: &Args) -> Result<u8> {

@@ -129,7 +129,8 @@ fn an_api_that_cannot_be_read_is_an_error_that_says_what_to_do() {
         ("endpointslices:cut=20000", "listing endpointslices from"),
     ] {
         let server = Server::start(&objects, &["--fault", fault]);
-        let args = ["sync", "--master", &server.url(), "--hostname-override", "node-1"];
+        let args = ["sync", "--snapshot=", "--master", &server.url()];
+        let args = [&args[..], &["--hostname-override", "node-1"]].concat();
         let run = kinglet(&args, "");
         assert_eq!((run.code, &*run.stdout), (Some(1), ""), "{fault}: {run:?}");
         let told = run.stderr.lines().last().unwrap();

@@ -3,8 +3,11 @@
 //!
 //! The namespace comes from running this test again under `unshare -n`, one test per process.
 
+mod common;
+
 use std::process::Command;
 
+use common::{namespace::in_namespace, sh};
 use kinglet::{
     kernel::{Kernel, Scope},
     local::{NodePorts, Options},
@@ -12,32 +15,6 @@ use kinglet::{
     ruleset::{self, NFT_TABLE, Set, Skeleton},
     state::{BRIDGE, Item, LinkKind, Protocol, State, TABLE_MAIN, Value, Virtual},
 };
-
-/// Runs the body of test `name` in a fresh network namespace, with a link `eth0` that is 192.0.2.11/24
-/// and fd77::11/64.
-fn in_namespace(name: &str, body: impl FnOnce()) {
-    if std::env::var_os("KINGLET_IN_NAMESPACE").is_some() {
-        sh("ip link set lo up");
-        sh("ip link add eth0 type veth peer name far && ip link set eth0 up && ip link set far up");
-        sh("ip addr add 192.0.2.11/24 dev eth0 && ip addr add fd77::11/64 dev eth0 nodad");
-        return body();
-    }
-    let run = Command::new("unshare")
-        .arg("-n")
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env("KINGLET_IN_NAMESPACE", "1")
-        .output()
-        .expect("unshare is in util-linux");
-    let text = [run.stdout, run.stderr].concat();
-    assert!(run.status.success(), "as root, in a namespace: {}", String::from_utf8_lossy(&text));
-}
-
-fn sh(line: &str) -> String {
-    let out = Command::new("sh").args(["-c", line]).output().unwrap();
-    assert!(out.status.success(), "{line}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).unwrap()
-}
 
 fn options() -> Options {
     Options {

@@ -14,10 +14,6 @@ use ureq::{Body, BodyReader, http::Response};
 
 use super::traffic::Count;
 
-/// How long an item of a list, or a line of a watch, may take from its first byte to its last. A link
-/// of 56 kbit/s brings 400 KB in it; one that gives a byte a second is as good as dead.
-pub const ITEM_TIME: Duration = Duration::from_secs(60);
-
 /// A body that is being read.
 pub struct Incoming<'a> {
     from: BodyReader<'static>,

@@ -26,7 +26,7 @@ use ureq::{
 
 use super::{
     auth::{Access, Token},
-    body::{ITEM_TIME, Incoming},
+    body::Incoming,
     failure::{CONNECT, Failure, IDLE, Why},
     page,
     traffic::{Outcomes, Traffic},
@@ -49,6 +49,32 @@ const ERROR_BODY: u64 = 64 << 10;
 /// And for how long.
 const ERROR_TIME: Duration = Duration::from_secs(5);
 
+/// How long what is waited for. A test can't wait as long.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For an answer, and for each further piece of one.
+    pub answer: Duration,
+    /// For an item of a list, or an event of a watch, from its first byte to its last. A link of 56
+    /// kbit/s brings 400 KB in it; one that gives a byte a second is as good as dead.
+    pub item: Duration,
+    /// For anything at all on an open watch. The first bookmark of a quiet one was seen after 60 to
+    /// 120 s, the next ones sooner; after half a minute more the connection is taken for dead.
+    pub quiet: Duration,
+    /// For the end of a watch, beyond the time for which it was asked.
+    pub beyond: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience {
+            answer: Duration::from_secs(IDLE),
+            item: Duration::from_secs(60),
+            quiet: Duration::from_secs(150),
+            beyond: Duration::from_secs(30),
+        }
+    }
+}
+
 /// The way to one API server.
 pub struct Client {
     agent: Agent,
@@ -63,6 +89,8 @@ pub struct Client {
     /// The Host header, where the prefix would give another one.
     host: Option<String>,
     token: Token,
+    /// How long what is waited for.
+    pub patience: Patience,
     /// What was asked and what came.
     pub traffic: Traffic,
     /// A connection may be kept from an earlier request, and the server may have closed it since.
@@ -92,15 +120,15 @@ impl Resolver for Fixed {
     }
 }
 
-#[allow(dead_code)]
 impl Client {
-    /// No connection is made yet.
+    #[cfg(test)]
     pub fn new(access: Access) -> Result<Client> {
-        Client::with_idle(access, Duration::from_secs(IDLE))
+        Client::with(access, Patience::default())
     }
 
-    /// `idle`: how long the server may be silent.
-    pub(super) fn with_idle(access: Access, idle: Duration) -> Result<Client> {
+    /// No connection is made yet.
+    pub fn with(access: Access, patience: Patience) -> Result<Client> {
+        let idle = patience.answer;
         let mut config = Config::builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -136,7 +164,7 @@ impl Client {
             }
         };
         let (traffic, kept) = (Traffic::default(), AtomicBool::new(false));
-        Ok(Client { agent, server, ca, ca_hash, prefix, host, token, traffic, kept })
+        Ok(Client { agent, server, ca, ca_hash, prefix, host, token, patience, traffic, kept })
     }
 
     /// Gets a path with its query. The answer is a 200 whose body is still to be read. A server that
@@ -151,7 +179,9 @@ impl Client {
                     log::info(format_args!("{} asks to wait {} s", self.server, wait.as_secs()));
                     thread::sleep(wait);
                 }
-                done => return Ok(Incoming::new(done?, &self.traffic.bytes, Some(ITEM_TIME))),
+                done => {
+                    return Ok(Incoming::new(done?, &self.traffic.bytes, Some(self.patience.item)));
+                }
             }
         }
     }
@@ -171,7 +201,7 @@ impl Client {
     pub fn probe(&self, path: &str) -> std::result::Result<Vec<u8>, Failure> {
         let answer = self.once(path, &self.traffic.probes, None)?;
         let mut body = Vec::new();
-        let whole = Incoming::new(answer, &self.traffic.bytes, Some(ITEM_TIME));
+        let whole = Incoming::new(answer, &self.traffic.bytes, Some(self.patience.item));
         let read = whole.take(page::ITEM as u64).read_to_end(&mut body);
         read.map_err(|e| Failure::cut(e, "answer", &self.ca))?;
         Ok(body)

@@ -16,12 +16,14 @@ const LIMIT: usize = 500;
 const AGAIN: usize = 3;
 
 /// Lists a kind. `cached` tells that etcd did not answer for an earlier kind, and is set when it
-/// does not for this one: then only the cache is asked.
+/// does not for this one: then only the cache is asked. A cache that is older than `known`, a version,
+/// tells nothing.
 pub fn list(
     client: &Client,
     shape: Shape,
     path: &str,
     cached: &mut bool,
+    known: Option<&str>,
 ) -> Result<Reading, Failure> {
     if *cached {
         return in_cache(client, shape, path);
@@ -30,19 +32,22 @@ pub fn list(
         Err(failure) if is_etcd(failure.why) => failure,
         done => return done,
     };
-    log::warn(format_args!(
-        "listing {} from {}: {}; asking for what the API server has in its cache, which may be old",
-        shape.kind().plural(),
-        client.server,
-        failure.text
-    ));
+    let number = |version: Option<&str>| version.and_then(|version| version.parse::<u64>().ok());
+    let known = number(known);
     match in_cache(client, shape, path) {
-        Ok(reading) => {
+        Ok(reading) if number(reading.versions.get(&shape.kind()).map(String::as_str)) >= known => {
+            log::warn(format_args!(
+                "listing {} from {}: {}; taking what the API server has in its cache, which may be \
+                 old",
+                shape.kind().plural(),
+                client.server,
+                failure.text
+            ));
             *cached = true;
             Ok(reading)
         }
         // The first failure tells more.
-        Err(_) => Err(failure),
+        _ => Err(failure),
     }
 }
 
@@ -121,7 +126,7 @@ fn is_list_of(shape: Shape, head: &Head) -> Result<(), Failure> {
 }
 
 /// A token is base64 for URLs, but nobody promised it.
-fn encode(token: &str) -> String {
+pub fn encode(token: &str) -> String {
     let mut text = String::with_capacity(token.len());
     for byte in token.bytes() {
         match byte {
@@ -147,7 +152,7 @@ mod tests {
     };
 
     fn services(server: &Server) -> Result<Reading, Failure> {
-        list(&server.client(), Shape::Service, "/api/v1/services", &mut false)
+        list(&server.client(), Shape::Service, "/api/v1/services", &mut false, None)
     }
 
     #[test]
@@ -164,7 +169,7 @@ mod tests {
             )
         );
         let server = serve(|_, nth| ok(recorded(&format!("list/nodes.limit2.p{nth}.json"))));
-        let got = list(&server.client(), Shape::Node, "/api/v1/nodes", &mut false).unwrap();
+        let got = list(&server.client(), Shape::Node, "/api/v1/nodes", &mut false, None).unwrap();
         assert_eq!(got.cluster.nodes.len(), 3);
         let server = serve(|_, _| ok(recorded("list/services.limit10.p1.json")));
         assert_eq!(
@@ -206,7 +211,8 @@ mod tests {
             let mut cached = false;
             let client = server.client();
             for _ in 0..2 {
-                let got = list(&client, Shape::Service, "/api/v1/services", &mut cached).unwrap();
+                let got =
+                    list(&client, Shape::Service, "/api/v1/services", &mut cached, None).unwrap();
                 assert_eq!(got.cluster.services.len(), 24);
             }
             let targets = server.targets();
@@ -229,7 +235,7 @@ mod tests {
         let got = services(&server).unwrap();
         assert_eq!((got.cluster.services.len(), got.bad.len()), (324, 0));
         let server = serve(|_, _| recorded("big/endpointslices.gzip.http"));
-        let got = list(&server.client(), Shape::EndpointSlice, "/x", &mut false).unwrap();
+        let got = list(&server.client(), Shape::EndpointSlice, "/x", &mut false, None).unwrap();
         assert_eq!((got.cluster.slices.len(), got.bad.len()), (329, 0));
         for cut in (400..recorded("big/services.gzip.http").len()).step_by(997) {
             let server = serve(move |_, _| recorded("big/services.gzip.http")[..cut].to_vec());

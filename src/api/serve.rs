@@ -17,7 +17,7 @@ use rustls::{
 
 use super::{
     auth::{Access, Token},
-    client::Client,
+    client::{Client, Patience},
 };
 
 pub struct Server {
@@ -124,7 +124,8 @@ impl Server {
     }
 
     pub fn client(&self) -> Client {
-        Client::with_idle(self.access(), Duration::from_secs(5)).unwrap()
+        let patience = Patience { answer: Duration::from_secs(5), ..Patience::default() };
+        Client::with(self.access(), patience).unwrap()
     }
 }
 

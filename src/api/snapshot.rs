@@ -6,15 +6,26 @@
 //! written as a stream, and put in place by a rename. What can't be used is put aside and stops
 //! nothing.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::{self, BufRead, BufReader, BufWriter, Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use serde::{Deserialize, Serialize};
+
+use super::page;
 use crate::{
-    cluster::{Cluster, Kind, Known},
-    error::Result,
+    cluster::{Cluster, EndpointSlice, Kind, Known, Node, Object, Service},
+    error::{self, Doing},
+    log,
 };
 
 /// Which cluster this is, as far as it can be told without asking.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The server's URL.
     pub server: String,
@@ -22,6 +33,15 @@ pub struct Identity {
     pub ca: u64,
     /// The name of this node.
     pub node: String,
+}
+
+/// What the server told of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contact {
+    /// The uid of this node's Node object: by it the server is known to be the same cluster.
+    pub uid: Option<String>,
+    /// In which of their shapes it serves endpoints.
+    pub endpoints: usize,
 }
 
 /// FNV-1a of 64 bits: finds what a disk did to a file, and costs nothing.
@@ -50,8 +70,8 @@ pub struct Snapshot {
     pub cluster: Cluster,
     /// Where a watch of each kind goes on.
     pub versions: BTreeMap<Kind, String>,
-    /// The uid of this node's Node object: by it the server is known to be the same cluster.
-    pub uid: Option<String>,
+    /// What the server told of itself.
+    pub contact: Contact,
     /// When the oldest of its full lists was made, in seconds since 1970.
     pub listed: u64,
 }
@@ -69,30 +89,277 @@ pub fn now() -> u64 {
     since.map_or(0, |since| since.as_secs())
 }
 
+/// What a file holds, whatever cluster it is of; nothing where there is none. It is only read.
+pub fn peek(path: &Path) -> error::Result<Option<Snapshot>> {
+    let doing = || format!("reading the snapshot {}", path.display());
+    let from = match fs::File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        from => from.doing(doing)?,
+    };
+    match read(BufReader::with_capacity(16 << 10, from)) {
+        Ok((Header { listed, contact, .. }, _, cluster)) => {
+            Ok(Some(Snapshot { cluster, contact, listed, ..Snapshot::default() }))
+        }
+        Err(Unusable::Io(e)) => Err(e).doing(doing),
+        Err(Unusable::Bad(why)) => Err(why).doing(doing),
+    }
+}
+
+/// The first line; a later form of the file has another number.
+const FORMAT: &str = "kinglet snapshot 1";
+/// What every form of it starts with.
+const NAME: &str = "kinglet snapshot ";
+/// Where only versions moved on, the file is left alone for so many seconds: flash wears out.
+const VERSIONS: u64 = 600;
+
+/// The second line.
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    #[serde(flatten)]
+    identity: Identity,
+    contact: Contact,
+    /// When a full list was made last, and when this was written.
+    listed: u64,
+    written: u64,
+    /// The kinds that are held. Without a version: one that has to be listed, since something of it
+    /// was not understood.
+    kinds: BTreeMap<Kind, Option<String>>,
+}
+
+/// An object, as it is written; `cluster::Object` is how it is read.
+#[derive(Serialize)]
+enum Line<'a> {
+    Node(&'a Node),
+    Service(&'a Service),
+    EndpointSlice(&'a EndpointSlice),
+}
+
+/// Why a file tells nothing.
+enum Unusable {
+    /// It can't be read at all.
+    Io(io::Error),
+    /// It is not what it should be.
+    Bad(String),
+}
+
 /// The file, and what is known to be in it.
 #[derive(Debug)]
 pub struct File {
     path: Option<PathBuf>,
     identity: Identity,
+    /// What was read or written last, and the sum of its objects' lines.
+    last: Option<(Header, Sum)>,
+    /// It could not be written, and that was told.
+    refused: bool,
 }
 
 impl File {
     /// Reads and writes nothing yet. Without a path, nothing ever.
     pub fn new(path: Option<PathBuf>, identity: Identity) -> File {
-        File { path, identity }
+        File { path, identity, last: None, refused: false }
     }
 
     /// What it holds. One that is damaged, of another cluster or of a later version is renamed to
     /// `….bad` with a warning, and counts as none.
     pub fn load(&mut self) -> Option<Snapshot> {
-        let _ = (&self.path, &self.identity);
+        let path = self.path.as_ref()?;
+        let why = match self.read(path) {
+            Ok((header, sum, cluster)) => return Some(self.keep(header, sum, cluster)),
+            Err(Unusable::Io(e)) if e.kind() == io::ErrorKind::NotFound => return None,
+            Err(Unusable::Io(e)) => {
+                log::warn(format_args!("reading the snapshot {}: {e}", path.display()));
+                return None;
+            }
+            Err(Unusable::Bad(why)) => why,
+        };
+        let bad = beside(path, ".bad");
+        let moved = match fs::rename(path, &bad) {
+            Ok(()) => format!("it is now {}", bad.display()),
+            Err(e) => format!("it stays where it is: {e}"),
+        };
+        log::warn(format_args!("the snapshot {} is not used: {why}; {moved}", path.display()));
         None
     }
 
+    fn keep(&mut self, mut header: Header, sum: Sum, cluster: Cluster) -> Snapshot {
+        if header.identity.node != self.identity.node {
+            // Its uid is that of somebody else's Node.
+            header.contact.uid = None;
+        }
+        let versions = header.kinds.iter().filter_map(|(k, v)| Some((*k, v.clone()?))).collect();
+        let (contact, listed) = (header.contact.clone(), header.listed);
+        self.last = Some((header, sum));
+        Snapshot { cluster, versions, contact, listed }
+    }
+
+    fn read(&self, path: &Path) -> Result<(Header, Sum, Cluster), Unusable> {
+        let from = fs::File::open(path).map_err(Unusable::Io)?;
+        let (header, sum, cluster) = read(BufReader::with_capacity(16 << 10, from))?;
+        let Identity { server, ca, .. } = &header.identity;
+        if *server != self.identity.server {
+            return Err(Unusable::Bad(format!("it is of another cluster, {server}")));
+        }
+        if *ca != self.identity.ca {
+            let why = format!("it is of another cluster: {server} had another CA then");
+            return Err(Unusable::Bad(why));
+        }
+        Ok((header, sum, cluster))
+    }
+
     /// Writes it where the objects changed since it was read or written, or `listed` did; says
-    /// whether it was written. `listed` and `uid` as in [`Snapshot`].
-    pub fn save(&mut self, known: &Known, listed: u64, uid: Option<&str>) -> Result<bool> {
-        let _ = (known, listed, uid);
-        Ok(false)
+    /// whether it was written. That it can't be is an error only once. `listed` and `contact` as in
+    /// [`Snapshot`].
+    pub fn save(&mut self, known: &Known, listed: u64, contact: &Contact) -> error::Result<bool> {
+        let Some(path) = &self.path else { return Ok(false) };
+        let doubtful: BTreeSet<Kind> = known.complaints().map(|bad| bad.kind).collect();
+        let kinds = known.versions.iter().map(|(kind, version)| {
+            (*kind, Some(version.clone()).filter(|_| !doubtful.contains(kind)))
+        });
+        let header = Header {
+            identity: self.identity.clone(),
+            contact: contact.clone(),
+            listed,
+            written: now(),
+            kinds: kinds.collect(),
+        };
+        let mut sum = Sum::default();
+        let counted = each_line(&known.cluster, |line| {
+            sum.add(line);
+            Ok(())
+        });
+        let doing = || format!("writing the snapshot {}", path.display());
+        counted.doing(doing)?;
+        if self.last.as_ref().is_some_and(|last| is_same(last, &header, sum)) {
+            return Ok(false);
+        }
+        match write(path, &header, &known.cluster).doing(doing) {
+            Ok(()) => {
+                self.last = Some((header, sum));
+                self.refused = false;
+                Ok(true)
+            }
+            Err(_) if self.refused => Ok(false),
+            Err(e) => {
+                self.refused = true;
+                Err(e)
+            }
+        }
     }
 }
+
+/// Whether it is not worth a write.
+fn is_same((last, of): &(Header, Sum), header: &Header, sum: Sum) -> bool {
+    let held = |header: &Header| -> Vec<(Kind, bool)> {
+        header.kinds.iter().map(|(kind, version)| (*kind, version.is_some())).collect()
+    };
+    let fresh = header.written.checked_sub(last.written).is_some_and(|age| age < VERSIONS);
+    *of == sum
+        && last.identity == header.identity
+        && last.contact == header.contact
+        && last.listed == header.listed
+        && held(last) == held(header)
+        && (fresh || last.kinds == header.kinds)
+}
+
+/// `path` with more at its end.
+fn beside(path: &Path, more: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(more);
+    name.into()
+}
+
+/// The line of each object, one at a time.
+fn each_line(
+    cluster: &Cluster,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<usize> {
+    let nodes = cluster.nodes.values().map(Line::Node);
+    let services = cluster.services.values().map(Line::Service);
+    let slices = cluster.slices.values().map(Line::EndpointSlice);
+    let (mut text, mut count) = (Vec::new(), 0);
+    for line in nodes.chain(services).chain(slices) {
+        text.clear();
+        serde_json::to_writer(&mut text, &line)?;
+        text.push(b'\n');
+        take(&text)?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn write(path: &Path, header: &Header, cluster: &Cluster) -> io::Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    let new = beside(path, ".new");
+    let file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let (mut to, mut sum) = (BufWriter::with_capacity(16 << 10, &file), Sum::default());
+    let mut put = |bytes: &[u8]| {
+        sum.add(bytes);
+        to.write_all(bytes)
+    };
+    put(format!("{FORMAT}\n{}\n", serde_json::to_string(header)?).as_bytes())?;
+    let count = each_line(cluster, &mut put)?;
+    writeln!(to, "end {count} {:016x}", sum.0)?;
+    to.flush()?;
+    drop(to);
+    file.sync_all()?; // else a rename may come to the disk before what it names
+    fs::rename(&new, path)
+}
+
+/// Reads a snapshot; memory holds the cluster and one line.
+fn read(mut from: impl BufRead) -> Result<(Header, Sum, Cluster), Unusable> {
+    let bad = |why: String| Unusable::Bad(why);
+    let (mut all, mut objects) = (Sum::default(), Sum::default());
+    let mut line = String::new();
+    let mut next = |line: &mut String| {
+        line.clear();
+        match from.by_ref().take(page::ITEM as u64).read_line(line) {
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(bad("it is no text".into())),
+            Err(e) => Err(Unusable::Io(e)),
+            Ok(_) if line.ends_with('\n') => Ok(()),
+            Ok(_) => Err(bad("it is damaged: it ends too early".into())),
+        }
+    };
+    next(&mut line)?;
+    all.add(line.as_bytes());
+    if line.trim_end() != FORMAT {
+        return Err(bad(match line.strip_prefix(NAME) {
+            Some(_) => "another version of kinglet wrote it".into(),
+            None => "it is no snapshot of kinglet's".into(),
+        }));
+    }
+    next(&mut line)?;
+    all.add(line.as_bytes());
+    let header: Header =
+        serde_json::from_str(&line).map_err(|e| bad(format!("it is damaged: {e}")))?;
+    let (mut cluster, mut count) = (Cluster::default(), 0usize);
+    loop {
+        next(&mut line)?;
+        if let Some(end) = line.strip_prefix("end ") {
+            return match end.trim_end() == format!("{count} {:016x}", all.0) {
+                true => Ok((header, objects, cluster)),
+                false => Err(bad("it is damaged: its checksum is another one".into())),
+            };
+        }
+        let object: Object = serde_json::from_str(&line)
+            .map_err(|e| bad(format!("it is damaged: line {}: {e}", count + 3)))?;
+        cluster.insert(object);
+        all.add(line.as_bytes());
+        objects.add(line.as_bytes());
+        count += 1;
+    }
+}
+
+/// Reads what may be a snapshot, from anywhere.
+pub fn from_snapshot(from: impl BufRead) -> Result<Cluster, String> {
+    match read(from) {
+        Ok((.., cluster)) => Ok(cluster),
+        Err(Unusable::Bad(why)) => Err(why),
+        Err(Unusable::Io(e)) => Err(e.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -93,6 +93,33 @@ pub fn name(item: &str) -> Option<String> {
     })
 }
 
+/// The uid of the one Node in a list, and the list's version.
+pub fn identity(list: &[u8]) -> Result<(Option<String>, String), String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct List {
+        metadata: Version,
+        items: Option<Vec<Item>>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Version {
+        resource_version: String,
+    }
+    #[derive(Deserialize)]
+    struct Item {
+        metadata: Uid,
+    }
+    #[derive(Deserialize)]
+    struct Uid {
+        uid: Option<String>,
+    }
+    let wrong = |e| format!("the reply is no list of Nodes: {e}");
+    let List { metadata, items } = serde_json::from_slice(list).map_err(wrong)?;
+    let uid = items.unwrap_or_default().into_iter().find_map(|item| item.metadata.uid);
+    Ok((uid, metadata.resource_version))
+}
+
 /// JSON into a shape; a wrong type is told with its path.
 fn parse<'a, T: Deserialize<'a>>(item: &'a str) -> Result<T, String> {
     serde_json::from_str(item).map_err(|e| {

@@ -20,6 +20,8 @@ pub struct Asked {
     pub source: Source,
     /// `--run-dir`.
     pub run_dir: String,
+    /// `--snapshot`.
+    pub snapshot: Option<String>,
     /// `--health-addr` and `--health-port`.
     pub health: (String, u16),
 }
@@ -71,7 +73,7 @@ pub fn look(options: &Options, asked: &Asked) -> Result<Facts> {
         modules,
         loads: files::sysctl("kernel/modules_disabled").is_none_or(|value| value != "1"),
         rights: files::rights(),
-        files: writable(options, folder, &asked.run_dir),
+        files: writable(options, folder, asked),
         plugins,
         api: permissions(services, &asked.source),
         health: taken(asked),
@@ -80,7 +82,7 @@ pub fn look(options: &Options, asked: &Asked) -> Result<Facts> {
     })
 }
 
-fn writable(options: &Options, folder: &Path, run_dir: &str) -> Vec<File> {
+fn writable(options: &Options, folder: &Path, asked: &Asked) -> Vec<File> {
     let file = |path: &str, does, must| {
         // What is not there yet is made: the nearest folder that is there counts.
         let there = Path::new(path).ancestors().find(|path| path.exists());
@@ -89,9 +91,11 @@ fn writable(options: &Options, folder: &Path, run_dir: &str) -> Vec<File> {
     };
     let mut all = vec![
         file("/proc/sys/net/ipv4/ip_forward", "settings", true),
-        file(run_dir, "the status socket", false),
-        file("/var/lib/kinglet", "the last good cluster, for a boot without the API", false),
+        file(&asked.run_dir, "the status socket", false),
     ];
+    if let Some(path) = &asked.snapshot {
+        all.push(file(path, "the last good cluster, for a boot without the API", false));
+    }
     if options.router && options.cni {
         all.push(file(&folder.to_string_lossy(), "the CNI configuration", true));
     }

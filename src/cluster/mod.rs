@@ -80,7 +80,7 @@ impl Kind {
 }
 
 /// One object, of whatever kind.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[allow(missing_docs)]
 pub enum Object {
     Node(Node),

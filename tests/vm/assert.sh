@@ -31,7 +31,7 @@ traced() {
   node=$1; shift
   on "$node" strace -f -o "/results/$node.strace" \
     -e trace=sendto,sendmsg,sendmmsg,write,pwrite64,rename,renameat,renameat2,finit_module \
-    /job/kinglet "$@" --master "$API" --hostname-override "$node"
+    /job/kinglet "$@" --master "$API" --hostname-override "$node" --snapshot=
 }
 
 # writes NODE: what of it could change anything. Netlink messages but dumps (0x300) and the question for

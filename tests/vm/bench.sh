@@ -15,7 +15,7 @@ since() { echo "$1 $(now)" | awk '{ printf "%.2f", $2 - $1 }'; }
 # measured SIZE WHAT: one pass, its time, its peak memory and its number of steps
 measured() {
   t=$(now)
-  on node-1 /job/probe rss /job/kinglet sync --master $API --hostname-override node-1 --run-firewall=false \
+  on node-1 /job/probe rss /job/kinglet sync --master $API --hostname-override node-1 --run-firewall=false --snapshot= \
     > /tmp/steps 2> /tmp/err || { cat /tmp/err; exit 1; }
   row "$1" "$2" "$(since "$t")" s
   row "$1" "$2-peak" "$(sed -n 's/^rss //p' /tmp/err)" KiB

@@ -66,10 +66,10 @@ lab_down() {
   rm -r /run/lab
 }
 
-# kinglet NODE COMMAND...
+# kinglet NODE COMMAND...: without a snapshot, since the nodes share their file systems.
 kinglet() {
   node=$1; shift
-  on "$node" /job/kinglet "$@" --master $API --hostname-override "$node"
+  on "$node" /job/kinglet "$@" --master $API --hostname-override "$node" --snapshot=
 }
 
 # api_up DIR: the API server, with the lists of DIR.

@@ -174,7 +174,11 @@ fn a_server_that_is_not_there_or_silent_is_told_apart() {
         thread::sleep(Duration::from_millis(500));
         Vec::new()
     });
-    let got = Client::with_idle(slow.access(), Duration::from_millis(50)).unwrap();
+    let got = Client::with(
+        slow.access(),
+        Patience { answer: Duration::from_millis(50), ..Patience::default() },
+    )
+    .unwrap();
     assert_eq!(got.get("/x").unwrap_err().why, Why::Silent);
     let ssh = serve(|_, _| b"SSH-2.0-OpenSSH_9.2\r\n".to_vec());
     let got = ssh.client().get("/x").unwrap_err().text;

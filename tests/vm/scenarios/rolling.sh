@@ -85,7 +85,7 @@ END
 
 # one_pass NODE: to be killed; the process is kinglet's own.
 one_pass() {
-  exec ip netns exec "$1" unshare -m /bin/sh /run/lab/on "$1" /job/kinglet sync --master "$API" --hostname-override "$1" \
+  exec ip netns exec "$1" unshare -m /bin/sh /run/lab/on "$1" /job/kinglet sync --master "$API" --hostname-override "$1" --snapshot= \
     >> "/results/loop.$1" 2>&1
 }
 

@@ -1,0 +1,182 @@
+use std::os::unix::fs::PermissionsExt;
+
+use super::{super::serve, *};
+use crate::{
+    api::from_list,
+    cluster::{News, What},
+};
+
+const ALL: [Kind; 3] = [Kind::Node, Kind::Service, Kind::EndpointSlice];
+
+/// A folder that goes away.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let folder =
+            std::env::temp_dir().join(format!("kinglet-snapshot-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        Folder(folder)
+    }
+
+    fn file(&self) -> File {
+        File::new(Some(self.path()), identity())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.join("deep/snapshot")
+    }
+
+    fn bad(&self) -> bool {
+        !self.path().exists() && self.0.join("deep/snapshot.bad").exists()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn identity() -> Identity {
+    Identity { server: "https://192.0.2.1:6443".into(), ca: 7, node: "node-1".into() }
+}
+
+fn contact() -> Contact {
+    Contact { uid: Some("u-1".into()), endpoints: 0 }
+}
+
+/// Three recorded kinds, of which the API has told in this run.
+fn known() -> Known {
+    let mut known = Known::new(Cluster::default(), BTreeMap::new(), &ALL);
+    for (kind, name) in ALL.iter().zip(["nodes", "services", "endpointslices"]) {
+        let mut reading = from_list_of(*kind, name);
+        reading.versions.insert(*kind, "411".into());
+        known.hear(News { kind: *kind, what: What::All(reading) });
+    }
+    known
+}
+
+fn from_list_of(kind: Kind, name: &str) -> crate::cluster::Reading {
+    let reading = from_list(&serve::recorded(&format!("list/{name}.json"))[..]).unwrap();
+    assert!(!reading.cluster.is_empty_of(kind));
+    reading
+}
+
+#[test]
+fn what_was_written_reads_back_and_is_not_written_twice() {
+    let folder = Folder::new("back");
+    let (mut file, mut known) = (folder.file(), known());
+    assert!(file.load().is_none());
+    assert!(file.save(&known, 1000, &contact()).unwrap());
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder.path()), 0o600);
+    assert_eq!(mode(folder.path().parent().unwrap()), 0o700);
+    assert!(!file.save(&known, 1000, &contact()).unwrap(), "nothing changed");
+
+    let mut again = folder.file();
+    let got = again.load().unwrap();
+    assert_eq!(got.cluster, known.cluster);
+    assert_eq!((got.versions, got.listed, got.contact), (known.versions.clone(), 1000, contact()));
+    assert!(!again.save(&known, 1000, &contact()).unwrap(), "nothing changed since it was read");
+    known.versions.insert(Kind::Node, "500".into());
+    assert!(!again.save(&known, 1000, &contact()).unwrap(), "a version alone can wait");
+    again.last.as_mut().unwrap().0.written -= VERSIONS;
+    assert!(again.save(&known, 1000, &contact()).unwrap(), "but not for ever");
+    assert!(again.save(&known, 1001, &contact()).unwrap(), "there was a full list");
+    known.cluster.nodes.pop_first();
+    assert!(again.save(&known, 1001, &contact()).unwrap());
+    let got = folder.file().load().unwrap();
+    assert_eq!((got.cluster.nodes.len(), &*got.versions[&Kind::Node]), (2, "500"));
+    assert!(!folder.0.join("deep/snapshot.new").exists());
+}
+
+#[test]
+fn a_kind_of_which_something_was_not_understood_is_listed_the_next_time() {
+    let (folder, mut known) = (Folder::new("kind"), known());
+    let name = known.cluster.services.keys().next().unwrap().clone();
+    let what = What::One { name, now: Err("it is odd".into()), version: "412".into() };
+    known.hear(News { kind: Kind::Service, what });
+    folder.file().save(&known, 1000, &contact()).unwrap();
+    let got = folder.file().load().unwrap();
+    assert_eq!(got.versions.keys().copied().collect::<Vec<_>>(), [Kind::Node, Kind::EndpointSlice]);
+    assert_eq!(got.cluster.services.len(), 24);
+}
+
+#[test]
+fn another_cluster_s_snapshot_is_put_aside() {
+    for (name, other) in [
+        ("server", Identity { server: "https://192.0.2.2:6443".into(), ..identity() }),
+        ("ca", Identity { ca: 8, ..identity() }),
+    ] {
+        let folder = Folder::new(name);
+        folder.file().save(&known(), 1000, &contact()).unwrap();
+        let mut file = File::new(Some(folder.path()), other);
+        assert!(file.load().is_none() && folder.bad());
+        assert!(file.save(&known(), 1000, &contact()).unwrap(), "it stops nothing");
+        assert!(file.load().is_some());
+    }
+    let folder = Folder::new("node");
+    folder.file().save(&known(), 1000, &contact()).unwrap();
+    let node = Identity { node: "node-2".into(), ..identity() };
+    let got = File::new(Some(folder.path()), node).load().unwrap();
+    assert_eq!(got.contact.uid, None, "by another Node's uid it can't be known");
+}
+
+#[test]
+fn one_that_is_damaged_cut_or_from_the_future_is_put_aside() {
+    let folder = Folder::new("bad");
+    folder.file().save(&known(), 1000, &contact()).unwrap();
+    let good = fs::read(folder.path()).unwrap();
+    let mut cases: Vec<Vec<u8>> = vec![
+        b"".into(),
+        b"\n".into(),
+        b"nothing".into(),
+        b"\xff\xfe\n".into(),
+        b"kinglet snapshot 2\nwhatever".into(),
+        b"kinglet snapshot 1\n{}\nend 0 0\n".into(),
+    ];
+    cases.extend((0..good.len()).step_by(good.len() / 40).map(|end| good[..end].to_vec()));
+    cases.extend((0..good.len()).step_by(good.len() / 40).map(|at| {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        bytes
+    }));
+    // A line that is missing: each other one is well.
+    let lines: Vec<&[u8]> = good.split_inclusive(|b| *b == b'\n').collect();
+    cases.push([&lines[..5], &lines[6..]].concat().concat());
+    for case in cases {
+        let _ = fs::remove_file(folder.0.join("deep/snapshot.bad"));
+        fs::write(folder.path(), &case).unwrap();
+        let got = folder.file().load();
+        assert!(got.is_none() && folder.bad(), "{}", String::from_utf8_lossy(&case));
+    }
+}
+
+#[test]
+fn no_path_means_no_snapshot_and_a_place_that_is_none_is_told_once() {
+    let mut none = File::new(None, identity());
+    assert!(none.load().is_none() && !none.save(&known(), 1, &contact()).unwrap());
+    let folder = Folder::new("place");
+    fs::create_dir_all(&folder.0).unwrap();
+    fs::write(folder.0.join("deep"), "a file").unwrap();
+    let mut file = folder.file();
+    let why = file.save(&known(), 1, &contact()).unwrap_err().to_string();
+    assert!(why.starts_with("writing the snapshot /"), "{why}");
+    assert!(!file.save(&known(), 2, &contact()).unwrap());
+}
+
+#[test]
+fn a_clock_that_is_before_the_snapshot_tells_no_age() {
+    let past = Snapshot { listed: now() - 50, ..Snapshot::default() };
+    assert!(past.age().unwrap().as_secs() >= 50);
+    let future = Snapshot { listed: now() + 50, ..Snapshot::default() };
+    assert_eq!(future.age(), None);
+}
+
+#[test]
+fn the_sum_is_fnv_1a() {
+    let mut sum = Sum::default();
+    sum.add(b"foobar");
+    assert_eq!(sum.0, 0x8594_4171_f739_67e8); // of the reference implementation's test vectors
+}
