@@ -121,6 +121,11 @@ pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) 
     let sources = Sources::new(signals, network, table)?;
     let age = last.as_ref().and_then(snapshot::Snapshot::age);
     let listed = last.as_ref().map_or(0, |last| last.listed);
+    desk.facts().write(|status| {
+        status.snapshot.written = listed;
+        let path = setup.snapshot.as_ref().map(|path| path.display().to_string());
+        status.snapshot.path = path.unwrap_or_default();
+    });
     let (cluster, versions) = last.map(|last| (last.cluster, last.versions)).unwrap_or_default();
     let from_snapshot = !versions.is_empty();
     let (sender, news) = channel::bounded(WAITING);

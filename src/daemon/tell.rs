@@ -41,6 +41,7 @@ impl Teller {
     /// For one run of the daemon.
     pub fn new(desk: Desk, api: Arc<Api>) -> Teller {
         let (steps, told) = (Vec::new(), BTreeSet::new());
+        desk.facts().write(|status| status.api.server = api.identity("").server);
         Teller { desk, api, steps, taken: 0, refused: Lines::default(), told }
     }
 

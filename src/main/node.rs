@@ -79,7 +79,11 @@ fn without_daemon(args: &Args, kernel: &mut Kernel, json: bool) -> Result<Said> 
         router: args.router,
         services: args.services,
         policy: args.firewall,
-        snapshot: Snapshot { path: path.display().to_string(), written: last.listed, in_use: true },
+        snapshot: Snapshot {
+            path: path.display().to_string(),
+            written: last.listed,
+            in_use: false,
+        },
         cluster: Counts::of(&last.cluster),
         ..Status::default()
     };
