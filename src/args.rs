@@ -50,7 +50,11 @@ impl Command {
             "run",
             "the daemon: follow the cluster and keep the node right; also what flags alone mean",
         ),
-        (Command::Status, "status", "is this node right, and if not, why? exits with 1 where not"),
+        (
+            Command::Status,
+            "status",
+            "is this node right, and if not, why? exits with 1 where it is not",
+        ),
         (Command::Check, "check", "is this board able? what is missing, and what to do about it"),
         (Command::Cleanup, "cleanup", "take away all that kinglet made, and nothing else"),
     ];
@@ -104,17 +108,16 @@ pub struct Args {
     pub snapshot: Option<PathBuf>,
     /// Seconds.
     pub audit_period: u64,
-    /// Where it listens for health probes: address (empty: all) and port (0: nowhere).
-    pub health: (String, u16),
-    /// Where kube-proxy would listen for health probes; 0: nowhere.
+    pub health_addr: String,
+    pub health_port: u16,
     pub proxy_health_port: u16,
-    /// Where it listens for readers of metrics.
-    pub metrics: (String, u16),
+    pub metrics_addr: String,
+    pub metrics_port: u16,
     pub metrics_path: String,
-    /// The folder of the status socket.
     pub run_dir: PathBuf,
-    /// Whether the status is shown again and again.
     pub watch: bool,
+    /// Of TCP, TCP FIN and UDP, in seconds; 0 keeps the kernel's.
+    pub timeouts: [u32; 3],
     pub format: Format,
     pub from: Option<PathBuf>,
     /// What was typed and has no effect, one sentence each.
@@ -149,12 +152,15 @@ impl Args {
             resync_period: 3600,
             snapshot: Some("/var/lib/kinglet/snapshot".into()),
             audit_period: 60,
-            health: (String::new(), 20244),
+            health_addr: String::new(),
+            health_port: 20244,
             proxy_health_port: 0,
-            metrics: (String::new(), 0),
+            metrics_addr: String::new(),
+            metrics_port: 0,
             metrics_path: "/metrics".into(),
             run_dir: "/run/kinglet".into(),
             watch: false,
+            timeouts: [0; 3],
             format: Format::Text,
             from: None,
             warnings: Vec::new(),
@@ -279,6 +285,9 @@ fn take(
             args.node_ports =
                 if nets.is_empty() { NodePorts::Primary } else { NodePorts::Of(nets) };
         }
+        "service-tcp-timeout" => args.timeouts[0] = short(&text),
+        "service-tcpfin-timeout" => args.timeouts[1] = short(&text),
+        "service-udp-timeout" => args.timeouts[2] = short(&text),
         "strict-external-ip-validation" => args.strict_external = on,
         "service-external-ip-range" => {
             args.external.extend(flags::list(&text).filter_map(|t| t.parse::<IpNet>().ok()));
@@ -289,11 +298,11 @@ fn take(
         }
         "snapshot" => args.snapshot = Some(text).filter(|t| !t.is_empty()).map(Into::into),
         "audit-period" => args.audit_period = flags::seconds(&text).unwrap_or(60).max(1),
-        "health-addr" => args.health.0 = text,
-        "health-port" => args.health.1 = text.parse().unwrap_or(args.health.1),
+        "health-addr" => args.health_addr = text,
+        "health-port" => args.health_port = text.parse().unwrap_or(0),
         "proxy-health-port" => args.proxy_health_port = text.parse().unwrap_or(0),
-        "metrics-addr" => args.metrics.0 = text,
-        "metrics-port" => args.metrics.1 = text.parse().unwrap_or(args.metrics.1),
+        "metrics-addr" => args.metrics_addr = text,
+        "metrics-port" => args.metrics_port = text.parse().unwrap_or(0),
         "metrics-path" => args.metrics_path = text,
         "run-dir" => args.run_dir = text.into(),
         "watch" => args.watch = on,
@@ -308,6 +317,10 @@ fn take(
         _ => {}
     }
     Ok(None)
+}
+
+fn short(duration: &str) -> u32 {
+    flags::seconds(duration).unwrap_or(0).try_into().unwrap_or(u32::MAX)
 }
 
 fn utf8(flag: &Flag, value: OsString) -> Result<String> {

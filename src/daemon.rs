@@ -28,7 +28,7 @@ use crate::{
     local::Options,
     log,
     reconcile::{Deed, Keeper},
-    report::Desk,
+    report::{Desk, Facts},
 };
 use agenda::{Agenda, Work};
 use tell::{Teller, kinds};
@@ -45,7 +45,6 @@ const SLEEP: Duration = Duration::from_secs(60);
 pub const STUCK: Duration = Duration::from_secs(300);
 
 /// What the daemon was told.
-#[derive(Debug)]
 pub struct Setup {
     /// The name of this node's Node object.
     pub node: Box<str>,
@@ -59,6 +58,8 @@ pub struct Setup {
     pub audit: Duration,
     /// The file with the last good cluster.
     pub snapshot: Option<std::path::PathBuf>,
+    /// Where it writes down what it does.
+    pub facts: Facts,
 }
 
 /// Why the daemon ended.
@@ -121,16 +122,11 @@ pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) 
     let sources = Sources::new(signals, network, table)?;
     let age = last.as_ref().and_then(snapshot::Snapshot::age);
     let listed = last.as_ref().map_or(0, |last| last.listed);
-    desk.facts().write(|status| {
-        status.snapshot.written = listed;
-        let path = setup.snapshot.as_ref().map(|path| path.display().to_string());
-        status.snapshot.path = path.unwrap_or_default();
-    });
     let (cluster, versions) = last.map(|last| (last.cluster, last.versions)).unwrap_or_default();
     let from_snapshot = !versions.is_empty();
     let (sender, news) = channel::bounded(WAITING);
     for &kind in kinds {
-        let (api, sender, rhythm) = (Arc::clone(&api), sender.clone(), setup.rhythm.clone());
+        let (api, sender, rhythm) = (Arc::clone(&api), sender.clone(), setup.rhythm);
         let start = Start { version: versions.get(&kind).cloned(), age };
         let tell = move |news| sender.send_blocking(news).is_ok();
         thread::Builder::new()
@@ -145,11 +141,12 @@ pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) 
         known: Known::new(cluster, versions, kinds),
         agenda: Agenda::new(setup.audit),
         start: Instant::now(),
-        teller: Teller::new(desk, api),
+        teller: Teller::new(desk, setup.facts, api, &setup.node),
         file,
         listed,
         changed: false,
     };
+    daemon.teller.start(setup.snapshot.as_deref());
     if from_snapshot {
         daemon.agenda.look(Scope::All);
         log::info(format_args!("working from the snapshot until the API answers"));

@@ -57,6 +57,33 @@ pub struct Options {
     pub peers: bool,
     /// Whether a daemon is at work, which can answer at healthCheckNodePorts.
     pub daemon: bool,
+    /// The timeouts of IPVS by [`crate::state::Timeout`], in seconds; 0: the kernel's own (`--service-*-timeout`).
+    pub timeouts: [u32; 3],
+}
+
+impl Default for Options {
+    /// As the command line is without flags.
+    fn default() -> Options {
+        Options {
+            router: true,
+            services: true,
+            cni: true,
+            cni_conf: "/etc/cni/net.d/10-kuberouter.conflist".into(),
+            auto_mtu: true,
+            ipv4: true,
+            ipv6: true,
+            excluded: Vec::new(),
+            guard: true,
+            masquerade_all: false,
+            pod_egress: true,
+            node_ports: NodePorts::Primary,
+            external: Vec::new(),
+            grace: 30,
+            peers: false,
+            daemon: false,
+            timeouts: [0; 3],
+        }
+    }
 }
 
 impl Options {
@@ -92,12 +119,24 @@ pub enum NodePorts {
 pub struct Host {
     /// The links that are up, with their addresses.
     pub links: Vec<HostLink>,
+    /// The ports of the pods' bridge.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Box<str>>,
     /// kube-router's tunnels, and the pod networks that are routed through them.
     pub tunnels: Vec<Tunnel>,
     /// Modules by what can be said of them; one that is not named may be built in or absent.
     pub modules: BTreeMap<Box<str>, Module>,
     /// The settings on which other settings depend, by their path below /proc/sys.
     pub sysctls: BTreeMap<Box<str>, Box<str>>,
+    /// The chains of other programs that drop by their policy, as nft writes them.
+    #[serde(default)]
+    pub closed: Vec<Box<str>>,
+    /// The same of the older xtables, with their program, where no rule accepts what ours marks.
+    #[serde(default)]
+    pub legacy: Vec<Box<str>>,
+    /// Whether there are such where one does.
+    #[serde(default)]
+    pub passing: bool,
     /// Ports on which a program listens at all addresses or at one of this node's.
     #[serde(default)]
     pub listens: BTreeSet<(Protocol, u16)>,

@@ -31,7 +31,7 @@ use kinglet::{
     log,
     plan::{Step, sh},
     reconcile::{Pass, imagine, look},
-    report::{Desk, Facts, SOCKET, Status},
+    report::{self, Desk, Facts, Status},
     state::State,
 };
 
@@ -97,6 +97,7 @@ fn options(args: &Args) -> Options {
         external: if args.strict_external { args.external.clone() } else { Vec::new() },
         peers: !args.peer_router_ips.is_empty(),
         daemon: args.command == Command::Run,
+        timeouts: args.timeouts,
     }
 }
 
@@ -168,6 +169,10 @@ fn learn(args: &Args, node: &str) -> Result<Learned> {
         ));
     }
     Ok(Learned { known, errors, file, listed, contact: api.contact() })
+}
+
+fn source(args: &Args) -> Source {
+    Source { master: args.master.clone(), kubeconfig: args.kubeconfig.clone() }
 }
 
 /// What was not understood, beside what can't be honoured.
@@ -253,17 +258,22 @@ fn run(args: &Args) -> Result<u8> {
     let status = Status {
         version: env!("CARGO_PKG_VERSION").into(),
         node: node.to_string(),
+        pid: std::process::id(),
         mode,
         router: args.router,
         services: args.services,
         policy: args.firewall,
         ..Status::default()
     };
-    let desk = Desk::open(Facts::new(status, daemon::STUCK))?;
-    desk.health(&args.health.0, args.health.1)?;
-    desk.health(&args.health.0, args.proxy_health_port)?;
-    desk.metrics(&args.metrics.0, args.metrics.1, &args.metrics_path)?;
-    if let Err(e) = desk.status(&args.run_dir.join(SOCKET)) {
+    let facts = Facts::new(status, daemon::STUCK);
+    let desk = Desk::open(facts.clone())?;
+    for port in [args.health_port, args.proxy_health_port].into_iter().filter(|port| *port > 0) {
+        desk.health(&args.health_addr, port)?;
+    }
+    if args.metrics_port > 0 {
+        desk.metrics(&args.metrics_addr, args.metrics_port, &args.metrics_path)?;
+    }
+    if let Err(e) = desk.status(&args.run_dir.join(report::SOCKET)) {
         log::warn(format_args!("{e}; `kinglet status` can't ask this daemon"));
     }
     let setup = daemon::Setup {
@@ -273,6 +283,7 @@ fn run(args: &Args) -> Result<u8> {
         rhythm: rhythm(args),
         audit: Duration::from_secs(args.audit_period),
         snapshot: args.snapshot.clone(),
+        facts,
     };
     let ended = daemon::run(setup, kernel, signals, desk)?;
     drop(lock);
@@ -285,10 +296,6 @@ fn run(args: &Args) -> Result<u8> {
             Err(Error::new("starting again", again.exec()))
         }
     }
-}
-
-fn source(args: &Args) -> Source {
-    Source { master: args.master.clone(), kubeconfig: args.kubeconfig.clone() }
 }
 
 fn rhythm(args: &Args) -> Rhythm {

@@ -49,7 +49,7 @@ impl Serialize for Step {
 
 /// The steps that turn `have` into `want`, without those removals that `may_go` forbids.
 ///
-/// Links, modules, sysctls and files are never removed by a cycle.
+/// Links, modules, settings and files are never removed by a cycle.
 pub fn plan(have: &State, want: &State, may_go: impl Fn(&Item) -> bool) -> Vec<Step> {
     let (mut have, mut want) = (have.iter().peekable(), want.iter().peekable());
     let (mut steps, mut gone) = (Vec::new(), Vec::new());
@@ -84,7 +84,9 @@ pub fn clear(have: &State) -> Vec<Step> {
         !matches!(
             item,
             Item::Module { .. }
+                | Item::Hairpin { .. }
                 | Item::Sysctl { .. }
+                | Item::Timeout { .. }
                 | Item::Element { .. }
                 | Item::Real { .. }
                 | Item::File { .. }
@@ -99,8 +101,10 @@ fn stays(item: &Item) -> bool {
         item,
         Item::Module { .. }
             | Item::Link { .. }
+            | Item::Hairpin { .. }
             | Item::Sysctl { .. }
             | Item::Table { .. }
+            | Item::Timeout { .. }
             | Item::File { .. }
     )
 }

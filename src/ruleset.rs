@@ -4,16 +4,26 @@
 //! that depends on a Service is an element of a set, so that a packet costs the same with one Service
 //! and with thousands, and a change of one Service is a change of its elements.
 //!
+//! An accept of ours can't overrule the drop of another table. So where another program's chain drops by
+//! its policy, ours marks before it what pods and Services need, and one rule in that chain accepts the
+//! mark: it is the same for every chain, and what it lets pass is decided here.
+//!
 //! A packet to a virtual address meets `drops` and `marks` before routing, the guard on its way in
 //! (before IPVS, which works at the end of `input`), and the masquerade on its way out, where conntrack
 //! still knows where it was sent to at first.
 
-use std::fmt::{self, Write};
+mod set;
+mod text;
 
 use serde::{Deserialize, Serialize};
 
-/// Our one nftables table, in the family `inet`.
+pub use set::{Part, Set};
+pub use text::script;
+
+/// Our one nftables table, in the family `inet`; and the comment of our rules in others.
 pub const NFT_TABLE: &str = "kinglet";
+/// The bridge that the pods of this node are connected to.
+pub const BRIDGE: &str = "kube-bridge";
 
 /// Which rules the table has in the end. Two equal ones make the same table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -27,146 +37,9 @@ pub struct Skeleton {
     /// So is what a pod sends to another of this node through a Service, where the bridge does not
     /// show its packets to netfilter and the answer would not pass IPVS.
     pub same_node: bool,
-}
-
-/// The sets of the table `inet kinglet`. Each is a pair, one for IPv4 and one for IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Set {
-    /// Where a Service of ours listens, and so which IPVS services are ours: written before a service
-    /// is made, pruned after it is gone.
-    Services,
-    /// The virtual addresses on the dummy link.
-    Vips,
-    /// Services without any endpoint.
-    Reject,
-    /// Services with a Local policy and endpoints elsewhere only.
-    Drop,
-    /// The same, for the outside alone.
-    DropOutside,
-    /// Services that have other endpoints for the outside than for the cluster: their marks.
-    Outside,
-    /// Services that not everybody may ask.
-    Restricted,
-    /// Who may ask those.
-    Ranges,
-    /// Endpoints of this node: what reaches itself through a Service.
-    Loops,
-    /// The pod networks of this node.
-    OwnPods,
-    /// The pod networks of all nodes.
-    PodNets,
-    /// The addresses of all nodes.
-    NodeIps,
-    /// The TCP ports at which Services are served at this node's own addresses.
-    TcpPorts,
-    /// The same of UDP.
-    UdpPorts,
-    /// The same of SCTP.
-    SctpPorts,
-}
-
-impl Set {
-    /// All of them.
-    pub const ALL: [Set; 15] = [
-        Set::Services,
-        Set::Vips,
-        Set::Reject,
-        Set::Drop,
-        Set::DropOutside,
-        Set::Outside,
-        Set::Restricted,
-        Set::Ranges,
-        Set::Loops,
-        Set::OwnPods,
-        Set::PodNets,
-        Set::NodeIps,
-        Set::TcpPorts,
-        Set::UdpPorts,
-        Set::SctpPorts,
-    ];
-
-    /// Each with each family (`true`: IPv4).
-    pub fn each() -> impl Iterator<Item = (Set, bool)> {
-        Set::ALL.into_iter().flat_map(|set| [(set, true), (set, false)])
-    }
-
-    /// Its name in the kernel.
-    pub fn name(self, ipv4: bool) -> String {
-        format!("{}{}", self.as_str(), if ipv4 { 4 } else { 6 })
-    }
-
-    /// Its name, without the family.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Set::Services => "services",
-            Set::Vips => "vips",
-            Set::Reject => "reject",
-            Set::Drop => "drop",
-            Set::DropOutside => "drop-outside",
-            Set::Outside => "outside",
-            Set::Restricted => "restricted",
-            Set::Ranges => "ranges",
-            Set::Loops => "loops",
-            Set::OwnPods => "own-pods",
-            Set::PodNets => "pod-nets",
-            Set::NodeIps => "node-ips",
-            Set::TcpPorts => "tcp-ports",
-            Set::UdpPorts => "udp-ports",
-            Set::SctpPorts => "sctp-ports",
-        }
-    }
-
-    /// What its keys are made of.
-    pub fn key(self) -> &'static [Part] {
-        use Part::{Addr, Port, Protocol};
-        match self {
-            Set::Ranges => &[Addr, Protocol, Port, Addr],
-            Set::Loops => &[Addr, Addr],
-            Set::TcpPorts | Set::UdpPorts | Set::SctpPorts => &[Port],
-            Set::Vips | Set::OwnPods | Set::PodNets | Set::NodeIps => &[Addr],
-            _ => &[Addr, Protocol, Port],
-        }
-    }
-
-    /// Whether its keys may be whole networks.
-    pub fn is_interval(self) -> bool {
-        matches!(self, Set::Ranges | Set::OwnPods | Set::PodNets)
-    }
-
-    /// Whether its elements have a mark.
-    pub fn is_map(self) -> bool {
-        self == Set::Outside
-    }
-
-    fn noun(self) -> &'static str {
-        if self.is_map() { "map" } else { "set" }
-    }
-
-    /// Its type and flags, in nft's own language.
-    fn declaration(self, ipv4: bool) -> String {
-        let name = |part: &Part| match (part, ipv4) {
-            (Part::Addr, true) => "ipv4_addr",
-            (Part::Addr, false) => "ipv6_addr",
-            (Part::Protocol, _) => "inet_proto",
-            (Part::Port, _) => "inet_service",
-        };
-        let key: Vec<&str> = self.key().iter().map(name).collect();
-        let data = if self.is_map() { " : mark" } else { "" };
-        let flags = if self.is_interval() { " flags interval;" } else { "" };
-        format!("type {}{data};{flags}", key.join(" . "))
-    }
-}
-
-/// A part of a set's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// 4 or 16 bytes.
-    Addr,
-    /// One byte.
-    Protocol,
-    /// Two bytes, big endian.
-    Port,
+    /// What pods and Services need is marked, for the chains of others that would drop it.
+    #[serde(default)]
+    pub accept: bool,
 }
 
 /// A chain; where it hangs on a hook of netfilter, its policy is accept.
@@ -197,6 +70,7 @@ pub struct Base {
 pub enum Hook {
     Prerouting = 0,
     Input = 1,
+    Forward = 2,
     Output = 3,
     Postrouting = 4,
 }
@@ -221,6 +95,12 @@ pub enum Test {
     Protocol(u8),
     /// Its connection is new to conntrack.
     New,
+    /// It carries a mark.
+    Marked,
+    /// It comes from the pods' bridge.
+    FromBridge,
+    /// It goes to the pods' bridge.
+    ToBridge,
     /// Its source address is (not) one of this node's own (`fib saddr type local`).
     FromThisNode(bool),
 }
@@ -260,9 +140,19 @@ pub enum Verdict {
     Masquerade,
     /// It gets the mark that a map has for its destination.
     Mark(Set),
+    /// It gets the mark [`PASS`].
+    Pass,
     /// It goes through another chain and comes back.
     Jump(&'static str),
 }
+
+/// The mark of what is to be accepted.
+pub const PASS: u32 = 0x4b1b_0000;
+/// What is accepted, under a mask: [`PASS`], and the marks of those IPVS services that are found by one.
+pub const PASSING: (u32, u32) = (0x4b1a_0000, 0xfffe_0000);
+
+/// The same in iptables' words.
+pub const PASSING_MATCH: &str = "-m mark --mark 0x4b1a0000/0xfffe0000";
 
 /// Priorities of netfilter's own: mangle, filter, srcnat.
 const MANGLE: i32 = -150;
@@ -289,6 +179,13 @@ pub fn chains(skeleton: Skeleton) -> Vec<Chain> {
             rules: both(&output),
         },
     ];
+    if skeleton.accept {
+        let before = |hook| base("filter", hook, FILTER - 10);
+        let [name, forward] = PASS_CHAINS;
+        chains.push(Chain { name, base: before(Hook::Input), rules: both(&pass_input) });
+        let name = forward;
+        chains.push(Chain { name, base: before(Hook::Forward), rules: both(&pass_forward) });
+    }
     let input = |ipv4| {
         let mut rules = vec![unserved(ipv4)];
         rules.extend(skeleton.guard.then(|| guard(ipv4)).into_iter().flatten());
@@ -306,6 +203,8 @@ pub fn chains(skeleton: Skeleton) -> Vec<Chain> {
     chains
 }
 
+/// The chains that mark for others; the only ones that are not always there.
+const PASS_CHAINS: [&str; 2] = ["pass-input", "pass-forward"];
 /// The chain for what came through a Service.
 const THROUGH: &str = "through-service";
 
@@ -346,12 +245,34 @@ fn unserved(ipv4: bool) -> Rule {
 
 const TCP: u8 = 6;
 
+/// What IPVS is to take in. Somebody's mark stays, and so does what his rules say of it; one of ours
+/// passes as it is.
+fn pass_input(ipv4: bool) -> Vec<Rule> {
+    vec![
+        rule(ipv4, [Test::Marked], Verdict::Accept),
+        rule(ipv4, [is(Fields::Destination, Set::Services)], Verdict::Pass),
+        rule(ipv4, [is(Fields::To, Set::Vips), icmp(ipv4)], Verdict::Pass),
+    ]
+}
+
+/// From and to pods, and the answers that go back through a Service.
+fn pass_forward(ipv4: bool) -> Vec<Rule> {
+    let mut rules = vec![rule(ipv4, [Test::Marked], Verdict::Accept)];
+    rules.extend([Test::FromBridge, Test::ToBridge].map(|t| rule(ipv4, [t], Verdict::Pass)));
+    rules.extend(to_service(ipv4, Verdict::Pass));
+    rules
+}
+
+fn icmp(ipv4: bool) -> Test {
+    Test::Protocol(if ipv4 { 1 } else { 58 })
+}
+
 fn guard(ipv4: bool) -> Vec<Rule> {
     use Fields::{Destination, To};
     vec![
         rule(ipv4, [is(Destination, Set::Services)], Verdict::Accept),
         // Errors that keep a path working, and ping.
-        rule(ipv4, [is(To, Set::Vips), Test::Protocol(if ipv4 { 1 } else { 58 })], Verdict::Accept),
+        rule(ipv4, [is(To, Set::Vips), icmp(ipv4)], Verdict::Accept),
         rule(ipv4, [is(To, Set::Vips), Test::Protocol(TCP)], Verdict::Reset),
         rule(ipv4, [is(To, Set::Vips)], Verdict::Reject),
     ]
@@ -378,105 +299,22 @@ fn through_service(ipv4: bool, skeleton: Skeleton) -> Vec<Rule> {
 
 /// What conntrack first saw on its way to a virtual address, or to a port of a Service at an address
 /// of a node, came through a Service.
-fn after_routing(ipv4: bool, skeleton: Skeleton) -> Vec<Rule> {
-    use Fields::{FirstPort, FirstTo, From, To};
-    let through = Verdict::Jump(THROUGH);
-    let mut rules = vec![rule(ipv4, [is(FirstTo, Set::Vips)], through)];
+fn to_service(ipv4: bool, verdict: Verdict) -> Vec<Rule> {
+    use Fields::{FirstPort, FirstTo};
+    let mut rules = vec![rule(ipv4, [is(FirstTo, Set::Vips)], verdict)];
     for (protocol, ports) in [(TCP, Set::TcpPorts), (17, Set::UdpPorts), (132, Set::SctpPorts)] {
         let tests = [is(FirstTo, Set::NodeIps), Test::Protocol(protocol), is(FirstPort, ports)];
-        rules.push(rule(ipv4, tests, through));
+        rules.push(rule(ipv4, tests, verdict));
     }
+    rules
+}
+
+fn after_routing(ipv4: bool, skeleton: Skeleton) -> Vec<Rule> {
+    use Fields::{From, To};
+    let mut rules = to_service(ipv4, Verdict::Jump(THROUGH));
     if skeleton.pod_egress {
         let out = [is(From, Set::OwnPods), is_not(To, Set::PodNets), is_not(To, Set::NodeIps)];
         rules.push(rule(ipv4, out, Verdict::Masquerade));
     }
     rules
-}
-
-/// The table in nft's own language, as one transaction; the elements of its sets stay.
-pub fn script(skeleton: Skeleton) -> String {
-    let mut text = format!("add table inet {NFT_TABLE}\n");
-    for (set, ipv4) in Set::each() {
-        let _ = writeln!(
-            text,
-            "add {} inet {NFT_TABLE} {} {{ {} }}",
-            set.noun(),
-            set.name(ipv4),
-            set.declaration(ipv4)
-        );
-    }
-    for Chain { name, base, .. } in chains(skeleton) {
-        let hung = base.map_or(String::new(), |Base { kind, hook, priority }| {
-            let hook = format!("{hook:?}").to_lowercase();
-            format!(" {{ type {kind} hook {hook} priority {priority}; }}")
-        });
-        let _ = writeln!(text, "add chain inet {NFT_TABLE} {name}{hung}");
-        let _ = writeln!(text, "flush chain inet {NFT_TABLE} {name}");
-    }
-    for chain in chains(skeleton) {
-        for rule in chain.rules {
-            let (name, mark) = (chain.name, rule.fingerprint());
-            let _ = writeln!(text, "add rule inet {NFT_TABLE} {name} {rule} comment \"{mark}\"");
-        }
-    }
-    text
-}
-
-impl Rule {
-    /// What it carries as its comment, and what it is known by: FNV-1a over its own words.
-    pub fn fingerprint(&self) -> String {
-        let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-        format!("kinglet {:08x}", self.to_string().bytes().fold(0x811c_9dc5, step))
-    }
-}
-
-impl fmt::Display for Rule {
-    /// In nft's own language.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ip = if self.ipv4 { "ip" } else { "ip6" };
-        write!(f, "meta nfproto ipv{}", if self.ipv4 { 4 } else { 6 })?;
-        let fields = |fields: Fields| fields.text(ip);
-        for test in &self.tests {
-            match test {
-                Test::In(what, set, yes) => {
-                    let not = if *yes { "" } else { "!= " };
-                    write!(f, " {} {not}@{}", fields(*what), set.name(self.ipv4))?;
-                }
-                Test::Protocol(number) => write!(f, " meta l4proto {number}")?,
-                Test::New => write!(f, " ct state new")?,
-                Test::FromThisNode(true) => write!(f, " fib saddr type local")?,
-                Test::FromThisNode(false) => write!(f, " fib saddr type != local")?,
-            }
-        }
-        match self.verdict {
-            Verdict::Accept => write!(f, " accept"),
-            Verdict::Drop => write!(f, " drop"),
-            Verdict::Reject => write!(f, " reject with icmpx port-unreachable"),
-            Verdict::Reset => write!(f, " reject with tcp reset"),
-            Verdict::Masquerade => write!(f, " masquerade fully-random"),
-            Verdict::Jump(chain) => write!(f, " jump {chain}"),
-            Verdict::Mark(map) => write!(
-                f,
-                " meta mark set {} map @{}",
-                fields(Fields::Destination),
-                map.name(self.ipv4)
-            ),
-        }
-    }
-}
-
-impl Fields {
-    fn text(self, ip: &str) -> String {
-        match self {
-            Fields::Destination => format!("{ip} daddr . meta l4proto . th dport"),
-            Fields::FirstTo => format!("ct original {ip} daddr"),
-            Fields::FirstPort => "ct original proto-dst".into(),
-            Fields::DestinationAndSource => {
-                format!("{ip} daddr . meta l4proto . th dport . {ip} saddr")
-            }
-            Fields::To => format!("{ip} daddr"),
-            Fields::From => format!("{ip} saddr"),
-            Fields::FromTo => format!("{ip} saddr . {ip} daddr"),
-        }
-    }
 }

@@ -5,21 +5,21 @@
 //! The fields that make an item's identity come first, so that sorted items are sorted by [`Key`].
 
 mod flow;
+mod kinds;
 mod place;
 
 use std::{
-    cmp::Ordering,
     collections::BTreeSet,
-    fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    str::FromStr,
 };
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use crate::ruleset::BRIDGE;
 use crate::ruleset::{Set, Skeleton};
 pub use flow::{Busy, Flow};
+pub use kinds::{Forward, Knob, LinkKind, Protocol, Timeout, iptables};
 pub use place::{At, RealKey, Value, Virtual, is_our_mark, our_mark};
 
 /// All that one side holds of ours.
@@ -29,8 +29,6 @@ pub type State = BTreeSet<Item>;
 pub const TABLE_MAIN: u32 = 254;
 /// The table of the node's own addresses (`RT_TABLE_LOCAL`).
 pub const TABLE_LOCAL: u32 = 255;
-/// The bridge that the pods of this node are connected to.
-pub const BRIDGE: &str = "kube-bridge";
 /// The dummy link that holds the virtual addresses of Services.
 pub const DUMMY: &str = "kube-dummy-if";
 
@@ -54,6 +52,11 @@ pub enum Item {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         mtu: Option<u32>,
     },
+    /// A port of the pods' bridge by which packets may leave that came in by it.
+    Hairpin {
+        /// The port's interface name.
+        port: Box<str>,
+    },
     /// A kernel setting under /proc/sys.
     Sysctl {
         /// Its path there.
@@ -74,6 +77,18 @@ pub enum Item {
         set: Set,
         /// What is in it.
         value: Value,
+    },
+    /// A rule in a chain of another program that drops by its policy: it accepts what ours marks.
+    Accept {
+        /// Family, table and name of the chain, as nft writes them.
+        chain: Box<str>,
+    },
+    /// For how long IPVS remembers connections on which nothing happens.
+    Timeout {
+        /// Which of them.
+        of: Timeout,
+        /// In seconds.
+        seconds: u32,
     },
     /// An IPVS virtual service.
     Service {
@@ -137,9 +152,12 @@ pub enum Item {
 pub enum Key<'a> {
     Module { name: &'a str },
     Link { name: &'a str },
+    Hairpin { port: &'a str },
     Sysctl { name: &'a Knob },
     Table { name: &'a str },
     Element { set: Set, value: Value },
+    Accept { chain: &'a str },
+    Timeout { of: Timeout },
     Service { at: At },
     Real { of: At, addr: IpAddr, port: u16 },
     Addr { link: &'a str, addr: IpNet },
@@ -153,9 +171,12 @@ impl Item {
         match self {
             Item::Module { name } => Key::Module { name },
             Item::Link { name, .. } => Key::Link { name },
+            Item::Hairpin { port } => Key::Hairpin { port },
             Item::Sysctl { name, .. } => Key::Sysctl { name },
             Item::Table { name, .. } => Key::Table { name },
             Item::Element { set, value } => Key::Element { set: *set, value: *value },
+            Item::Accept { chain } => Key::Accept { chain },
+            Item::Timeout { of, .. } => Key::Timeout { of: *of },
             Item::Service { at, .. } => Key::Service { at: *at },
             Item::Real { of, addr, port, .. } => Key::Real { of: *of, addr: *addr, port: *port },
             Item::Addr { link, addr } => Key::Addr { link, addr: *addr },
@@ -185,149 +206,6 @@ impl Item {
             _ => self == want,
         }
     }
-}
-
-/// The path of a setting below /proc/sys, with slashes (`net/ipv4/ip_forward`): link names may hold
-/// dots. `forwarding` sorts last: with it the kernel forgets the router that an IPv6 link heard of,
-/// unless that link's `accept_ra` was set to 2 before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Knob(pub Box<str>);
-
-impl Knob {
-    fn rank(&self) -> (bool, &str) {
-        (self.0.ends_with("/forwarding"), &self.0)
-    }
-}
-
-impl Ord for Knob {
-    fn cmp(&self, other: &Knob) -> Ordering {
-        self.rank().cmp(&other.rank())
-    }
-}
-
-impl PartialOrd for Knob {
-    fn partial_cmp(&self, other: &Knob) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl From<&str> for Knob {
-    fn from(name: &str) -> Knob {
-        Knob(name.into())
-    }
-}
-
-impl fmt::Display for Knob {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// The kinds of link that kinglet makes, and the rest.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LinkKind {
-    /// A Linux bridge.
-    Bridge,
-    /// A dummy device.
-    Dummy,
-    /// Anything else, by `IFLA_INFO_KIND`; empty for a physical device.
-    #[serde(untagged)]
-    Other(Box<str>),
-}
-
-impl LinkKind {
-    /// The kernel's name for it (`IFLA_INFO_KIND`).
-    pub fn as_str(&self) -> &str {
-        match self {
-            LinkKind::Bridge => "bridge",
-            LinkKind::Dummy => "dummy",
-            LinkKind::Other(kind) => kind,
-        }
-    }
-}
-
-impl From<&str> for LinkKind {
-    fn from(kind: &str) -> LinkKind {
-        match kind {
-            "bridge" => LinkKind::Bridge,
-            "dummy" => LinkKind::Dummy,
-            other => LinkKind::Other(other.into()),
-        }
-    }
-}
-
-/// The transport protocols that Services and IPVS know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum Protocol {
-    Tcp,
-    Udp,
-    Sctp,
-}
-
-impl Protocol {
-    /// All of them.
-    pub const ALL: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
-
-    /// The number in the IP header (`IPPROTO_*`).
-    pub fn number(self) -> u8 {
-        match self {
-            Protocol::Tcp => 6,
-            Protocol::Udp => 17,
-            Protocol::Sctp => 132,
-        }
-    }
-
-    /// The protocol of a number in the IP header.
-    pub fn from_number(number: u8) -> Option<Protocol> {
-        Protocol::ALL.into_iter().find(|p| p.number() == number)
-    }
-
-    /// Lower case, as in nftables and /etc/protocols.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-            Protocol::Sctp => "sctp",
-        }
-    }
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Protocol {
-    type Err = String;
-
-    /// In upper or lower case, as Kubernetes and IPVS write it.
-    fn from_str(text: &str) -> Result<Protocol, String> {
-        Protocol::ALL
-            .into_iter()
-            .find(|p| p.as_str().eq_ignore_ascii_case(text))
-            .ok_or_else(|| format!("{text:?} is not TCP, UDP or SCTP"))
-    }
-}
-
-/// How IPVS forwards packets to a real server (`IP_VS_CONN_F_*`, linux/ip_vs.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Forward {
-    /// Network address translation, which IPVS calls masquerading.
-    Masq,
-    /// The real is this node itself.
-    Local,
-    /// In an IPIP tunnel.
-    Tunnel,
-    /// By the link layer alone.
-    Route,
-    /// Anything else.
-    Bypass,
 }
 
 /// The prefix that holds just this address.
@@ -414,7 +292,10 @@ mod tests {
             r#"{"kind":"link","name":"eth0","type":"","mtu":1500}"#,
             r#"{"kind":"link","name":"kube-bridge","type":"bridge"}"#,
             r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":"192.0.2.12"}"#,
+            r#"{"kind":"hairpin","port":"veth0a1b2c3d"}"#,
             r#"{"kind":"sysctl","name":"net/ipv4/ip_forward","value":"1"}"#,
+            r#"{"kind":"accept","chain":"ip6 filter FORWARD"}"#,
+            r#"{"kind":"timeout","of":"tcpfin","seconds":120}"#,
         ] {
             let item: Item = serde_json::from_str(text).unwrap();
             assert_eq!(serde_json::to_string(&item).unwrap(), text);

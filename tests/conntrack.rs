@@ -1,15 +1,15 @@
 //! Conntrack on a real kernel: which flows of UDP Services are found stale, and that taking those away
 //! frees their clients and touches nobody else. nftables translates here in the place of IPVS.
-//!
-//! The namespace comes from running this test again under `unshare -n`, one test per process.
+
+mod common;
 
 use std::{
     collections::BTreeSet,
     net::{TcpListener, TcpStream, UdpSocket},
-    process::Command,
     time::Duration,
 };
 
+use common::{namespace::in_namespace_with, sh};
 use kinglet::{
     desired::stale::{Serving, is_stale},
     kernel::{conntrack, netlink::Conn},
@@ -20,33 +20,16 @@ use neli::consts::socket::NlFamily;
 /// The loopback and a virtual address, of each family.
 const FAMILIES: [(&str, &str); 2] = [("127.0.0.1", "10.96.0.10"), ("::1", "fd96::10")];
 
-/// Runs the body of test `name` in a fresh network namespace, whose loopback holds the virtual
-/// addresses, and where conntrack is at work.
+/// In a fresh network namespace, whose loopback holds the virtual addresses, and where conntrack is at
+/// work.
 fn in_namespace(name: &str, body: impl FnOnce()) {
-    if std::env::var_os("KINGLET_IN_NAMESPACE").is_some() {
-        sh("ip link set lo up");
-        sh("ip addr add 10.96.0.10/32 dev lo && ip addr add fd96::10/128 dev lo");
-        nft("table inet t {
+    let setup = "ip addr add 10.96.0.10/32 dev lo; ip addr add fd96::10/128 dev lo
+        nft 'table inet t {
             chain raw { type filter hook output priority raw; }
             chain nat { type nat hook output priority -100; }
             chain in { type filter hook input priority filter; ct state established accept; }
-        }");
-        return body();
-    }
-    let run = Command::new("unshare")
-        .arg("-n")
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env("KINGLET_IN_NAMESPACE", "1")
-        .output()
-        .expect("unshare is in util-linux");
-    let text = [run.stdout, run.stderr].concat();
-    assert!(run.status.success(), "as root, in a namespace: {}", String::from_utf8_lossy(&text));
-}
-
-fn sh(line: &str) {
-    let out = Command::new("sh").args(["-c", line]).output().unwrap();
-    assert!(out.status.success(), "{line}: {}", String::from_utf8_lossy(&out.stderr));
+        }'";
+    in_namespace_with(setup, name, body);
 }
 
 fn nft(rules: &str) {

@@ -1,7 +1,5 @@
 //! The kernel's side on a real kernel: routes, links, addresses, settings and the nftables record, in
 //! a network namespace of the test's own. What needs IPVS or dummy devices is tested in the VM.
-//!
-//! The namespace comes from running this test again under `unshare -n`, one test per process.
 
 mod common;
 
@@ -10,36 +8,19 @@ use std::process::Command;
 use common::{namespace::in_namespace, sh};
 use kinglet::{
     kernel::{Kernel, Scope},
-    local::{NodePorts, Options},
-    plan::{Step, plan},
+    local::Options,
+    plan::{self, Step, plan},
     ruleset::{self, NFT_TABLE, Set, Skeleton},
     state::{BRIDGE, Item, LinkKind, Protocol, State, TABLE_MAIN, Value, Virtual},
 };
 
 fn options() -> Options {
-    Options {
-        router: true,
-        services: true,
-        cni: true,
-        cni_conf: "/nonexistent/10-kuberouter.conflist".into(),
-        auto_mtu: true,
-        ipv4: true,
-        ipv6: true,
-        excluded: vec![],
-        guard: true,
-        masquerade_all: false,
-        pod_egress: true,
-        node_ports: NodePorts::Primary,
-        external: vec![],
-        grace: 30,
-        peers: false,
-        daemon: false,
-    }
+    Options { cni_conf: "/nonexistent/10-kuberouter.conflist".into(), ..Options::default() }
 }
 
 /// All rules at once.
 const SKELETON: Skeleton =
-    Skeleton { guard: true, masquerade_all: true, pod_egress: true, same_node: true };
+    Skeleton { guard: true, masquerade_all: true, pod_egress: true, same_node: true, accept: true };
 
 fn route(to: &str, via: &str) -> Item {
     Item::Route {
@@ -213,7 +194,7 @@ fn the_rules_by_netlink_are_those_that_nft_makes_of_the_script() {
             assert_eq!(refused, Vec::<String>::new());
             let ours = listed();
             sh("nft delete table inet kinglet");
-            std::fs::write("/tmp/kinglet-script", ruleset::script(skeleton)).unwrap();
+            std::fs::write("/tmp/kinglet-script", ruleset::script(skeleton, true)).unwrap();
             sh("nft -f /tmp/kinglet-script");
             let theirs: Vec<String> = listed();
             let rules = |lines: &[String]| -> Vec<String> {
@@ -369,5 +350,43 @@ fn a_clean_up_beside_a_working_kinglet_is_an_error() {
         let text = String::from_utf8_lossy(&run.stderr);
         assert_eq!(run.status.code(), Some(1), "{text}");
         assert!(text.contains("cleaning up: another kinglet is at work"), "{text}");
+    });
+}
+
+#[test]
+fn in_a_chain_of_another_program_our_rule_stands_first_and_goes_again() {
+    in_namespace("in_a_chain_of_another_program_our_rule_stands_first_and_goes_again", || {
+        sh(r#"nft 'table inet fw {
+            chain in { type filter hook input priority 0; policy drop;
+                iif lo accept comment "kinglet is a bird"
+            }
+            chain out { type filter hook output priority 0; policy drop; }
+            chain pass { type filter hook forward priority 5; policy drop; }
+            }'"#);
+        let mut kernel = Kernel::open().unwrap();
+        let closed = kernel.host(&options()).unwrap().closed;
+        assert_eq!(closed, ["inet fw in".into(), "inet fw pass".into()]);
+        let accept = |chain: &str| Item::Accept { chain: format!("inet fw {chain}").into() };
+        let want = State::from([accept("in"), accept("pass")]);
+        let (steps, refused) = apply(&mut kernel, &want);
+        assert_eq!((steps.len(), refused), (2, vec![]));
+        assert_eq!(apply(&mut kernel, &want), (vec![], vec![]));
+        let ours = "accept comment \"kinglet\"";
+        let listed = sh("nft list chain inet fw in");
+        let (first, theirs) = (listed.find(ours), listed.find("kinglet is a bird"));
+        assert!(first.is_some() && first < theirs, "{listed}");
+        sh("nft flush chain inet fw pass");
+        assert_eq!(apply(&mut kernel, &want).0.len(), 1);
+        // What the script makes and takes away is the same.
+        let remove = plan::sh::script(&[Step::Remove(accept("in")), Step::Remove(accept("pass"))]);
+        let add = plan::sh::script(&[Step::Add(accept("in"))]);
+        sh(&remove);
+        assert!(!sh("nft list table inet fw").contains(ours));
+        sh(&add);
+        assert_eq!(apply(&mut kernel, &want).0, [Step::Add(accept("pass"))]);
+        let (steps, refused) = apply(&mut kernel, &State::new());
+        assert_eq!((steps.len(), refused), (2, vec![]));
+        let listed = sh("nft list table inet fw");
+        assert!(!listed.contains(ours) && listed.contains("kinglet is a bird"), "{listed}");
     });
 }

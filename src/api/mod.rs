@@ -102,6 +102,11 @@ impl Api {
         Identity { server, ca: self.client.ca_hash, node }
     }
 
+    /// Its URL.
+    pub fn server(&self) -> &str {
+        &self.client.server
+    }
+
     /// What was asked and what came, so far.
     pub fn traffic(&self) -> &Traffic {
         &self.client.traffic

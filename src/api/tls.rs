@@ -6,7 +6,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use rustls::{
-    Error as Tls, InconsistentKeys, RootCertStore,
+    CertificateError, Error as Tls, InconsistentKeys, RootCertStore,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     sign::CertifiedKey,
@@ -114,15 +114,26 @@ fn fits(
         Err(Tls::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
             Err("the key does not belong to the certificate".to_owned())
         }
-        Err(Tls::InvalidCertificate(why)) => Err(format!("not a certificate: {why:?}")),
+        Err(Tls::InvalidCertificate(why)) => Err(format!("not a certificate: {}", words(&why))),
         Err(why) => Err(why.to_string()),
+    }
+}
+
+/// The certificate's error in words. rustls has none for an error of webpki, and would show its Debug.
+fn words(error: &CertificateError) -> String {
+    match error {
+        CertificateError::Other(why) => why.to_string(),
+        _ => error.to_string(),
     }
 }
 
 /// What a failed handshake means for the reader. `ca` names where the CA came from.
 pub fn explain(error: &Tls, ca: &str) -> String {
     use rustls::{AlertDescription as Alert, CertificateError as Bad};
-    let text = error.to_string();
+    let text = match error {
+        Tls::InvalidCertificate(why) => format!("invalid peer certificate: {}", words(why)),
+        _ => error.to_string(),
+    };
     let advice = match error {
         Tls::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
             format!(
@@ -149,6 +160,10 @@ pub fn explain(error: &Tls, ca: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use rustls::OtherError;
+
     use super::{
         super::{
             auth::Access,
@@ -205,6 +220,14 @@ mod tests {
         let client = Client::new(Access { server: url, tls, ..plain.access() }).unwrap();
         let got = client.get("/x").unwrap_err().text;
         assert!(got.ends_with("that port speaks no TLS; is it http://?"), "{got}");
+    }
+
+    #[test]
+    fn an_error_of_webpki_is_told_without_its_wrapping() {
+        let why = io::Error::other("CaUsedAsEndEntity");
+        let why = CertificateError::Other(OtherError(Arc::new(why)));
+        let got = explain(&Tls::InvalidCertificate(why), "ca.crt");
+        assert_eq!(got, "invalid peer certificate: CaUsedAsEndEntity");
     }
 
     #[test]

@@ -35,8 +35,8 @@ fn a_switch_takes_its_value_only_behind_an_equals_sign() {
 fn all_of_kube_routers_flags_are_known_with_their_defaults() {
     let ours = [
         "audit-period",
-        "proxy-health-port",
         "run-dir",
+        "proxy-health-port",
         "watch",
         "cni-conf-file",
         "format",
@@ -79,6 +79,13 @@ fn lists_take_commas_and_repetition() {
         error("sync --excluded-cidrs=10.0.0.0/8,nonsense"),
         "--excluded-cidrs=10.0.0.0/8,nonsense: a list of CIDRs is expected"
     );
+}
+
+#[test]
+fn durations_are_go_s_and_become_seconds() {
+    let args = args("sync --service-tcp-timeout=15m --service-udp-timeout 1m30s").unwrap();
+    assert_eq!(args.timeouts, [900, 0, 90]);
+    assert_eq!(args.warnings, Vec::<String>::new());
 }
 
 #[test]

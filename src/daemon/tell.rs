@@ -2,21 +2,21 @@
 //!
 //! Something that goes on is told once: when it begins, when its text changes, and when it is over.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use super::agenda::Work;
 use crate::{
     api::{Api, snapshot},
     cluster::{Kind, Known, News, What},
-    desired::health,
+    desired::health::ports,
     error::Result,
     kernel::{Outcome, Scope},
     log,
     plan::Step,
     reconcile::{Deed, Keeper},
     report::{
-        Desk,
-        status::{Counts, Did, Lines, routes},
+        Desk, Facts,
+        status::{Counts, Did, Lines, Requests, routes},
     },
 };
 
@@ -28,7 +28,9 @@ const LINES: usize = 5;
 /// Tells.
 pub struct Teller {
     desk: Desk,
+    facts: Facts,
     api: Arc<Api>,
+    node: Box<str>,
     /// The steps of this pass, as far as they are told one by one.
     steps: Vec<String>,
     taken: usize,
@@ -39,10 +41,28 @@ pub struct Teller {
 
 impl Teller {
     /// For one run of the daemon.
-    pub fn new(desk: Desk, api: Arc<Api>) -> Teller {
+    pub fn new(desk: Desk, facts: Facts, api: Arc<Api>, node: &str) -> Teller {
         let (steps, told) = (Vec::new(), BTreeSet::new());
-        desk.facts().write(|status| status.api.server = api.identity("").server);
-        Teller { desk, api, steps, taken: 0, refused: Lines::default(), told }
+        Teller {
+            desk,
+            facts,
+            api,
+            node: node.into(),
+            steps,
+            taken: 0,
+            refused: Lines::default(),
+            told,
+        }
+    }
+
+    /// What is true from the start.
+    pub fn start(&self, snapshot: Option<&Path>) {
+        self.facts.write(|status| {
+            status.api.server = self.api.server().to_owned();
+            status.snapshot.in_use = true;
+            status.snapshot.path =
+                snapshot.map(|path| path.display().to_string()).unwrap_or_default();
+        });
     }
 
     /// The API that is followed.
@@ -52,17 +72,17 @@ impl Teller {
 
     /// The loop lives.
     pub fn beat(&self) {
-        self.desk.facts().beat();
+        self.facts.beat();
     }
 
     /// The kernel told of a change.
     pub fn kernel_event(&self) {
-        self.desk.facts().write(|status| status.wakes.kernel += 1);
+        self.facts.write(|status| status.wakes.kernel += 1);
     }
 
     /// The API said something.
     pub fn heard(&self, news: &News) {
-        let facts = self.desk.facts();
+        let facts = &self.facts;
         let now = facts.now();
         facts.write(|status| {
             let kind = status.followed(news.kind);
@@ -92,7 +112,7 @@ impl Teller {
             (_, Step::Change(_)) => Did::Change,
             (_, Step::Remove(_)) => Did::Remove,
         };
-        self.desk.facts().write(|status| status.step(did, step.item()));
+        self.facts.write(|status| status.step(did, step.item()));
         match outcome {
             Ok(()) => {
                 self.taken += 1;
@@ -132,17 +152,16 @@ impl Teller {
             Err(e) => errors.push(|| (String::new(), e.to_string())),
         }
         let mut unmet = Lines::default();
-        let node = self.desk.facts().read(|status| status.node.clone());
-        let taken = self.desk.ports(&health::ports(&known.cluster, &node));
-        let unmets = keeper.unmet().iter().chain(&taken);
-        unmets.for_each(|u| unmet.push(|| (u.what.clone(), u.why.clone())));
+        let shut = self.desk.ports(&ports(&known.cluster, &self.node));
+        let all = keeper.unmet().iter().chain(&shut);
+        all.for_each(|u| unmet.push(|| (u.what.clone(), u.why.clone())));
         let mut complaints = Lines::default();
         known.complaints().for_each(|bad| complaints.push(|| (String::new(), bad.to_string())));
         let refused = std::mem::take(&mut self.refused);
         self.changes(&errors, &refused, &unmet, &complaints);
 
         let whole = work == Work::Look(Scope::All);
-        let facts = self.desk.facts();
+        let facts = &self.facts;
         let now = facts.now();
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         facts.write(|status| {
@@ -158,7 +177,7 @@ impl Teller {
                 status.wakes.audits += 1;
                 status.cluster = Counts::of(&known.cluster);
                 status.want(&deed.want);
-                status.routes = routes(&known.cluster, &node, &deed.want);
+                status.routes = routes(&known.cluster, &self.node, &deed.want);
             }
             self.traffic(status);
         });
@@ -170,16 +189,20 @@ impl Teller {
         status.api.bytes = traffic.bytes.get();
         status.api.events = traffic.events.get();
         status.api.gone = traffic.gone.get();
+        status.api.requests.clear();
         let verbs =
             [("list", &traffic.lists), ("watch", &traffic.watches), ("probe", &traffic.probes)];
         for (verb, outcomes) in verbs {
-            status.api.requests(verb, &outcomes.each());
+            for (result, count) in outcomes.each() {
+                let (verb, result) = (verb.into(), result.into());
+                status.api.requests.push(Requests { verb, result, count });
+            }
         }
     }
 
     /// The snapshot was written.
     pub fn saved(&self) {
-        self.desk.facts().write(|status| status.snapshot.written = snapshot::now());
+        self.facts.write(|status| status.snapshot.written = snapshot::now());
     }
 
     /// Says what is new of what is wrong, and what is over.

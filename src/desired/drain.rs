@@ -12,7 +12,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::state::{At, Forward, Item, Protocol, RealKey, State, Virtual};
+use crate::{
+    ruleset::Set,
+    state::{At, Forward, Item, Protocol, RealKey, State, Value, Virtual},
+};
 
 /// When each real server that should go must be gone, sorted by real server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,10 +97,11 @@ pub fn drain<'a>(
     let known: BTreeMap<RealKey, u64> =
         drains.0.iter().map(|d| ((d.of, d.addr, d.port), d.until)).collect();
     let (mut draining, mut record) = (Vec::new(), Vec::new());
+    let marked = marked(want);
     for item in have {
         let Item::Real { of, addr, port, forward, .. } = *item else { continue };
         let key = (of, addr, port);
-        let goes = lasts(of) && has_service(want, of) && !has_real(want, key);
+        let goes = lasts(of, &marked) && has_service(want, of) && !has_real(want, key);
         if grace == 0 || !goes || !busy.contains(&key) {
             continue;
         }
@@ -114,9 +118,22 @@ pub fn drain<'a>(
     Drains(record)
 }
 
-/// Whether its connections are worth waiting for. By a mark alone nobody knows.
-fn lasts(of: At) -> bool {
-    !matches!(of, At::Virtual(Virtual { protocol: Protocol::Udp | Protocol::Sctp, .. }))
+/// What the packets are sent to that get a mark.
+fn marked(state: &State) -> BTreeMap<u32, Virtual> {
+    let marked = |item: &Item| match *item {
+        Item::Element { set: Set::Outside, value: Value::Marked { at, mark } } => Some((mark, at)),
+        _ => None,
+    };
+    state.iter().filter_map(marked).collect()
+}
+
+/// Whether its connections are worth waiting for. A mark that nobody knows may be TCP's.
+fn lasts(of: At, marked: &BTreeMap<u32, Virtual>) -> bool {
+    let at = match of {
+        At::Virtual(at) => Some(at),
+        At::Mark { mark, .. } => marked.get(&mark).copied(),
+    };
+    at.is_none_or(|at| at.protocol == Protocol::Tcp)
 }
 
 fn has_service(state: &State, at: At) -> bool {
@@ -136,6 +153,7 @@ fn holds(state: &State, least: &Item) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::our_mark;
 
     const NOW: u64 = 1000;
     const GRACE: u64 = 60;
@@ -235,6 +253,28 @@ mod tests {
             let reals: Vec<_> =
                 want.into_iter().filter(|i| matches!(i, Item::Real { .. })).collect();
             assert_eq!((reals, after), (case.reals, case.after), "{}", case.name);
+        }
+    }
+
+    #[test]
+    fn behind_a_mark_the_protocol_is_that_of_the_place_that_gets_it() {
+        for (protocol, drains) in
+            [(Some(Protocol::Tcp), true), (Some(Protocol::Udp), false), (None, true)]
+        {
+            let of = At::Mark { mark: our_mark(1), ipv4: true };
+            let (addr, forward) = ([10, 244, 1, 1].into(), Forward::Masq);
+            let real = |weight| Item::Real { of, addr, port: 8080, weight, forward };
+            let (scheduler, flags, persistence) = ("rr".into(), 0, 0);
+            let mut want = State::from([Item::Service { at: of, scheduler, flags, persistence }]);
+            want.extend(protocol.map(|protocol| {
+                let at = Virtual { addr: [192, 0, 2, 11].into(), protocol, port: 30080 };
+                let value = Value::Marked { at, mark: our_mark(1) };
+                Item::Element { set: Set::Outside, value }
+            }));
+            let before = want.clone();
+            drain(&[real(1)], &mut want, &busy(&[real(1)]), &record(&[]), NOW, GRACE);
+            let draining: Vec<_> = want.difference(&before).cloned().collect();
+            assert_eq!(draining, if drains { vec![real(0)] } else { vec![] }, "{protocol:?}");
         }
     }
 

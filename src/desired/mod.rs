@@ -86,6 +86,7 @@ pub fn desired(cluster: &Cluster, local: &Local) -> Result<Desired> {
 pub fn may_go(item: &Item, doubtful: &BTreeSet<Kind>, local: &Local) -> bool {
     let sure = |kind| !doubtful.contains(&kind);
     match item {
+        Item::Accept { .. } => true,
         Item::Route { table: TABLE_MAIN, .. } => {
             // What no Node claims may have come by BGP, or from a kube-router that is still here.
             let tunnels = local.host.as_ref().is_some_and(|h| !h.tunnels.is_empty());

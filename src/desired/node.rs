@@ -8,8 +8,8 @@ use crate::{
     cluster::Node,
     error::Error,
     local::{Host, Module},
-    ruleset::{NFT_TABLE, Set, Skeleton},
-    state::{BRIDGE, DUMMY, Item, LinkKind, State, Value},
+    ruleset::{NFT_TABLE, PASSING_MATCH, Set, Skeleton},
+    state::{BRIDGE, DUMMY, Item, LinkKind, State, Timeout, Value, iptables},
 };
 
 fn set(state: &mut State, name: &str, value: &str) {
@@ -103,6 +103,9 @@ pub fn service_proxy(view: &View<'_>, desired: &mut Desired) {
     // Every node has the virtual addresses: none may answer for them on the wire.
     set(state, "net/ipv4/conf/all/arp_ignore", "1");
     set(state, "net/ipv4/conf/all/arp_announce", "2");
+    let wanted = Timeout::ALL.into_iter().zip(view.local.options.timeouts);
+    state
+        .extend(wanted.filter(|(_, s)| *s != 0).map(|(of, seconds)| Item::Timeout { of, seconds }));
     if let Some(host) = view.host() {
         loose_filters(view, host, state);
     }
@@ -114,11 +117,22 @@ pub fn service_proxy(view: &View<'_>, desired: &mut Desired) {
         ));
     } else {
         view.want_module("br_netfilter", desired);
+        hairpins(view, &mut desired.state);
         set(&mut desired.state, "net/bridge/bridge-nf-call-iptables", "1");
         if view.ipv6 {
             set(&mut desired.state, "net/bridge/bridge-nf-call-ip6tables", "1");
         }
     }
+}
+
+/// An answer of a pod that reached itself through a Service goes to the node, whose netfilter turns it
+/// back to the pod. Without br_netfilter it is routed, and leaves by the bridge's own device. With it,
+/// that happens before the bridge has decided (`br_nf_pre_routing_finish`), which then finds that the
+/// packet must leave by the port that it came in by, and drops it unless the port is told otherwise:
+/// as the CNI plugin does with `hairpinMode`, which somebody else's configuration may not have.
+fn hairpins(view: &View<'_>, state: &mut State) {
+    let ports = view.host().map_or(&[][..], |host| &host.ports);
+    state.extend(ports.iter().map(|port| Item::Hairpin { port: port.clone() }));
 }
 
 /// Our nftables table, and what its sets hold of the nodes and not of Services.
@@ -139,6 +153,7 @@ pub fn table(view: &View<'_>, desired: &mut Desired) {
         masquerade_all: options.services && options.masquerade_all,
         pod_egress: options.router && options.pod_egress,
         same_node: options.services && view.module("br_netfilter") == Some(Module::Absent),
+        accept: accepts(view, desired),
     };
     desired.state.insert(Item::Table { name: NFT_TABLE.into(), skeleton: Some(skeleton) });
     let mut element = |set, value| {
@@ -150,6 +165,26 @@ pub fn table(view: &View<'_>, desired: &mut Desired) {
     let own = outermost(&view.own.pod_cidrs);
     own.into_iter().for_each(|net| element(Set::OwnPods, Value::Net(net)));
     nodes.flat_map(Node::addrs).for_each(|addr| element(Set::NodeIps, Value::Addr(addr)));
+}
+
+/// What is to be accepted in the chains of other programs that drop by their policy; whether there are
+/// any.
+fn accepts(view: &View<'_>, desired: &mut Desired) -> bool {
+    let Some(host) = view.host() else { return false };
+    for chain in &host.closed {
+        if iptables(chain).is_some() {
+            view.want_module("nft_compat", desired);
+            view.want_module("xt_mark", desired);
+        }
+        desired.state.insert(Item::Accept { chain: chain.clone() });
+    }
+    desired.unmet.extend(host.legacy.iter().map(|chain| {
+        let what = format!("what pods and Services need of {chain}");
+        let command = chain.replace(' ', " -I ");
+        let why = "its policy is DROP, and kinglet changes nothing there";
+        Unmet::new(what, format!("{why}: {command} {PASSING_MATCH} -j ACCEPT"))
+    }));
+    !host.closed.is_empty() || !host.legacy.is_empty() || host.passing
 }
 
 /// The modules of nftables that the rules need.

@@ -7,27 +7,6 @@ use crate::{
     state::DUMMY,
 };
 
-fn options() -> Options {
-    Options {
-        router: true,
-        services: true,
-        cni: true,
-        cni_conf: "/etc/cni/net.d/10-kuberouter.conflist".into(),
-        auto_mtu: true,
-        ipv4: true,
-        ipv6: true,
-        excluded: vec![],
-        guard: true,
-        masquerade_all: false,
-        pod_egress: true,
-        node_ports: NodePorts::Primary,
-        external: vec![],
-        grace: 30,
-        peers: false,
-        daemon: false,
-    }
-}
-
 fn node(name: &str, addr: &str, pods: &str) -> Object {
     Object::Node(Node {
         name: name.into(),
@@ -56,7 +35,7 @@ fn cluster(objects: impl IntoIterator<Item = Object>) -> Cluster {
 }
 
 pub(super) fn local(host: Option<Host>) -> Local {
-    Local { node: "a".into(), options: options(), host }
+    Local { node: "a".into(), options: Options::default(), host }
 }
 
 fn host(addr: &str) -> Host {
@@ -147,7 +126,7 @@ fn a_part_that_is_switched_off_is_not_wanted() {
     local.options.router = false;
     let kinds = desired(&cluster, &local).unwrap().state;
     assert!(routes(&kinds).is_empty() && !kinds.iter().any(|i| matches!(i, Item::File { .. })));
-    local.options = Options { services: false, ..options() };
+    local.options = Options { services: false, ..Options::default() };
     let kinds = desired(&cluster, &local).unwrap().state;
     assert_eq!(routes(&kinds).len(), 1);
     assert!(!kinds.iter().any(|i| matches!(i, Item::Service { .. } | Item::Sysctl { .. } if !i.to_string().contains("forward"))));

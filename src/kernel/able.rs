@@ -11,6 +11,14 @@ use crate::{
 };
 
 impl Kernel {
+    /// What can be said of a module without loading it; `None`: nothing.
+    pub fn module_status(&mut self, module: &str) -> Option<Module> {
+        match self.modules.status(module) {
+            None if module == "nf_tables" => Some(self.probe_nft()),
+            status => status,
+        }
+    }
+
     /// The names of all links.
     pub fn link_names(&mut self) -> Result<Vec<String>> {
         Ok(self.links()?.into_iter().map(|link| link.name).collect())
@@ -30,7 +38,7 @@ impl Kernel {
     }
 
     /// How busy each IPVS service is, whoever made it.
-    pub fn connections(&mut self) -> Result<Vec<Busy>> {
+    pub fn busy(&mut self) -> Result<Vec<Busy>> {
         if self.module_status("ip_vs") != Some(Module::Present) {
             return Ok(Vec::new());
         }

@@ -35,6 +35,7 @@ enum Way {
     File,
     Table,
     Elements(bool, Set, bool),
+    Accept,
     Ipvs,
     Route,
 }
@@ -48,8 +49,9 @@ fn way(step: &Step) -> Way {
         Item::Element { set, value } => {
             Way::Elements(!matches!(step, Step::Remove(_)), *set, value.is_ipv4())
         }
-        Item::Service { .. } | Item::Real { .. } => Way::Ipvs,
-        Item::Addr { .. } | Item::Route { .. } => Way::Route,
+        Item::Accept { .. } => Way::Accept,
+        Item::Timeout { .. } | Item::Service { .. } | Item::Real { .. } => Way::Ipvs,
+        Item::Hairpin { .. } | Item::Addr { .. } | Item::Route { .. } => Way::Route,
     }
 }
 
@@ -64,6 +66,7 @@ impl Kernel {
                 Way::File => run.iter().map(file).collect(),
                 Way::Table => run.iter().map(|step| self.table(step)).collect(),
                 Way::Elements(add, set, ipv4) => self.elements(run, add, set, ipv4),
+                Way::Accept => run.iter().map(|step| self.accept(step)).collect(),
                 Way::Ipvs => self.ipvs(run),
                 Way::Route => self.route(run),
             };
@@ -106,6 +109,7 @@ impl Kernel {
         let request = |step: &Step| match step {
             Step::Add(item @ Item::Route { .. }) => route::add_route(item, index),
             Step::Change(item @ Item::Route { .. }) => route::change_route(item, index),
+            Step::Add(Item::Hairpin { port }) => Some(vec![route::hairpin(index(port)?)]),
             Step::Remove(item @ Item::Route { .. }) => route::remove_route(item, index),
             Step::Remove(Item::Addr { link, addr }) => {
                 Some(vec![route::remove_address(*addr, index(link)?)])
@@ -150,6 +154,10 @@ impl Kernel {
         };
         let request = |step: &Step| {
             Some(vec![match step {
+                Step::Add(Item::Timeout { of, seconds })
+                | Step::Change(Item::Timeout { of, seconds }) => {
+                    ipvs::set_timeout(family, *of, *seconds)
+                }
                 Step::Add(item @ Item::Service { .. }) => ipvs::add_service(family, item)?,
                 Step::Change(item @ Item::Service { .. }) => ipvs::change_service(family, item)?,
                 Step::Remove(Item::Service { at, .. }) => ipvs::remove_service(family, at),
@@ -189,6 +197,16 @@ impl Kernel {
             }
             _ => Err("a table without rules is not made".into()),
         }
+    }
+
+    fn accept(&mut self, step: &Step) -> Outcome {
+        let Item::Accept { chain } = step.item() else { return Ok(()) };
+        if let Step::Remove(_) = step {
+            let handles = self.accepts(chain).map_err(text)?;
+            let remove = |handle| nft::accept::remove(chain, handle);
+            return self.transact(&handles.into_iter().map(remove).collect::<Vec<_>>());
+        }
+        self.transact(&[nft::accept::insert(chain)])
     }
 
     fn elements(&mut self, run: &[Step], add: bool, set: Set, ipv4: bool) -> Vec<Outcome> {

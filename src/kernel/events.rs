@@ -11,7 +11,7 @@ use neli::{consts::socket::NlFamily, socket::NlSocket, utils::Groups};
 
 use super::{
     message::{Attrs, Frame, frames},
-    sys,
+    route, sys,
 };
 use crate::{
     ruleset::NFT_TABLE,
@@ -117,14 +117,16 @@ impl AsFd for Events {
 }
 
 /// Pods come and go with links of their own, which are ports of a bridge: no route of ours leads
-/// through one.
+/// through one, and once it sends packets back it is done with.
 fn concerns_network(frame: &Frame<'_>) -> bool {
     let body = frame.body();
     match frame.kind() {
         NEWLINK | DELLINK => {
             let attrs = Attrs::after(body, IFINFO);
             let bridge = body.first() == Some(&(libc::AF_BRIDGE as u8));
-            !bridge && attrs.get(IFLA_MASTER).is_none() && attrs.get(IFLA_WIRELESS).is_none()
+            let port = attrs.get(IFLA_MASTER).is_some();
+            let done = port && route::read_link(body).is_none_or(|link| link.hairpin);
+            !bridge && !done && attrs.get(IFLA_WIRELESS).is_none()
         }
         // struct ifaddrmsg { u8 family, prefixlen, flags, scope; u32 index; }
         NEWADDR | DELADDR => {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use neli::consts::nl::NlmF;
 
 use super::message::{Attrs, NLA_F_NESTED, Request};
-use crate::state::{At, Forward, Item, Protocol, Virtual, addr_from_bytes, addr_to_bytes};
+use crate::state::{At, Forward, Item, Protocol, Timeout, Virtual, addr_from_bytes, addr_to_bytes};
 
 /// The family's name in generic netlink.
 pub const FAMILY: &str = "IPVS";
@@ -22,10 +22,14 @@ const NEW_DEST: u8 = 5;
 const SET_DEST: u8 = 6;
 const DEL_DEST: u8 = 7;
 const GET_DEST: u8 = 8;
+const SET_CONFIG: u8 = 12;
+const GET_CONFIG: u8 = 13;
 
 // IPVS_CMD_ATTR_*
 const SERVICE: u16 = 1;
 const DEST: u16 = 2;
+/// The first of the timeouts, which stand in the order of [`Timeout`].
+const TIMEOUT: u16 = 4;
 
 // IPVS_SVC_ATTR_*
 const SVC_AF: u16 = 1;
@@ -70,6 +74,16 @@ pub fn list_services(family: u16) -> Request {
 /// The real servers of one virtual service.
 pub fn list_reals(family: u16, of: &At) -> Request {
     request(family, GET_DEST).nest(SERVICE | NLA_F_NESTED, |r| name(r, of))
+}
+
+/// The timeouts, to be read with [`read_timeouts`].
+pub fn get_timeouts(family: u16) -> Request {
+    request(family, GET_CONFIG)
+}
+
+/// Sets one timeout; the others stay.
+pub fn set_timeout(family: u16, of: Timeout, seconds: u32) -> Request {
+    request(family, SET_CONFIG).attr(TIMEOUT + of as u16, &seconds.to_ne_bytes())
 }
 
 /// Makes a virtual service.
@@ -182,6 +196,13 @@ pub fn read_service(body: &[u8]) -> Option<Item> {
         flags: flags & SCHED_FLAGS,
         persistence: if flags & PERSISTENT != 0 { attrs.u32(SVC_TIMEOUT)? } else { 0 },
     })
+}
+
+/// Reads the timeouts of those protocols that this kernel balances.
+pub fn read_timeouts(body: &[u8]) -> Vec<Item> {
+    let attrs = Attrs::after(body, GENL);
+    let read = |of: Timeout| Some(Item::Timeout { of, seconds: attrs.u32(TIMEOUT + of as u16)? });
+    Timeout::ALL.into_iter().filter_map(read).collect()
 }
 
 /// Reads a real server of `of` from a message's body.

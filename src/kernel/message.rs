@@ -269,7 +269,8 @@ impl<'a> Iterator for AttrIter<'a> {
     }
 }
 
-fn string(bytes: &[u8]) -> String {
+/// A string, without its NUL.
+pub fn string(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }

@@ -17,6 +17,7 @@ pub mod nft;
 mod observe;
 pub mod route;
 pub mod sys;
+mod xtables;
 
 use std::{collections::BTreeMap, io, net::IpAddr, path::Path};
 
@@ -34,17 +35,19 @@ use netlink::Conn;
 pub use observe::Scope;
 
 /// The modules whose work may be needed; the schedulers of IPVS besides.
-const MODULES: [&str; 10] = [
+const MODULES: [&str; 12] = [
     "bridge",
     "br_netfilter",
     "dummy",
     "ip_vs",
     "nf_tables",
     "nft_chain_nat",
+    "nft_compat",
     "nft_ct",
     "nft_fib_inet",
     "nft_masq",
     "nft_reject_inet",
+    "xt_mark",
 ];
 /// The modules with a scheduler of IPVS.
 const SCHEDULERS: [&str; 13] = [
@@ -130,11 +133,18 @@ impl Kernel {
                 host.links.push(HostLink { name, mtu: link.mtu, addrs });
             }
         }
+        let bridge = self.links.get(BRIDGE).copied();
+        let ports = links.iter().filter(|l| l.master.is_some() && l.master == bridge);
+        host.ports = ports.map(|l| l.name.as_str().into()).collect();
         host.tunnels = self.tunnels(&links)?;
         for module in MODULES.into_iter().chain(SCHEDULERS) {
             let status = self.module_status(module);
             host.modules.extend(status.map(|status| (module.into(), status)));
         }
+        if options.table() && host.modules.get("nf_tables") == Some(&Module::Present) {
+            host.closed = self.closed()?;
+        }
+        (host.legacy, host.passing) = xtables::closed();
         host.sysctls = settings(&host.links);
         host.listens = files::listens();
         match std::fs::read_to_string(&*options.cni_conf) {
@@ -153,14 +163,6 @@ impl Kernel {
             self.route.dump(&route::list_links(), route::read_link).doing(|| "listing links")?;
         self.links = links.iter().map(|l| (l.name.as_str().into(), l.index)).collect();
         Ok(links)
-    }
-
-    /// What can be said of a module.
-    pub fn module_status(&mut self, name: &str) -> Option<Module> {
-        match self.modules.status(name) {
-            None if name == "nf_tables" => Some(self.probe_nft()),
-            status => status,
-        }
     }
 
     /// Whether nf_tables is built in: it leaves no trace in files.
@@ -223,6 +225,24 @@ impl Kernel {
         let verdicts =
             netfilter.send(&removals).doing(|| "removing stale flows of UDP Services")?;
         Ok(verdicts.iter().filter(|verdict| verdict.is_ok()).count())
+    }
+
+    /// The handles of our rules in a chain of another program.
+    fn accepts(&mut self, chain: &str) -> Result<Vec<[u8; 8]>> {
+        netlink::opened(&mut self.netfilter, NlFamily::Netfilter)
+            .and_then(|c| c.dump(&nft::accept::list_rules(chain), nft::accept::read_rule))
+            .doing(|| format!("listing the rules of chain {chain}"))
+    }
+
+    /// The chains of other programs that drop by their policy.
+    fn closed(&mut self) -> Result<Vec<Box<str>>> {
+        let read = |body: &[u8]| nft::accept::read_chain(body).filter(|(_, drops)| *drops);
+        let chains = netlink::opened(&mut self.netfilter, NlFamily::Netfilter)
+            .and_then(|c| c.dump(&nft::list_chains(), |body| read(body).map(|(chain, _)| chain)));
+        match chains {
+            Err(e) if is_absent(&e) => Ok(Vec::new()),
+            chains => chains.doing(|| "listing the chains of nftables"),
+        }
     }
 
     fn generic(&mut self) -> Result<&mut Conn> {

@@ -4,6 +4,7 @@
 //! register. Changes travel between two brackets and take effect together or not at all. What the
 //! table holds is said by `ruleset`; `rules` encodes its chains.
 
+pub mod accept;
 mod rules;
 
 use ipnet::IpNet;

@@ -30,9 +30,11 @@ impl Scope {
     /// Whether an item is looked at.
     pub fn holds(self, item: &Item) -> bool {
         match item {
-            Item::Link { .. } | Item::Sysctl { .. } | Item::Addr { .. } | Item::Route { .. } => {
-                self != Scope::Table
-            }
+            Item::Link { .. }
+            | Item::Hairpin { .. }
+            | Item::Sysctl { .. }
+            | Item::Addr { .. }
+            | Item::Route { .. } => self != Scope::Table,
             Item::Table { .. } | Item::Element { .. } => self != Scope::Network,
             _ => self == Scope::All,
         }
@@ -70,6 +72,9 @@ impl Kernel {
         }
         let links = if network { self.links()? } else { Vec::new() };
         for link in links.into_iter().filter(|l| l.up) {
+            if link.hairpin && link.master == self.links.get(BRIDGE).copied() {
+                have.insert(Item::Hairpin { port: link.name.as_str().into() });
+            }
             let ours =
                 options.router && link.name == BRIDGE || options.services && link.name == DUMMY;
             if ours {
@@ -201,6 +206,18 @@ impl Kernel {
             Err(e) if is_absent(&e) => return Ok(record),
             conn => conn.doing(|| "opening a netfilter socket")?,
         };
+        let read = |body: &[u8]| Some((nft::read_chain(body), nft::accept::read_chain(body)));
+        let (ours, others): (Vec<_>, Vec<_>) = match netfilter.dump(&nft::list_chains(), read) {
+            Err(e) if is_absent(&e) => return Ok(record),
+            chains => chains.doing(|| "listing the chains of nftables")?.into_iter().unzip(),
+        };
+        for (chain, _) in others.into_iter().flatten() {
+            if !self.accepts(&chain)?.is_empty() {
+                have.insert(Item::Accept { chain });
+            }
+        }
+        let netfilter = netlink::opened(&mut self.netfilter, NlFamily::Netfilter)
+            .doing(|| "opening a netfilter socket")?;
         let sets = match netfilter.dump(&nft::list_sets(), nft::read_set) {
             Err(e) if is_absent(&e) => return Ok(record),
             sets => sets.doing(|| "listing the sets of the table inet kinglet")?,
@@ -208,9 +225,7 @@ impl Kernel {
         if sets.is_empty() {
             return Ok(record);
         }
-        let mut found = netfilter
-            .dump(&nft::list_chains(), nft::read_chain)
-            .doing(|| "listing the chains of the table inet kinglet")?;
+        let mut found: Vec<nft::Found> = ours.into_iter().flatten().collect();
         let names = found.iter().filter_map(|f| match f {
             nft::Found::Chain(name, ..) => Some(name.clone()),
             nft::Found::Rule(..) => None,
@@ -259,6 +274,11 @@ impl Kernel {
         }
         let family = self.ipvs_family()?;
         let generic = self.generic()?;
+        if want.iter().any(|item| matches!(item, Item::Timeout { .. })) {
+            let read = |body: &[u8]| Some(ipvs::read_timeouts(body));
+            let found = generic.ask(&ipvs::get_timeouts(family), read);
+            have.extend(found.doing(|| "reading the timeouts of IPVS")?.into_iter().flatten());
+        }
         let services = generic
             .dump(&ipvs::list_services(family), ipvs::read_service)
             .doing(|| "listing IPVS services")?;
@@ -285,7 +305,7 @@ impl Kernel {
     }
 
     /// The real servers of some IPVS services that have connections.
-    pub fn busy(&mut self, services: &BTreeSet<At>) -> Result<BTreeSet<RealKey>> {
+    pub fn connected(&mut self, services: &BTreeSet<At>) -> Result<BTreeSet<RealKey>> {
         let family = self.ipvs_family()?;
         let mut busy = BTreeSet::new();
         for at in services {

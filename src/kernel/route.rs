@@ -14,7 +14,7 @@ use neli::consts::{
     rtnl::{Ifa, Ifla, IflaInfo, Rta, Rtm},
 };
 
-use super::message::{Attrs, Request};
+use super::message::{Attrs, NLA_F_NESTED, Request};
 use crate::state::{Item, LinkKind, TABLE_LOCAL, addr_from_bytes, addr_to_bytes};
 
 /// kube-router's number, so that a swap leaves nothing behind.
@@ -30,6 +30,7 @@ const SCOPE_NOWHERE: u8 = 255;
 /// IFA_F_NODAD: a virtual address stands on many nodes, and must be usable at once.
 const IFA_F_NODAD: u8 = 0x02;
 const IFF_UP: u32 = 1;
+const BRPORT_MODE: u16 = 4; // IFLA_BRPORT_MODE
 
 const IFINFO: usize = 16; // struct ifinfomsg
 const IFADDR: usize = 8; // struct ifaddrmsg
@@ -52,8 +53,10 @@ pub struct Link {
     pub mtu: u32,
     /// Whether IFF_UP is set.
     pub up: bool,
-    /// The bridge that it is a port of.
+    /// The index of the bridge whose port it is.
     pub master: Option<u32>,
+    /// As a port, whether packets may leave by it that came in by it.
+    pub hairpin: bool,
 }
 
 /// An address as the kernel lists it.
@@ -152,6 +155,10 @@ pub fn read_link(body: &[u8]) -> Option<Link> {
         mtu: attrs.u32(Ifla::Mtu)?,
         up: u32_at(body, 8)? & IFF_UP != 0,
         master: attrs.u32(Ifla::Master),
+        hairpin: info
+            .and_then(|i| i.nest(IflaInfo::SlaveData))
+            .and_then(|port| port.get(BRPORT_MODE))
+            .is_some_and(|mode| mode != [0]),
     })
 }
 
@@ -203,6 +210,16 @@ pub fn remove_link(index: u32) -> Request {
     let mut header = [0; IFINFO];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
     Request::new(Rtm::Dellink, NlmF::empty(), &header).fine(&[libc::ENODEV])
+}
+
+/// Lets packets leave by a port of a bridge that came in by it.
+pub fn hairpin(index: u32) -> Request {
+    let mut header = [0; IFINFO];
+    header[0] = libc::AF_BRIDGE as u8;
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    Request::new(Rtm::Setlink, NlmF::empty(), &header)
+        .nest(u16::from(Ifla::Protinfo) | NLA_F_NESTED, |port| port.attr(BRPORT_MODE, &[1]))
+        .fine(&[libc::ENODEV]) // its pod is gone
 }
 
 /// Puts an address on a link.

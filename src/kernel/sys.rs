@@ -33,6 +33,34 @@ pub fn may_write(path: &Path) -> bool {
     unsafe { libc::access(path.as_ptr(), libc::W_OK) == 0 }
 }
 
+/// The table `filter` of xtables: what IPT_SO_GET_INFO and IPT_SO_GET_ENTRIES say of it.
+pub fn xtables_filter(ipv4: bool) -> io::Result<([u8; 84], Vec<u8>)> {
+    const GET_INFO: libc::c_int = 64;
+    const GET_ENTRIES: libc::c_int = 65;
+    const ENTRIES: usize = 40; // where they begin in struct ipt_get_entries
+    let address = if ipv4 { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = std::net::UdpSocket::bind(address)?;
+    let level = if ipv4 { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
+    let get = |option, bytes: &mut [u8]| {
+        let mut len = bytes.len() as libc::socklen_t;
+        // SAFETY: the kernel writes no more than `len` bytes to `bytes`, which outlives the call.
+        let code = unsafe {
+            let to = bytes.as_mut_ptr().cast();
+            libc::getsockopt(socket.as_raw_fd(), level, option, to, &raw mut len)
+        };
+        if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    let mut info = [0; 84];
+    info[..6].copy_from_slice(b"filter");
+    get(GET_INFO, &mut info)?;
+    let size = [info[80], info[81], info[82], info[83]];
+    let mut entries = vec![0; ENTRIES + u32::from_ne_bytes(size) as usize];
+    entries[..6].copy_from_slice(b"filter");
+    entries[32..36].copy_from_slice(&size);
+    get(GET_ENTRIES, &mut entries)?;
+    Ok((info, entries.split_off(ENTRIES)))
+}
+
 /// Whether this process runs as root.
 pub fn is_root() -> bool {
     // SAFETY: geteuid takes nothing and cannot fail.

@@ -38,7 +38,7 @@ pub fn status(args: &Args) -> Result<u8> {
             Some(said) => said,
             None => without_daemon(args, &mut kernel, json)?,
         };
-        let busy = kernel.connections().unwrap_or_else(|e| {
+        let busy = kernel.busy().unwrap_or_else(|e| {
             log::warn(format_args!("{e}"));
             Vec::new()
         });
@@ -116,7 +116,7 @@ pub fn check(args: &Args) -> Result<u8> {
         source: source(args),
         run_dir: args.run_dir.to_string_lossy().into_owned(),
         snapshot: args.snapshot.as_ref().map(|path| path.display().to_string()),
-        health: args.health.clone(),
+        health: (args.health_addr.clone(), args.health_port),
     };
     let lines = check::lines(&check::look(&options(args), &asked)?);
     out(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::Step;
 use crate::{
     ruleset::{self, NFT_TABLE, Set},
-    state::{At, Forward, Item, Protocol, TABLE_LOCAL, Value, Virtual},
+    state::{At, Forward, Item, Protocol, TABLE_LOCAL, Timeout, Value, Virtual, iptables},
 };
 
 /// The whole script, without its first line.
@@ -39,11 +39,12 @@ fn commands(step: &Step) -> Vec<String> {
             lines.push(format!("ip link set {name}{mtu} up"));
             lines
         }
+        Item::Hairpin { port } => vec![format!("bridge link set dev {} hairpin on", quote(port))],
         Item::Sysctl { name, value } => {
             vec![format!("sysctl -w {}", quote(&format!("{name}={value}")))]
         }
         Item::Table { skeleton, .. } => {
-            let rules = ruleset::script(skeleton.unwrap_or_default());
+            let rules = ruleset::script(skeleton.unwrap_or_default(), fresh);
             vec![format!("nft -f - <<'END'\n{rules}END")]
         }
         Item::Element { set, value } => {
@@ -51,6 +52,13 @@ fn commands(step: &Step) -> Vec<String> {
             let name = set.name(value.is_ipv4());
             let value = element(*set, value);
             vec![format!("nft '{verb} element inet {NFT_TABLE} {name} {{ {value} }}'")]
+        }
+        Item::Accept { chain } => vec![accept(chain, gone)],
+        Item::Timeout { of, seconds } => {
+            // Of three numbers; 0 leaves one as it is.
+            let numbers = Timeout::ALL.map(|t| if t == *of { *seconds } else { 0 });
+            let numbers = numbers.map(|n| n.to_string()).join(" ");
+            vec![format!("ipvsadm --set {numbers}")]
         }
         Item::Service { at, .. } if gone => vec![format!("ipvsadm -D {}", service(at))],
         Item::Service { at, scheduler, flags, persistence } => {
@@ -95,6 +103,27 @@ fn commands(step: &Step) -> Vec<String> {
             ]
         }
     }
+}
+
+/// A rule among iptables' own is put there by iptables, which would not know one that nft makes.
+fn accept(chain: &str, gone: bool) -> String {
+    if let Some((program, name)) = iptables(chain) {
+        let verb = if gone { "-D" } else { "-I" };
+        let comment = format!("-m comment --comment {NFT_TABLE}");
+        return format!("{program} {verb} {name} {} {comment} -j ACCEPT", ruleset::PASSING_MATCH);
+    }
+    let chain: Vec<String> = chain.split(' ').map(quote).collect();
+    let chain = chain.join(" ");
+    if gone {
+        return format!(
+            "nft -a list chain {chain} | sed -n 's/.*comment \"{NFT_TABLE}\" # handle //p' | \
+             while read -r handle; do nft delete rule {chain} handle \"$handle\"; done"
+        );
+    }
+    let (pass, mask) = ruleset::PASSING;
+    format!(
+        "nft insert rule {chain} meta mark and {mask:#x} == {pass:#x} accept comment \\\"{NFT_TABLE}\\\""
+    )
 }
 
 fn route(step: &Step) -> Vec<String> {
@@ -184,6 +213,13 @@ mod tests {
                 .unwrap();
             assert_eq!(String::from_utf8(out.stdout).unwrap(), word);
         }
+    }
+
+    #[test]
+    fn one_timeout_leaves_the_others_as_they_are() {
+        let steps = [(Timeout::TcpFin, 60), (Timeout::Udp, 30)];
+        let steps = steps.map(|(of, seconds)| Step::Change(Item::Timeout { of, seconds }));
+        assert_eq!(script(&steps), "ipvsadm --set 0 60 0\nipvsadm --set 0 0 30\n");
     }
 
     #[test]

@@ -26,18 +26,20 @@ impl fmt::Display for Item {
                 write!(f, "link {name} {}", kind.as_str())?;
                 mtu.map_or(Ok(()), |mtu| write!(f, " mtu {mtu}"))
             }
+            Item::Hairpin { port } => write!(f, "hairpin {port}"),
             Item::Sysctl { name, value } => write!(f, "sysctl {name} = {value}"),
             Item::Table { name, skeleton: None } => {
                 write!(f, "table inet {name} (of another version)")
             }
             Item::Table { name, skeleton: Some(skeleton) } => {
-                let Skeleton { guard, masquerade_all, pod_egress, same_node } = skeleton;
+                let Skeleton { guard, masquerade_all, pod_egress, same_node, accept } = skeleton;
                 write!(f, "table inet {name}")?;
                 for (on, word) in [
                     (guard, "guard"),
                     (masquerade_all, "masquerade-all"),
                     (pod_egress, "pod-egress"),
                     (same_node, "same-node"),
+                    (accept, "accept"),
                 ] {
                     if *on {
                         write!(f, " {word}")?;
@@ -46,6 +48,8 @@ impl fmt::Display for Item {
                 Ok(())
             }
             Item::Element { set, value } => write!(f, "element {} {value}", set.as_str()),
+            Item::Accept { chain } => write!(f, "accept in {chain}"),
+            Item::Timeout { of, seconds } => write!(f, "timeout {} {seconds} s", of.as_str()),
             Item::Service { at, scheduler, flags, persistence } => {
                 write!(f, "service {at} {scheduler}")?;
                 if *flags != 0 {

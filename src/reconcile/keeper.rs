@@ -236,7 +236,7 @@ impl Keeper {
             _ => false,
         };
         let leaving: BTreeSet<At> = have.iter().filter(gone).filter_map(service).collect();
-        let busy = self.kernel.busy(&leaving)?;
+        let busy = self.kernel.connected(&leaving)?;
         let (now, grace) = (files::uptime(), self.options.grace);
         let mine = drain(&*have, want, &busy, &mine, now, grace);
         self.drains = others.with(mine);

@@ -40,7 +40,6 @@ const STACK: usize = 256 * 1024;
 
 /// The thread that shows what the daemon does; a process has one, and it stays to the end.
 pub struct Desk {
-    facts: Facts,
     orders: Sender<Order>,
     /// What is said at each healthCheckNodePort.
     ports: Arc<Mutex<HealthPorts>>,
@@ -65,7 +64,7 @@ impl Desk {
     pub fn open(facts: Facts) -> Result<Desk> {
         let (orders, heard) = smol::channel::unbounded();
         let ports = Arc::new(Mutex::new(HealthPorts::new()));
-        let (theirs, shown) = (facts.clone(), Arc::clone(&ports));
+        let shown = Arc::clone(&ports);
         let serve = move || {
             let executor: &'static _ = Box::leak(Box::new(LocalExecutor::new()));
             let mut open: BTreeMap<u16, Vec<Task<()>>> = BTreeMap::new();
@@ -75,7 +74,7 @@ impl Desk {
                         Order::Close(port) => drop(open.remove(&port)),
                         Order::Open(listener, what) => {
                             let port = if let Shown::NodePort(port) = what { port } else { 0 };
-                            let (facts, ports) = (theirs.clone(), Arc::clone(&shown));
+                            let (facts, ports) = (facts.clone(), Arc::clone(&shown));
                             let answer = move |path: &str| show(&what, path, &facts, &ports);
                             let task = executor.spawn(listen(executor, listener, answer));
                             open.entry(port).or_default().push(task);
@@ -86,7 +85,7 @@ impl Desk {
         };
         let thread = thread::Builder::new().name("report".into()).stack_size(STACK).spawn(serve);
         thread.doing(|| "starting the thread that answers for health and status")?;
-        Ok(Desk { facts, orders, ports, open: Vec::new() })
+        Ok(Desk { orders, ports, open: Vec::new() })
     }
 
     /// Answers `/healthz` and `/livez`; port 0: nowhere. A port that is taken is an error: the
@@ -146,11 +145,6 @@ impl Desk {
         }
         self.open = open;
         unmet
-    }
-
-    /// What is shown.
-    pub fn facts(&self) -> &Facts {
-        &self.facts
     }
 
     fn tcp(&self, addr: &str, port: u16, page: &Page) -> Result<()> {

@@ -212,21 +212,26 @@ pub struct Items {
 }
 
 /// The kinds of item in their order.
-const KINDS: [&str; 10] =
-    ["module", "link", "sysctl", "table", "element", "service", "real", "addr", "route", "file"];
+const KINDS: [&str; 13] = [
+    "module", "link", "hairpin", "sysctl", "table", "element", "accept", "timeout", "service",
+    "real", "addr", "route", "file",
+];
 
 fn kind(item: &Item) -> usize {
     match item {
         Item::Module { .. } => 0,
         Item::Link { .. } => 1,
-        Item::Sysctl { .. } => 2,
-        Item::Table { .. } => 3,
-        Item::Element { .. } => 4,
-        Item::Service { .. } => 5,
-        Item::Real { .. } => 6,
-        Item::Addr { .. } => 7,
-        Item::Route { .. } => 8,
-        Item::File { .. } => 9,
+        Item::Hairpin { .. } => 2,
+        Item::Sysctl { .. } => 3,
+        Item::Table { .. } => 4,
+        Item::Element { .. } => 5,
+        Item::Accept { .. } => 6,
+        Item::Timeout { .. } => 7,
+        Item::Service { .. } => 8,
+        Item::Real { .. } => 9,
+        Item::Addr { .. } => 10,
+        Item::Route { .. } => 11,
+        Item::File { .. } => 12,
     }
 }
 

@@ -212,8 +212,8 @@ pub(super) mod tests {
         let (table, to) = (TABLE_MAIN, "10.244.1.0/24".parse().unwrap());
         let item = Item::Route { table, to, via: None, dev: None, src: None };
         (0..4).for_each(|_| status.step(Did::Add, &item));
-        status.items[5].wanted = 35;
-        status.items[8].wanted = 2;
+        status.items[8].wanted = 35;
+        status.items[11].wanted = 2;
         status
     }
 

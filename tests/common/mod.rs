@@ -1,4 +1,5 @@
-//! What the black-box tests share: the built programs, a folder that goes away, an API server.
+//! What the tests share: the built programs, a folder that goes away, an API server, a network
+//! namespace.
 //!
 //! The programs are run as a user runs them; nothing here knows how kinglet works.
 

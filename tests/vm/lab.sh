@@ -35,7 +35,7 @@ ip -o link | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/ qdisc .*//' | sort
 ip -o addr | sed 's/^[0-9]*: //; s/ *valid_lft.*//' | grep -v ' fe80:' | sort
 ip -d route show table all | grep -v 'fe80:\|ff00:' | sort
 ipvsadm -Sn | sort
-nft list ruleset
+nft list ruleset | sed 's/ counter packets [0-9]* bytes [0-9]*//'
 grep -r . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/vs /proc/sys/net/ipv4/conf/all /proc/sys/net/bridge \
   /proc/sys/net/ipv6/conf/all/forwarding /proc/sys/net/ipv6/conf/*/accept_ra 2>/dev/null | sort
 END

@@ -25,6 +25,8 @@ at() {
     6:node-*) echo "2001:db8::${1#node-}" ;;
     4:outside) echo 192.0.2.254 ;;
     6:outside) echo 2001:db8::fe ;;
+    4:far) echo 198.51.100.1 ;;
+    6:far) echo 2001:db8:fa::1 ;;
     4:stranger) echo 192.0.2.253 ;;
     6:stranger) echo 2001:db8::fd ;;
     [46]:p[123][a-c])

@@ -9,7 +9,8 @@ Each line of such a text is a Service with its endpoints:
 
 NUMBER    makes its addresses: 10.96.1.NUMBER and fd00:10:96::1NUMBER (of three digits)
 PORT      [NAME=]80[/udp][>8081][@30080]: port (or FIRST..LAST), protocol, target (8080), node port
-KEY       type, etp, itp, affinity (seconds), label (KEY:VALUE), ranges (CIDR,...), families (4, 6 or 46);
+KEY       type, etp, itp, affinity (seconds), label (KEY:VALUE), ranges (CIDR,...), families (4, 6 or 46),
+          health (a healthCheckNodePort);
           external, lb, proxy (an ingress of ipMode Proxy): addresses, or a number for 203.0.113.NUMBER
           and 2001:db8:cb::NUMBER
 ENDPOINT  p2a is the first pod of node-2, node-2 the node itself; then ! not ready, ~ terminating (still
@@ -55,7 +56,7 @@ def parsed(line):
     return service, slices
 
 
-KEYS = ("type", "etp", "itp", "affinity", "label", "ranges", "families", "external", "lb", "proxy")
+KEYS = ("type", "etp", "itp", "affinity", "label", "ranges", "families", "external", "lb", "proxy", "health")
 
 
 def ports_of(word):
@@ -88,6 +89,8 @@ def service_of(name, number, keys, ports, families):
                     sessionAffinityConfig={"clientIP": {"timeoutSeconds": int(keys["affinity"])}})
     if "external" in keys:
         spec["externalIPs"] = addresses(keys["external"], families)
+    if "health" in keys:
+        spec["healthCheckNodePort"] = int(keys["health"])
     if "ranges" in keys:
         spec["loadBalancerSourceRanges"] = keys["ranges"].split(",")
     return {"metadata": metadata(name, dict([keys["label"].split(":")]) if "label" in keys else {}),

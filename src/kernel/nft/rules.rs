@@ -5,39 +5,41 @@
 
 use neli::consts::nl::NlmF;
 
-use super::{LIST_ELEM, NFGEN, NFPROTO_INET, request};
+use super::{LIST_ELEM, NFGEN, NFPROTO_INET, SUBSYSTEM, request};
 use crate::{
-    kernel::message::{Attrs, NLA_F_NESTED, Request},
-    ruleset::{Base, Chain, Fields, NFT_TABLE, Rule, Skeleton, Test, Verdict, chains},
+    kernel::message::{Attrs, NLA_F_NESTED, Request, string},
+    ruleset::{
+        BRIDGE, Base, Chain, Fields, NFT_TABLE, PASS, Rule, Skeleton, Test, Verdict, chains,
+    },
 };
 
 // NFT_MSG_*
 const NEWCHAIN: u16 = 3;
 const GETCHAIN: u16 = 4;
 const DELCHAIN: u16 = 5;
-const NEWRULE: u16 = 6;
-const GETRULE: u16 = 7;
-const DELRULE: u16 = 8;
+pub(super) const NEWRULE: u16 = 6;
+pub(super) const GETRULE: u16 = 7;
+pub(super) const DELRULE: u16 = 8;
 
 // NFTA_CHAIN_*, NFTA_HOOK_*, NFTA_RULE_*, NFTA_EXPR_*
-const CHAIN_TABLE: u16 = 1;
-const CHAIN_NAME: u16 = 3;
-const CHAIN_HOOK: u16 = 4;
-const CHAIN_POLICY: u16 = 5;
+pub(super) const CHAIN_TABLE: u16 = 1;
+pub(super) const CHAIN_NAME: u16 = 3;
+pub(super) const CHAIN_HOOK: u16 = 4;
+pub(super) const CHAIN_POLICY: u16 = 5;
 const CHAIN_TYPE: u16 = 7;
-const HOOK_NUMBER: u16 = 1;
+pub(super) const HOOK_NUMBER: u16 = 1;
 const HOOK_PRIORITY: u16 = 2;
-const RULE_TABLE: u16 = 1;
-const RULE_CHAIN: u16 = 2;
-const RULE_EXPRESSIONS: u16 = 4;
+pub(super) const RULE_TABLE: u16 = 1;
+pub(super) const RULE_CHAIN: u16 = 2;
+pub(super) const RULE_EXPRESSIONS: u16 = 4;
 const RULE_USERDATA: u16 = 7;
-const EXPR_NAME: u16 = 1;
-const EXPR_DATA: u16 = 2;
+pub(super) const EXPR_NAME: u16 = 1;
+pub(super) const EXPR_DATA: u16 = 2;
 
-const NF_DROP: u32 = 0;
+pub(super) const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
 /// The first of the registers of four bytes (NFT_REG32_00).
-const REGISTER: u32 = 8;
+pub(super) const REGISTER: u32 = 8;
 
 /// A chain or a rule of our table, as far as it is compared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,9 +68,9 @@ pub fn expected(skeleton: Skeleton) -> Vec<Found> {
     found
 }
 
-/// The chains of our table, to be read with [`read_chain`].
+/// All chains there are: ours are read with [`read_chain`], others with `accept`.
 pub fn list_chains() -> Request {
-    request(GETCHAIN, NlmF::empty())
+    Request::new(SUBSYSTEM | GETCHAIN, NlmF::empty(), &[0; NFGEN]) // NFPROTO_UNSPEC
 }
 
 /// The chains of all tables of all families, to be read with [`read_any_chain`].
@@ -98,7 +100,7 @@ pub fn list_rules() -> Request {
     request(GETRULE, NlmF::empty()).text(RULE_TABLE, NFT_TABLE)
 }
 
-fn be32(attrs: Attrs<'_>, kind: u16) -> Option<u32> {
+pub(super) fn be32(attrs: Attrs<'_>, kind: u16) -> Option<u32> {
     attrs.get(kind)?.first_chunk().map(|b| u32::from_be_bytes(*b))
 }
 
@@ -121,12 +123,18 @@ pub fn read_rule(body: &[u8]) -> Option<Found> {
     if body.first() != Some(&NFPROTO_INET) || attrs.text(RULE_TABLE)? != NFT_TABLE {
         return None;
     }
-    // NFTNL_UDATA_RULE_COMMENT (0), its length, and the text with a NUL.
-    let comment = match attrs.get(RULE_USERDATA) {
-        Some([0, _, text @ ..]) => String::from_utf8_lossy(text.strip_suffix(&[0]).unwrap_or(text)),
-        _ => "".into(),
-    };
-    Some(Found::Rule(attrs.text(RULE_CHAIN)?, comment.into_owned()))
+    Some(Found::Rule(attrs.text(RULE_CHAIN)?, comment(attrs).unwrap_or_default()))
+}
+
+/// NFTNL_UDATA_RULE_COMMENT (0), its length, and the text with a NUL.
+pub(super) fn comment(rule: Attrs<'_>) -> Option<String> {
+    rule.get(RULE_USERDATA)?.strip_prefix(&[0])?.get(1..).map(string)
+}
+
+pub(super) fn commented(request: Request, comment: &str) -> Request {
+    let mut text = comment.as_bytes().to_vec();
+    text.push(0);
+    request.attr(RULE_USERDATA, &[&[0, text.len() as u8][..], &text].concat())
 }
 
 /// Empties the chains that are `there`, and makes those of a skeleton, with their rules.
@@ -161,10 +169,7 @@ fn add_chain(chain: &Chain) -> Request {
 }
 
 fn add_rule(chain: &str, rule: &Rule) -> Request {
-    let mut comment = rule.fingerprint().into_bytes();
-    comment.push(0);
-    let userdata = [&[0, comment.len() as u8][..], &comment].concat();
-    request(NEWRULE, NlmF::CREATE | NlmF::APPEND)
+    let request = request(NEWRULE, NlmF::CREATE | NlmF::APPEND)
         .text(RULE_TABLE, NFT_TABLE)
         .text(RULE_CHAIN, chain)
         .nest(RULE_EXPRESSIONS | NLA_F_NESTED, |list| {
@@ -173,34 +178,49 @@ fn add_rule(chain: &str, rule: &Rule) -> Request {
                 list = test(list, rule.ipv4, t);
             }
             verdict(list, rule.ipv4, rule.verdict)
-        })
-        .attr(RULE_USERDATA, &userdata)
+        });
+    commented(request, &rule.fingerprint())
 }
 
 /// One expression with attributes that are all numbers of four bytes.
-fn expr(list: Request, name: &str, attrs: &[(u16, u32)]) -> Request {
+pub(super) fn expr(list: Request, name: &str, attrs: &[(u16, u32)]) -> Request {
     expr_with(list, name, |data| {
         attrs.iter().fold(data, |data, (kind, n)| data.attr(*kind, &n.to_be_bytes()))
     })
 }
 
-fn expr_with(list: Request, name: &str, fill: impl FnOnce(Request) -> Request) -> Request {
+pub(super) fn expr_with(
+    list: Request,
+    name: &str,
+    fill: impl FnOnce(Request) -> Request,
+) -> Request {
     list.nest(LIST_ELEM | NLA_F_NESTED, |e| {
         e.text(EXPR_NAME, name).nest(EXPR_DATA | NLA_F_NESTED, fill)
     })
 }
 
 /// NFTA_META_DREG 1, NFTA_META_KEY 2, NFTA_META_SREG 3
-fn meta(list: Request, key: u32, register: u32) -> Request {
+pub(super) fn meta(list: Request, key: u32, register: u32) -> Request {
     expr(list, "meta", &[(2, key), (1, register)])
 }
 
 /// NFTA_CMP_SREG 1, NFTA_CMP_OP 2 (0: equal, 1: not), NFTA_CMP_DATA 3
-fn compare(list: Request, equal: bool, bytes: &[u8]) -> Request {
+pub(super) fn compare(list: Request, equal: bool, bytes: &[u8]) -> Request {
     expr_with(list, "cmp", |data| {
         data.attr(1u16, &REGISTER.to_be_bytes())
             .attr(2u16, &u32::from(!equal).to_be_bytes())
             .nest(3 | NLA_F_NESTED, |value| value.attr(1u16, bytes))
+    })
+}
+
+/// NFTA_BITWISE_SREG 1, DREG 2, LEN 3, MASK 4, XOR 5
+pub(super) fn masked(list: Request, mask: u32) -> Request {
+    expr_with(list, "bitwise", |data| {
+        data.attr(1u16, &REGISTER.to_be_bytes())
+            .attr(2u16, &REGISTER.to_be_bytes())
+            .attr(3u16, &4u32.to_be_bytes())
+            .nest(4 | NLA_F_NESTED, |value| value.attr(1u16, &mask.to_ne_bytes()))
+            .nest(5 | NLA_F_NESTED, |xor| xor.attr(1u16, &0u32.to_ne_bytes()))
     })
 }
 
@@ -210,8 +230,17 @@ fn nfproto(list: Request, ipv4: bool) -> Request {
     compare(meta(list, NFT_META_NFPROTO, REGISTER), true, &[family])
 }
 
-const NFT_META_MARK: u32 = 3;
+pub(super) const NFT_META_MARK: u32 = 3;
+const NFT_META_IIFNAME: u32 = 6;
+const NFT_META_OIFNAME: u32 = 7;
 const NFT_META_L4PROTO: u32 = 16;
+
+/// The bridge's name as the kernel has it (IFNAMSIZ).
+fn bridge() -> [u8; 16] {
+    let mut name = [0; 16];
+    name[..BRIDGE.len()].copy_from_slice(BRIDGE.as_bytes());
+    name
+}
 
 fn test(list: Request, ipv4: bool, test: &Test) -> Request {
     match test {
@@ -227,16 +256,12 @@ fn test(list: Request, ipv4: bool, test: &Test) -> Request {
         Test::New => {
             // NFT_CT_STATE 0; NF_CT_STATE_BIT(IP_CT_NEW) is 8
             let list = expr(list, "ct", &[(1, REGISTER), (2, 0)]);
-            // NFTA_BITWISE_SREG 1, DREG 2, LEN 3, MASK 4, XOR 5
-            let list = expr_with(list, "bitwise", |data| {
-                data.attr(1u16, &REGISTER.to_be_bytes())
-                    .attr(2u16, &REGISTER.to_be_bytes())
-                    .attr(3u16, &4u32.to_be_bytes())
-                    .nest(4 | NLA_F_NESTED, |mask| mask.attr(1u16, &8u32.to_ne_bytes()))
-                    .nest(5 | NLA_F_NESTED, |xor| xor.attr(1u16, &0u32.to_ne_bytes()))
-            });
+            let list = masked(list, 8);
             compare(list, false, &0u32.to_ne_bytes())
         }
+        Test::Marked => compare(meta(list, NFT_META_MARK, REGISTER), false, &[0; 4]),
+        Test::FromBridge => compare(meta(list, NFT_META_IIFNAME, REGISTER), true, &bridge()),
+        Test::ToBridge => compare(meta(list, NFT_META_OIFNAME, REGISTER), true, &bridge()),
         Test::FromThisNode(yes) => {
             // NFTA_FIB_DREG 1, NFTA_FIB_RESULT 2 (3: the address's type), NFTA_FIB_FLAGS 3 (1: source)
             let list = expr(list, "fib", &[(1, REGISTER), (2, 3), (3, 1)]);
@@ -290,7 +315,7 @@ fn conntrack(list: Request, key: u32) -> Request {
     })
 }
 
-fn verdict(list: Request, ipv4: bool, verdict: Verdict) -> Request {
+pub(super) fn verdict(list: Request, ipv4: bool, verdict: Verdict) -> Request {
     let immediate = |list, code: u32| {
         // NFTA_IMMEDIATE_DREG 1 (0: the verdict), NFTA_IMMEDIATE_DATA 2, NFTA_DATA_VERDICT 2
         expr_with(list, "immediate", |data| {
@@ -320,6 +345,13 @@ fn verdict(list: Request, ipv4: bool, verdict: Verdict) -> Request {
         }
         // NFTA_MASQ_FLAGS 1: NF_NAT_RANGE_PROTO_RANDOM_FULLY
         Verdict::Masquerade => expr(list, "masq", &[(1, 0x10)]),
+        Verdict::Pass => {
+            let list = expr_with(list, "immediate", |data| {
+                data.attr(1u16, &REGISTER.to_be_bytes())
+                    .nest(2 | NLA_F_NESTED, |value| value.attr(1u16, &PASS.to_ne_bytes()))
+            });
+            expr(list, "meta", &[(2, NFT_META_MARK), (3, REGISTER)])
+        }
         Verdict::Mark(map) => {
             let list = load(list, ipv4, Fields::Destination);
             let list = expr_with(list, "lookup", |data| {

@@ -1,0 +1,308 @@
+//! `kinglet run` as it is run: against the test API server, on a real kernel, in a network namespace
+//! of the test's own. Services need IPVS; their daemon is tested in the VM.
+
+mod common;
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::{Folder, Server, namespace::in_namespace, sh};
+
+/// Longer than any of it may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A daemon that is killed with this value.
+struct Daemon {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Routes only, with its files in a folder.
+    fn start(folder: &Folder, master: &str, more: &[&str]) -> Daemon {
+        let log = folder.join("log");
+        let err = File::options().create(true).append(true).open(&log).unwrap();
+        let path = |name: &str| folder.join(name).display().to_string();
+        let child = Command::new(env!("CARGO_BIN_EXE_kinglet"))
+            .args(["run", "--hostname-override=node-1", "--run-service-proxy=false"])
+            .args(["--run-firewall=false", "--master", master])
+            .args(["--cni-conf-file", &path("10-kuberouter.conflist")])
+            .args(["--snapshot", &path("snapshot"), "--run-dir", &path("run")])
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(err)
+            .spawn()
+            .unwrap();
+        Daemon { child, log }
+    }
+
+    fn signal(&self, name: &str) {
+        sh(&format!("kill -{name} {}", self.child.id()));
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Its exit code, once it has ended.
+    fn end(mut self) -> Option<i32> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        panic!("it did not end: {}", self.log())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How long it takes until something is so.
+fn until(what: &str, is: impl Fn() -> bool) -> Duration {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        if is() {
+            return begun.elapsed();
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{what}: not within {PATIENCE:?}")
+}
+
+fn routes() -> String {
+    sh("ip route show proto 17 | sed 's/ dev.*//' | sort")
+}
+
+const BOTH: &str = "10.244.1.0/24 via 192.0.2.12\n10.244.2.0/24 via 192.0.2.13\n";
+
+fn curl(port: u16, path: &str) -> String {
+    let line =
+        format!("curl -s -m 2 -o /dev/null -w '%{{http_code}}' http://127.0.0.1:{port}{path}");
+    let out = Command::new("sh").args(["-c", &line]).output().unwrap();
+    String::from_utf8(out.stdout).unwrap()
+}
+
+#[test]
+fn the_workshops_arguments_start_it_and_health_answers_within_a_second_without_the_api() {
+    let name =
+        "the_workshops_arguments_start_it_and_health_answers_within_a_second_without_the_api";
+    in_namespace(name, || {
+        let folder = Folder::new();
+        let conf = folder.join("10-kuberouter.conflist");
+        let start = format!(
+            "mount -t tmpfs none /run; mount -t tmpfs none /var/lib; exec {} --run-router=true \
+             --run-firewall=true --run-service-proxy=true --master=http://127.0.0.1:1",
+            env!("CARGO_BIN_EXE_kinglet")
+        );
+        let child = Command::new("unshare")
+            .args(["-m", "sh", "-c", &start])
+            .envs([("NODE_NAME", "node-1"), ("KUBE_ROUTER_CNI_CONF_FILE", conf.to_str().unwrap())])
+            .stderr(File::create(folder.join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let daemon = Daemon { child, log: folder.join("log") };
+        let took = until("health", || curl(20244, "/healthz") == "200");
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        assert_eq!((curl(20244, "/livez"), curl(20244, "/other")), ("200".into(), "404".into()));
+        until("the log", || daemon.log().contains("connection refused"));
+        assert!(daemon.log().contains("NETWORK POLICY IS NOT ENFORCED"), "{}", daemon.log());
+        daemon.signal("TERM");
+        assert_eq!(daemon.end(), Some(0));
+    });
+}
+
+#[test]
+fn it_follows_the_nodes_as_they_change() {
+    in_namespace("it_follows_the_nodes_as_they_change", || {
+        for more in [&[][..], &["--poll-interval=1s"]] {
+            let (folder, objects) = (Folder::new(), Folder::objects("three-nodes"));
+            let server = Server::start(objects.path(), &[] as &[&str]);
+            let daemon = Daemon::start(&folder, &server.url(), more);
+            until("the routes", || routes() == BOTH);
+            assert!(folder.read("10-kuberouter.conflist").contains("10.244.0.0/24"));
+            objects.edit("nodes.json", "10.244.2.0/24", "10.244.7.0/24");
+            let moved = BOTH.replace("10.244.2.", "10.244.7.");
+            until("the change", || routes() == moved);
+            // What goes wrong with the API takes nothing away.
+            objects.write("faults", "/nodes:status=500\n");
+            thread::sleep(Duration::from_millis(1500));
+            assert_eq!(routes(), moved);
+            drop(server);
+            thread::sleep(Duration::from_millis(500));
+            assert_eq!(routes(), moved);
+            daemon.signal("TERM");
+            assert_eq!(daemon.end(), Some(0));
+            assert_eq!(routes(), moved, "it leaves a working kernel behind");
+            sh("ip route flush proto 17");
+        }
+    });
+}
+
+#[test]
+fn what_somebody_takes_away_is_put_back_within_a_second() {
+    in_namespace("what_somebody_takes_away_is_put_back_within_a_second", || {
+        let (folder, objects) = (Folder::new(), Folder::objects("three-nodes"));
+        let server = Server::start(objects.path(), &[] as &[&str]);
+        let daemon = Daemon::start(&folder, &server.url(), &[]);
+        let table = || sh("nft list table inet kinglet");
+        until("the routes", || routes() == BOTH);
+        until("the table", || {
+            sh("nft list tables").contains("kinglet") && table().contains("masq")
+        });
+        let before = table();
+        let is_well = || routes() == BOTH && sh("nft list tables").contains("kinglet");
+        for (what, act) in [
+            ("a route", "ip route del 10.244.1.0/24"),
+            ("all routes", "ip route flush proto 17"),
+            ("a route led elsewhere", "ip route replace 10.244.2.0/24 via 192.0.2.99 proto 17"),
+            ("a link that bounces", "ip link set eth0 down; ip link set eth0 up"),
+            (
+                "an address that is lost",
+                "ip addr del 192.0.2.11/24 dev eth0; ip addr add 192.0.2.11/24 dev eth0",
+            ),
+            ("the bridge", "ip link del kube-bridge"),
+            ("the table", "nft delete table inet kinglet"),
+            (
+                "an element",
+                "nft delete element inet kinglet pod-nets4 '{ 10.244.1.0/24 }' || nft flush set inet kinglet pod-nets4",
+            ),
+            ("every rule", "nft flush ruleset"),
+        ] {
+            sh(act);
+            let took = until(what, || {
+                is_well() && sh("ip link").contains("kube-bridge") && table() == before
+            });
+            assert!(took < Duration::from_secs(1), "{what}: {took:?}");
+        }
+        // A pod's link is none of its business.
+        let steps = |log: &str| log.lines().filter(|line| line.contains("+ ")).count();
+        let before = steps(&daemon.log());
+        sh("ip link add pod0 type veth peer name pod1; ip link set pod0 master kube-bridge up");
+        thread::sleep(Duration::from_millis(700));
+        let log = daemon.log();
+        let hairpin = log.lines().filter(|line| line.contains("hairpin")).count();
+        assert_eq!(steps(&log) - before, hairpin, "{log}");
+    });
+}
+
+#[test]
+fn it_starts_from_the_snapshot_where_the_api_is_gone() {
+    in_namespace("it_starts_from_the_snapshot_where_the_api_is_gone", || {
+        let (folder, objects) = (Folder::new(), Folder::objects("three-nodes"));
+        let server = Server::start(objects.path(), &[] as &[&str]);
+        let url = server.url();
+        let daemon = Daemon::start(&folder, &url, &[]);
+        until("the routes", || routes() == BOTH);
+        daemon.signal("TERM");
+        assert_eq!(daemon.end(), Some(0));
+        drop(server);
+        sh("ip route flush proto 17; nft flush ruleset; ip link del kube-bridge"); // a reboot
+        let daemon = Daemon::start(&folder, &url, &[]);
+        let took = until("the routes", || routes() == BOTH);
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        assert!(daemon.log().contains("working from the snapshot"), "{}", daemon.log());
+        let run_dir = folder.join("run").display().to_string();
+        let status = common::kinglet(&["status", "--run-dir", &run_dir], "");
+        assert_eq!(status.code, Some(1), "{status:?}");
+        assert!(
+            status.stdout.contains("IN USE") && status.stdout.contains("refused"),
+            "{status:?}"
+        );
+        daemon.signal("KILL");
+        drop(daemon);
+        // One that a disk spoiled is put aside, and does not stop a start.
+        let text = folder.read("snapshot");
+        folder.write("snapshot", &text[..text.len() / 2]);
+        let daemon = Daemon::start(&folder, &url, &[]);
+        until("it is put aside", || folder.join("snapshot.bad").exists());
+        until("health", || curl(20244, "/healthz") == "200");
+        assert_eq!(routes(), BOTH, "and takes nothing away");
+        daemon.signal("TERM");
+        assert_eq!(daemon.end(), Some(0));
+    });
+}
+
+#[test]
+fn status_says_that_the_node_is_right_and_a_hangup_keeps_the_process() {
+    in_namespace("status_says_that_the_node_is_right_and_a_hangup_keeps_the_process", || {
+        let (folder, objects) = (Folder::new(), Folder::objects("three-nodes"));
+        let server = Server::start(objects.path(), &[] as &[&str]);
+        let daemon = Daemon::start(&folder, &server.url(), &["--metrics-port=9099"]);
+        until("the routes", || routes() == BOTH);
+        let run_dir = folder.join("run").display().to_string();
+        let status = || common::kinglet(&["status", "--run-dir", &run_dir], "");
+        until("it is right", || status().code == Some(0));
+        let text = status().stdout;
+        assert!(text.starts_with("node node-1 is right\n"), "{text}");
+        assert!(text.contains("10.244.1.0/24") && text.contains("192.0.2.12"), "{text}");
+        assert_eq!(curl(9099, "/metrics"), "200");
+        // Nothing that it does not need stays with it: CAP_NET_ADMIN and CAP_NET_BIND_SERVICE.
+        let rights = sh(&format!("grep CapEff /proc/{}/status", daemon.child.id()));
+        assert_eq!(rights.split_whitespace().last(), Some("0000000000001400"));
+        let pid = daemon.child.id();
+        daemon.signal("HUP");
+        until("a new start", || daemon.log().matches("working from the snapshot").count() == 1);
+        until("it is right again", || status().code == Some(0));
+        assert_eq!(daemon.child.id(), pid);
+        // A second one does not get in the way, and says why.
+        let sync =
+            common::kinglet(&["sync", "--run-firewall=false", "--master", &server.url()], "");
+        assert_eq!(sync.code, Some(0));
+        assert!(sync.stderr.contains("another kinglet is at work"), "{sync:?}");
+        daemon.signal("INT");
+        assert_eq!(daemon.end(), Some(0));
+    });
+}
+
+#[test]
+fn killed_at_any_moment_it_never_loses_a_route_that_stays() {
+    in_namespace("killed_at_any_moment_it_never_loses_a_route_that_stays", || {
+        let rounds: u64 = match std::env::var("KINGLET_ROUNDS") {
+            Ok(factor) => 20 * factor.parse().unwrap_or(1),
+            Err(_) => 20,
+        };
+        let (folder, objects) = (Folder::new(), Folder::objects("three-nodes"));
+        let server = Server::start(objects.path(), &[] as &[&str]);
+        let watched = folder.join("monitor");
+        let mut monitor = Command::new("ip")
+            .args(["monitor", "route"])
+            .stdout(File::create(&watched).unwrap())
+            .spawn()
+            .unwrap();
+        let mut dice = 0x9e37_79b9_u64;
+        for round in 0..rounds {
+            let (from, to) =
+                if round % 2 == 0 { ("2.0/24", "7.0/24") } else { ("7.0/24", "2.0/24") };
+            let daemon = Daemon::start(&folder, &server.url(), &[]);
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            thread::sleep(Duration::from_millis((dice >> 33) % 150));
+            objects.edit("nodes.json", &format!("10.244.{from}"), &format!("10.244.{to}"));
+            thread::sleep(Duration::from_millis((dice >> 50) % 150));
+            daemon.signal("KILL");
+        }
+        let daemon = Daemon::start(&folder, &server.url(), &[]);
+        until("the routes", || routes() == BOTH);
+        drop(daemon);
+        let _ = monitor.kill();
+        let _ = monitor.wait();
+        let told = fs::read_to_string(&watched).unwrap();
+        let lost = |net: &str| {
+            told.lines().filter(|l| l.starts_with("Deleted") && l.contains(net)).count()
+        };
+        assert_eq!(lost("10.244.1.0/24"), 0, "{told}");
+        assert!(lost("10.244.7.0/24") > 0, "the other one came and went: {told}");
+    });
+}

@@ -1,0 +1,144 @@
+#!/bin/sh
+# Three daemons follow a cluster that changes: each event comes to what a whole pass would come to, what
+# others take away comes back, and neither a kill nor a reboot without the API breaks a Service.
+# shellcheck source=SCRIPTDIR/../proxy.sh
+. /job/proxy.sh
+
+daemon() { # NODE [FLAG...]
+  node=$1; shift
+  on "$node" /job/kinglet run --master "$API" --hostname-override "$node" --run-firewall=false \
+    --audit-period 5s "$@" >> "/results/$node.daemon" 2>&1 &
+  echo $! > "/run/lab/$node.daemon"
+}
+signal() { kill "-$2" "$(cat "/run/lab/$1.daemon")"; }   # NODE SIGNAL
+ended() { # NODE: its exit code, within a second
+  (sleep 1; kill -KILL "$(cat "/run/lab/$1.daemon")" 2> /dev/null) & guard=$!
+  wait "$(cat "/run/lab/$1.daemon")"; code=$?
+  kill $guard 2> /dev/null
+  echo $code
+}
+
+# within SECONDS SENTENCE PROGRAM...
+within() {
+  tries=$(($1 * 5)); sentence=$2; shift 2
+  while [ $tries -gt 0 ]; do
+    if "$@" > /tmp/output 2>&1; then pass "$sentence"; return; fi
+    sleep 0.2; tries=$((tries - 1))
+  done
+  fail "$sentence"; sed 's/^/        /' /tmp/output | head -20
+}
+# A whole pass would find nothing to do.
+settled() { on "$1" /job/kinglet plan --master "$API" --hostname-override "$1"; }
+right() { on "$1" /job/kinglet status; }
+now() { # STEP: the cluster is so, and all nodes come to know it
+  echo "  $1"
+  objects "$(folder "$1")"
+  sleep 0.5
+  for node in $NODES; do within 10 "$1: $node has all of it" settled "$node"; done
+}
+
+start
+for node in $NODES; do daemon "$node" --metrics-port 9100; done
+for node in $NODES; do within 10 "$node is right" right "$node"; done
+
+text one <<'END'
+web 1 80@30080 : p1a p2a
+dns 2 53/udp : p1b p3b
+END
+now one
+served "a Service that is new" p1c cluster:1 80 "p1a p2a" p1c
+served "at a NodePort" outside node-1 30080 "p1a p2a"
+served "by UDP" p1c cluster:2 53 "p1b p3b" "" udp
+text more <<'END'
+web 1 80@30080 : p1a p2a p3a
+dns 2 53/udp : p3b
+ext 3 80 external=33 etp=Local type=LoadBalancer health=32333 : p1b p2b
+END
+now more
+served "an endpoint that is new" p1c cluster:1 80 "p1a p2a p3a" p1c
+served "an endpoint of UDP that went" p1c cluster:2 53 p3b "" udp
+served "from inside, a Local policy serves all" p1c external:33 80 "p1b p2b"
+served "from outside, those of the node" stranger external:33 80 p1b stranger
+health() { busybox wget -S -O /dev/null "http://$(at "$1" 4):32333/" 2>&1 | sed -n 's/.*HTTP\/1.1 \([0-9]*\).*/\1/p'; }
+same "healthCheckNodePort answers well where an endpoint is" 200 "$(health node-1)"
+same "and where none is says so" 503 "$(health node-3)"
+text moved <<'END'
+web 1 81@30081 : p2a~ p3a
+ext 3 80 external=33 : p2b
+new 4 80 external=34 affinity=600 : p1b / p2b
+END
+now moved
+served "a port that moved" p1c cluster:1 81 p3a p1c
+refused "the port that it had" p1c cluster:1 80
+refused "a Service that is gone" p1c cluster:2 53 udp
+served "a policy that changed" stranger external:33 80 p2b
+same_one "affinity" p1c external:34 80 "p1b p2b"
+text none <<'END'
+web 1 81 :
+new 4 80 external=34 : p2b
+END
+now none
+refused "no endpoint left" p1c cluster:1 81
+now one
+served "all back" p1c cluster:1 80 "p1a p2a" p1c
+
+# What others take away.
+ipvsadm_of() { in_ns "$1" ipvsadm -Sn | sort; }
+for node in $NODES; do ipvsadm_of "$node" > "/tmp/ipvs.$node"; done
+in_ns node-1 ipvsadm -d -t 10.96.1.1:80 -r 10.244.0.2:8080
+in_ns node-2 ipvsadm -C
+back() { [ "$(ipvsadm_of "$1")" = "$(cat "/tmp/ipvs.$1")" ]; }
+within 8 "a real server that somebody took away is back" back node-1
+within 8 "all of IPVS too" back node-2
+in_ns node-1 nft delete table inet kinglet
+within 2 "our table is back" settled node-1
+in_ns node-3 ip link del kube-dummy-if
+within 2 "the dummy link and its addresses are back" settled node-3
+in_ns node-2 sh -c 'ip link set eth0 down; ip link set eth0 up; ip route add default via 192.0.2.254'
+within 2 "a link bounced" settled node-2
+served "and all is served" p1c cluster:1 80 "p1a p2a" p1c
+
+# Killed at any moment while endpoints come and go, one of them never.
+text in <<'END'
+web 1 80@30080 : p1a p2a
+dns 2 53/udp : p1b p3b
+busy 5 80 : p1b p2b p3b
+END
+text out <<'END'
+web 1 80@30080 : p1a p2a
+dns 2 53/udp : p1b p3b
+busy 5 80 : p3b
+END
+in_ns node-1 ip monitor route > /results/monitor 2>&1 & monitor=$!
+from p1c /job/probe load "$(at cluster:1 4)" 80 100 20 > /tmp/load 2>&1 & load=$!
+for round in 1 2 3 4 5 6 7 8 9 10 11 12; do
+  objects "$(folder out)"
+  sleep "0.$((round * 37 % 90 + 10))"
+  signal node-1 KILL; wait "$(cat /run/lab/node-1.daemon)" 2> /dev/null
+  objects "$(folder in)"
+  sleep "0.$((round * 53 % 90 + 10))"
+  daemon node-1
+done
+wait $load
+same "killed twelve times, no request failed" 0 "$(sed -n 's/.* \([0-9]*\) failed.*/\1/p' /tmp/load)"
+kill $monitor
+same "no route went away" "" "$(grep -i '^deleted.*proto 17' /results/monitor)"
+within 15 "and in the end all is as it should be" settled node-1
+
+# It ends at once, and leaves a node that works; a reboot without the API is no loss.
+for node in $NODES; do signal "$node" TERM; done
+for node in $NODES; do same "$node: it ends well and at once" 0 "$(ended "$node")"; done
+served "without the daemon" p1c cluster:1 80 "p1a p2a" p1c
+kill "${api:?}"
+kinglet node-1 cleanup > /results/cleanup 2>&1
+same "cleanup exits 0" 0 $?
+same "nothing of IPVS is left" "" "$(in_ns node-1 ipvsadm -Sn)"
+same "nor of nftables, routes, addresses" "" "$(in_ns node-1 sh -c 'nft list tables; ip route show proto 17; ip -o link show type dummy')"
+unserved "nor of the Service" node-1 cluster:1 80
+daemon node-1
+serves() { from p1c /job/probe http "$(at cluster:1 4)" 80; }
+within 5 "without the API it works from the snapshot" serves
+served "it is served from the snapshot" p1c cluster:1 80 "p1a p2a" p1c
+on node-1 /job/kinglet status > /results/status 2>&1
+check "which status says" grep "IN USE" /results/status
+finish
