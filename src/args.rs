@@ -5,6 +5,7 @@
 //! value only as `--flag=false`; lists take commas and may be repeated. All of kube-router's flags are
 //! known; one that this version does not honour gives one warning.
 
+mod conf;
 mod flags;
 mod help;
 mod near;
@@ -18,6 +19,7 @@ use crate::{
     error::{Error, Result},
     local::NodePorts,
 };
+pub use conf::PATH as CONFIG;
 use flags::{FLAGS, Flag, Value};
 pub use help::help;
 use near::nearest;
@@ -172,14 +174,20 @@ fn wrong(cause: impl std::fmt::Display) -> Error {
     Error::new("reading the command line", cause)
 }
 
-/// Reads what was typed after the program's name.
+/// Reads what was typed after the program's name, and no file.
 pub fn parse(typed: impl IntoIterator<Item = OsString>) -> Result<Args> {
+    parse_with(typed, |_| Ok(None))
+}
+
+/// Reads what was typed after the program's name. `conf` gives the path and the text of the
+/// configuration file, where there is one, from the path that was typed.
+pub fn parse_with(
+    typed: impl IntoIterator<Item = OsString>,
+    conf: impl FnOnce(Option<&str>) -> Result<Option<(String, String)>>,
+) -> Result<Args> {
     let mut parser = Parser::from_args(typed);
-    let mut args = Args::new();
     let mut command = None;
-    let mut asked = false; // for a command that is a flag
-    let mut seen = Vec::new();
-    let mut period = args.grace;
+    let mut flags = Vec::new();
     while let Some(arg) = parser.next().map_err(wrong)? {
         let flag = match arg {
             Arg::Value(word) => {
@@ -198,24 +206,30 @@ pub fn parse(typed: impl IntoIterator<Item = OsString>) -> Result<Args> {
             Arg::Long(name) => find(&format!("--{name}"), |f| f.name == name)?,
             Arg::Short(letter) => find(&format!("-{letter}"), |f| f.letter == Some(letter))?,
         };
-        seen.push(flag.name);
-        if let Some(asks) = take(flag, &mut parser, &mut args, &mut period)? {
-            asked = true;
-            args.command = asks;
-        }
+        flags.push((flag, value(flag, &mut parser)?));
     }
-    if !asked {
-        args.command = match command {
-            Some(command) => command,
-            // kube-router is started with flags alone.
-            None if !seen.is_empty() => Command::Run,
-            None => return Err(wrong("no command was given; `kinglet help` lists them")),
-        };
+    let path = flags.iter().rfind(|(flag, _)| flag.name == "config").map(|(_, path)| &**path);
+    let conf = conf(path)?.map_or(Ok(Vec::new()), |(path, text)| conf::flags(&path, &text))?;
+    let is_typed = |flag: &Flag| flags.iter().any(|(typed, _)| typed.name == flag.name);
+    let conf: Vec<_> = conf.into_iter().filter(|(flag, _)| !is_typed(flag)).collect();
+
+    let mut args = Args::new();
+    let mut period = args.grace;
+    let mut asked = None; // for a command that is a flag
+    let any = !flags.is_empty();
+    for (flag, text) in conf.into_iter().chain(flags) {
+        asked = take(flag, text, &mut args, &mut period).or(asked);
     }
+    args.command = match asked.or(command) {
+        Some(command) => command,
+        // kube-router is started with flags alone.
+        None if any => Command::Run,
+        None => return Err(wrong("no command was given; `kinglet help` lists them")),
+    };
     if args.grace != 0 {
         args.grace = period;
     }
-    check(&args, &seen)?;
+    check(&args)?;
     Ok(args)
 }
 
@@ -227,13 +241,8 @@ fn find(typed: &str, is: impl Fn(&Flag) -> bool) -> Result<&'static Flag> {
     })
 }
 
-/// Takes a flag's value, checks it, and keeps it. `Some`: the flag stands for a command.
-fn take(
-    flag: &Flag,
-    parser: &mut Parser,
-    args: &mut Args,
-    period: &mut u64,
-) -> Result<Option<Command>> {
+/// The value that was typed for a flag.
+fn value(flag: &Flag, parser: &mut Parser) -> Result<String> {
     let text = if flag.value == Value::Switch {
         match parser.optional_value() {
             Some(value) => utf8(flag, value)?,
@@ -246,6 +255,11 @@ fn take(
     flag.value
         .check(&text)
         .map_err(|expected| wrong(format!("--{}={text}: {expected} is expected", flag.name)))?;
+    Ok(text)
+}
+
+/// Keeps a flag's value. `Some`: the flag stands for a command.
+fn take(flag: &Flag, text: String, args: &mut Args, period: &mut u64) -> Option<Command> {
     if !flag.honoured && text != flag.default {
         let warning = format!("--{} has no effect in this version", flag.name);
         if !args.warnings.contains(&warning) {
@@ -254,9 +268,9 @@ fn take(
     }
     let on = flags::switch(&text).unwrap_or(false);
     match flag.name {
-        "help" if on => return Ok(Some(Command::Help)),
-        "version" if on => return Ok(Some(Command::Version)),
-        "cleanup-config" if on => return Ok(Some(Command::Cleanup)),
+        "help" if on => return Some(Command::Help),
+        "version" if on => return Some(Command::Version),
+        "cleanup-config" if on => return Some(Command::Cleanup),
         "master" => args.master = Some(text).filter(|t| !t.is_empty()),
         "kubeconfig" => args.kubeconfig = Some(text).filter(|t| !t.is_empty()).map(Into::into),
         "hostname-override" => args.hostname_override = Some(text).filter(|t| !t.is_empty()),
@@ -316,7 +330,7 @@ fn take(
         }
         _ => {}
     }
-    Ok(None)
+    None
 }
 
 fn short(duration: &str) -> u32 {
@@ -328,7 +342,7 @@ fn utf8(flag: &Flag, value: OsString) -> Result<String> {
 }
 
 /// What does not go together.
-fn check(args: &Args, seen: &[&str]) -> Result<()> {
+fn check(args: &Args) -> Result<()> {
     let command = args.command;
     if args.from.is_some() && command != Command::Plan {
         return Err(wrong(format!("--from is for plan, not for {}", command.name())));
@@ -356,7 +370,6 @@ fn check(args: &Args, seen: &[&str]) -> Result<()> {
     if works && !args.ipv4 && args.ipv6 == Some(false) {
         return Err(wrong("--enable-ipv4=false and --enable-ipv6=false leave no address family"));
     }
-    debug_assert!(seen.iter().all(|name| FLAGS.iter().any(|f| f.name == *name)));
     Ok(())
 }
 

@@ -60,6 +60,8 @@ pub struct Setup {
     pub snapshot: Option<std::path::PathBuf>,
     /// Where it writes down what it does.
     pub facts: Facts,
+    /// Whether a start anew would come to something: what is wrong with the configuration now.
+    pub again: Box<dyn Fn() -> Result<()>>,
 }
 
 /// Why the daemon ended.
@@ -145,6 +147,7 @@ pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) 
         file,
         listed,
         changed: false,
+        again: setup.again,
     };
     daemon.teller.start(setup.snapshot.as_deref());
     if from_snapshot {
@@ -165,6 +168,7 @@ struct Daemon {
     listed: u64,
     /// Whether the cluster is another one than the snapshot's.
     changed: bool,
+    again: Box<dyn Fn() -> Result<()>>,
 }
 
 impl Daemon {
@@ -175,7 +179,7 @@ impl Daemon {
             let first = smol::block_on(sources.wait(news, rest));
             let rest = std::iter::from_fn(|| news.try_recv().ok()).take(JOINED);
             first.into_iter().chain(rest).for_each(|news| self.hear(news));
-            if let Some(ended) = sources.signal() {
+            if let Some(ended) = sources.signal().filter(|ended| self.may_end(*ended)) {
                 if self.changed && self.known.is_complete() {
                     self.save();
                 }
@@ -192,6 +196,16 @@ impl Daemon {
             if let Some(work) = self.agenda.due(self.now()) {
                 self.work(work);
             }
+        }
+    }
+
+    /// A configuration that is wrong is no reason to give up a right one.
+    fn may_end(&self, ended: Ended) -> bool {
+        match ended {
+            Ended::Stopped => true,
+            Ended::Again => (self.again)()
+                .map_err(|e| log::error(format_args!("{e}; going on as before")))
+                .is_ok(),
         }
     }
 

@@ -39,7 +39,7 @@ use kinglet::{
 const UNMET_LINES: usize = 5;
 
 fn main() -> ExitCode {
-    let args = match args::parse(env::args_os().skip(1)) {
+    let args = match arguments() {
         Ok(args) => args,
         Err(e) => {
             log::error(format_args!("{e}"));
@@ -67,6 +67,19 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
     }
+}
+
+/// What was typed, and what the configuration file says besides.
+fn arguments() -> Result<Args> {
+    args::parse_with(env::args_os().skip(1), |typed| {
+        let path = typed.unwrap_or(args::CONFIG);
+        match std::fs::read_to_string(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && typed.is_none() => Ok(None),
+            text => {
+                text.map(|text| Some((path.to_owned(), text))).doing(|| format!("reading {path}"))
+            }
+        }
+    })
 }
 
 /// Writes to stdout. A reader who has seen enough is no error: false.
@@ -284,6 +297,7 @@ fn run(args: &Args) -> Result<u8> {
         audit: Duration::from_secs(args.audit_period),
         snapshot: args.snapshot.clone(),
         facts,
+        again: Box::new(|| arguments().map(drop)),
     };
     let ended = daemon::run(setup, kernel, signals, desk)?;
     drop(lock);

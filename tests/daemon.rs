@@ -240,7 +240,10 @@ fn status_says_that_the_node_is_right_and_a_hangup_keeps_the_process() {
     in_namespace("status_says_that_the_node_is_right_and_a_hangup_keeps_the_process", || {
         let (folder, objects) = (Folder::new(), Folder::objects("three-nodes"));
         let server = Server::start(objects.path(), &[] as &[&str]);
-        let daemon = Daemon::start(&folder, &server.url(), &["--metrics-port=9099"]);
+        let conf = Folder::new();
+        conf.write("kinglet.conf", "# for a test\nmetrics-port = 9099\n");
+        let path = conf.join("kinglet.conf").display().to_string();
+        let daemon = Daemon::start(&folder, &server.url(), &["--config", &path]);
         until("the routes", || routes() == BOTH);
         let run_dir = folder.join("run").display().to_string();
         let status = || common::kinglet(&["status", "--run-dir", &run_dir], "");
@@ -253,10 +256,15 @@ fn status_says_that_the_node_is_right_and_a_hangup_keeps_the_process() {
         let rights = sh(&format!("grep CapEff /proc/{}/status", daemon.child.id()));
         assert_eq!(rights.split_whitespace().last(), Some("0000000000001400"));
         let pid = daemon.child.id();
+        conf.write("kinglet.conf", "metrics-port = many\n");
+        daemon.signal("HUP");
+        until("a wrong line is told", || daemon.log().contains("kinglet.conf: line 1"));
+        conf.write("kinglet.conf", "metrics-port = 9098\n");
         daemon.signal("HUP");
         until("a new start", || daemon.log().matches("working from the snapshot").count() == 1);
         until("it is right again", || status().code == Some(0));
         assert_eq!(daemon.child.id(), pid);
+        assert_eq!(curl(9098, "/metrics"), "200", "as the file says now");
         // A second one does not get in the way, and says why.
         let sync =
             common::kinglet(&["sync", "--run-firewall=false", "--master", &server.url()], "");

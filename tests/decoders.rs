@@ -3,7 +3,8 @@
 //! The seed is fixed, so a failure repeats; `KINGLET_ROUNDS` multiplies the rounds (`tests/run long`).
 
 use kinglet::{
-    api::from_list,
+    api::{from_list, from_watch, snapshot},
+    cluster::{Kind, Known},
     desired::cni,
     dump::Dump,
     kernel::{conntrack, ipvs, message, nft, route},
@@ -163,6 +164,36 @@ fn mutations_of_a_list_of_the_api_are_never_a_panic() {
     ] {
         mutations(list, 150, |bytes| drop(from_list(bytes)));
     }
+}
+
+#[test]
+fn mutations_of_a_watch_are_never_a_panic() {
+    for (kind, events) in [
+        (Kind::Service, &include_bytes!("api/watch/services.changes.ndjson")[..]),
+        (Kind::Service, include_bytes!("api/watch/services.bookmarks150.ndjson")),
+        (Kind::Service, include_bytes!("api/watch/services.410-error-event.ndjson")),
+        (Kind::EndpointSlice, include_bytes!("api/watch/endpointslices.pod-ready-flap.ndjson")),
+    ] {
+        let count = if events.len() > 10_000 { 300 } else { 3000 };
+        mutations(events, count, |bytes| drop(from_watch(kind, bytes, drop)));
+    }
+}
+
+#[test]
+fn mutations_of_a_snapshot_are_never_a_panic_and_never_taken_for_a_good_one() {
+    let cluster = from_list(&include_bytes!("objects/three-nodes/nodes.json")[..]).unwrap().cluster;
+    let folder = std::env::temp_dir().join(format!("kinglet-decoders-{}", std::process::id()));
+    let path = folder.join("snapshot");
+    let known = Known::new(cluster, [(Kind::Node, "411".to_owned())].into(), &[]);
+    let mut file = snapshot::File::new(Some(path.clone()), snapshot::Identity::default());
+    assert!(file.save(&known, 1, &snapshot::Contact::default()).unwrap());
+    let good = std::fs::read(&path).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(snapshot::from_snapshot(&good[..]), Ok(known.cluster));
+    mutations(&good, 5000, |bytes| {
+        let read = snapshot::from_snapshot(bytes);
+        assert!(read.is_err() || bytes.starts_with(&good), "{}", String::from_utf8_lossy(bytes));
+    });
 }
 
 #[test]

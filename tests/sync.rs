@@ -34,6 +34,7 @@ fn routes() -> String {
     sh("ip route show proto 17")
 }
 
+const WATCH: &str = "watch=1&resourceVersion=411&timeoutSeconds=1";
 const PROBE: &str = "fieldSelector=metadata.name%3Dnode-1&limit=1";
 
 #[test]
@@ -54,8 +55,7 @@ fn from_pass_to_pass_only_what_changed_is_asked_for_and_without_the_api_the_snap
 
         let run = sync(&address, &folder, &[]);
         assert_eq!((run.code, &*run.stdout, &*run.stderr), (Some(0), "", ""));
-        let watch = "watch=1&resourceVersion=411&timeoutSeconds=1";
-        assert_eq!(asked(&server, &mut seen), [PROBE, watch]);
+        assert_eq!(asked(&server, &mut seen), [PROBE, WATCH]);
         assert!(fs::read(&snapshot).unwrap() == first, "nothing changed, nothing is written");
 
         objects.edit("nodes.json", "10.244.2.0/24", "10.244.7.0/24");
@@ -63,7 +63,7 @@ fn from_pass_to_pass_only_what_changed_is_asked_for_and_without_the_api_the_snap
         assert_eq!(run.code, Some(0), "{run:?}");
         assert!(run.stdout.contains("+ route 10.244.7.0/24"), "{run:?}");
         assert!(run.stdout.contains("- route 10.244.2.0/24"), "{run:?}");
-        assert_eq!(asked(&server, &mut seen), [PROBE, watch]);
+        assert_eq!(asked(&server, &mut seen), [PROBE, WATCH]);
         assert!(fs::read(&snapshot).unwrap() != first);
 
         let run = sync(&address, &folder, &["--resync-period=0s"]);
@@ -79,7 +79,7 @@ fn from_pass_to_pass_only_what_changed_is_asked_for_and_without_the_api_the_snap
         assert_eq!(routes(), before);
         let said = &run.stderr;
         assert!(said.contains("THE API SERVER CAN'T BE READ; this pass works from"), "{said}");
-        assert!(said.contains("error: asking for this node from http://"), "{said}");
+        assert!(said.contains("error: watching nodes from http://"), "{said}");
         // Somebody's route that this node does not know: it stays.
         sh("ip route add 10.244.9.0/24 via 192.0.2.19 proto 17");
         assert_eq!(sync(&address, &folder, &[]).code, Some(1));
@@ -143,5 +143,19 @@ fn a_snapshot_that_is_no_good_is_put_aside_and_stops_nothing() {
         let run = sync(&address, &folder, &["--snapshot="]);
         assert_eq!((run.code, &*run.stdout), (Some(1), ""), "{run:?}");
         assert!(run.stderr.starts_with("kinglet: error: listing nodes from http://"), "{run:?}");
+    });
+}
+
+#[test]
+fn an_account_that_may_list_and_not_watch_is_enough() {
+    in_namespace("an_account_that_may_list_and_not_watch_is_enough", || {
+        let (objects, folder) = (Folder::objects("three-nodes"), Folder::new());
+        let server = Server::start(objects.path(), &["--fault", "watch=1:status=403"]);
+        let mut seen = 0;
+        for want in [&["limit=500", PROBE][..], &[PROBE, WATCH, "limit=500"]] {
+            let run = sync(&server.address, &folder, &[]);
+            assert_eq!((run.code, &*run.stderr), (Some(0), ""), "{run:?}");
+            assert_eq!(asked(&server, &mut seen), want);
+        }
     });
 }

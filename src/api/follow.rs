@@ -199,7 +199,8 @@ impl<'a, T: FnMut(News) -> bool> Follower<'a, T> {
             let why = "the list has no resourceVersion, so it can't be followed";
             return self.failed("listing", Failure::other(why));
         };
-        self.hear(Heard::Listed(version));
+        let empty = reading.cluster.is_empty_of(self.kind) && reading.bad.is_empty();
+        self.hear(if empty { Heard::Empty(version) } else { Heard::Listed(version) });
         self.good(What::All(reading));
         if self.kind == Kind::Node && self.uid.is_none() && self.api.is_expected() {
             // For the snapshot; where it fails, there is a next time.
@@ -226,7 +227,7 @@ impl<'a, T: FnMut(News) -> bool> Follower<'a, T> {
             Err(Failure { why: Why::Status(400 | 403 | 404..=407 | 410), .. }) => {
                 self.hear(Heard::Foreign);
             }
-            Err(failure) => self.failed("asking", failure),
+            Err(failure) => self.failed("watching", failure),
         }
     }
 
@@ -286,8 +287,8 @@ impl<'a, T: FnMut(News) -> bool> Follower<'a, T> {
         match failure.why {
             Why::Status(410) => self.gone(),
             Why::Status(504) if future => self.gone(),
-            // Another version of the API: a list finds out which.
-            Why::Status(404) => {
+            // Another version of the API, or the right to list alone: a list finds out.
+            Why::Status(403 | 404) => {
                 self.hear(Heard::Gone);
                 self.lost("watching", &failure.text);
             }
@@ -338,10 +339,7 @@ impl<'a, T: FnMut(News) -> bool> Follower<'a, T> {
 
     fn lost(&mut self, doing: &str, text: &str) {
         let (what, server) = (self.kind.plural(), &self.api.client.server);
-        let text = format!(
-            "{doing} {} from {server}: {text}",
-            if doing == "asking" { "for this node" } else { what }
-        );
+        let text = format!("{doing} {what} from {server}: {text}");
         if self.failures.last() == Some(&text) {
             return;
         }
@@ -362,7 +360,8 @@ impl<'a, T: FnMut(News) -> bool> Follower<'a, T> {
     }
 
     fn good(&mut self, what: What) {
-        if !self.failures.is_empty() {
+        // With lists alone, between watches that fail, nothing is well yet.
+        if !self.failures.is_empty() && self.following.is_well() {
             self.failures.clear();
             if self.logs {
                 log::info(format_args!("{} are followed again", self.kind.plural()));

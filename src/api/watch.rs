@@ -60,6 +60,9 @@ pub enum Action {
 pub enum Heard {
     /// A full list, and its version.
     Listed(String),
+    /// A list with nothing in it, and its version. No kind is ever empty in a cluster that lives, so it
+    /// is listed again soon.
+    Empty(String),
     /// It is the same cluster, and this is its version now.
     Probed(String),
     /// It is another cluster, or that can't be told.
@@ -110,6 +113,8 @@ pub struct Following {
     failures: u32,
     /// Versions that were forgotten, without a watch between them that lived.
     gones: u32,
+    /// Lists with nothing in them, in a row.
+    empties: u32,
     dice: u64,
 }
 
@@ -128,6 +133,7 @@ impl Following {
             open: (Duration::ZERO, 0, false),
             failures: 0,
             gones: 0,
+            empties: 0,
             dice: seed | 1,
         }
     }
@@ -135,6 +141,11 @@ impl Following {
     /// Whether all that happened before this run has been heard.
     pub fn is_current(&self) -> bool {
         self.current
+    }
+
+    /// Whether watches work, as far as is known.
+    pub fn is_well(&self) -> bool {
+        self.gones == 0
     }
 
     /// The version that is reached.
@@ -168,13 +179,13 @@ impl Following {
     pub fn hear(&mut self, now: Duration, heard: Heard) -> bool {
         match heard {
             Heard::Listed(version) => {
-                if !self.list {
-                    self.failures = 0;
-                }
-                self.version = Some(version);
-                (self.list, self.doubt, self.current) = (false, false, true);
-                self.due = now + self.rhythm.resync;
-                self.until = now + self.rhythm.poll.unwrap_or_default();
+                self.empties = 0;
+                self.listed(now, version, self.rhythm.resync);
+            }
+            Heard::Empty(version) => {
+                self.empties = self.empties.saturating_add(1);
+                let pause = self.pause(self.empties);
+                self.listed(now, version, pause.min(self.rhythm.resync));
             }
             Heard::Probed(version) if !self.is_behind(&version) => self.doubt = false,
             Heard::Probed(_) | Heard::Foreign => self.list = true,
@@ -217,6 +228,16 @@ impl Following {
             }
         }
         false
+    }
+
+    fn listed(&mut self, now: Duration, version: String, again: Duration) {
+        if !self.list {
+            self.failures = 0;
+        }
+        self.version = Some(version);
+        (self.list, self.doubt, self.current) = (false, false, true);
+        self.due = now + again;
+        self.until = now + self.rhythm.poll.unwrap_or_default();
     }
 
     fn ended(&mut self, now: Duration) {

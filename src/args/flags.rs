@@ -142,6 +142,7 @@ const fn short(letter: char, flag: Flag) -> Flag {
 /// Every flag, the honoured ones first, in the order of the help text.
 #[rustfmt::skip] // one row, one line
 pub const FLAGS: &[Flag] = &[
+    on("config", Value::Path, "/etc/kinglet.conf", "file with more of these, one `flag = value` a line; what is typed wins"),
     on("master", Value::Text, "", "URL of the API server, its own address and not its ClusterIP"),
     on("kubeconfig", Value::Text, "", "file with the address of the API server and credentials"),
     on("hostname-override", Value::Text, "", "name of this node's Node object; else NODE_NAME, else the host's name"),

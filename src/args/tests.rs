@@ -35,6 +35,7 @@ fn a_switch_takes_its_value_only_behind_an_equals_sign() {
 fn all_of_kube_routers_flags_are_known_with_their_defaults() {
     let ours = [
         "audit-period",
+        "config",
         "run-dir",
         "proxy-health-port",
         "watch",

@@ -95,7 +95,8 @@ impl Api {
                 let expire = fault == Some(&Kind::Gone);
                 if watch::wanted(request) {
                     let view = place.view;
-                    let watch = Watch::new(view, namespace, request, self.bookmarks, expire)?;
+                    let bookmarks = self.bookmarks;
+                    let watch = Watch::new(view, namespace, request, bookmarks, fault, &self.dir)?;
                     return Ok(Answer::Watch(Box::new(watch)));
                 }
                 let reply = list::list(&self.store, &place.view, namespace, request, expire)?;

@@ -18,6 +18,9 @@ pub enum Kind {
     Html,
     Garbage,
     Hang,
+    Mute,
+    Twice,
+    Shuffle,
     Body(String),
 }
 
@@ -125,6 +128,9 @@ impl Fault {
             ("html", "") => Kind::Html,
             ("garbage", "") => Kind::Garbage,
             ("hang", "") => Kind::Hang,
+            ("mute", "") => Kind::Mute,
+            ("twice", "") => Kind::Twice,
+            ("shuffle", "") => Kind::Shuffle,
             _ => return Err(wrong()),
         };
         Ok(fault)
@@ -133,7 +139,9 @@ impl Fault {
     fn meets(&mut self, request: &Request) -> bool {
         let old = ["continue", "watch"].iter().any(|p| !request.param(p).is_empty())
             || request.param("resourceVersionMatch") == "Exact";
+        let watches = matches!(self.kind, Kind::Mute | Kind::Twice | Kind::Shuffle);
         if !request.target.contains(&self.path)
+            || watches && request.param("watch").is_empty()
             || self.consistent && !list::is_consistent(request)
             || self.kind == Kind::Gone && !old
         {

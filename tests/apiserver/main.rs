@@ -62,6 +62,10 @@ those that need etcd (no resourceVersion=0, no watch). The log has status 0 wher
   body=FILE     200 with the bytes of DIR/FILE, whatever they are
   html          200 with a login page     empty    close without a reply
   garbage       bytes that are no HTTP    hang     keep the connection, answer nothing
+  and of a watch alone:
+  mute          it opens, and tells nothing more   twice   each event comes a second time
+  shuffle       events that come together come in reverse
+Whenever the text of DIR/cut changes, the watches that are open are cut.
 ";
 
 #[derive(Default)]

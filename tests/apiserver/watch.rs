@@ -4,9 +4,12 @@
 //! no more is an ERROR event in a stream that began with 200, which then ends; one from the future
 //! waits without a word. A selector turns a change of labels into ADDED or DELETED.
 
+use std::fs;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::fault::Kind;
 use crate::http::{Reply, Wire};
 use crate::item::stamp;
 use crate::list::{self, Selector};
@@ -25,7 +28,8 @@ pub struct Watch {
     initial_end: bool,
     bookmarks: Option<Duration>,
     timeout: Duration,
-    expire: bool,
+    fault: Option<Kind>,
+    cut: PathBuf,
 }
 
 /// Whether a request wants a watch and not a list.
@@ -39,7 +43,8 @@ impl Watch {
         namespace: &str,
         request: &Request,
         bookmarks: Duration,
-        expire: bool,
+        fault: Option<&Kind>,
+        dir: &Path,
     ) -> Result<Watch, Reply> {
         let yes = |name: &str| matches!(request.param(name), "1" | "true");
         let initial = yes("sendInitialEvents");
@@ -56,15 +61,18 @@ impl Watch {
             initial_end: marked && from.is_none(), // as recorded: from 0, and from nothing, too
             bookmarks: marked.then_some(bookmarks),
             timeout: Duration::from_secs(seconds.unwrap_or(1800)),
-            expire,
+            fault: fault.cloned(),
+            cut: dir.join("cut"),
         })
     }
 
     pub fn run(&self, store: &Store, wire: &mut Wire) -> io::Result<()> {
-        let begun = Instant::now();
+        let (begun, cut) = (Instant::now(), fs::read(&self.cut).ok());
         wire.push()?;
         let mut at = match self.from {
-            Some(_) if self.expire => return self.expired(store.revision(), wire),
+            Some(_) if self.fault == Some(Kind::Gone) => {
+                return self.expired(store.revision(), wire);
+            }
             Some(from) => from,
             None => self.everything(store, wire)?,
         };
@@ -72,20 +80,27 @@ impl Watch {
         while begun.elapsed() < self.timeout {
             match store.after(self.view.resource, at) {
                 Err(Expired { oldest }) => return self.expired(oldest, wire),
-                Ok((now, events)) => {
+                Ok((now, mut events)) => {
+                    match self.fault {
+                        Some(Kind::Mute) => events.clear(),
+                        Some(Kind::Twice) => events.extend_from_within(..),
+                        Some(Kind::Shuffle) => events.reverse(),
+                        _ => {}
+                    }
                     for event in &events {
                         self.tell(event, wire)?;
                     }
                     at = now;
                 }
             }
-            if self.bookmarks.is_some_and(|period| marked.elapsed() >= period) {
+            let silent = self.fault == Some(Kind::Mute);
+            if !silent && self.bookmarks.is_some_and(|period| marked.elapsed() >= period) {
                 marked = Instant::now();
                 self.bookmark(at.min(store.revision()), "", wire)?;
             }
             if looked.elapsed() > Duration::from_millis(100) {
                 looked = Instant::now();
-                if wire.stream().closed() {
+                if wire.stream().closed() || fs::read(&self.cut).ok() != cut {
                     return Err(io::ErrorKind::ConnectionReset.into());
                 }
             }

@@ -229,6 +229,23 @@ fn versions_that_are_gone_again_and_again_are_listed_slower_and_slower() {
 }
 
 #[test]
+fn a_list_with_nothing_in_it_is_made_again_soon_and_watched_from_meanwhile() {
+    let (mut f, mut now) = (listed(WATCH), s(3600));
+    for nth in 0..8 {
+        assert_eq!(f.next(now), Action::List);
+        f.hear(now, Heard::Empty("12".into()));
+        let Action::Watch { seconds, .. } = f.next(now) else { panic!() };
+        assert!(seconds <= 1 << nth && seconds <= 30, "{seconds}");
+        f.hear(now, Heard::Opened);
+        now += s(1 << nth).min(LONGEST);
+        f.hear(now, Heard::Ended);
+    }
+    assert_eq!(f.next(now), Action::List);
+    f.hear(now, Heard::Listed("13".into()));
+    assert!(matches!(f.next(now), Action::Watch { seconds: 300.., .. }));
+}
+
+#[test]
 fn events_out_of_order_and_garbage_are_a_reason_to_list() {
     for heard in [event(9), Heard::Garbage] {
         let mut f = watching();
@@ -303,6 +320,7 @@ fn harm(dice: &mut Dice, action: &Action) -> Heard {
         (0, _) => no_answer(),
         (1, _) => status(Some(dice.below(100) as u64)),
         (2, _) => status(None),
+        (4, Action::List) => Heard::Empty(dice.below(1000).to_string()),
         (3, Action::List) => Heard::Listed(dice.below(1000).to_string()),
         (3 | 4, Action::Probe) => Heard::Foreign,
         (3, Action::Watch { .. }) => Heard::Gone,

@@ -1,0 +1,104 @@
+//! The configuration file: one `flag = value` a line, `#` before a comment. Flags that are typed win.
+
+use super::{
+    flags::{FLAGS, Flag},
+    near::nearest,
+};
+use crate::error::{Error, Result};
+
+/// Where it is looked for when `--config` does not say.
+pub const PATH: &str = "/etc/kinglet.conf";
+
+/// These ask for something once, and are no configuration.
+const ONCE: [&str; 7] = ["help", "version", "cleanup-config", "config", "from", "format", "watch"];
+
+/// The flags of a file's text, in its order. A line that is wrong is told with its number.
+pub fn flags(path: &str, text: &str) -> Result<Vec<(&'static Flag, String)>> {
+    let mut found = Vec::new();
+    for (i, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let wrong = |why: String| {
+            Error::new(format!("reading {path}"), format!("line {}, {line:?}: {why}", i + 1))
+        };
+        let (name, value) =
+            line.split_once('=').ok_or_else(|| wrong("flag = value is expected".to_owned()))?;
+        let (name, value) = (name.trim().trim_start_matches("--"), value.trim());
+        let known = FLAGS.iter().find(|f| f.name == name && !ONCE.contains(&name));
+        let flag = known.ok_or_else(|| {
+            let names = FLAGS.iter().map(|f| f.name).filter(|name| !ONCE.contains(name));
+            wrong(match ONCE.contains(&name) {
+                true => format!("--{name} is for the command line alone"),
+                false => format!("there is no flag {name}{}", nearest(name, names)),
+            })
+        })?;
+        flag.value.check(value).map_err(|expected| wrong(format!("{expected} is expected")))?;
+        found.push((flag, value.to_owned()));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Args, parse_with};
+    use super::*;
+
+    fn args(typed: &str, text: &str) -> Result<Args> {
+        parse_with(typed.split_whitespace().map(Into::into), |path| {
+            Ok(Some((path.unwrap_or("x.conf").into(), text.into())))
+        })
+    }
+
+    #[test]
+    fn a_line_is_a_flag_with_its_value() {
+        let text = "# the API\n\n master = http://192.0.2.254:8080\n--run-firewall=false\nexcluded-cidrs = 10.0.0.0/8, 192.0.2.0/24\n";
+        let args = args("sync", text).unwrap();
+        assert_eq!(args.master.as_deref(), Some("http://192.0.2.254:8080"));
+        assert!(!args.firewall && args.router);
+        assert_eq!(args.excluded_cidrs.len(), 2);
+    }
+
+    #[test]
+    fn what_is_typed_wins() {
+        let text = "master = http://a\nexcluded-cidrs = 10.0.0.0/8\nnodeport-addresses = 10.0.0.0/8\nipvs-graceful-period = 5s";
+        let got = args(
+            "sync --master=http://b --excluded-cidrs=192.0.2.0/24 --nodeport-bindon-all-ip",
+            text,
+        )
+        .unwrap();
+        assert_eq!(got.master.as_deref(), Some("http://b"));
+        assert_eq!(got.excluded_cidrs, ["192.0.2.0/24".parse().unwrap()]);
+        assert_eq!(got.node_ports, crate::local::NodePorts::All);
+        assert_eq!(got.grace, 5);
+    }
+
+    #[test]
+    fn a_wrong_line_is_named_by_number_and_text() {
+        for (text, why) in [
+            (
+                "\nmastr = x",
+                "reading x.conf: line 2, \"mastr = x\": there is no flag mastr (did you mean master?)",
+            ),
+            ("master", "reading x.conf: line 1, \"master\": flag = value is expected"),
+            (
+                "run-router = maybe",
+                "reading x.conf: line 1, \"run-router = maybe\": true or false is expected",
+            ),
+            (
+                "from = x",
+                "reading x.conf: line 1, \"from = x\": --from is for the command line alone",
+            ),
+        ] {
+            assert_eq!(args("sync", text).unwrap_err().to_string(), why);
+        }
+    }
+
+    #[test]
+    fn a_file_alone_asks_for_nothing() {
+        let none = args("", "master = x").unwrap_err().to_string();
+        assert!(none.contains("no command was given"), "{none}");
+        assert_eq!(args("--config=y", "").unwrap().command, super::super::Command::Run);
+    }
+}
