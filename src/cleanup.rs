@@ -6,6 +6,8 @@
 //! knows who else relies on them by now). It goes in the reverse of the order of making, so that it
 //! can be stopped and begun again: the record of our IPVS services is in the table, which goes last.
 
+use std::path::Path;
+
 use crate::{
     error::Result,
     kernel::{Kernel, Outcome, files},
@@ -13,24 +15,24 @@ use crate::{
     plan::{Step, clear},
 };
 
-/// What kinglet keeps on disk beside the CNI configuration: the record of draining real servers, the
-/// socket of the daemon and the last good cluster.
-pub const FILES: [&str; 3] =
-    ["/run/kinglet/drains", "/run/kinglet/status", "/var/lib/kinglet/snapshot"];
+/// The record of draining real servers.
+const DRAINS: &str = "/run/kinglet/drains";
 
-/// Takes it all away; `done` hears of each step, `gone` of each file. IPVS services of
-/// `--excluded-cidrs` are not ours here either; parts that are switched off are cleaned up too.
-pub fn cleanup(
+/// Takes it all away; `done` hears of each step, `gone` of each file: the record of draining real
+/// servers, and those of `files` that are there. IPVS services of `--excluded-cidrs` are not ours here
+/// either; parts that are switched off are cleaned up too.
+pub fn cleanup<'a>(
     kernel: &mut Kernel,
     options: &Options,
+    files: impl Iterator<Item = &'a Path>,
     done: impl FnMut(&Step, Outcome),
-    mut gone: impl FnMut(&str, Outcome),
+    mut gone: impl FnMut(&Path, Outcome),
 ) -> Result<()> {
     let (router, services) = (true, true);
     let options = Options { router, services, ..options.clone() };
     let steps = clear(&kernel.ours(&options)?);
     kernel.apply(&steps, done);
-    for path in FILES {
+    for path in [Path::new(DRAINS)].into_iter().chain(files) {
         match files::remove(path) {
             Ok(false) => {}
             Ok(true) => gone(path, Ok(())),

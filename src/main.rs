@@ -4,14 +4,14 @@
 //! step that was refused; `plan` exits with 2 where there is something to do, `status` with 1 where
 //! the node is not right, `check` with 1 where the board is not able.
 
+#[path = "main/node.rs"]
+mod node;
+
 use std::{
-    cell::Cell,
     env,
-    fmt::Display,
     io::{self, Read, Write},
     os::unix::process::CommandExt,
     process::ExitCode,
-    thread,
     time::Duration,
 };
 
@@ -21,30 +21,22 @@ use kinglet::{
         snapshot::{self, Snapshot},
     },
     args::{self, Args, Command, Format},
-    check::{self, Verdict},
-    cleanup,
     cluster::{Bad, Kind, Known, Reading},
     daemon::{self, Ended},
     desired::Unmet,
     dump::Dump,
     error::{Doing, Error, Result},
-    kernel::{Kernel, Outcome, Scope, files, lock::Lock},
+    kernel::{Kernel, Scope, files, lock::Lock},
     local::{Local, Options},
     log,
     plan::{Step, sh},
     reconcile::{Pass, imagine, look},
-    report::{
-        self, Desk, Facts, SOCKET, Status,
-        ask::{Said, ask},
-    },
+    report::{self, Desk, Facts, Status},
     state::State,
 };
 
 /// More lines than this about what can't be honoured are for `plan` to tell, not for every `sync`.
 const UNMET_LINES: usize = 5;
-
-/// How often `status --watch` looks.
-const AGAIN: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let args = match arguments() {
@@ -64,9 +56,9 @@ fn main() -> ExitCode {
         Command::Sync => sync(&args),
         Command::Dump => dump(&args),
         Command::Run => run(&args),
-        Command::Status => status(&args),
-        Command::Check => check(&args),
-        Command::Cleanup => cleanup(&args),
+        Command::Status => node::status(&args),
+        Command::Check => node::check(&args),
+        Command::Cleanup => node::cleanup(&args),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -370,74 +362,6 @@ fn sync(args: &Args) -> Result<u8> {
         log::warn(format_args!("{e}"));
     }
     Ok(u8::from(!well))
-}
-
-/// What the daemon says, and how busy the kernel is. Where no daemon runs, nobody can say whether the
-/// node is right.
-fn status(args: &Args) -> Result<u8> {
-    let json = args.format == Format::Json;
-    let socket = args.run_dir.join(SOCKET);
-    let doing = || format!("asking the daemon at {}", socket.display());
-    loop {
-        let said = ask(&socket, if json { "/status.json" } else { "/status" }).doing(doing)?;
-        let busy = Kernel::open().and_then(|mut kernel| kernel.busy());
-        let busy = busy.map_err(|e| log::warn(format_args!("{e}"))).unwrap_or_default();
-        let Some(Said { right, page }) = said else {
-            if !json {
-                out(&report::text::busy(&busy))?;
-            }
-            let why = "none runs, so nobody knows: start one, or where cron runs `kinglet sync`, see \
-                       what `kinglet plan` would do";
-            return Err(Error::new(doing(), why));
-        };
-        let page = match (json, page.strip_suffix('}')) {
-            (true, Some(open)) => {
-                let ipvs = serde_json::to_string(&busy).doing(|| "writing the status as JSON")?;
-                format!("{open},\"ipvs\":{ipvs}}}\n")
-            }
-            _ => page + &report::text::busy(&busy),
-        };
-        let clear = if args.watch && !json { "\x1b[H\x1b[2J" } else { "" };
-        if !out(&format!("{clear}{page}"))? || !args.watch {
-            return Ok(u8::from(!right));
-        }
-        thread::sleep(AGAIN);
-    }
-}
-
-fn check(args: &Args) -> Result<u8> {
-    let asked = check::Asked {
-        source: source(args),
-        run_dir: args.run_dir.to_string_lossy().into_owned(),
-        health_addr: args.health_addr.clone(),
-        health_port: args.health_port,
-    };
-    let lines = check::lines(&check::look(&options(args), &asked)?);
-    out(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
-    Ok(u8::from(lines.iter().any(|line| line.verdict == Verdict::Missing)))
-}
-
-fn cleanup(args: &Args) -> Result<u8> {
-    let Some(_lock) = Lock::take().doing(|| "taking the lock @kinglet")? else {
-        let why = "another kinglet is at work on this node and would make all of it again: stop it \
-                   first";
-        return Err(Error::new("cleaning up", why));
-    };
-    let refused = Cell::new(0);
-    let told = |what: &dyn Display, outcome: Outcome| match outcome {
-        Ok(()) => drop(out(&format!("{what}\n"))),
-        Err(why) => {
-            refused.set(refused.get() + 1);
-            log::error(format_args!("{what}: refused: {why}"));
-        }
-    };
-    cleanup::cleanup(
-        &mut Kernel::open()?,
-        &options(args),
-        |step, outcome| told(step, outcome),
-        |path, outcome| told(&format_args!("- file {path}"), outcome),
-    )?;
-    Ok(u8::from(refused.get() > 0))
 }
 
 fn dump(args: &Args) -> Result<u8> {

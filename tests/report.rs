@@ -16,8 +16,9 @@ fn desk(folder: &Folder, status: Status) -> (Desk, Facts) {
 }
 
 fn status(folder: &Folder, more: &[&str]) -> Outcome {
-    let run_dir = folder.path().to_str().unwrap();
-    kinglet(&[&["status", "--run-dir", run_dir], more].concat(), "")
+    let (run_dir, snapshot) = (folder.path().to_str().unwrap(), folder.join("snapshot"));
+    let head = ["status", "--run-dir", run_dir, "--snapshot", snapshot.to_str().unwrap()];
+    kinglet(&[&head, more].concat(), "")
 }
 
 #[test]
@@ -55,7 +56,7 @@ fn status_without_a_daemon_says_so() {
     let folder = Folder::new();
     let run = status(&folder, &[]);
     assert_eq!(run.code, Some(1));
-    assert!(run.stderr.contains("status: none runs, so nobody knows"), "{run:?}");
+    assert!(run.stderr.contains("asking the daemon: none runs"), "{run:?}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Asks the API server whether we may do what following the cluster takes: by doing it, as little of
 //! it as possible.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use super::{
@@ -11,6 +13,9 @@ use crate::{
     cluster::Kind,
     error::{self, Error},
 };
+
+/// How long the server may take for its answer to a watch.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// The head of a list.
 #[derive(Deserialize)]
@@ -27,7 +32,7 @@ struct Meta {
 impl Api {
     /// Whether each of `list` and `watch` is granted for a kind, and why not. `Err`: no API server
     /// answers.
-    pub fn may(&mut self, kind: Kind) -> error::Result<Vec<(&'static str, Result<(), String>)>> {
+    pub fn may(&self, kind: Kind) -> error::Result<Vec<(&'static str, Result<(), String>)>> {
         let paths: Vec<&str> = match kind {
             Kind::Node => vec!["/api/v1/nodes"],
             Kind::Service => vec!["/api/v1/services"],
@@ -48,14 +53,15 @@ impl Api {
         };
         // A watch from now on has nothing to tell.
         let path = format!("{found}?watch=1&timeoutSeconds=1&resourceVersion={version}");
-        let watched = self.client.get(&path).map(drop).map_err(|failure| failure.text);
+        let watched = self.client.watch(&path, QUIET, QUIET);
+        let watched = watched.map(drop).map_err(|failure| failure.text);
         Ok(vec![("list", Ok(())), ("watch", watched)])
     }
 
     fn version(&self, path: &str) -> Result<String, Failure> {
-        let body = self.client.get(&format!("{path}?limit=1"))?;
+        let body = self.client.probe(&format!("{path}?limit=1"))?;
         let list: List =
-            serde_json::from_reader(body).map_err(|e| Failure::other(e.to_string()))?;
+            serde_json::from_slice(&body).map_err(|e| Failure::other(e.to_string()))?;
         Ok(list.metadata.version)
     }
 }

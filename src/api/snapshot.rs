@@ -89,6 +89,22 @@ pub fn now() -> u64 {
     since.map_or(0, |since| since.as_secs())
 }
 
+/// What a file holds, whatever cluster it is of; nothing where there is none. It is only read.
+pub fn peek(path: &Path) -> error::Result<Option<Snapshot>> {
+    let doing = || format!("reading the snapshot {}", path.display());
+    let from = match fs::File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        from => from.doing(doing)?,
+    };
+    match read(BufReader::with_capacity(16 << 10, from)) {
+        Ok((Header { listed, contact, .. }, _, cluster)) => {
+            Ok(Some(Snapshot { cluster, contact, listed, ..Snapshot::default() }))
+        }
+        Err(Unusable::Io(e)) => Err(e).doing(doing),
+        Err(Unusable::Bad(why)) => Err(why).doing(doing),
+    }
+}
+
 /// The first line; a later form of the file has another number.
 const FORMAT: &str = "kinglet snapshot 1";
 /// What every form of it starts with.

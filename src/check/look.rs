@@ -20,10 +20,10 @@ pub struct Asked {
     pub source: Source,
     /// `--run-dir`.
     pub run_dir: String,
-    /// `--health-addr`.
-    pub health_addr: String,
-    /// `--health-port`.
-    pub health_port: u16,
+    /// `--snapshot`.
+    pub snapshot: Option<String>,
+    /// `--health-addr` and `--health-port`.
+    pub health: (String, u16),
 }
 
 const PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];
@@ -73,7 +73,7 @@ pub fn look(options: &Options, asked: &Asked) -> Result<Facts> {
         modules,
         loads: files::sysctl("kernel/modules_disabled").is_none_or(|value| value != "1"),
         rights: files::rights(),
-        files: writable(options, folder, &asked.run_dir),
+        files: writable(options, folder, asked),
         plugins,
         api: permissions(services, &asked.source),
         health: taken(asked),
@@ -82,7 +82,7 @@ pub fn look(options: &Options, asked: &Asked) -> Result<Facts> {
     })
 }
 
-fn writable(options: &Options, folder: &Path, run_dir: &str) -> Vec<File> {
+fn writable(options: &Options, folder: &Path, asked: &Asked) -> Vec<File> {
     let file = |path: &str, does, must| {
         // What is not there yet is made: the nearest folder that is there counts.
         let there = Path::new(path).ancestors().find(|path| path.exists());
@@ -91,9 +91,11 @@ fn writable(options: &Options, folder: &Path, run_dir: &str) -> Vec<File> {
     };
     let mut all = vec![
         file("/proc/sys/net/ipv4/ip_forward", "settings", true),
-        file(run_dir, "the status socket", false),
-        file("/var/lib/kinglet", "the last good cluster, for a boot without the API", false),
+        file(&asked.run_dir, "the status socket", false),
     ];
+    if let Some(path) = &asked.snapshot {
+        all.push(file(path, "the last good cluster, for a boot without the API", false));
+    }
     if options.router && options.cni {
         all.push(file(&folder.to_string_lossy(), "the CNI configuration", true));
     }
@@ -105,7 +107,7 @@ fn permissions(services: bool, source: &Source) -> Vec<(String, std::result::Res
         true => &[Kind::Node, Kind::Service, Kind::EndpointSlice],
         false => &[Kind::Node],
     };
-    let mut api = match Api::open(source) {
+    let api = match Api::open(source) {
         Ok(api) => api,
         Err(e) => return vec![("read the cluster".into(), Err(e.to_string()))],
     };
@@ -125,8 +127,9 @@ fn permissions(services: bool, source: &Source) -> Vec<(String, std::result::Res
 /// Whether the health port can be had; a kinglet that runs has it.
 fn taken(asked: &Asked) -> Option<String> {
     let free = matches!(Lock::take(), Ok(Some(_)));
-    if !free || asked.health_port == 0 {
+    let (addr, port) = &asked.health;
+    if !free || *port == 0 {
         return None;
     }
-    desk::try_port(&asked.health_addr, asked.health_port).err().map(|e| e.to_string())
+    desk::try_port(addr, *port).err().map(|e| e.to_string())
 }

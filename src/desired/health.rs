@@ -25,13 +25,14 @@ pub struct Answering {
 /// allow it), it belongs to the first.
 pub fn ports(cluster: &Cluster, node: &str) -> HealthPorts {
     let mut ports = HealthPorts::new();
-    let mut asked: BTreeMap<&Name, u16> = BTreeMap::new();
+    let mut asked: BTreeMap<(&str, &str), u16> = BTreeMap::new();
     for service in cluster.services.values() {
         let serves = !service.cluster_ips.is_empty() && service.external_local;
         if serves && service.health_port != 0 && !ports.contains_key(&service.health_port) {
             let service_name = service.name.clone();
             ports.insert(service.health_port, Answering { service: service_name, local: 0 });
-            asked.insert(&service.name, service.health_port);
+            let Name { namespace, name } = &service.name;
+            asked.insert((namespace, name), service.health_port);
         }
     }
     if asked.is_empty() {
@@ -39,7 +40,8 @@ pub fn ports(cluster: &Cluster, node: &str) -> HealthPorts {
     }
     let mut found: BTreeMap<u16, BTreeSet<IpAddr>> = BTreeMap::new();
     for slice in cluster.slices.values().filter(|slice| !slice.ports.is_empty()) {
-        if let Some(port) = slice.of().and_then(|name| asked.get(&name)) {
+        let service = slice.service.as_deref().unwrap_or_default();
+        if let Some(port) = asked.get(&(&*slice.name.namespace, service)) {
             found.entry(*port).or_default().extend(ready_here(slice, node));
         }
     }

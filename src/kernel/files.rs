@@ -76,13 +76,13 @@ pub fn write(path: &str, text: &str) -> io::Result<()> {
 }
 
 /// Removes a file, and its folder where nothing else is in it; false: it was not there.
-pub fn remove(path: &str) -> io::Result<bool> {
+pub fn remove(path: &Path) -> io::Result<bool> {
     match fs::remove_file(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         done => done?,
     }
     // Not empty, or a mount point: it stays.
-    let _ = Path::new(path).parent().map(fs::remove_dir);
+    let _ = path.parent().map(fs::remove_dir);
     Ok(true)
 }
 

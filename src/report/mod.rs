@@ -47,7 +47,7 @@ impl Facts {
     /// Starts with what is known at the start. A loop that gives no sign of life for longer than
     /// `limit` is stuck: that has to be more than the longest sleep and the longest pass.
     pub fn new(mut status: Status, limit: Duration) -> Facts {
-        status.started = unix();
+        (status.started, status.pid) = (unix(), std::process::id());
         let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let (status, start) = (Mutex::new(status), Instant::now());
         Facts(Arc::new(Shared { status, start, beat: AtomicU64::new(0), limit }))

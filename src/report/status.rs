@@ -49,6 +49,8 @@ pub struct Status {
     pub items: Vec<Items>,
     /// Steps of the last pass that the kernel refused.
     pub refused: Lines,
+    /// Where no daemon runs: what the next pass would do.
+    pub todo: Lines,
     /// What can't be honoured; nobody has to act for the rest to be right.
     pub unmet: Lines,
     /// What is broken on this node and needs someone to mend it.
@@ -292,13 +294,18 @@ impl Status {
             let why = first.lost.as_ref().map_or(String::new(), |why| format!(": {why}"));
             wrongs.push(format!("the API has not told of {} {since}{why}", kinds.join(", ")));
         }
-        let good = self.pass.good.is_some();
+        // Where no daemon runs there are no passes.
+        let good = self.pass.good.is_some() || self.pid == 0;
         match &self.pass.failed {
             Some(why) => wrongs.push(format!("the last pass could not be made: {why}")),
             None if !good => wrongs.push("no pass has gone well yet".into()),
             None => {}
         }
         let many = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+        match self.todo.count() {
+            0 => {}
+            n => wrongs.push(format!("the next pass has {} to take", many(n, "step"))),
+        }
         match self.refused.count() {
             0 => {}
             n => wrongs.push(format!("the kernel refused {}", many(n, "step"))),

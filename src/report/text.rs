@@ -27,12 +27,15 @@ pub fn page(status: &Status, unix: u64) -> String {
         (true, false) => "routes",
         _ => "Services",
     };
-    let _ = writeln!(
-        out,
-        "\nkinglet    {version}, process {pid}, for {}: {parts}, by {mode}",
-        span(*uptime)
-    );
-    let _ = writeln!(out, "API        {}", api.server);
+    let _ = match pid {
+        0 => writeln!(out, "\nkinglet    {version}, NO DAEMON RUNS here: {parts}"),
+        pid => writeln!(
+            out,
+            "\nkinglet    {version}, process {pid}, for {}: {parts}, by {mode}\nAPI        {}",
+            span(*uptime),
+            api.server
+        ),
+    };
     for kind in &api.kinds {
         let heard = kind.heard.map_or("not heard of yet".into(), |at| format!("heard {}", age(at)));
         let lost = kind.lost.as_ref().map_or(String::new(), |why| format!("; LOST: {why}"));
@@ -43,7 +46,7 @@ pub fn page(status: &Status, unix: u64) -> String {
             0 => "not written yet".to_owned(),
             at => format!("written {}", ago(unix.saturating_sub(at))),
         };
-        let in_use = if snapshot.in_use { "; IN USE: the API has not told of all yet" } else { "" };
+        let in_use = if snapshot.in_use { "; IN USE: the API has not told of all" } else { "" };
         let _ = writeln!(out, "snapshot   {}, {written}{in_use}", snapshot.path);
     }
     let _ = writeln!(
@@ -75,6 +78,7 @@ pub fn page(status: &Status, unix: u64) -> String {
         }
         more(&mut out, status.routes.len().saturating_sub(ROUTES));
     }
+    lines(&mut out, "to be done by the next pass", &status.todo);
     lines(&mut out, "the kernel refused", &status.refused);
     lines(&mut out, "broken here", &status.errors);
     lines(&mut out, "not understood", &status.complaints);
@@ -269,7 +273,7 @@ kinglet    0.1.0, process 812, for 2 h 5 min: routes and Services, by watch
 API        http://192.0.2.254:8080
            nodes          not heard of yet; LOST: connection refused
            services       not heard of yet; LOST: connection refused
-snapshot   /var/lib/kinglet/snapshot, written 4 min ago; IN USE: the API has not told of all yet
+snapshot   /var/lib/kinglet/snapshot, written 4 min ago; IN USE: the API has not told of all
 cluster    3 nodes, 24 Services, 40 endpoints in 29 slices
 last pass  3 s ago, 12.3 ms; 812 passes, 2 of them not well
 items      35 service, 2 route
@@ -290,6 +294,20 @@ cannot be honoured
 NETWORK POLICY IS NOT ENFORCED by this version.
 "
         );
+    }
+
+    #[test]
+    fn without_a_daemon_it_is_what_the_next_pass_would_do_that_counts() {
+        let mut status = fine();
+        (status.pid, status.pass, status.api) = (0, Pass::default(), Api::default());
+        assert_eq!(status.wrongs(), Vec::<String>::new());
+        status.todo.push(|| (String::new(), "+ route 10.244.1.0/24 via 192.0.2.12".into()));
+        let text = page(&status, 1_000_000);
+        let head = "node node-1 is NOT right:\n  - the next pass has 1 step to take\n\n\
+                    kinglet    0.1.0, NO DAEMON RUNS here: routes and Services\nsnapshot ";
+        assert!(text.starts_with(head), "{text}");
+        let step = "\nto be done by the next pass\n  + route 10.244.1.0/24 via 192.0.2.12\n";
+        assert!(text.contains(step), "{text}");
     }
 
     #[test]
