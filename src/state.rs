@@ -7,6 +7,7 @@
 mod flow;
 mod kinds;
 mod place;
+mod read;
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +15,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use crate::ruleset::BRIDGE;
 use crate::ruleset::{Set, Skeleton};
@@ -33,7 +34,7 @@ pub const TABLE_LOCAL: u32 = 255;
 pub const DUMMY: &str = "kube-dummy-if";
 
 /// One thing in the kernel or on disk.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Item {
     /// A kernel module that is loaded or built in.
@@ -49,7 +50,7 @@ pub enum Item {
         #[serde(rename = "type")]
         kind: LinkKind,
         /// In bytes; `None` where it is the kernel's own choice.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[serde(skip_serializing_if = "Option::is_none")]
         mtu: Option<u32>,
     },
     /// A port of the pods' bridge by which packets may leave that came in by it.
@@ -128,13 +129,13 @@ pub enum Item {
         /// Where it leads.
         to: IpNet,
         /// The gateway.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[serde(skip_serializing_if = "Option::is_none")]
         via: Option<IpAddr>,
         /// The link; `None` where the kernel finds it from the gateway.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[serde(skip_serializing_if = "Option::is_none")]
         dev: Option<Box<str>>,
         /// The source address that it prefers.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[serde(skip_serializing_if = "Option::is_none")]
         src: Option<IpAddr>,
     },
     /// A file that is written whole.

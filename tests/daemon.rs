@@ -132,7 +132,9 @@ fn it_follows_the_nodes_as_they_change() {
             let server = Server::start(objects.path(), &[] as &[&str]);
             let daemon = Daemon::start(&folder, &server.url(), more);
             until("the routes", || routes() == BOTH);
-            assert!(folder.read("10-kuberouter.conflist").contains("10.244.0.0/24"));
+            let conf = folder.join("10-kuberouter.conflist");
+            let has = |net| fs::read_to_string(&conf).unwrap_or_default().contains(net);
+            until("the CNI configuration", || has("10.244.0.0/24"));
             objects.edit("nodes.json", "10.244.2.0/24", "10.244.7.0/24");
             let moved = BOTH.replace("10.244.2.", "10.244.7.");
             until("the change", || routes() == moved);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each top-level module of `src/`, and the modules of kinglet that it may name.
-const MAY: [(&str, &[&str]); 19] = [
+const MAY: [(&str, &[&str]); 20] = [
     (
         "main",
         &[
@@ -26,7 +26,7 @@ const MAY: [(&str, &[&str]); 19] = [
         ],
     ),
     ("lib", &[]),
-    ("api", &["cluster", "error", "log", "state"]),
+    ("api", &["cluster", "error", "gzip", "log", "state"]),
     ("args", &["error", "local"]),
     ("check", &["api", "cluster", "error", "kernel", "local", "report", "state"]),
     ("cleanup", &["error", "kernel", "local", "plan"]),
@@ -49,7 +49,8 @@ const MAY: [(&str, &[&str]); 19] = [
     ("desired", &["cluster", "error", "local", "ruleset", "state"]),
     ("dump", &["cluster", "local", "state"]),
     ("error", &[]),
-    ("kernel", &["error", "local", "plan", "ruleset", "state"]),
+    ("gzip", &[]),
+    ("kernel", &["error", "gzip", "local", "plan", "ruleset", "state"]),
     ("local", &["state"]),
     ("log", &[]),
     ("plan", &["ruleset", "state"]),

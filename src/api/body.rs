@@ -10,17 +10,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ureq::{Body, BodyReader, http::Response};
+use ureq::{
+    Body, BodyReader,
+    http::{Response, header::CONTENT_ENCODING},
+};
 
 use super::traffic::Count;
+use crate::gzip::Gunzip;
 
 /// A body that is being read.
 pub struct Incoming<'a> {
-    from: BodyReader<'static>,
+    from: From,
     bytes: &'a Count,
     /// None: as slow as it likes.
     time: Option<Duration>,
     since: Pace,
+}
+
+enum From {
+    Plain(BodyReader<'static>),
+    Packed(Box<Gunzip<BodyReader<'static>>>),
 }
 
 /// Since when something whole is waited for.
@@ -38,7 +47,12 @@ impl<'a> Incoming<'a> {
     /// `time` is what each item may take.
     pub fn new(answer: Response<Body>, bytes: &'a Count, time: Option<Duration>) -> Incoming<'a> {
         let since = Pace(Rc::new(Cell::new(Instant::now())));
-        Incoming { from: answer.into_body().into_reader(), bytes, time, since }
+        let encoding = answer.headers().get(CONTENT_ENCODING);
+        let packed = encoding.is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"gzip"));
+        let body = answer.into_body().into_reader();
+        let from =
+            if packed { From::Packed(Box::new(Gunzip::new(body))) } else { From::Plain(body) };
+        Incoming { from, bytes, time, since }
     }
 
     /// For whoever knows when an item is whole.
@@ -52,7 +66,10 @@ impl Read for Incoming<'_> {
         if self.time.is_some_and(|time| self.since.0.get().elapsed() > time) {
             return Err(too_slow());
         }
-        let read = self.from.read(into)?;
+        let read = match &mut self.from {
+            From::Plain(body) => body.read(into),
+            From::Packed(body) => body.read(into),
+        }?;
         self.bytes.add(read as u64);
         Ok(read)
     }

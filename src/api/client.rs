@@ -16,7 +16,7 @@ use ureq::{
     config::Config,
     http::{
         Response, Uri,
-        header::{AUTHORIZATION, HOST, LOCATION, RETRY_AFTER},
+        header::{ACCEPT_ENCODING, AUTHORIZATION, HOST, LOCATION, RETRY_AFTER},
     },
     unversioned::{
         resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver},
@@ -245,9 +245,11 @@ impl Client {
     ) -> std::result::Result<Response<Body>, Failure> {
         let mut request = self.agent.get(format!("{}{path}", self.prefix));
         if let Some((quiet, whole)) = watch {
-            // Watches are never compressed: the header would be for nothing.
-            let config = request.config().accept_encoding("").timeout_per_read(Some(quiet));
+            let config = request.config().timeout_per_read(Some(quiet));
             request = config.timeout_recv_body(Some(whole)).build();
+        } else {
+            // Watches are never compressed: the header would be for nothing.
+            request = request.header(ACCEPT_ENCODING, "gzip");
         }
         if let Some(host) = &self.host {
             request = request.header(HOST, host);

@@ -78,7 +78,6 @@ impl Failure {
             E::HostNotFound => "its name is not known; does DNS work here?".to_owned(),
             E::Protocol(e) => format!("the answer is not HTTP ({e}); is it https://?"),
             E::LargeResponseHeader(..) => "the head of the answer is too large".to_owned(),
-            E::Decompress(_, e) => format!("the reply is no valid gzip: {e}"),
             other => other.to_string(),
         };
         Failure::other(text)
@@ -130,7 +129,7 @@ impl Failure {
     pub fn cut(error: io::Error, what: &str, ca: &str) -> Failure {
         // A ureq::Error may be wrapped in it.
         match ureq::Error::from(error) {
-            ureq::Error::Io(e) | ureq::Error::Decompress(_, e) if cut(e.kind()) => {
+            ureq::Error::Io(e) if cut(e.kind()) => {
                 Failure::other(format!("the connection was cut in the middle of the {what}"))
             }
             ureq::Error::Timeout(_) => {
@@ -161,7 +160,7 @@ fn message(body: &[u8]) -> String {
     struct Status {
         message: Option<String>,
     }
-    match serde_json::from_slice::<Status>(body) {
+    match serde_json::from_str::<Status>(&String::from_utf8_lossy(body)) {
         Ok(Status { message }) => page::first_line(message.unwrap_or_default().as_bytes()),
         Err(_) => page::first_line(body),
     }

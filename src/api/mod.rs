@@ -186,6 +186,7 @@ impl Api {
             let fault = page::Fault::Foreign(page::first_line(&body));
             return Err(Failure::list(fault, &self.client.ca));
         }
+        let body = String::from_utf8_lossy(&body);
         let (uid, version) = wire::identity(&body).map_err(Failure::other)?;
         if uid.is_some() {
             self.own().1.clone_from(&uid);

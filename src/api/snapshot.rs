@@ -115,7 +115,6 @@ const VERSIONS: u64 = 600;
 /// The second line.
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
-    #[serde(flatten)]
     identity: Identity,
     contact: Contact,
     /// When a full list was made last, and when this was written.

@@ -136,8 +136,10 @@ pub fn read(shape: Shape, line: &[u8]) -> Result<Event, String> {
         #[serde(borrow)]
         object: &'a RawValue,
     }
+    let garbage = |e| format!("what comes is no event of a watch: {e}");
     let wrong = |e: serde_json::Error| format!("what comes is no event of a watch: {e}");
-    let Line { r#type, object } = serde_json::from_slice(line).map_err(wrong)?;
+    let Line { r#type, object } =
+        serde_json::from_str(std::str::from_utf8(line).map_err(garbage)?).map_err(wrong)?;
     let head: Head = serde_json::from_str(object.get()).map_err(wrong)?;
     let kind = head.kind.unwrap_or_default();
     if r#type == "ERROR" {

@@ -94,7 +94,7 @@ pub fn name(item: &str) -> Option<String> {
 }
 
 /// The uid of the one Node in a list, and the list's version.
-pub fn identity(list: &[u8]) -> Result<(Option<String>, String), String> {
+pub fn identity(list: &str) -> Result<(Option<String>, String), String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct List {
@@ -115,7 +115,7 @@ pub fn identity(list: &[u8]) -> Result<(Option<String>, String), String> {
         uid: Option<String>,
     }
     let wrong = |e| format!("the reply is no list of Nodes: {e}");
-    let List { metadata, items } = serde_json::from_slice(list).map_err(wrong)?;
+    let List { metadata, items } = serde_json::from_str(list).map_err(wrong)?;
     let uid = items.unwrap_or_default().into_iter().find_map(|item| item.metadata.uid);
     Ok((uid, metadata.resource_version))
 }

@@ -104,25 +104,40 @@ pub fn seconds(text: &str) -> Option<u64> {
     if rest.is_empty() {
         return None;
     }
-    let mut sum = 0.0;
+    let mut sum: u128 = 0; // in nanoseconds
     while !rest.is_empty() {
         let unit = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
         let number = &rest[..rest.len() - unit.len()];
         // The longer ones first: `m` is the head of `ms`.
         let units = [
-            ("ns", 1e-9),
-            ("us", 1e-6),
-            ("µs", 1e-6),
-            ("ms", 1e-3),
-            ("s", 1.0),
-            ("m", 60.0),
-            ("h", 3600.0),
+            ("ns", 1),
+            ("us", 1_000),
+            ("µs", 1_000),
+            ("ms", 1_000_000),
+            ("s", 1_000_000_000),
+            ("m", 60_000_000_000),
+            ("h", 3_600_000_000_000_u64),
         ];
         let (name, factor) = units.iter().find(|(name, _)| unit.starts_with(name))?;
-        sum += number.parse::<f64>().ok()? * factor;
+        sum += parts(number, u128::from(*factor))?;
         rest = &unit[name.len()..];
     }
-    Some(sum.ceil() as u64)
+    u64::try_from(sum.div_ceil(1_000_000_000)).ok()
+}
+
+/// A decimal number times a factor: `1.5`, `1.`, `.5`.
+fn parts(number: &str, factor: u128) -> Option<u128> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let digits = |text: &str| {
+        let value = |text: &str| text.parse::<u64>().ok().map(u128::from);
+        if text.is_empty() { Some(0) } else { value(text) }
+    };
+    let fraction = fraction.get(..fraction.len().min(15))?;
+    let part = digits(fraction)? * factor / 10_u128.pow(fraction.len() as u32);
+    Some(digits(whole)? * factor + part)
 }
 
 /// A flag that is honoured.

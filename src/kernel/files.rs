@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::sys;
-use crate::{local::Module, state::Protocol};
+use crate::{gzip::Gunzip, local::Module, state::Protocol};
 
 /// Reads a setting below /proc/sys; `None` where this kernel does not have it.
 pub fn sysctl(name: &str) -> Option<String> {
@@ -32,8 +32,7 @@ pub fn read(path: &str) -> Option<String> {
 pub fn config(release: &str) -> Option<String> {
     let mut text = String::new();
     let packed = File::open("/proc/config.gz").ok();
-    let unpacked =
-        packed.and_then(|f| flate2::read::GzDecoder::new(f).read_to_string(&mut text).ok());
+    let unpacked = packed.and_then(|f| Gunzip::new(f).read_to_string(&mut text).ok());
     unpacked.map(|_| text).or_else(|| read(&format!("/boot/config-{release}")))
 }
 

@@ -42,7 +42,7 @@ impl fmt::Display for Knob {
 }
 
 /// The kinds of link that kinglet makes, and the rest.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LinkKind {
     /// A Linux bridge.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Protocol;
 
 /// What an element of a set says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(untagged)]
 pub enum Value {
     /// An entry of a map: packets to `at` get a mark.
@@ -68,7 +68,7 @@ impl fmt::Display for Value {
 }
 
 /// How IPVS finds a virtual service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(untagged)]
 pub enum At {
     /// By what a packet is sent to.
