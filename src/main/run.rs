@@ -1,0 +1,73 @@
+//! The command that stays: what it takes from the machine before it begins.
+
+use std::{env, os::unix::process::CommandExt, time::Duration};
+
+use kinglet::{
+    api::Rhythm,
+    args::Args,
+    daemon::{self, Ended},
+    error::{Error, Result},
+    log,
+    report::{Desk, Facts, SOCKET, Status},
+};
+
+use super::{arguments, node, options, policy, source};
+
+pub fn run(args: &Args) -> Result<u8> {
+    policy(args);
+    let signals = daemon::signals()?;
+    let lock = daemon::lock()?;
+    let (node, options) = (node(args)?, options(args));
+    let kernel = daemon::kernel(&options)?;
+    let mode = match args.poll_interval {
+        0 => "watch".to_owned(),
+        seconds => format!("poll {seconds}s"),
+    };
+    let status = Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        node: node.to_string(),
+        pid: std::process::id(),
+        mode,
+        router: args.router,
+        services: args.services,
+        policy: args.firewall,
+        ..Status::default()
+    };
+    let facts = Facts::new(status, daemon::STUCK);
+    let desk = Desk::open(facts.clone())?;
+    for port in [args.health_port, args.proxy_health_port].into_iter().filter(|port| *port > 0) {
+        desk.health(&args.health_addr, port)?;
+    }
+    if args.metrics_port > 0 {
+        desk.metrics(&args.metrics_addr, args.metrics_port, &args.metrics_path)?;
+    }
+    if let Err(e) = desk.status(&args.run_dir.join(SOCKET)) {
+        log::warn(format_args!("{e}; `kinglet status` can't ask this daemon"));
+    }
+    let setup = daemon::Setup {
+        node,
+        options,
+        source: source(args),
+        rhythm: rhythm(args),
+        audit: Duration::from_secs(args.audit_period),
+        snapshot: args.snapshot.clone(),
+        facts,
+        again: Box::new(|| arguments().map(drop)),
+    };
+    let ended = daemon::run(setup, kernel, signals, desk)?;
+    drop(lock);
+    match ended {
+        Ended::Stopped => Ok(0),
+        // The same process, with its configuration read again.
+        Ended::Again => {
+            let mut again = std::process::Command::new("/proc/self/exe");
+            again.arg0(env::args_os().next().unwrap_or_default()).args(env::args_os().skip(1));
+            Err(Error::new("starting again", again.exec()))
+        }
+    }
+}
+
+fn rhythm(args: &Args) -> Rhythm {
+    let poll = Some(Duration::from_secs(args.poll_interval)).filter(|poll| !poll.is_zero());
+    Rhythm { poll, resync: Duration::from_secs(args.resync_period) }
+}
