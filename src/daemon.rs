@@ -229,6 +229,9 @@ impl Daemon {
             return;
         }
         self.changed = true;
+        if !self.known.has_nodes() {
+            return; // they will come
+        }
         if changes.all || changes.nodes || listed || !sure {
             self.agenda.look(Scope::All);
         } else {

@@ -167,6 +167,11 @@ impl Known {
         changes
     }
 
+    /// Whether anything is known of Nodes, without which nothing can be said.
+    pub fn has_nodes(&self) -> bool {
+        !self.cluster.nodes.is_empty() || !self.unheard.contains(&Kind::Node)
+    }
+
     /// Whether the API has told of every kind in this run.
     pub fn is_complete(&self) -> bool {
         self.unheard.is_empty()
