@@ -29,6 +29,7 @@ use crate::{
     log,
     reconcile::{Deed, Keeper},
     report::{Desk, Facts},
+    state::{BRIDGE, DUMMY},
 };
 use agenda::{Agenda, Work};
 use tell::{Teller, kinds};
@@ -39,6 +40,8 @@ const WAITING: usize = 256;
 const JOINED: usize = 4096;
 /// How long another kinglet (a `sync` from cron) may take to give the lock back.
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a node that works is left as it is while the API is asked what the snapshot lacks.
+const CATCH_UP: Duration = Duration::from_secs(4);
 /// The loop never sleeps longer.
 const SLEEP: Duration = Duration::from_secs(60);
 /// Longer than that without a sign of life means that it is stuck.
@@ -126,6 +129,8 @@ pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) 
     let listed = last.as_ref().map_or(0, |last| last.listed);
     let (cluster, versions) = last.map(|last| (last.cluster, last.versions)).unwrap_or_default();
     let from_snapshot = !versions.is_empty();
+    // After a boot there is nothing that an old snapshot could spoil.
+    let at_work = kernel.link_names()?.iter().any(|name| [BRIDGE, DUMMY].contains(&&**name));
     let (sender, news) = channel::bounded(WAITING);
     for &kind in kinds {
         let (api, sender, rhythm) = (Arc::clone(&api), sender.clone(), setup.rhythm);
@@ -147,12 +152,17 @@ pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) 
         file,
         listed,
         changed: false,
+        held: false,
+        from_snapshot,
         again: setup.again,
     };
     daemon.teller.start(setup.snapshot.as_deref());
     if from_snapshot {
         daemon.agenda.look(Scope::All);
-        log::info(format_args!("working from the snapshot until the API answers"));
+        daemon.held = at_work;
+    }
+    if daemon.held {
+        daemon.agenda.hold(daemon.now() + CATCH_UP);
     }
     daemon.run(sources, &news)
 }
@@ -168,6 +178,10 @@ struct Daemon {
     listed: u64,
     /// Whether the cluster is another one than the snapshot's.
     changed: bool,
+    /// Whether it waits for the API to tell what the snapshot lacks.
+    held: bool,
+    /// Whether all that is known is from the snapshot, and nobody was told.
+    from_snapshot: bool,
     again: Box<dyn Fn() -> Result<()>>,
 }
 
@@ -222,6 +236,10 @@ impl Daemon {
         let listed = matches!(news.what, What::All(_));
         self.teller.heard(&news);
         let changes = self.known.hear(news);
+        if self.held && (self.known.is_complete() || !self.known.lost.is_empty()) {
+            self.held = false;
+            self.agenda.go();
+        }
         if listed {
             self.listed = snapshot::now();
         }
@@ -242,6 +260,9 @@ impl Daemon {
     fn work(&mut self, work: Work) {
         let begun = self.now();
         self.agenda.begin(work, begun);
+        if std::mem::take(&mut self.from_snapshot) && !self.known.is_complete() {
+            log::info(format_args!("working from the snapshot until the API answers"));
+        }
         let Daemon { keeper, known, teller, .. } = self;
         let cluster: &Cluster = &known.cluster;
         let done = |step: &_, outcome: &_| teller.step(step, outcome);

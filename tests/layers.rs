@@ -44,6 +44,7 @@ const MAY: [(&str, &[&str]); 20] = [
             "plan",
             "reconcile",
             "report",
+            "state",
         ],
     ),
     ("desired", &["cluster", "error", "local", "ruleset", "state"]),

@@ -68,6 +68,16 @@ impl Agenda {
         }
     }
 
+    /// No pass begins before `until`, unless [`Agenda::go`] says so.
+    pub fn hold(&mut self, until: Duration) {
+        self.free = until;
+    }
+
+    /// What was waited for is there.
+    pub fn go(&mut self) {
+        self.free = Duration::ZERO;
+    }
+
     /// A look is due.
     pub fn look(&mut self, scope: Scope) {
         match scope {
@@ -249,6 +259,17 @@ mod tests {
         agenda.begin(Work::Drains, ms(5001));
         agenda.end(ms(5001), ms(5002), true, false);
         assert_eq!(agenda.due(ms(20_000)), None);
+    }
+
+    #[test]
+    fn what_is_held_back_begins_when_it_may_or_when_its_time_is_over() {
+        let mut agenda = agenda();
+        agenda.look(Scope::All);
+        agenda.hold(ms(3000));
+        assert_eq!((agenda.due(ms(10)), agenda.rest(ms(10))), (None, ms(2990)));
+        assert!(agenda.due(ms(3000)).is_some());
+        agenda.go();
+        assert!(agenda.due(ms(20)).is_some());
     }
 
     #[test]
