@@ -143,6 +143,10 @@ impl Known {
     /// Takes in what the API said.
     pub fn hear(&mut self, news: News) -> Changes {
         let kind = news.kind;
+        // A single object may be the first of many that changed since the snapshot.
+        if !matches!(news.what, What::Lost(_) | What::One { .. }) {
+            self.unheard.remove(&kind);
+        }
         let mut changes = match news.what {
             What::Lost(why) => {
                 self.lost.insert(kind, why);
@@ -162,7 +166,6 @@ impl Known {
             }
         };
         self.lost.remove(&kind);
-        self.unheard.remove(&kind);
         changes.all |= self.settle();
         changes
     }
@@ -355,6 +358,8 @@ mod tests {
         let reached = |kind| News { kind, what: What::Reached("9".into()) };
         assert!(known.hear(reached(Kind::Node)).all);
         assert_eq!(known.cluster.doubtful, BTreeSet::from([Kind::Service, Kind::EndpointSlice]));
+        known.hear(one(Kind::Service, "web", Ok(vec![])));
+        assert!(known.cluster.doubtful.contains(&Kind::Service), "more may have changed");
         known.hear(reached(Kind::Service));
         assert!(!known.is_complete());
         assert!(known.hear(reached(Kind::EndpointSlice)).all);

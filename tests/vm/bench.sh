@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # shellcheck source=SCRIPTDIR/lab.sh
-# bench.sh SIZE...: the main job at some sizes, beside ipvsadm, in the guest. One row a line, for tests/bench:
+# bench.sh SIZE...: the main job and the daemon at some sizes, beside ipvsadm, in the guest. One row a line, for tests/bench:
 #   SIZE WHAT VALUE UNIT
 . /job/lab.sh
 
@@ -29,6 +29,31 @@ empty() {
   in_ns node-1 ip route flush proto 17
 }
 
+status() { busybox wget -q -O - http://192.0.2.11:9100/metrics | sed -n "s/^$1 //p"; }
+switches() { cat /proc/"$daemon"/task/*/status | awk '/^voluntary/ { n += $2 } END { print n }'; }
+
+# followed SIZE: the daemon: its start, its memory, what it costs when nothing happens, and one endpoint that changes
+followed() {
+  t=$(now)
+  ip netns exec node-1 unshare -m /bin/sh /run/lab/on node-1 /job/kinglet run --master $API --hostname-override node-1 \
+    --run-firewall=false --metrics-port 9100 --audit-period 1h > /results/daemon 2>&1 & daemon=$!
+  until [ "$(status kinglet_node_right)" = 1 ]; do sleep 0.1; done
+  row "$1" daemon-start "$(since "$t")" s
+  sleep 2
+  row "$1" daemon-rss "$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$daemon/status")" KiB
+  row "$1" daemon-peak "$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$daemon/status")" KiB
+  before=$(switches); sleep 10
+  row "$1" daemon-wakes "$(echo "$before $(switches)" | awk '{ print ($2 - $1) / 10 }')" /s
+  for n in 1 2 1 2 1 2; do
+    passes=$(status kinglet_passes_total)
+    busybox nc 192.0.2.254 8080 < "/job/cluster/$1/change-$n" > /tmp/answer & nc=$!
+    until [ "$(status kinglet_passes_total)" -gt "$passes" ]; do sleep 0.1; done
+    kill $nc 2> /dev/null
+    row "$1" event "$(status kinglet_last_pass_seconds | awk '{ print $1 * 1000 }')" ms
+  done
+  kill "$daemon"; wait "$daemon"
+}
+
 for size; do
   api_up /job/cluster/"$size"
   measured "$size" first
@@ -44,6 +69,8 @@ for size; do
     in_ns node-1 ipvsadm -R < /tmp/saved
     row "$size" ipvsadm-restore "$(since "$t")" s
   done
+  empty
+  followed "$size"
   empty
   kill "$api"; wait "$api"; rm /tmp/api
 done
