@@ -1,0 +1,9 @@
+//! A snapshot, as a disk may give it back.
+#![no_main]
+
+use kinglet::api::snapshot::from_snapshot;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = from_snapshot(bytes);
+});

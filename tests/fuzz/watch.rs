@@ -1,0 +1,24 @@
+//! The stream of a watch, taken in as the daemon takes it in: a kind that is never heard of whole stays
+//! doubtful, and what was known is only lost to a deletion.
+#![no_main]
+
+use std::collections::BTreeMap;
+
+use kinglet::{
+    api::from_watch,
+    cluster::{Cluster, Kind, Known},
+};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((first, stream)) = bytes.split_first() else { return };
+    let kinds = [Kind::Node, Kind::Service, Kind::EndpointSlice];
+    let kind = kinds[usize::from(*first) % kinds.len()];
+    let mut known = Known::new(Cluster::default(), BTreeMap::new(), &kinds);
+    let _ = from_watch(kind, stream, |news| {
+        let touched = known.touches(&news);
+        let changes = known.hear(news);
+        assert!(changes.services.is_subset(&touched), "what changes was foretold");
+    });
+    assert!(!known.is_complete());
+});
