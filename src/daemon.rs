@@ -103,11 +103,13 @@ pub fn lock() -> Result<Lock> {
 }
 
 /// The kernel, and all that takes more rights than the loop has: its modules are loaded, then the
-/// rights are given away. What can't be given away is only said.
-pub fn kernel(options: &Options) -> Result<Kernel> {
+/// rights are given away. What can't be given away is only said. `kubeconfig`: its credentials may be
+/// another user's.
+pub fn kernel(options: &Options, kubeconfig: bool) -> Result<Kernel> {
     let kernel = Kernel::open()?;
     kernel.load_modules(options);
-    if let Err(e) = sys::keep_rights(sys::RIGHTS) {
+    let more = if kubeconfig { sys::READ_ANY } else { 0 };
+    if let Err(e) = sys::keep_rights(sys::RIGHTS | more) {
         log::warn(format_args!("giving up rights that are not needed: {e}"));
     }
     Ok(kernel)

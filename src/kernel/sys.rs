@@ -124,6 +124,8 @@ impl AsFd for Signals {
 
 /// The capabilities that a daemon keeps: CAP_NET_ADMIN, and CAP_NET_BIND_SERVICE for ports below 1024.
 pub const RIGHTS: u64 = 1 << 12 | 1 << 10;
+/// CAP_DAC_READ_SEARCH: to read credentials again that belong to somebody else.
+pub const READ_ANY: u64 = 1 << 2;
 
 /// Gives every capability away but those of a mask, for this thread and those that it starts
 /// (capset(2)). What is not had is not asked for.

@@ -18,7 +18,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let signals = daemon::signals()?;
     let lock = daemon::lock()?;
     let (node, options) = (node(args)?, options(args));
-    let kernel = daemon::kernel(&options)?;
+    let kernel = daemon::kernel(&options, args.kubeconfig.is_some())?;
     let mode = match args.poll_interval {
         0 => "watch".to_owned(),
         seconds => format!("poll {seconds}s"),
