@@ -154,7 +154,9 @@ impl Agenda {
             let pause = BACK_OFF.0 * (1 << self.failures.min(10));
             self.failures += 1;
             self.audit = self.audit.min(now + pause.min(BACK_OFF.1));
-            self.free = self.free.max(now + BACK_OFF.0);
+            // News may be what mends it (a link that is up again), but not always.
+            let after = PAUSE * (1 << self.failures.min(10));
+            self.free = self.free.max(now + after.min(BACK_OFF.0));
         }
         self.drains = draining.then_some(self.drains.unwrap_or(now + DRAINS));
     }
@@ -241,6 +243,11 @@ mod tests {
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30, 30]);
         agenda.look(Scope::All);
         assert!(agenda.rest(now) <= ms(1000), "news may be what mends it");
+        let mut fresh = Agenda::new(ms(60_000));
+        fresh.look(Scope::Network);
+        work(&mut fresh, ms(0), ms(5), false);
+        fresh.look(Scope::Network);
+        assert!(fresh.rest(ms(5)) <= ms(200), "soon, where it failed for the first time");
         now += ms(1000);
         assert!(work(&mut agenda, now, ms(0), true).is_some());
         assert_eq!(agenda.rest(now), ms(60_000));
