@@ -32,14 +32,16 @@ empty() {
 status() { busybox wget -q -O - http://192.0.2.11:9100/metrics | sed -n "s/^$1 //p"; }
 switches() { cat /proc/"$daemon"/task/*/status | awk '/^voluntary/ { n += $2 } END { print n }'; }
 
-# followed SIZE: the daemon: its start, its memory, what it costs when nothing happens, and one endpoint that changes
+# followed SIZE: the daemon: its memory, what it costs when nothing happens, and one endpoint that changes
 followed() {
-  t=$(now)
   ip netns exec node-1 unshare -m /bin/sh /run/lab/on node-1 /job/kinglet run --master $API --hostname-override node-1 \
     --run-firewall=false --metrics-port 9100 --audit-period 1h > /results/daemon 2>&1 & daemon=$!
-  until [ "$(status kinglet_node_right)" = 1 ]; do sleep 0.1; done
-  row "$1" daemon-start "$(since "$t")" s
-  sleep 2
+  until [ "$(status 'kinglet_items_wanted{kind="real"}')" -gt 0 ] 2> /dev/null; do sleep 0.1; done
+  passes=0 last=$(now)
+  while [ "$(echo "$last $(now)" | awk '{ print ($2 - $1 < 5) }')" = 1 ]; do  # the last pass began 5 s ago
+    [ "$(status kinglet_passes_total)" = "$passes" ] || { passes=$(status kinglet_passes_total); last=$(now); }
+    sleep 0.1
+  done
   row "$1" daemon-rss "$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$daemon/status")" KiB
   row "$1" daemon-peak "$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$daemon/status")" KiB
   before=$(switches); sleep 10

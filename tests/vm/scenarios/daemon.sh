@@ -99,6 +99,8 @@ within 2 "the dummy link and its addresses are back" settled node-3
 in_ns node-2 sh -c 'ip link set eth0 down; ip link set eth0 up; ip route add default via 192.0.2.254
   ip addr add 2001:db8::2/64 dev eth0 nodad'
 within 2 "a link bounced" settled node-2
+# The other nodes ask anew where node-2 is, in their own time.
+for f in $FAMILIES; do within 10 "its pods are found again (IPv$f)" from p1c /job/probe http "$(at p2a "$f")" 8080; done
 served "and all is served" p1c cluster:1 80 "p1a p2a" p1c
 
 # Killed at any moment while endpoints come and go, one of them never.
