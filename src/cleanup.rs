@@ -15,16 +15,13 @@ use crate::{
     plan::{Step, clear},
 };
 
-/// The record of draining real servers.
-const DRAINS: &str = "/run/kinglet/drains";
-
 /// Takes it all away; `done` hears of each step, `gone` of each file: the record of draining real
-/// servers, and those of `files` that are there. IPVS services of `--excluded-cidrs` are not ours here
+/// servers, and those of `others` that are there. IPVS services of `--excluded-cidrs` are not ours here
 /// either; parts that are switched off are cleaned up too.
 pub fn cleanup<'a>(
     kernel: &mut Kernel,
     options: &Options,
-    files: impl Iterator<Item = &'a Path>,
+    others: impl Iterator<Item = &'a Path>,
     done: impl FnMut(&Step, Outcome),
     mut gone: impl FnMut(&Path, Outcome),
 ) -> Result<()> {
@@ -32,7 +29,7 @@ pub fn cleanup<'a>(
     let options = Options { router, services, ..options.clone() };
     let steps = clear(&kernel.ours(&options)?);
     kernel.apply(&steps, done);
-    for path in [Path::new(DRAINS)].into_iter().chain(files) {
+    for path in [Path::new(files::DRAINS)].into_iter().chain(others) {
         match files::remove(path) {
             Ok(false) => {}
             Ok(true) => gone(path, Ok(())),

@@ -9,6 +9,7 @@ mod tell;
 
 use std::{
     os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -32,7 +33,7 @@ use crate::{
     state::{BRIDGE, DUMMY},
 };
 use agenda::{Agenda, Work};
-use tell::{Teller, kinds};
+use tell::Teller;
 
 /// News that wait to be taken in; whoever has more waits.
 const WAITING: usize = 256;
@@ -60,7 +61,7 @@ pub struct Setup {
     /// How often everything is looked at, whatever was said.
     pub audit: Duration,
     /// The file with the last good cluster.
-    pub snapshot: Option<std::path::PathBuf>,
+    pub snapshot: Option<PathBuf>,
     /// Where it writes down what it does.
     pub facts: Facts,
     /// Whether a start anew would come to something: what is wrong with the configuration now.
@@ -118,7 +119,7 @@ pub fn kernel(options: &Options, kubeconfig: bool) -> Result<Kernel> {
 /// Runs until a signal comes.
 pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) -> Result<Ended> {
     let api = Arc::new(Api::open(&setup.source)?);
-    let kinds = kinds(setup.options.services);
+    let kinds = Kind::needed(setup.options.services);
     let mut file = snapshot::File::new(setup.snapshot.clone(), api.identity(&setup.node));
     let last = file.load();
     api.expect(&setup.node, last.as_ref());
@@ -132,7 +133,8 @@ pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) 
     let (cluster, versions) = last.map(|last| (last.cluster, last.versions)).unwrap_or_default();
     let from_snapshot = !versions.is_empty();
     // After a boot there is nothing that an old snapshot could spoil.
-    let at_work = kernel.link_names()?.iter().any(|name| [BRIDGE, DUMMY].contains(&&**name));
+    let at_work = |name: &String| [BRIDGE, DUMMY].contains(&&**name);
+    let held = from_snapshot && kernel.link_names()?.iter().any(at_work);
     let (sender, news) = channel::bounded(WAITING);
     for &kind in kinds {
         let (api, sender, rhythm) = (Arc::clone(&api), sender.clone(), setup.rhythm);
@@ -154,16 +156,15 @@ pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) 
         file,
         listed,
         changed: false,
-        held: false,
+        held,
         from_snapshot,
         again: setup.again,
     };
     daemon.teller.start(setup.snapshot.as_deref());
     if from_snapshot {
         daemon.agenda.look(Scope::All);
-        daemon.held = at_work;
     }
-    if daemon.held {
+    if held {
         daemon.agenda.hold(daemon.now() + CATCH_UP);
     }
     daemon.run(sources, &news)
@@ -230,10 +231,7 @@ impl Daemon {
     }
 
     fn hear(&mut self, news: News) {
-        let touched = match (&news.what, news.kind) {
-            (What::One { .. }, Kind::Service | Kind::EndpointSlice) => self.known.touches(&news),
-            _ => Default::default(),
-        };
+        let touched = self.known.touches(&news);
         let sure = self.keeper.touch(&self.known.cluster, &touched);
         let listed = matches!(news.what, What::All(_));
         self.teller.heard(&news);

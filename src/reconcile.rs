@@ -14,7 +14,10 @@ use crate::{
         stale::{is_stale, serving},
     },
     error::{Doing, Error, Result},
-    kernel::{Kernel, Outcome, Scope, files},
+    kernel::{
+        Kernel, Outcome, Scope,
+        files::{self, DRAINS},
+    },
     local::{Local, Options},
     plan::{Step, plan},
     state::{Item, State},
@@ -62,8 +65,22 @@ pub fn look(
     Ok(pass)
 }
 
-/// Where the record of draining real servers is kept: it may die with the boot.
-const DRAINS: &str = "/run/kinglet/drains";
+/// Writes down what drains, where something else stands there.
+fn record(drains: &Drains) -> Result<()> {
+    let (text, nothing) = (drains.text(), Drains::default().text());
+    if files::read(DRAINS).unwrap_or(nothing) == text {
+        return Ok(());
+    }
+    files::write(DRAINS, &text).doing(|| format!("writing {DRAINS}"))
+}
+
+/// Removes the flows of UDP Services that lead elsewhere than is wanted, and says how many went.
+fn remove_stale(kernel: &mut Kernel, want: &State) -> Result<usize> {
+    match serving(want) {
+        nothing if nothing.is_empty() => Ok(0),
+        serving => kernel.remove_flows(|flow| is_stale(flow, &serving)),
+    }
+}
 
 impl Pass {
     fn plan(&mut self, cluster: &Cluster) {
@@ -80,22 +97,12 @@ impl Pass {
         scope: Scope,
         done: impl FnMut(&Step, Outcome),
     ) -> (usize, Vec<Error>) {
-        let (mut flows, mut errors) = (0, Vec::new());
         let services = self.local.options.services && scope == Scope::All;
-        let (text, nothing) = (self.drains.text(), Drains::default().text());
-        if services && files::read(DRAINS).unwrap_or(nothing) != text {
-            let written = files::write(DRAINS, &text).doing(|| format!("writing {DRAINS}"));
-            errors.extend(written.err());
-        }
+        let recorded = if services { record(&self.drains) } else { Ok(()) };
         kernel.apply(&self.steps, done);
-        let serving = serving(&self.desired.state);
-        if services && !serving.is_empty() {
-            match kernel.remove_flows(|flow| is_stale(flow, &serving)) {
-                Ok(removed) => flows = removed,
-                Err(e) => errors.push(e),
-            }
-        }
-        (flows, errors)
+        let flows = if services { remove_stale(kernel, &self.desired.state) } else { Ok(0) };
+        let (flows, failed) = flows.map_or_else(|e| (0, Some(e)), |flows| (flows, None));
+        (flows, recorded.err().into_iter().chain(failed).collect())
     }
 }
 

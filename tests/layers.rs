@@ -28,7 +28,7 @@ const MAY: [(&str, &[&str]); 20] = [
     ("lib", &[]),
     ("api", &["cluster", "error", "gzip", "log", "state"]),
     ("args", &["error", "local"]),
-    ("check", &["api", "cluster", "error", "kernel", "local", "report", "state"]),
+    ("check", &["api", "cluster", "desired", "error", "kernel", "local", "report", "state"]),
     ("cleanup", &["error", "kernel", "local", "plan"]),
     ("cluster", &["state"]),
     (

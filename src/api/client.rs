@@ -198,13 +198,13 @@ impl Client {
     }
 
     /// Gets something small, and waits for nobody.
-    pub fn probe(&self, path: &str) -> std::result::Result<Vec<u8>, Failure> {
+    pub fn probe(&self, path: &str) -> std::result::Result<String, Failure> {
         let answer = self.once(path, &self.traffic.probes, None)?;
         let mut body = Vec::new();
         let whole = Incoming::new(answer, &self.traffic.bytes, Some(self.patience.item));
         let read = whole.take(page::ITEM as u64).read_to_end(&mut body);
         read.map_err(|e| Failure::cut(e, "answer", &self.ca))?;
-        Ok(body)
+        Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
     fn once(

@@ -60,8 +60,7 @@ impl Api {
 
     fn version(&self, path: &str) -> Result<String, Failure> {
         let body = self.client.probe(&format!("{path}?limit=1"))?;
-        let list: List = serde_json::from_str(&String::from_utf8_lossy(&body))
-            .map_err(|e| Failure::other(e.to_string()))?;
+        let list: List = serde_json::from_str(&body).map_err(|e| Failure::other(e.to_string()))?;
         Ok(list.metadata.version)
     }
 }

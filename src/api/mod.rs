@@ -182,11 +182,10 @@ impl Api {
         let node = list::encode(&self.own().0);
         let path = format!("{NODES}?fieldSelector=metadata.name%3D{node}&limit=1");
         let body = self.client.probe(&path)?;
-        if !body.trim_ascii_start().starts_with(b"{") {
-            let fault = page::Fault::Foreign(page::first_line(&body));
+        if !body.trim_ascii_start().starts_with('{') {
+            let fault = page::Fault::Foreign(page::first_line(body.as_bytes()));
             return Err(Failure::list(fault, &self.client.ca));
         }
-        let body = String::from_utf8_lossy(&body);
         let (uid, version) = wire::identity(&body).map_err(Failure::other)?;
         if uid.is_some() {
             self.own().1.clone_from(&uid);

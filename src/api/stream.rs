@@ -136,10 +136,11 @@ pub fn read(shape: Shape, line: &[u8]) -> Result<Event, String> {
         #[serde(borrow)]
         object: &'a RawValue,
     }
-    let garbage = |e| format!("what comes is no event of a watch: {e}");
-    let wrong = |e: serde_json::Error| format!("what comes is no event of a watch: {e}");
-    let Line { r#type, object } =
-        serde_json::from_str(std::str::from_utf8(line).map_err(garbage)?).map_err(wrong)?;
+    fn wrong(e: impl std::fmt::Display) -> String {
+        format!("what comes is no event of a watch: {e}")
+    }
+    let text = std::str::from_utf8(line).map_err(wrong)?;
+    let Line { r#type, object } = serde_json::from_str(text).map_err(wrong)?;
     let head: Head = serde_json::from_str(object.get()).map_err(wrong)?;
     let kind = head.kind.unwrap_or_default();
     if r#type == "ERROR" {

@@ -6,6 +6,7 @@ use super::{FEATURES, Facts, File, Left};
 use crate::{
     api::{Api, Source},
     cluster::Kind,
+    desired::cni,
     error::Result,
     kernel::{Kernel, files, lock::Lock, sys},
     local::Options,
@@ -38,10 +39,6 @@ pub fn look(options: &Options, asked: &Asked) -> Result<Facts> {
     let (router, services) = (options.router, options.services);
     let host = kernel.host(options)?;
     let folder = Path::new(&*options.cni_conf).parent().unwrap_or(Path::new("/"));
-    let ours = Path::new(&*options.cni_conf).file_name().and_then(|n| n.to_str()).unwrap_or("");
-    let is_first = |name: &&str| {
-        [".conf", ".conflist", ".json"].iter().any(|end| name.ends_with(end)) && **name < *ours
-    };
     let left = Left {
         chains: kernel.all_chains()?,
         legacy: ["ip_tables_names", "ip6_tables_names"]
@@ -53,7 +50,7 @@ pub fn look(options: &Options, asked: &Asked) -> Result<Facts> {
         conflists: match router && options.cni {
             true => {
                 let names = host.cni_folder.iter().map(|name| &**name);
-                names.filter(is_first).map(str::to_owned).collect()
+                cni::before(&options.cni_conf, names).map(str::to_owned).collect()
             }
             false => Vec::new(),
         },
@@ -103,16 +100,12 @@ fn writable(options: &Options, folder: &Path, asked: &Asked) -> Vec<File> {
 }
 
 fn permissions(services: bool, source: &Source) -> Vec<(String, std::result::Result<(), String>)> {
-    let kinds: &[Kind] = match services {
-        true => &[Kind::Node, Kind::Service, Kind::EndpointSlice],
-        false => &[Kind::Node],
-    };
     let api = match Api::open(source) {
         Ok(api) => api,
         Err(e) => return vec![("read the cluster".into(), Err(e.to_string()))],
     };
     let mut all = Vec::new();
-    for kind in kinds {
+    for kind in Kind::needed(services) {
         match api.may(*kind) {
             Ok(rights) => all.extend(
                 rights.into_iter().map(|(verb, r)| (format!("{verb} {}", kind.plural()), r)),

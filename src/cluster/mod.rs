@@ -60,6 +60,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Those that are read: where Services are off, only Nodes.
+    pub fn needed(services: bool) -> &'static [Kind] {
+        match services {
+            true => &[Kind::Node, Kind::Service, Kind::EndpointSlice],
+            false => &[Kind::Node],
+        }
+    }
+
     /// As in an object's `kind`.
     pub fn name(self) -> &'static str {
         match self {

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 use super::agenda::Work;
 use crate::{
     api::{Api, snapshot},
-    cluster::{Kind, Known, News, What},
+    cluster::{Known, News, What},
     desired::health::ports,
     error::Result,
     kernel::{Outcome, Scope},
@@ -16,7 +16,7 @@ use crate::{
     reconcile::{Deed, Keeper},
     report::{
         Desk, Facts,
-        status::{Counts, Did, Lines, Requests, routes},
+        status::{Counts, Did, Lines, routes},
     },
 };
 
@@ -189,14 +189,10 @@ impl Teller {
         status.api.bytes = traffic.bytes.get();
         status.api.events = traffic.events.get();
         status.api.gone = traffic.gone.get();
-        status.api.requests.clear();
         let verbs =
             [("list", &traffic.lists), ("watch", &traffic.watches), ("probe", &traffic.probes)];
         for (verb, outcomes) in verbs {
-            for (result, count) in outcomes.each() {
-                let (verb, result) = (verb.into(), result.into());
-                status.api.requests.push(Requests { verb, result, count });
-            }
+            status.api.requests(verb, &outcomes.each());
         }
     }
 
@@ -233,13 +229,5 @@ impl Teller {
             log::info(format_args!("all of it is well now"));
         }
         self.told = now;
-    }
-}
-
-/// The kinds that a daemon follows.
-pub fn kinds(services: bool) -> &'static [Kind] {
-    match services {
-        true => &[Kind::Node, Kind::Service, Kind::EndpointSlice],
-        false => &[Kind::Node],
     }
 }

@@ -59,12 +59,20 @@ pub fn conf(
     Ok(if same { text.to_owned() } else { new + "\n" })
 }
 
-/// The file of the folder, out of `names`, that a container runtime takes instead of `path`: it
-/// reads the first by name of those that end as a configuration does (libcni's `ConfFiles`).
-pub fn shadowed_by<'a>(path: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// The files of the folder, out of `names`, that come before `path` for a container runtime: it reads
+/// the first by name of those that end as a configuration does (libcni's `ConfFiles`).
+pub fn before<'a>(
+    path: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> impl Iterator<Item = &'a str> {
     let ours = path.rsplit('/').next().unwrap_or(path);
     let ends = [".conf", ".conflist", ".json"];
-    names.into_iter().filter(|n| *n < ours && ends.iter().any(|end| n.ends_with(end))).min()
+    names.into_iter().filter(move |n| *n < ours && ends.iter().any(|end| n.ends_with(end)))
+}
+
+/// The one of them that it takes instead of `path`.
+pub fn shadowed_by<'a>(path: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    before(path, names).min()
 }
 
 /// The configuration where there is none.

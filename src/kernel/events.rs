@@ -7,11 +7,20 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use neli::{consts::socket::NlFamily, socket::NlSocket, utils::Groups};
+use neli::{
+    consts::{
+        rtnl::{Ifla, Rta, Rtm},
+        socket::NlFamily,
+    },
+    socket::NlSocket,
+    utils::Groups,
+};
 
 use super::{
     message::{Attrs, Frame, frames},
-    route, sys,
+    nft::{NFGEN, SUBSYSTEM},
+    route::{self, IFADDR, IFINFO, PROTO_OURS, RTMSG, RTN_LOCAL, SCOPE_LINK},
+    sys,
 };
 use crate::{
     ruleset::NFT_TABLE,
@@ -27,28 +36,8 @@ const IPV6_ROUTE: u32 = 11;
 /// NFNLGRP_NFTABLES (linux/netfilter/nfnetlink.h)
 const NFTABLES: u32 = 7;
 
-// RTM_*
-const NEWLINK: u16 = 16;
-const DELLINK: u16 = 17;
-const NEWADDR: u16 = 20;
-const DELADDR: u16 = 21;
-const NEWROUTE: u16 = 24;
-const DELROUTE: u16 = 25;
-/// NFNL_SUBSYS_NFTABLES, as the upper half of a message's type.
-const SUBSYSTEM: u16 = 10;
-
-const IFINFO: usize = 16; // struct ifinfomsg
-const IFADDR: usize = 8; // struct ifaddrmsg
-const RTMSG: usize = 12; // struct rtmsg
-const NFGEN: usize = 4; // struct nfgenmsg
-const IFLA_MASTER: u16 = 10;
-const IFLA_WIRELESS: u16 = 11;
-const RTA_DST: u16 = 1;
 /// Every message of nftables names its table with its first attribute (NFTA_*_TABLE).
 const NFTA_TABLE: u16 = 1;
-const SCOPE_LINK: u8 = 253;
-const PROTO_OURS: u8 = 17;
-const RTN_LOCAL: u8 = 2;
 
 /// The largest datagram that a notification comes in.
 const BUFFER: usize = 32 * 1024;
@@ -120,24 +109,24 @@ impl AsFd for Events {
 /// through one, and once it sends packets back it is done with.
 fn concerns_network(frame: &Frame<'_>) -> bool {
     let body = frame.body();
-    match frame.kind() {
-        NEWLINK | DELLINK => {
+    match Rtm::from(frame.kind()) {
+        Rtm::Newlink | Rtm::Dellink => {
             let attrs = Attrs::after(body, IFINFO);
             let bridge = body.first() == Some(&(libc::AF_BRIDGE as u8));
-            let port = attrs.get(IFLA_MASTER).is_some();
+            let port = attrs.get(Ifla::Master).is_some();
             let done = port && route::read_link(body).is_none_or(|link| link.hairpin);
-            !bridge && !done && attrs.get(IFLA_WIRELESS).is_none()
+            !bridge && !done && attrs.get(Ifla::Wireless).is_none()
         }
         // struct ifaddrmsg { u8 family, prefixlen, flags, scope; u32 index; }
-        NEWADDR | DELADDR => {
+        Rtm::Newaddr | Rtm::Deladdr => {
             let ipv4 = body.first() == Some(&(libc::AF_INET as u8));
             body.len() >= IFADDR && (ipv4 || body[3] != SCOPE_LINK)
         }
         // struct rtmsg { u8 family, dst_len, src_len, tos, table, protocol, scope, type; u32 flags; }
-        NEWROUTE | DELROUTE => {
+        Rtm::Newroute | Rtm::Delroute => {
             let Some(head) = body.first_chunk::<RTMSG>() else { return true };
             let local = u32::from(head[4]) == TABLE_LOCAL && head[7] == RTN_LOCAL;
-            let to = Attrs::after(body, RTMSG).get(RTA_DST).and_then(addr_from_bytes);
+            let to = Attrs::after(body, RTMSG).get(Rta::Dst).and_then(addr_from_bytes);
             let link_local = to.is_some_and(super::is_link_local);
             head[5] == PROTO_OURS || local && !link_local
         }
@@ -147,7 +136,7 @@ fn concerns_network(frame: &Frame<'_>) -> bool {
 
 fn concerns_table(frame: &Frame<'_>) -> bool {
     let table = Attrs::after(frame.body(), NFGEN).text(NFTA_TABLE);
-    frame.kind() >> 8 == SUBSYSTEM && table.is_some_and(|name| name == NFT_TABLE)
+    frame.kind() & 0xff00 == SUBSYSTEM && table.is_some_and(|name| name == NFT_TABLE)
 }
 
 #[cfg(test)]
@@ -165,13 +154,13 @@ mod tests {
     fn link(family: i32) -> Request {
         let mut header = [0; IFINFO];
         header[0] = family as u8;
-        Request::new(NEWLINK, NlmF::empty(), &header)
+        Request::new(Rtm::Newlink, NlmF::empty(), &header)
     }
 
-    fn route(kind: u16, table: u8, protocol: u8, of: u8, to: &[u8]) -> Request {
+    fn route(kind: Rtm, table: u8, protocol: u8, of: u8, to: &[u8]) -> Request {
         let family = if to.len() == 4 { libc::AF_INET } else { libc::AF_INET6 } as u8;
         let header = [family, 32, 0, 0, table, protocol, 0, of, 0, 0, 0, 0];
-        Request::new(kind, NlmF::empty(), &header).attr(RTA_DST, to)
+        Request::new(kind, NlmF::empty(), &header).attr(Rta::Dst, to)
     }
 
     #[test]
@@ -179,15 +168,15 @@ mod tests {
         let told = |request: &Request| told(request, concerns_network);
         assert!(told(&link(libc::AF_UNSPEC)));
         assert!(!told(&link(libc::AF_BRIDGE)));
-        assert!(!told(&link(libc::AF_UNSPEC).attr(IFLA_MASTER, &[4, 0, 0, 0])));
-        assert!(!told(&link(libc::AF_UNSPEC).attr(IFLA_WIRELESS, &[0; 8])));
+        assert!(!told(&link(libc::AF_UNSPEC).attr(Ifla::Master, &[4, 0, 0, 0])));
+        assert!(!told(&link(libc::AF_UNSPEC).attr(Ifla::Wireless, &[0; 8])));
     }
 
     #[test]
     fn addresses_count_but_for_those_that_ipv6_gives_to_every_link() {
         let addr = |family: i32, scope: u8| {
             let header = [family as u8, 64, 0, scope, 9, 0, 0, 0];
-            told(&Request::new(DELADDR, NlmF::empty(), &header), concerns_network)
+            told(&Request::new(Rtm::Deladdr, NlmF::empty(), &header), concerns_network)
         };
         assert!(addr(libc::AF_INET, 0) && addr(libc::AF_INET, SCOPE_LINK));
         assert!(addr(libc::AF_INET6, 0) && !addr(libc::AF_INET6, SCOPE_LINK));
@@ -196,21 +185,21 @@ mod tests {
     #[test]
     fn routes_count_where_they_may_be_ours() {
         let told = |request: &Request| told(request, concerns_network);
-        assert!(told(&route(DELROUTE, 254, PROTO_OURS, 1, &[10, 244, 1, 0])));
-        assert!(!told(&route(DELROUTE, 254, 16, 1, &[10, 244, 1, 0])));
-        assert!(told(&route(NEWROUTE, 255, 2, RTN_LOCAL, &[10, 96, 0, 10])));
+        assert!(told(&route(Rtm::Delroute, 254, PROTO_OURS, 1, &[10, 244, 1, 0])));
+        assert!(!told(&route(Rtm::Delroute, 254, 16, 1, &[10, 244, 1, 0])));
+        assert!(told(&route(Rtm::Newroute, 255, 2, RTN_LOCAL, &[10, 96, 0, 10])));
         let link_local = "fe80::1".parse::<std::net::Ipv6Addr>().unwrap().octets();
-        assert!(!told(&route(NEWROUTE, 255, 2, RTN_LOCAL, &link_local)));
+        assert!(!told(&route(Rtm::Newroute, 255, 2, RTN_LOCAL, &link_local)));
     }
 
     #[test]
     fn only_our_own_table_counts() {
         let of = |table: &str| {
-            let request = Request::new(SUBSYSTEM << 8 | 2, NlmF::empty(), &[1, 0, 0, 0]);
+            let request = Request::new(SUBSYSTEM | 2, NlmF::empty(), &[1, 0, 0, 0]);
             told(&request.text(NFTA_TABLE, table), concerns_table)
         };
         assert!(of("kinglet") && !of("filter") && !of("kinglet2"));
-        let generation = Request::new(SUBSYSTEM << 8 | 15, NlmF::empty(), &[0, 0, 0, 0]);
+        let generation = Request::new(SUBSYSTEM | 15, NlmF::empty(), &[0, 0, 0, 0]);
         assert!(!told(&generation, concerns_table));
     }
 }

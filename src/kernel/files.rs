@@ -11,6 +11,9 @@ use std::{
 use super::sys;
 use crate::{gzip::Gunzip, local::Module, state::Protocol};
 
+/// The record of draining real servers: it may die with the boot.
+pub const DRAINS: &str = "/run/kinglet/drains";
+
 /// Reads a setting below /proc/sys; `None` where this kernel does not have it.
 pub fn sysctl(name: &str) -> Option<String> {
     let text = fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?;

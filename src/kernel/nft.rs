@@ -22,7 +22,7 @@ pub use rules::{
 
 const NFPROTO_INET: u8 = 1;
 /// NFNL_SUBSYS_NFTABLES, shifted to where a message's type has it.
-const SUBSYSTEM: u16 = 10 << 8;
+pub(super) const SUBSYSTEM: u16 = 10 << 8;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 
@@ -74,7 +74,7 @@ const TYPE_SERVICE: u32 = 13;
 const TYPE_MARK: u32 = 19;
 
 /// struct nfgenmsg { u8 family; u8 version; be16 res_id; }
-const NFGEN: usize = 4;
+pub(super) const NFGEN: usize = 4;
 /// Elements in one message: an attribute can't be longer than 64 KiB.
 pub const ELEMENTS: usize = 500;
 

@@ -18,13 +18,13 @@ use super::message::{Attrs, NLA_F_NESTED, Request};
 use crate::state::{Item, LinkKind, TABLE_LOCAL, addr_from_bytes, addr_to_bytes};
 
 /// kube-router's number, so that a swap leaves nothing behind.
-const PROTO_OURS: u8 = 17;
+pub(super) const PROTO_OURS: u8 = 17;
 /// What the kernel makes by itself (RTPROT_KERNEL).
 const PROTO_KERNEL: u8 = 2;
 const RTN_UNICAST: u8 = 1;
-const RTN_LOCAL: u8 = 2;
+pub(super) const RTN_LOCAL: u8 = 2;
 const SCOPE_UNIVERSE: u8 = 0;
-const SCOPE_LINK: u8 = 253;
+pub(super) const SCOPE_LINK: u8 = 253;
 const SCOPE_HOST: u8 = 254;
 const SCOPE_NOWHERE: u8 = 255;
 /// IFA_F_NODAD: a virtual address stands on many nodes, and must be usable at once.
@@ -32,9 +32,9 @@ const IFA_F_NODAD: u8 = 0x02;
 const IFF_UP: u32 = 1;
 const BRPORT_MODE: u16 = 4; // IFLA_BRPORT_MODE
 
-const IFINFO: usize = 16; // struct ifinfomsg
-const IFADDR: usize = 8; // struct ifaddrmsg
-const RTMSG: usize = 12; // struct rtmsg
+pub(super) const IFINFO: usize = 16; // struct ifinfomsg
+pub(super) const IFADDR: usize = 8; // struct ifaddrmsg
+pub(super) const RTMSG: usize = 12; // struct rtmsg
 
 const CREATE: NlmF = NlmF::CREATE;
 const EXCL: NlmF = NlmF::EXCL;

@@ -46,7 +46,7 @@ fn learn(args: &Args, node: &str) -> Result<Learned> {
     if args.snapshot.is_some() {
         api.expect(node, snapshot.as_ref());
     }
-    let kinds = kinds(args);
+    let kinds = Kind::needed(args.services);
     let age = snapshot.as_ref().and_then(Snapshot::age);
     let resync = Duration::from_secs(args.resync_period);
     let found = snapshot.is_some();
@@ -72,7 +72,10 @@ fn learn(args: &Args, node: &str) -> Result<Learned> {
 /// What was not understood, beside what can't be honoured.
 fn with_bad(mut pass: Pass, bad: impl Iterator<Item = Bad>) -> Pass {
     let bad = bad.map(|bad| {
-        Unmet::new(format!("{:?} {}", bad.kind, bad.name), format!("not understood: {}", bad.why))
+        Unmet::new(
+            format!("{} {}", bad.kind.name(), bad.name),
+            format!("not understood: {}", bad.why),
+        )
     });
     pass.desired.unmet.splice(0..0, bad);
     pass
@@ -237,13 +240,5 @@ fn json(pass: &Pass) -> Result<String> {
 
 /// What the API says of them.
 fn read(args: &Args) -> Result<Reading> {
-    api(args)?.read(kinds(args))
-}
-
-/// The kinds that are needed.
-fn kinds(args: &Args) -> &'static [Kind] {
-    match args.services {
-        true => &[Kind::Node, Kind::Service, Kind::EndpointSlice],
-        false => &[Kind::Node],
-    }
+    api(args)?.read(Kind::needed(args.services))
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{DRAINS, look};
+use super::{look, record, remove_stale};
 use crate::{
     cluster::{Cluster, Name},
     desired::{
@@ -14,9 +14,8 @@ use crate::{
         drain::{Drains, drain, has_real},
         part::{Moment, given_up, release},
         services::Claims,
-        stale::{is_stale, serving},
     },
-    error::{Doing, Error, Result},
+    error::{Error, Result},
     kernel::{Kernel, Outcome, Scope, files},
     local::{Local, Options},
     plan::{Step, plan},
@@ -47,8 +46,6 @@ struct Sure {
 /// What a look or a change came to.
 #[derive(Debug, Default)]
 pub struct Deed {
-    /// Steps that were taken.
-    pub steps: usize,
     /// Steps that were refused.
     pub refused: usize,
     /// UDP flows that led astray and were removed.
@@ -88,11 +85,6 @@ impl Keeper {
     /// Whether a whole look is due before anything else can be done.
     pub fn is_lost(&self) -> bool {
         self.sure.is_none()
-    }
-
-    /// Whether Services changed since the last deed.
-    pub fn is_touched(&self) -> bool {
-        !self.touched.is_empty()
     }
 
     /// Whether a real server is draining.
@@ -199,7 +191,7 @@ impl Keeper {
         self.drain(&mut have, &mut want)?;
         let steps = plan(&have, &want, |item| given_up(item, cluster, &local, &claims));
         let mut deed = Deed::default();
-        self.record(&mut deed);
+        deed.errors.extend(record(&self.drains).err());
         let mut gone = BTreeSet::new();
         self.kernel.apply(&steps, |step, outcome| {
             deed.count(&outcome);
@@ -210,8 +202,7 @@ impl Keeper {
         });
         self.drains.forget(&gone);
         if leads_astray(&steps) {
-            let serving = serving(&want);
-            match self.kernel.remove_flows(|flow| is_stale(flow, &serving)) {
+            match remove_stale(&mut self.kernel, &want) {
                 Ok(flows) => deed.flows = flows,
                 Err(e) => deed.errors.push(e),
             }
@@ -242,22 +233,11 @@ impl Keeper {
         self.drains = others.with(mine);
         Ok(())
     }
-
-    fn record(&self, deed: &mut Deed) {
-        let (text, nothing) = (self.drains.text(), Drains::default().text());
-        if files::read(DRAINS).unwrap_or(nothing) != text {
-            let written = files::write(DRAINS, &text).doing(|| format!("writing {DRAINS}"));
-            deed.errors.extend(written.err());
-        }
-    }
 }
 
 impl Deed {
     fn count(&mut self, outcome: &Outcome) {
-        match outcome {
-            Ok(()) => self.steps += 1,
-            Err(_) => self.refused += 1,
-        }
+        self.refused += usize::from(outcome.is_err());
     }
 }
 

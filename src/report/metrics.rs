@@ -108,9 +108,7 @@ pub fn page(status: &Status, unix: u64) -> String {
         out.sample(&[("sort", sort)], lines.count());
     }
     out.family("kinglet_wakes_total", COUNTER, "What woke the loop beside the API server.");
-    for (by, count) in
-        [("kernel", wakes.kernel), ("overrun", wakes.overruns), ("audit", wakes.audits)]
-    {
+    for (by, count) in [("kernel", wakes.kernel), ("audit", wakes.audits)] {
         out.sample(&[("by", by)], count);
     }
     as_kube_router(&mut out, items);

@@ -9,6 +9,7 @@
 pub mod ask;
 pub mod desk;
 pub mod http;
+mod lines;
 pub mod metrics;
 mod pages;
 pub mod status;

@@ -7,6 +7,7 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use super::lines::{Line, Lines};
 use super::text::span;
 use crate::{
     cluster::{Cluster, Kind},
@@ -330,45 +331,6 @@ impl Status {
     }
 }
 
-/// Lines for people; there are more than these where there are very many.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Lines {
-    /// The first of them.
-    pub told: Vec<Line>,
-    /// How many more there are.
-    pub more: usize,
-}
-
-/// One of them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Line {
-    /// What it is about; empty where `why` tells it.
-    pub what: String,
-    /// What is wrong with it.
-    pub why: String,
-}
-
-/// More lines than these are counted only.
-const LINES: usize = 50;
-
-impl Lines {
-    /// One more; its text is only made where it is kept.
-    pub fn push(&mut self, line: impl FnOnce() -> (String, String)) {
-        if self.told.len() < LINES {
-            let (what, why) = line();
-            self.told.push(Line { what, why });
-        } else {
-            self.more += 1;
-        }
-    }
-
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.told.len() + self.more
-    }
-}
-
 /// The way to another node's pods.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Route {
@@ -407,8 +369,6 @@ pub fn routes(cluster: &Cluster, own: &str, want: &State) -> Vec<Route> {
 pub struct Wakes {
     /// Events of the kernel about links, addresses, routes and our table.
     pub kernel: u64,
-    /// Events of the kernel that were lost (ENOBUFS).
-    pub overruns: u64,
-    /// Whole looks at the kernel because it was time.
+    /// Whole looks at the kernel, because it was time or for another reason.
     pub audits: u64,
 }
