@@ -138,6 +138,8 @@ pub struct Modules {
     dependencies: String,
     /// modules.builtin: paths of what needs no loading.
     builtin: String,
+    /// Whether there is such a file: what it does not name is then not built in.
+    listed: bool,
 }
 
 impl Modules {
@@ -154,7 +156,9 @@ impl Modules {
             };
             text.lines().filter(asked).flat_map(|line| [line, "\n"]).collect::<String>()
         };
-        Modules { dependencies: read("modules.dep"), builtin: read("modules.builtin"), folder }
+        let (dependencies, builtin) = (read("modules.dep"), read("modules.builtin"));
+        let listed = folder.join("modules.builtin").exists();
+        Modules { dependencies, builtin, listed, folder }
     }
 
     /// What can be said of a module without loading it; `None`: it may be built in.
@@ -166,10 +170,10 @@ impl Modules {
         {
             return Some(Module::Present);
         }
-        if self.line(module).is_some() {
+        if self.line(module).is_some_and(|(path, _)| self.folder.join(path).exists()) {
             return Some(Module::Loadable);
         }
-        trace.map(|_| Module::Absent)
+        (self.listed || trace.is_some()).then_some(Module::Absent)
     }
 
     fn line(&self, module: &str) -> Option<(&str, &str)> {

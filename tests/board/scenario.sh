@@ -19,12 +19,12 @@ for node in $NODES; do
   kinglet "$node" sync > "/results/$node.sync" 2>&1
   same "$node: sync exits 0" 0 $?
 done
-recorded_pods | while read -r node pod address; do
+recorded_pods | while read -r node pod _; do
   case $node in node-1) ;; *) pod_add "$node" "$pod" > /dev/null ;; esac
 done
 
 part_boot() {
-  times "boot"
+  clocked "boot"
   same "a route to each other node's pods" \
 "10.244.1.0/24 via 192.0.2.12 dev eth0 
 10.244.2.0/24 via 192.0.2.13 dev eth0 " "$(board /test/ip route show proto 17)"
@@ -69,7 +69,7 @@ part_away() {
   board "ls -l /var/lib/kinglet/snapshot" > /results/snapshot
   same "there is a snapshot" 0 $?
   next ""; booted "the API server is gone, and the board restarts"
-  times "reboot without the API"
+  clocked "reboot without the API"
   within 10 "IPVS has exactly the Services of before" is_table recorded
   board kinglet status > /results/status
   same "status says that it is not right" 1 $?

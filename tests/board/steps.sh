@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# shellcheck disable=SC2154  # API and its like are lab.sh's
+# shellcheck disable=SC2154,SC2034  # API and its like are lab.sh's, and some of these the scenarios'
 # steps.sh: how the lab's machine sees and drives the board beside it (sourced; POSIX sh, in the lab).
 
 BOARD=192.0.2.11
@@ -48,20 +48,16 @@ starts() {
   esac
 }
 
-# times SENTENCE: when the first route and the first answer came.
+# clocked SENTENCE: when the first route and the first answer came.
 answered() { board cat /run/times | grep -q '^answer'; }
-times() {
+clocked() {
   within "${patience:-60}" "$1: a Service answers" answered &&
     board cat /run/times | xargs | sed "s/^/  time  $1: seconds after the kernel's start: /"
 }
 
 # table: IPVS's, as lab.sh's `ipvs` prints it.
-table() {
-  board /test/ipvsadm -Ln | awk '
-    $1 == "->" && $2 != "RemoteAddress:Port" { print at, "->", $2, $3, $4 }
-    /^(TCP|UDP|SCTP) / { at = $1 " " $2; print }' | sed 's/  */ /g; s/ $//' | LC_ALL=C sort
-}
-is_table() { [ "$(table)" = "$(cat "/job/cluster/$1/node-1")" ]; }
+table() { board /test/ipvsadm -Ln | entries; }
+is_table() { table > /tmp/actual; diff -U 0 "/job/cluster/$1/node-1" /tmp/actual; }
 
 # peak PROGRAM: VmHWM of what runs by that name, in KiB.
 peak() { board "sed -n 's/^VmHWM:[^0-9]*\([0-9]*\).*/\1/p' /proc/\$(pidof $1 | cut -d' ' -f1)/status"; }

@@ -140,8 +140,9 @@ END
 }
 
 # ipvs NODE: ipvsadm's list, sorted, each real with its service before it and without counters.
-ipvs() {
-  in_ns "$1" ipvsadm -Ln | awk '
+ipvs() { in_ns "$1" ipvsadm -Ln | entries; }
+entries() {
+  awk '
     $1 == "->" && $2 != "RemoteAddress:Port" { print at, "->", $2, $3, $4 }
     /^(TCP|UDP|SCTP) / { at = $1 " " $2; print }
     /^FWM / { at = $1; $2 = ""; sub(" IPv6", ""); print }' | sed 's/  */ /g; s/ $//' | LC_ALL=C sort
