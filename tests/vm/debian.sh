@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # debian.sh: kernels and programs out of Debian packages that are unpacked and never installed, through an apt state of our
 # own: the host's lists and packages stay as they are (sourced by vm/image and board/image; the caller has $root and $out).
 
