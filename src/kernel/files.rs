@@ -225,6 +225,26 @@ mod tests {
     }
 
     #[test]
+    fn a_module_is_there_where_its_file_is_and_absent_where_nothing_names_it() {
+        let folder = std::env::temp_dir().join(format!("kinglet-modules-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("there_x.ko"), "").unwrap();
+        let mut modules = Modules {
+            folder: folder.clone(),
+            dependencies: "there_x.ko:\ngone_x.ko: there_x.ko\n".into(),
+            builtin: "kernel/built-x.ko\n".into(),
+            listed: true,
+        };
+        assert_eq!(modules.status("there_x"), Some(Module::Loadable));
+        assert_eq!(modules.status("gone_x"), Some(Module::Absent));
+        assert_eq!(modules.status("built_x"), Some(Module::Present));
+        assert_eq!(modules.status("other_x"), Some(Module::Absent));
+        modules.listed = false; // no modules.builtin: it may be built in
+        assert_eq!(modules.status("other_x"), None);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
     fn a_file_is_replaced_through_its_link_and_keeps_its_mode() {
         use std::os::unix::fs::{PermissionsExt, symlink};
         let folder = std::env::temp_dir().join(format!("kinglet-write-{}", std::process::id()));
