@@ -66,8 +66,8 @@ part_cron() {
 part_away() {
   kill "${api:?}"; wait "$api" 2>/dev/null; rm /tmp/api
   starts daemon > /dev/null
-  board "ls -l /var/lib/kinglet/snapshot" > /results/snapshot
-  same "there is a snapshot" 0 $?
+  # A daemon writes its first ten seconds after its start.
+  within 40 "there is a snapshot" board "ls -l /var/lib/kinglet/snapshot"
   next ""; booted "the API server is gone, and the board restarts"
   clocked "reboot without the API"
   within 10 "IPVS has exactly the Services of before" is_table recorded
@@ -91,7 +91,8 @@ part_memory() {
   starts nothing > /dev/null
   board "kill -HUP 1; sleep 1; killall kinglet; sleep 1
     /test/probe rss kinglet sync > /dev/null 2> /run/rss; echo \$?; sed -n 's/^rss //p' /run/rss" > /tmp/sync
-  same "a sync exits 0" 0 "$(sed -n 1p /tmp/sync)"
+  board cat /run/rss > /results/sync.err
+  same "a sync exits 0 and has nothing to say" 0 "$(sed -n 1p /tmp/sync; grep -v ^rss /results/sync.err)"
   sync=$(sed -n 2p /tmp/sync)
   echo "  peak  10 nodes, 50 Services, 500 endpoints: daemon $daemon KiB, sync $sync KiB"
   check "the daemon takes $MOST KiB or less" test "$daemon" -le $MOST
