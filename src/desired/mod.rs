@@ -217,17 +217,13 @@ impl<'a> View<'a> {
             return;
         }
         node::service_proxy(self, desired);
-        let mut slices: BTreeMap<(&str, &str), Vec<&EndpointSlice>> = BTreeMap::new();
-        for slice in self.cluster.slices.values() {
-            if let Some(service) = &slice.service {
-                slices.entry((&slice.name.namespace, service)).or_default().push(slice);
-            }
-        }
         let place = self.place();
+        let mut taken = place.own.clone();
+        taken.extend(self.cluster.nodes.values().flat_map(Node::addrs));
+        desired.claims = Claims::new(taken);
         for service in self.cluster.services.values() {
-            let mine = slices.get(&(&*service.name.namespace, &*service.name.name));
-            let mine = mine.map_or(&[][..], Vec::as_slice);
-            let (items, unmet) = services::of(service, mine, &place, &mut desired.claims);
+            let mine: Vec<&EndpointSlice> = self.cluster.slices.of(&service.name).collect();
+            let (items, unmet) = services::of(service, &mine, &place, &mut desired.claims);
             desired.state.extend(items.into_iter().filter(|item| self.is_sure(item)));
             desired.unmet.extend(unmet);
         }
@@ -247,8 +243,6 @@ impl<'a> View<'a> {
         let addrs: Vec<IpAddr> = families.filter_map(|ipv4| self.own.addr(ipv4)).collect();
         let mut own: BTreeSet<IpAddr> = self.own.addrs().collect();
         own.extend(self.host().into_iter().flat_map(Host::on_link).map(|net| net.addr()));
-        let mut taken = own.clone();
-        taken.extend(self.cluster.nodes.values().flat_map(Node::addrs));
         let node_port_addrs = match &self.local.options.node_ports {
             NodePorts::Primary => addrs.clone(),
             NodePorts::All => own.iter().copied().collect(),
@@ -262,7 +256,6 @@ impl<'a> View<'a> {
             node: self.own,
             addrs,
             node_port_addrs,
-            taken,
             own,
             own_pods: self.pod_cidrs(),
             excluded: &self.local.options.excluded,
