@@ -151,6 +151,7 @@ pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) 
         keeper: Keeper::new(kernel, &setup.node, setup.options),
         known: Known::new(cluster, versions, kinds),
         agenda: Agenda::new(setup.audit),
+        audit: setup.audit,
         start: Instant::now(),
         teller: Teller::new(desk, setup.facts, api, &setup.node),
         file,
@@ -174,6 +175,8 @@ struct Daemon {
     keeper: Keeper,
     known: Known,
     agenda: Agenda,
+    /// How often everything is looked at.
+    audit: Duration,
     start: Instant,
     teller: Teller,
     file: snapshot::File,
@@ -269,10 +272,13 @@ impl Daemon {
         let deed = match work {
             Work::Save => return self.save(),
             Work::Look(scope) => keeper.look(cluster, scope, done),
+            Work::Audit => keeper.audit(cluster, done),
             Work::Services => keeper.services(cluster, done),
             Work::Drains if keeper.touch_drains(cluster) => keeper.services(cluster, done),
             Work::Drains => Ok(Deed::default()),
         };
+        let parts = self.keeper.parts(&self.known.cluster);
+        self.agenda.every(self.audit / parts);
         let well = deed.as_ref().is_ok_and(Deed::is_well);
         // Nobody may be wrong about the kernel for longer than a moment.
         if well && self.keeper.is_lost() && !self.known.cluster.nodes.is_empty() {

@@ -24,6 +24,8 @@ const SAVE: Duration = Duration::from_secs(300);
 pub enum Work {
     /// Look at the kernel and make it right.
     Look(Scope),
+    /// Look at the next part of everything.
+    Audit,
     /// Make right what follows from the Services that changed.
     Services,
     /// Look after the real servers that drain.
@@ -35,6 +37,7 @@ pub enum Work {
 /// What there is to do. Times are those since the daemon's start.
 #[derive(Debug)]
 pub struct Agenda {
+    /// From one audit to the next one, or to its next part.
     period: Duration,
     all: bool,
     network: bool,
@@ -81,10 +84,15 @@ impl Agenda {
     /// A look is due.
     pub fn look(&mut self, scope: Scope) {
         match scope {
-            Scope::All => self.all = true,
+            Scope::All | Scope::Frame => self.all = true,
             Scope::Network => self.network = true,
             Scope::Table => self.table = true,
         }
+    }
+
+    /// Audits, or their parts, come so often from the next one on.
+    pub fn every(&mut self, period: Duration) {
+        self.period = period;
     }
 
     /// Services changed.
@@ -104,8 +112,10 @@ impl Agenda {
             return None;
         }
         let over = |at: Option<Duration>| at.is_some_and(|at| at <= now);
-        if self.all || self.audit <= now {
+        if self.all {
             Some(Work::Look(Scope::All))
+        } else if self.audit <= now {
+            Some(Work::Audit)
         } else if self.services {
             Some(Work::Services)
         } else if self.network {
@@ -132,12 +142,13 @@ impl Agenda {
     /// Work has been begun: what comes from here on is new.
     pub fn begin(&mut self, work: Work, now: Duration) {
         match work {
-            Work::Look(Scope::All) => {
+            Work::Look(Scope::All | Scope::Frame) => {
                 (self.all, self.network, self.table, self.services) = (false, false, false, false);
                 self.audit = now + self.period;
             }
             Work::Look(Scope::Network) => self.network = false,
             Work::Look(Scope::Table) => self.table = false,
+            Work::Audit => self.audit = now + self.period,
             Work::Services => self.services = false,
             Work::Drains => self.drains = None,
             Work::Save => (self.save, self.saved) = (None, Some(now)),
@@ -227,7 +238,18 @@ mod tests {
         agenda.look(Scope::All);
         work(&mut agenda, ms(30_000), ms(9), true);
         assert_eq!(agenda.rest(ms(31_000)), ms(59_000));
-        assert_eq!(agenda.due(ms(90_000)), Some(Work::Look(Scope::All)));
+        assert_eq!(agenda.due(ms(90_000)), Some(Work::Audit));
+    }
+
+    #[test]
+    fn an_audit_in_parts_is_spread_over_the_period() {
+        let (mut agenda, mut now, mut audits) = (agenda(), ms(0), Vec::new());
+        agenda.every(ms(20_000));
+        while audits.len() < 3 {
+            now += agenda.rest(now);
+            audits.extend(work(&mut agenda, now, ms(5), true).map(|what| (what, now.as_secs())));
+        }
+        assert_eq!(audits, [60, 80, 100].map(|at| (Work::Audit, at)));
     }
 
     #[test]
@@ -235,8 +257,8 @@ mod tests {
         let mut agenda = agenda();
         agenda.look(Scope::All);
         let (mut now, mut pauses) = (ms(0), Vec::new());
-        for _ in 0..8 {
-            assert_eq!(work(&mut agenda, now, ms(0), false), Some(Work::Look(Scope::All)));
+        for what in [Work::Look(Scope::All)].into_iter().chain([Work::Audit; 7]) {
+            assert_eq!(work(&mut agenda, now, ms(0), false), Some(what));
             pauses.push(agenda.rest(now).as_secs());
             now += agenda.rest(now);
         }

@@ -10,7 +10,7 @@ use crate::{
     cluster::{Known, News, What},
     desired::health::ports,
     error::Result,
-    kernel::{Outcome, Scope},
+    kernel::Outcome,
     log,
     plan::Step,
     reconcile::{Deed, Keeper},
@@ -160,7 +160,6 @@ impl Teller {
         let refused = std::mem::take(&mut self.refused);
         self.changes(&errors, &refused, &unmet, &complaints);
 
-        let whole = work == Work::Look(Scope::All);
         let facts = &self.facts;
         let now = facts.now();
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -173,11 +172,11 @@ impl Teller {
             (status.errors, status.refused, status.unmet) = (errors, refused, unmet);
             status.complaints = complaints;
             status.snapshot.in_use = !known.is_complete();
-            if let (true, Ok(deed)) = (whole, deed) {
-                status.wakes.audits += 1;
+            status.wakes.audits += u64::from(work == Work::Audit);
+            if let Ok(Deed { want: Some(want), .. }) = deed {
                 status.cluster = Counts::of(&known.cluster);
-                status.want(&deed.want);
-                status.routes = routes(&known.cluster, &self.node, &deed.want);
+                status.want(want);
+                status.routes = routes(&known.cluster, &self.node, want);
             }
             self.traffic(status);
         });

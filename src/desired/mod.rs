@@ -66,9 +66,18 @@ pub struct Desired {
 /// Works out all of it. Where this node's own Node object is not known, nothing can be said: its own
 /// pod network would be routed away.
 pub fn desired(cluster: &Cluster, local: &Local) -> Result<Desired> {
+    desired_of(cluster, local, &|_| true)
+}
+
+/// As [`desired`], of what is asked for.
+pub fn desired_of(
+    cluster: &Cluster,
+    local: &Local,
+    asked: &dyn Fn(&Item) -> bool,
+) -> Result<Desired> {
     let own = own_node(cluster, local)?;
     let mut desired = Desired::default();
-    let view = View { cluster, local, own, ipv6: has_ipv6(local) };
+    let view = View { cluster, local, own, ipv6: has_ipv6(local), asked };
     if local.options.router {
         view.router(&mut desired);
     }
@@ -78,6 +87,7 @@ pub fn desired(cluster: &Cluster, local: &Local) -> Result<Desired> {
     if local.options.table() {
         node::table(&view, &mut desired);
     }
+    desired.state.retain(asked);
     Ok(desired)
 }
 
@@ -144,6 +154,8 @@ struct View<'a> {
     own: &'a Node,
     /// Whether IPv6 is wanted and there.
     ipv6: bool,
+    /// What is asked for.
+    asked: &'a dyn Fn(&Item) -> bool,
 }
 
 impl<'a> View<'a> {
@@ -224,7 +236,7 @@ impl<'a> View<'a> {
         for service in self.cluster.services.values() {
             let mine: Vec<&EndpointSlice> = self.cluster.slices.of(&service.name).collect();
             let (items, unmet) = services::of(service, &mine, &place, &mut desired.claims);
-            desired.state.extend(items.into_iter().filter(|item| self.is_sure(item)));
+            desired.state.extend(items.into_iter().filter(|i| self.is_sure(i) && (self.asked)(i)));
             desired.unmet.extend(unmet);
         }
     }

@@ -38,7 +38,7 @@ impl<'a> Moment<'a> {
     /// As [`super::desired`] sees it: nothing can be said without this node's own Node.
     pub fn of(cluster: &'a Cluster, local: &'a Local) -> Result<Moment<'a>> {
         let own = own_node(cluster, local)?;
-        let view = View { cluster, local, own, ipv6: has_ipv6(local) };
+        let view = View { cluster, local, own, ipv6: has_ipv6(local), asked: &|_| true };
         Ok(Moment { place: view.place(), view })
     }
 
