@@ -157,6 +157,7 @@ pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) 
         file,
         listed,
         changed: false,
+        heard: None,
         held,
         from_snapshot,
         again: setup.again,
@@ -184,6 +185,8 @@ struct Daemon {
     listed: u64,
     /// Whether the cluster is another one than the snapshot's.
     changed: bool,
+    /// When the first news came that the kernel does not know of.
+    heard: Option<Duration>,
     /// Whether it waits for the API to tell what the snapshot lacks.
     held: bool,
     /// Whether all that is known is from the snapshot, and nobody was told.
@@ -250,6 +253,7 @@ impl Daemon {
             return;
         }
         self.changed = true;
+        self.heard.get_or_insert(self.start.elapsed());
         if !self.known.has_nodes() {
             return; // they will come
         }
@@ -285,7 +289,11 @@ impl Daemon {
             self.agenda.look(Scope::All);
         }
         self.agenda.end(begun, self.now(), well, self.keeper.is_draining());
-        self.teller.pass(work, &deed, &self.known, &self.keeper, self.now() - begun);
+        let now = self.now();
+        let done =
+            well && !matches!(work, Work::Look(Scope::Network | Scope::Table) | Work::Drains);
+        let lag = self.heard.take_if(|_| done).map(|heard| now - heard);
+        self.teller.pass(work, &deed, &self.known, &self.keeper, (now - begun, lag));
         if self.changed && self.known.is_complete() {
             self.agenda.save(self.now());
         }

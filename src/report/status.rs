@@ -172,6 +172,8 @@ pub struct Pass {
     pub good: Option<u64>,
     /// How long the last one took, in microseconds.
     pub micros: u64,
+    /// How long after the API told of the last change the kernel held it, in microseconds.
+    pub lag: u64,
     /// How long all of them took.
     pub micros_sum: u64,
     /// Why the last one could not be made at all.
