@@ -206,6 +206,7 @@ impl Daemon {
                 if self.changed && self.known.is_complete() {
                     self.save();
                 }
+                self.settle();
                 return Ok(ended);
             }
             if sources.network()? {
@@ -274,6 +275,7 @@ impl Daemon {
         let cluster: &Cluster = &known.cluster;
         let done = |step: &_, outcome: &_| teller.step(step, outcome);
         let deed = match work {
+            Work::Save if self.file.is_unsettled() => return self.settle(),
             Work::Save => return self.save(),
             Work::Look(scope) => keeper.look(cluster, scope, done),
             Work::Audit => keeper.audit(cluster, done),
@@ -304,7 +306,16 @@ impl Daemon {
         self.changed = false;
         let contact = self.teller.api().contact();
         match self.file.save(&self.known, self.listed, &contact) {
-            Ok(_) => self.teller.saved(),
+            Ok(true) => self.agenda.settle(self.now()),
+            Ok(false) => {}
+            Err(e) => log::warn(format_args!("{e}")),
+        }
+    }
+
+    fn settle(&mut self) {
+        match self.file.settle() {
+            Ok(true) => self.teller.saved(),
+            Ok(false) => {}
             Err(e) => log::warn(format_args!("{e}")),
         }
     }
