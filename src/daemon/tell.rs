@@ -172,6 +172,7 @@ impl Teller {
             status.pass.lag = lag.map_or(status.pass.lag, micros);
             (status.errors, status.refused, status.unmet) = (errors, refused, unmet);
             status.complaints = complaints;
+            status.leaving = known.cluster.nodes.get(&self.node).is_some_and(|node| node.leaving);
             status.snapshot.in_use = !known.is_complete();
             status.wakes.audits += u64::from(work == Work::Audit);
             if let Ok(Deed { want: Some(want), .. }) = deed {

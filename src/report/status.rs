@@ -38,6 +38,8 @@ pub struct Status {
     pub services: bool,
     /// Whether network policy was asked for, which this version does not enforce.
     pub policy: bool,
+    /// Whether the Node is being deleted.
+    pub leaving: bool,
     /// What the API says.
     pub api: Api,
     /// The last good cluster on disk.
