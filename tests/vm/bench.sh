@@ -35,7 +35,7 @@ switches() { cat /proc/"$daemon"/task/*/status | awk '/^voluntary/ { n += $2 } E
 # followed SIZE: the daemon: its memory, what it costs when nothing happens, and one endpoint that changes
 followed() {
   ip netns exec node-1 unshare -m /bin/sh /run/lab/on node-1 /job/kinglet run --master $API --hostname-override node-1 \
-    --run-firewall=false --metrics-port 9100 --audit-period 1h > /results/daemon 2>&1 & daemon=$!
+    --run-firewall=false --metrics-port 9100 --audit-period 240h > /results/daemon 2>&1 & daemon=$!
   until [ "$(status 'kinglet_items_wanted{kind="real"}')" -gt 0 ] 2> /dev/null; do sleep 0.1; done
   passes=0 last=$(now)
   while [ "$(echo "$last $(now)" | awk '{ print ($2 - $1 < 5) }')" = 1 ]; do  # the last pass began 5 s ago
