@@ -146,4 +146,5 @@ within 5 "without the API it works from the snapshot" serves
 served "it is served from the snapshot" p1c cluster:1 80 "p1a p2a" p1c
 on node-1 /job/kinglet status > /results/status 2>&1
 check "which status says" grep "IN USE" /results/status
+check "and which Service is busy" grep -q "tcp 10.96.1.1:80 .*/web  .* connections" /results/status
 finish
