@@ -8,7 +8,7 @@ pub use keeper::{Deed, Keeper};
 use crate::{
     cluster::Cluster,
     desired::{
-        Desired, desired,
+        Desired, desired, desired_of,
         drain::{Drains, drain},
         may_go,
         stale::{is_stale, serving},
@@ -48,10 +48,7 @@ pub fn look(
 ) -> Result<Pass> {
     let host = Some(kernel.host(options)?);
     let local = Local { node: node.into(), options: options.clone(), host };
-    let mut desired = desired(cluster, &local)?;
-    if scope != Scope::All {
-        desired.state.retain(|item| scope.holds(item));
-    }
+    let desired = desired_of(cluster, &local, &|item| scope.holds(item))?;
     let (have, busy) = kernel.observe(options, &desired.state, scope)?;
     let mut pass = pass(cluster, local, desired, have);
     if options.services && scope == Scope::All {

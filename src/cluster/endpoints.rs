@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Keyed, Name};
+use super::Name;
 use crate::state::Protocol;
 
 /// What kinglet keeps of an EndpointSlice (or of core Endpoints, which become one slice per subset).
@@ -64,13 +64,5 @@ impl EndpointSlice {
     pub fn of(&self) -> Option<Name> {
         let (namespace, name) = (self.name.namespace.clone(), self.service.clone()?);
         Some(Name { namespace, name })
-    }
-}
-
-impl Keyed for EndpointSlice {
-    type Key = Name;
-
-    fn key(&self) -> Name {
-        self.name.clone()
     }
 }

@@ -246,7 +246,8 @@ impl Known {
             }
             Kind::EndpointSlice => {
                 let of = EndpointSlice::of;
-                changes.services = different(&self.cluster.slices, &cluster.slices, of);
+                changes.services =
+                    different(self.cluster.slices.named(), cluster.slices.named(), of);
                 self.cluster.slices = cluster.slices;
             }
         }

@@ -4,6 +4,7 @@ pub mod endpoints;
 pub mod known;
 pub mod node;
 pub mod service;
+pub mod slices;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,7 @@ pub use endpoints::{Endpoint, EndpointSlice, Hints, SlicePort};
 pub use known::{Bad, Changes, Known, News, Reading, What};
 pub use node::Node;
 pub use service::{Service, ServicePort};
+pub use slices::Slices;
 
 /// The whole cluster as kinglet knows it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,9 +25,8 @@ pub struct Cluster {
     /// By namespace and name.
     #[serde(with = "as_list")]
     pub services: BTreeMap<Name, Service>,
-    /// By namespace and name.
-    #[serde(with = "as_list")]
-    pub slices: BTreeMap<Name, EndpointSlice>,
+    /// By name, and by Service.
+    pub slices: Slices,
     /// Kinds of which an object could not be understood, and no earlier version of it is known:
     /// nothing that such a kind feeds may be taken away.
     pub doubtful: BTreeSet<Kind>,
@@ -102,7 +103,7 @@ impl Cluster {
         match object {
             Object::Node(node) => drop(self.nodes.insert(node.name.clone(), node)),
             Object::Service(service) => drop(self.services.insert(service.name.clone(), service)),
-            Object::EndpointSlice(slice) => drop(self.slices.insert(slice.name.clone(), slice)),
+            Object::EndpointSlice(slice) => self.slices.insert(slice),
         }
     }
 
@@ -112,7 +113,7 @@ impl Cluster {
             Kind::Node => self.nodes.remove(&name.name).map(Object::Node).into_iter().collect(),
             Kind::Service => self.services.remove(name).map(Object::Service).into_iter().collect(),
             Kind::EndpointSlice => {
-                let keys: Vec<Name> = self.slices_of(name).cloned().collect();
+                let keys: Vec<Name> = self.parts(name).map(|part| part.name.clone()).collect();
                 let removed = keys.iter().filter_map(|key| self.slices.remove(key));
                 removed.map(Object::EndpointSlice).collect()
             }
@@ -128,10 +129,7 @@ impl Cluster {
             Kind::Service => {
                 self.services.get(name).cloned().map(Object::Service).into_iter().collect()
             }
-            Kind::EndpointSlice => {
-                let parts = self.slices_of(name).map(|key| self.slices[key].clone());
-                parts.map(Object::EndpointSlice).collect()
-            }
+            Kind::EndpointSlice => self.parts(name).cloned().map(Object::EndpointSlice).collect(),
         }
     }
 
@@ -147,13 +145,10 @@ impl Cluster {
     /// The slice of a name, or those that core Endpoints of this name became: `name/0`, `name/1`…
     /// (the API lets no name hold a slash, and `/` sorts before all that may follow there but `-`
     /// and `.`).
-    fn slices_of<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a Name> {
+    fn parts<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a EndpointSlice> {
         let is_part = |part: &str| part.is_empty() || part.starts_with('/');
-        let near = self.slices.range(name..).map(|(key, _)| key);
-        near.take_while(move |key| {
-            key.namespace == name.namespace && key.name.starts_with(&*name.name)
-        })
-        .filter(move |key| key.name.strip_prefix(&*name.name).is_some_and(is_part))
+        let near = self.slices.starting(name);
+        near.filter(move |s| s.name.name.strip_prefix(&*name.name).is_some_and(is_part))
     }
 }
 

@@ -18,12 +18,17 @@ const DRAINS: Duration = Duration::from_secs(5);
 const FIRST_SAVE: Duration = Duration::from_secs(10);
 /// …and every other one by this much: flash wears out.
 const SAVE: Duration = Duration::from_secs(300);
+/// What was written is waited for after this time, when it has come to the disk by itself (the kernel
+/// writes what is older than 30 s); the first one at once.
+const SETTLE: Duration = Duration::from_secs(40);
 
 /// What is to be done now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// Look at the kernel and make it right.
     Look(Scope),
+    /// Look at the next part of everything.
+    Audit,
     /// Make right what follows from the Services that changed.
     Services,
     /// Look after the real servers that drain.
@@ -35,6 +40,7 @@ pub enum Work {
 /// What there is to do. Times are those since the daemon's start.
 #[derive(Debug)]
 pub struct Agenda {
+    /// From one audit to the next one, or to its next part.
     period: Duration,
     all: bool,
     network: bool,
@@ -46,6 +52,8 @@ pub struct Agenda {
     drains: Option<Duration>,
     save: Option<Duration>,
     saved: Option<Duration>,
+    /// Whether a snapshot was ever written.
+    settled: bool,
     /// Passes that went wrong, one after another.
     failures: u32,
 }
@@ -64,6 +72,7 @@ impl Agenda {
             drains: None,
             save: None,
             saved: None,
+            settled: false,
             failures: 0,
         }
     }
@@ -81,10 +90,15 @@ impl Agenda {
     /// A look is due.
     pub fn look(&mut self, scope: Scope) {
         match scope {
-            Scope::All => self.all = true,
+            Scope::All | Scope::Frame => self.all = true,
             Scope::Network => self.network = true,
             Scope::Table => self.table = true,
         }
+    }
+
+    /// Audits, or their parts, come so often from the next one on.
+    pub fn every(&mut self, period: Duration) {
+        self.period = period;
     }
 
     /// Services changed.
@@ -98,14 +112,22 @@ impl Agenda {
         self.save.get_or_insert(due);
     }
 
+    /// The snapshot was written, and is to be put in its place.
+    pub fn settle(&mut self, now: Duration) {
+        self.save =
+            Some(if std::mem::replace(&mut self.settled, true) { now + SETTLE } else { now });
+    }
+
     /// What to do now, if anything.
     pub fn due(&self, now: Duration) -> Option<Work> {
         if now < self.free {
             return None;
         }
         let over = |at: Option<Duration>| at.is_some_and(|at| at <= now);
-        if self.all || self.audit <= now {
+        if self.all {
             Some(Work::Look(Scope::All))
+        } else if self.audit <= now {
+            Some(Work::Audit)
         } else if self.services {
             Some(Work::Services)
         } else if self.network {
@@ -132,12 +154,13 @@ impl Agenda {
     /// Work has been begun: what comes from here on is new.
     pub fn begin(&mut self, work: Work, now: Duration) {
         match work {
-            Work::Look(Scope::All) => {
+            Work::Look(Scope::All | Scope::Frame) => {
                 (self.all, self.network, self.table, self.services) = (false, false, false, false);
                 self.audit = now + self.period;
             }
             Work::Look(Scope::Network) => self.network = false,
             Work::Look(Scope::Table) => self.table = false,
+            Work::Audit => self.audit = now + self.period,
             Work::Services => self.services = false,
             Work::Drains => self.drains = None,
             Work::Save => (self.save, self.saved) = (None, Some(now)),
@@ -227,7 +250,18 @@ mod tests {
         agenda.look(Scope::All);
         work(&mut agenda, ms(30_000), ms(9), true);
         assert_eq!(agenda.rest(ms(31_000)), ms(59_000));
-        assert_eq!(agenda.due(ms(90_000)), Some(Work::Look(Scope::All)));
+        assert_eq!(agenda.due(ms(90_000)), Some(Work::Audit));
+    }
+
+    #[test]
+    fn an_audit_in_parts_is_spread_over_the_period() {
+        let (mut agenda, mut now, mut audits) = (agenda(), ms(0), Vec::new());
+        agenda.every(ms(20_000));
+        while audits.len() < 3 {
+            now += agenda.rest(now);
+            audits.extend(work(&mut agenda, now, ms(5), true).map(|what| (what, now.as_secs())));
+        }
+        assert_eq!(audits, [60, 80, 100].map(|at| (Work::Audit, at)));
     }
 
     #[test]
@@ -235,8 +269,8 @@ mod tests {
         let mut agenda = agenda();
         agenda.look(Scope::All);
         let (mut now, mut pauses) = (ms(0), Vec::new());
-        for _ in 0..8 {
-            assert_eq!(work(&mut agenda, now, ms(0), false), Some(Work::Look(Scope::All)));
+        for what in [Work::Look(Scope::All)].into_iter().chain([Work::Audit; 7]) {
+            assert_eq!(work(&mut agenda, now, ms(0), false), Some(what));
             pauses.push(agenda.rest(now).as_secs());
             now += agenda.rest(now);
         }
@@ -288,10 +322,16 @@ mod tests {
         agenda.save(ms(9000));
         assert_eq!(agenda.due(ms(11_000)), Some(Work::Save));
         agenda.begin(Work::Save, ms(11_000));
+        agenda.settle(ms(11_000));
+        assert_eq!(agenda.due(ms(11_000)), Some(Work::Save), "the first one at once");
+        agenda.begin(Work::Save, ms(11_000));
         agenda.save(ms(12_000));
         agenda.look(Scope::All);
         work(&mut agenda, ms(300_000), ms(0), true);
         assert_eq!(agenda.due(ms(310_999)), None);
         assert_eq!(agenda.due(ms(311_000)), Some(Work::Save));
+        agenda.begin(Work::Save, ms(311_000));
+        agenda.settle(ms(311_000));
+        assert_eq!((agenda.due(ms(350_000)), agenda.due(ms(351_000))), (None, Some(Work::Save)));
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     cluster::{Known, News, What},
     desired::health::ports,
     error::Result,
-    kernel::{Outcome, Scope},
+    kernel::Outcome,
     log,
     plan::Step,
     reconcile::{Deed, Keeper},
@@ -131,7 +131,7 @@ impl Teller {
         deed: &Result<Deed>,
         known: &Known,
         keeper: &Keeper,
-        took: Duration,
+        (took, lag): (Duration, Option<Duration>),
     ) {
         let steps = std::mem::take(&mut self.steps);
         match std::mem::take(&mut self.taken) {
@@ -160,24 +160,25 @@ impl Teller {
         let refused = std::mem::take(&mut self.refused);
         self.changes(&errors, &refused, &unmet, &complaints);
 
-        let whole = work == Work::Look(Scope::All);
         let facts = &self.facts;
         let now = facts.now();
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         facts.write(|status| {
             let outcome = match deed {
                 Ok(deed) => Ok(deed.is_well()),
                 Err(e) => Err(e.to_string()),
             };
-            status.pass.ended(now, micros, outcome);
+            status.pass.ended(now, micros(took), outcome);
+            status.pass.lag = lag.map_or(status.pass.lag, micros);
             (status.errors, status.refused, status.unmet) = (errors, refused, unmet);
             status.complaints = complaints;
+            status.leaving = known.cluster.nodes.get(&self.node).is_some_and(|node| node.leaving);
             status.snapshot.in_use = !known.is_complete();
-            if let (true, Ok(deed)) = (whole, deed) {
-                status.wakes.audits += 1;
+            status.wakes.audits += u64::from(work == Work::Audit);
+            if let Ok(Deed { want: Some(want), .. }) = deed {
                 status.cluster = Counts::of(&known.cluster);
-                status.want(&deed.want);
-                status.routes = routes(&known.cluster, &self.node, &deed.want);
+                status.want(want);
+                status.routes = routes(&known.cluster, &self.node, want);
             }
             self.traffic(status);
         });

@@ -25,32 +25,17 @@ pub struct Answering {
 /// allow it), it belongs to the first.
 pub fn ports(cluster: &Cluster, node: &str) -> HealthPorts {
     let mut ports = HealthPorts::new();
-    let mut asked: BTreeMap<(&str, &str), u16> = BTreeMap::new();
     for service in cluster.services.values() {
         let serves = !service.cluster_ips.is_empty() && service.external_local;
-        if serves && service.health_port != 0 && !ports.contains_key(&service.health_port) {
-            let service_name = service.name.clone();
-            ports.insert(service.health_port, Answering { service: service_name, local: 0 });
-            let Name { namespace, name } = &service.name;
-            asked.insert((namespace, name), service.health_port);
+        if !serves || service.health_port == 0 || ports.contains_key(&service.health_port) {
+            continue;
         }
-    }
-    if asked.is_empty() {
-        return ports;
-    }
-    let mut found: BTreeMap<u16, BTreeSet<IpAddr>> = BTreeMap::new();
-    for slice in cluster.slices.values().filter(|slice| !slice.ports.is_empty()) {
-        let service = slice.service.as_deref().unwrap_or_default();
-        if let Some(port) = asked.get(&(&*slice.name.namespace, service)) {
-            found.entry(*port).or_default().extend(ready_here(slice, node));
-        }
-    }
-    for (port, addrs) in found {
+        let mine = cluster.slices.of(&service.name).filter(|slice| !slice.ports.is_empty());
+        let addrs: BTreeSet<IpAddr> = mine.flat_map(|slice| ready_here(slice, node)).collect();
         // A pod with an address of each family is one endpoint.
         let fours = addrs.iter().filter(|addr| addr.is_ipv4()).count();
-        if let Some(answering) = ports.get_mut(&port) {
-            answering.local = fours.max(addrs.len() - fours);
-        }
+        let local = fours.max(addrs.len() - fours);
+        ports.insert(service.health_port, Answering { service: service.name.clone(), local });
     }
     ports
 }

@@ -66,9 +66,18 @@ pub struct Desired {
 /// Works out all of it. Where this node's own Node object is not known, nothing can be said: its own
 /// pod network would be routed away.
 pub fn desired(cluster: &Cluster, local: &Local) -> Result<Desired> {
+    desired_of(cluster, local, &|_| true)
+}
+
+/// As [`desired`], of what is asked for.
+pub fn desired_of(
+    cluster: &Cluster,
+    local: &Local,
+    asked: &dyn Fn(&Item) -> bool,
+) -> Result<Desired> {
     let own = own_node(cluster, local)?;
     let mut desired = Desired::default();
-    let view = View { cluster, local, own, ipv6: has_ipv6(local) };
+    let view = View { cluster, local, own, ipv6: has_ipv6(local), asked };
     if local.options.router {
         view.router(&mut desired);
     }
@@ -78,6 +87,7 @@ pub fn desired(cluster: &Cluster, local: &Local) -> Result<Desired> {
     if local.options.table() {
         node::table(&view, &mut desired);
     }
+    desired.state.retain(asked);
     Ok(desired)
 }
 
@@ -144,6 +154,8 @@ struct View<'a> {
     own: &'a Node,
     /// Whether IPv6 is wanted and there.
     ipv6: bool,
+    /// What is asked for.
+    asked: &'a dyn Fn(&Item) -> bool,
 }
 
 impl<'a> View<'a> {
@@ -217,18 +229,14 @@ impl<'a> View<'a> {
             return;
         }
         node::service_proxy(self, desired);
-        let mut slices: BTreeMap<(&str, &str), Vec<&EndpointSlice>> = BTreeMap::new();
-        for slice in self.cluster.slices.values() {
-            if let Some(service) = &slice.service {
-                slices.entry((&slice.name.namespace, service)).or_default().push(slice);
-            }
-        }
         let place = self.place();
+        let mut taken = place.own.clone();
+        taken.extend(self.cluster.nodes.values().flat_map(Node::addrs));
+        desired.claims = Claims::new(taken);
         for service in self.cluster.services.values() {
-            let mine = slices.get(&(&*service.name.namespace, &*service.name.name));
-            let mine = mine.map_or(&[][..], Vec::as_slice);
-            let (items, unmet) = services::of(service, mine, &place, &mut desired.claims);
-            desired.state.extend(items.into_iter().filter(|item| self.is_sure(item)));
+            let mine: Vec<&EndpointSlice> = self.cluster.slices.of(&service.name).collect();
+            let (items, unmet) = services::of(service, &mine, &place, &mut desired.claims);
+            desired.state.extend(items.into_iter().filter(|i| self.is_sure(i) && (self.asked)(i)));
             desired.unmet.extend(unmet);
         }
     }
@@ -247,8 +255,6 @@ impl<'a> View<'a> {
         let addrs: Vec<IpAddr> = families.filter_map(|ipv4| self.own.addr(ipv4)).collect();
         let mut own: BTreeSet<IpAddr> = self.own.addrs().collect();
         own.extend(self.host().into_iter().flat_map(Host::on_link).map(|net| net.addr()));
-        let mut taken = own.clone();
-        taken.extend(self.cluster.nodes.values().flat_map(Node::addrs));
         let node_port_addrs = match &self.local.options.node_ports {
             NodePorts::Primary => addrs.clone(),
             NodePorts::All => own.iter().copied().collect(),
@@ -262,7 +268,6 @@ impl<'a> View<'a> {
             node: self.own,
             addrs,
             node_port_addrs,
-            taken,
             own,
             own_pods: self.pod_cidrs(),
             excluded: &self.local.options.excluded,

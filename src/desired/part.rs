@@ -38,7 +38,7 @@ impl<'a> Moment<'a> {
     /// As [`super::desired`] sees it: nothing can be said without this node's own Node.
     pub fn of(cluster: &'a Cluster, local: &'a Local) -> Result<Moment<'a>> {
         let own = own_node(cluster, local)?;
-        let view = View { cluster, local, own, ipv6: has_ipv6(local) };
+        let view = View { cluster, local, own, ipv6: has_ipv6(local), asked: &|_| true };
         Ok(Moment { place: view.place(), view })
     }
 
@@ -49,11 +49,7 @@ impl<'a> Moment<'a> {
         let Some(service) = view.cluster.services.get(name).filter(|_| served) else {
             return Part::default();
         };
-        let least = Name { namespace: name.namespace.clone(), name: "".into() };
-        let near = view.cluster.slices.range(least..).map(|(_, slice)| slice);
-        let near = near.take_while(|slice| slice.name.namespace == name.namespace);
-        let mine = near.filter(|slice| slice.service.as_ref() == Some(&name.name));
-        let mine: Vec<&EndpointSlice> = mine.collect();
+        let mine: Vec<&EndpointSlice> = view.cluster.slices.of(name).collect();
         let (items, unmet) = services::of(service, &mine, &self.place, claims);
         let state = items.into_iter().filter(|item| view.is_sure(item)).collect();
         Part { state, unmet }
@@ -209,7 +205,7 @@ mod tests {
                 let key = slice.name.clone();
                 touched.extend(next.slices.remove(&key).and_then(|s| s.of()));
                 if !dice.one_in(4) {
-                    next.slices.insert(key, slice);
+                    next.slices.insert(slice);
                 }
             }
             let fresh = desired(&next, &local).unwrap();

@@ -32,9 +32,7 @@ pub struct Place<'a> {
     pub addrs: Vec<IpAddr>,
     /// The addresses at which NodePorts are served.
     pub node_port_addrs: Vec<IpAddr>,
-    /// All addresses of Nodes and of links here: they never go on the dummy link.
-    pub taken: BTreeSet<IpAddr>,
-    /// Those of them that this node has.
+    /// The addresses that this node has.
     pub own: BTreeSet<IpAddr>,
     /// The pod networks of this node.
     pub own_pods: Vec<IpNet>,
@@ -57,11 +55,18 @@ pub struct Place<'a> {
 pub struct Claims {
     owners: BTreeMap<Virtual, Rc<Name>>,
     marks: BTreeMap<Virtual, u32>,
+    /// All addresses of Nodes and of links here: no Service gets one on the dummy link.
+    taken: BTreeSet<IpAddr>,
     /// Somebody asked for what another Service has.
     contested: bool,
 }
 
 impl Claims {
+    /// No Service has anything, and `taken` are the addresses of Nodes and of links here.
+    pub fn new(taken: BTreeSet<IpAddr>) -> Claims {
+        Claims { taken, ..Claims::default() }
+    }
+
     /// A mark that nobody else has: where it can be the same one as always for this place.
     fn mark(&mut self, at: &Virtual) -> u32 {
         if let Some(mark) = self.marks.get(at) {
@@ -147,7 +152,7 @@ pub fn of(
             made.entry(front, at, choice, &scheduler);
             served = true;
         }
-        if served && front != Front::NodePort && !place.taken.contains(&vip) {
+        if served && front != Front::NodePort && !made.claims.taken.contains(&vip) {
             made.address(vip);
         }
     }
@@ -181,13 +186,14 @@ impl Made<'_, '_> {
     /// Whether a virtual service may be made here. `Err(None)`: it is another node's business.
     fn claim(&mut self, front: Front, at: &Virtual) -> Result<(), Option<&'static str>> {
         let place = self.place;
-        if front == Front::Cluster && place.taken.contains(&at.addr) {
+        let taken = self.claims.taken.contains(&at.addr);
+        if front == Front::Cluster && taken {
             return Err(Some(
                 "it is the address of a Node or of a link here, which no Service may take",
             ));
         }
         if matches!(front, Front::External | Front::Balancer)
-            && place.taken.contains(&at.addr)
+            && taken
             && !place.own.contains(&at.addr)
         {
             return Err(None);
@@ -223,7 +229,7 @@ impl Made<'_, '_> {
 
     fn entry(&mut self, front: Front, at: Virtual, choice: &Choice, scheduler: &Scheduler) {
         self.element(Set::Services, Value::At(at));
-        if self.place.taken.contains(&at.addr) {
+        if self.claims.taken.contains(&at.addr) {
             let ports = match at.protocol {
                 Protocol::Tcp => Set::TcpPorts,
                 Protocol::Udp => Set::UdpPorts,

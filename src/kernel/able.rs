@@ -54,7 +54,7 @@ impl Kernel {
                 .dump(&ipvs::list_reals(family, &at), ipvs::read_connections)
                 .doing(|| format!("listing the real servers of {at}"))?;
             let connections = reals.iter().copied().map(u64::from).sum();
-            busy.push(Busy { at, reals: reals.len(), connections });
+            busy.push(Busy { at, service: String::new(), reals: reals.len(), connections });
         }
         Ok(busy)
     }

@@ -71,6 +71,11 @@ pub fn list_services(family: u16) -> Request {
     request(family, GET_SERVICE)
 }
 
+/// One virtual service.
+pub fn get_service(family: u16, at: &At) -> Request {
+    request(family, GET_SERVICE).nest(SERVICE | NLA_F_NESTED, |r| name(r, at))
+}
+
 /// The real servers of one virtual service.
 pub fn list_reals(family: u16, of: &At) -> Request {
     request(family, GET_DEST).nest(SERVICE | NLA_F_NESTED, |r| name(r, of))

@@ -17,7 +17,7 @@ pub mod nft;
 mod observe;
 pub mod route;
 pub mod sys;
-mod xtables;
+pub mod xtables;
 
 use std::{collections::BTreeMap, io, net::IpAddr, path::Path};
 

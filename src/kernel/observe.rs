@@ -1,6 +1,6 @@
 //! What the kernel holds of ours: the rules of whose is what, and nothing else.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, io, net::IpAddr};
 
 use neli::consts::socket::NlFamily;
 
@@ -22,8 +22,10 @@ pub enum Scope {
     All,
     /// Links, addresses, routes, and the settings that some of them carry.
     Network,
-    /// Our nftables table.
+    /// Our nftables table, and our rules in the chains of others.
     Table,
+    /// All but the real servers: what does not grow with the number of endpoints.
+    Frame,
 }
 
 impl Scope {
@@ -35,8 +37,11 @@ impl Scope {
             | Item::Sysctl { .. }
             | Item::Addr { .. }
             | Item::Route { .. } => self != Scope::Table,
-            Item::Table { .. } | Item::Element { .. } => self != Scope::Network,
-            _ => self == Scope::All,
+            Item::Table { .. } | Item::Element { .. } | Item::Accept { .. } => {
+                self != Scope::Network
+            }
+            Item::Real { .. } => self == Scope::All,
+            _ => matches!(self, Scope::All | Scope::Frame),
         }
     }
 }
@@ -94,7 +99,7 @@ impl Kernel {
         };
         if options.services && network {
             let vips = self.observe_vips(&mut have)?;
-            if scope != Scope::All {
+            if scope == Scope::Network {
                 return Ok((have, busy));
             }
             let wanted: BTreeSet<At> = want
@@ -108,7 +113,7 @@ impl Kernel {
                 }
                 At::Mark { mark, .. } => is_our_mark(*mark),
             };
-            busy = self.observe_services(&mut have, want, ours)?;
+            busy = self.observe_services(&mut have, want, scope, ours)?;
         }
         Ok((have, busy))
     }
@@ -266,6 +271,7 @@ impl Kernel {
         &mut self,
         have: &mut State,
         want: &State,
+        scope: Scope,
         ours: impl Fn(&At) -> bool,
     ) -> Result<BTreeSet<RealKey>> {
         let mut busy = BTreeSet::new();
@@ -287,6 +293,10 @@ impl Kernel {
             if !ours(&at) {
                 continue;
             }
+            if scope == Scope::Frame {
+                have.insert(service);
+                continue;
+            }
             let reals = generic
                 .dump(&ipvs::list_reals(family, &at), |body| read_real(body, &at))
                 .doing(|| format!("listing the real servers of {at}"))?;
@@ -302,6 +312,30 @@ impl Kernel {
             }
         }
         Ok(busy)
+    }
+
+    /// What IPVS holds of the wanted services and their real servers.
+    pub fn served(&mut self, want: &State) -> Result<State> {
+        let family = self.ipvs_family()?;
+        let generic = self.generic()?;
+        let mut have = State::new();
+        for item in want {
+            let Item::Service { at, .. } = item else { continue };
+            let doing = || format!("looking at the IPVS service {at}");
+            let gone = |e: &io::Error| is_absent(e) || e.raw_os_error() == Some(libc::ESRCH);
+            match generic.ask(&ipvs::get_service(family, at), ipvs::read_service) {
+                Err(e) if gone(&e) => continue,
+                found => match found.doing(doing)? {
+                    Some(service) => have.insert(service),
+                    None => continue,
+                },
+            };
+            match generic.dump(&ipvs::list_reals(family, at), |body| ipvs::read_real(body, at)) {
+                Err(e) if gone(&e) => {}
+                reals => have.extend(reals.doing(doing)?),
+            }
+        }
+        Ok(have)
     }
 
     /// The real servers of some IPVS services that have connections.

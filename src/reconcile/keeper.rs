@@ -4,9 +4,12 @@
 //! After a look that left nothing undone the kernel holds what was wanted. Then a Service is worked
 //! out as it was and as it is, and the difference is made; no state of the kernel is kept for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
-use super::{look, record, remove_stale};
+use super::{Pass, look, record, remove_stale};
 use crate::{
     cluster::{Cluster, Name},
     desired::{
@@ -24,6 +27,8 @@ use crate::{
 
 /// More Services than this are cheaper worked out together.
 const MANY: usize = 200;
+/// So many Services are audited in one go; where there are no more of them, all is looked at.
+const PART: usize = 128;
 
 /// Keeps one node.
 pub struct Keeper {
@@ -33,6 +38,8 @@ pub struct Keeper {
     /// What the last look found; `None`: nothing is sure, and the next one is at everything.
     sure: Option<Sure>,
     drains: Drains,
+    /// The last Service that the audit under way has come to; `None`: the next one begins anew.
+    audited: Option<Name>,
     /// Services that changed since, as they were.
     touched: BTreeMap<Name, State>,
     unmet: Vec<Unmet>,
@@ -52,8 +59,8 @@ pub struct Deed {
     pub flows: usize,
     /// What went wrong beside the steps.
     pub errors: Vec<Error>,
-    /// What was wanted in all; empty unless everything was looked at.
-    pub want: State,
+    /// What is wanted in all, where everything was looked at.
+    pub want: Option<State>,
 }
 
 impl Deed {
@@ -72,6 +79,7 @@ impl Keeper {
             options,
             sure: None,
             drains: Drains::default(),
+            audited: None,
             touched: BTreeMap::new(),
             unmet: Vec::new(),
         }
@@ -128,14 +136,24 @@ impl Keeper {
         &mut self,
         cluster: &Cluster,
         scope: Scope,
-        mut done: impl FnMut(&Step, &Outcome),
+        done: impl FnMut(&Step, &Outcome),
     ) -> Result<Deed> {
         if scope == Scope::All {
             // Not sure of anything until it has gone well.
             self.sure = None;
             self.touched.clear();
+            self.audited = None;
         }
-        let mut pass = look(&mut self.kernel, cluster, &self.node, &self.options, scope)?;
+        let pass = look(&mut self.kernel, cluster, &self.node, &self.options, scope)?;
+        Ok(self.take(pass, scope, done))
+    }
+
+    fn take(
+        &mut self,
+        mut pass: Pass,
+        scope: Scope,
+        mut done: impl FnMut(&Step, &Outcome),
+    ) -> Deed {
         let mut deed = Deed::default();
         let (flows, errors) = pass.take(&mut self.kernel, scope, |step, outcome| {
             deed.count(&outcome);
@@ -144,26 +162,76 @@ impl Keeper {
         deed.flows = flows;
         deed.errors = errors;
         deed.errors.append(&mut pass.desired.errors);
+        if matches!(scope, Scope::All | Scope::Frame) {
+            self.unmet = pass.desired.unmet;
+            self.sure = Some(Sure { local: pass.local, claims: pass.desired.claims });
+        }
         if scope == Scope::All {
             self.drains = pass.drains;
-            self.unmet = pass.desired.unmet;
-            deed.want = pass.desired.state;
-            if deed.is_well() {
-                self.sure = Some(Sure { local: pass.local, claims: pass.desired.claims });
-            }
-        } else if !deed.is_well() {
+            deed.want = Some(pass.desired.state);
+        }
+        if !deed.is_well() {
             self.sure = None;
         }
-        Ok(deed)
+        deed
+    }
+
+    /// In how many parts everything is audited.
+    pub fn parts(&self, cluster: &Cluster) -> u32 {
+        let alone = self.sure.as_ref().is_some_and(|sure| !sure.claims.is_contested());
+        match cluster.services.len() {
+            many if many > PART && alone => 1 + many.div_ceil(PART) as u32,
+            _ => 1,
+        }
+    }
+
+    /// Looks at the next part of everything and makes it right: where there are many Services, first
+    /// at all but the real servers, then at some Services after another.
+    pub fn audit(
+        &mut self,
+        cluster: &Cluster,
+        mut done: impl FnMut(&Step, &Outcome),
+    ) -> Result<Deed> {
+        let changed = self.services(cluster, &mut done)?; // or they would be taken for wrong
+        if self.is_lost() || self.parts(cluster) == 1 {
+            return self.look(cluster, Scope::All, done);
+        }
+        let Some(last) = self.audited.take() else {
+            self.audited = Some(Name::default());
+            let scope = Scope::Frame;
+            let pass = look(&mut self.kernel, cluster, &self.node, &self.options, scope)?;
+            // Who took a whole service away may have done more, and one that goes may have to drain.
+            if pass.steps.iter().any(|step| matches!(step.item(), Item::Service { .. })) {
+                return self.look(cluster, Scope::All, done);
+            }
+            return Ok(self.take(pass, scope, done).after(changed));
+        };
+        let rest = cluster.services.range((Bound::Excluded(last), Bound::Unbounded));
+        let names: Vec<&Name> = rest.map(|(name, _)| name).take(PART).collect();
+        self.audited = names.last().filter(|_| names.len() == PART).map(|name| (*name).clone());
+        let Some(Sure { local, mut claims }) = self.sure.take() else { return Ok(changed) };
+        let mut want = State::new();
+        let moment = Moment::of(cluster, &local)?;
+        for name in names {
+            want.extend(moment.part(name, &mut claims).state);
+        }
+        let served = |item: &Item| matches!(item, Item::Service { .. } | Item::Real { .. });
+        let mut have = self.kernel.served(&want)?;
+        have.extend(want.iter().filter(|item| !served(item)).cloned());
+        self.make(cluster, Sure { local, claims }, &have, want, done)
+            .map(|deed| deed.after(changed))
     }
 
     /// Makes right what follows from the Services that were touched.
     pub fn services(
         &mut self,
         cluster: &Cluster,
-        mut done: impl FnMut(&Step, &Outcome),
+        done: impl FnMut(&Step, &Outcome),
     ) -> Result<Deed> {
         let touched = std::mem::take(&mut self.touched);
+        if touched.is_empty() {
+            return Ok(Deed::default());
+        }
         // What goes wrong from here on leaves nothing sure.
         let Some(Sure { local, mut claims }) = self.sure.take() else { return Ok(Deed::default()) };
         let (mut have, mut want, mut unmet) = (State::new(), State::new(), Vec::new());
@@ -188,8 +256,28 @@ impl Keeper {
             _ => false,
         };
         have.extend(want.iter().filter(known).cloned());
-        self.drain(&mut have, &mut want)?;
-        let steps = plan(&have, &want, |item| given_up(item, cluster, &local, &claims));
+        let services: BTreeSet<At> = have.iter().chain(&want).filter_map(service).collect();
+        for real in
+            self.drains.reals().filter(|r| service(r).is_some_and(|at| services.contains(&at)))
+        {
+            have.retain(|item| item.key() != real.key());
+            have.insert(real);
+        }
+        self.make(cluster, Sure { local, claims }, &have, want, done)
+    }
+
+    /// Makes the difference between what some IPVS services have and what is wanted of them.
+    fn make(
+        &mut self,
+        cluster: &Cluster,
+        Sure { local, claims }: Sure,
+        have: &State,
+        mut want: State,
+        mut done: impl FnMut(&Step, &Outcome),
+    ) -> Result<Deed> {
+        let may_go = |item: &Item| given_up(item, cluster, &local, &claims);
+        self.drain(have, &mut want, may_go)?;
+        let steps = plan(have, &want, may_go);
         let mut deed = Deed::default();
         deed.errors.extend(record(&self.drains).err());
         let mut gone = BTreeSet::new();
@@ -215,13 +303,14 @@ impl Keeper {
     }
 
     /// Lets the real servers that should go keep their connections.
-    fn drain(&mut self, have: &mut State, want: &mut State) -> Result<()> {
+    fn drain(
+        &mut self,
+        have: &State,
+        want: &mut State,
+        may_go: impl Fn(&Item) -> bool,
+    ) -> Result<()> {
         let services: BTreeSet<At> = have.iter().chain(&*want).filter_map(service).collect();
         let (mine, others) = std::mem::take(&mut self.drains).split(&services);
-        for real in mine.reals() {
-            have.retain(|item| item.key() != real.key());
-            have.insert(real);
-        }
         let gone = |item: &&Item| match **item {
             Item::Real { of, addr, port, .. } => !has_real(want, (of, addr, port)),
             _ => false,
@@ -229,13 +318,22 @@ impl Keeper {
         let leaving: BTreeSet<At> = have.iter().filter(gone).filter_map(service).collect();
         let busy = self.kernel.connected(&leaving)?;
         let (now, grace) = (files::uptime(), self.options.grace);
-        let mine = drain(&*have, want, &busy, &mine, now, grace);
+        let have = have.iter().filter(|item| may_go(item));
+        let mine = drain(have, want, &busy, &mine, now, grace);
         self.drains = others.with(mine);
         Ok(())
     }
 }
 
 impl Deed {
+    /// Both of them.
+    fn after(mut self, first: Deed) -> Deed {
+        self.refused += first.refused;
+        self.flows += first.flows;
+        self.errors.extend(first.errors);
+        self
+    }
+
     fn count(&mut self, outcome: &Outcome) {
         self.refused += usize::from(outcome.is_err());
     }

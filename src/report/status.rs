@@ -38,6 +38,8 @@ pub struct Status {
     pub services: bool,
     /// Whether network policy was asked for, which this version does not enforce.
     pub policy: bool,
+    /// Whether the Node is being deleted.
+    pub leaving: bool,
     /// What the API says.
     pub api: Api,
     /// The last good cluster on disk.
@@ -172,6 +174,8 @@ pub struct Pass {
     pub good: Option<u64>,
     /// How long the last one took, in microseconds.
     pub micros: u64,
+    /// How long after the API told of the last change the kernel held it, in microseconds.
+    pub lag: u64,
     /// How long all of them took.
     pub micros_sum: u64,
     /// Why the last one could not be made at all.
@@ -263,9 +267,12 @@ impl Status {
     pub fn step(&mut self, did: Did, item: &Item) {
         let row = self.row(item);
         match did {
-            Did::Add => row.added += 1,
+            // What is wanted is counted anew at each look at everything.
+            Did::Add => (row.added, row.wanted) = (row.added + 1, row.wanted + 1),
             Did::Change => row.changed += 1,
-            Did::Remove => row.removed += 1,
+            Did::Remove => {
+                (row.removed, row.wanted) = (row.removed + 1, row.wanted.saturating_sub(1));
+            }
             Did::Refused => row.refused += 1,
         }
     }

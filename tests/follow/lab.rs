@@ -61,7 +61,7 @@ pub struct Heard {
 pub fn names(cluster: &Cluster) -> BTreeSet<String> {
     let nodes = cluster.nodes.keys().map(|name| format!("node {name}"));
     let services = cluster.services.keys().map(|name| format!("service {name}"));
-    let slices = cluster.slices.keys().map(|name| format!("slice {name}"));
+    let slices = cluster.slices.named().keys().map(|name| format!("slice {name}"));
     nodes.chain(services).chain(slices).collect()
 }
 
@@ -166,11 +166,11 @@ impl Lab {
         let mut truth = Cluster::default();
         for file in FILES {
             let text = self.objects.read(file);
-            let list = kinglet::api::from_list(text.as_bytes()).unwrap();
+            let mut list = kinglet::api::from_list(text.as_bytes()).unwrap();
             assert_eq!(list.bad, []);
             truth.nodes.extend(list.cluster.nodes);
             truth.services.extend(list.cluster.services);
-            truth.slices.extend(list.cluster.slices);
+            truth.slices.append(&mut list.cluster.slices);
         }
         truth
     }

@@ -47,7 +47,6 @@ fn made(service: &Service, slice: &EndpointSlice) -> (Vec<String>, Vec<String>) 
         node: &node,
         addrs: vec![NODE.parse().unwrap()],
         node_port_addrs: vec![NODE.parse().unwrap()],
-        taken,
         own,
         own_pods: vec!["10.244.0.0/24".parse().unwrap()],
         excluded: &[],
@@ -57,7 +56,7 @@ fn made(service: &Service, slice: &EndpointSlice) -> (Vec<String>, Vec<String>) 
         table: true,
         daemon: false,
     };
-    let (items, unmet) = of(service, &[slice], &place, &mut Claims::default());
+    let (items, unmet) = of(service, &[slice], &place, &mut Claims::new(taken));
     let items: BTreeSet<Item> = items.into_iter().collect();
     let unmet = unmet.iter().map(|u| format!("{}: {}", u.what, u.why));
     (items.iter().map(ToString::to_string).collect(), unmet.collect())

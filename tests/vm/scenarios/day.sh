@@ -1,0 +1,103 @@
+#!/bin/sh
+# A day of a small cluster: endpoints that come and go, an API server that restarts, is away for an hour
+# and comes back, and a clock that jumps; the daemon takes no more for it at the end than after an hour.
+# It runs in virtual time: a minute in which nothing happens costs nothing.
+# shellcheck source=SCRIPTDIR/../proxy.sh
+. /job/proxy.sh
+
+text odd <<'END'
+web 1 80@30080 : p1a p2a p3a
+dns 2 53/udp : p1b p3b
+api 3 443 external=33 : p2b
+db 4 5432 affinity=600 : p1c
+ext 5 80 external=35 etp=Local type=LoadBalancer health=32335 : p1b p2b
+aaa 6 80 : p1a
+bbb 7 80 : p1a p2a
+ccc 8 80 : p3a
+END
+text even <<'END'
+web 1 80@30080 : p1a p2a
+dns 2 53/udp : p3b
+api 3 443 external=33 : p2b p3b
+db 4 5432 affinity=600 : p1c
+ext 5 80 external=35 etp=Local type=LoadBalancer health=32335 : p2b
+aaa 6 80 : p1a~ p2b
+ccc 8 80 : p3a p3b
+ddd 9 80 : p3a
+END
+
+of() { sed -n "s/^$1:[^0-9]*\([0-9]*\).*/\1/p" "/proc/$daemon/status"; }
+uses() { echo "rss $(of VmRSS) threads $(of Threads) files $(find "/proc/$daemon/fd" -type l | wc -l)"; }
+settled() { on node-1 /job/kinglet plan --master "$API" --hostname-override node-1; }
+within() { # SECONDS SENTENCE PROGRAM...
+  tries=$1; sentence=$2; shift 2
+  while [ "$tries" -gt 0 ]; do
+    if "$@" > /tmp/output 2>&1; then pass "$sentence"; return; fi
+    sleep 1; tries=$((tries - 1))
+  done
+  fail "$sentence"; sed 's/^/        /' /tmp/output | head -20
+}
+# hours N: as they are: a change every two and a half minutes
+hours() {
+  changes=$(($1 * 12))
+  while [ $changes -gt 0 ]; do
+    objects "$(folder odd)"; sleep 150
+    objects "$(folder even)"; sleep 150
+    changes=$((changes - 1))
+  done
+}
+server() { # starts it anew: it has forgotten what was
+  /job/apiserver --tick 1000 --listen 0.0.0.0:8080 --objects "$OBJECTS" --log /results/apiserver.log > /tmp/api 2>&1 & api=$!
+}
+
+start
+kill "${api:?}"; wait "$api" 2> /dev/null
+objects "$(folder even)"
+server  # in place of the lab's, which looks at its files 200 times a second
+ip netns exec node-1 unshare -m /bin/sh /run/lab/on node-1 /job/kinglet run --master "$API" --hostname-override node-1 \
+  --run-firewall=false --metrics-port 9100 > /results/daemon 2>&1 & daemon=$!
+within 10 "it starts" settled
+hours 1
+first=$(uses)
+echo "  after an hour: $first"
+hours 5
+echo "  after six: $(uses)"
+
+kill "${api:?}"; wait "$api" 2> /dev/null
+sleep 1800
+served "half an hour without the API" p1c cluster:1 80 "p1a p2a" p1c
+on node-1 /job/kinglet status > /results/status; code=$?
+same "status says that this node may not be right" 1 $code
+check "and since when" grep -q "has not told of .* for 30 min" /results/status
+ip -n node-1 route del 10.244.1.0/24
+within 2 "a route that somebody removes comes back meanwhile" sh -c 'ip -n node-1 route | grep -q "^10.244.1.0/24"'
+sleep 1800
+objects "$(folder odd)"
+server
+within 60 "the API is back after an hour: what changed is there within two back-off periods" settled
+check "and status has nothing to say" on node-1 /job/kinglet status
+echo "  after that: $(uses)"
+
+for jump in 4102444800 200000 1800000000; do  # 2100, 1970 (a clock can not be set before the boot), and about now
+  date -s "@$jump" > /dev/null
+  objects "$(folder even)"
+  sleep 1; within 65 "the clock jumps to $(date +%Y), an event is there all the same" settled
+  objects "$(folder odd)"
+  hours 1
+done
+for _ in 1 2 3 4 5 6; do
+  kill "$api"; wait "$api" 2> /dev/null
+  objects "$(folder even)"; sleep 5
+  server; sleep 595
+done
+within 60 "a server that was started anew six times" settled
+hours 14
+last=$(uses)
+echo "  after a day: $last"
+within 10 "all is right at the end of the day" settled
+served "and served" p1c cluster:1 80 "p1a p2a" p1c
+same "threads and open files are as many as after an hour" "${first#rss * }" "${last#rss * }"
+check "the memory that it takes is flat (within 2 %)" sh -c "echo $first $last | awk '{ exit !(\$8 <= \$2 * 1.02) }'"
+kill $daemon; wait $daemon
+same "it ends well" 0 $?
+finish
