@@ -87,10 +87,10 @@ impl Changes {
     }
 
     /// Takes in what else changed.
-    pub fn join(&mut self, mut other: Changes) {
+    pub fn join(&mut self, other: Changes) {
         self.all |= other.all;
         self.nodes |= other.nodes;
-        self.services.append(&mut other.services);
+        self.services.extend(other.services);
     }
 }
 
@@ -158,7 +158,7 @@ impl Known {
             }
             What::All(mut reading) => {
                 self.unheard.remove(&kind);
-                self.versions.append(&mut reading.versions);
+                self.versions.extend(std::mem::take(&mut reading.versions));
                 self.all(kind, reading)
             }
         };
