@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod desired;
 pub mod dump;
 pub mod error;
+pub mod few;
 pub mod gzip;
 pub mod kernel;
 pub mod local;

@@ -7,7 +7,7 @@
 //! nothing.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs,
     io::{self, BufRead, BufReader, BufWriter, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -21,6 +21,7 @@ use super::page;
 use crate::{
     cluster::{Cluster, EndpointSlice, Kind, Known, Node, Object, Service},
     error::{self, Doing},
+    few::Few,
     log,
 };
 
@@ -69,7 +70,7 @@ pub struct Snapshot {
     /// The cluster. Nothing of it is doubtful: that is for [`Known::new`].
     pub cluster: Cluster,
     /// Where a watch of each kind goes on.
-    pub versions: BTreeMap<Kind, String>,
+    pub versions: Few<Kind, String>,
     /// What the server told of itself.
     pub contact: Contact,
     /// When the oldest of its full lists was made, in seconds since 1970.
@@ -122,7 +123,7 @@ struct Header {
     written: u64,
     /// The kinds that are held. Without a version: one that has to be listed, since something of it
     /// was not understood.
-    kinds: BTreeMap<Kind, Option<String>>,
+    kinds: Few<Kind, Option<String>>,
 }
 
 /// An object, as it is written; `cluster::Object` is how it is read.
