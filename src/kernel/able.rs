@@ -14,7 +14,7 @@ impl Kernel {
     /// What can be said of a module without loading it; `None`: nothing.
     pub fn module_status(&mut self, module: &str) -> Option<Module> {
         match self.modules.status(module) {
-            None if module == "nf_tables" => Some(self.probe_nft()),
+            None | Some(Module::Absent) if module == "nf_tables" => Some(self.probe_nft()),
             status => status,
         }
     }
