@@ -157,6 +157,7 @@ pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) 
         file,
         listed,
         changed: false,
+        heard: None,
         held,
         from_snapshot,
         again: setup.again,
@@ -184,6 +185,8 @@ struct Daemon {
     listed: u64,
     /// Whether the cluster is another one than the snapshot's.
     changed: bool,
+    /// When the first news came that the kernel does not know of.
+    heard: Option<Duration>,
     /// Whether it waits for the API to tell what the snapshot lacks.
     held: bool,
     /// Whether all that is known is from the snapshot, and nobody was told.
@@ -203,6 +206,7 @@ impl Daemon {
                 if self.changed && self.known.is_complete() {
                     self.save();
                 }
+                self.settle();
                 return Ok(ended);
             }
             if sources.network()? {
@@ -250,6 +254,7 @@ impl Daemon {
             return;
         }
         self.changed = true;
+        self.heard.get_or_insert(self.start.elapsed());
         if !self.known.has_nodes() {
             return; // they will come
         }
@@ -270,6 +275,7 @@ impl Daemon {
         let cluster: &Cluster = &known.cluster;
         let done = |step: &_, outcome: &_| teller.step(step, outcome);
         let deed = match work {
+            Work::Save if self.file.is_unsettled() => return self.settle(),
             Work::Save => return self.save(),
             Work::Look(scope) => keeper.look(cluster, scope, done),
             Work::Audit => keeper.audit(cluster, done),
@@ -285,7 +291,11 @@ impl Daemon {
             self.agenda.look(Scope::All);
         }
         self.agenda.end(begun, self.now(), well, self.keeper.is_draining());
-        self.teller.pass(work, &deed, &self.known, &self.keeper, self.now() - begun);
+        let now = self.now();
+        let done =
+            well && !matches!(work, Work::Look(Scope::Network | Scope::Table) | Work::Drains);
+        let lag = self.heard.take_if(|_| done).map(|heard| now - heard);
+        self.teller.pass(work, &deed, &self.known, &self.keeper, (now - begun, lag));
         if self.changed && self.known.is_complete() {
             self.agenda.save(self.now());
         }
@@ -296,7 +306,16 @@ impl Daemon {
         self.changed = false;
         let contact = self.teller.api().contact();
         match self.file.save(&self.known, self.listed, &contact) {
-            Ok(_) => self.teller.saved(),
+            Ok(true) => self.agenda.settle(self.now()),
+            Ok(false) => {}
+            Err(e) => log::warn(format_args!("{e}")),
+        }
+    }
+
+    fn settle(&mut self) {
+        match self.file.settle() {
+            Ok(true) => self.teller.saved(),
+            Ok(false) => {}
             Err(e) => log::warn(format_args!("{e}")),
         }
     }

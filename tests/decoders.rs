@@ -187,6 +187,7 @@ fn mutations_of_a_snapshot_are_never_a_panic_and_never_taken_for_a_good_one() {
     let known = Known::new(cluster, [(Kind::Node, "411".to_owned())].into(), &[]);
     let mut file = snapshot::File::new(Some(path.clone()), snapshot::Identity::default());
     assert!(file.save(&known, 1, &snapshot::Contact::default()).unwrap());
+    assert!(file.settle().unwrap());
     let good = std::fs::read(&path).unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
     assert_eq!(snapshot::from_snapshot(&good[..]), Ok(known.cluster));

@@ -149,6 +149,8 @@ pub struct File {
     identity: Identity,
     /// What was read or written last, and the sum of its objects' lines.
     last: Option<(Header, Sum)>,
+    /// Written beside the file in force, and not in its place yet.
+    beside: Option<fs::File>,
     /// It could not be written, and that was told.
     refused: bool,
 }
@@ -156,7 +158,7 @@ pub struct File {
 impl File {
     /// Reads and writes nothing yet. Without a path, nothing ever.
     pub fn new(path: Option<PathBuf>, identity: Identity) -> File {
-        File { path, identity, last: None, refused: false }
+        File { path, identity, last: None, beside: None, refused: false }
     }
 
     /// What it holds. One that is damaged, of another cluster or of a later version is renamed to
@@ -206,9 +208,9 @@ impl File {
         Ok((header, sum, cluster))
     }
 
-    /// Writes it where the objects changed since it was read or written, or `listed` did; says
-    /// whether it was written. That it can't be is an error only once. `listed` and `contact` as in
-    /// [`Snapshot`].
+    /// Writes it beside the one in force, where the objects changed since it was read or written, or
+    /// `listed` did; says whether [`File::settle`] is to follow. That it can't be written is an error
+    /// only once. `listed` and `contact` as in [`Snapshot`].
     pub fn save(&mut self, known: &Known, listed: u64, contact: &Contact) -> error::Result<bool> {
         let Some(path) = &self.path else { return Ok(false) };
         let doubtful: BTreeSet<Kind> = known.complaints().map(|bad| bad.kind).collect();
@@ -233,17 +235,38 @@ impl File {
             return Ok(false);
         }
         match write(path, &header, &known.cluster).doing(doing) {
-            Ok(()) => {
+            Ok(file) => {
                 self.last = Some((header, sum));
+                self.beside = Some(file);
+                Ok(true)
+            }
+            Err(e) => self.refuse(e),
+        }
+    }
+
+    /// Puts what was written in its place, and says whether there was anything. It waits until the
+    /// disk has it, which after half a minute it has: the kernel writes by itself what is older.
+    pub fn settle(&mut self) -> error::Result<bool> {
+        let (Some(path), Some(file)) = (&self.path, self.beside.take()) else { return Ok(false) };
+        // Else the new name may come to the disk before what it names.
+        let settled = file.sync_all().and_then(|()| fs::rename(beside(path, ".new"), path));
+        match settled.doing(|| format!("writing the snapshot {}", path.display())) {
+            Ok(()) => {
                 self.refused = false;
                 Ok(true)
             }
-            Err(_) if self.refused => Ok(false),
-            Err(e) => {
-                self.refused = true;
-                Err(e)
-            }
+            Err(e) => self.refuse(e),
         }
+    }
+
+    /// Whether something waits for [`File::settle`].
+    pub fn is_unsettled(&self) -> bool {
+        self.beside.is_some()
+    }
+
+    fn refuse(&mut self, e: error::Error) -> error::Result<bool> {
+        self.last = None;
+        if std::mem::replace(&mut self.refused, true) { Ok(false) } else { Err(e) }
     }
 }
 
@@ -287,7 +310,7 @@ fn each_line(
     Ok(count)
 }
 
-fn write(path: &Path, header: &Header, cluster: &Cluster) -> io::Result<()> {
+fn write(path: &Path, header: &Header, cluster: &Cluster) -> io::Result<fs::File> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
@@ -304,8 +327,7 @@ fn write(path: &Path, header: &Header, cluster: &Cluster) -> io::Result<()> {
     writeln!(to, "end {count} {:016x}", sum.0)?;
     to.flush()?;
     drop(to);
-    file.sync_all()?; // else a rename may come to the disk before what it names
-    fs::rename(&new, path)
+    Ok(file)
 }
 
 /// Reads a snapshot; memory holds the cluster and one line.

@@ -12,7 +12,7 @@ mod service;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
     cluster::{Kind, Name, Object},
@@ -141,6 +141,8 @@ fn parse<'a, T: Deserialize<'a>>(item: &'a str) -> Result<T, String> {
 struct Meta {
     name: Option<Box<str>>,
     namespace: Option<Box<str>>,
+    #[serde(rename = "deletionTimestamp")]
+    deleted: Option<IgnoredAny>,
     labels: Option<Labels>,
     annotations: Option<Annotations>,
 }

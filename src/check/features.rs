@@ -58,3 +58,112 @@ pub const FEATURES: [Feature; 20] = [
     row("NFT_FIB_INET", "nft_fib_inet", Part::Services, true, "the guard"),
     row("NFT_REJECT_INET", "nft_reject_inet", Part::Services, true, "rejecting where there are no endpoints"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What those stand on (`depends on`, or what makes an option that can't be asked for itself), and what
+    /// `check` need not ask about: a kernel that runs a kubelet has it.
+    const BELOW: [(&str, &str); 27] = [
+        ("NET", "all of it"),
+        ("UNIX", "the lock and the status socket"),
+        ("INET", "IPv4"),
+        ("IPV6", "NF_TABLES_INET and NFT_FIB_INET, even where nobody uses IPv6"),
+        ("IPV6_MULTIPLE_TABLES", "Services with IPv6 addresses: their routes are in table local"),
+        ("NAMESPACES", "NET_NS"),
+        ("NET_NS", "the pods' own networks"),
+        ("NETDEVICES", "DUMMY, VETH"),
+        ("NET_CORE", "DUMMY, VETH"),
+        ("NETFILTER", "IP_VS, NF_TABLES"),
+        ("NETFILTER_ADVANCED", "BRIDGE_NETFILTER"),
+        ("NF_CONNTRACK", "IP_VS_NFCT, NFT_CT, NFT_NAT"),
+        ("NF_NAT", "NFT_MASQ"),
+        ("NFT_REJECT", "makes NFT_REJECT_INET"),
+        ("NFT_FIB_IPV4", "NFT_FIB_INET"),
+        ("NFT_FIB_IPV6", "NFT_FIB_INET"),
+        ("CRYPTO", "CRYPTO_CRC32C"),
+        ("CRYPTO_CRC32C", "IP_VS, NF_TABLES: where it is a module, it is only found by modprobe"),
+        ("PROC_FS", "what kinglet reads of the kernel"),
+        ("SYSCTL", "PROC_SYSCTL"),
+        ("PROC_SYSCTL", "settings"),
+        ("FUTEX", "threads"),
+        ("EPOLL", "the daemon"),
+        ("EVENTFD", "the daemon"),
+        ("TIMERFD", "the daemon"),
+        ("SIGNALFD", "the daemon"),
+        ("MULTIUSER", "giving up rights that are not needed"),
+    ];
+
+    /// What some nodes use.
+    const MORE: [(&str, &str); 13] = [
+        ("NETFILTER_XTABLES", "NFT_COMPAT, NETFILTER_XT_MARK"),
+        ("NFT_COMPAT", "beside Docker, ufw or another user of iptables-nft that drops"),
+        ("NETFILTER_XT_MARK", "the same"),
+        ("IP_VS_WRR", "kube-router.io/service.scheduler: wrr; the same for those below"),
+        ("IP_VS_LC", "lc"),
+        ("IP_VS_WLC", "wlc"),
+        ("IP_VS_LBLC", "lblc"),
+        ("IP_VS_LBLCR", "lblcr"),
+        ("IP_VS_DH", "dh"),
+        ("IP_VS_SH", "sh"),
+        ("IP_VS_SED", "sed"),
+        ("IP_VS_NQ", "nq"),
+        ("IP_VS_FO", "fo"),
+    ];
+
+    const HEAD: &str = "\
+# What kinglet needs of a kernel, 5.10 or later. In the kernel's source, on top of the board's own:
+#   scripts/kconfig/merge_config.sh .config …/boards/kernel.config
+# `m` does as well as `y` where the modules and their modules.dep are under /lib/modules: kinglet loads
+# them itself. `kinglet check` tells what a running kernel lacks.
+";
+
+    /// boards/kernel.config
+    fn fragment() -> String {
+        let mut text = HEAD.to_owned();
+        let mut part = |head: &str, rows: &[(&str, String)]| {
+            text += &format!("\n## {head}\n");
+            for (option, why) in rows {
+                text += &format!("\n# {why}\nCONFIG_{option}=y\n");
+            }
+        };
+        let below = |rows: &[(&'static str, &str)]| -> Vec<(&'static str, String)> {
+            rows.iter().map(|(option, why)| (*option, (*why).to_owned())).collect()
+        };
+        let of = |part: Part| -> Vec<(&'static str, String)> {
+            let text =
+                |f: &Feature| if f.must { f.does.into() } else { format!("optional: {}", f.does) };
+            FEATURES.iter().filter(|f| f.part == part).map(|f| (f.option, text(f))).collect()
+        };
+        part("what the rest stands on; each with what depends on it", &below(&BELOW));
+        part("the pods' network (--run-router)", &of(Part::Router));
+        part("Services (--run-service-proxy)", &of(Part::Services));
+        part("both", &of(Part::Both));
+        part("optional, and not asked for by `kinglet check`", &below(&MORE));
+        text
+    }
+
+    #[test]
+    fn the_kernel_options_of_boards_are_those_of_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/boards/kernel.config");
+        if std::env::var_os("KINGLET_WRITE").is_some() {
+            std::fs::write(path, fragment()).unwrap();
+        }
+        assert!(
+            std::fs::read_to_string(path).unwrap_or_default() == fragment(),
+            "boards/kernel.config is not what this table says; to make it anew: \
+             KINGLET_WRITE=1 cargo test --lib kernel_options"
+        );
+    }
+
+    #[test]
+    fn no_option_is_named_twice() {
+        let text = fragment();
+        let mut options: Vec<&str> = text.lines().filter(|l| l.starts_with("CONFIG_")).collect();
+        let all = options.len();
+        options.sort_unstable();
+        options.dedup();
+        assert_eq!((options.len(), all), (BELOW.len() + MORE.len() + FEATURES.len(), all));
+    }
+}

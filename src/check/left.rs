@@ -5,7 +5,7 @@
 pub struct Left {
     /// Chains of nftables: family (`ip`, `ip6`, `inet`…), table, chain.
     pub chains: Vec<(&'static str, String, String)>,
-    /// The tables of the older iptables (/proc/net/ip_tables_names), whose chains can't be listed.
+    /// Chains of the older iptables.
     pub legacy: Vec<String>,
     /// The names of all links.
     pub links: Vec<String>,
@@ -19,8 +19,8 @@ pub struct Left {
     pub proxy: bool,
 }
 
-const IPTABLES: &str = "iptables-save | grep -v PREFIX | iptables-restore; ip6tables-save | grep -v \
-                        PREFIX | ip6tables-restore";
+const IPTABLES: &str = "iptablesKIND-save | grep -v PREFIX | iptablesKIND-restore; ip6tablesKIND-save \
+                        | grep -v PREFIX | ip6tablesKIND-restore";
 
 impl Left {
     /// One line for each thing, with what removes it.
@@ -34,27 +34,10 @@ impl Left {
         if self.proxy {
             told.push(format!("a kube-proxy seems to run (port 10256): {stop}"));
         }
-        let chain = |starts: &[&str]| {
-            self.chains.iter().any(|(.., name)| starts.iter().any(|s| name.starts_with(s)))
-        };
-        let rules = |prefix: &str| IPTABLES.replace("PREFIX", prefix);
-        // The kubelet has chains of its own (KUBE-KUBELET-CANARY, KUBE-FIREWALL), which stay.
-        if chain(&["KUBE-SERVICES", "KUBE-SVC-", "KUBE-NODEPORT", "KUBE-PROXY-"]) {
-            told.push(format!(
-                "iptables rules of kube-proxy: {stop}; then kube-proxy --cleanup, or {}",
-                rules("KUBE-")
-            ));
-        }
-        if chain(&["KUBE-ROUTER-", "KUBE-POD-FW-", "KUBE-NWPLCY-"]) {
-            let restart =
-                if self.k3s { "start k3s with --disable-network-policy; then " } else { "" };
-            told.push(format!(
-                "iptables rules of kube-router: {restart}kube-router --cleanup-config, or {}",
-                rules("-e KUBE-ROUTER -e KUBE-POD-FW -e KUBE-NWPLCY -e kube-router")
-            ));
-        }
-        if chain(&["FLANNEL-"]) {
-            told.push(format!("iptables rules of flannel: {}", rules("-i FLANNEL")));
+        let chains: Vec<&str> = self.chains.iter().map(|(.., name)| &**name).collect();
+        let legacy: Vec<&str> = self.legacy.iter().map(|name| &**name).collect();
+        for (kind, chains) in [("", chains), ("-legacy", legacy)] {
+            self.rules(kind, &chains, stop, &mut told);
         }
         let mut tables: Vec<(&str, &str)> = self
             .chains
@@ -69,13 +52,6 @@ impl Left {
                 "the nftables table {family} {table}: {stop}; then nft delete table {family} {table}"
             ));
         }
-        if !self.legacy.is_empty() {
-            told.push(format!(
-                "the older iptables is in use ({}), whose chains can't be seen from here; look with: \
-                 iptables-legacy-save | grep -e KUBE -e FLANNEL",
-                self.legacy.join(", ")
-            ));
-        }
         self.links(&mut told);
         for name in &self.conflists {
             told.push(format!(
@@ -84,6 +60,32 @@ impl Left {
             ));
         }
         told
+    }
+
+    /// What the chains of an iptables tell of, the newer one or the one called -legacy.
+    fn rules(&self, kind: &str, chains: &[&str], stop: &str, told: &mut Vec<String>) {
+        let chain = |starts: &[&str]| {
+            chains.iter().any(|name| starts.iter().any(|start| name.starts_with(start)))
+        };
+        let rules = |prefix: &str| IPTABLES.replace("KIND", kind).replace("PREFIX", prefix);
+        // The kubelet has chains of its own (KUBE-KUBELET-CANARY, KUBE-FIREWALL), which stay.
+        if chain(&["KUBE-SERVICES", "KUBE-SVC-", "KUBE-NODEPORT", "KUBE-PROXY-"]) {
+            told.push(format!(
+                "iptables{kind} rules of kube-proxy: {stop}; then kube-proxy --cleanup, or {}",
+                rules("KUBE-")
+            ));
+        }
+        if chain(&["KUBE-ROUTER-", "KUBE-POD-FW-", "KUBE-NWPLCY-"]) {
+            let restart =
+                if self.k3s { "start k3s with --disable-network-policy; then " } else { "" };
+            told.push(format!(
+                "iptables{kind} rules of kube-router: {restart}kube-router --cleanup-config, or {}",
+                rules("-e KUBE-ROUTER -e KUBE-POD-FW -e KUBE-NWPLCY -e kube-router")
+            ));
+        }
+        if chain(&["FLANNEL-"]) {
+            told.push(format!("iptables{kind} rules of flannel: {}", rules("-i FLANNEL")));
+        }
     }
 
     fn links(&self, told: &mut Vec<String>) {
@@ -145,7 +147,7 @@ mod tests {
                 chain("ip", "kube-proxy", "nat-output"),
                 chain("ip6", "kube-proxy", "services"),
             ],
-            legacy: vec!["nat".into()],
+            legacy: vec!["DOCKER".into(), "KUBE-SVC-ABC".into()],
             links: vec!["kube-ipvs0".into(), "tun-0123456789a".into()],
             conflists: vec!["05-cilium.conflist".into()],
             proxy: true,
@@ -159,16 +161,19 @@ mod tests {
                 "a kube-proxy seems to run (port 10256)",
                 "iptables rules of kube-proxy",
                 "iptables rules of kube-router",
+                "iptables-legacy rules of kube-proxy",
                 "the nftables table ip kube-proxy",
                 "the nftables table ip6 kube-proxy",
-                "the older iptables is in use (nat), whose chains can't be seen from here; look with",
                 "the link kube-ipvs0 of kube-proxy (IPVS)",
                 "1 tunnels of kube-router, whose routes are left as they are",
                 "the CNI configuration 05-cilium.conflist sorts before ours, and the runtime takes the first",
             ]
         );
         assert!(told[1].contains("delete daemonset kube-proxy; then kube-proxy --cleanup, or "));
-        assert!(told[3].ends_with("nft delete table ip kube-proxy"));
+        assert!(
+            told[3].contains("iptables-legacy-save | grep -v KUBE- | iptables-legacy-restore; ip6")
+        );
+        assert!(told[4].ends_with("nft delete table ip kube-proxy"));
     }
 
     #[test]

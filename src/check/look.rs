@@ -8,7 +8,7 @@ use crate::{
     cluster::Kind,
     desired::cni,
     error::Result,
-    kernel::{Kernel, files, lock::Lock, sys},
+    kernel::{Kernel, files, lock::Lock, sys, xtables},
     local::Options,
     report::{desk, unix},
     state::Protocol,
@@ -41,11 +41,7 @@ pub fn look(options: &Options, asked: &Asked) -> Result<Facts> {
     let folder = Path::new(&*options.cni_conf).parent().unwrap_or(Path::new("/"));
     let left = Left {
         chains: kernel.all_chains()?,
-        legacy: ["ip_tables_names", "ip6_tables_names"]
-            .iter()
-            .filter_map(|name| files::read(&format!("/proc/net/{name}")))
-            .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
-            .collect(),
+        legacy: xtables::chains(),
         links: kernel.link_names()?,
         conflists: match router && options.cni {
             true => {

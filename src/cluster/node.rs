@@ -22,6 +22,9 @@ pub struct Node {
     /// The label `topology.kubernetes.io/zone`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<Box<str>>,
+    /// It is being deleted, or the cluster's autoscaler is about to: load balancers should leave it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
 }
 
 impl Node {

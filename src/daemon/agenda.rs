@@ -18,6 +18,9 @@ const DRAINS: Duration = Duration::from_secs(5);
 const FIRST_SAVE: Duration = Duration::from_secs(10);
 /// …and every other one by this much: flash wears out.
 const SAVE: Duration = Duration::from_secs(300);
+/// What was written is waited for after this time, when it has come to the disk by itself (the kernel
+/// writes what is older than 30 s); the first one at once.
+const SETTLE: Duration = Duration::from_secs(40);
 
 /// What is to be done now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,8 @@ pub struct Agenda {
     drains: Option<Duration>,
     save: Option<Duration>,
     saved: Option<Duration>,
+    /// Whether a snapshot was ever written.
+    settled: bool,
     /// Passes that went wrong, one after another.
     failures: u32,
 }
@@ -67,6 +72,7 @@ impl Agenda {
             drains: None,
             save: None,
             saved: None,
+            settled: false,
             failures: 0,
         }
     }
@@ -104,6 +110,12 @@ impl Agenda {
     pub fn save(&mut self, now: Duration) {
         let due = self.saved.map_or(now + FIRST_SAVE, |saved| now.max(saved + SAVE));
         self.save.get_or_insert(due);
+    }
+
+    /// The snapshot was written, and is to be put in its place.
+    pub fn settle(&mut self, now: Duration) {
+        self.save =
+            Some(if std::mem::replace(&mut self.settled, true) { now + SETTLE } else { now });
     }
 
     /// What to do now, if anything.
@@ -310,10 +322,16 @@ mod tests {
         agenda.save(ms(9000));
         assert_eq!(agenda.due(ms(11_000)), Some(Work::Save));
         agenda.begin(Work::Save, ms(11_000));
+        agenda.settle(ms(11_000));
+        assert_eq!(agenda.due(ms(11_000)), Some(Work::Save), "the first one at once");
+        agenda.begin(Work::Save, ms(11_000));
         agenda.save(ms(12_000));
         agenda.look(Scope::All);
         work(&mut agenda, ms(300_000), ms(0), true);
         assert_eq!(agenda.due(ms(310_999)), None);
         assert_eq!(agenda.due(ms(311_000)), Some(Work::Save));
+        agenda.begin(Work::Save, ms(311_000));
+        agenda.settle(ms(311_000));
+        assert_eq!((agenda.due(ms(350_000)), agenda.due(ms(351_000))), (None, Some(Work::Save)));
     }
 }

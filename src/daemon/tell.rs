@@ -131,7 +131,7 @@ impl Teller {
         deed: &Result<Deed>,
         known: &Known,
         keeper: &Keeper,
-        took: Duration,
+        (took, lag): (Duration, Option<Duration>),
     ) {
         let steps = std::mem::take(&mut self.steps);
         match std::mem::take(&mut self.taken) {
@@ -162,15 +162,17 @@ impl Teller {
 
         let facts = &self.facts;
         let now = facts.now();
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         facts.write(|status| {
             let outcome = match deed {
                 Ok(deed) => Ok(deed.is_well()),
                 Err(e) => Err(e.to_string()),
             };
-            status.pass.ended(now, micros, outcome);
+            status.pass.ended(now, micros(took), outcome);
+            status.pass.lag = lag.map_or(status.pass.lag, micros);
             (status.errors, status.refused, status.unmet) = (errors, refused, unmet);
             status.complaints = complaints;
+            status.leaving = known.cluster.nodes.get(&self.node).is_some_and(|node| node.leaving);
             status.snapshot.in_use = !known.is_complete();
             status.wakes.audits += u64::from(work == Work::Audit);
             if let Ok(Deed { want: Some(want), .. }) = deed {

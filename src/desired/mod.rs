@@ -185,7 +185,9 @@ impl<'a> View<'a> {
     }
 
     fn router(&self, desired: &mut Desired) {
-        self.want_module("bridge", desired);
+        for module in ["bridge", "veth"] {
+            self.want_module(module, desired); // veth is for the CNI plugin, which has no loader of its own
+        }
         node::network(self, desired);
         let on_link = self.host().map(Host::on_link);
         let tunnels = self.host().map_or(&[][..], |h| &h.tunnels);

@@ -90,7 +90,7 @@ fn conf(view: &View<'_>, cidrs: &[IpNet], mtu: Option<u32>, desired: &mut Desire
 
 /// The Services' side: the dummy link for their addresses, and the settings of IPVS.
 pub fn service_proxy(view: &View<'_>, desired: &mut Desired) {
-    for module in ["dummy", "ip_vs", "ip_vs_rr"] {
+    for module in ["dummy", "ip_vs", "ip_vs_rr", "nf_conntrack_netlink"] {
         view.want_module(module, desired);
     }
     let state = &mut desired.state;

@@ -50,9 +50,8 @@ mod tests {
         Node {
             name: "node-2".into(),
             internal_ips: vec!["192.0.2.12".parse().unwrap()],
-            external_ips: vec![],
             pod_cidrs: vec!["10.244.1.0/24".parse().unwrap(), "fd44:1::/64".parse().unwrap()],
-            zone: None,
+            ..Node::default()
         }
     }
 

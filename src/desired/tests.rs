@@ -11,9 +11,8 @@ fn node(name: &str, addr: &str, pods: &str) -> Object {
     Object::Node(Node {
         name: name.into(),
         internal_ips: vec![addr.parse().unwrap()],
-        external_ips: vec![],
         pod_cidrs: vec![pods.parse().unwrap()],
-        zone: None,
+        ..Node::default()
     })
 }
 

@@ -14,7 +14,7 @@ impl Kernel {
     /// What can be said of a module without loading it; `None`: nothing.
     pub fn module_status(&mut self, module: &str) -> Option<Module> {
         match self.modules.status(module) {
-            None if module == "nf_tables" => Some(self.probe_nft()),
+            None | Some(Module::Absent) if module == "nf_tables" => Some(self.probe_nft()),
             status => status,
         }
     }
@@ -54,7 +54,7 @@ impl Kernel {
                 .dump(&ipvs::list_reals(family, &at), ipvs::read_connections)
                 .doing(|| format!("listing the real servers of {at}"))?;
             let connections = reals.iter().copied().map(u64::from).sum();
-            busy.push(Busy { at, reals: reals.len(), connections });
+            busy.push(Busy { at, service: String::new(), reals: reals.len(), connections });
         }
         Ok(busy)
     }

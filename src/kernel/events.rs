@@ -18,7 +18,7 @@ use neli::{
 
 use super::{
     message::{Attrs, Frame, frames},
-    nft::{NFGEN, SUBSYSTEM},
+    nft::{NFGEN, SUBSYSTEM, accept},
     route::{self, IFADDR, IFINFO, PROTO_OURS, RTMSG, RTN_LOCAL, SCOPE_LINK},
     sys,
 };
@@ -58,7 +58,7 @@ impl Events {
         Events::open(NlFamily::Route, &groups, concerns_network, own)
     }
 
-    /// Changes to our nftables table.
+    /// Changes to our nftables table, and those of others that count for it.
     pub fn of_table(own: Vec<u32>) -> io::Result<Events> {
         Events::open(NlFamily::Netfilter, &[NFTABLES], concerns_table, own)
     }
@@ -136,14 +136,20 @@ fn concerns_network(frame: &Frame<'_>) -> bool {
 
 fn concerns_table(frame: &Frame<'_>) -> bool {
     let table = Attrs::after(frame.body(), NFGEN).text(NFTA_TABLE);
-    frame.kind() & 0xff00 == SUBSYSTEM && table.is_some_and(|name| name == NFT_TABLE)
+    frame.kind() & 0xff00 == SUBSYSTEM
+        && table.is_some_and(|name| {
+            name == NFT_TABLE || accept::concerns(frame.kind() & 0xff, frame.body())
+        })
 }
 
 #[cfg(test)]
 mod tests {
     use neli::consts::nl::NlmF;
 
-    use super::{super::message::Request, *};
+    use super::{
+        super::message::{NLA_F_NESTED, Request},
+        *,
+    };
 
     fn told(request: &Request, concerns: fn(&Frame<'_>) -> bool) -> bool {
         let mut bytes = Vec::new();
@@ -193,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_table_counts() {
+    fn our_own_table_counts_and_another_one_where_it_may_drop() {
         let of = |table: &str| {
             let request = Request::new(SUBSYSTEM | 2, NlmF::empty(), &[1, 0, 0, 0]);
             told(&request.text(NFTA_TABLE, table), concerns_table)
@@ -201,5 +207,14 @@ mod tests {
         assert!(of("kinglet") && !of("filter") && !of("kinglet2"));
         let generation = Request::new(SUBSYSTEM | 15, NlmF::empty(), &[0, 0, 0, 0]);
         assert!(!told(&generation, concerns_table));
+        // NFT_MSG_NEWCHAIN of a chain that hangs on a hook, and of one that does not.
+        let chain = || {
+            let request = Request::new(SUBSYSTEM | 3, NlmF::empty(), &[2, 0, 0, 0]);
+            request.text(NFTA_TABLE, "filter").text(3u16, "FORWARD")
+        };
+        let hung =
+            |hook: u32| chain().nest(4 | NLA_F_NESTED, |r| r.attr(1u16, &hook.to_be_bytes()));
+        assert!(told(&hung(2), concerns_table) && told(&hung(1), concerns_table));
+        assert!(!told(&hung(4), concerns_table) && !told(&chain(), concerns_table));
     }
 }

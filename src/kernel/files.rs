@@ -138,6 +138,8 @@ pub struct Modules {
     dependencies: String,
     /// modules.builtin: paths of what needs no loading.
     builtin: String,
+    /// Whether there is such a file: what it does not name is then not built in.
+    listed: bool,
 }
 
 impl Modules {
@@ -154,7 +156,9 @@ impl Modules {
             };
             text.lines().filter(asked).flat_map(|line| [line, "\n"]).collect::<String>()
         };
-        Modules { dependencies: read("modules.dep"), builtin: read("modules.builtin"), folder }
+        let (dependencies, builtin) = (read("modules.dep"), read("modules.builtin"));
+        let listed = folder.join("modules.builtin").exists();
+        Modules { dependencies, builtin, listed, folder }
     }
 
     /// What can be said of a module without loading it; `None`: it may be built in.
@@ -166,10 +170,10 @@ impl Modules {
         {
             return Some(Module::Present);
         }
-        if self.line(module).is_some() {
+        if self.line(module).is_some_and(|(path, _)| self.folder.join(path).exists()) {
             return Some(Module::Loadable);
         }
-        trace.map(|_| Module::Absent)
+        (self.listed || trace.is_some()).then_some(Module::Absent)
     }
 
     fn line(&self, module: &str) -> Option<(&str, &str)> {
@@ -218,6 +222,26 @@ mod tests {
         for path in ["kernel/net/br-netfilter.ko", "a/br_netfilter.ko.xz", "br_netfilter.ko.zst"] {
             assert_eq!(name_of(path), "br_netfilter");
         }
+    }
+
+    #[test]
+    fn a_module_is_there_where_its_file_is_and_absent_where_nothing_names_it() {
+        let folder = std::env::temp_dir().join(format!("kinglet-modules-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("there_x.ko"), "").unwrap();
+        let mut modules = Modules {
+            folder: folder.clone(),
+            dependencies: "there_x.ko:\ngone_x.ko: there_x.ko\n".into(),
+            builtin: "kernel/built-x.ko\n".into(),
+            listed: true,
+        };
+        assert_eq!(modules.status("there_x"), Some(Module::Loadable));
+        assert_eq!(modules.status("gone_x"), Some(Module::Absent));
+        assert_eq!(modules.status("built_x"), Some(Module::Present));
+        assert_eq!(modules.status("other_x"), Some(Module::Absent));
+        modules.listed = false; // no modules.builtin: it may be built in
+        assert_eq!(modules.status("other_x"), None);
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

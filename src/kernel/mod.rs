@@ -17,7 +17,7 @@ pub mod nft;
 mod observe;
 pub mod route;
 pub mod sys;
-mod xtables;
+pub mod xtables;
 
 use std::{io, net::IpAddr, path::Path};
 
@@ -36,11 +36,13 @@ use netlink::Conn;
 pub use observe::Scope;
 
 /// The modules whose work may be needed; the schedulers of IPVS besides.
-const MODULES: [&str; 12] = [
+const MODULES: [&str; 14] = [
     "bridge",
+    "veth",
     "br_netfilter",
     "dummy",
     "ip_vs",
+    "nf_conntrack_netlink",
     "nf_tables",
     "nft_chain_nat",
     "nft_compat",
@@ -107,10 +109,10 @@ impl Kernel {
     /// Loads the modules that may be needed while the right to do so is there. One that can't be had
     /// is missed later, by what needs it.
     pub fn load_modules(&self, options: &Options) {
-        let network: &[&str] = if options.router { &MODULES[..1] } else { &[] };
-        let services = if options.services { &MODULES[1..4] } else { &[] };
+        let network: &[&str] = if options.router { &MODULES[..2] } else { &[] };
+        let services = if options.services { &MODULES[2..6] } else { &[] };
         let schedulers = if options.services { &SCHEDULERS[..] } else { &[] };
-        let table = if options.table() { &MODULES[4..] } else { &[] };
+        let table = if options.table() { &MODULES[6..] } else { &[] };
         for module in [network, services, schedulers, table].into_iter().flatten() {
             if self.modules.status(module) == Some(Module::Loadable) {
                 let _ = self.modules.load(module);

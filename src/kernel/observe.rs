@@ -22,7 +22,7 @@ pub enum Scope {
     All,
     /// Links, addresses, routes, and the settings that some of them carry.
     Network,
-    /// Our nftables table.
+    /// Our nftables table, and our rules in the chains of others.
     Table,
     /// All but the real servers: what does not grow with the number of endpoints.
     Frame,
@@ -37,7 +37,9 @@ impl Scope {
             | Item::Sysctl { .. }
             | Item::Addr { .. }
             | Item::Route { .. } => self != Scope::Table,
-            Item::Table { .. } | Item::Element { .. } => self != Scope::Network,
+            Item::Table { .. } | Item::Element { .. } | Item::Accept { .. } => {
+                self != Scope::Network
+            }
             Item::Real { .. } => self == Scope::All,
             _ => matches!(self, Scope::All | Scope::Frame),
         }

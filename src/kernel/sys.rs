@@ -33,8 +33,8 @@ pub fn may_write(path: &Path) -> bool {
     unsafe { libc::access(path.as_ptr(), libc::W_OK) == 0 }
 }
 
-/// The table `filter` of xtables: what IPT_SO_GET_INFO and IPT_SO_GET_ENTRIES say of it.
-pub fn xtables_filter(ipv4: bool) -> io::Result<([u8; 84], Vec<u8>)> {
+/// A table of xtables: what IPT_SO_GET_INFO and IPT_SO_GET_ENTRIES say of it.
+pub fn xtables(ipv4: bool, table: &str) -> io::Result<([u8; 84], Vec<u8>)> {
     const GET_INFO: libc::c_int = 64;
     const GET_ENTRIES: libc::c_int = 65;
     const ENTRIES: usize = 40; // where they begin in struct ipt_get_entries
@@ -51,11 +51,12 @@ pub fn xtables_filter(ipv4: bool) -> io::Result<([u8; 84], Vec<u8>)> {
         if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     };
     let mut info = [0; 84];
-    info[..6].copy_from_slice(b"filter");
+    let name = table.as_bytes().get(..31).unwrap_or(table.as_bytes()); // char name[32]
+    info[..name.len()].copy_from_slice(name);
     get(GET_INFO, &mut info)?;
     let size = [info[80], info[81], info[82], info[83]];
     let mut entries = vec![0; ENTRIES + u32::from_ne_bytes(size) as usize];
-    entries[..6].copy_from_slice(b"filter");
+    entries[..name.len()].copy_from_slice(name);
     entries[32..36].copy_from_slice(&size);
     get(GET_ENTRIES, &mut entries)?;
     Ok((info, entries.split_off(ENTRIES)))

@@ -8,15 +8,11 @@ use crate::ruleset::{Hook, PASSING};
 /// and whether there are such that have one.
 pub fn closed() -> (Vec<Box<str>>, bool) {
     let (mut closed, mut passing) = (Vec::new(), false);
-    for (ipv4, names, program) in [
-        (true, "/proc/net/ip_tables_names", "iptables-legacy"),
-        (false, "/proc/net/ip6_tables_names", "ip6tables-legacy"),
-    ] {
-        // Asking would make the table.
-        if !files::read(names).is_some_and(|names| names.lines().any(|name| name == "filter")) {
+    for (ipv4, program) in [(true, "iptables-legacy"), (false, "ip6tables-legacy")] {
+        if !tables(ipv4).iter().any(|name| name == "filter") {
             continue;
         }
-        let Ok((info, entries)) = sys::xtables_filter(ipv4) else { continue };
+        let Ok((info, entries)) = sys::xtables(ipv4, "filter") else { continue };
         for (hook, chain) in [(Hook::Input, "INPUT"), (Hook::Forward, "FORWARD")] {
             match passes(&info, &entries, hook, ipv4) {
                 Some(false) => closed.push(format!("{program} {chain}").into()),
@@ -25,6 +21,48 @@ pub fn closed() -> (Vec<Box<str>>, bool) {
         }
     }
     (closed, passing)
+}
+
+/// The tables that there are: to ask for another one would make it.
+fn tables(ipv4: bool) -> Vec<String> {
+    let names = if ipv4 { "/proc/net/ip_tables_names" } else { "/proc/net/ip6_tables_names" };
+    files::read(names).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+/// The chains that somebody made, of all tables.
+pub fn chains() -> Vec<String> {
+    let mut chains = Vec::new();
+    for ipv4 in [true, false] {
+        for table in tables(ipv4) {
+            let entries = sys::xtables(ipv4, &table).map_or(Vec::new(), |(_, entries)| entries);
+            chains.extend(heads(&entries, ipv4));
+        }
+    }
+    chains
+}
+
+/// The names of the chains that begin in a table. The entry at a chain's head has the target ERROR
+/// (struct xt_error_target), which holds its name; the entry at the table's end is called ERROR itself.
+fn heads(entries: &[u8], ipv4: bool) -> Vec<String> {
+    // struct ipt_entry, struct ip6t_entry { …; u16 target_offset, next_offset; … }
+    let offsets = if ipv4 { 88 } else { 140 };
+    let half =
+        |entry: &[u8], at| Some(usize::from(u16::from_ne_bytes(*entry.get(at..)?.first_chunk()?)));
+    let (mut heads, mut rest) = (Vec::new(), entries);
+    while let (Some(target), Some(next @ 1..)) = (half(rest, offsets), half(rest, offsets + 2)) {
+        let text = |at: usize| {
+            let text = rest.get(target + at..)?.split(|byte| *byte == 0).next()?;
+            std::str::from_utf8(text).ok()
+        };
+        // struct xt_entry_target { u16 size; char name[29]; u8 revision; }
+        if let (Some("ERROR"), Some(name)) = (text(2), text(32))
+            && name != "ERROR"
+        {
+            heads.push(name.to_owned());
+        }
+        rest = rest.get(next..).unwrap_or_default();
+    }
+    heads
 }
 
 /// Whether a chain that drops by its policy has a rule for what our table marks; `None`: it does not drop.

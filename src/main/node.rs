@@ -7,8 +7,10 @@ use kinglet::{
     args::{Args, Format},
     check::{self, Verdict},
     cleanup,
+    desired::desired_of,
     error::{Doing, Error, Result},
     kernel::{Kernel, Outcome, Scope, lock::Lock},
+    local::Local,
     log,
     reconcile::look,
     report::{
@@ -38,10 +40,11 @@ pub fn status(args: &Args) -> Result<u8> {
             Some(said) => said,
             None => without_daemon(args, &mut kernel, json)?,
         };
-        let busy = kernel.busy().unwrap_or_else(|e| {
+        let mut busy = kernel.busy().unwrap_or_else(|e| {
             log::warn(format_args!("{e}"));
             Vec::new()
         });
+        let _ = name(args, &mut kernel, &mut busy); // they are only the nicer for it
         let page = with(page, &busy, json)?;
         let clear = if args.watch && !json { "\x1b[H\x1b[2J" } else { "" };
         if !out(&format!("{clear}{page}"))? || !args.watch {
@@ -49,6 +52,21 @@ pub fn status(args: &Args) -> Result<u8> {
         }
         thread::sleep(AGAIN);
     }
+}
+
+/// Gives IPVS services the names that the snapshot knows for them.
+fn name(args: &Args, kernel: &mut Kernel, busy: &mut [Busy]) -> Result<()> {
+    let path = args.snapshot.as_deref().unwrap_or(Path::new(""));
+    let Some(last) = snapshot::peek(path)? else { return Ok(()) };
+    let options = options(args);
+    let host = Some(kernel.host(&options)?);
+    let local = Local { node: node(args)?, options, host };
+    let claims = desired_of(&last.cluster, &local, &|_| false)?.claims;
+    for busy in busy {
+        let owner = claims.owner(&busy.at);
+        busy.service = owner.map_or(String::new(), ToString::to_string);
+    }
+    Ok(())
 }
 
 /// A page, with how busy IPVS is.

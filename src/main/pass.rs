@@ -140,7 +140,7 @@ pub fn sync(args: &Args) -> Result<u8> {
         return Ok(0);
     };
     let node = node(args)?;
-    let mut learned = learn(args, &node)?;
+    let learned = learn(args, &node)?;
     let mut kernel = Kernel::open()?;
     let pass = look(&mut kernel, &learned.known.cluster, &node, &options(args), Scope::All)?;
     let pass = with_bad(pass, learned.known.complaints());
@@ -172,8 +172,9 @@ pub fn sync(args: &Args) -> Result<u8> {
     }
     let well = refused == 0 && errors.is_empty() && pass.desired.errors.is_empty();
     let well = well && learned.errors.is_empty();
-    if learned.errors.is_empty()
-        && let Err(e) = learned.file.save(&learned.known, learned.listed, &learned.contact)
+    let Learned { known, errors, mut file, listed, contact } = learned;
+    if errors.is_empty()
+        && let Err(e) = file.save(&known, listed, &contact).and_then(|_| file.settle())
     {
         log::warn(format_args!("{e}"));
     }

@@ -36,12 +36,9 @@ pub fn run(args: &Args) -> Result<u8> {
     };
     let facts = Facts::new(status, daemon::STUCK);
     let desk = Desk::open(facts.clone())?;
-    for port in [args.health_port, args.proxy_health_port].into_iter().filter(|port| *port > 0) {
-        desk.health(&args.health_addr, port)?;
-    }
-    if args.metrics_port > 0 {
-        desk.metrics(&args.metrics_addr, args.metrics_port, &args.metrics_path)?;
-    }
+    desk.health(&args.health_addr, args.health_port)?;
+    desk.proxy(&args.health_addr, args.proxy_health_port)?;
+    desk.metrics(&args.metrics_addr, args.metrics_port, &args.metrics_path)?;
     if let Err(e) = desk.status(&args.run_dir.join(SOCKET)) {
         log::warn(format_args!("{e}; `kinglet status` can't ask this daemon"));
     }

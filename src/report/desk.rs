@@ -96,6 +96,12 @@ impl Desk {
             .doing(|| format!("listening for health probes (--health-port {port})"))
     }
 
+    /// Answers as kube-proxy does at its health port; port 0: nowhere.
+    pub fn proxy(&self, addr: &str, port: u16) -> Result<()> {
+        self.tcp(addr, port, &Page::Proxy)
+            .doing(|| format!("listening for load balancers (--proxy-health-port {port})"))
+    }
+
     /// Answers with the metrics; port 0: nowhere.
     pub fn metrics(&self, addr: &str, port: u16, path: &str) -> Result<()> {
         self.tcp(addr, port, &Page::Metrics(path.into()))

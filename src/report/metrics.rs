@@ -76,6 +76,9 @@ pub fn page(status: &Status, unix: u64) -> String {
     out.one(name, COUNTER, "Time that the passes took.", Number::Micros(pass.micros_sum));
     let name = "kinglet_last_pass_seconds";
     out.one(name, GAUGE, "Time that the last pass took.", Number::Micros(pass.micros));
+    let name = "kinglet_last_change_seconds";
+    let help = "Time from the API's word of the last change until the kernel held it.";
+    out.one(name, GAUGE, help, Number::Micros(pass.lag));
     let name = "kinglet_last_success_timestamp_seconds";
     out.one(name, GAUGE, "When all last went well; 0: never.", pass.good.map_or(0, at));
 
@@ -273,6 +276,7 @@ mod tests {
             ("kinglet_api_followed{kind=\"nodes\"}", 1.0),
             ("kinglet_last_success_timestamp_seconds", 1_000_000.0 - 3.0),
             ("kinglet_last_pass_seconds", 0.0123),
+            ("kinglet_last_change_seconds", 0.014),
             ("kinglet_items_wanted{kind=\"service\"}", 35.0),
             ("kinglet_steps_total{kind=\"route\",step=\"add\"}", 4.0),
             ("kube_router_controller_ipvs_services", 35.0),

@@ -8,6 +8,8 @@ use crate::desired::health::Answering;
 pub enum Page {
     /// Whether the daemon works: `/healthz`, `/livez`.
     Health,
+    /// As kube-proxy's: `/healthz` fails too where the Node is being deleted.
+    Proxy,
     /// Prometheus' text format, at this path.
     Metrics(String),
     /// `/status` for people, `/status.json` for programs.
@@ -18,6 +20,8 @@ pub enum Page {
 pub fn page(page: &Page, path: &str, facts: &Facts) -> Answer {
     match page {
         Page::Health if matches!(path, "/healthz" | "/livez" | "/readyz") => health(facts.stuck()),
+        Page::Proxy if path == "/livez" => proxy(facts, false),
+        Page::Proxy if path == "/healthz" => proxy(facts, facts.read(|status| status.leaving)),
         Page::Metrics(at) if path == at => {
             let body = facts.read(|status| metrics::page(status, unix()));
             Answer { media: metrics::MEDIA, ..Answer::text(200, body) }
@@ -44,6 +48,16 @@ fn health(stuck: Option<u64>) -> Answer {
     match stuck {
         None => Answer::text(200, "OK\n"),
         Some(seconds) => Answer::text(500, format!("the loop has been stuck for {seconds} s\n")),
+    }
+}
+
+/// What kube-proxy says of itself (`pkg/proxy/healthcheck/proxy_health.go`), as far as load balancers
+/// look: at the code.
+fn proxy(facts: &Facts, leaving: bool) -> Answer {
+    match facts.stuck() {
+        Some(_) => Answer { code: 503, ..health(facts.stuck()) },
+        None if leaving => Answer::text(503, "the Node is being deleted\n"),
+        None => health(None),
     }
 }
 

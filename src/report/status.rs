@@ -38,6 +38,8 @@ pub struct Status {
     pub services: bool,
     /// Whether network policy was asked for, which this version does not enforce.
     pub policy: bool,
+    /// Whether the Node is being deleted.
+    pub leaving: bool,
     /// What the API says.
     pub api: Api,
     /// The last good cluster on disk.
@@ -172,6 +174,8 @@ pub struct Pass {
     pub good: Option<u64>,
     /// How long the last one took, in microseconds.
     pub micros: u64,
+    /// How long after the API told of the last change the kernel held it, in microseconds.
+    pub lag: u64,
     /// How long all of them took.
     pub micros_sum: u64,
     /// Why the last one could not be made at all.

@@ -104,17 +104,21 @@ pub fn busy(services: &[Busy]) -> String {
     );
     let mut busiest: Vec<&Busy> = services.iter().filter(|s| s.connections > 0).collect();
     busiest.sort_by_key(|s| std::cmp::Reverse(s.connections));
-    for Busy { at, reals, connections } in busiest.iter().take(LINES) {
-        let at = at.to_string();
-        let _ = writeln!(out, "  {at:<30} {reals} real servers, {connections} connections");
+    for busy @ Busy { reals, connections, .. } in busiest.iter().take(LINES) {
+        let name = named(busy);
+        let _ = writeln!(out, "  {name:<48} {reals} real servers, {connections} connections");
     }
     let mut empty = services.iter().filter(|s| s.reals == 0);
-    let first: Vec<String> = empty.by_ref().take(LINES).map(|s| s.at.to_string()).collect();
+    let first: Vec<String> = empty.by_ref().take(LINES).map(named).collect();
     if !first.is_empty() {
         let _ = writeln!(out, "  without endpoints: {}", first.join(", "));
         more(&mut out, empty.count());
     }
     out
+}
+
+fn named(busy: &Busy) -> String {
+    format!("{} {}", busy.at, busy.service).trim_end().to_owned()
 }
 
 fn lines(out: &mut String, title: &str, lines: &Lines) {
@@ -198,6 +202,7 @@ pub(super) mod tests {
                 at: Some(7_497),
                 good: Some(7_497),
                 micros: 12_300,
+                lag: 14_000,
                 micros_sum: 1_200_000,
                 failed: None,
             },
@@ -349,15 +354,16 @@ NETWORK POLICY IS NOT ENFORCED by this version.
         let service = |last: u8, reals, connections| {
             let addr = [10, 96, 0, last].into();
             let at = Virtual { addr, protocol: Protocol::Tcp, port: 80 };
-            Busy { at: at.into(), reals, connections }
+            Busy { at: at.into(), service: String::new(), reals, connections }
         };
         let mut services = vec![service(1, 3, 2), service(2, 1, 9), service(3, 0, 0)];
+        services[1].service = "shop/web".into();
         assert_eq!(
             busy(&services),
             "\
 \nIPVS: 3 services, 4 real servers, 11 connections
-  tcp 10.96.0.2:80               1 real servers, 9 connections
-  tcp 10.96.0.1:80               3 real servers, 2 connections
+  tcp 10.96.0.2:80 shop/web                        1 real servers, 9 connections
+  tcp 10.96.0.1:80                                 3 real servers, 2 connections
   without endpoints: tcp 10.96.0.3:80
 "
         );

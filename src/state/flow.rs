@@ -30,10 +30,13 @@ pub struct Flow {
 }
 
 /// How busy an IPVS service is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Busy {
     /// The service.
     pub at: At,
+    /// namespace/name of the Service that it is; empty: not known.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub service: String,
     /// How many real servers stand behind it; draining ones too.
     pub reals: usize,
     /// Their connections, active and inactive.

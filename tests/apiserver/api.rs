@@ -27,6 +27,8 @@ pub struct Api {
     /// A caller without a certificate is nobody.
     pub certificates: bool,
     pub bookmarks: Duration,
+    /// From one look of a watch at the files to the next.
+    pub tick: Duration,
 }
 
 /// What TLS says about the caller.
@@ -95,8 +97,8 @@ impl Api {
                 let expire = fault == Some(&Kind::Gone);
                 if watch::wanted(request) {
                     let view = place.view;
-                    let bookmarks = self.bookmarks;
-                    let watch = Watch::new(view, namespace, request, bookmarks, fault, &self.dir)?;
+                    let times = (self.bookmarks, self.tick);
+                    let watch = Watch::new(view, namespace, request, times, fault, &self.dir)?;
                     return Ok(Answer::Watch(Box::new(watch)));
                 }
                 let reply = list::list(&self.store, &place.view, namespace, request, expire)?;

@@ -46,6 +46,7 @@ apiserver generate --nodes N --services S --endpoints E DIR
   --only-v1beta1        slices as Kubernetes 1.18 has them; --only-endpoints: none at all
   --gzip-from BYTES     the smallest body that is compressed when asked (131072)
   --bookmarks SECONDS   how often a watch gets a bookmark (60)
+  --tick MS             how often a watch looks at the files (5)
   --revision N          begin at least at this resourceVersion: a server that was restarted
   --log FILE            one line for each request: METHOD PATH STATUS BODY-BYTES (else on stderr)
   --fault SPEC          more than once; also in DIR/faults, one a line, read again when it changes
@@ -79,6 +80,7 @@ struct Args {
     slices: Option<Slices>,
     gzip_from: Option<usize>,
     bookmarks: Option<u64>,
+    tick: Option<u64>,
     revision: u64,
     log: Option<PathBuf>,
     faults: Vec<String>,
@@ -154,6 +156,7 @@ impl Args {
                 "--client-ca" => parsed.client_ca = Some(value.into()),
                 "--token" => parsed.token = Some(value),
                 "--gzip-from" => parsed.gzip_from = Some(number(&flag, &value)?),
+                "--tick" => parsed.tick = Some(number(&flag, &value)?),
                 "--bookmarks" => parsed.bookmarks = Some(number(&flag, &value)?),
                 "--revision" => parsed.revision = number(&flag, &value)?,
                 "--log" => parsed.log = Some(value.into()),
@@ -193,6 +196,7 @@ fn serve(args: Args) -> Result<(), String> {
             token: args.token,
             certificates: args.client_ca.is_some(),
             bookmarks: Duration::from_secs(args.bookmarks.unwrap_or(60)),
+            tick: Duration::from_millis(args.tick.unwrap_or(5)),
         },
         faults: fault::Faults::new(&dir, &args.faults)?,
         tls,

@@ -18,8 +18,6 @@ use crate::resource::View;
 use crate::status;
 use crate::store::{Event, Expired, Store};
 
-const TICK: Duration = Duration::from_millis(5); // between two looks at the files
-
 #[derive(Debug)]
 pub struct Watch {
     view: View,
@@ -27,6 +25,7 @@ pub struct Watch {
     from: Option<u64>, // none: with everything that is there
     initial_end: bool,
     bookmarks: Option<Duration>,
+    tick: Duration,
     timeout: Duration,
     fault: Option<Kind>,
     cut: PathBuf,
@@ -42,7 +41,7 @@ impl Watch {
         view: View,
         namespace: &str,
         request: &Request,
-        bookmarks: Duration,
+        (bookmarks, tick): (Duration, Duration),
         fault: Option<&Kind>,
         dir: &Path,
     ) -> Result<Watch, Reply> {
@@ -60,6 +59,7 @@ impl Watch {
             from,
             initial_end: marked && from.is_none(), // as recorded: from 0, and from nothing, too
             bookmarks: marked.then_some(bookmarks),
+            tick,
             timeout: Duration::from_secs(seconds.unwrap_or(1800)),
             fault: fault.cloned(),
             cut: dir.join("cut"),
@@ -104,7 +104,7 @@ impl Watch {
                     return Err(io::ErrorKind::ConnectionReset.into());
                 }
             }
-            store.wait(TICK.min(self.timeout.saturating_sub(begun.elapsed())));
+            store.wait(self.tick.min(self.timeout.saturating_sub(begun.elapsed())));
         }
         Ok(())
     }

@@ -35,7 +35,7 @@ switches() { cat /proc/"$daemon"/task/*/status | awk '/^voluntary/ { n += $2 } E
 # followed SIZE: the daemon: its memory, what it costs when nothing happens, and one endpoint that changes
 followed() {
   ip netns exec node-1 unshare -m /bin/sh /run/lab/on node-1 /job/kinglet run --master $API --hostname-override node-1 \
-    --run-firewall=false --metrics-port 9100 --audit-period 1h > /results/daemon 2>&1 & daemon=$!
+    --run-firewall=false --metrics-port 9100 --audit-period 240h > /results/daemon 2>&1 & daemon=$!
   until [ "$(status 'kinglet_items_wanted{kind="real"}')" -gt 0 ] 2> /dev/null; do sleep 0.1; done
   passes=0 last=$(now)
   while [ "$(echo "$last $(now)" | awk '{ print ($2 - $1 < 5) }')" = 1 ]; do  # the last pass began 5 s ago
@@ -51,7 +51,18 @@ followed() {
     busybox nc 192.0.2.254 8080 < "/job/cluster/$1/change-$n" > /tmp/answer & nc=$!
     until [ "$(status kinglet_passes_total)" -gt "$passes" ]; do sleep 0.1; done
     kill $nc 2> /dev/null
-    row "$1" event "$(status kinglet_last_pass_seconds | awk '{ print $1 * 1000 }')" ms
+    row "$1" event-pass "$(status kinglet_last_pass_seconds | awk '{ print $1 * 1000 }')" ms
+    row "$1" event "$(status kinglet_last_change_seconds | awk '{ print $1 * 1000 }')" ms
+  done
+  # What the same change takes by ipvsadm: one real server more, and one less.
+  set -- "$1" "$(in_ns node-1 ipvsadm -Sn | sed -n 's/^-A -t \([^ ]*\) .*/\1/p' | head -1)"
+  for _ in 1 2 3 4 5; do
+    t=$(now)
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+      in_ns node-1 ipvsadm -a -t "$2" -r 10.255.255.9:8080 -m
+      in_ns node-1 ipvsadm -d -t "$2" -r 10.255.255.9:8080
+    done
+    row "$1" ipvsadm-change "$(echo "$t $(now)" | awk '{ print ($2 - $1) * 100 }')" ms
   done
   kill "$daemon"; wait "$daemon"
 }

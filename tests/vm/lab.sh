@@ -46,16 +46,14 @@ END
   ip addr add 192.0.2.254/24 dev lan
   ip addr add 2001:db8::fe/64 dev lan nodad
   ip link set lan up
-  i=10
   for node in $NODES; do
-    i=$((i + 1))
     for d in $OWN; do mkdir -p "/run/lab/$node$d"; done
     ip netns add "$node"
     ip link add "$node" type veth peer name eth0 netns "$node"
     ip link set "$node" master lan up
     ip -n "$node" link set lo up
     ip -n "$node" link set eth0 up
-    ip -n "$node" addr add "192.0.2.$i/24" dev eth0
+    ip -n "$node" addr add "192.0.2.1${node#node-}/24" dev eth0
     ip -n "$node" addr add "2001:db8::${node#node-}/64" dev eth0 nodad
     ip -n "$node" route add default via 192.0.2.254
   done
@@ -142,8 +140,9 @@ END
 }
 
 # ipvs NODE: ipvsadm's list, sorted, each real with its service before it and without counters.
-ipvs() {
-  in_ns "$1" ipvsadm -Ln | awk '
+ipvs() { in_ns "$1" ipvsadm -Ln | entries; }
+entries() {
+  awk '
     $1 == "->" && $2 != "RemoteAddress:Port" { print at, "->", $2, $3, $4 }
     /^(TCP|UDP|SCTP) / { at = $1 " " $2; print }
     /^FWM / { at = $1; $2 = ""; sub(" IPv6", ""); print }' | sed 's/  */ /g; s/ $//' | LC_ALL=C sort

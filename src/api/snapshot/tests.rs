@@ -63,29 +63,34 @@ fn from_list_of(kind: Kind, name: &str) -> crate::cluster::Reading {
     reading
 }
 
+/// Writes it and puts it in its place.
+fn put(file: &mut File, known: &Known, listed: u64) -> error::Result<bool> {
+    file.save(known, listed, &contact()).and_then(|_| file.settle())
+}
+
 #[test]
 fn what_was_written_reads_back_and_is_not_written_twice() {
     let folder = Folder::new("back");
     let (mut file, mut known) = (folder.file(), known());
     assert!(file.load().is_none());
-    assert!(file.save(&known, 1000, &contact()).unwrap());
+    assert!(put(&mut file, &known, 1000).unwrap());
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&folder.path()), 0o600);
     assert_eq!(mode(folder.path().parent().unwrap()), 0o700);
-    assert!(!file.save(&known, 1000, &contact()).unwrap(), "nothing changed");
+    assert!(!put(&mut file, &known, 1000).unwrap(), "nothing changed");
 
     let mut again = folder.file();
     let got = again.load().unwrap();
     assert_eq!(got.cluster, known.cluster);
     assert_eq!((got.versions, got.listed, got.contact), (known.versions.clone(), 1000, contact()));
-    assert!(!again.save(&known, 1000, &contact()).unwrap(), "nothing changed since it was read");
+    assert!(!put(&mut again, &known, 1000).unwrap(), "nothing changed since it was read");
     known.versions.insert(Kind::Node, "500".into());
-    assert!(!again.save(&known, 1000, &contact()).unwrap(), "a version alone can wait");
+    assert!(!put(&mut again, &known, 1000).unwrap(), "a version alone can wait");
     again.last.as_mut().unwrap().0.written -= VERSIONS;
-    assert!(again.save(&known, 1000, &contact()).unwrap(), "but not for ever");
-    assert!(again.save(&known, 1001, &contact()).unwrap(), "there was a full list");
+    assert!(put(&mut again, &known, 1000).unwrap(), "but not for ever");
+    assert!(put(&mut again, &known, 1001).unwrap(), "there was a full list");
     known.cluster.nodes.pop_first();
-    assert!(again.save(&known, 1001, &contact()).unwrap());
+    assert!(put(&mut again, &known, 1001).unwrap());
     let got = folder.file().load().unwrap();
     assert_eq!((got.cluster.nodes.len(), &*got.versions[&Kind::Node]), (2, "500"));
     assert!(!folder.0.join("deep/snapshot.new").exists());
@@ -97,7 +102,7 @@ fn a_kind_of_which_something_was_not_understood_is_listed_the_next_time() {
     let name = known.cluster.services.keys().next().unwrap().clone();
     let what = What::One { name, now: Err("it is odd".into()), version: "412".into() };
     known.hear(News { kind: Kind::Service, what });
-    folder.file().save(&known, 1000, &contact()).unwrap();
+    put(&mut folder.file(), &known, 1000).unwrap();
     let got = folder.file().load().unwrap();
     assert_eq!(got.versions.keys().copied().collect::<Vec<_>>(), [Kind::Node, Kind::EndpointSlice]);
     assert_eq!(got.cluster.services.len(), 24);
@@ -110,14 +115,14 @@ fn another_cluster_s_snapshot_is_put_aside() {
         ("ca", Identity { ca: 8, ..identity() }),
     ] {
         let folder = Folder::new(name);
-        folder.file().save(&known(), 1000, &contact()).unwrap();
+        put(&mut folder.file(), &known(), 1000).unwrap();
         let mut file = File::new(Some(folder.path()), other);
         assert!(file.load().is_none() && folder.bad());
-        assert!(file.save(&known(), 1000, &contact()).unwrap(), "it stops nothing");
+        assert!(put(&mut file, &known(), 1000).unwrap(), "it stops nothing");
         assert!(file.load().is_some());
     }
     let folder = Folder::new("node");
-    folder.file().save(&known(), 1000, &contact()).unwrap();
+    put(&mut folder.file(), &known(), 1000).unwrap();
     let node = Identity { node: "node-2".into(), ..identity() };
     let got = File::new(Some(folder.path()), node).load().unwrap();
     assert_eq!(got.contact.uid, None, "by another Node's uid it can't be known");
@@ -126,7 +131,7 @@ fn another_cluster_s_snapshot_is_put_aside() {
 #[test]
 fn one_that_is_damaged_cut_or_from_the_future_is_put_aside() {
     let folder = Folder::new("bad");
-    folder.file().save(&known(), 1000, &contact()).unwrap();
+    put(&mut folder.file(), &known(), 1000).unwrap();
     let good = fs::read(folder.path()).unwrap();
     let mut cases: Vec<Vec<u8>> = vec![
         b"".into(),
@@ -156,14 +161,14 @@ fn one_that_is_damaged_cut_or_from_the_future_is_put_aside() {
 #[test]
 fn no_path_means_no_snapshot_and_a_place_that_is_none_is_told_once() {
     let mut none = File::new(None, identity());
-    assert!(none.load().is_none() && !none.save(&known(), 1, &contact()).unwrap());
+    assert!(none.load().is_none() && !put(&mut none, &known(), 1).unwrap());
     let folder = Folder::new("place");
     fs::create_dir_all(&folder.0).unwrap();
     fs::write(folder.0.join("deep"), "a file").unwrap();
     let mut file = folder.file();
-    let why = file.save(&known(), 1, &contact()).unwrap_err().to_string();
+    let why = put(&mut file, &known(), 1).unwrap_err().to_string();
     assert!(why.starts_with("writing the snapshot /"), "{why}");
-    assert!(!file.save(&known(), 2, &contact()).unwrap());
+    assert!(!put(&mut file, &known(), 2).unwrap());
 }
 
 #[test]

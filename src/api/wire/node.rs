@@ -21,7 +21,17 @@ struct Spec {
     pod_cidr: Option<String>,
     #[serde(rename = "podCIDRs")]
     pod_cidrs: Option<Vec<String>>,
+    taints: Option<Vec<Taint>>,
 }
+
+#[derive(Deserialize)]
+struct Taint {
+    #[serde(default)]
+    key: Box<str>,
+}
+
+/// The cluster's autoscaler is about to delete the Node.
+const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 
 #[derive(Deserialize)]
 struct Status {
@@ -40,6 +50,9 @@ pub fn read(mut wire: Wire) -> Result<Node, String> {
     let name = wire.metadata.name()?;
     let mut node = Node { name, pod_cidrs: pod_cidrs(&wire)?, ..Node::default() };
     let zone = wire.metadata.labels.and_then(|labels| labels.zone);
+    let taints = wire.spec.and_then(|spec| spec.taints).unwrap_or_default();
+    node.leaving =
+        wire.metadata.deleted.is_some() || taints.iter().any(|t| *t.key == *TO_BE_DELETED);
     node.zone = zone.filter(|zone| !zone.is_empty());
     let addresses = wire.status.and_then(|status| status.addresses).unwrap_or_default();
     for (i, Address { kind, address }) in addresses.iter().enumerate() {
@@ -134,6 +147,21 @@ mod tests {
         ] {
             let got = node(&format!(r#"{{"metadata":{{"name":"n","labels":{labels}}}}}"#)).unwrap();
             assert_eq!(got.zone.as_deref(), want, "{labels}");
+        }
+    }
+
+    #[test]
+    fn a_node_leaves_when_it_is_deleted_or_about_to_be() {
+        for (json, want) in [
+            (r#"{"metadata":{"name":"n","deletionTimestamp":null},"spec":{"taints":null}}"#, false),
+            (r#"{"metadata":{"name":"n","deletionTimestamp":"2026-11-24T00:00:00Z"}}"#, true),
+            (r#"{"metadata":{"name":"n"},"spec":{"taints":[{"key":"disk"},{}]}}"#, false),
+            (
+                r#"{"metadata":{"name":"n"},"spec":{"taints":[{"key":"disk"},{"key":"ToBeDeletedByClusterAutoscaler","value":"1"}]}}"#,
+                true,
+            ),
+        ] {
+            assert_eq!(node(json).unwrap().leaving, want, "{json}");
         }
     }
 

@@ -35,6 +35,16 @@ pub fn read_chain(body: &[u8]) -> Option<(Box<str>, bool)> {
     Some((format!("{family} {table} {name}").into(), drops))
 }
 
+/// Whether news of another program's table are a reason to look: a chain may have begun to drop, or a
+/// rule of ours may be gone.
+pub fn concerns(message: u16, body: &[u8]) -> bool {
+    match message {
+        NEWCHAIN => read_chain(body).is_some(),
+        DELRULE => read_rule(body).is_some(),
+        _ => false,
+    }
+}
+
 /// A request about rules of a chain.
 fn request(message: u16, flags: NlmF, chain: &str) -> Request {
     let mut words = chain.splitn(3, ' ');

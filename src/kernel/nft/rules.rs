@@ -14,7 +14,7 @@ use crate::{
 };
 
 // NFT_MSG_*
-const NEWCHAIN: u16 = 3;
+pub(super) const NEWCHAIN: u16 = 3;
 const GETCHAIN: u16 = 4;
 const DELCHAIN: u16 = 5;
 pub(super) const NEWRULE: u16 = 6;

@@ -52,6 +52,20 @@ fn health_is_answered_in_both_families_whoever_keeps_silent_connections_open() {
 }
 
 #[test]
+fn a_node_that_is_being_deleted_is_not_for_load_balancers_and_lives_on() {
+    let (desk, facts) = desk();
+    let port = free_port();
+    desk.proxy("127.0.0.1", port).unwrap();
+    let code = |path: &str| {
+        let got = get("127.0.0.1", port, &format!("GET {path} HTTP/1.1\r\n\r\n"));
+        got.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!([code("/healthz"), code("/livez"), code("/metrics")], ["200", "200", "404"]);
+    facts.write(|status| status.leaving = true);
+    assert_eq!([code("/healthz"), code("/livez")], ["503", "200"]);
+}
+
+#[test]
 fn a_connection_has_a_few_seconds() {
     let (desk, _) = desk();
     let port = free_port();

@@ -94,6 +94,16 @@ within 8 "a real server that somebody took away is back" back node-1
 within 8 "all of IPVS too" back node-2
 in_ns node-1 nft delete table inet kinglet
 within 2 "our table is back" settled node-1
+for t in iptables ip6tables; do in_ns node-2 $t -P FORWARD DROP; done
+pods() { for f in $FAMILIES; do from p2a /job/probe http "$(at p1a "$f")" 8080 || return; done; }
+within 2 "another firewall begins to drop: pods get through" pods
+in_ns node-2 nft delete table inet kinglet
+within 2 "our table is back there too" settled node-2
+for t in iptables ip6tables; do in_ns node-2 $t -F FORWARD; done
+within 2 "our rule in its chain is back" settled node-2
+within 2 "and pods get through" pods
+for t in iptables ip6tables; do in_ns node-2 $t -P FORWARD ACCEPT; done
+within 2 "it goes when nobody drops any more" settled node-2
 in_ns node-3 ip link del kube-dummy-if
 within 2 "the dummy link and its addresses are back" settled node-3
 in_ns node-2 sh -c 'ip link set eth0 down; ip link set eth0 up; ip route add default via 192.0.2.254
@@ -146,4 +156,5 @@ within 5 "without the API it works from the snapshot" serves
 served "it is served from the snapshot" p1c cluster:1 80 "p1a p2a" p1c
 on node-1 /job/kinglet status > /results/status 2>&1
 check "which status says" grep "IN USE" /results/status
+check "and which Service is busy" grep -q "tcp 10.96.1.1:80 .*/web  .* connections" /results/status
 finish

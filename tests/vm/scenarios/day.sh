@@ -47,11 +47,13 @@ hours() {
   done
 }
 server() { # starts it anew: it has forgotten what was
-  /job/apiserver --listen 0.0.0.0:8080 --objects "$OBJECTS" --log /results/apiserver.log > /tmp/api 2>&1 & api=$!
+  /job/apiserver --tick 1000 --listen 0.0.0.0:8080 --objects "$OBJECTS" --log /results/apiserver.log > /tmp/api 2>&1 & api=$!
 }
 
 start
+kill "${api:?}"; wait "$api" 2> /dev/null
 objects "$(folder even)"
+server  # in place of the lab's, which looks at its files 200 times a second
 ip netns exec node-1 unshare -m /bin/sh /run/lab/on node-1 /job/kinglet run --master "$API" --hostname-override node-1 \
   --run-firewall=false --metrics-port 9100 > /results/daemon 2>&1 & daemon=$!
 within 10 "it starts" settled
@@ -76,10 +78,10 @@ within 60 "the API is back after an hour: what changed is there within two back-
 check "and status has nothing to say" on node-1 /job/kinglet status
 echo "  after that: $(uses)"
 
-for jump in 4102444800 0 1800000000; do  # 2100, 1970, and about now
+for jump in 4102444800 200000 1800000000; do  # 2100, 1970 (a clock can not be set before the boot), and about now
   date -s "@$jump" > /dev/null
   objects "$(folder even)"
-  sleep 1; within 5 "the clock jumps to $(date +%Y), an event is there all the same" settled
+  sleep 1; within 65 "the clock jumps to $(date +%Y), an event is there all the same" settled
   objects "$(folder odd)"
   hours 1
 done

@@ -121,6 +121,14 @@ check "the older iptables: the commands" in_ns node-1 sh -e /tmp/told
 needs "the older iptables, then"
 synced services
 same "the older iptables: nothing more to tell" "" "$(grep legacy /results/services.node-1.err)"
+# What a kube-proxy left there.
+left() { kinglet node-1 check 2> /dev/null | grep 'iptables-legacy rules of kube-proxy'; }
+same "the older iptables: nothing left of a kube-proxy" "" "$(left)"
+for t in iptables-legacy ip6tables-legacy; do
+  in_ns node-1 $t -t nat -N KUBE-SERVICES; in_ns node-1 $t -t nat -A OUTPUT -j KUBE-SERVICES
+  check "$t: check finds what a kube-proxy left" left
+  in_ns node-1 $t -t nat -F; in_ns node-1 $t -t nat -X
+done
 legacy -F; legacy -P FORWARD ACCEPT
 
 # A table of nftables' own.
