@@ -75,6 +75,8 @@ pub struct Snapshot {
     pub contact: Contact,
     /// When the oldest of its full lists was made, in seconds since 1970.
     pub listed: u64,
+    /// The name of the node that it was written on.
+    pub node: Box<str>,
 }
 
 impl Snapshot {
@@ -98,8 +100,9 @@ pub fn peek(path: &Path) -> error::Result<Option<Snapshot>> {
         from => from.doing(doing)?,
     };
     match read(BufReader::with_capacity(16 << 10, from)) {
-        Ok((Header { listed, contact, .. }, _, cluster)) => {
-            Ok(Some(Snapshot { cluster, contact, listed, ..Snapshot::default() }))
+        Ok((Header { identity, listed, contact, .. }, _, cluster)) => {
+            let node = identity.node.into();
+            Ok(Some(Snapshot { cluster, contact, listed, node, ..Snapshot::default() }))
         }
         Err(Unusable::Io(e)) => Err(e).doing(doing),
         Err(Unusable::Bad(why)) => Err(why).doing(doing),
@@ -191,7 +194,7 @@ impl File {
         let versions = header.kinds.iter().filter_map(|(k, v)| Some((*k, v.clone()?))).collect();
         let (contact, listed) = (header.contact.clone(), header.listed);
         self.last = Some((header, sum));
-        Snapshot { cluster, versions, contact, listed }
+        Snapshot { cluster, versions, contact, listed, node: self.identity.node.as_str().into() }
     }
 
     fn read(&self, path: &Path) -> Result<(Header, Sum, Cluster), Unusable> {

@@ -125,9 +125,9 @@ same "the older iptables: nothing more to tell" "" "$(grep legacy /results/servi
 left() { kinglet node-1 check 2> /dev/null | grep 'iptables-legacy rules of kube-proxy'; }
 same "the older iptables: nothing left of a kube-proxy" "" "$(left)"
 for t in iptables-legacy ip6tables-legacy; do
-  in_ns node-1 $t -t nat -N KUBE-SERVICES; in_ns node-1 $t -t nat -A OUTPUT -j KUBE-SERVICES
+  in_ns node-1 $t -N KUBE-SERVICES; in_ns node-1 $t -A OUTPUT -j KUBE-SERVICES
   check "$t: check finds what a kube-proxy left" left
-  in_ns node-1 $t -t nat -F; in_ns node-1 $t -t nat -X
+  in_ns node-1 $t -F; in_ns node-1 $t -X
 done
 legacy -F; legacy -P FORWARD ACCEPT
 
