@@ -14,6 +14,7 @@ pub mod dump;
 pub mod error;
 pub mod few;
 pub mod gzip;
+pub mod json;
 pub mod kernel;
 pub mod local;
 pub mod log;

@@ -22,7 +22,7 @@ use crate::{
     cluster::{Cluster, EndpointSlice, Kind, Known, Node, Object, Service},
     error::{self, Doing},
     few::Few,
-    log,
+    json, log,
 };
 
 /// Which cluster this is, as far as it can be told without asking.
@@ -357,8 +357,7 @@ fn read(mut from: impl BufRead) -> Result<(Header, Sum, Cluster), Unusable> {
     }
     next(&mut line)?;
     all.add(line.as_bytes());
-    let header: Header =
-        serde_json::from_str(&line).map_err(|e| bad(format!("it is damaged: {e}")))?;
+    let header: Header = json::from_str(&line).map_err(|e| bad(format!("it is damaged: {e}")))?;
     let (mut cluster, mut count) = (Cluster::default(), 0usize);
     loop {
         next(&mut line)?;
@@ -368,7 +367,7 @@ fn read(mut from: impl BufRead) -> Result<(Header, Sum, Cluster), Unusable> {
                 false => Err(bad("it is damaged: its checksum is another one".into())),
             };
         }
-        let object: Object = serde_json::from_str(&line)
+        let object: Object = json::from_str(&line)
             .map_err(|e| bad(format!("it is damaged: line {}: {e}", count + 3)))?;
         cluster.insert(object);
         all.add(line.as_bytes());

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     few::Few,
+    json,
     ruleset::Set,
     state::{At, Forward, Item, Protocol, RealKey, State, Value, Virtual},
 };
@@ -33,7 +34,7 @@ impl Drains {
     /// Reads what [`Drains::text`] made. What can't be understood is an empty record: each real that
     /// should go then gets its full time once more.
     pub fn read(text: &str) -> Drains {
-        serde_json::from_str(text).unwrap_or_default()
+        json::from_str(text).unwrap_or_default()
     }
 
     /// Whether nothing drains.
