@@ -38,12 +38,14 @@ next() {
   board "sync; echo '@@next $*' > /dev/console; (sleep 1; reboot -f) > /dev/null 2>&1 &" > /dev/null
 }
 
-# The init of the board starts the daemon, crond, or neither, from its next boot on or from `kill -HUP 1` on.
+# The init of the board starts the daemon, the script that starts the daemon, crond, or nothing: from its next boot on, or from
+# `kill -HUP 1` on.
 starts() {
   board "grep -v 'kinglet\|crond' /etc/inittab > /tmp/inittab" > /dev/null
   case $1 in
     daemon) board "cat /tmp/inittab /test/inittab.kinglet > /etc/inittab" ;;
-    crond) board "(cat /tmp/inittab; echo '::respawn:/bin/crond -f -L /dev/null') > /etc/inittab
+    script) board "cp /tmp/inittab /etc/inittab; echo '::once:/etc/init.d/S60kinglet start' >> /etc/inittab" ;;
+    crond) board "cp /tmp/inittab /etc/inittab; echo '::respawn:/bin/crond -f -L /dev/null' >> /etc/inittab
       cp /test/crontab /var/spool/cron/crontabs/root" ;;
     nothing) board "cp /tmp/inittab /etc/inittab" ;;
   esac
