@@ -6,13 +6,13 @@ pub mod features;
 mod left;
 mod look;
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 pub use features::{FEATURES, Feature, Part};
 pub use left::Left;
 pub use look::{Asked, look};
 
-use crate::local::Module;
+use crate::{few::Few, local::Module};
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +24,7 @@ pub struct Facts {
     /// The kernel's release.
     pub release: String,
     /// Modules by what can be said of them.
-    pub modules: BTreeMap<&'static str, Module>,
+    pub modules: Few<&'static str, Module>,
     /// The kernel's configuration (`CONFIG_…=y` lines), where it can be read.
     pub config: Option<String>,
     /// Whether modules can be loaded at all (kernel.modules_disabled).
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn only_what_the_flags_need_is_looked_at() {
-        let facts = Facts { services: false, modules: BTreeMap::new(), ..able() };
+        let facts = Facts { services: false, modules: Few::new(), ..able() };
         assert!(!lines(&facts).iter().any(|l| l.text.contains("ip_vs")));
     }
 

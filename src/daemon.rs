@@ -273,7 +273,8 @@ impl Daemon {
         }
         let Daemon { keeper, known, teller, .. } = self;
         let cluster: &Cluster = &known.cluster;
-        let done = |step: &_, outcome: &_| teller.step(step, outcome);
+        let moved = work == Work::Services;
+        let done = |step: &_, outcome: &_| teller.step(step, outcome, moved);
         let deed = match work {
             Work::Save if self.file.is_unsettled() => return self.settle(),
             Work::Save => return self.save(),

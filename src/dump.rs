@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{cluster::Cluster, local::Host, state::State};
+use crate::{cluster::Cluster, json, local::Host, state::State};
 
 /// All that a plan is made from.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ impl Dump {
         }
         let probe = serde_json::Deserializer::from_str(text).into_iter::<Probe>().next();
         match probe {
-            Some(Ok(Probe { kinglet: Some(_) })) => serde_json::from_str(text).map(Some),
+            Some(Ok(Probe { kinglet: Some(_) })) => json::from_str(text).map(Some),
             _ => Ok(None),
         }
     }

@@ -1,15 +1,15 @@
 //! This node: what it was told, and what it is. Pure data: the flags and `kernel` fill it,
 //! `desired` reads it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::state::{BRIDGE, DUMMY, Protocol};
+use crate::{
+    few::Few,
+    state::{BRIDGE, DUMMY, Protocol},
+};
 
 /// What `desired` knows of this node besides the cluster.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,9 +125,9 @@ pub struct Host {
     /// kube-router's tunnels, and the pod networks that are routed through them.
     pub tunnels: Vec<Tunnel>,
     /// Modules by what can be said of them; one that is not named may be built in or absent.
-    pub modules: BTreeMap<Box<str>, Module>,
+    pub modules: Few<Box<str>, Module>,
     /// The settings on which other settings depend, by their path below /proc/sys.
-    pub sysctls: BTreeMap<Box<str>, Box<str>>,
+    pub sysctls: Few<Box<str>, Box<str>>,
     /// The chains of other programs that drop by their policy, as nft writes them.
     #[serde(default)]
     pub closed: Vec<Box<str>>,

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     cluster::Reading,
     error::{Error, Result},
+    json,
 };
 
 /// Reads all lists of a text. Items of kinds that are not used are passed over, and Endpoints where
@@ -80,7 +81,7 @@ impl Gathered {
             kind: Option<String>,
             api_version: Option<String>,
         }
-        let typed: Typed = serde_json::from_str(item.get()).unwrap_or_default();
+        let typed: Typed = json::from_str(item.get()).unwrap_or_default();
         let (kind, version) = match (typed.kind, &head.kind) {
             (Some(kind), _) => (kind, typed.api_version),
             (None, Some(list)) => {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use ureq::{Timeout, http::StatusCode};
 
 use super::{page, tls};
+use crate::json;
 
 /// A request that did not give what was asked for.
 #[derive(Debug)]
@@ -160,7 +161,7 @@ fn message(body: &[u8]) -> String {
     struct Status {
         message: Option<String>,
     }
-    match serde_json::from_str::<Status>(&String::from_utf8_lossy(body)) {
+    match json::from_str::<Status>(&String::from_utf8_lossy(body)) {
         Ok(Status { message }) => page::first_line(message.unwrap_or_default().as_bytes()),
         Err(_) => page::first_line(body),
     }

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     cluster::Kind,
     error::{self, Error},
+    json,
 };
 
 /// How long the server may take for its answer to a watch.
@@ -60,7 +61,7 @@ impl Api {
 
     fn version(&self, path: &str) -> Result<String, Failure> {
         let body = self.client.probe(&format!("{path}?limit=1"))?;
-        let list: List = serde_json::from_str(&body).map_err(|e| Failure::other(e.to_string()))?;
+        let list: List = json::from_str(&body).map_err(|e| Failure::other(e.to_string()))?;
         Ok(list.metadata.version)
     }
 }

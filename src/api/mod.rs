@@ -237,13 +237,13 @@ impl Reading {
     }
 
     /// Takes in another reading, of another kind.
-    fn add(&mut self, mut other: Reading) {
-        self.cluster.nodes.append(&mut other.cluster.nodes);
-        self.cluster.services.append(&mut other.cluster.services);
-        self.cluster.slices.append(&mut other.cluster.slices);
-        self.cluster.doubtful.append(&mut other.cluster.doubtful);
-        self.bad.append(&mut other.bad);
-        self.versions.append(&mut other.versions);
+    fn add(&mut self, other: Reading) {
+        self.cluster.nodes.extend(other.cluster.nodes);
+        self.cluster.services.extend(other.cluster.services);
+        self.cluster.slices.extend(other.cluster.slices);
+        self.cluster.doubtful.extend(other.cluster.doubtful);
+        self.bad.extend(other.bad);
+        self.versions.extend(other.versions);
     }
 }
 

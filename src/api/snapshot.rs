@@ -7,7 +7,7 @@
 //! nothing.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs,
     io::{self, BufRead, BufReader, BufWriter, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -21,7 +21,8 @@ use super::page;
 use crate::{
     cluster::{Cluster, EndpointSlice, Kind, Known, Node, Object, Service},
     error::{self, Doing},
-    log,
+    few::Few,
+    json, log,
 };
 
 /// Which cluster this is, as far as it can be told without asking.
@@ -69,11 +70,13 @@ pub struct Snapshot {
     /// The cluster. Nothing of it is doubtful: that is for [`Known::new`].
     pub cluster: Cluster,
     /// Where a watch of each kind goes on.
-    pub versions: BTreeMap<Kind, String>,
+    pub versions: Few<Kind, String>,
     /// What the server told of itself.
     pub contact: Contact,
     /// When the oldest of its full lists was made, in seconds since 1970.
     pub listed: u64,
+    /// The name of the node that it was written on.
+    pub node: Box<str>,
 }
 
 impl Snapshot {
@@ -97,8 +100,9 @@ pub fn peek(path: &Path) -> error::Result<Option<Snapshot>> {
         from => from.doing(doing)?,
     };
     match read(BufReader::with_capacity(16 << 10, from)) {
-        Ok((Header { listed, contact, .. }, _, cluster)) => {
-            Ok(Some(Snapshot { cluster, contact, listed, ..Snapshot::default() }))
+        Ok((Header { identity, listed, contact, .. }, _, cluster)) => {
+            let node = identity.node.into();
+            Ok(Some(Snapshot { cluster, contact, listed, node, ..Snapshot::default() }))
         }
         Err(Unusable::Io(e)) => Err(e).doing(doing),
         Err(Unusable::Bad(why)) => Err(why).doing(doing),
@@ -122,7 +126,7 @@ struct Header {
     written: u64,
     /// The kinds that are held. Without a version: one that has to be listed, since something of it
     /// was not understood.
-    kinds: BTreeMap<Kind, Option<String>>,
+    kinds: Few<Kind, Option<String>>,
 }
 
 /// An object, as it is written; `cluster::Object` is how it is read.
@@ -190,7 +194,7 @@ impl File {
         let versions = header.kinds.iter().filter_map(|(k, v)| Some((*k, v.clone()?))).collect();
         let (contact, listed) = (header.contact.clone(), header.listed);
         self.last = Some((header, sum));
-        Snapshot { cluster, versions, contact, listed }
+        Snapshot { cluster, versions, contact, listed, node: self.identity.node.as_str().into() }
     }
 
     fn read(&self, path: &Path) -> Result<(Header, Sum, Cluster), Unusable> {
@@ -353,8 +357,7 @@ fn read(mut from: impl BufRead) -> Result<(Header, Sum, Cluster), Unusable> {
     }
     next(&mut line)?;
     all.add(line.as_bytes());
-    let header: Header =
-        serde_json::from_str(&line).map_err(|e| bad(format!("it is damaged: {e}")))?;
+    let header: Header = json::from_str(&line).map_err(|e| bad(format!("it is damaged: {e}")))?;
     let (mut cluster, mut count) = (Cluster::default(), 0usize);
     loop {
         next(&mut line)?;
@@ -364,7 +367,7 @@ fn read(mut from: impl BufRead) -> Result<(Header, Sum, Cluster), Unusable> {
                 false => Err(bad("it is damaged: its checksum is another one".into())),
             };
         }
-        let object: Object = serde_json::from_str(&line)
+        let object: Object = json::from_str(&line)
             .map_err(|e| bad(format!("it is damaged: line {}: {e}", count + 3)))?;
         cluster.insert(object);
         all.add(line.as_bytes());

@@ -14,7 +14,10 @@ use super::{
     page,
     wire::{self, Shape},
 };
-use crate::cluster::{Kind, Name, News, Object, What};
+use crate::{
+    cluster::{Kind, Name, News, Object, What},
+    json,
+};
 
 /// Memory for a line that is kept from one to the next.
 const KEPT: usize = 64 << 10;
@@ -140,8 +143,8 @@ pub fn read(shape: Shape, line: &[u8]) -> Result<Event, String> {
         format!("what comes is no event of a watch: {e}")
     }
     let text = std::str::from_utf8(line).map_err(wrong)?;
-    let Line { r#type, object } = serde_json::from_str(text).map_err(wrong)?;
-    let head: Head = serde_json::from_str(object.get()).map_err(wrong)?;
+    let Line { r#type, object } = json::from_str(text).map_err(wrong)?;
+    let head: Head = json::from_str(object.get()).map_err(wrong)?;
     let kind = head.kind.unwrap_or_default();
     if r#type == "ERROR" {
         let (code, message) = (head.code.unwrap_or(500), head.message.unwrap_or_default());

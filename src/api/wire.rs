@@ -14,7 +14,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, de::IgnoredAny};
 
-use crate::cluster::{Kind, Name, Object};
+use crate::{
+    cluster::{Kind, Name, Object},
+    json,
+};
 
 /// The shapes that are understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +89,7 @@ pub fn name(item: &str) -> Option<String> {
         name: String,
         namespace: Option<String>,
     }
-    let Metadata { name, namespace } = serde_json::from_str::<Named>(item).ok()?.metadata;
+    let Metadata { name, namespace } = json::from_str::<Named>(item).ok()?.metadata;
     Some(match namespace {
         Some(namespace) => format!("{namespace}/{name}"),
         None => name,
@@ -115,14 +118,14 @@ pub fn identity(list: &str) -> Result<(Option<String>, String), String> {
         uid: Option<String>,
     }
     let wrong = |e| format!("the reply is no list of Nodes: {e}");
-    let List { metadata, items } = serde_json::from_str(list).map_err(wrong)?;
+    let List { metadata, items } = json::from_str(list).map_err(wrong)?;
     let uid = items.unwrap_or_default().into_iter().find_map(|item| item.metadata.uid);
     Ok((uid, metadata.resource_version))
 }
 
 /// JSON into a shape; a wrong type is told with its path.
 fn parse<'a, T: Deserialize<'a>>(item: &'a str) -> Result<T, String> {
-    serde_json::from_str(item).map_err(|e| {
+    json::from_str(item).map_err(|e| {
         let text = e.to_string();
         let why = text.rsplit_once(" at line ").map_or(text.as_str(), |(why, _)| why);
         match path::at(item, e.line(), e.column()) {

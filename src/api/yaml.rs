@@ -7,6 +7,8 @@
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Value};
 
+use crate::few::Few;
+
 /// A kubeconfig nests five levels.
 const DEPTH: usize = 64;
 /// All of its text, with aliases written out.
@@ -35,7 +37,7 @@ pub fn read(text: &str) -> Result<Value, String> {
 struct Builder {
     open: Vec<Open>,
     /// What an alias may stand for: by anchor, the scalar.
-    anchors: std::collections::BTreeMap<usize, Value>,
+    anchors: Few<usize, Value>,
     document: Option<Value>,
     size: usize,
 }

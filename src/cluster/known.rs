@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{Cluster, EndpointSlice, Kind, Name, Object};
+use crate::few::Few;
 
 /// The objects of one or more kinds as they were read.
 #[derive(Debug, Default)]
@@ -19,7 +20,7 @@ pub struct Reading {
     /// What was not.
     pub bad: Vec<Bad>,
     /// The resourceVersion of each kind's list: where a watch goes on.
-    pub versions: BTreeMap<Kind, String>,
+    pub versions: Few<Kind, String>,
 }
 
 /// An object that could not be understood.
@@ -87,10 +88,10 @@ impl Changes {
     }
 
     /// Takes in what else changed.
-    pub fn join(&mut self, mut other: Changes) {
+    pub fn join(&mut self, other: Changes) {
         self.all |= other.all;
         self.nodes |= other.nodes;
-        self.services.append(&mut other.services);
+        self.services.extend(other.services);
     }
 }
 
@@ -100,12 +101,12 @@ pub struct Known {
     /// The last good state. Its `doubtful` kinds follow from all that is below.
     pub cluster: Cluster,
     /// How far each kind was followed: where a watch goes on.
-    pub versions: BTreeMap<Kind, String>,
+    pub versions: Few<Kind, String>,
     /// The kinds that can't be followed now, and why.
-    pub lost: BTreeMap<Kind, String>,
+    pub lost: Few<Kind, String>,
     /// Objects that could not be understood, by kind and name, with the reason, and whether the
     /// version before stands in for them.
-    bad: BTreeMap<(Kind, String), (String, bool)>,
+    bad: Few<(Kind, String), (String, bool)>,
     /// Kinds of which the API has said nothing yet in this run.
     unheard: BTreeSet<Kind>,
     /// Kinds of which the API suddenly listed nothing.
@@ -114,12 +115,12 @@ pub struct Known {
 
 impl Known {
     /// What is known at the start: nothing, or what a snapshot told. `kinds` will be heard of.
-    pub fn new(cluster: Cluster, versions: BTreeMap<Kind, String>, kinds: &[Kind]) -> Known {
+    pub fn new(cluster: Cluster, versions: Few<Kind, String>, kinds: &[Kind]) -> Known {
         let mut known = Known {
             cluster,
             versions,
-            lost: BTreeMap::new(),
-            bad: BTreeMap::new(),
+            lost: Few::new(),
+            bad: Few::new(),
             unheard: kinds.iter().copied().collect(),
             emptied: BTreeSet::new(),
         };
@@ -158,7 +159,7 @@ impl Known {
             }
             What::All(mut reading) => {
                 self.unheard.remove(&kind);
-                self.versions.append(&mut reading.versions);
+                self.versions.extend(std::mem::take(&mut reading.versions));
                 self.all(kind, reading)
             }
         };

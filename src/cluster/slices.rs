@@ -36,9 +36,8 @@ impl Slices {
     }
 
     /// Takes in all of another collection.
-    pub fn append(&mut self, other: &mut Slices) {
-        std::mem::take(&mut other.named).into_values().for_each(|slice| self.insert(slice));
-        other.odd.clear();
+    pub fn extend(&mut self, other: Slices) {
+        other.named.into_values().for_each(|slice| self.insert(slice));
     }
 
     /// One by its own name.

@@ -104,15 +104,20 @@ impl Teller {
         });
     }
 
-    /// A step was taken, or refused.
-    pub fn step(&mut self, step: &Step, outcome: &Outcome) {
+    /// A step was taken, or refused; `moved`: an event of the API asked for it.
+    pub fn step(&mut self, step: &Step, outcome: &Outcome, moved: bool) {
         let did = match (outcome, step) {
             (Err(_), _) => Did::Refused,
             (_, Step::Add(_)) => Did::Add,
             (_, Step::Change(_)) => Did::Change,
             (_, Step::Remove(_)) => Did::Remove,
         };
-        self.facts.write(|status| status.step(did, step.item()));
+        self.facts.write(|status| {
+            status.step(did, step.item());
+            if moved {
+                status.moved(did, step.item());
+            }
+        });
         match outcome {
             Ok(()) => {
                 self.taken += 1;

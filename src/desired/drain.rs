@@ -5,14 +5,13 @@
 //! process (cron mode keeps nothing in memory), so it is a record that goes in and comes out. Time is
 //! passed in: seconds of the boot clock. UDP and SCTP reals go at once, as with kube-proxy.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    few::Few,
+    json,
     ruleset::Set,
     state::{At, Forward, Item, Protocol, RealKey, State, Value, Virtual},
 };
@@ -35,7 +34,7 @@ impl Drains {
     /// Reads what [`Drains::text`] made. What can't be understood is an empty record: each real that
     /// should go then gets its full time once more.
     pub fn read(text: &str) -> Drains {
-        serde_json::from_str(text).unwrap_or_default()
+        json::from_str(text).unwrap_or_default()
     }
 
     /// Whether nothing drains.
@@ -94,7 +93,7 @@ pub fn drain<'a>(
     now: u64,
     grace: u64,
 ) -> Drains {
-    let known: BTreeMap<RealKey, u64> =
+    let known: Few<RealKey, u64> =
         drains.0.iter().map(|d| ((d.of, d.addr, d.port), d.until)).collect();
     let (mut draining, mut record) = (Vec::new(), Vec::new());
     let marked = marked(want);
@@ -119,7 +118,7 @@ pub fn drain<'a>(
 }
 
 /// What the packets are sent to that get a mark.
-fn marked(state: &State) -> BTreeMap<u32, Virtual> {
+fn marked(state: &State) -> Few<u32, Virtual> {
     let marked = |item: &Item| match *item {
         Item::Element { set: Set::Outside, value: Value::Marked { at, mark } } => Some((mark, at)),
         _ => None,
@@ -128,7 +127,7 @@ fn marked(state: &State) -> BTreeMap<u32, Virtual> {
 }
 
 /// Whether its connections are worth waiting for. A mark that nobody knows may be TCP's.
-fn lasts(of: At, marked: &BTreeMap<u32, Virtual>) -> bool {
+fn lasts(of: At, marked: &Few<u32, Virtual>) -> bool {
     let at = match of {
         At::Virtual(at) => Some(at),
         At::Mark { mark, .. } => marked.get(&mark).copied(),

@@ -1,15 +1,15 @@
 //! healthCheckNodePort: where load balancers ask whether this node has endpoints of a Service, so that
 //! they send traffic with a Local policy to nodes that can serve it. Pure.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+use std::{collections::BTreeSet, net::IpAddr};
+
+use crate::{
+    cluster::{Cluster, EndpointSlice, Name},
+    few::Few,
 };
 
-use crate::cluster::{Cluster, EndpointSlice, Name};
-
 /// What is said at each port.
-pub type HealthPorts = BTreeMap<u16, Answering>;
+pub type HealthPorts = Few<u16, Answering>;
 
 /// What is said at one port.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     cluster::{EndpointSlice, Name, Node, Service, ServicePort},
+    few::Few,
     ruleset::Set,
     state::{At, DUMMY, Forward, Item, Protocol, TABLE_LOCAL, Value, Virtual, host_net, our_mark},
 };
@@ -54,7 +55,7 @@ pub struct Place<'a> {
 #[derive(Debug, Default)]
 pub struct Claims {
     owners: BTreeMap<Virtual, Rc<Name>>,
-    marks: BTreeMap<Virtual, u32>,
+    marks: Few<Virtual, u32>,
     /// All addresses of Nodes and of links here: no Service gets one on the dummy link.
     taken: BTreeSet<IpAddr>,
     /// Somebody asked for what another Service has.

@@ -6,16 +6,16 @@
 //! endpoint serves when IPVS sends to it: it forgets the connections of a real server that is gone
 //! (expire_nodest_conn), so the flow must follow.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::{collections::BTreeSet, net::IpAddr};
 
-use crate::state::{At, Flow, Forward, Item, Protocol, State, Virtual};
+use crate::{
+    few::Few,
+    state::{At, Flow, Forward, Item, Protocol, State, Virtual},
+};
 
 /// UDP virtual services, each with the addresses and ports from which its flows may be answered: those
 /// of its real servers that get connections.
-pub type Serving = BTreeMap<Virtual, BTreeSet<(IpAddr, u16)>>;
+pub type Serving = Few<Virtual, BTreeSet<(IpAddr, u16)>>;
 
 /// The UDP virtual services of a state. A real server that is reached without translation (a tunnel)
 /// answers from the virtual address: `ip_vs_update_conntrack` leaves those flows as they are.
@@ -24,14 +24,14 @@ pub fn serving(state: &State) -> Serving {
     for item in state {
         match *item {
             Item::Service { at: At::Virtual(at), .. } if at.protocol == Protocol::Udp => {
-                serving.entry(at).or_default();
+                serving.or_default(at);
             }
             Item::Real { of: At::Virtual(of), addr, port, weight: 1.., forward }
                 if of.protocol == Protocol::Udp =>
             {
                 let answers =
                     if forward == Forward::Masq { (addr, port) } else { (of.addr, of.port) };
-                serving.entry(of).or_default().insert(answers);
+                serving.or_default(of).insert(answers);
             }
             _ => {}
         }

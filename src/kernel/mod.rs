@@ -19,12 +19,13 @@ pub mod route;
 pub mod sys;
 pub mod xtables;
 
-use std::{collections::BTreeMap, io, net::IpAddr, path::Path};
+use std::{io, net::IpAddr, path::Path};
 
 use neli::consts::socket::NlFamily;
 
 use crate::{
     error::{Doing, Error, Result},
+    few::Few,
     local::{Host, HostLink, Module, Options, Tunnel},
     state::{BRIDGE, DUMMY, Flow, TABLE_MAIN},
 };
@@ -78,7 +79,7 @@ pub struct Kernel {
     /// The generic netlink family of IPVS, once it is known.
     ipvs: Option<u16>,
     /// Interface indices by name, as of the last look.
-    links: BTreeMap<Box<str>, u32>,
+    links: Few<Box<str>, u32>,
     /// The chains of our table, as of the last look; `None`: it is to be made anew.
     chains: Option<Vec<String>>,
     modules: Modules,
@@ -92,7 +93,7 @@ impl Kernel {
             generic: None,
             netfilter: None,
             ipvs: None,
-            links: BTreeMap::new(),
+            links: Few::new(),
             chains: None,
             modules: Modules::open(&[&MODULES[..], &SCHEDULERS].concat()),
         })
@@ -186,7 +187,7 @@ impl Kernel {
 
     fn tunnels(&mut self, links: &[route::Link]) -> Result<Vec<Tunnel>> {
         let mut tunnels = Vec::new();
-        let names: BTreeMap<u32, &str> = links
+        let names: Few<u32, &str> = links
             .iter()
             .filter(|l| l.name.starts_with(TUNNEL))
             .map(|l| (l.index, l.name.as_str()))
@@ -281,7 +282,7 @@ impl Kernel {
 }
 
 /// The settings on which others depend: reverse path filters, and who listens to IPv6 routers.
-fn settings(links: &[HostLink]) -> BTreeMap<Box<str>, Box<str>> {
+fn settings(links: &[HostLink]) -> Few<Box<str>, Box<str>> {
     let mut names: Vec<String> = ["all", "default", BRIDGE, DUMMY]
         .iter()
         .map(|link| format!("net/ipv4/conf/{link}/rp_filter"))

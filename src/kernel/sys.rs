@@ -2,12 +2,12 @@
 #![allow(unsafe_code)]
 
 use std::{
-    ffi::{CStr, CString},
+    ffi::{CStr, CString, OsString},
     fs::File,
     io::{self, Read},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
-        unix::ffi::OsStrExt,
+        unix::ffi::{OsStrExt, OsStringExt},
     },
     path::Path,
 };
@@ -60,6 +60,17 @@ pub fn xtables(ipv4: bool, table: &str) -> io::Result<([u8; 84], Vec<u8>)> {
     entries[32..36].copy_from_slice(&size);
     get(GET_ENTRIES, &mut entries)?;
     Ok((info, entries.split_off(ENTRIES)))
+}
+
+/// Turns this process into another program with the same environment (execv(2)); comes back with why
+/// it could not. std's Command does it too, and keeps maps of variables for it: 15 KB.
+pub fn exec(program: &CStr, args: impl Iterator<Item = OsString>) -> io::Error {
+    // The system gave them, so there is no NUL in them.
+    let args: Vec<_> = args.filter_map(|arg| CString::new(arg.into_vec()).ok()).collect();
+    let list: Vec<_> = args.iter().map(|arg| arg.as_ptr()).chain([std::ptr::null()]).collect();
+    // SAFETY: the strings and the list, which ends with a null, live through the call; it keeps none.
+    unsafe { libc::execv(program.as_ptr(), list.as_ptr()) };
+    io::Error::last_os_error()
 }
 
 /// Whether this process runs as root.

@@ -60,7 +60,7 @@ fn name(args: &Args, kernel: &mut Kernel, busy: &mut [Busy]) -> Result<()> {
     let Some(last) = snapshot::peek(path)? else { return Ok(()) };
     let options = options(args);
     let host = Some(kernel.host(&options)?);
-    let local = Local { node: node(args)?, options, host };
+    let local = Local { node: named(args, &last)?, options, host };
     let claims = desired_of(&last.cluster, &local, &|_| false)?.claims;
     for busy in busy {
         let owner = claims.owner(&busy.at);
@@ -80,6 +80,11 @@ fn with(page: String, busy: &[Busy], json: bool) -> Result<String> {
     }
 }
 
+/// Who wrote the snapshot, unless a flag says otherwise.
+fn named(args: &Args, last: &snapshot::Snapshot) -> Result<Box<str>> {
+    if args.hostname_override.is_some() { node(args) } else { Ok(last.node.clone()) }
+}
+
 /// Where cron runs `sync`, the snapshot says what the last one knew.
 fn without_daemon(args: &Args, kernel: &mut Kernel, json: bool) -> Result<Said> {
     let path = args.snapshot.as_deref().unwrap_or(Path::new(""));
@@ -90,7 +95,7 @@ fn without_daemon(args: &Args, kernel: &mut Kernel, json: bool) -> Result<Said> 
              see what `kinglet plan` would do",
         ));
     };
-    let node = node(args)?;
+    let node = named(args, &last)?;
     let mut status = Status {
         version: env!("CARGO_PKG_VERSION").into(),
         node: node.to_string(),

@@ -1,12 +1,13 @@
 //! The command that stays: what it takes from the machine before it begins.
 
-use std::{env, os::unix::process::CommandExt, time::Duration};
+use std::{env, time::Duration};
 
 use kinglet::{
     api::Rhythm,
     args::Args,
     daemon::{self, Ended},
     error::{Error, Result},
+    kernel::sys,
     log,
     report::{Desk, Facts, SOCKET, Status},
 };
@@ -57,9 +58,7 @@ pub fn run(args: &Args) -> Result<u8> {
         Ended::Stopped => Ok(0),
         // The same process, with its configuration read again.
         Ended::Again => {
-            let mut again = std::process::Command::new("/proc/self/exe");
-            again.arg0(env::args_os().next().unwrap_or_default()).args(env::args_os().skip(1));
-            Err(Error::new("starting again", again.exec()))
+            Err(Error::new("starting again", sys::exec(c"/proc/self/exe", env::args_os())))
         }
     }
 }

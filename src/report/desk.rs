@@ -4,7 +4,7 @@
 //! gives way: whoever keeps connections open and says nothing can't keep a kubelet's probe out.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     os::unix::net::{UnixListener, UnixStream},
@@ -25,6 +25,7 @@ use super::{
 use crate::{
     desired::{Unmet, health::HealthPorts},
     error::{Doing, Error, Result},
+    few::Few,
 };
 
 /// How long one connection may take, from its first byte to its last.
@@ -67,7 +68,7 @@ impl Desk {
         let shown = Arc::clone(&ports);
         let serve = move || {
             let executor: &'static _ = Box::leak(Box::new(LocalExecutor::new()));
-            let mut open: BTreeMap<u16, Vec<Task<()>>> = BTreeMap::new();
+            let mut open: Few<u16, Vec<Task<()>>> = Few::new();
             smol::block_on(executor.run(async {
                 while let Ok(order) = heard.recv().await {
                     match order {
@@ -77,7 +78,7 @@ impl Desk {
                             let (facts, ports) = (facts.clone(), Arc::clone(&shown));
                             let answer = move |path: &str| show(&what, path, &facts, &ports);
                             let task = executor.spawn(listen(executor, listener, answer));
-                            open.entry(port).or_default().push(task);
+                            open.or_default(port).push(task);
                         }
                     }
                 }

@@ -267,13 +267,21 @@ impl Status {
     pub fn step(&mut self, did: Did, item: &Item) {
         let row = self.row(item);
         match did {
-            // What is wanted is counted anew at each look at everything.
-            Did::Add => (row.added, row.wanted) = (row.added + 1, row.wanted + 1),
+            Did::Add => row.added += 1,
             Did::Change => row.changed += 1,
-            Did::Remove => {
-                (row.removed, row.wanted) = (row.removed + 1, row.wanted.saturating_sub(1));
-            }
+            Did::Remove => row.removed += 1,
             Did::Refused => row.refused += 1,
+        }
+    }
+
+    /// Counts what is wanted since an event, which alone can make it another number between two looks
+    /// at everything.
+    pub fn moved(&mut self, did: Did, item: &Item) {
+        let row = self.row(item);
+        match did {
+            Did::Add => row.wanted += 1,
+            Did::Remove => row.wanted = row.wanted.saturating_sub(1),
+            Did::Change | Did::Refused => {}
         }
     }
 

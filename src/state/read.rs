@@ -13,11 +13,12 @@ use serde::{
 use serde_json::Value as Json;
 
 use super::{At, Item, LinkKind, Value, Virtual};
+use crate::json;
 
 /// A field of an object; one that is missing is as one that is null.
 fn field<T: DeserializeOwned, E: Error>(object: &Json, name: &str) -> Result<T, E> {
     let text = object.get(name).map_or_else(|| "null".to_owned(), Json::to_string);
-    serde_json::from_str(&text).map_err(|e| E::custom(format_args!("{name}: {e}")))
+    json::from_str(&text).map_err(|e| E::custom(format_args!("{name}: {e}")))
 }
 
 impl<'de> Deserialize<'de> for Item {

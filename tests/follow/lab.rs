@@ -166,11 +166,11 @@ impl Lab {
         let mut truth = Cluster::default();
         for file in FILES {
             let text = self.objects.read(file);
-            let mut list = kinglet::api::from_list(text.as_bytes()).unwrap();
+            let list = kinglet::api::from_list(text.as_bytes()).unwrap();
             assert_eq!(list.bad, []);
             truth.nodes.extend(list.cluster.nodes);
             truth.services.extend(list.cluster.services);
-            truth.slices.append(&mut list.cluster.slices);
+            truth.slices.extend(list.cluster.slices);
         }
         truth
     }

@@ -48,7 +48,7 @@ fn contact() -> Contact {
 
 /// Three recorded kinds, of which the API has told in this run.
 fn known() -> Known {
-    let mut known = Known::new(Cluster::default(), BTreeMap::new(), &ALL);
+    let mut known = Known::new(Cluster::default(), Few::new(), &ALL);
     for (kind, name) in ALL.iter().zip(["nodes", "services", "endpointslices"]) {
         let mut reading = from_list_of(*kind, name);
         reading.versions.insert(*kind, "411".into());

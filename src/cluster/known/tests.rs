@@ -48,7 +48,7 @@ fn one(kind: Kind, short: &str, now: Result<Vec<Object>, String>) -> News {
 
 /// A cluster of which everything is known.
 fn known() -> Known {
-    let mut known = Known::new(Cluster::default(), BTreeMap::new(), &ALL);
+    let mut known = Known::new(Cluster::default(), Few::new(), &ALL);
     known.hear(all(Kind::Node, vec![node("a"), node("b")], &[]));
     known.hear(all(Kind::Service, vec![service("web", 0), service("db", 0)], &[]));
     known.hear(all(Kind::EndpointSlice, vec![slice("web-1", "web", &[1, 2])], &[]));
@@ -63,7 +63,7 @@ fn services(names: &[&str]) -> Changes {
 
 #[test]
 fn what_has_not_been_heard_of_in_this_run_is_doubtful() {
-    let mut known = Known::new(known().cluster, BTreeMap::new(), &ALL);
+    let mut known = Known::new(known().cluster, Few::new(), &ALL);
     assert_eq!(known.cluster.doubtful, BTreeSet::from(ALL));
     let reached = |kind| News { kind, what: What::Reached("9".into()) };
     assert!(known.hear(reached(Kind::Node)).all);

@@ -38,7 +38,8 @@ closed() { # SENTENCE
 start
 serving outside outside 9000
 serving node-1 host 22
-# The stranger sends to `far`, an address of node-2, by node-1.
+# The stranger sends to `far`, an address of node-2, by node-1, which would tell it of the shorter way.
+from stranger sysctl -qw net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.eth0.accept_redirects=0
 for f in $FAMILIES; do
   case $f in 4) far=198.51.100.1/32 net=198.51.100.0/24 ;; 6) far=2001:db8:fa::1/128 net=2001:db8:fa::/64 ;; esac
   in_ns node-2 ip -"$f" addr add "$far" dev lo
@@ -125,9 +126,9 @@ same "the older iptables: nothing more to tell" "" "$(grep legacy /results/servi
 left() { kinglet node-1 check 2> /dev/null | grep 'iptables-legacy rules of kube-proxy'; }
 same "the older iptables: nothing left of a kube-proxy" "" "$(left)"
 for t in iptables-legacy ip6tables-legacy; do
-  in_ns node-1 $t -t nat -N KUBE-SERVICES; in_ns node-1 $t -t nat -A OUTPUT -j KUBE-SERVICES
+  in_ns node-1 $t -N KUBE-SERVICES; in_ns node-1 $t -A OUTPUT -j KUBE-SERVICES
   check "$t: check finds what a kube-proxy left" left
-  in_ns node-1 $t -t nat -F; in_ns node-1 $t -t nat -X
+  in_ns node-1 $t -F; in_ns node-1 $t -X
 done
 legacy -F; legacy -P FORWARD ACCEPT
 
