@@ -151,7 +151,6 @@ pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) 
         keeper: Keeper::new(kernel, &setup.node, setup.options),
         known: Known::new(cluster, versions, kinds),
         agenda: Agenda::new(setup.audit),
-        audit: setup.audit,
         start: Instant::now(),
         teller: Teller::new(desk, setup.facts, api, &setup.node),
         file,
@@ -176,8 +175,6 @@ struct Daemon {
     keeper: Keeper,
     known: Known,
     agenda: Agenda,
-    /// How often everything is looked at.
-    audit: Duration,
     start: Instant,
     teller: Teller,
     file: snapshot::File,
@@ -284,15 +281,14 @@ impl Daemon {
             Work::Drains if keeper.touch_drains(cluster) => keeper.services(cluster, done),
             Work::Drains => Ok(Deed::default()),
         };
-        let parts = self.keeper.parts(&self.known.cluster);
-        self.agenda.every(self.audit / parts);
+        self.agenda.split(self.keeper.parts(&self.known.cluster));
         let well = deed.as_ref().is_ok_and(Deed::is_well);
         // Nobody may be wrong about the kernel for longer than a moment.
         if well && self.keeper.is_lost() && !self.known.cluster.nodes.is_empty() {
             self.agenda.look(Scope::All);
         }
-        self.agenda.end(begun, self.now(), well, self.keeper.is_draining());
         let now = self.now();
+        self.agenda.end(begun, now, well, self.keeper.is_draining());
         let done =
             well && !matches!(work, Work::Look(Scope::Network | Scope::Table) | Work::Drains);
         let lag = self.heard.take_if(|_| done).map(|heard| now - heard);

@@ -2,7 +2,7 @@
 //! each kind of key and value. Its words are `BTreeMap`'s. To put one in moves all behind it, so what
 //! may hold many thousands and is not filled in order is better off with the other.
 
-use std::{borrow::Borrow, fmt, marker::PhantomData, ops::Index, slice, vec};
+use std::{borrow::Borrow, fmt, marker::PhantomData, slice, vec};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -115,14 +115,6 @@ impl<K: Ord, V> Few<K, V> {
 impl<K, V> Default for Few<K, V> {
     fn default() -> Few<K, V> {
         Few::new()
-    }
-}
-
-impl<K: Ord + Borrow<Q>, Q: Ord + ?Sized, V> Index<&Q> for Few<K, V> {
-    type Output = V;
-
-    fn index(&self, key: &Q) -> &V {
-        self.get(key).expect("the key is there")
     }
 }
 

@@ -249,7 +249,7 @@ mod tests {
             "kinds":["Bare",{"With":{"n":5}}],"raw":[ 6 ],"more":[[]]}"#;
         let Outer { list, pair, map, kinds, raw } = from_str(text).unwrap();
         assert_eq!(list, [Some(Inner { n: 1 }), None]);
-        assert_eq!((pair, map["a"].n), ((2, Inner { n: 3 }), 4));
+        assert_eq!((pair, map.get("a")), ((2, Inner { n: 3 }), Some(&Inner { n: 4 })));
         assert_eq!(kinds, [Kind::Bare, Kind::With(Inner { n: 5 })]);
         assert_eq!(raw.get(), "[ 6 ]");
     }

@@ -21,28 +21,28 @@ pub struct Slices {
 impl Slices {
     /// Takes one in, in place of the version that was known.
     pub fn insert(&mut self, slice: EndpointSlice) {
-        self.remove(&slice.name);
-        self.odd.extend(odd(&slice));
-        self.named.insert(slice.name.clone(), slice);
+        let note = odd(&slice);
+        let last = self.named.insert(slice.name.clone(), slice);
+        self.forget(last.as_ref());
+        self.odd.extend(note);
     }
 
     /// Takes one out.
     pub fn remove(&mut self, name: &Name) -> Option<EndpointSlice> {
-        let slice = self.named.remove(name)?;
-        if let Some(odd) = odd(&slice) {
-            self.odd.remove(&odd);
+        let last = self.named.remove(name);
+        self.forget(last.as_ref());
+        last
+    }
+
+    fn forget(&mut self, last: Option<&EndpointSlice>) {
+        if let Some(note) = last.and_then(odd) {
+            self.odd.remove(&note);
         }
-        Some(slice)
     }
 
     /// Takes in all of another collection.
     pub fn extend(&mut self, other: Slices) {
         other.named.into_values().for_each(|slice| self.insert(slice));
-    }
-
-    /// One by its own name.
-    pub fn get(&self, name: &Name) -> Option<&EndpointSlice> {
-        self.named.get(name)
     }
 
     /// The slices of a Service, each once.
@@ -52,7 +52,7 @@ impl Slices {
         let least = (service.clone(), "".into());
         let odd = self.odd.range(least..).take_while(move |(of, _)| of == service);
         let odd = odd.filter_map(|(of, name)| {
-            self.get(&Name { namespace: of.namespace.clone(), name: name.clone() })
+            self.named.get(&Name { namespace: of.namespace.clone(), name: name.clone() })
         });
         near.chain(odd)
     }

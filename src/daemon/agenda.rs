@@ -40,8 +40,10 @@ pub enum Work {
 /// What there is to do. Times are those since the daemon's start.
 #[derive(Debug)]
 pub struct Agenda {
-    /// From one audit to the next one, or to its next part.
+    /// From one audit to the next.
     period: Duration,
+    /// In how many parts one is made.
+    parts: u32,
     all: bool,
     network: bool,
     table: bool,
@@ -63,6 +65,7 @@ impl Agenda {
     pub fn new(period: Duration) -> Agenda {
         Agenda {
             period,
+            parts: 1,
             all: false,
             network: false,
             table: false,
@@ -96,9 +99,9 @@ impl Agenda {
         }
     }
 
-    /// Audits, or their parts, come so often from the next one on.
-    pub fn every(&mut self, period: Duration) {
-        self.period = period;
+    /// Audits are made in so many parts, spread over their period.
+    pub fn split(&mut self, parts: u32) {
+        self.parts = parts.max(1);
     }
 
     /// Services changed.
@@ -156,11 +159,11 @@ impl Agenda {
         match work {
             Work::Look(Scope::All | Scope::Frame) => {
                 (self.all, self.network, self.table, self.services) = (false, false, false, false);
-                self.audit = now + self.period;
+                self.audit = now + self.period / self.parts;
             }
             Work::Look(Scope::Network) => self.network = false,
             Work::Look(Scope::Table) => self.table = false,
-            Work::Audit => self.audit = now + self.period,
+            Work::Audit => self.audit = now + self.period / self.parts,
             Work::Services => self.services = false,
             Work::Drains => self.drains = None,
             Work::Save => (self.save, self.saved) = (None, Some(now)),
@@ -256,7 +259,7 @@ mod tests {
     #[test]
     fn an_audit_in_parts_is_spread_over_the_period() {
         let (mut agenda, mut now, mut audits) = (agenda(), ms(0), Vec::new());
-        agenda.every(ms(20_000));
+        agenda.split(3);
         while audits.len() < 3 {
             now += agenda.rest(now);
             audits.extend(work(&mut agenda, now, ms(5), true).map(|what| (what, now.as_secs())));

@@ -23,7 +23,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::{
-    cluster::{Cluster, EndpointSlice, Kind, Name, Node},
+    cluster::{Cluster, EndpointSlice, Kind, Name, Node, Service},
     error::{Error, Result},
     local::{Host, Local, Module, NodePorts},
     ruleset::Set,
@@ -236,11 +236,22 @@ impl<'a> View<'a> {
         taken.extend(self.cluster.nodes.values().flat_map(Node::addrs));
         desired.claims = Claims::new(taken);
         for service in self.cluster.services.values() {
-            let mine: Vec<&EndpointSlice> = self.cluster.slices.of(&service.name).collect();
-            let (items, unmet) = services::of(service, &mine, &place, &mut desired.claims);
-            desired.state.extend(items.into_iter().filter(|i| self.is_sure(i) && (self.asked)(i)));
+            let (items, unmet) = self.service(service, &place, &mut desired.claims);
+            desired.state.extend(items);
             desired.unmet.extend(unmet);
         }
+    }
+
+    /// What is asked for of one Service, and what of it can't be had.
+    fn service(
+        &self,
+        service: &Service,
+        place: &services::Place<'_>,
+        claims: &mut Claims,
+    ) -> (impl Iterator<Item = Item>, Vec<Unmet>) {
+        let mine: Vec<&EndpointSlice> = self.cluster.slices.of(&service.name).collect();
+        let (items, unmet) = services::of(service, &mine, place, claims);
+        (items.into_iter().filter(|item| self.is_sure(item) && (self.asked)(item)), unmet)
     }
 
     /// Where a slice was not understood, nobody knows whether a Service has endpoints.

@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 
 use super::{
     Unmet, View, has_ipv6, may_go, own_node,
-    services::{self, Claims, Place},
+    services::{Claims, Place},
 };
 use crate::{
-    cluster::{Cluster, EndpointSlice, Name},
+    cluster::{Cluster, Name},
     error::Result,
     local::{Local, Module},
     ruleset::Set,
@@ -49,10 +49,8 @@ impl<'a> Moment<'a> {
         let Some(service) = view.cluster.services.get(name).filter(|_| served) else {
             return Part::default();
         };
-        let mine: Vec<&EndpointSlice> = view.cluster.slices.of(name).collect();
-        let (items, unmet) = services::of(service, &mine, &self.place, claims);
-        let state = items.into_iter().filter(|item| view.is_sure(item)).collect();
-        Part { state, unmet }
+        let (items, unmet) = view.service(service, &self.place, claims);
+        Part { state: items.collect(), unmet }
     }
 }
 
@@ -92,7 +90,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        cluster::{Endpoint, Node, Service, ServicePort, SlicePort},
+        cluster::{Endpoint, EndpointSlice, Node, Service, ServicePort, SlicePort},
         desired::desired,
         local::Host,
         state::Protocol,

@@ -297,9 +297,7 @@ impl Kernel {
                 have.insert(service);
                 continue;
             }
-            let reals = generic
-                .dump(&ipvs::list_reals(family, &at), |body| read_real(body, &at))
-                .doing(|| format!("listing the real servers of {at}"))?;
+            let reals = self.reals(&at)?;
             have.insert(service);
             for (real, connections) in reals {
                 if let Item::Real { of, addr, port, .. } = real
@@ -316,45 +314,47 @@ impl Kernel {
 
     /// What IPVS holds of the wanted services and their real servers.
     pub fn served(&mut self, want: &State) -> Result<State> {
-        let family = self.ipvs_family()?;
-        let generic = self.generic()?;
         let mut have = State::new();
         for item in want {
             let Item::Service { at, .. } = item else { continue };
-            let doing = || format!("looking at the IPVS service {at}");
-            let gone = |e: &io::Error| is_absent(e) || e.raw_os_error() == Some(libc::ESRCH);
-            match generic.ask(&ipvs::get_service(family, at), ipvs::read_service) {
-                Err(e) if gone(&e) => continue,
-                found => match found.doing(doing)? {
+            let request = ipvs::get_service(self.ipvs_family()?, at);
+            match self.generic()?.ask(&request, ipvs::read_service) {
+                Err(e) if is_gone(&e) => continue,
+                found => match found.doing(|| format!("looking at the IPVS service {at}"))? {
                     Some(service) => have.insert(service),
                     None => continue,
                 },
             };
-            match generic.dump(&ipvs::list_reals(family, at), |body| ipvs::read_real(body, at)) {
-                Err(e) if gone(&e) => {}
-                reals => have.extend(reals.doing(doing)?),
-            }
+            have.extend(self.reals(at)?.into_iter().map(|(real, _)| real));
         }
         Ok(have)
     }
 
     /// The real servers of some IPVS services that have connections.
     pub fn connected(&mut self, services: &BTreeSet<At>) -> Result<BTreeSet<RealKey>> {
-        let family = self.ipvs_family()?;
         let mut busy = BTreeSet::new();
         for at in services {
-            let reals = self.generic()?.dump(&ipvs::list_reals(family, at), |b| read_real(b, at));
-            let reals = match reals {
-                Err(e) if is_absent(&e) || e.raw_os_error() == Some(libc::ESRCH) => continue,
-                reals => reals.doing(|| format!("listing the real servers of {at}"))?,
-            };
-            busy.extend(reals.into_iter().filter_map(|(real, connections)| match real {
+            busy.extend(self.reals(at)?.into_iter().filter_map(|(real, connections)| match real {
                 Item::Real { of, addr, port, .. } if connections > 0 => Some((of, addr, port)),
                 _ => None,
             }));
         }
         Ok(busy)
     }
+
+    /// The real servers of an IPVS service, with their connections; none where it is gone.
+    fn reals(&mut self, at: &At) -> Result<Vec<(Item, u32)>> {
+        let request = ipvs::list_reals(self.ipvs_family()?, at);
+        match self.generic()?.dump(&request, |body| read_real(body, at)) {
+            Err(e) if is_gone(&e) => Ok(Vec::new()),
+            reals => reals.doing(|| format!("listing the real servers of {at}")),
+        }
+    }
+}
+
+/// What IPVS says of a service that it does not have.
+fn is_gone(e: &io::Error) -> bool {
+    is_absent(e) || e.raw_os_error() == Some(libc::ESRCH)
 }
 
 /// What a real server has of connections, and its item.

@@ -3,7 +3,7 @@
 use std::{cell::Cell, fmt::Display, path::Path, thread, time::Duration};
 
 use kinglet::{
-    api::snapshot,
+    api::snapshot::{self, Snapshot as Last},
     args::{Args, Format},
     check::{self, Verdict},
     cleanup,
@@ -36,15 +36,21 @@ pub fn status(args: &Args) -> Result<u8> {
         let said = ask(&socket, if json { "/status.json" } else { "/status" })
             .doing(|| format!("asking the daemon at {}", socket.display()))?;
         let mut kernel = Kernel::open()?;
-        let Said { right, page } = match said {
-            Some(said) => said,
-            None => without_daemon(args, &mut kernel, json)?,
+        let last = snapshot::peek(args.snapshot.as_deref().unwrap_or(Path::new("")));
+        let (Said { right, page }, last) = match said {
+            Some(said) => (said, last.ok().flatten()),
+            None => {
+                let last = last?;
+                (without_daemon(args, &mut kernel, last.as_ref(), json)?, last)
+            }
         };
         let mut busy = kernel.busy().unwrap_or_else(|e| {
             log::warn(format_args!("{e}"));
             Vec::new()
         });
-        let _ = name(args, &mut kernel, &mut busy); // they are only the nicer for it
+        if let Some(last) = last.filter(|_| !busy.is_empty()) {
+            let _ = name(args, &mut kernel, &last, &mut busy); // they are only the nicer for it
+        }
         let page = with(page, &busy, json)?;
         let clear = if args.watch && !json { "\x1b[H\x1b[2J" } else { "" };
         if !out(&format!("{clear}{page}"))? || !args.watch {
@@ -55,12 +61,10 @@ pub fn status(args: &Args) -> Result<u8> {
 }
 
 /// Gives IPVS services the names that the snapshot knows for them.
-fn name(args: &Args, kernel: &mut Kernel, busy: &mut [Busy]) -> Result<()> {
-    let path = args.snapshot.as_deref().unwrap_or(Path::new(""));
-    let Some(last) = snapshot::peek(path)? else { return Ok(()) };
+fn name(args: &Args, kernel: &mut Kernel, last: &Last, busy: &mut [Busy]) -> Result<()> {
     let options = options(args);
     let host = Some(kernel.host(&options)?);
-    let local = Local { node: named(args, &last)?, options, host };
+    let local = Local { node: named(args, last)?, options, host };
     let claims = desired_of(&last.cluster, &local, &|_| false)?.claims;
     for busy in busy {
         let owner = claims.owner(&busy.at);
@@ -81,21 +85,26 @@ fn with(page: String, busy: &[Busy], json: bool) -> Result<String> {
 }
 
 /// Who wrote the snapshot, unless a flag says otherwise.
-fn named(args: &Args, last: &snapshot::Snapshot) -> Result<Box<str>> {
+fn named(args: &Args, last: &Last) -> Result<Box<str>> {
     if args.hostname_override.is_some() { node(args) } else { Ok(last.node.clone()) }
 }
 
 /// Where cron runs `sync`, the snapshot says what the last one knew.
-fn without_daemon(args: &Args, kernel: &mut Kernel, json: bool) -> Result<Said> {
-    let path = args.snapshot.as_deref().unwrap_or(Path::new(""));
-    let Some(last) = snapshot::peek(path)? else {
+fn without_daemon(
+    args: &Args,
+    kernel: &mut Kernel,
+    last: Option<&Last>,
+    json: bool,
+) -> Result<Said> {
+    let Some(last) = last else {
         return Err(Error::new(
             "asking the daemon",
             "none runs, and there is no snapshot of the cluster either: start one (kinglet run), or \
              see what `kinglet plan` would do",
         ));
     };
-    let node = named(args, &last)?;
+    let node = named(args, last)?;
+    let path = args.snapshot.as_deref().unwrap_or(Path::new(""));
     let mut status = Status {
         version: env!("CARGO_PKG_VERSION").into(),
         node: node.to_string(),

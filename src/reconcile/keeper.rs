@@ -176,7 +176,7 @@ impl Keeper {
         deed
     }
 
-    /// In how many parts everything is audited.
+    /// In how many parts everything is audited; in one where a whole look is due anyway.
     pub fn parts(&self, cluster: &Cluster) -> u32 {
         let alone = self.sure.as_ref().is_some_and(|sure| !sure.claims.is_contested());
         match cluster.services.len() {
@@ -193,7 +193,7 @@ impl Keeper {
         mut done: impl FnMut(&Step, &Outcome),
     ) -> Result<Deed> {
         let changed = self.services(cluster, &mut done)?; // or they would be taken for wrong
-        if self.is_lost() || self.parts(cluster) == 1 {
+        if self.parts(cluster) == 1 {
             return self.look(cluster, Scope::All, done);
         }
         let Some(last) = self.audited.take() else {
@@ -215,9 +215,8 @@ impl Keeper {
         for name in names {
             want.extend(moment.part(name, &mut claims).state);
         }
-        let served = |item: &Item| matches!(item, Item::Service { .. } | Item::Real { .. });
         let mut have = self.kernel.served(&want)?;
-        have.extend(want.iter().filter(|item| !served(item)).cloned());
+        have.extend(want.iter().filter(|item| service(item).is_none()).cloned());
         self.make(cluster, Sure { local, claims }, &have, want, done)
             .map(|deed| deed.after(changed))
     }

@@ -55,7 +55,7 @@ fn health(stuck: Option<u64>) -> Answer {
 /// look: at the code.
 fn proxy(facts: &Facts, leaving: bool) -> Answer {
     match facts.stuck() {
-        Some(_) => Answer { code: 503, ..health(facts.stuck()) },
+        stuck @ Some(_) => Answer { code: 503, ..health(stuck) },
         None if leaving => Answer::text(503, "the Node is being deleted\n"),
         None => health(None),
     }

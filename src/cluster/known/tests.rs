@@ -74,7 +74,7 @@ fn what_has_not_been_heard_of_in_this_run_is_doubtful() {
     assert!(!known.is_complete());
     assert!(known.hear(reached(Kind::EndpointSlice)).all);
     assert!(known.is_complete() && known.cluster.doubtful.is_empty());
-    assert_eq!(known.versions[&Kind::Node], "9");
+    assert_eq!(known.versions.get(&Kind::Node), Some(&"9".to_owned()));
 }
 
 #[test]
