@@ -21,6 +21,19 @@ check() {
   fail "$sentence"; sed 's/^/        /' /tmp/output
 }
 
+# within SECONDS SENTENCE PROGRAM...: it comes true in time.
+within() {
+  tries=$(($1 * 5)); sentence=$2; shift 2
+  while [ $tries -gt 0 ]; do
+    if "$@" > /tmp/output 2>&1; then pass "$sentence"; return; fi
+    sleep 0.2; tries=$((tries - 1))
+  done
+  fail "$sentence"; sed 's/^/        /' /tmp/output | head -20
+}
+
+# settled NODE: a whole pass would find nothing to do.
+settled() { on "$1" /job/kinglet plan --master "$API" --hostname-override "$1"; }
+
 finish() {
   echo "$passed passed, $failed failed"
   exit $((failed > 0))

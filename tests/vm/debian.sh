@@ -4,18 +4,8 @@
 
 say() { echo "${0##*/tests/}: $*" >&2; }
 
-# need COMMAND:PACKAGE...: installs on this machine what is not there.
-need() {
-  local missing=() pair
-  for pair; do
-    PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
-  done
-  [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
-  [ ${#missing[@]} = 0 ] && return
-  say "installing ${missing[*]}"
-  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
-    apt-get -qq -y --no-install-recommends install "${missing[@]}"; } >&2 </dev/null
-}
+# shellcheck source=SCRIPTDIR/../need.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../need.sh"
 
 # apt_state FOLDER ARCH: one that knows this machine's mirrors and has nothing installed.
 apt_state() {

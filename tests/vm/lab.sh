@@ -76,9 +76,15 @@ kinglet() {
 api_up() {
   mkdir -p $OBJECTS
   objects "$1"
-  /job/apiserver --listen 0.0.0.0:8080 --objects $OBJECTS --log /results/apiserver.log > /tmp/api 2>&1 &
+  api_start
+}
+
+# api_start [FLAG...]: the API server, with the lists that are there.
+api_start() {
+  : > /tmp/api
+  /job/apiserver --listen 0.0.0.0:8080 --objects $OBJECTS --log /results/apiserver.log "$@" > /tmp/api 2>&1 &
   api=$!
-  until grep -qs listening /tmp/api; do sleep 0.1; done
+  until grep -q listening /tmp/api; do sleep 0.1; done
 }
 
 # objects DIR: what the API server serves from now on.

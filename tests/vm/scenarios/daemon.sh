@@ -19,17 +19,6 @@ ended() { # NODE: its exit code is in $code, within a second
   kill $guard 2> /dev/null
 }
 
-# within SECONDS SENTENCE PROGRAM...
-within() {
-  tries=$(($1 * 5)); sentence=$2; shift 2
-  while [ $tries -gt 0 ]; do
-    if "$@" > /tmp/output 2>&1; then pass "$sentence"; return; fi
-    sleep 0.2; tries=$((tries - 1))
-  done
-  fail "$sentence"; sed 's/^/        /' /tmp/output | head -20
-}
-# A whole pass would find nothing to do.
-settled() { on "$1" /job/kinglet plan --master "$API" --hostname-override "$1"; }
 right() { on "$1" /job/kinglet status; }
 now() { # STEP: the cluster is so, and all nodes come to know it
   echo "  $1"
