@@ -254,6 +254,9 @@ impl<'a, T: FnMut(News) -> bool> Follower<'a, T> {
                     self.hear(Heard::Ended);
                     if self.following.is_current() {
                         self.reached();
+                    } else if !self.logs {
+                        let what = self.kind.plural();
+                        self.failures.push(format!("watching {what}: it ended too soon to tell"));
                     }
                     return;
                 }

@@ -1,8 +1,10 @@
+use std::time::Duration;
+
 use super::{
     serve::{Server, ok, recorded, reply, serve},
     *,
 };
-use crate::cluster::{Endpoint, Service};
+use crate::cluster::{Endpoint, Known, Service};
 
 const ALL: [Kind; 3] = [Kind::Node, Kind::Service, Kind::EndpointSlice];
 
@@ -186,6 +188,21 @@ fn a_bad_object_is_named_and_does_not_stop_the_rest() {
     );
     assert_eq!(got.cluster.services.len(), 1);
     assert_eq!(got.cluster.doubtful.iter().collect::<Vec<_>>(), [&Kind::Service]);
+}
+
+#[test]
+fn a_watch_that_a_proxy_ends_at_once_is_an_error_that_says_so() {
+    let server = serve(|target, _| match target.contains("watch=1") {
+        true => ok(""),
+        false => ok(r#"{"metadata":{"resourceVersion":"500"},"items":[{"metadata":{"uid":"u"}}]}"#),
+    });
+    let snapshot = api(&recorded_server("list")).read(&[Kind::Node]).unwrap();
+    let mut known = Known::new(snapshot.cluster, snapshot.versions, &[Kind::Node]);
+    let (age, resync) = (Duration::from_secs(1), Duration::from_secs(60));
+    let api = api(&server);
+    *api.own() = ("node-1".into(), Some("u".into()));
+    let errors = api.catch_up(&mut known, &[Kind::Node], Some(age), resync);
+    assert_eq!(texts(&errors), ["watching nodes: it ended too soon to tell"]);
 }
 
 #[test]
