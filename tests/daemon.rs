@@ -290,6 +290,8 @@ fn killed_at_any_moment_it_never_loses_a_route_that_stays() {
             Ok(factor) => 20 * factor.parse().unwrap_or(1),
             Err(_) => 20,
         };
+        // An emulated processor is as many times slower.
+        let slow: u64 = std::env::var("KINGLET_SLOW").map_or(1, |times| times.parse().unwrap());
         let (folder, objects) = (Folder::new(), Folder::objects("three-nodes"));
         let server = Server::start(objects.path(), &[] as &[&str]);
         let watched = folder.join("monitor");
@@ -304,9 +306,9 @@ fn killed_at_any_moment_it_never_loses_a_route_that_stays() {
                 if round % 2 == 0 { ("2.0/24", "7.0/24") } else { ("7.0/24", "2.0/24") };
             let daemon = Daemon::start(&folder, &server.url(), &[]);
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            thread::sleep(Duration::from_millis((dice >> 33) % 150));
+            thread::sleep(Duration::from_millis((dice >> 33) % 150 * slow));
             objects.edit("nodes.json", &format!("10.244.{from}"), &format!("10.244.{to}"));
-            thread::sleep(Duration::from_millis((dice >> 50) % 150));
+            thread::sleep(Duration::from_millis((dice >> 50) % 150 * slow));
             daemon.signal("KILL");
         }
         let daemon = Daemon::start(&folder, &server.url(), &[]);

@@ -38,7 +38,8 @@ closed() { # SENTENCE
 start
 serving outside outside 9000
 serving node-1 host 22
-# The stranger sends to `far`, an address of node-2, by node-1.
+# The stranger sends to `far`, an address of node-2, by node-1, which would tell it of the shorter way.
+from stranger sysctl -qw net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.eth0.accept_redirects=0
 for f in $FAMILIES; do
   case $f in 4) far=198.51.100.1/32 net=198.51.100.0/24 ;; 6) far=2001:db8:fa::1/128 net=2001:db8:fa::/64 ;; esac
   in_ns node-2 ip -"$f" addr add "$far" dev lo
