@@ -63,7 +63,7 @@ pub fn xtables(ipv4: bool, table: &str) -> io::Result<([u8; 84], Vec<u8>)> {
 }
 
 /// Turns this process into another program with the same environment (execv(2)); comes back with why
-/// it could not. std's Command does it too, and keeps maps of variables for it: 15 KB.
+/// it could not. std's Command does it too, and keeps maps of variables for it: 14 KB.
 pub fn exec(program: &CStr, args: impl Iterator<Item = OsString>) -> io::Error {
     // The system gave them, so there is no NUL in them.
     let args: Vec<_> = args.filter_map(|arg| CString::new(arg.into_vec()).ok()).collect();
