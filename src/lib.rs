@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod args;
+pub mod bgp;
 pub mod check;
 pub mod cleanup;
 pub mod cluster;

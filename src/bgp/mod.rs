@@ -1,0 +1,145 @@
+//! A BGP-4 speaker (RFC 4271) for IPv4 and IPv6 unicast, no larger than a node needs.
+//!
+//! What is to be said and to whom is one value, [`Config`], which the daemon works out anew from the
+//! cluster whenever that changes; what was heard is one value too, [`rib::Learned`], which `desired`
+//! turns into routes. Between them stand parts without I/O and without a clock: the codec ([`message`],
+//! [`attribute`], [`capability`]), the machine of one peer (`fsm`, RFC 4271 section 8), the paths and
+//! the choice among them ([`rib`], section 9), what is let in and out ([`policy`]) and the whole of
+//! them (`speaker`). `session` gives them sockets and the time.
+
+pub mod attribute;
+pub mod capability;
+pub mod message;
+pub mod policy;
+pub mod rib;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
+};
+
+use ipnet::IpNet;
+
+/// The port of BGP.
+pub const PORT: u16 = 179;
+
+/// What is routed: an address family (AFI) of unicast routes (SAFI 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// AFI 1.
+    Ipv4,
+    /// AFI 2.
+    Ipv6,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Family; 2] = [Family::Ipv4, Family::Ipv6];
+
+    /// The family of a route.
+    pub fn of(net: &IpNet) -> Family {
+        if net.addr().is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+    }
+
+    /// The family of an address.
+    pub fn of_addr(addr: &IpAddr) -> Family {
+        if addr.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+    }
+}
+
+/// All that the speaker is told: who it is, whom it knows, and what it has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Who it is.
+    pub own: Own,
+    /// Whom it knows, by address; nobody else may connect.
+    pub peers: BTreeMap<IpAddr, Peer>,
+    /// The routes that begin here.
+    pub origin: Origin,
+    /// What is done to what goes out.
+    pub export: Export,
+    /// What is not let in.
+    pub import: Import,
+}
+
+/// Who the speaker is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Own {
+    /// Its AS.
+    pub asn: u32,
+    /// Its BGP Identifier (RFC 6286): any but zero, one of its kind within the AS.
+    pub id: Ipv4Addr,
+    /// The addresses at which it listens, and by which it names itself as a next hop.
+    pub addrs: Vec<IpAddr>,
+    /// The port at which it listens.
+    pub port: u16,
+    /// The families that it speaks of.
+    pub families: BTreeSet<Family>,
+    /// The cluster whose reflector it is (RFC 4456), where it is one.
+    pub cluster: Option<Ipv4Addr>,
+    /// How many seconds its peers keep its routes while it restarts (RFC 4724); `None`: not at all.
+    pub restart: Option<u16>,
+}
+
+/// One that it speaks with. What a peer is, is said by its configuration and not by its AS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Whether it is another node of the cluster, and which; `None`: a router outside.
+    pub node: Option<Box<str>>,
+    /// Its AS.
+    pub asn: u32,
+    /// Its port.
+    pub port: u16,
+    /// The address by which it is spoken with; `None`: the kernel's choice.
+    pub local: Option<IpAddr>,
+    /// The key of TCP MD5 signatures (RFC 2385).
+    pub password: Option<Box<str>>,
+    /// How many hops away an outside peer of another AS may be; 0 and 1: it is a neighbour.
+    pub hops: u8,
+    /// Hold time that is offered, in seconds; 0, or from 3 on.
+    pub hold: u16,
+    /// Whether it is a client of this reflector (RFC 4456).
+    pub client: bool,
+    /// Whether it is left to the peer to connect.
+    pub passive: bool,
+}
+
+impl Peer {
+    /// Whether it is a router outside the cluster.
+    pub fn is_outside(&self) -> bool {
+        self.node.is_none()
+    }
+}
+
+/// The routes that begin at this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The networks of its pods.
+    pub pods: BTreeSet<IpNet>,
+    /// Addresses of Services, and the ranges that stand for many of them; only for routers outside.
+    pub services: BTreeSet<IpNet>,
+}
+
+/// What is done to what goes out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Export {
+    /// Whether the nodes are told of pod networks (`--enable-ibgp`).
+    pub pods_inside: bool,
+    /// Whether routers outside are (`--advertise-pod-cidr`).
+    pub pods_outside: bool,
+    /// Added to what routers outside are told (RFC 1997).
+    pub communities: Vec<u32>,
+    /// An AS, and how many times it is put in front for routers outside.
+    pub prepend: Option<(u32, u8)>,
+    /// Whether routers outside are always given this node as the next hop (`--override-nexthop`).
+    pub next_hop_self: bool,
+}
+
+/// What is not let in, besides default routes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Import {
+    /// Networks of which nothing is let in, neither they nor a part of them.
+    pub reject: Vec<IpNet>,
+    /// This node's own networks and the addresses of Services: not let in as they are.
+    pub own: BTreeSet<IpNet>,
+}
