@@ -9,9 +9,13 @@
 
 pub mod attribute;
 pub mod capability;
+pub mod fsm;
 pub mod message;
 pub mod policy;
 pub mod rib;
+pub mod session;
+pub mod speaker;
+mod wire;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -5,6 +5,7 @@ use std::{
     ffi::{CStr, CString, OsString},
     fs::File,
     io::{self, Read},
+    net::{IpAddr, SocketAddr},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
         unix::ffi::{OsStrExt, OsStringExt},
@@ -84,6 +85,98 @@ pub fn owned(from: impl IntoRawFd) -> OwnedFd {
     let fd = from.into_raw_fd();
     // SAFETY: into_raw_fd gave the ownership of an open descriptor away, and nobody else has it.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// A TCP socket that never blocks, before it is connected (socket(2)).
+pub fn tcp(ipv4: bool) -> io::Result<OwnedFd> {
+    let family = if ipv4 { libc::AF_INET } else { libc::AF_INET6 };
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: the call takes numbers alone.
+    let fd = unsafe { libc::socket(family, kind, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call has just opened it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Gives a socket an address of its own (bind(2)).
+pub fn bind(socket: &impl AsRawFd, to: SocketAddr) -> io::Result<()> {
+    let address = address(to);
+    // SAFETY: the bytes live through the call, which reads as many as it is told.
+    let code = unsafe {
+        libc::bind(socket.as_raw_fd(), address.as_ptr().cast(), address.len() as libc::socklen_t)
+    };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Begins to connect a socket that never blocks (connect(2)); it is writable when that is over.
+pub fn connect(socket: &impl AsRawFd, to: SocketAddr) -> io::Result<()> {
+    let address = address(to);
+    // SAFETY: the bytes live through the call, which reads as many as it is told.
+    let code = unsafe {
+        libc::connect(socket.as_raw_fd(), address.as_ptr().cast(), address.len() as libc::socklen_t)
+    };
+    match io::Error::last_os_error() {
+        _ if code == 0 => Ok(()),
+        e if e.raw_os_error() == Some(libc::EINPROGRESS) => Ok(()),
+        e => Err(e),
+    }
+}
+
+/// struct sockaddr_in or sockaddr_in6
+fn address(of: SocketAddr) -> Vec<u8> {
+    let family = if of.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 } as libc::sa_family_t;
+    let mut bytes = family.to_ne_bytes().to_vec();
+    bytes.extend(of.port().to_be_bytes());
+    match of {
+        SocketAddr::V4(v4) => {
+            bytes.extend(v4.ip().octets());
+            bytes.extend([0; 8]);
+        }
+        SocketAddr::V6(v6) => {
+            bytes.extend(v6.flowinfo().to_be_bytes());
+            bytes.extend(v6.ip().octets());
+            bytes.extend(v6.scope_id().to_ne_bytes());
+        }
+    }
+    bytes
+}
+
+/// Signs and checks all that goes between a socket and an address (RFC 2385); an empty key ends that.
+pub fn tcp_md5(socket: &impl AsRawFd, peer: IpAddr, key: &[u8]) -> io::Result<()> {
+    const KEY: usize = 80; // TCP_MD5SIG_MAXKEYLEN, linux/tcp.h
+    if key.len() > KEY {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a key has 80 bytes at most"));
+    }
+    // struct tcp_md5sig: sockaddr_storage, flags, prefixlen, keylen, ifindex, key
+    let mut bytes = address(SocketAddr::new(peer, 0));
+    bytes.resize(128, 0);
+    bytes.extend([0, 0]);
+    bytes.extend((key.len() as u16).to_ne_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(key);
+    bytes.resize(136 + KEY, 0);
+    set(socket, libc::IPPROTO_TCP, libc::TCP_MD5SIG, &bytes)
+}
+
+/// The time to live of what a socket sends.
+pub fn ttl(socket: &impl AsRawFd, ipv4: bool, ttl: u8) -> io::Result<()> {
+    let value = libc::c_int::from(ttl).to_ne_bytes();
+    if ipv4 {
+        set(socket, libc::IPPROTO_IP, libc::IP_TTL, &value)
+    } else {
+        set(socket, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, &value)
+    }
+}
+
+fn set(socket: &impl AsRawFd, level: i32, option: i32, value: &[u8]) -> io::Result<()> {
+    // SAFETY: the bytes live through the call, which reads as many as it is told.
+    let code = unsafe {
+        let len = value.len() as libc::socklen_t;
+        libc::setsockopt(socket.as_raw_fd(), level, option, value.as_ptr().cast(), len)
+    };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// SIGHUP

@@ -1,0 +1,507 @@
+//! All peers together: what comes over connections goes to the machine of its peer, what that has to
+//! say of routes goes to the table, and what follows comes out as actions. No I/O and no clock.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use super::{
+    Config, Family, Peer,
+    capability::Restart,
+    fsm::{Conn, Fsm, Input, Output, State},
+    message::{Agreed, Message, Notification, Open},
+    rib::{Learned, Rib, Session},
+};
+
+/// So much is written for one peer before it is seen whether it takes it.
+const ROOM: usize = 64 << 10;
+/// For how long what a peer said before its restart is kept once it is back, until it has said all
+/// again (the Selection_Deferral_Timer of RFC 4724 section 4.2, from the other side).
+const RESAY: Duration = Duration::from_secs(180);
+/// After so long all who know something have said it, where no restart time is configured.
+const COMPLETE: Duration = Duration::from_secs(90);
+/// Strangers that are remembered, so that each is spoken of once.
+const STRANGERS: usize = 64;
+
+/// What happened outside.
+#[derive(Debug)]
+pub enum Event {
+    /// A connection that was asked for is there, at this address of ours.
+    Connected(Conn, IpAddr),
+    /// It could not be had.
+    Failed(Conn, String),
+    /// A whole message came.
+    Message(Conn, Vec<u8>),
+    /// What came is no message.
+    Broken(Conn, Notification),
+    /// A connection has ended.
+    Closed(Conn, String),
+    /// All that was to be sent over a connection is on its way.
+    Sent(Conn),
+    /// Only the time went on.
+    Time,
+}
+
+/// What is to be done outside.
+#[derive(Debug)]
+pub enum Action {
+    /// Make a connection.
+    Dial(Conn, Box<Dial>),
+    /// Send bytes.
+    Send(Conn, Vec<u8>),
+    /// Let a connection go once all is sent.
+    Close(Conn),
+    /// Tell whoever reads the log; true: it is something to look after.
+    Say(bool, String),
+}
+
+/// How a connection is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// To where.
+    pub to: SocketAddr,
+    /// From which address; `None`: the kernel's choice.
+    pub local: Option<IpAddr>,
+    /// The key of TCP MD5 signatures.
+    pub password: Option<Box<str>>,
+    /// The time to live of what is sent; `None`: the kernel's.
+    pub ttl: Option<u8>,
+}
+
+/// One peer as the speaker sees it.
+struct Known {
+    fsm: Fsm,
+    /// The connection of its session.
+    up: Option<Conn>,
+    /// Since when it is up or down.
+    since: Duration,
+    /// Whether it was ever up.
+    was_up: bool,
+    /// Whether bytes are on their way to it.
+    busy: bool,
+    /// When what is left of before its restart goes.
+    stale: Option<Duration>,
+    /// What went wrong last.
+    error: Option<String>,
+}
+
+/// A peer, to be looked at.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Its address.
+    pub addr: IpAddr,
+    /// What was configured of it.
+    pub peer: Peer,
+    /// How far it has come.
+    pub state: State,
+    /// For how long its session is up or down.
+    pub age: Duration,
+    /// How many routes came, were let in, and went out.
+    pub counts: super::rib::Counts,
+    /// What went wrong last.
+    pub error: Option<String>,
+}
+
+/// The whole of it.
+pub struct Speaker {
+    config: Config,
+    rib: Rib,
+    peers: BTreeMap<IpAddr, Known>,
+    /// Whose a connection is, and at which address of ours.
+    conns: BTreeMap<Conn, (IpAddr, Option<IpAddr>)>,
+    next: Conn,
+    seed: u32,
+    strangers: BTreeSet<IpAddr>,
+    complete: bool,
+    told: Learned,
+    actions: Vec<Action>,
+}
+
+impl Speaker {
+    /// It begins to connect at once. `seed`: a number that other nodes do not have.
+    pub fn new(config: Config, seed: u32) -> Speaker {
+        let mut speaker = Speaker {
+            rib: Rib::new(config.clone()),
+            config: Config { peers: BTreeMap::new(), ..config.clone() },
+            peers: BTreeMap::new(),
+            conns: BTreeMap::new(),
+            next: 0,
+            seed,
+            strangers: BTreeSet::new(),
+            complete: false,
+            told: Learned::default(),
+            actions: Vec::new(),
+        };
+        speaker.configure(config, Duration::ZERO);
+        speaker
+    }
+
+    /// What it was told last.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// It is told something else: peers that are not the same any more end and begin anew, all others
+    /// stay as they are.
+    pub fn configure(&mut self, config: Config, now: Duration) {
+        let own = config.own != self.config.own;
+        let gone: Vec<IpAddr> = self.peers.iter().filter(|(addr, known)| {
+            own || config.peers.get(addr) != Some(known.fsm.peer())
+        }).map(|(addr, _)| *addr).collect();
+        for addr in gone {
+            let word = if config.peers.contains_key(&addr) {
+                Notification::new(6, 6) // Other Configuration Change
+            } else {
+                Notification::new(6, 3) // Peer De-configured
+            };
+            self.end(addr, &word, now);
+        }
+        for addr in self.rib.configure(config.clone()) {
+            self.ask_again(addr);
+        }
+        let restarting = self.restart_over(&config);
+        for (addr, peer) in &config.peers {
+            if !self.peers.contains_key(addr) {
+                self.seed = self.seed.wrapping_mul(0x9E37_79B1).wrapping_add(1);
+                let fsm = Fsm::new(config.own.clone(), peer.clone(), now, self.seed, restarting);
+                self.peers.insert(*addr, Known {
+                    fsm,
+                    up: None,
+                    since: now,
+                    was_up: false,
+                    busy: false,
+                    stale: None,
+                    error: None,
+                });
+                self.strangers.remove(addr);
+            }
+        }
+        self.config = config;
+        self.turn(now);
+    }
+
+    /// Until when a restart of this speaker is none of its peers' business.
+    fn restart_over(&self, config: &Config) -> Duration {
+        config.own.restart.map_or(COMPLETE, |time| Duration::from_secs(u64::from(time)))
+    }
+
+    /// Ends a peer with a word to it.
+    fn end(&mut self, addr: IpAddr, word: &Notification, now: Duration) {
+        let Some(mut known) = self.peers.remove(&addr) else { return };
+        let outputs = known.fsm.stop(word);
+        self.peers.insert(addr, known);
+        self.act(addr, outputs, now);
+        self.peers.remove(&addr);
+        self.rib.down(addr, &[]);
+        self.rib.expire(addr);
+        let left: Vec<Conn> =
+            self.conns.iter().filter(|(_, (of, _))| *of == addr).map(|(c, _)| *c).collect();
+        for conn in left {
+            self.conns.remove(&conn);
+            self.actions.push(Action::Close(conn));
+        }
+    }
+
+    /// Ends everything, with a word that says why.
+    pub fn shut_down(&mut self, word: &Notification, now: Duration) {
+        let all: Vec<IpAddr> = self.peers.keys().copied().collect();
+        for addr in all {
+            self.end(addr, word, now);
+        }
+    }
+
+    /// Somebody connected; the number of the connection and the time to live of what is sent over it,
+    /// where it is one of the peers.
+    pub fn accept(
+        &mut self,
+        from: IpAddr,
+        local: IpAddr,
+        now: Duration,
+    ) -> Option<(Conn, Option<u8>)> {
+        if !self.peers.contains_key(&from) {
+            if self.strangers.len() < STRANGERS && self.strangers.insert(from) {
+                let text = format!("{from} connected, and is none of the peers: refused");
+                self.actions.push(Action::Say(true, text));
+            }
+            return None;
+        }
+        let conn = self.number(from, Some(local));
+        self.input(from, Input::Accepted(conn), now);
+        self.turn(now);
+        let ttl = self.ttl(self.peers.get(&from)?.fsm.peer());
+        self.conns.contains_key(&conn).then_some((conn, ttl))
+    }
+
+    /// A router outside in another AS is a neighbour, and what is sent to it goes no further.
+    fn ttl(&self, peer: &Peer) -> Option<u8> {
+        let near = peer.is_outside() && peer.asn != self.config.own.asn;
+        near.then_some(peer.hops.max(1))
+    }
+
+    fn number(&mut self, peer: IpAddr, local: Option<IpAddr>) -> Conn {
+        self.next += 1;
+        self.conns.insert(self.next, (peer, local));
+        self.next
+    }
+
+    /// Something happened.
+    pub fn hear(&mut self, event: Event, now: Duration) {
+        let conn = match event {
+            Event::Time => None,
+            Event::Connected(conn, _)
+            | Event::Failed(conn, _)
+            | Event::Message(conn, _)
+            | Event::Broken(conn, _)
+            | Event::Closed(conn, _)
+            | Event::Sent(conn) => Some(conn),
+        };
+        let of = conn.and_then(|conn| Some((conn, self.conns.get(&conn)?.0)));
+        match (event, of) {
+            (Event::Connected(_, local), Some((conn, addr))) => {
+                self.conns.insert(conn, (addr, Some(local)));
+                self.input(addr, Input::Connected(conn), now);
+            }
+            (Event::Failed(_, why), Some((conn, addr))) => {
+                self.conns.remove(&conn);
+                self.input(addr, Input::Failed(conn, why), now);
+            }
+            (Event::Closed(_, why), Some((conn, addr))) => {
+                self.conns.remove(&conn);
+                self.input(addr, Input::Closed(conn, why), now);
+            }
+            (Event::Broken(_, word), Some((conn, addr))) => {
+                self.input(addr, Input::Broken(conn, word), now);
+            }
+            (Event::Message(_, bytes), Some((conn, addr))) => {
+                let input = match Message::read(&bytes, self.agreed(addr, conn)) {
+                    Ok(message) => Input::Message(conn, message),
+                    Err(word) => Input::Broken(conn, word),
+                };
+                self.input(addr, input, now);
+            }
+            (Event::Sent(_), Some((conn, addr))) => {
+                if let Some(known) = self.peers.get_mut(&addr).filter(|k| k.up == Some(conn)) {
+                    known.busy = false;
+                }
+            }
+            (_, None) | (Event::Time, _) => {}
+        }
+        self.turn(now);
+    }
+
+    fn agreed(&self, addr: IpAddr, conn: Conn) -> Agreed {
+        let Some(known) = self.peers.get(&addr) else { return Agreed::default() };
+        Agreed {
+            four_octet: known.fsm.four_octet(conn),
+            internal: known.fsm.peer().asn == self.config.own.asn,
+        }
+    }
+
+    fn input(&mut self, addr: IpAddr, input: Input, now: Duration) {
+        let Some(known) = self.peers.get_mut(&addr) else { return };
+        let outputs = known.fsm.hear(input, now);
+        self.act(addr, outputs, now);
+    }
+
+    /// What follows from everything that happened: time is up for some, others have something to hear.
+    fn turn(&mut self, now: Duration) {
+        let over = |at: Option<Duration>| at.is_some_and(|at| at <= now);
+        let due: Vec<IpAddr> = self
+            .peers
+            .iter()
+            .filter(|(_, known)| over(known.fsm.deadline()))
+            .map(|(addr, _)| *addr)
+            .collect();
+        for addr in due {
+            self.input(addr, Input::Time, now);
+        }
+        for (addr, known) in &mut self.peers {
+            if over(known.stale) {
+                known.stale = None;
+                self.rib.expire(*addr);
+            }
+            if let (Some(conn), false) = (known.up, known.busy)
+                && self.rib.has_news(*addr)
+            {
+                let mut bytes = Vec::new();
+                self.rib.tell(*addr, ROOM, &mut bytes);
+                if !bytes.is_empty() {
+                    known.busy = true;
+                    self.actions.push(Action::Send(conn, bytes));
+                }
+            }
+        }
+    }
+
+    /// When to look again, whatever happens.
+    pub fn deadline(&self) -> Option<Duration> {
+        let complete = (!self.complete).then(|| self.restart_over(&self.config));
+        let peers = self.peers.values().flat_map(|known| [known.fsm.deadline(), known.stale]);
+        peers.chain([complete]).flatten().min()
+    }
+
+    /// What is to be done, in order.
+    pub fn actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// What was learned, where it is not what was given last.
+    pub fn learned(&mut self, now: Duration) -> Option<Learned> {
+        if !self.complete {
+            self.complete = now >= self.restart_over(&self.config)
+                || self.peers.keys().all(|addr| self.rib.is_complete(*addr));
+        }
+        let lost = |known: &Known| known.was_up && known.up.is_none() && known.stale.is_none();
+        let lost = self.peers.iter().filter(|(_, known)| lost(known)).map(|(addr, _)| *addr);
+        let lost: BTreeSet<IpAddr> = lost.collect();
+        let moved = self.rib.take_changes();
+        if !moved && lost == self.told.lost && self.complete == self.told.complete {
+            return None;
+        }
+        self.told.lost = lost;
+        self.told.complete = self.complete;
+        if moved {
+            self.told.routes = self.rib.routes();
+        }
+        Some(self.told.clone())
+    }
+
+    /// All peers, to be looked at.
+    pub fn view(&self, now: Duration) -> Vec<View> {
+        let view = |(addr, known): (&IpAddr, &Known)| View {
+            addr: *addr,
+            peer: known.fsm.peer().clone(),
+            state: known.fsm.state(),
+            age: now.saturating_sub(known.since),
+            counts: self.rib.counts(*addr),
+            error: known.error.clone(),
+        };
+        self.peers.iter().map(view).collect()
+    }
+
+    /// The routes, to be looked at.
+    pub fn rib(&self) -> &Rib {
+        &self.rib
+    }
+
+    fn say(&mut self, addr: IpAddr, bad: bool, text: &str) {
+        let node = self.peers.get(&addr).and_then(|known| known.fsm.peer().node.as_deref());
+        let name = node.map(|name| format!(" (node {name})")).unwrap_or_default();
+        self.actions.push(Action::Say(bad, format!("peer {addr}{name}: {text}")));
+    }
+
+    fn send(&mut self, conn: Conn, addr: IpAddr, message: &Message) {
+        let mut bytes = Vec::new();
+        message.write(self.agreed(addr, conn), &mut bytes);
+        self.actions.push(Action::Send(conn, bytes));
+    }
+
+    fn ask_again(&mut self, addr: IpAddr) {
+        let Some(conn) = self.peers.get(&addr).and_then(|known| known.up) else { return };
+        for family in Family::ALL {
+            if self.config.own.families.contains(&family) {
+                self.send(conn, addr, &Message::Refresh(family));
+            }
+        }
+    }
+
+    fn act(&mut self, addr: IpAddr, outputs: Vec<Output>, now: Duration) {
+        for output in outputs {
+            match output {
+                Output::Connect => self.dial(addr),
+                Output::Send(conn, message) => self.send(conn, addr, &message),
+                Output::Close(conn) => {
+                    self.conns.remove(&conn);
+                    self.actions.push(Action::Close(conn));
+                }
+                Output::Up(conn, open) => self.up(addr, conn, &open, now),
+                Output::Down(down) => self.down(addr, &down.why, down.restart.as_ref(), now),
+                Output::Update(mut update) => {
+                    for fault in std::mem::take(&mut update.faults) {
+                        self.say(addr, true, &format!("a broken UPDATE: {fault}"));
+                    }
+                    self.rib.hear(addr, update);
+                }
+                Output::Refresh(family) => self.rib.refresh(addr, family),
+                Output::Failed(why) => self.failed(addr, why),
+            }
+        }
+    }
+
+    fn dial(&mut self, addr: IpAddr) {
+        let conn = self.number(addr, None);
+        let Some(known) = self.peers.get(&addr) else { return };
+        let peer = known.fsm.peer();
+        let dial = Dial {
+            to: SocketAddr::new(addr, peer.port),
+            local: peer.local,
+            password: peer.password.clone(),
+            ttl: self.ttl(peer),
+        };
+        self.actions.push(Action::Dial(conn, Box::new(dial)));
+    }
+
+    fn up(&mut self, addr: IpAddr, conn: Conn, open: &Open, now: Duration) {
+        let agreed = self.agreed(addr, conn);
+        let local = self.conns.get(&conn).and_then(|(_, local)| *local);
+        let Some(known) = self.peers.get_mut(&addr) else { return };
+        let theirs = &open.capabilities.families;
+        let speaks = |f: &Family| theirs.contains(f) || theirs.is_empty() && *f == Family::Ipv4;
+        let families: Vec<Family> = self.config.own.families.iter().copied().filter(speaks).collect();
+        let kept = open.capabilities.restart.iter().flat_map(|restart| &restart.families);
+        let kept: Vec<Family> = kept.filter(|(_, forwarding)| *forwarding).map(|(f, _)| *f).collect();
+        let peer = known.fsm.peer();
+        let session = Session {
+            addr,
+            asn: open.asn,
+            id: open.id,
+            internal: agreed.internal,
+            agreed,
+            families,
+            local: local.or_else(|| self.config.own.addrs.first().copied()).unwrap_or(addr),
+            outside: peer.is_outside(),
+            client: peer.client,
+        };
+        known.stale = known.stale.map(|_| now + RESAY);
+        (known.up, known.since, known.was_up, known.busy) = (Some(conn), now, true, false);
+        known.error = None;
+        self.rib.up(session, &kept);
+        self.say(addr, false, &format!("up: AS {}, identifier {}", open.asn, open.id));
+    }
+
+    fn down(&mut self, addr: IpAddr, why: &str, restart: Option<&Restart>, now: Duration) {
+        let Some(known) = self.peers.get_mut(&addr) else { return };
+        (known.up, known.since, known.busy) = (None, now, false);
+        known.error = Some(why.to_owned());
+        let keep: Vec<Family> = match restart {
+            Some(restart) if restart.time > 0 && self.config.own.restart.is_some() => {
+                restart.families.iter().map(|(family, _)| *family).collect()
+            }
+            _ => Vec::new(),
+        };
+        known.stale = match restart {
+            Some(restart) if !keep.is_empty() => {
+                Some(now + Duration::from_secs(u64::from(restart.time)))
+            }
+            _ => None,
+        };
+        let kept = known.stale.is_some();
+        self.rib.down(addr, &keep);
+        let then = if kept { "; its routes stay for now" } else { "" };
+        self.say(addr, true, &format!("down: {why}{then}"));
+    }
+
+    /// The same trouble is told once, until the session was up.
+    fn failed(&mut self, addr: IpAddr, why: String) {
+        let Some(known) = self.peers.get_mut(&addr) else { return };
+        if known.error.as_ref() != Some(&why) {
+            known.error = Some(why.clone());
+            self.say(addr, true, &why);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
