@@ -37,11 +37,12 @@ pub enum Command {
     Status,
     Check,
     Cleanup,
+    Bgp,
 }
 
 impl Command {
     /// Each with its name and what it does; the last ones come in a later version.
-    pub const ALL: [(Command, &str, &str); 9] = [
+    pub const ALL: [(Command, &str, &str); 10] = [
         (Command::Plan, "plan", "say what sync would do; exits with 2 where there is something"),
         (Command::Sync, "sync", "do it, once, and print each step"),
         (Command::Dump, "dump", "print the cluster and this node as JSON: a bug report"),
@@ -57,6 +58,7 @@ impl Command {
             "status",
             "is this node right, and if not, why? exits with 1 where it is not",
         ),
+        (Command::Bgp, "bgp", "the BGP peers; `bgp routes`: what they told (--peer IP --in, --out)"),
         (Command::Check, "check", "is this board able? what is missing, and what to do about it"),
         (Command::Cleanup, "cleanup", "take away all that kinglet made, and nothing else"),
     ];
@@ -118,6 +120,11 @@ pub struct Args {
     pub metrics_path: String,
     pub run_dir: PathBuf,
     pub watch: bool,
+    /// `bgp routes`
+    pub bgp_routes: bool,
+    pub peer: Option<String>,
+    pub only_in: bool,
+    pub only_out: bool,
     /// Of TCP, TCP FIN and UDP, in seconds; 0 keeps the kernel's.
     pub timeouts: [u32; 3],
     pub format: Format,
@@ -162,6 +169,10 @@ impl Args {
             metrics_path: "/metrics".into(),
             run_dir: "/run/kinglet".into(),
             watch: false,
+            bgp_routes: false,
+            peer: None,
+            only_in: false,
+            only_out: false,
             timeouts: [0; 3],
             format: Format::Text,
             from: None,
@@ -186,12 +197,16 @@ pub fn parse_with(
     conf: impl FnOnce(Option<&str>) -> Result<Option<(String, String)>>,
 ) -> Result<Args> {
     let mut parser = Parser::from_args(typed);
-    let mut command = None;
+    let (mut command, mut bgp_routes) = (None, false);
     let mut flags = Vec::new();
     while let Some(arg) = parser.next().map_err(wrong)? {
         let flag = match arg {
             Arg::Value(word) => {
                 let word = word.to_string_lossy().into_owned();
+                if command == Some(Command::Bgp) && word == "routes" {
+                    bgp_routes = true;
+                    continue;
+                }
                 let known = Command::ALL.iter().find(|(_, name, _)| *name == word);
                 let Some((found, ..)) = known else {
                     let near = nearest(&word, Command::ALL.iter().map(|(_, name, _)| *name));
@@ -213,7 +228,7 @@ pub fn parse_with(
     let is_typed = |flag: &Flag| flags.iter().any(|(typed, _)| typed.name == flag.name);
     let conf: Vec<_> = conf.into_iter().filter(|(flag, _)| !is_typed(flag)).collect();
 
-    let mut args = Args::new();
+    let mut args = Args { bgp_routes, ..Args::new() };
     let mut period = args.grace;
     let mut asked = None; // for a command that is a flag
     let any = !flags.is_empty();
@@ -320,6 +335,9 @@ fn take(flag: &Flag, text: String, args: &mut Args, period: &mut u64) -> Option<
         "metrics-path" => args.metrics_path = text,
         "run-dir" => args.run_dir = text.into(),
         "watch" => args.watch = on,
+        "peer" => args.peer = Some(text).filter(|t| !t.is_empty()),
+        "in" => args.only_in = on,
+        "out" => args.only_out = on,
         "from" => args.from = Some(text.into()),
         "format" => {
             args.format = match &*text {
@@ -352,6 +370,16 @@ fn check(args: &Args) -> Result<()> {
     }
     if args.watch && command != Command::Status {
         return Err(wrong(format!("--watch is for status, not for {}", command.name())));
+    }
+    let narrow = args.peer.is_some() || args.only_in || args.only_out;
+    if narrow && !(command == Command::Bgp && args.bgp_routes) {
+        return Err(wrong("--peer, --in and --out are for bgp routes"));
+    }
+    if args.bgp_routes && args.peer.is_none() && (args.only_in || args.only_out) {
+        return Err(wrong("--in and --out say which routes of a peer: name it with --peer"));
+    }
+    if args.only_in && args.only_out {
+        return Err(wrong("--in and --out exclude each other"));
     }
     if args.from.is_some() && (args.master.is_some() || args.kubeconfig.is_some()) {
         return Err(wrong(

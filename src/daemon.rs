@@ -6,6 +6,7 @@
 
 mod agenda;
 mod tell;
+mod voice;
 
 use std::{
     os::fd::{AsFd, OwnedFd},
@@ -23,6 +24,7 @@ use smol::{
 
 use crate::{
     api::{Api, Rhythm, STACK, Source, Start, snapshot},
+    bgp::rib::Learned,
     cluster::{Cluster, Kind, Known, News, What},
     error::{Doing, Error, Result},
     kernel::{Kernel, Scope, events::Events, lock::Lock, sys},
@@ -34,6 +36,7 @@ use crate::{
 };
 use agenda::{Agenda, Work};
 use tell::Teller;
+use voice::Voice;
 
 /// News that wait to be taken in; whoever has more waits.
 const WAITING: usize = 256;
@@ -154,6 +157,7 @@ pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) 
         start: Instant::now(),
         teller: Teller::new(desk, setup.facts, api, &setup.node),
         file,
+        voice: Voice::new(),
         listed,
         changed: false,
         heard: None,
@@ -178,6 +182,7 @@ struct Daemon {
     start: Instant,
     teller: Teller,
     file: snapshot::File,
+    voice: Voice,
     /// When everything was last listed (Unix time).
     listed: u64,
     /// Whether the cluster is another one than the snapshot's.
@@ -196,7 +201,15 @@ impl Daemon {
         loop {
             self.teller.beat();
             let rest = self.agenda.rest(self.now()).min(SLEEP);
-            let first = smol::block_on(sources.wait(news, rest));
+            let first = match smol::block_on(sources.wait(news, &self.voice, rest)) {
+                Some(Heard::Cluster(news)) => Some(news),
+                Some(Heard::Peers(learned)) => {
+                    self.keeper.learn(self.voice.latest(learned));
+                    self.agenda.look(Scope::Network);
+                    None
+                }
+                None => None,
+            };
             let rest = std::iter::from_fn(|| news.try_recv().ok()).take(JOINED);
             first.into_iter().chain(rest).for_each(|news| self.hear(news));
             if let Some(ended) = sources.signal().filter(|ended| self.may_end(*ended)) {
@@ -204,6 +217,7 @@ impl Daemon {
                     self.save();
                 }
                 self.settle();
+                self.voice.end();
                 return Ok(ended);
             }
             if sources.network()? {
@@ -251,6 +265,7 @@ impl Daemon {
             return;
         }
         self.changed = true;
+        self.voice.may_differ();
         self.heard.get_or_insert(self.start.elapsed());
         if !self.known.has_nodes() {
             return; // they will come
@@ -291,6 +306,11 @@ impl Daemon {
         self.agenda.end(begun, now, well, self.keeper.is_draining());
         let done =
             well && !matches!(work, Work::Look(Scope::Network | Scope::Table) | Work::Drains);
+        if let Some(local) = self.keeper.local() {
+            let spoken = self.voice.speak(&self.known.cluster, local, self.teller.facts());
+            self.keeper.also(self.voice.unmet());
+            spoken.unwrap_or_else(|e| log::error(format_args!("{e}")));
+        }
         let lag = self.heard.take_if(|_| done).map(|heard| now - heard);
         self.teller.pass(work, &deed, &self.known, &self.keeper, (now - begun, lag));
         if self.changed && self.known.is_complete() {
@@ -318,6 +338,12 @@ impl Daemon {
     }
 }
 
+/// What was said from outside the kernel.
+enum Heard {
+    Cluster(News),
+    Peers(Learned),
+}
+
 /// All that wakes the loop but the API.
 struct Sources {
     signals: sys::Signals,
@@ -336,9 +362,12 @@ impl Sources {
         Ok(Sources { signals, network, table, waits })
     }
 
-    /// Waits until there is something, or for `rest`; gives news of the API, where that is it.
-    async fn wait(&self, news: &Receiver<News>, rest: Duration) -> Option<News> {
-        let said = async { news.recv().await.ok() };
+    /// Waits until there is something, or for `rest`; gives news of the API or of BGP's peers, where
+    /// that is it.
+    async fn wait(&self, news: &Receiver<News>, voice: &Voice, rest: Duration) -> Option<Heard> {
+        let said = async { news.recv().await.ok().map(Heard::Cluster) };
+        let learned = async { voice.learned().await.map(Heard::Peers) };
+        let said = future::or(said, learned);
         let kernel = async {
             let _ = future::or(
                 self.waits[0].readable(),

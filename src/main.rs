@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         Command::Dump => pass::dump(&args),
         Command::Run => run::run(&args),
         Command::Status => node::status(&args),
+        Command::Bgp => node::bgp(&args),
         Command::Check => node::check(&args),
         Command::Cleanup => node::cleanup(&args),
     };

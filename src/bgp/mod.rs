@@ -15,7 +15,7 @@ pub mod policy;
 pub mod rib;
 pub mod session;
 pub mod speaker;
-mod wire;
+mod stream;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -21,7 +21,7 @@ use super::{
     message::Notification,
     rib::Learned,
     speaker::{Action, Dial, Event, Speaker},
-    wire::{self, Stream},
+    stream::{self, Stream},
 };
 use crate::{
     error::{Doing, Result},
@@ -281,7 +281,7 @@ impl Driver {
     fn dial(&mut self, conn: Conn, dial: Dial) {
         let wake = self.wake.clone();
         let task = self.executor.spawn(async move {
-            let said = match wire::connect(&dial).await {
+            let said = match stream::connect(&dial).await {
                 Ok(stream) => Wake::Dialed(conn, stream),
                 Err(e) => Wake::Event(Event::Failed(conn, format!("connecting to {}: {e}", dial.to))),
             };
@@ -318,12 +318,12 @@ impl Driver {
         let stream = Rc::new(stream);
         let (out, bytes) = channel::unbounded();
         let wake = self.wake.clone();
-        let reader = wire::read(Rc::clone(&stream), move |event| {
+        let reader = stream::read(Rc::clone(&stream), move |event| {
             let wake = wake.clone();
             async move { wake.send(Wake::Event(event(conn))).await.is_ok() }
         });
         let wake = self.wake.clone();
-        let writer = wire::write(stream, bytes, async move || {
+        let writer = stream::write(stream, bytes, async move || {
             let _ = wake.send(Wake::Event(Event::Sent(conn))).await;
         });
         self.writers.push(self.executor.spawn(writer));
@@ -341,7 +341,7 @@ impl Driver {
             let keys = listening.keys.clone();
             let at = SocketAddr::new(*addr, listening.port);
             let wake = self.wake.clone();
-            self.listeners.push(self.executor.spawn(wire::listen(at, keys, async move |stream| {
+            self.listeners.push(self.executor.spawn(stream::listen(at, keys, async move |stream| {
                 let _ = wake.send(Wake::Accepted(stream)).await;
             })));
         }

@@ -65,6 +65,11 @@ impl Teller {
         });
     }
 
+    /// Where it writes down what it does.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
     /// The API that is followed.
     pub fn api(&self) -> &Api {
         &self.api

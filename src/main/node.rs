@@ -60,6 +60,24 @@ pub fn status(args: &Args) -> Result<u8> {
     }
 }
 
+/// What the daemon's BGP speaker has to show.
+pub fn bgp(args: &Args) -> Result<u8> {
+    let socket = args.run_dir.join(SOCKET);
+    let doing = || format!("asking the daemon at {}", socket.display());
+    let page = match &args.peer {
+        _ if !args.bgp_routes => "/bgp".to_owned(),
+        None => "/bgp/routes".to_owned(),
+        Some(peer) if args.only_out => format!("/bgp/out/{peer}"),
+        Some(peer) => format!("/bgp/in/{peer}"),
+    };
+    let json = if args.format == Format::Json { ".json" } else { "" };
+    match ask(&socket, &format!("{page}{json}")) {
+        Ok(Some(said)) => out(&said.page).map(|_| u8::from(!said.right)),
+        Ok(None) => Err(Error::new(doing(), "no kinglet runs here")),
+        Err(e) => Err(Error::new(doing(), e)),
+    }
+}
+
 /// Gives IPVS services the names that the snapshot knows for them.
 fn name(args: &Args, kernel: &mut Kernel, last: &Last, busy: &mut [Busy]) -> Result<()> {
     let options = options(args);

@@ -69,6 +69,26 @@ pub fn page(status: &Status, unix: u64) -> String {
         out.sample(&[("kind", kind)], count);
     }
 
+    if !status.bgp.is_empty() {
+        out.family("kube_router_bgp_peer_info", GAUGE, "The peers of the BGP speaker.");
+        for peer in &status.bgp {
+            let (addr, asn) = (peer.addr.to_string(), peer.asn.to_string());
+            let kind = if peer.node.is_some() { "internal" } else { "external" };
+            let labels = [("address", &*addr), ("type", kind), ("asn", &*asn), ("state", &*peer.state)];
+            out.sample(&labels, 1_u64);
+        }
+        for (name, help, of) in [
+            ("kinglet_bgp_routes_received", "Routes that a peer has told.", 0),
+            ("kinglet_bgp_routes_accepted", "Those of them that were let in.", 1),
+            ("kinglet_bgp_routes_told", "Routes that a peer was told.", 2),
+        ] {
+            out.family(name, GAUGE, help);
+            for peer in &status.bgp {
+                let count = [peer.received, peer.accepted, peer.told][of];
+                out.sample(&[("address", &peer.addr.to_string())], count);
+            }
+        }
+    }
     out.one("kinglet_passes_total", COUNTER, "Passes over the kernel.", pass.count);
     let name = "kinglet_pass_failures_total";
     out.one(name, COUNTER, "Passes in which anything went wrong.", pass.failures);

@@ -7,6 +7,7 @@
 //! `/healthz` says 500 once the loop has not beaten for longer than it ever sleeps.
 
 pub mod ask;
+pub mod bgp;
 pub mod desk;
 pub mod http;
 mod lines;
@@ -17,12 +18,13 @@ pub mod text;
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use crate::bgp::session::Looker;
 pub use desk::Desk;
 pub use status::Status;
 
@@ -37,6 +39,8 @@ pub struct Facts(Arc<Shared>);
 
 struct Shared {
     status: Mutex<Status>,
+    /// Who asks the BGP speaker, where there is one.
+    bgp: OnceLock<Looker>,
     start: Instant,
     /// Milliseconds after `start` of the loop's last sign of life.
     beat: AtomicU64,
@@ -51,7 +55,8 @@ impl Facts {
         (status.started, status.pid) = (unix(), std::process::id());
         let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let (status, start) = (Mutex::new(status), Instant::now());
-        Facts(Arc::new(Shared { status, start, beat: AtomicU64::new(0), limit }))
+        let (bgp, beat) = (OnceLock::new(), AtomicU64::new(0));
+        Facts(Arc::new(Shared { status, bgp, start, beat, limit }))
     }
 
     /// Seconds since the start, by a clock that nobody can set. Times in a [`Status`] are these.
@@ -69,11 +74,26 @@ impl Facts {
         change(&mut self.lock());
     }
 
+    /// There is a BGP speaker to be asked.
+    pub fn show_bgp(&self, looker: Looker) {
+        let _ = self.0.bgp.set(looker);
+    }
+
+    /// What the BGP speaker has to show under a path; `None`: there is none, or no such page.
+    pub fn bgp(&self, path: &str) -> Option<String> {
+        let path = path.to_owned();
+        self.0.bgp.get()?.look(move |speaker, now| bgp::page(speaker, now, &path)).flatten()
+    }
+
     /// Reads what is written.
     pub fn read<T>(&self, look: impl FnOnce(&Status) -> T) -> T {
+        let peers = self.0.bgp.get().and_then(|looker| looker.look(bgp::peers));
         let mut status = self.lock();
         status.uptime = self.now();
         status.stuck = self.stuck();
+        if let Some(peers) = peers {
+            status.bgp = peers;
+        }
         look(&status)
     }
 

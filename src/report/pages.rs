@@ -33,6 +33,10 @@ pub fn page(page: &Page, path: &str, facts: &Facts) -> Answer {
             let body = serde_json::to_string(status).unwrap_or_default();
             Answer { media: "application/json", ..Answer::text(verdict(status), body) }
         }),
+        Page::Status if path.starts_with("/bgp") => {
+            let off = || Answer::text(503, "BGP is not spoken here\n");
+            facts.bgp(path).map_or_else(off, |body| Answer::text(200, body))
+        }
         _ => Answer::bare(404),
     }
 }

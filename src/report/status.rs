@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use super::lines::{Line, Lines};
-use super::text::span;
+use super::{bgp::Peer, text::span};
 use crate::{
     cluster::{Cluster, Kind},
     state::{Item, State, TABLE_MAIN},
@@ -62,6 +62,9 @@ pub struct Status {
     pub complaints: Lines,
     /// The other nodes' pod networks.
     pub routes: Vec<Route>,
+    /// The peers of the BGP speaker, where there is one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bgp: Vec<Peer>,
     /// What woke the loop.
     pub wakes: Wakes,
 }

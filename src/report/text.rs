@@ -78,6 +78,23 @@ pub fn page(status: &Status, unix: u64) -> String {
         }
         more(&mut out, status.routes.len().saturating_sub(ROUTES));
     }
+    if !status.bgp.is_empty() {
+        let up = status.bgp.iter().filter(|peer| peer.is_up()).count();
+        let _ = writeln!(out, "\nBGP: {up} of {} peers are up (kinglet bgp)", status.bgp.len());
+        let down: Vec<_> = status.bgp.iter().filter(|peer| !peer.is_up()).collect();
+        for peer in down.iter().take(LINES) {
+            let (node, why) = (peer.node.as_deref().unwrap_or("outside"), peer.error.as_deref());
+            let _ = writeln!(
+                out,
+                "  {} ({node}): {}, {}; {}",
+                peer.addr,
+                peer.state,
+                span(peer.uptime),
+                why.unwrap_or("it did not answer yet")
+            );
+        }
+        more(&mut out, down.len().saturating_sub(LINES));
+    }
     lines(&mut out, "to be done by the next pass", &status.todo);
     lines(&mut out, "the kernel refused", &status.refused);
     lines(&mut out, "broken here", &status.errors);

@@ -1,0 +1,95 @@
+//! The BGP speaker beside the loop: what it has to say follows from the cluster, and is worked out
+//! again when that may have changed. It is started when there is something to say for the first time;
+//! where BGP is off, there is no thread and no socket.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use smol::future;
+
+use crate::{
+    bgp::{Config, message::Notification, rib::Learned, session::Sessions},
+    cluster::Cluster,
+    desired::{Unmet, announce},
+    error::Result,
+    local::Local,
+    report::Facts,
+};
+
+/// What the loop knows of the speaker.
+pub struct Voice {
+    /// At work, once there was something to say.
+    sessions: Option<Sessions>,
+    /// What it was told last.
+    said: Option<Config>,
+    /// Whether that may be something else by now.
+    due: bool,
+    unmet: Vec<Unmet>,
+}
+
+impl Voice {
+    /// Silent.
+    pub fn new() -> Voice {
+        Voice { sessions: None, said: None, due: true, unmet: Vec::new() }
+    }
+
+    /// What there is to say may be something else from now on.
+    pub fn may_differ(&mut self) {
+        self.due = true;
+    }
+
+    /// What can't be honoured of what was configured.
+    pub fn unmet(&self) -> &[Unmet] {
+        &self.unmet
+    }
+
+    /// Says what there is to say, where that may have changed. A configuration that can't be made is
+    /// no reason to unsay the last one.
+    pub fn speak(&mut self, cluster: &Cluster, local: &Local, facts: &Facts) -> Result<()> {
+        if local.options.bgp.is_none() || !std::mem::take(&mut self.due) {
+            return Ok(());
+        }
+        let (config, unmet) = announce::config(cluster, local);
+        self.unmet = unmet;
+        let Some(config) = config.filter(|config| self.said.as_ref() != Some(config)) else {
+            return Ok(());
+        };
+        if let Some(sessions) = &self.sessions {
+            sessions.configure(config.clone());
+        } else {
+            let sessions = Sessions::start(config.clone(), seed())?;
+            facts.show_bgp(sessions.looker());
+            self.sessions = Some(sessions);
+        }
+        self.said = Some(config);
+        Ok(())
+    }
+
+    /// Waits for what the peers taught.
+    pub async fn learned(&self) -> Option<Learned> {
+        match &self.sessions {
+            Some(sessions) => sessions.learned.recv().await.ok(),
+            None => future::pending().await,
+        }
+    }
+
+    /// The last of what the peers taught, where there is more of it.
+    pub fn latest(&self, first: Learned) -> Learned {
+        let sessions = self.sessions.iter();
+        let more = sessions.flat_map(|s| std::iter::from_fn(|| s.learned.try_recv().ok()));
+        more.last().unwrap_or(first)
+    }
+
+    /// Ends it. Peers that keep our routes over a restart are told nothing, all others that we go.
+    pub fn end(&mut self) {
+        let Some(sessions) = self.sessions.take() else { return };
+        let graceful = self.said.as_ref().is_some_and(|config| config.own.restart.is_some());
+        // Cease, Administrative Shutdown
+        sessions.stop((!graceful).then(|| Notification::new(6, 2)));
+    }
+}
+
+/// A number that other nodes do not have.
+fn seed() -> u32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
+    now ^ std::process::id().rotate_left(16)
+}

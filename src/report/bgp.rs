@@ -1,0 +1,115 @@
+//! The BGP speaker as a person or a program reads it: its peers, and the routes that it heard or told.
+
+use std::{fmt::Write, net::IpAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::text::span;
+use crate::bgp::{
+    rib::{Shown, Which},
+    speaker::{Speaker, View},
+};
+
+/// One peer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its address.
+    pub addr: IpAddr,
+    /// The AS that it should be in.
+    pub asn: u32,
+    /// Which node of the cluster it is; `None`: a router outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// How far it has come, as RFC 4271 names it.
+    pub state: String,
+    /// Seconds for which its session is up or down.
+    pub uptime: u64,
+    /// Routes that it has told.
+    pub received: usize,
+    /// Those of them that were let in.
+    pub accepted: usize,
+    /// Routes that it was told.
+    pub told: usize,
+    /// What went wrong last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Peer {
+    /// Whether its session is up.
+    pub fn is_up(&self) -> bool {
+        self.state == "Established"
+    }
+}
+
+/// All peers.
+pub fn peers(speaker: &Speaker, now: Duration) -> Vec<Peer> {
+    speaker.view(now).into_iter().map(peer).collect()
+}
+
+fn peer(view: View) -> Peer {
+    Peer {
+        addr: view.addr,
+        asn: view.peer.asn,
+        node: view.peer.node.map(Into::into),
+        state: view.state.name().to_owned(),
+        uptime: view.age.as_secs(),
+        received: view.counts.received,
+        accepted: view.counts.accepted,
+        told: view.counts.told,
+        error: view.error,
+    }
+}
+
+/// What is behind a path below `/bgp`; `None`: nothing. With `.json` it is for programs. `/bgp` are
+/// the peers, `/bgp/routes` all routes, `/bgp/in/ADDR` and `/bgp/out/ADDR` those of one peer.
+pub fn page(speaker: &Speaker, now: Duration, path: &str) -> Option<String> {
+    let (path, json) = path.strip_suffix(".json").map_or((path, false), |path| (path, true));
+    let addr = |text: &str| text.parse::<IpAddr>().ok();
+    let which = match path {
+        "/bgp" => {
+            let peers = peers(speaker, now);
+            return Some(if json { object("peers", &peers) } else { table(&peers) });
+        }
+        "/bgp/routes" => Which::All,
+        _ => match path.strip_prefix("/bgp/in/").and_then(addr) {
+            Some(peer) => Which::From(peer),
+            None => Which::To(path.strip_prefix("/bgp/out/").and_then(addr)?),
+        },
+    };
+    let shown = speaker.rib().shown(which);
+    Some(if json { object("routes", &shown) } else { routes(&shown) })
+}
+
+fn object(name: &str, list: &impl Serialize) -> String {
+    format!("{{\"{name}\":{}}}\n", serde_json::to_string(list).unwrap_or_default())
+}
+
+/// The peers, one on each line.
+pub fn table(peers: &[Peer]) -> String {
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
+        "{:<24} {:<16} {:>10} {:<12} {:>10} {:>6} {:>6} {:>6}  LAST ERROR",
+        "PEER", "NODE", "AS", "STATE", "FOR", "HEARD", "TAKEN", "TOLD"
+    );
+    for p in peers {
+        let (addr, node) = (p.addr.to_string(), p.node.as_deref().unwrap_or("-"));
+        let _ = writeln!(
+            out,
+            "{addr:<24} {node:<16} {:>10} {:<12} {:>10} {:>6} {:>6} {:>6}  {}",
+            p.asn,
+            p.state,
+            span(p.uptime),
+            p.received,
+            p.accepted,
+            p.told,
+            p.error.as_deref().unwrap_or("")
+        );
+    }
+    out
+}
+
+fn routes(shown: &[Shown]) -> String {
+    todo!()
+}
