@@ -9,9 +9,13 @@
 
 pub mod attribute;
 pub mod capability;
+pub mod choice;
 pub mod message;
+pub mod out;
 pub mod policy;
 pub mod rib;
+pub mod shown;
+mod slot;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -142,4 +146,7 @@ pub struct Import {
     pub reject: Vec<IpNet>,
     /// This node's own networks and the addresses of Services: not let in as they are.
     pub own: BTreeSet<IpNet>,
+    /// The networks of its links: a next hop elsewhere makes no route. None: they are not known, and any
+    /// next hop will do.
+    pub on_link: Vec<IpNet>,
 }
