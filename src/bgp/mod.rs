@@ -10,8 +10,13 @@
 pub mod attribute;
 pub mod capability;
 pub mod message;
+mod nlri;
+mod notification;
+mod path;
 pub mod policy;
 pub mod rib;
+mod update;
+mod wire;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,6 +40,23 @@ pub enum Family {
 impl Family {
     /// Both.
     pub const ALL: [Family; 2] = [Family::Ipv4, Family::Ipv6];
+
+    /// The family of an AFI.
+    pub(crate) fn of_afi(afi: u16) -> Option<Family> {
+        match afi {
+            1 => Some(Family::Ipv4),
+            2 => Some(Family::Ipv6),
+            _ => None,
+        }
+    }
+
+    /// Its AFI.
+    pub(crate) fn afi(self) -> u16 {
+        match self {
+            Family::Ipv4 => 1,
+            Family::Ipv6 => 2,
+        }
+    }
 
     /// The family of a route.
     pub fn of(net: &IpNet) -> Family {
