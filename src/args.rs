@@ -58,7 +58,11 @@ impl Command {
             "status",
             "is this node right, and if not, why? exits with 1 where it is not",
         ),
-        (Command::Bgp, "bgp", "the BGP peers; `bgp routes`: what they told (--peer IP --in, --out)"),
+        (
+            Command::Bgp,
+            "bgp",
+            "the BGP peers; `bgp routes`: what they told (--peer IP --in, --out)",
+        ),
         (Command::Check, "check", "is this board able? what is missing, and what to do about it"),
         (Command::Cleanup, "cleanup", "take away all that kinglet made, and nothing else"),
     ];

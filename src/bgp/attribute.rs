@@ -1,6 +1,10 @@
-//! Path attributes (RFC 4271 section 5), and what a broken one costs (RFC 7606).
+//! Path attributes (RFC 4271 section 5): what is said of a path.
+//!
+//! `update` reads and writes them.
 
-use std::net::Ipv4Addr;
+use std::{iter, net::Ipv4Addr};
+
+use super::path::FULL;
 
 /// What is said of a path. The next hop stands beside the routes that it is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,4 +63,97 @@ pub struct Other {
     pub flags: u8,
     /// Its value.
     pub value: Box<[u8]>,
+}
+
+impl Attributes {
+    /// The length of the AS_PATH: a set counts 1, a confederation 0.
+    pub fn length(&self) -> usize {
+        length(&self.path)
+    }
+
+    /// Whether the path passed an AS.
+    pub fn passed(&self, asn: u32) -> bool {
+        self.path.iter().any(|segment| match segment {
+            Segment::Sequence(ases) | Segment::Set(ases) | Segment::Confederation(_, ases) => {
+                ases.contains(&asn)
+            }
+        })
+    }
+
+    /// The nearest AS outside this one; `None` where the path begins here or with a set.
+    pub fn first(&self) -> Option<u32> {
+        let outside = |segment: &&Segment| !matches!(segment, Segment::Confederation(..));
+        match self.path.iter().find(outside) {
+            Some(Segment::Sequence(ases)) => ases.first().copied(),
+            _ => None,
+        }
+    }
+
+    /// Puts an AS in front so many times: into the leading sequence, or a new one where there is none or
+    /// where it is full.
+    pub fn prepend(&mut self, asn: u32, times: u8) {
+        let mut left = usize::from(times);
+        while left > 0 {
+            match self.path.first_mut() {
+                Some(Segment::Sequence(ases)) if ases.len() < FULL => {
+                    let count = left.min(FULL - ases.len());
+                    ases.splice(0..0, iter::repeat_n(asn, count));
+                    left -= count;
+                }
+                _ => self.path.insert(0, Segment::Sequence(Vec::new())),
+            }
+        }
+    }
+
+    /// Adds communities, in their place.
+    pub fn add_communities(&mut self, more: &[u32]) {
+        self.communities.extend_from_slice(more);
+        self.communities.sort_unstable();
+        self.communities.dedup();
+    }
+}
+
+/// The length of a path: a set counts 1, a confederation 0.
+pub(super) fn length(path: &[Segment]) -> usize {
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Sequence(ases) => ases.len(),
+            Segment::Set(_) => 1,
+            Segment::Confederation(..) => 0,
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Segment::{Confederation, Sequence, Set};
+
+    fn of(path: &[Segment]) -> Attributes {
+        Attributes { path: path.to_vec(), ..Attributes::default() }
+    }
+
+    #[test]
+    fn a_set_counts_one_and_a_confederation_nothing() {
+        let path = of(&[Confederation(true, vec![9, 8]), Sequence(vec![1, 2, 2]), Set(vec![3, 4])]);
+        assert_eq!((path.length(), path.first()), (4, Some(1)));
+        assert!(path.passed(9) && path.passed(4) && path.passed(2) && !path.passed(5));
+        assert_eq!((of(&[]).first(), of(&[Set(vec![1])]).first()), (None, None));
+    }
+
+    #[test]
+    fn an_as_is_put_into_the_leading_sequence_as_long_as_there_is_room() {
+        let mut attributes = of(&[Set(vec![3])]);
+        attributes.prepend(1, 0);
+        assert_eq!(attributes.path, [Set(vec![3])]);
+        attributes.prepend(1, 2);
+        attributes.prepend(7, 1);
+        assert_eq!(attributes.path, [Sequence(vec![7, 1, 1]), Set(vec![3])]);
+        attributes.prepend(8, 254);
+        assert_eq!(attributes.length(), 258);
+        assert_eq!(attributes.path[0], Sequence(vec![8, 8]));
+        assert!(
+            matches!(&attributes.path[1], Sequence(ases) if ases.len() == 255 && ases[252..] == [7, 1, 1])
+        );
+    }
 }

@@ -294,12 +294,12 @@ impl Fsm {
             }
             // RFC 6608: the subcode tells the state.
             (state, _) => {
-                let subcode = match state {
-                    State::OpenSent => 1,
-                    State::OpenConfirm => 2,
-                    _ => 3,
+                let word = match state {
+                    State::OpenSent => Notification::UNEXPECTED_IN_OPEN_SENT,
+                    State::OpenConfirm => Notification::UNEXPECTED_IN_OPEN_CONFIRM,
+                    _ => Notification::UNEXPECTED_IN_ESTABLISHED,
                 };
-                self.refuse(conn, Notification { code: 5, subcode, data: Vec::new() }, now);
+                self.refuse(conn, word, now);
             }
         }
     }
@@ -326,7 +326,7 @@ impl Fsm {
                 continue;
             }
             if old || self.wins(rival.ours, ours, &open) {
-                self.out.push(Output::Send(conn, Message::Notification(COLLISION)));
+                self.out.push(Output::Send(conn, Message::Notification(Notification::COLLISION)));
                 self.out.push(Output::Close(conn));
                 self.links.retain(|link| link.conn != conn);
                 return;
@@ -345,13 +345,12 @@ impl Fsm {
     }
 
     fn acceptable(&self, open: &Open) -> Result<(), Notification> {
-        let no = |subcode| Err(Notification { code: 2, subcode, data: Vec::new() });
         if open.asn != self.peer.asn {
-            return no(2);
+            return Err(Notification::BAD_PEER_AS);
         }
         // RFC 6286: equal ones are a mistake within an AS, and only there.
         if open.id == Ipv4Addr::UNSPECIFIED || open.asn == self.own.asn && open.id == self.own.id {
-            return no(3);
+            return Err(Notification::BAD_BGP_ID);
         }
         Ok(())
     }
@@ -368,7 +367,7 @@ impl Fsm {
 
     fn give_up(&mut self, at: usize) {
         let link = self.links.remove(at);
-        self.out.push(Output::Send(link.conn, Message::Notification(COLLISION)));
+        self.out.push(Output::Send(link.conn, Message::Notification(Notification::COLLISION)));
         self.out.push(Output::Close(link.conn));
         if link.state == State::Established {
             // The other one is about to be up: until then nothing is lost.
@@ -445,8 +444,8 @@ impl Fsm {
     fn time(&mut self, now: Duration) {
         let over = |at: Option<Duration>| at.is_some_and(|at| at <= now);
         while let Some(link) = self.links.iter().find(|link| over(link.silent)) {
-            let (conn, why) = (link.conn, HOLD_EXPIRED);
-            self.refuse(conn, why, now);
+            let conn = link.conn;
+            self.refuse(conn, Notification::HOLD_TIMER_EXPIRED, now);
         }
         for link in self.links.iter_mut().filter(|link| over(link.keepalive)) {
             link.keepalive = Some(now + link.hold / 3);
@@ -462,11 +461,6 @@ impl Fsm {
         }
     }
 }
-
-/// Cease, Connection Collision Resolution (RFC 4486).
-const COLLISION: Notification = Notification { code: 6, subcode: 7, data: Vec::new() };
-/// Hold Timer Expired.
-const HOLD_EXPIRED: Notification = Notification { code: 4, subcode: 0, data: Vec::new() };
 
 #[cfg(test)]
 mod tests;

@@ -9,13 +9,22 @@
 
 pub mod attribute;
 pub mod capability;
+pub mod choice;
 pub mod fsm;
 pub mod message;
+mod nlri;
+mod notification;
+pub mod out;
+mod path;
 pub mod policy;
 pub mod rib;
 pub mod session;
+pub mod shown;
+mod slot;
 pub mod speaker;
 mod stream;
+mod update;
+mod wire;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,6 +48,23 @@ pub enum Family {
 impl Family {
     /// Both.
     pub const ALL: [Family; 2] = [Family::Ipv4, Family::Ipv6];
+
+    /// The family of an AFI.
+    pub(crate) fn of_afi(afi: u16) -> Option<Family> {
+        match afi {
+            1 => Some(Family::Ipv4),
+            2 => Some(Family::Ipv6),
+            _ => None,
+        }
+    }
+
+    /// Its AFI.
+    pub(crate) fn afi(self) -> u16 {
+        match self {
+            Family::Ipv4 => 1,
+            Family::Ipv6 => 2,
+        }
+    }
 
     /// The family of a route.
     pub fn of(net: &IpNet) -> Family {
@@ -146,4 +172,7 @@ pub struct Import {
     pub reject: Vec<IpNet>,
     /// This node's own networks and the addresses of Services: not let in as they are.
     pub own: BTreeSet<IpNet>,
+    /// The networks of its links: a next hop elsewhere makes no route. None: they are not known, and any
+    /// next hop will do.
+    pub on_link: Vec<IpNet>,
 }

@@ -16,7 +16,7 @@ use smol::{
 };
 
 use super::{
-    Config,
+    Config, Peer,
     fsm::Conn,
     message::Notification,
     rib::Learned,
@@ -283,7 +283,9 @@ impl Driver {
         let task = self.executor.spawn(async move {
             let said = match stream::connect(&dial).await {
                 Ok(stream) => Wake::Dialed(conn, stream),
-                Err(e) => Wake::Event(Event::Failed(conn, format!("connecting to {}: {e}", dial.to))),
+                Err(e) => {
+                    Wake::Event(Event::Failed(conn, format!("connecting to {}: {e}", dial.to)))
+                }
             };
             let _ = wake.send(said).await;
         });
@@ -341,9 +343,13 @@ impl Driver {
             let keys = listening.keys.clone();
             let at = SocketAddr::new(*addr, listening.port);
             let wake = self.wake.clone();
-            self.listeners.push(self.executor.spawn(stream::listen(at, keys, async move |stream| {
-                let _ = wake.send(Wake::Accepted(stream)).await;
-            })));
+            self.listeners.push(self.executor.spawn(stream::listen(
+                at,
+                keys,
+                async move |stream| {
+                    let _ = wake.send(Wake::Accepted(stream)).await;
+                },
+            )));
         }
         self.listened = Some(listening);
     }

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
+    rc::Rc,
     time::Duration,
 };
 
@@ -12,7 +13,7 @@ use super::{
     capability::Restart,
     fsm::{Conn, Fsm, Input, Output, State},
     message::{Agreed, Message, Notification, Open},
-    rib::{Learned, Rib, Session},
+    rib::{Counts, Learned, Rib, Session},
 };
 
 /// So much is written for one peer before it is seen whether it takes it.
@@ -99,14 +100,14 @@ pub struct View {
     /// For how long its session is up or down.
     pub age: Duration,
     /// How many routes came, were let in, and went out.
-    pub counts: super::rib::Counts,
+    pub counts: Counts,
     /// What went wrong last.
     pub error: Option<String>,
 }
 
 /// The whole of it.
 pub struct Speaker {
-    config: Config,
+    config: Rc<Config>,
     rib: Rib,
     peers: BTreeMap<IpAddr, Known>,
     /// Whose a connection is, and at which address of ours.
@@ -122,9 +123,10 @@ pub struct Speaker {
 impl Speaker {
     /// It begins to connect at once. `seed`: a number that other nodes do not have.
     pub fn new(config: Config, seed: u32) -> Speaker {
+        let config = Rc::new(config);
         let mut speaker = Speaker {
-            rib: Rib::new(config.clone()),
-            config: Config { peers: BTreeMap::new(), ..config.clone() },
+            rib: Rib::new(Rc::clone(&config)),
+            config: Rc::clone(&config),
             peers: BTreeMap::new(),
             conns: BTreeMap::new(),
             next: 0,
@@ -134,7 +136,7 @@ impl Speaker {
             told: Learned::default(),
             actions: Vec::new(),
         };
-        speaker.configure(config, Duration::ZERO);
+        speaker.meet(Duration::ZERO);
         speaker
     }
 
@@ -147,39 +149,51 @@ impl Speaker {
     /// stay as they are.
     pub fn configure(&mut self, config: Config, now: Duration) {
         let own = config.own != self.config.own;
-        let gone: Vec<IpAddr> = self.peers.iter().filter(|(addr, known)| {
-            own || config.peers.get(addr) != Some(known.fsm.peer())
-        }).map(|(addr, _)| *addr).collect();
+        let gone: Vec<IpAddr> = self
+            .peers
+            .iter()
+            .filter(|(addr, known)| own || config.peers.get(addr) != Some(known.fsm.peer()))
+            .map(|(addr, _)| *addr)
+            .collect();
         for addr in gone {
             let word = if config.peers.contains_key(&addr) {
-                Notification::new(6, 6) // Other Configuration Change
+                Notification::CONFIGURATION_CHANGE
             } else {
-                Notification::new(6, 3) // Peer De-configured
+                Notification::PEER_DECONFIGURED
             };
             self.end(addr, &word, now);
         }
-        for addr in self.rib.configure(config.clone()) {
+        let config = Rc::new(config);
+        for addr in self.rib.configure(Rc::clone(&config)) {
             self.ask_again(addr);
         }
+        self.config = config;
+        self.meet(now);
+        self.turn(now);
+    }
+
+    /// Begins with the peers that are new.
+    fn meet(&mut self, now: Duration) {
+        let config = Rc::clone(&self.config);
         let restarting = self.restart_over(&config);
         for (addr, peer) in &config.peers {
-            if !self.peers.contains_key(addr) {
-                self.seed = self.seed.wrapping_mul(0x9E37_79B1).wrapping_add(1);
-                let fsm = Fsm::new(config.own.clone(), peer.clone(), now, self.seed, restarting);
-                self.peers.insert(*addr, Known {
-                    fsm,
-                    up: None,
-                    since: now,
-                    was_up: false,
-                    busy: false,
-                    stale: None,
-                    error: None,
-                });
-                self.strangers.remove(addr);
+            if self.peers.contains_key(addr) {
+                continue;
             }
+            self.seed = self.seed.wrapping_mul(0x9E37_79B1).wrapping_add(1);
+            let fsm = Fsm::new(config.own.clone(), peer.clone(), now, self.seed, restarting);
+            let known = Known {
+                fsm,
+                up: None,
+                since: now,
+                was_up: false,
+                busy: false,
+                stale: None,
+                error: None,
+            };
+            self.peers.insert(*addr, known);
+            self.strangers.remove(addr);
         }
-        self.config = config;
-        self.turn(now);
     }
 
     /// Until when a restart of this speaker is none of its peers' business.
@@ -449,9 +463,11 @@ impl Speaker {
         let Some(known) = self.peers.get_mut(&addr) else { return };
         let theirs = &open.capabilities.families;
         let speaks = |f: &Family| theirs.contains(f) || theirs.is_empty() && *f == Family::Ipv4;
-        let families: Vec<Family> = self.config.own.families.iter().copied().filter(speaks).collect();
+        let families: Vec<Family> =
+            self.config.own.families.iter().copied().filter(speaks).collect();
         let kept = open.capabilities.restart.iter().flat_map(|restart| &restart.families);
-        let kept: Vec<Family> = kept.filter(|(_, forwarding)| *forwarding).map(|(f, _)| *f).collect();
+        let kept: Vec<Family> =
+            kept.filter(|(_, forwarding)| *forwarding).map(|(f, _)| *f).collect();
         let peer = known.fsm.peer();
         let session = Session {
             addr,

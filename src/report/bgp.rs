@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::text::span;
 use crate::bgp::{
-    rib::{Shown, Which},
+    attribute::Origin,
+    shown::{Shown, Which},
     speaker::{Speaker, View},
 };
 
@@ -77,8 +78,8 @@ pub fn page(speaker: &Speaker, now: Duration, path: &str) -> Option<String> {
             None => Which::To(path.strip_prefix("/bgp/out/").and_then(addr)?),
         },
     };
-    let shown = speaker.rib().shown(which);
-    Some(if json { object("routes", &shown) } else { routes(&shown) })
+    let routes: Vec<Route> = speaker.rib().shown(which).into_iter().map(route).collect();
+    Some(if json { object("routes", &routes) } else { list(&routes) })
 }
 
 fn object(name: &str, list: &impl Serialize) -> String {
@@ -110,6 +111,89 @@ pub fn table(peers: &[Peer]) -> String {
     out
 }
 
-fn routes(shown: &[Shown]) -> String {
-    todo!()
+/// One route, as it came or as it is told.
+#[derive(Serialize)]
+struct Route {
+    net: String,
+    /// `None`: this node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_hop: Option<IpAddr>,
+    /// The peer that told it; `None`: it begins here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<IpAddr>,
+    path: String,
+    origin: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local_pref: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    med: Option<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    communities: Vec<String>,
+    /// The peer restarts, and has not said it again yet.
+    stale: bool,
+    best: bool,
+    /// A route of the kernel has its next hop.
+    used: bool,
+    /// Why it was not let in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<&'static str>,
+}
+
+fn route(shown: Shown) -> Route {
+    let community = |c: &u32| format!("{}:{}", c >> 16, c & 0xffff);
+    Route {
+        net: shown.net.to_string(),
+        next_hop: shown.next_hop,
+        from: shown.from,
+        path: shown.path,
+        origin: match shown.origin {
+            Origin::Igp => "IGP",
+            Origin::Egp => "EGP",
+            Origin::Incomplete => "incomplete",
+        },
+        local_pref: shown.local_pref,
+        med: shown.med,
+        communities: shown.communities.iter().map(community).collect(),
+        stale: shown.stale,
+        best: shown.best,
+        used: shown.used,
+        refused: shown.refused.map(|refusal| refusal.text()),
+    }
+}
+
+fn list(routes: &[Route]) -> String {
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
+        "   {:<24} {:<24} {:<24} {:>6} {:>6}  PATH AND COMMUNITIES",
+        "ROUTE", "NEXT HOP", "FROM", "PREF", "MED"
+    );
+    for route in routes {
+        let or =
+            |addr: Option<IpAddr>| addr.map_or("this node".to_owned(), |addr| addr.to_string());
+        let number = |n: Option<u32>| n.map_or("-".to_owned(), |n| n.to_string());
+        let mut marks = String::new();
+        for (is, mark) in [(route.used, '*'), (route.best, '>'), (route.stale, 's')] {
+            marks.push(if is { mark } else { ' ' });
+        }
+        let _ = write!(
+            out,
+            "{marks}{:<24} {:<24} {:<24} {:>6} {:>6}  {} {}",
+            route.net,
+            or(route.next_hop),
+            or(route.from),
+            number(route.local_pref),
+            number(route.med),
+            route.path,
+            route.communities.join(" ")
+        );
+        let _ = match route.refused {
+            Some(why) => writeln!(out, " REFUSED: {why}"),
+            None => writeln!(out),
+        };
+    }
+    if !routes.is_empty() {
+        out.push_str("* in the kernel, > best, s of before the peer's restart\n");
+    }
+    out
 }

@@ -74,7 +74,8 @@ pub fn page(status: &Status, unix: u64) -> String {
         for peer in &status.bgp {
             let (addr, asn) = (peer.addr.to_string(), peer.asn.to_string());
             let kind = if peer.node.is_some() { "internal" } else { "external" };
-            let labels = [("address", &*addr), ("type", kind), ("asn", &*asn), ("state", &*peer.state)];
+            let labels =
+                [("address", &*addr), ("type", kind), ("asn", &*asn), ("state", &*peer.state)];
             out.sample(&labels, 1_u64);
         }
         for (name, help, of) in [

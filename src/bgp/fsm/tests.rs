@@ -135,10 +135,7 @@ fn a_connection_that_ends_without_a_word_may_be_a_restart_and_one_with_a_word_is
 
 #[test]
 fn another_as_or_identifier_than_may_be_is_refused_with_the_words_of_the_rfc() {
-    for (open, subcode) in [
-        (Open { asn: 65002, ..open("192.0.2.1") }, 2),
-        (open("0.0.0.0"), 3),
-    ] {
+    for (open, subcode) in [(Open { asn: 65002, ..open("192.0.2.1") }, 2), (open("0.0.0.0"), 3)] {
         let mut fsm = fsm();
         fsm.hear(Input::Accepted(1), s(0));
         let outputs = fsm.hear(says(1, &open), s(0));
