@@ -163,7 +163,7 @@ impl Teller {
         }
         let mut unmet = Lines::default();
         let shut = self.desk.ports(&ports(&known.cluster, &self.node));
-        let all = keeper.unmet().iter().chain(&shut);
+        let all = keeper.unmet().chain(&shut);
         all.for_each(|u| unmet.push(|| (u.what.clone(), u.why.clone())));
         let mut complaints = Lines::default();
         known.complaints().for_each(|bad| complaints.push(|| (String::new(), bad.to_string())));

@@ -46,6 +46,10 @@ pub struct Keeper {
     /// Services that changed since, as they were.
     touched: BTreeMap<Name, State>,
     unmet: Vec<Unmet>,
+    /// What can't be honoured beside the kernel.
+    also: Vec<Unmet>,
+    /// This node as the last whole look found it.
+    local: Option<Local>,
 }
 
 struct Sure {
@@ -86,12 +90,24 @@ impl Keeper {
             audited: None,
             touched: BTreeMap::new(),
             unmet: Vec::new(),
+            also: Vec::new(),
+            local: None,
         }
     }
 
+    /// This node as the last whole look found it, whether that went well or not.
+    pub fn local(&self) -> Option<&Local> {
+        self.local.as_ref()
+    }
+
+    /// What can't be honoured beside the kernel is to be told with the rest.
+    pub fn also(&mut self, unmet: &[Unmet]) {
+        self.also = unmet.to_vec();
+    }
+
     /// What can't be honoured, as of the last look and what changed since.
-    pub fn unmet(&self) -> &[Unmet] {
-        &self.unmet
+    pub fn unmet(&self) -> impl Iterator<Item = &Unmet> + Clone {
+        self.unmet.iter().chain(&self.also)
     }
 
     /// Holds from now on what BGP learned. True: it is other than it was, and a look at the network
