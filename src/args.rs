@@ -5,6 +5,7 @@
 //! value only as `--flag=false`; lists take commas and may be repeated. All of kube-router's flags are
 //! known; one that this version does not honour gives one warning.
 
+mod bgp;
 mod conf;
 mod flags;
 mod help;
@@ -17,8 +18,9 @@ use lexopt::{Arg, Parser, ValueExt};
 
 use crate::{
     error::{Error, Result},
-    local::NodePorts,
+    local::{NodePorts, Routes},
 };
+pub use bgp::Bgp;
 pub use conf::PATH as CONFIG;
 use flags::{FLAGS, Flag, Value};
 pub use help::help;
@@ -100,7 +102,7 @@ pub struct Args {
     /// `None`: where the node has it.
     pub ipv6: Option<bool>,
     pub excluded_cidrs: Vec<IpNet>,
-    pub peer_router_ips: Vec<String>,
+    pub bgp: Bgp,
     pub guard: bool,
     pub masquerade_all: bool,
     pub pod_egress: bool,
@@ -153,7 +155,7 @@ impl Args {
             ipv4: true,
             ipv6: None,
             excluded_cidrs: Vec::new(),
-            peer_router_ips: Vec::new(),
+            bgp: Bgp::new(),
             guard: true,
             masquerade_all: false,
             pod_egress: true,
@@ -182,6 +184,14 @@ impl Args {
             from: None,
             warnings: Vec::new(),
         }
+    }
+}
+
+impl Args {
+    /// Whether BGP is spoken.
+    pub fn speaks_bgp(&self) -> bool {
+        let wanted = self.bgp.routes != Routes::Nodes || self.bgp.has_routers();
+        self.command == Command::Run && self.router && wanted
     }
 }
 
@@ -304,9 +314,6 @@ fn take(flag: &Flag, text: String, args: &mut Args, period: &mut u64) -> Option<
         "excluded-cidrs" => {
             args.excluded_cidrs.extend(flags::list(&text).filter_map(|t| t.parse::<IpNet>().ok()));
         }
-        "peer-router-ips" => {
-            args.peer_router_ips.extend(flags::list(&text).map(str::to_owned));
-        }
         "ipvs-permit-all" => args.guard = on,
         "masquerade-all" => args.masquerade_all = on,
         "enable-pod-egress" => args.pod_egress = on,
@@ -350,7 +357,7 @@ fn take(flag: &Flag, text: String, args: &mut Args, period: &mut u64) -> Option<
                 _ => Format::Text,
             }
         }
-        _ => {}
+        name => args.bgp.take(name, &text, on),
     }
     None
 }
@@ -402,7 +409,7 @@ fn check(args: &Args) -> Result<()> {
     if works && !args.ipv4 && args.ipv6 == Some(false) {
         return Err(wrong("--enable-ipv4=false and --enable-ipv6=false leave no address family"));
     }
-    Ok(())
+    args.bgp.check()
 }
 
 #[cfg(test)]

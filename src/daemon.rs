@@ -122,7 +122,7 @@ pub fn kernel(options: &Options, kubeconfig: bool) -> Result<Kernel> {
 /// Runs until a signal comes.
 pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) -> Result<Ended> {
     let api = Arc::new(Api::open(&setup.source)?);
-    let kinds = Kind::needed(setup.options.services);
+    let kinds = Kind::needed(setup.options.reads_services());
     let mut file = snapshot::File::new(setup.snapshot.clone(), api.identity(&setup.node));
     let last = file.load();
     api.expect(&setup.node, last.as_ref());

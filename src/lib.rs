@@ -22,5 +22,6 @@ pub mod log;
 pub mod plan;
 pub mod reconcile;
 pub mod report;
+pub mod router;
 pub mod ruleset;
 pub mod state;

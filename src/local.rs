@@ -1,6 +1,8 @@
 //! This node: what it was told, and what it is. Pure data: the flags and `kernel` fill it,
 //! `desired` reads it.
 
+mod bgp;
+
 use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
@@ -10,6 +12,7 @@ use crate::{
     few::Few,
     state::{BRIDGE, DUMMY, Protocol},
 };
+pub use bgp::{Advertise, Bgp, RouterId, Routes};
 
 /// What `desired` knows of this node besides the cluster.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,10 +58,12 @@ pub struct Options {
     pub grace: u64,
     /// Whether BGP peers are configured, whose routes nobody but them may call stale.
     pub peers: bool,
+    /// What BGP is told; `None`: it is not spoken.
+    pub bgp: Option<Bgp>,
+    /// Where routes to the other nodes' pods come from (`--routes`).
+    pub routes: Routes,
     /// Whether a daemon is at work, which can answer at healthCheckNodePorts.
     pub daemon: bool,
-    /// Whose routes are put into the kernel (`--routes`).
-    pub routes: Routes,
     /// The timeouts of IPVS by [`crate::state::Timeout`], in seconds; 0: the kernel's own (`--service-*-timeout`).
     pub timeouts: [u32; 3],
 }
@@ -82,8 +87,9 @@ impl Default for Options {
             external: Vec::new(),
             grace: 30,
             peers: false,
-            daemon: false,
+            bgp: None,
             routes: Routes::Both,
+            daemon: false,
             timeouts: [0; 3],
         }
     }
@@ -95,6 +101,11 @@ impl Options {
         if ipv4 { self.ipv4 } else { self.ipv6 }
     }
 
+    /// Whether Services have to be known: to serve them, or to announce their addresses.
+    pub fn reads_services(&self) -> bool {
+        self.services || self.bgp.as_ref().is_some_and(Bgp::announces_services)
+    }
+
     /// Whether our nftables table is needed.
     pub fn table(&self) -> bool {
         self.services || self.router && self.pod_egress
@@ -104,17 +115,6 @@ impl Options {
     pub fn excludes(&self, addr: IpAddr) -> bool {
         self.excluded.iter().any(|net| net.contains(&addr))
     }
-}
-
-/// Whose routes are put into the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Routes {
-    /// Those that follow from the Node objects.
-    Nodes,
-    /// Those that BGP learned.
-    Bgp,
-    /// Both; BGP's where there are two to one network.
-    Both,
 }
 
 /// At which of this node's addresses NodePorts are served.

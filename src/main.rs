@@ -22,7 +22,7 @@ use kinglet::{
     args::{self, Args, Command},
     error::{Doing, Error, Result},
     kernel::files,
-    local::Options,
+    local::{Bgp, Options},
     log,
 };
 
@@ -97,10 +97,17 @@ fn options(args: &Args) -> Options {
         node_ports: args.node_ports.clone(),
         grace: args.grace,
         external: if args.strict_external { args.external.clone() } else { Vec::new() },
-        peers: !args.peer_router_ips.is_empty(),
+        peers: args.bgp.has_routers(),
+        bgp: None, // only the daemon speaks it
+        routes: args.bgp.routes,
         daemon: args.command == Command::Run,
         timeouts: args.timeouts,
     }
+}
+
+/// What BGP is told; `None` where it is not spoken.
+fn bgp(args: &Args) -> Result<Option<Bgp>> {
+    args.speaks_bgp().then(|| args.bgp.told(|path| std::fs::read_to_string(path))).transpose()
 }
 
 /// The name of this node's Node object.

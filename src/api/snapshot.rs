@@ -110,7 +110,10 @@ pub fn peek(path: &Path) -> error::Result<Option<Snapshot>> {
 }
 
 /// The first line; a later form of the file has another number.
-const FORMAT: &str = "kinglet snapshot 1";
+const FORMAT: &str = "kinglet snapshot 2";
+/// Its objects lack what later ones tell (annotations of BGP, readiness): they are good to start from,
+/// and everything is listed.
+const BEFORE: &str = "kinglet snapshot 1";
 /// What every form of it starts with.
 const NAME: &str = "kinglet snapshot ";
 /// Where only versions moved on, the file is left alone for so many seconds: flash wears out.
@@ -349,7 +352,8 @@ fn read(mut from: impl BufRead) -> Result<(Header, Sum, Cluster), Unusable> {
     };
     next(&mut line)?;
     all.add(line.as_bytes());
-    if line.trim_end() != FORMAT {
+    let old = line.trim_end() == BEFORE;
+    if line.trim_end() != FORMAT && !old {
         return Err(bad(match line.strip_prefix(NAME) {
             Some(_) => "another version of kinglet wrote it".into(),
             None => "it is no snapshot of kinglet's".into(),
@@ -357,7 +361,10 @@ fn read(mut from: impl BufRead) -> Result<(Header, Sum, Cluster), Unusable> {
     }
     next(&mut line)?;
     all.add(line.as_bytes());
-    let header: Header = json::from_str(&line).map_err(|e| bad(format!("it is damaged: {e}")))?;
+    let mut header: Header = json::from_str(&line).map_err(|e| bad(format!("it is damaged: {e}")))?;
+    if old {
+        header.kinds = header.kinds.keys().map(|kind| (*kind, None)).collect();
+    }
     let (mut cluster, mut count) = (Cluster::default(), 0usize);
     loop {
         next(&mut line)?;

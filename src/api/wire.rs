@@ -4,6 +4,7 @@
 //! mean; an object that breaks the API's own rules is an error with the path of the field, so that
 //! it can be found with `kubectl get -o yaml`.
 
+mod bgp;
 mod endpoints;
 mod node;
 mod path;
@@ -170,6 +171,40 @@ struct Annotations {
     pod_cidrs: Option<String>,
     #[serde(rename = "kube-router.io/pod-cidr")]
     pod_cidr: Option<String>,
+    #[serde(rename = "kube-router.io/node.asn")]
+    asn: Option<Box<str>>,
+    #[serde(rename = "kube-router.io/node.bgp.communities")]
+    communities: Option<Box<str>>,
+    #[serde(rename = "kube-router.io/node.bgp.customimportreject")]
+    import_reject: Option<Box<str>>,
+    #[serde(rename = "kube-router.io/path-prepend.as")]
+    prepend_as: Option<Box<str>>,
+    #[serde(rename = "kube-router.io/path-prepend.repeat-n")]
+    prepend_times: Option<Box<str>>,
+    #[serde(rename = "kube-router.io/peers")]
+    peers: Option<Box<str>>,
+    #[serde(rename = "kube-router.io/peer.ips")]
+    peer_ips: Option<Box<str>>,
+    #[serde(rename = "kube-router.io/peer.asns")]
+    peer_asns: Option<Box<str>>,
+    #[serde(rename = "kube-router.io/peer.ports")]
+    peer_ports: Option<Box<str>>,
+    #[serde(rename = "kube-router.io/peer.passwords")]
+    peer_passwords: Option<Box<str>>,
+    #[serde(rename = "kube-router.io/peer.localips")]
+    peer_local_ips: Option<Box<str>>,
+    #[serde(rename = "kube-router.io/rr.server")]
+    rr_server: Option<Box<str>>,
+    #[serde(rename = "kube-router.io/rr.client")]
+    rr_client: Option<Box<str>>,
+    #[serde(rename = "kube-router.io/bgp-local-addresses")]
+    local_addresses: Option<Box<str>>,
+    #[serde(rename = "kube-router.io/service.advertise.clusterip")]
+    advertise_cluster_ip: Option<Box<str>>,
+    #[serde(rename = "kube-router.io/service.advertise.externalip")]
+    advertise_external_ip: Option<Box<str>>,
+    #[serde(rename = "kube-router.io/service.advertise.loadbalancerip")]
+    advertise_balancer_ip: Option<Box<str>>,
     #[serde(rename = "kube-router.io/service.scheduler")]
     scheduler: Option<Box<str>>,
     #[serde(rename = "kube-router.io/service.schedflags")]

@@ -20,8 +20,11 @@ pub fn flags(path: &str, text: &str) -> Result<Vec<(&'static Flag, String)>> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
+        // A password is for no log, with whatever mistake it comes.
+        let shown = if line.contains("pas") { line.split('=').next() } else { Some(line) };
         let wrong = |why: String| {
-            Error::new(format!("reading {path}"), format!("line {}, {line:?}: {why}", i + 1))
+            let shown = shown.unwrap_or_default().trim();
+            Error::new(format!("reading {path}"), format!("line {}, {shown:?}: {why}", i + 1))
         };
         let (name, value) =
             line.split_once('=').ok_or_else(|| wrong("flag = value is expected".to_owned()))?;
@@ -85,6 +88,10 @@ mod tests {
             (
                 "run-router = maybe",
                 "reading x.conf: line 1, \"run-router = maybe\": true or false is expected",
+            ),
+            (
+                "peer-router-pasword = s3cret",
+                "reading x.conf: line 1, \"peer-router-pasword\": there is no flag peer-router-pasword",
             ),
             (
                 "from = x",

@@ -45,6 +45,8 @@ fn all_of_kube_routers_flags_are_known_with_their_defaults() {
         "nodeport-addresses",
         "poll-interval",
         "resync-period",
+        "routes",
+        "advertise-cluster-ip-range",
         "snapshot",
     ];
     let routers: Vec<&Flag> = FLAGS.iter().filter(|f| !ours.contains(&f.name)).collect();
@@ -62,12 +64,15 @@ fn all_of_kube_routers_flags_are_known_with_their_defaults() {
 
 #[test]
 fn a_flag_without_effect_gives_one_warning_however_often_it_is_given() {
-    let args = args("sync --peer-router-asns=1 --peer-router-asns=2 --enable-bfd").unwrap();
+    let line = "sync --gobgp-admin-port=1 --gobgp-admin-port=2 --enable-bfd \
+                --bgp-graceful-restart-deferral-time=10s";
+    let args = args(line).unwrap();
     assert_eq!(
         args.warnings,
         [
-            "--peer-router-asns has no effect in this version",
-            "--enable-bfd has no effect in this version"
+            "--gobgp-admin-port has no effect in this version",
+            "--enable-bfd has no effect in this version",
+            "--bgp-graceful-restart-deferral-time has no effect in this version"
         ]
     );
 }

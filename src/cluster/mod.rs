@@ -10,10 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::router::Secret;
 pub use endpoints::{Endpoint, EndpointSlice, Hints, SlicePort};
 pub use known::{Bad, Changes, Known, News, Reading, What};
 pub use node::Node;
-pub use service::{Service, ServicePort};
+pub use service::{Advertise, Service, ServicePort};
 pub use slices::Slices;
 
 /// The whole cluster as kinglet knows it.
@@ -140,6 +141,13 @@ impl Cluster {
             Kind::Service => self.services.is_empty(),
             Kind::EndpointSlice => self.slices.is_empty(),
         }
+    }
+
+    /// Forgets the passwords that Nodes are annotated with, for those who are to see all the rest.
+    pub fn forget_passwords(&mut self) {
+        let routers = self.nodes.values_mut().filter_map(|node| node.bgp.as_mut());
+        let words = routers.flat_map(|bgp| &mut bgp.routers).filter_map(|r| r.password.as_mut());
+        words.for_each(Secret::forget);
     }
 
     /// The slice of a name, or those that core Endpoints of this name became: `name/0`, `name/1`…

@@ -43,6 +43,28 @@ pub struct Service {
     pub scheduler_flags: u32,
     /// The annotation `kube-router.io/service.dsr` is there.
     pub dsr: bool,
+    /// Whether routers outside are told of its addresses, where annotations say so.
+    #[serde(skip_serializing_if = "Advertise::is_silent")]
+    pub advertise: Advertise,
+}
+
+/// What a Service's annotations `kube-router.io/service.advertise.…` say in place of the flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Advertise {
+    /// `clusterip`
+    pub cluster_ips: Option<bool>,
+    /// `externalip`
+    pub external_ips: Option<bool>,
+    /// `loadbalancerip`
+    pub balancer_ips: Option<bool>,
+}
+
+impl Advertise {
+    /// Whether they say nothing.
+    pub fn is_silent(&self) -> bool {
+        *self == Advertise::default()
+    }
 }
 
 /// One port of a Service.

@@ -197,7 +197,8 @@ pub fn sync(args: &Args) -> Result<u8> {
 }
 
 pub fn dump(args: &Args) -> Result<u8> {
-    let reading = read(args)?;
+    let mut reading = read(args)?;
+    reading.cluster.forget_passwords();
     let (node, options) = (node(args)?, options(args));
     let mut kernel = Kernel::open()?;
     let host = Some(kernel.host(&options)?);

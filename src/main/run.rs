@@ -8,17 +8,20 @@ use kinglet::{
     daemon::{self, Ended},
     error::{Error, Result},
     kernel::sys,
+    local::Options,
     log,
     report::{Desk, Facts, SOCKET, Status},
 };
 
-use super::{arguments, node, options, policy, source};
+use super::{arguments, bgp, node, options, policy, source};
 
 pub fn run(args: &Args) -> Result<u8> {
     policy(args);
     let signals = daemon::signals()?;
     let lock = daemon::lock()?;
-    let (node, options) = (node(args)?, options(args));
+    let (node, bgp) = (node(args)?, bgp(args)?);
+    let options = options(args);
+    let options = Options { peers: options.peers || bgp.is_some(), bgp, ..options };
     let kernel = daemon::kernel(&options, args.kubeconfig.is_some())?;
     let mode = match args.poll_interval {
         0 => "watch".to_owned(),
@@ -50,7 +53,7 @@ pub fn run(args: &Args) -> Result<u8> {
         audit: Duration::from_secs(args.audit_period),
         snapshot: args.snapshot.clone(),
         facts,
-        again: Box::new(|| arguments().map(drop)),
+        again: Box::new(|| arguments().and_then(|args| super::bgp(&args)).map(drop)),
     };
     let ended = daemon::run(setup, kernel, signals, desk)?;
     drop(lock);

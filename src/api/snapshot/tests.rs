@@ -141,8 +141,9 @@ fn one_that_is_damaged_cut_or_from_the_future_is_put_aside() {
         b"\n".into(),
         b"nothing".into(),
         b"\xff\xfe\n".into(),
-        b"kinglet snapshot 2\nwhatever".into(),
+        b"kinglet snapshot 3\nwhatever".into(),
         b"kinglet snapshot 1\n{}\nend 0 0\n".into(),
+        b"kinglet snapshot 2\n{}\nend 0 0\n".into(),
     ];
     cases.extend((0..good.len()).step_by(good.len() / 40).map(|end| good[..end].to_vec()));
     cases.extend((0..good.len()).step_by(good.len() / 40).map(|at| {
@@ -159,6 +160,26 @@ fn one_that_is_damaged_cut_or_from_the_future_is_put_aside() {
         let got = folder.file().load();
         assert!(got.is_none() && folder.bad(), "{}", String::from_utf8_lossy(&case));
     }
+}
+
+#[test]
+fn one_of_the_form_before_is_good_to_start_from_and_everything_is_listed() {
+    let folder = Folder::new("before");
+    put(&mut folder.file(), &known(), 1000).unwrap();
+    let text = fs::read_to_string(folder.path()).unwrap();
+    let (body, end) = text.rsplit_once("end ").unwrap();
+    let body = body.replacen(FORMAT, BEFORE, 1);
+    let mut sum = Sum::default();
+    sum.add(body.as_bytes());
+    let count = end.split(' ').next().unwrap();
+    fs::write(folder.path(), format!("{body}end {count} {:016x}\n", sum.0)).unwrap();
+
+    let mut file = folder.file();
+    let got = file.load().unwrap();
+    assert_eq!((got.cluster, got.versions.len()), (known().cluster, 0));
+    assert!(put(&mut file, &known(), 1000).unwrap(), "it is written anew");
+    let again = fs::read_to_string(folder.path()).unwrap();
+    assert!(again.starts_with(FORMAT));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{Meta, add, list, net};
+use super::{Meta, add, bgp, list, net};
 use crate::cluster::Node;
 
 /// The object.
@@ -36,6 +36,14 @@ const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 #[derive(Deserialize)]
 struct Status {
     addresses: Option<Vec<Address>>,
+    conditions: Option<Vec<Condition>>,
+}
+
+#[derive(Deserialize)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: Option<Box<str>>,
+    status: Option<Box<str>>,
 }
 
 #[derive(Deserialize)]
@@ -54,7 +62,13 @@ pub fn read(mut wire: Wire) -> Result<Node, String> {
     node.leaving =
         wire.metadata.deleted.is_some() || taints.iter().any(|t| *t.key == *TO_BE_DELETED);
     node.zone = zone.filter(|zone| !zone.is_empty());
-    let addresses = wire.status.and_then(|status| status.addresses).unwrap_or_default();
+    node.bgp = wire.metadata.annotations.as_ref().and_then(bgp::read);
+    let (addresses, conditions) =
+        wire.status.map_or((None, None), |status| (status.addresses, status.conditions));
+    let ready = |c: &&Condition| c.kind.as_deref() == Some("Ready");
+    let ready = conditions.iter().flatten().find(ready);
+    node.ready = ready.is_none_or(|ready| ready.status.as_deref() == Some("True"));
+    let addresses = addresses.unwrap_or_default();
     for (i, Address { kind, address }) in addresses.iter().enumerate() {
         let to = match kind.as_deref() {
             Some("InternalIP") => &mut node.internal_ips,
@@ -163,6 +177,37 @@ mod tests {
         ] {
             assert_eq!(node(json).unwrap().leaving, want, "{json}");
         }
+    }
+
+    #[test]
+    fn a_node_is_ready_unless_its_condition_says_otherwise_whenever_it_last_said_so() {
+        let with = |conditions: &str| {
+            node(&format!(r#"{{"metadata":{{"name":"n"}},"status":{{"conditions":{conditions}}}}}"#))
+                .unwrap()
+        };
+        for (conditions, want) in [
+            ("null", true),
+            ("[]", true),
+            (r#"[{"type":"DiskPressure","status":"False"}]"#, true),
+            (r#"[{},{"type":"Ready","status":"True"}]"#, true),
+            (r#"[{"type":"Ready","status":"False"}]"#, false),
+            (r#"[{"type":"Ready","status":"Unknown"}]"#, false),
+            (r#"[{"type":"Ready"}]"#, false),
+        ] {
+            assert_eq!(with(conditions).ready, want, "{conditions}");
+        }
+        let beat = |at: &str| {
+            with(&format!(r#"[{{"type":"Ready","status":"True","lastHeartbeatTime":"{at}"}}]"#))
+        };
+        assert_eq!(beat("2026-11-25T00:00:00Z"), beat("2026-11-25T00:05:00Z"), "no change");
+    }
+
+    #[test]
+    fn a_broken_annotation_of_bgp_does_not_cost_the_node() {
+        let notes = r#"{"kube-router.io/node.asn":"x","kube-router.io/pod-cidr":"10.3.0.0/24"}"#;
+        let json = format!(r#"{{"metadata":{{"name":"n","annotations":{notes}}}}}"#);
+        let got = node(&json).unwrap();
+        assert_eq!((got.pod_cidrs.len(), got.bgp.unwrap().faults.len()), (1, 1));
     }
 
     #[test]

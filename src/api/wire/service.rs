@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::{Meta, add, addr, list, net, port, protocol};
-use crate::cluster::{Service, ServicePort};
+use crate::cluster::{Advertise, Service, ServicePort};
 
 /// Seconds that ClientIP affinity lasts where the object does not say.
 const AFFINITY: i64 = 10_800;
@@ -125,8 +125,18 @@ pub fn read(mut wire: Wire) -> Result<Service, String> {
         scheduler: notes.scheduler.filter(|name| !name.is_empty()),
         scheduler_flags: scheduler_flags(notes.scheduler_flags.as_deref()),
         dsr: notes.dsr.is_some(),
+        advertise: Advertise {
+            cluster_ips: notes.advertise_cluster_ip.as_deref().map(is_true),
+            external_ips: notes.advertise_external_ip.as_deref().map(is_true),
+            balancer_ips: notes.advertise_balancer_ip.as_deref().map(is_true),
+        },
         name,
     })
+}
+
+/// As Go's strconv.ParseBool has it; what is no such word means no, as in kube-router.
+fn is_true(text: &str) -> bool {
+    matches!(text, "1" | "t" | "T" | "true" | "True" | "TRUE")
 }
 
 /// Those of the spec, else those of the annotation that was there before it.
@@ -220,6 +230,27 @@ mod tests {
         assert_eq!((got.scheduler.as_deref(), got.scheduler_flags), (Some("mh"), 0x28));
         assert!(got.dsr && got.external_local && !got.internal_local);
         assert_eq!(got.balancer_ips.len(), 0);
+    }
+
+    #[test]
+    fn annotations_say_whether_addresses_are_announced_and_what_is_no_word_for_it_means_no() {
+        let got = annotated(
+            r#"{"kube-router.io/service.advertise.clusterip":"true",
+                "kube-router.io/service.advertise.externalip":"0",
+                "kube-router.io/service.advertise.loadbalancerip":"yes"}"#,
+            "",
+        )
+        .unwrap();
+        let want = Advertise {
+            cluster_ips: Some(true),
+            external_ips: Some(false),
+            balancer_ips: Some(false),
+        };
+        assert_eq!(got.advertise, want);
+        let one = r#"{"kube-router.io/service.advertise.externalip":"T"}"#;
+        let want = Advertise { external_ips: Some(true), ..Advertise::default() };
+        assert_eq!(annotated(one, "").unwrap().advertise, want);
+        assert!(annotated("{}", "").unwrap().advertise.is_silent());
     }
 
     #[test]

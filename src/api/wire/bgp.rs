@@ -1,0 +1,352 @@
+//! What a Node's annotations say of BGP, as kube-router reads them.
+//!
+//! Most Nodes have none of them. What can't be read costs only itself: it is kept as a fault, for the
+//! node that it is about to tell of.
+
+use std::net::Ipv4Addr;
+
+use serde_json::Value;
+
+use super::{super::yaml, Annotations, add, list, net, short};
+use crate::{
+    cluster::node::{Bgp, Fault, Reflector},
+    router::{self, Router, Told},
+};
+
+/// What they say; none where there are none.
+pub fn read(notes: &Annotations) -> Option<Box<Bgp>> {
+    let mut bgp = Bgp::default();
+    let mut faults = Faults(Vec::new());
+    bgp.asn = faults.one("node.asn", &notes.asn, |text| {
+        router::asn(text).map_err(|_| format!("{} is no AS number", short(text)))
+    });
+    for part in list(notes.communities.as_deref()) {
+        let found = faults.keep("node.bgp.communities", community(part));
+        found.into_iter().for_each(|community| add(&mut bgp.communities, community));
+    }
+    for part in list(notes.import_reject.as_deref()) {
+        let found = net("", part).map_err(|_| format!("{} is no CIDR", short(part)));
+        let found = faults.keep("node.bgp.customimportreject", found);
+        found.into_iter().for_each(|net| add(&mut bgp.reject, net));
+    }
+    bgp.prepend = prepend(notes, &mut faults);
+    bgp.reflector = faults.one("rr.server", &notes.rr_server, cluster).map(Reflector::Server);
+    if notes.rr_server.is_none() {
+        bgp.reflector = faults.one("rr.client", &notes.rr_client, cluster).map(Reflector::Client);
+    }
+    for part in list(notes.local_addresses.as_deref()) {
+        let found = faults.keep("bgp-local-addresses", router::address(part));
+        found.into_iter().for_each(|addr| add(&mut bgp.addrs, addr));
+    }
+    bgp.routers = match &notes.peers {
+        Some(text) => from_yaml(text, &mut faults),
+        None => from_lists(notes, &mut faults),
+    };
+    bgp.faults = faults.0;
+    (bgp != Bgp::default()).then(|| Box::new(bgp))
+}
+
+/// What could not be read, in the order of reading.
+struct Faults(Vec<Fault>);
+
+impl Faults {
+    fn add(&mut self, annotation: &str, why: String) {
+        let annotation = format!("kube-router.io/{annotation}").into();
+        self.0.push(Fault { annotation, why: why.into() });
+    }
+
+    fn keep<T>(&mut self, annotation: &str, found: Result<T, String>) -> Option<T> {
+        found.map_err(|why| self.add(annotation, why)).ok()
+    }
+
+    /// An annotation that is one value.
+    fn one<T>(
+        &mut self,
+        annotation: &str,
+        text: &Option<Box<str>>,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        self.keep(annotation, read(text.as_deref()?.trim()))
+    }
+}
+
+/// Both are needed, and either alone is a mistake.
+fn prepend(notes: &Annotations, faults: &mut Faults) -> Option<(u32, u8)> {
+    let (of, times) = ("path-prepend.as", "path-prepend.repeat-n");
+    match (&notes.prepend_as, &notes.prepend_times) {
+        (Some(_), None) => faults.add(of, format!("kube-router.io/{times} is missing")),
+        (None, Some(_)) => faults.add(times, format!("kube-router.io/{of} is missing")),
+        _ => {}
+    }
+    let asn = faults.one(of, &notes.prepend_as, router::asn);
+    let times = faults.one(times, &notes.prepend_times, |text| {
+        text.parse::<u8>().map_err(|_| format!("{} is no number from 0 to 255", short(text)))
+    });
+    asn.zip(times).filter(|(_, times)| *times > 0)
+}
+
+/// A cluster id (RFC 4456): a number, or four with dots.
+fn cluster(text: &str) -> Result<Ipv4Addr, String> {
+    let number = text.parse::<u32>().map(Ipv4Addr::from);
+    number.or_else(|_| text.parse()).map_err(|_| {
+        format!("{} is no cluster id: a number of 32 bits, or an IPv4 address", short(text))
+    })
+}
+
+/// By the names of the registry of well-known ones (IANA, BGP Well-known Communities).
+const COMMUNITIES: [(&str, u32); 14] = [
+    ("internet", 0),
+    ("graceful-shutdown", 0xffff_0000),
+    ("planned-shut", 0xffff_0000),
+    ("accept-own", 0xffff_0001),
+    ("route-filter-translated-v4", 0xffff_0002),
+    ("route-filter-v4", 0xffff_0003),
+    ("route-filter-translated-v6", 0xffff_0004),
+    ("route-filter-v6", 0xffff_0005),
+    ("llgr-stale", 0xffff_0006),
+    ("no-llgr", 0xffff_0007),
+    ("blackhole", 0xffff_029a),
+    ("no-export", 0xffff_ff01),
+    ("no-advertise", 0xffff_ff02),
+    ("no-export-subconfed", 0xffff_ff03),
+];
+
+fn community(text: &str) -> Result<u32, String> {
+    let halves = || {
+        let (high, low) = text.split_once(':')?;
+        Some(u32::from(high.parse::<u16>().ok()?) << 16 | u32::from(low.parse::<u16>().ok()?))
+    };
+    let named = || COMMUNITIES.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+    text.parse().ok().or_else(halves).or_else(named).ok_or_else(|| {
+        format!("{} is no community: a number of 32 bits, two of 16 with a colon, or a known name", short(text))
+    })
+}
+
+/// The one annotation: a list of maps.
+fn from_yaml(text: &str, faults: &mut Faults) -> Vec<Router> {
+    let mut routers = Vec::new();
+    let entries = match yaml::read(text) {
+        Ok(Value::Array(entries)) => entries,
+        Ok(Value::Null) => Vec::new(),
+        Ok(_) => {
+            faults.add("peers", "it is no list".to_owned());
+            Vec::new()
+        }
+        Err(why) => {
+            faults.add("peers", why);
+            Vec::new()
+        }
+    };
+    for (i, entry) in entries.iter().enumerate() {
+        let of = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
+        if entry.get("bfd").is_some_and(|bfd| bfd.get("enabled") == Some(&Value::Bool(true))) {
+            faults.add("peers", format!("number {}: BFD is not in this version", i + 1));
+        }
+        let told = Told {
+            addr: of("remoteip"),
+            asn: of("remoteasn"),
+            port: of("port"),
+            local: of("localip"),
+            password: of("password"),
+        };
+        put(&mut routers, told, i, "peers", faults);
+    }
+    routers
+}
+
+/// The five annotations before it, which belong together by their places.
+fn from_lists(notes: &Annotations, faults: &mut Faults) -> Vec<Router> {
+    let parts = |text: &'_ Option<Box<str>>| -> Vec<String> {
+        let text = text.as_deref().unwrap_or_default().trim();
+        let parts = text.split(',').filter(|_| !text.is_empty());
+        parts.map(|part| part.trim().to_owned()).collect()
+    };
+    let ips = parts(&notes.peer_ips);
+    let mut lists = [
+        ("peer.asns", parts(&notes.peer_asns), false),
+        ("peer.ports", parts(&notes.peer_ports), true),
+        ("peer.passwords", parts(&notes.peer_passwords), true),
+        ("peer.localips", parts(&notes.peer_local_ips), true),
+    ];
+    for (annotation, list, may_lack) in &mut lists {
+        let (len, many) = (list.len(), ips.len());
+        if len != many && !(*may_lack && len == 0) {
+            let why = format!("it holds {len} and kube-router.io/peer.ips {many}");
+            faults.add(annotation, why);
+            return Vec::new();
+        }
+        list.resize(many, String::new());
+    }
+    let [(_, asns, _), (_, ports, _), (_, passwords, _), (_, locals, _)] = &lists;
+    let mut routers = Vec::new();
+    let rest = asns.iter().zip(ports).zip(passwords).zip(locals);
+    for (i, (addr, (((asn, port), password), local))) in ips.iter().zip(rest).enumerate() {
+        put(&mut routers, Told { addr, asn, port, local, password }, i, "peer.ips", faults);
+    }
+    routers
+}
+
+fn put(routers: &mut Vec<Router>, told: Told<'_>, i: usize, of: &str, faults: &mut Faults) {
+    let read = Router::read(told).map_err(|why| format!("number {}: {why}", i + 1));
+    if let Some(router) = faults.keep(of, read) {
+        if routers.iter().any(|other| other.addr == router.addr) {
+            faults.add(of, format!("number {}: {} is there twice", i + 1, router.addr));
+        } else {
+            routers.push(router);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router::Secret;
+
+    fn notes(json: Value) -> Option<Box<Bgp>> {
+        let mut map = serde_json::Map::new();
+        for (key, value) in json.as_object().unwrap() {
+            map.insert(format!("kube-router.io/{key}"), value.clone());
+        }
+        read(&super::super::parse(&Value::from(map).to_string()).unwrap())
+    }
+
+    fn faults(bgp: &Bgp) -> Vec<String> {
+        bgp.faults.iter().map(|f| format!("{}: {}", f.annotation, f.why)).collect()
+    }
+
+    #[test]
+    fn a_node_without_them_keeps_nothing() {
+        assert_eq!(notes(serde_json::json!({})), None);
+        assert_eq!(notes(serde_json::json!({"node.asn": null, "peers": null})), None);
+        assert_eq!(notes(serde_json::json!({"pod-cidr": "10.0.0.0/24", "node.bgp.communities": ","})), None);
+    }
+
+    #[test]
+    fn each_annotation_says_one_thing() {
+        let got = notes(serde_json::json!({
+            "node.asn": " 64513",
+            "node.bgp.communities": "4259840100, 65000:100,no-export,no-export",
+            "node.bgp.customimportreject": "10.0.0.0/16, fd00::/8 ,10.0.0.0/16",
+            "path-prepend.as": "64513",
+            "path-prepend.repeat-n": "3",
+            "rr.server": "42",
+            "rr.client": "43",
+            "bgp-local-addresses": "192.0.2.11, fd00::11",
+        }))
+        .unwrap();
+        assert_eq!(got.asn, Some(64_513));
+        assert_eq!(got.communities, [4_259_840_100, 65_000 << 16 | 100, 0xffff_ff01]);
+        assert_eq!(format!("{:?}", got.reject), "[10.0.0.0/16, fd00::/8]");
+        assert_eq!(got.prepend, Some((64_513, 3)));
+        assert_eq!(got.reflector, Some(Reflector::Server([0, 0, 0, 42].into())), "a server first");
+        assert_eq!(format!("{:?}", got.addrs), "[192.0.2.11, fd00::11]");
+        assert_eq!(faults(&got), [""; 0]);
+        let got = notes(serde_json::json!({"rr.client": "198.51.100.1"})).unwrap();
+        assert_eq!(got.reflector, Some(Reflector::Client([198, 51, 100, 1].into())));
+    }
+
+    #[test]
+    fn routers_are_a_list_of_maps() {
+        let text = "- remoteip: 192.0.2.1\n  remoteasn: 64513\n  password: czNjcmV0\n  port: 1790\n  localip: 192.0.2.11\n- {remoteip: 'fd00::1', remoteasn: 64514, bfd: {enabled: false}}\n";
+        let got = notes(serde_json::json!({"peers": text, "peer.ips": "10.0.0.1"})).unwrap();
+        assert_eq!(faults(&got), [""; 0]);
+        let first = Router {
+            addr: [192, 0, 2, 1].into(),
+            asn: 64_513,
+            port: 1790,
+            local: Some([192, 0, 2, 11].into()),
+            password: Some(Secret::new("s3cret")),
+        };
+        assert_eq!(got.routers[0], first);
+        assert_eq!((got.routers[1].addr.to_string(), got.routers[1].port), ("fd00::1".to_owned(), 179));
+        assert_eq!(got.routers.len(), 2, "the older annotations do not count beside it");
+    }
+
+    #[test]
+    fn the_older_lists_say_the_same() {
+        let got = notes(serde_json::json!({
+            "peer.ips": "192.0.2.1,192.0.2.2", "peer.asns": "64513,64514", "peer.ports": ",1790",
+            "peer.passwords": ",czNjcmV0", "peer.localips": "192.0.2.11,",
+        }))
+        .unwrap();
+        assert_eq!(faults(&got), [""; 0]);
+        let word = |r: &Router| r.password.as_ref().map(|p| p.reveal().to_owned());
+        let all: Vec<_> =
+            got.routers.iter().map(|r| (r.asn, r.port, word(r), r.local.is_some())).collect();
+        let want = [(64_513, 179, None, true), (64_514, 1790, Some("s3cret".to_owned()), false)];
+        assert_eq!(all, want);
+    }
+
+    #[test]
+    fn what_is_broken_costs_only_itself_and_says_why_without_a_password() {
+        for (json, want) in [
+            (serde_json::json!({"node.asn": "x"}), "kube-router.io/node.asn: \"x\" is no AS number"),
+            (serde_json::json!({"node.asn": "0"}), "kube-router.io/node.asn: \"0\" is no AS number"),
+            (
+                serde_json::json!({"node.bgp.communities": "65536:1"}),
+                "kube-router.io/node.bgp.communities: \"65536:1\" is no community: a number",
+            ),
+            (
+                serde_json::json!({"node.bgp.customimportreject": "10.0.0.0"}),
+                "kube-router.io/node.bgp.customimportreject: \"10.0.0.0\" is no CIDR",
+            ),
+            (
+                serde_json::json!({"path-prepend.as": "64513"}),
+                "kube-router.io/path-prepend.as: kube-router.io/path-prepend.repeat-n is missing",
+            ),
+            (
+                serde_json::json!({"path-prepend.as": "64513", "path-prepend.repeat-n": "256"}),
+                "kube-router.io/path-prepend.repeat-n: \"256\" is no number from 0 to 255",
+            ),
+            (
+                serde_json::json!({"rr.client": "fd00::1"}),
+                "kube-router.io/rr.client: \"fd00::1\" is no cluster id",
+            ),
+            (
+                serde_json::json!({"bgp-local-addresses": "0.0.0.0"}),
+                "kube-router.io/bgp-local-addresses: 0.0.0.0 is no address of one host",
+            ),
+            (serde_json::json!({"peers": "a: b"}), "kube-router.io/peers: it is no list"),
+            (serde_json::json!({"peers": "- [a"}), "kube-router.io/peers: line "),
+            (serde_json::json!({"peers": "- x"}), "kube-router.io/peers: number 1: \"\" is no IP address"),
+            (
+                serde_json::json!({"peers": "- {remoteip: 192.0.2.1, remoteasn: 1, password: 's3cret'}"}),
+                "kube-router.io/peers: number 1: its password is no base64",
+            ),
+            (
+                serde_json::json!({"peer.ips": "192.0.2.1", "peer.asns": "1,2"}),
+                "kube-router.io/peer.asns: it holds 2 and kube-router.io/peer.ips 1",
+            ),
+            (
+                serde_json::json!({"peer.asns": "1"}),
+                "kube-router.io/peer.asns: it holds 1 and kube-router.io/peer.ips 0",
+            ),
+        ] {
+            let text = json.to_string();
+            let got = notes(json).unwrap();
+            let told = faults(&got);
+            assert!(told.len() == 1 && told[0].starts_with(want), "{text}: {told:?}");
+            assert!(!told[0].contains("s3cret"));
+            assert_eq!(*got, Bgp { faults: got.faults.clone(), ..Bgp::default() }, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_good_ones_of_a_list_count() {
+        let got = notes(serde_json::json!({
+            "node.bgp.communities": "x,65000:1",
+            "node.bgp.customimportreject": "10.0.0.0/16,y",
+            "peers": "- {remoteip: 192.0.2.1, remoteasn: 64513, bfd: {enabled: true}}\n- {remoteip: 192.0.2.1, remoteasn: 2}\n- {remoteip: z}\n",
+        }))
+        .unwrap();
+        assert_eq!((got.communities.len(), got.reject.len(), got.routers.len()), (1, 1, 1));
+        assert_eq!(
+            faults(&got)[2..],
+            [
+                "kube-router.io/peers: number 1: BFD is not in this version",
+                "kube-router.io/peers: number 2: 192.0.2.1 is there twice",
+                "kube-router.io/peers: number 3: \"z\" is no IP address",
+            ]
+        );
+    }
+}
