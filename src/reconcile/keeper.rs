@@ -198,6 +198,7 @@ impl Keeper {
             self.unmet = pass.desired.unmet;
         }
         if matches!(scope, Scope::All | Scope::Frame) {
+            self.local = Some(pass.local.clone());
             self.sure = Some(Sure { local: pass.local, claims: pass.desired.claims });
         }
         if scope == Scope::All {
