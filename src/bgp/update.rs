@@ -200,10 +200,10 @@ impl Reader {
                 found.add_communities(&communities);
             }
             ORIGINATOR_ID => {
-                found.originator = Some(number(value).ok_or((Withdraw(9), LENGTH))?.into())
+                found.originator = Some(number(value).ok_or((Withdraw(9), LENGTH))?.into());
             }
             CLUSTER_LIST => {
-                found.clusters = numbers(value)?.into_iter().map(Ipv4Addr::from).collect()
+                found.clusters = numbers(value)?.into_iter().map(Ipv4Addr::from).collect();
             }
             MP_REACH_NLRI => return self.take_reach(value),
             MP_UNREACH_NLRI => return self.take_unreach(value),
