@@ -59,7 +59,8 @@ pub enum Segment {
 pub struct Other {
     /// Its type code.
     pub code: u8,
-    /// Its flags as they came, without the one for an extended length.
+    /// Its flags, without the one for an extended length; Partial is among them where nothing is known of
+    /// it here.
     pub flags: u8,
     /// Its value.
     pub value: Box<[u8]>,

@@ -3,11 +3,13 @@
 //! An error costs no more than RFC 7606 says: an attribute that is left out, the routes of the message,
 //! which then count as withdrawn, or the connection, where it can't be known which routes they are.
 
+mod code;
+mod value;
 mod write;
 
 use std::{
     mem,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr},
 };
 
 use ipnet::IpNet;
@@ -18,78 +20,19 @@ use super::{
     capability::UNICAST,
     message::{Agreed, Notification, Reach, Update},
     nlri, path,
-    wire::{take, take_u8, take_u16, take_u32},
+    wire::{take, take_u8, take_u16},
 };
 
 pub(super) use write::write;
 
-const OPTIONAL: u8 = 0x80;
-const TRANSITIVE: u8 = 0x40;
-const PARTIAL: u8 = 0x20;
-const EXTENDED_LENGTH: u8 = 0x10;
-
-const ORIGIN: u8 = 1;
-const AS_PATH: u8 = 2;
-const NEXT_HOP: u8 = 3;
-const MULTI_EXIT_DISC: u8 = 4;
-const LOCAL_PREF: u8 = 5;
-const ATOMIC_AGGREGATE: u8 = 6;
-const AGGREGATOR: u8 = 7;
-const COMMUNITIES: u8 = 8;
-const ORIGINATOR_ID: u8 = 9;
-const CLUSTER_LIST: u8 = 10;
-const MP_REACH_NLRI: u8 = 14;
-const MP_UNREACH_NLRI: u8 = 15;
-const EXTENDED_COMMUNITIES: u8 = 16;
-const AS4_PATH: u8 = 17;
-const AS4_AGGREGATOR: u8 = 18;
-const IPV6_EXTENDED_COMMUNITIES: u8 = 25;
-const LARGE_COMMUNITY: u8 = 32;
+use code::*;
+use value::{
+    Cost::{Discard, Reset, Withdraw},
+    Fault, LENGTH, aggregator, is_host, next_hop_v6, number, numbers, take_value,
+};
 
 /// So many faults of a message are told.
 const TOLD: usize = 8;
-
-/// The flags and the name of an attribute that is known here, even if it is only passed on.
-fn known(code: u8) -> Option<(u8, &'static str)> {
-    const BOTH: u8 = OPTIONAL | TRANSITIVE;
-    Some(match code {
-        ORIGIN => (TRANSITIVE, "ORIGIN"),
-        AS_PATH => (TRANSITIVE, "AS_PATH"),
-        NEXT_HOP => (TRANSITIVE, "NEXT_HOP"),
-        MULTI_EXIT_DISC => (OPTIONAL, "MULTI_EXIT_DISC"),
-        LOCAL_PREF => (TRANSITIVE, "LOCAL_PREF"),
-        ATOMIC_AGGREGATE => (TRANSITIVE, "ATOMIC_AGGREGATE"),
-        AGGREGATOR => (BOTH, "AGGREGATOR"),
-        COMMUNITIES => (BOTH, "COMMUNITIES"),
-        ORIGINATOR_ID => (OPTIONAL, "ORIGINATOR_ID"),
-        CLUSTER_LIST => (OPTIONAL, "CLUSTER_LIST"),
-        MP_REACH_NLRI => (OPTIONAL, "MP_REACH_NLRI"),
-        MP_UNREACH_NLRI => (OPTIONAL, "MP_UNREACH_NLRI"),
-        EXTENDED_COMMUNITIES => (BOTH, "EXTENDED COMMUNITIES"),
-        AS4_PATH => (BOTH, "AS4_PATH"),
-        AS4_AGGREGATOR => (BOTH, "AS4_AGGREGATOR"),
-        IPV6_EXTENDED_COMMUNITIES => (BOTH, "IPv6 EXTENDED COMMUNITIES"),
-        LARGE_COMMUNITY => (BOTH, "LARGE_COMMUNITY"),
-        _ => return None,
-    })
-}
-
-/// What an error costs (RFC 7606 section 2); the number is the subcode that says so to the peer.
-enum Cost {
-    /// The attribute is left out.
-    Discard,
-    /// The routes of the message count as withdrawn; the connection, where it has none.
-    Withdraw(u8),
-    /// The connection.
-    Reset(u8),
-}
-
-use Cost::{Discard, Reset, Withdraw};
-
-/// What is wrong with an attribute, and its cost.
-type Fault = (Cost, &'static str);
-
-const LENGTH: &str = "wrong length";
 
 /// Reads what follows the header.
 pub(super) fn read(body: &[u8], agreed: Agreed) -> Result<Update, Notification> {
@@ -257,10 +200,10 @@ impl Reader {
                 found.add_communities(&communities);
             }
             ORIGINATOR_ID => {
-                found.originator = Some(number(value).ok_or((Withdraw(9), LENGTH))?.into())
+                found.originator = Some(number(value).ok_or((Withdraw(9), LENGTH))?.into());
             }
             CLUSTER_LIST => {
-                found.clusters = numbers(value)?.into_iter().map(Ipv4Addr::from).collect()
+                found.clusters = numbers(value)?.into_iter().map(Ipv4Addr::from).collect();
             }
             MP_REACH_NLRI => return self.take_reach(value),
             MP_UNREACH_NLRI => return self.take_unreach(value),
@@ -416,65 +359,6 @@ impl Reader {
 /// What a notification of a subcode carries: for most, the attribute (RFC 4271 section 6.3).
 fn data(subcode: u8, whole: &[u8]) -> &[u8] {
     if matches!(subcode, 1 | 10 | 11) { &[] } else { whole }
-}
-
-/// Whether an attribute has routes in it.
-fn is_routes(code: u8) -> bool {
-    matches!(code, MP_REACH_NLRI | MP_UNREACH_NLRI)
-}
-
-/// Takes an attribute off and gives its value; `None`: it does not fit.
-fn take_value<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (flags, _code) = (take_u8(bytes)?, take_u8(bytes)?);
-    let length =
-        if flags & EXTENDED_LENGTH != 0 { take_u16(bytes)? } else { u16::from(take_u8(bytes)?) };
-    take(bytes, length.into())
-}
-
-/// A value of four bytes.
-fn number(value: &[u8]) -> Option<u32> {
-    value.try_into().ok().map(u32::from_be_bytes)
-}
-
-/// A list of numbers of four bytes, and not an empty one.
-fn numbers(value: &[u8]) -> Result<Vec<u32>, Fault> {
-    let (numbers, rest) = value.as_chunks();
-    if numbers.is_empty() || !rest.is_empty() {
-        return Err((Withdraw(9), LENGTH));
-    }
-    Ok(numbers.iter().map(|&number| u32::from_be_bytes(number)).collect())
-}
-
-/// An AS and an address.
-fn aggregator(mut value: &[u8], four_octet: bool) -> Result<(u32, Ipv4Addr), Fault> {
-    let asn = if four_octet { take_u32(&mut value) } else { take_u16(&mut value).map(u32::from) };
-    match (asn, number(value)) {
-        (Some(0), Some(_)) => Err((Discard, "AS 0")), // RFC 7607
-        (Some(asn), Some(addr)) => Ok((asn, addr.into())),
-        _ => Err((Discard, LENGTH)),
-    }
-}
-
-/// A next hop of one address, or of two, the second of which is link-local (RFC 2545 section 3).
-fn next_hop_v6(value: &[u8]) -> Option<Ipv6Addr> {
-    let (&[first, ref more @ ..], []) = value.as_chunks::<16>() else { return None };
-    let first = Ipv6Addr::from(first);
-    match *more {
-        [] => Some(first),
-        // Who has no other address sends this.
-        [second] if first.is_unspecified() => Some(second.into()),
-        [_] => Some(first),
-        _ => None,
-    }
-}
-
-/// Whether an address can be that of a router.
-fn is_host(addr: IpAddr) -> bool {
-    let special = match addr {
-        IpAddr::V4(addr) => matches!(addr.octets()[0], 0 | 240..),
-        IpAddr::V6(addr) => addr.is_unspecified() || addr.to_ipv4_mapped().is_some(),
-    };
-    !(special || addr.is_multicast() || addr.is_loopback())
 }
 
 #[cfg(test)]
