@@ -394,4 +394,10 @@ impl Dest {
 mod configure;
 
 #[cfg(test)]
+mod random;
+
+#[cfg(test)]
+pub(super) mod world;
+
+#[cfg(test)]
 mod tests;
