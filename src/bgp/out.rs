@@ -85,6 +85,12 @@ impl Journal {
         self.gone + self.nets.len() as u64
     }
 
+    /// The number of the last note that is gone from the front.
+    #[cfg(test)]
+    pub fn begin(&self) -> u64 {
+        self.gone
+    }
+
     /// Makes a note, and gives its number.
     pub fn push(&mut self, net: IpNet) -> u64 {
         self.nets.push_back(net);

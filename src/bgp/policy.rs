@@ -30,8 +30,6 @@ pub const NO_ADVERTISE: u32 = 0xffff_ff02;
 pub const NO_EXPORT_SUBCONFED: u32 = 0xffff_ff03;
 /// LOCAL_PREF of a path that has none, and of the own ones.
 pub const LOCAL_PREF: u32 = 100;
-/// The Partial bit: one on the way did not know the attribute (RFC 4271 section 4.3).
-const PARTIAL: u8 = 0x20;
 
 /// Why a path is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,9 +293,6 @@ fn export_learned(
         own_hop = config.export.next_hop_self;
     }
     let mut attributes = attributes.into_owned();
-    for other in &mut attributes.others {
-        other.flags |= PARTIAL;
-    }
     dress(config, to, &mut attributes);
     // Nobody is asked to send here what cannot be sent on from here.
     let next_hop = match (own_hop, usable) {

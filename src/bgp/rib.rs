@@ -73,17 +73,17 @@ enum Fate {
 impl Rib {
     /// Holds the own networks, and nobody to tell them to.
     pub fn new(config: Rc<Config>) -> Rib {
+        let own = config.origin.pods.iter().chain(&config.origin.services);
+        let own: Vec<IpNet> = own.copied().collect();
         let mut rib = Rib {
-            config: Rc::clone(&config),
+            config,
             slots: Slots::default(),
             table: BTreeMap::new(),
             journal: Journal::default(),
             own: Rc::new(Said::nothing()),
             changed: false,
         };
-        for net in config.origin.pods.iter().chain(&config.origin.services) {
-            rib.begin(*net);
-        }
+        own.into_iter().for_each(|net| rib.begin(net));
         rib
     }
 
@@ -209,10 +209,10 @@ impl Rib {
             usable: policy::is_on_link(&self.config, &said.next_hop),
             beaten: false,
         };
-        if self.put_in(net, path) {
-            if let Some(slot) = self.slots.get_mut(at) {
-                slot.accepted += 1;
-            }
+        if self.put_in(net, path)
+            && let Some(slot) = self.slots.get_mut(at)
+        {
+            slot.accepted += 1;
         }
     }
 
@@ -392,6 +392,12 @@ impl Dest {
 }
 
 mod configure;
+
+#[cfg(test)]
+mod random;
+
+#[cfg(test)]
+pub(super) mod world;
 
 #[cfg(test)]
 mod tests;

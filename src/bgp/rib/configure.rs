@@ -19,7 +19,8 @@ impl Rib {
         if *self.config == *config {
             return Vec::new();
         }
-        let old = std::mem::replace(&mut self.config, Rc::clone(&config));
+        let old = std::mem::replace(&mut self.config, config);
+        let config = Rc::clone(&self.config);
         let mut client_changed = false;
         let mut changed_role = Vec::new();
         for slot in self.slots.iter_mut() {

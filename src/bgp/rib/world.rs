@@ -1,0 +1,157 @@
+//! What the tests of the table and its rules are made of: a configuration, peers, and what they say.
+
+use std::{net::IpAddr, rc::Rc};
+
+use ipnet::IpNet;
+
+use crate::bgp::{
+    Config, Export, Family, Import, Origin, Own, Peer,
+    attribute::{Attributes, Segment},
+    message::{Agreed, Message, Reach, Update},
+    rib::Rib,
+    slot::Session,
+};
+
+/// The AS of this node.
+pub const ASN: u32 = 64512;
+
+pub fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// A node with a pod network of each family and a Service, which tells all that it may.
+pub fn config() -> Config {
+    Config {
+        own: Own {
+            asn: ASN,
+            id: [10, 0, 0, 1].into(),
+            addrs: vec![ip("10.0.0.1"), ip("fd00::1")],
+            port: 179,
+            families: Family::ALL.into(),
+            cluster: None,
+            restart: None,
+        },
+        peers: [].into(),
+        origin: Origin {
+            pods: [net("10.42.1.0/24"), net("fd42:1::/64")].into(),
+            services: [net("10.43.0.1/32")].into(),
+        },
+        export: Export { pods_inside: true, pods_outside: true, ..Export::default() },
+        import: Import {
+            own: [net("10.42.1.0/24"), net("fd42:1::/64"), net("10.43.0.1/32")].into(),
+            ..Import::default()
+        },
+    }
+}
+
+/// As above, and it passes on what it learned.
+pub fn reflector() -> Config {
+    let mut config = config();
+    config.own.cluster = Some([9, 9, 9, 9].into());
+    config
+}
+
+/// A session with 10.0.0.`last`: a node of the own AS, or a router of another outside.
+pub fn session(last: u8, asn: u32) -> Session {
+    let internal = asn == ASN;
+    Session {
+        addr: [10, 0, 0, last].into(),
+        asn,
+        id: [10, 0, 0, last].into(),
+        internal,
+        agreed: Agreed { four_octet: true, internal },
+        families: Family::ALL.to_vec(),
+        local: ip("10.0.0.1"),
+        outside: !internal,
+        client: false,
+    }
+}
+
+/// How the configuration has the peer of a session.
+pub fn peer(session: &Session) -> Peer {
+    Peer {
+        node: (!session.outside).then(|| "n".into()),
+        asn: session.asn,
+        port: 179,
+        local: None,
+        password: None,
+        hops: 1,
+        hold: 90,
+        client: session.client,
+        passive: false,
+    }
+}
+
+/// Attributes with a path through these ASes.
+pub fn through(ases: &[u32]) -> Attributes {
+    let path = if ases.is_empty() { Vec::new() } else { vec![Segment::Sequence(ases.to_vec())] };
+    Attributes { path, ..Attributes::default() }
+}
+
+/// An UPDATE about networks by way of a next hop.
+pub fn reach(nets: &[&str], next_hop: &str, attributes: Attributes) -> Update {
+    let nets = nets.iter().map(|text| net(text)).collect();
+    Update { reach: vec![Reach { next_hop: ip(next_hop), nets }], attributes, ..Update::default() }
+}
+
+/// An UPDATE about networks that are gone.
+pub fn gone(nets: &[&str]) -> Update {
+    Update { withdrawn: nets.iter().map(|text| net(text)).collect(), ..Update::default() }
+}
+
+/// An End-of-RIB.
+pub fn end(family: Family) -> Update {
+    Update { end: Some(family), ..Update::default() }
+}
+
+/// A table in which these sessions are up and were told all.
+pub fn rib(config: Config, sessions: &[Session]) -> Rib {
+    let mut rib = Rib::new(Rc::new(config));
+    for session in sessions {
+        rib.up(session.clone(), &[]);
+    }
+    for session in sessions {
+        said(&mut rib, session);
+    }
+    rib.take_changes();
+    rib
+}
+
+/// What a peer is told next, all of it, read back from the bytes.
+pub fn said(rib: &mut Rib, to: &Session) -> Vec<Update> {
+    let mut bytes = Vec::new();
+    while rib.tell(to.addr, 200, &mut bytes) {}
+    assert!(!rib.has_news(to.addr));
+    let theirs = Agreed { ..to.agreed };
+    let mut left = &bytes[..];
+    let mut all = Vec::new();
+    while !left.is_empty() {
+        let length = usize::from(u16::from_be_bytes([left[16], left[17]]));
+        assert!((19..=4096).contains(&length));
+        match Message::read(&left[..length], theirs).unwrap() {
+            Message::Update(update) => {
+                assert_eq!(update.faults, [""; 0]);
+                all.push(update);
+            }
+            other => panic!("{other:?}"),
+        }
+        left = &left[length..];
+    }
+    all
+}
+
+/// The networks in what a peer is told next: those that are there, and those that are gone.
+pub fn nets(rib: &mut Rib, to: &Session) -> (Vec<String>, Vec<String>) {
+    let updates = said(rib, to);
+    let reach = updates.iter().flat_map(|update| &update.reach);
+    let mut here: Vec<_> = reach.flat_map(|reach| &reach.nets).map(IpNet::to_string).collect();
+    let mut gone: Vec<_> =
+        updates.iter().flat_map(|update| &update.withdrawn).map(IpNet::to_string).collect();
+    here.sort();
+    gone.sort();
+    (here, gone)
+}
