@@ -4,6 +4,7 @@
 //! can be worked out and compared alone; here they are put together, and what two objects both claim
 //! goes to the first by name.
 
+pub mod announce;
 pub mod cni;
 pub mod drain;
 pub mod endpoints;
