@@ -161,7 +161,10 @@ mod tests {
             (Told { addr: "", ..TOLD }, "\"\" is no IP address"),
             (Told { addr: "0.0.0.0", ..TOLD }, "0.0.0.0 is no address of one host"),
             (Told { addr: "ff02::1", ..TOLD }, "ff02::1 is no address of one host"),
-            (Told { addr: "fe80::1", ..TOLD }, "fe80::1 is of one link alone, and which can't be told here"),
+            (
+                Told { addr: "fe80::1", ..TOLD },
+                "fe80::1 is of one link alone, and which can't be told here",
+            ),
             (Told { asn: "", ..TOLD }, "\"\" is no AS number"),
             (Told { asn: "0", ..TOLD }, "\"0\" is no AS number"),
             (Told { asn: "23456", ..TOLD }, "\"23456\" is no AS number"),
@@ -172,7 +175,10 @@ mod tests {
             (Told { local: "fd00::1", ..TOLD }, "192.0.2.1 and fd00::1 are of two families"),
             (Told { password: "s3cret!", ..TOLD }, "its password is no base64"),
             (Told { password: "//79", ..TOLD }, "its password is no text in UTF-8"),
-            (Told { password: &long, ..TOLD }, "its password has more than 80 bytes, which TCP_MD5SIG can't take"),
+            (
+                Told { password: &long, ..TOLD },
+                "its password has more than 80 bytes, which TCP_MD5SIG can't take",
+            ),
         ] {
             assert_eq!(Router::read(told).unwrap_err(), want);
         }

@@ -50,10 +50,7 @@ const MAY: [(&str, &[&str]); 24] = [
             "state",
         ],
     ),
-    (
-        "desired",
-        &["bgp", "cluster", "error", "few", "json", "local", "router", "ruleset", "state"],
-    ),
+    ("desired", &["bgp", "cluster", "error", "few", "json", "local", "router", "ruleset", "state"]),
     ("dump", &["cluster", "json", "local", "state"]),
     ("error", &[]),
     ("few", &[]),

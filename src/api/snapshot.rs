@@ -361,7 +361,8 @@ fn read(mut from: impl BufRead) -> Result<(Header, Sum, Cluster), Unusable> {
     }
     next(&mut line)?;
     all.add(line.as_bytes());
-    let mut header: Header = json::from_str(&line).map_err(|e| bad(format!("it is damaged: {e}")))?;
+    let mut header: Header =
+        json::from_str(&line).map_err(|e| bad(format!("it is damaged: {e}")))?;
     if old {
         header.kinds = header.kinds.keys().map(|kind| (*kind, None)).collect();
     }

@@ -104,7 +104,8 @@ impl Bgp {
     pub fn check(&self) -> Result<()> {
         let told = |flag: &str, why: &str| Err(wrong(format!("{flag}: {why}")));
         if !matches!(self.asn, 0 | 64_512..=65_535 | 4_200_000_000..=4_294_967_294) {
-            let why = "an AS of private use is expected, 64512 to 65535 or 4200000000 to 4294967294";
+            let why =
+                "an AS of private use is expected, 64512 to 65535 or 4200000000 to 4294967294";
             return told("--cluster-asn", why);
         }
         if self.port == 0 {
@@ -114,14 +115,20 @@ impl Bgp {
             return told("--bgp-holdtime", "3s to 65536s are expected");
         }
         if !(1..=4095).contains(&self.restart_time) {
-            return told("--bgp-graceful-restart-time", "more than 0s and at most 4095s are expected");
+            return told(
+                "--bgp-graceful-restart-time",
+                "more than 0s and at most 4095s are expected",
+            );
         }
         if !(1..=LONGEST_DEFERRAL).contains(&self.deferral) {
             let why = "more than 0s and at most 18h are expected";
             return told("--bgp-graceful-restart-deferral-time", why);
         }
         if self.id().is_none() {
-            return told("--router-id", "an IPv4 address other than 0.0.0.0, or generate, is expected");
+            return told(
+                "--router-id",
+                "an IPv4 address other than 0.0.0.0, or generate, is expected",
+            );
         }
         if self.aggregate && self.ranges.is_empty() {
             return told(
@@ -147,7 +154,10 @@ impl Bgp {
                 let doing = || format!("reading --peer-router-passwords-file {}", path.display());
                 let text = read(path).doing(doing)?;
                 let passwords: Vec<Secret> = passwords(text.trim()).collect();
-                self.routers(&passwords, &format!("--peer-router-passwords-file {}", path.display()))?
+                self.routers(
+                    &passwords,
+                    &format!("--peer-router-passwords-file {}", path.display()),
+                )?
             }
             None => self.routers(&self.passwords, "--peer-router-passwords")?,
         };
@@ -300,7 +310,11 @@ mod tests {
     #[test]
     fn a_hold_time_of_65536s_is_taken_as_the_most_that_fits() {
         assert_eq!(told("run --bgp-holdtime=65536s").hold, 65_535);
-        assert_eq!(told("run --bgp-graceful-restart-time=4095s").restart, None, "it is not asked for");
+        assert_eq!(
+            told("run --bgp-graceful-restart-time=4095s").restart,
+            None,
+            "it is not asked for"
+        );
     }
 
     #[test]
@@ -309,7 +323,8 @@ mod tests {
                     --peer-router-asns=64513,64514,64515 --peer-router-ports=179,1790,1791 \
                     --peer-router-passwords=YQ==,,Yg==";
         let told = told(line);
-        let words: Vec<_> = told.routers.iter().map(|r| r.password.as_ref().map(Secret::reveal)).collect();
+        let words: Vec<_> =
+            told.routers.iter().map(|r| r.password.as_ref().map(Secret::reveal)).collect();
         assert_eq!(words, [Some("a"), None, Some("b")]);
         assert_eq!(told.routers[1].addr.to_string(), "fd00::1");
         assert_eq!((told.routers[1].asn, told.routers[2].port), (64_514, 1791));
@@ -332,7 +347,10 @@ mod tests {
             of(",czNjcmV0\n").unwrap().routers.iter().map(|r| r.password.clone()).collect();
         assert_eq!(words, [None, Some(Secret::new("s3cret"))]);
         for (text, want) in [
-            ("YQ==", "--peer-router-passwords-file /etc/words has 1 of them and --peer-router-ips 2"),
+            (
+                "YQ==",
+                "--peer-router-passwords-file /etc/words has 1 of them and --peer-router-ips 2",
+            ),
             ("YQ==,s3cret!", "router 192.0.2.2 of --peer-router-ips: its password is no base64"),
         ] {
             let got = of(text).unwrap_err().to_string();
@@ -349,26 +367,39 @@ mod tests {
         assert!(error(typed).starts_with(
             "--advertise-cluster-ip-range: --service-cluster-ip-range has to say which networks"
         ));
-        let typed = "run --advertise-cluster-ip-range --service-cluster-ip-range=10.96.0.0/16,fd00::/112";
+        let typed =
+            "run --advertise-cluster-ip-range --service-cluster-ip-range=10.96.0.0/16,fd00::/112";
         assert_eq!(told(typed).ranges.len(), 2);
         let typed = "run --service-cluster-ip-range=10.96.0.0/16";
         assert_eq!(told(typed).ranges.len(), 0);
         let typed = "run --advertise-cluster-ip-range --service-cluster-ip-range=0.0.0.0/0";
-        assert_eq!(error(typed), "--service-cluster-ip-range: all addresses are no range of Services");
+        assert_eq!(
+            error(typed),
+            "--service-cluster-ip-range: all addresses are no range of Services"
+        );
     }
 
     #[test]
     fn what_can_not_be_is_told_with_its_flag() {
         for (typed, want) in [
-            ("--cluster-asn=64511", "--cluster-asn: an AS of private use is expected, 64512 to 65535 or"),
+            (
+                "--cluster-asn=64511",
+                "--cluster-asn: an AS of private use is expected, 64512 to 65535 or",
+            ),
             ("--cluster-asn=4294967295", "--cluster-asn: an AS of private use"),
             ("--cluster-asn=4294967296", "--cluster-asn=4294967296: a number from 0 to 4294967295"),
             ("--bgp-port=0", "--bgp-port: a port from 1 to 65535 is expected"),
             ("--bgp-holdtime=2s", "--bgp-holdtime: 3s to 65536s are expected"),
             ("--bgp-holdtime=65537s", "--bgp-holdtime: 3s to 65536s are expected"),
-            ("--bgp-graceful-restart-time=0s", "--bgp-graceful-restart-time: more than 0s and at most"),
+            (
+                "--bgp-graceful-restart-time=0s",
+                "--bgp-graceful-restart-time: more than 0s and at most",
+            ),
             ("--bgp-graceful-restart-time=4096s", "--bgp-graceful-restart-time: more than 0s and"),
-            ("--bgp-graceful-restart-deferral-time=19h", "--bgp-graceful-restart-deferral-time: more"),
+            (
+                "--bgp-graceful-restart-deferral-time=19h",
+                "--bgp-graceful-restart-deferral-time: more",
+            ),
             ("--router-id=fd00::1", "--router-id: an IPv4 address other than 0.0.0.0, or generate"),
             ("--router-id=0.0.0.0", "--router-id: an IPv4 address other than 0.0.0.0, or generate"),
             ("--routes=kernel", "--routes=kernel: nodes, bgp or both is expected"),

@@ -91,7 +91,7 @@ mod tests {
             ),
             (
                 "peer-router-pasword = s3cret",
-                "reading x.conf: line 1, \"peer-router-pasword\": there is no flag peer-router-pasword",
+                "reading x.conf: line 1, \"peer-router-pasword\": there is no flag peer-router-pasword (did you mean peer-router-passwords?)",
             ),
             (
                 "from = x",

@@ -8,7 +8,7 @@ use super::agenda::Work;
 use crate::{
     api::{Api, snapshot},
     cluster::{Known, News, What},
-    desired::health::ports,
+    desired::health::{HealthPorts, ports},
     error::Result,
     kernel::Outcome,
     log,
@@ -162,7 +162,10 @@ impl Teller {
             Err(e) => errors.push(|| (String::new(), e.to_string())),
         }
         let mut unmet = Lines::default();
-        let shut = self.desk.ports(&ports(&known.cluster, &self.node));
+        // Where Services are only read to be announced, another proxy answers.
+        let serves = self.facts.read(|status| status.services);
+        let ports = if serves { ports(&known.cluster, &self.node) } else { HealthPorts::new() };
+        let shut = self.desk.ports(&ports);
         let all = keeper.unmet().chain(&shut);
         all.for_each(|u| unmet.push(|| (u.what.clone(), u.why.clone())));
         let mut complaints = Lines::default();

@@ -40,7 +40,8 @@ pub fn ports(cluster: &Cluster, node: &str) -> HealthPorts {
     ports
 }
 
-fn ready_here(slice: &EndpointSlice, node: &str) -> impl Iterator<Item = IpAddr> {
+/// The addresses of a slice's endpoints that are ready on a node.
+pub fn ready_here(slice: &EndpointSlice, node: &str) -> impl Iterator<Item = IpAddr> {
     let here = slice.endpoints.iter().filter(move |e| e.ready && e.node.as_deref() == Some(node));
     here.map(|endpoint| endpoint.addr)
 }

@@ -118,7 +118,10 @@ fn community(text: &str) -> Result<u32, String> {
     };
     let named = || COMMUNITIES.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
     text.parse().ok().or_else(halves).or_else(named).ok_or_else(|| {
-        format!("{} is no community: a number of 32 bits, two of 16 with a colon, or a known name", short(text))
+        format!(
+            "{} is no community: a number of 32 bits, two of 16 with a colon, or a known name",
+            short(text)
+        )
     })
 }
 
@@ -218,14 +221,17 @@ mod tests {
     fn a_node_without_them_keeps_nothing() {
         assert_eq!(notes(serde_json::json!({})), None);
         assert_eq!(notes(serde_json::json!({"node.asn": null, "peers": null})), None);
-        assert_eq!(notes(serde_json::json!({"pod-cidr": "10.0.0.0/24", "node.bgp.communities": ","})), None);
+        assert_eq!(
+            notes(serde_json::json!({"pod-cidr": "10.0.0.0/24", "node.bgp.communities": ","})),
+            None
+        );
     }
 
     #[test]
     fn each_annotation_says_one_thing() {
         let got = notes(serde_json::json!({
             "node.asn": " 64513",
-            "node.bgp.communities": "4259840100, 65000:100,no-export,no-export",
+            "node.bgp.communities": "4259840101, 65000:100,no-export,no-export",
             "node.bgp.customimportreject": "10.0.0.0/16, fd00::/8 ,10.0.0.0/16",
             "path-prepend.as": "64513",
             "path-prepend.repeat-n": "3",
@@ -235,7 +241,7 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(got.asn, Some(64_513));
-        assert_eq!(got.communities, [4_259_840_100, 65_000 << 16 | 100, 0xffff_ff01]);
+        assert_eq!(got.communities, [4_259_840_101, 65_000 << 16 | 100, 0xffff_ff01]);
         assert_eq!(format!("{:?}", got.reject), "[10.0.0.0/16, fd00::/8]");
         assert_eq!(got.prepend, Some((64_513, 3)));
         assert_eq!(got.reflector, Some(Reflector::Server([0, 0, 0, 42].into())), "a server first");
@@ -258,7 +264,10 @@ mod tests {
             password: Some(Secret::new("s3cret")),
         };
         assert_eq!(got.routers[0], first);
-        assert_eq!((got.routers[1].addr.to_string(), got.routers[1].port), ("fd00::1".to_owned(), 179));
+        assert_eq!(
+            (got.routers[1].addr.to_string(), got.routers[1].port),
+            ("fd00::1".to_owned(), 179)
+        );
         assert_eq!(got.routers.len(), 2, "the older annotations do not count beside it");
     }
 
@@ -280,8 +289,14 @@ mod tests {
     #[test]
     fn what_is_broken_costs_only_itself_and_says_why_without_a_password() {
         for (json, want) in [
-            (serde_json::json!({"node.asn": "x"}), "kube-router.io/node.asn: \"x\" is no AS number"),
-            (serde_json::json!({"node.asn": "0"}), "kube-router.io/node.asn: \"0\" is no AS number"),
+            (
+                serde_json::json!({"node.asn": "x"}),
+                "kube-router.io/node.asn: \"x\" is no AS number",
+            ),
+            (
+                serde_json::json!({"node.asn": "0"}),
+                "kube-router.io/node.asn: \"0\" is no AS number",
+            ),
             (
                 serde_json::json!({"node.bgp.communities": "65536:1"}),
                 "kube-router.io/node.bgp.communities: \"65536:1\" is no community: a number",
@@ -308,7 +323,10 @@ mod tests {
             ),
             (serde_json::json!({"peers": "a: b"}), "kube-router.io/peers: it is no list"),
             (serde_json::json!({"peers": "- [a"}), "kube-router.io/peers: line "),
-            (serde_json::json!({"peers": "- x"}), "kube-router.io/peers: number 1: \"\" is no IP address"),
+            (
+                serde_json::json!({"peers": "- x"}),
+                "kube-router.io/peers: number 1: \"\" is no IP address",
+            ),
             (
                 serde_json::json!({"peers": "- {remoteip: 192.0.2.1, remoteasn: 1, password: 's3cret'}"}),
                 "kube-router.io/peers: number 1: its password is no base64",

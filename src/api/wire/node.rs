@@ -182,8 +182,10 @@ mod tests {
     #[test]
     fn a_node_is_ready_unless_its_condition_says_otherwise_whenever_it_last_said_so() {
         let with = |conditions: &str| {
-            node(&format!(r#"{{"metadata":{{"name":"n"}},"status":{{"conditions":{conditions}}}}}"#))
-                .unwrap()
+            node(&format!(
+                r#"{{"metadata":{{"name":"n"}},"status":{{"conditions":{conditions}}}}}"#
+            ))
+            .unwrap()
         };
         for (conditions, want) in [
             ("null", true),
