@@ -204,8 +204,9 @@ impl Daemon {
             let first = match smol::block_on(sources.wait(news, &self.voice, rest)) {
                 Some(Heard::Cluster(news)) => Some(news),
                 Some(Heard::Peers(learned)) => {
-                    self.keeper.learn(self.voice.latest(learned));
-                    self.agenda.look(Scope::Network);
+                    if self.keeper.learn(self.voice.latest(learned)) {
+                        self.agenda.look(Scope::Network);
+                    }
                     None
                 }
                 None => None,
@@ -265,7 +266,10 @@ impl Daemon {
             return;
         }
         self.changed = true;
-        self.voice.may_differ();
+        let said = changes.all || changes.nodes || listed;
+        if said || self.voice.concerns(&self.known.cluster, &touched) {
+            self.voice.may_differ();
+        }
         self.heard.get_or_insert(self.start.elapsed());
         if !self.known.has_nodes() {
             return; // they will come
@@ -306,6 +310,9 @@ impl Daemon {
         self.agenda.end(begun, now, well, self.keeper.is_draining());
         let done =
             well && !matches!(work, Work::Look(Scope::Network | Scope::Table) | Work::Drains);
+        if self.keeper.has_moved() {
+            self.voice.may_differ();
+        }
         if let Some(local) = self.keeper.local() {
             let spoken = self.voice.speak(&self.known.cluster, local, self.teller.facts());
             self.keeper.also(self.voice.unmet());

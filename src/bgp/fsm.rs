@@ -262,12 +262,14 @@ impl Fsm {
             capabilities: Capabilities {
                 refresh: true,
                 four_octet: true,
-                restart: self.own.restart.map(|time| Restart {
+                // Without families it says that we know what to do when the peer restarts, and that
+                // we wait for its End-of-RIB (RFC 4724 section 3).
+                restart: Some(self.own.restart.map_or_else(Restart::default, |time| Restart {
                     restarting: self.restarting.is_some_and(|until| now < until),
                     time: time.min(4095),
                     // The kernel forwards, whether we are there or not.
                     families: families.iter().map(|family| (*family, true)).collect(),
-                }),
+                })),
                 families,
             },
         }

@@ -32,6 +32,8 @@ use crate::few::Few;
 pub struct Learned {
     /// The next hops of the best paths of each route, in order; several are equally good.
     pub routes: BTreeMap<IpNet, Vec<IpAddr>>,
+    /// What was there in this run and is not any more; empty once all is complete.
+    pub gone: BTreeSet<IpNet>,
     /// Peers whose session was up in this run and is down, and which are not just restarting.
     pub lost: BTreeSet<IpAddr>,
     /// Whether all peers have said all that they know, or had the time for it: what nobody claims

@@ -377,7 +377,14 @@ impl Speaker {
         self.told.lost = lost;
         self.told.complete = self.complete;
         if moved {
-            self.told.routes = self.rib.routes();
+            let routes = self.rib.routes();
+            let before = std::mem::replace(&mut self.told.routes, routes);
+            let gone = before.into_keys().filter(|net| !self.told.routes.contains_key(net));
+            self.told.gone.extend(gone);
+            self.told.gone.retain(|net| !self.told.routes.contains_key(net));
+        }
+        if self.complete {
+            self.told.gone.clear(); // then nothing stays that nobody claims
         }
         Some(self.told.clone())
     }
@@ -492,7 +499,7 @@ impl Speaker {
         (known.up, known.since, known.busy) = (None, now, false);
         known.error = Some(why.to_owned());
         let keep: Vec<Family> = match restart {
-            Some(restart) if restart.time > 0 && self.config.own.restart.is_some() => {
+            Some(restart) if restart.time > 0 => {
                 restart.families.iter().map(|(family, _)| *family).collect()
             }
             _ => Vec::new(),

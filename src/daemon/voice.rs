@@ -2,16 +2,19 @@
 //! again when that may have changed. It is started when there is something to say for the first time;
 //! where BGP is off, there is no thread and no socket.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeSet,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use smol::future;
 
 use crate::{
     bgp::{Config, message::Notification, rib::Learned, session::Sessions},
-    cluster::Cluster,
+    cluster::{Cluster, Name},
     desired::{Unmet, announce},
     error::Result,
-    local::Local,
+    local::{Bgp, Local},
     report::Facts,
 };
 
@@ -23,18 +26,27 @@ pub struct Voice {
     said: Option<Config>,
     /// Whether that may be something else by now.
     due: bool,
+    /// Whether the addresses of all Services are to be said.
+    all: bool,
     unmet: Vec<Unmet>,
 }
 
 impl Voice {
     /// Silent.
     pub fn new() -> Voice {
-        Voice { sessions: None, said: None, due: true, unmet: Vec::new() }
+        Voice { sessions: None, said: None, due: true, all: false, unmet: Vec::new() }
     }
 
     /// What there is to say may be something else from now on.
     pub fn may_differ(&mut self) {
         self.due = true;
+    }
+
+    /// Whether what there is to say hangs on these Services.
+    pub fn concerns(&self, cluster: &Cluster, names: &BTreeSet<Name>) -> bool {
+        let Some(said) = &self.said else { return false };
+        let speaks = |name| cluster.services.get(name).is_some_and(|s| !s.advertise.is_silent());
+        !said.origin.services.is_empty() || self.all || names.iter().any(speaks)
     }
 
     /// What can't be honoured of what was configured.
@@ -48,6 +60,7 @@ impl Voice {
         if local.options.bgp.is_none() || !std::mem::take(&mut self.due) {
             return Ok(());
         }
+        self.all = local.options.bgp.as_ref().is_some_and(Bgp::announces_services);
         let (config, unmet) = announce::config(cluster, local);
         self.unmet = unmet;
         let Some(config) = config.filter(|config| self.said.as_ref() != Some(config)) else {

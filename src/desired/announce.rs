@@ -46,7 +46,8 @@ pub fn config(cluster: &Cluster, local: &Local) -> (Option<Config>, Vec<Unmet>) 
     let used = |net: &&ipnet::IpNet| own.families.contains(&Family::of(net));
     let pods = node.pod_cidrs.iter().filter(used).copied().collect();
     let mut origin = Origin { pods, ..Origin::default() };
-    let mut import = Import { reject: notes.reject.clone(), ..Import::default() };
+    let on_link = local.host.as_ref().map(Host::on_link).unwrap_or_default();
+    let mut import = Import { reject: notes.reject.clone(), on_link, ..Import::default() };
     if peers.values().any(Peer::is_outside) {
         view.services(&own, &mut origin, &mut import);
     }

@@ -102,11 +102,12 @@ pub fn may_go(item: &Item, doubtful: &BTreeSet<Kind>, learned: &Learned, local: 
     let sure = |kind| !doubtful.contains(&kind);
     match item {
         Item::Accept { .. } => true,
-        Item::Route { table: TABLE_MAIN, .. } => {
+        Item::Route { table: TABLE_MAIN, to, .. } => {
             // What no Node claims may have come by BGP from a peer that has not said all yet, or
             // from a kube-router that is still here.
             let tunnels = local.host.as_ref().is_some_and(|h| !h.tunnels.is_empty());
-            sure(Kind::Node) && (!local.options.peers || learned.complete) && !tunnels
+            let over = |to| learned.complete || learned.gone.contains(to);
+            sure(Kind::Node) && (!local.options.peers || over(to)) && !tunnels
         }
         Item::Element { set: Set::OwnPods | Set::PodNets | Set::NodeIps, .. } => sure(Kind::Node),
         Item::Element { set: Set::Services | Set::Vips, .. }
@@ -152,7 +153,12 @@ fn has_ipv6(local: &Local) -> bool {
 
 /// What BGP learned where it was not asked.
 static NOTHING: Learned =
-    Learned { routes: BTreeMap::new(), lost: BTreeSet::new(), complete: false };
+    Learned {
+        routes: BTreeMap::new(),
+        gone: BTreeSet::new(),
+        lost: BTreeSet::new(),
+        complete: false,
+    };
 
 /// Where nothing is known of the host.
 static NO_LISTENS: BTreeSet<(Protocol, u16)> = BTreeSet::new();

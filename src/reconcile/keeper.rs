@@ -50,6 +50,8 @@ pub struct Keeper {
     also: Vec<Unmet>,
     /// This node as the last whole look found it.
     local: Option<Local>,
+    /// Whether that changed.
+    moved: bool,
 }
 
 struct Sure {
@@ -92,7 +94,13 @@ impl Keeper {
             unmet: Vec::new(),
             also: Vec::new(),
             local: None,
+            moved: false,
         }
+    }
+
+    /// Whether this node was found to be another than before, since this was asked last.
+    pub fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
     }
 
     /// This node as the last whole look found it, whether that went well or not.
@@ -198,6 +206,7 @@ impl Keeper {
             self.unmet = pass.desired.unmet;
         }
         if matches!(scope, Scope::All | Scope::Frame) {
+            self.moved |= self.local.as_ref() != Some(&pass.local);
             self.local = Some(pass.local.clone());
             self.sure = Some(Sure { local: pass.local, claims: pass.desired.claims });
         }
