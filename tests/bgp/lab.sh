@@ -55,7 +55,8 @@ host_up() {
   ip -n "$1" link set eth0 up
   ip -n "$1" addr add "192.0.2.$2/24" dev eth0
   ip -n "$1" addr add "2001:db8::${3:-$2}/64" dev eth0 nodad
-  in_ns "$1" sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.rp_filter=0
+  in_ns "$1" sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.rp_filter=0 \
+    net.ipv4.conf.all.promote_secondaries=1
 }
 
 # node_up N [ANNOTATION=VALUE...]: node-N is there, and the cluster knows it.
@@ -200,7 +201,7 @@ birdc() { command birdc -s "$LAB/$1/bird.ctl" "${@:2}"; }
 # frr_up HOST CONF [FLAG...]: bgpd, beside zebra where no flag says --no_zebra; vty HOST COMMAND.
 frr_up() {
   local host=$1 conf=$2; shift 2
-  local own=(-S --vty_socket "$LAB/$host" --log "file:$LAB/$host/log")
+  local own=(-u root -g root --vty_socket "$LAB/$host" --log "file:$LAB/$host/log")
   echo > "$LAB/$host/zebra.conf"
   case " $* " in
     *" --no_zebra "*) ;;

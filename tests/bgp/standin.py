@@ -6,6 +6,7 @@ standin.py conf NODE OBJECTS FLAGS   a configuration for BIRD 2 that does what k
 standin.py peers                     `birdc show protocols all` as `kinglet bgp --format json`
 """
 import base64
+import ipaddress
 import json
 import os
 import re
@@ -49,13 +50,15 @@ def conf(name, folder, path):
     wait = flags.get("bgp-graceful-restart-time", "90s").removesuffix("s")
     hold = flags.get("bgp-holdtime", "90s").removesuffix("s")
     cluster = said.get(KR + "rr.server")
+    if cluster and cluster.isdigit():
+        cluster = ipaddress.ip_address(int(cluster))
     own4 = own["spec"]["podCIDR"]
     vips = []
     if "advertise-cluster-ip" in flags:
         with open(os.path.join(folder, "services.json")) as file:
             vips = [s["spec"]["clusterIP"] + "/32" for s in json.load(file)["items"] if s["spec"].get("clusterIP", "None") != "None"]
     lines = [
-        f"router id {four};", "log stderr all;", "protocol device { scan time 1; }",
+        f"router id {four};", "log stderr all;", f"graceful restart wait {wait};", "protocol device { scan time 1; }",
         # No default route and nothing of its own comes in; only what begins here, or what is reflected, goes out.
         f"filter come {{ if net.len = 0 || net ~ [ {own4} ] then reject; accept; }}",
     ]

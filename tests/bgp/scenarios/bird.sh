@@ -9,7 +9,8 @@
 . "${0%/*}/../outside.sh"
 
 conf() { # AS PASSWORD
-  local node
+  local key=
+  [ -z "$2" ] || key="password \"$2\";"
   cat << CONF
 router id 192.0.2.201;
 log stderr all;
@@ -22,14 +23,14 @@ template bgp kube {
   direct; connect delay time 1; connect retry time 2; error wait time 1, 3; hold time 30;
   ipv4 { import all; export where source = RTS_STATIC; import table; };
   ipv6 { import all; export where source = RTS_STATIC; import table; next hop address 2001:db8::201; };
-  ${2:+password "$2";}
+  $key
 }
 protocol bgp node_1 from kube { neighbor 192.0.2.11 as 64512; }
 protocol bgp node_2 from kube { neighbor 192.0.2.12 as 64512; }
 CONF
 }
 router_up() { conf "$@" > "$LAB/router/conf"; bird_up router "$LAB/router/conf"; }
-router_is() { conf "$@" > "$LAB/router/conf"; birdc router configure > /dev/null; }
+router_is() { conf "$@" > "$LAB/router/conf"; matches Reconfig birdc router configure; }
 router_up_with() { birdc router show protocols "node_$1" | grep -q Established; }
 router_route() { birdc router show route all "$1" protocol "node_$2"; }
 router_refresh() { birdc router reload in "node_$1"; }
