@@ -10,25 +10,25 @@ fail() { failed=$((failed + 1)); echo "  FAIL  $1"; }
 same() {
   if [ "$2" = "$3" ]; then pass "$1"; return; fi
   fail "$1"
-  echo "$2" > /tmp/expected; echo "$3" > /tmp/actual
-  diff -U 2 /tmp/expected /tmp/actual | head -40 | sed 's/^/        /'
+  echo "$2" > "${TMPDIR:-/tmp}/expected"; echo "$3" > "${TMPDIR:-/tmp}/actual"
+  diff -U 2 "${TMPDIR:-/tmp}/expected" "${TMPDIR:-/tmp}/actual" | head -40 | sed 's/^/        /'
 }
 
 # check SENTENCE PROGRAM...
 check() {
   sentence=$1; shift
-  if "$@" > /tmp/output 2>&1; then pass "$sentence"; return; fi
-  fail "$sentence"; sed 's/^/        /' /tmp/output
+  if "$@" > "${TMPDIR:-/tmp}/output" 2>&1; then pass "$sentence"; return; fi
+  fail "$sentence"; sed 's/^/        /' "${TMPDIR:-/tmp}/output"
 }
 
 # within SECONDS SENTENCE PROGRAM...: it comes true in time.
 within() {
   tries=$(($1 * 5)); sentence=$2; shift 2
   while [ $tries -gt 0 ]; do
-    if "$@" > /tmp/output 2>&1; then pass "$sentence"; return; fi
+    if "$@" > "${TMPDIR:-/tmp}/output" 2>&1; then pass "$sentence"; return; fi
     sleep 0.2; tries=$((tries - 1))
   done
-  fail "$sentence"; sed 's/^/        /' /tmp/output | head -20
+  fail "$sentence"; sed 's/^/        /' "${TMPDIR:-/tmp}/output" | head -20
 }
 
 # settled NODE: a whole pass would find nothing to do.

@@ -1,0 +1,219 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034,SC2154  # its variables are for the scenarios
+# lab.sh: nodes and routers on one segment, for the scenarios (sourced; bash, in namespaces of its own).
+#
+#   the first namespace                lan  192.0.2.254/24  2001:db8::fe/64   an API server a cluster
+#      |          |            |
+#    node-N     node-M       ROUTER    eth0 192.0.2.(10+N) 2001:db8::N; a router's as the scenario says
+#      |
+#   kube-bridge, and pods behind it    10.244.N.0/24  fd44:N::/64
+#
+# Each node runs kinglet, or BIRD set up to do the same (SPEAKER=bird, standin.py).
+
+here=${BASH_SOURCE[0]%/*}
+LAB=/run/lab
+CLUSTER=a
+export TMPDIR=$LAB/tmp
+# shellcheck source=SCRIPTDIR/../vm/assert.sh
+. "$here/../vm/assert.sh"
+# within SECONDS SENTENCE PROGRAM...: by the clock, since what is asked here takes time itself.
+within() {
+  local end=$((SECONDS + $1 + 1)) sentence=$2; shift 2
+  until "$@" > "$TMPDIR/output" 2>&1; do
+    [ $SECONDS -lt $end ] || { fail "$sentence"; sed 's/^/        /' "$TMPDIR/output" | head -20; return; }
+    sleep 0.1
+  done
+  pass "$sentence"
+}
+case $SPEAKER in bird) PROTO=bird ;; *) PROTO=17 ;; esac
+declare -A PORT=([a]=8080 [b]=8081)
+
+lab_up() {
+  local scenario=${0##*/}
+  local results=$PWD/target/bgp/${scenario%.sh}
+  [ "$$" = 1 ] && [ -d "$results" ] || { echo "lab.sh: tests/bgp/run starts the scenarios" >&2; exit 1; }
+  mount -t tmpfs lab /run
+  mkdir -p $LAB /run/netns
+  mount -o bind "$results" $LAB
+  mkdir -p $TMPDIR
+  ip link set lo up
+  ip link add lan type bridge
+  ip addr add 192.0.2.254/24 dev lan
+  ip addr add 2001:db8::fe/64 dev lan nodad
+  ip link set lan up
+}
+
+in_ns() { ip netns exec "$@"; }
+
+# host_up NAME HOST [HOST6]: a namespace at 192.0.2.HOST and 2001:db8::HOST6.
+host_up() {
+  mkdir -p "$LAB/$1"
+  ip netns add "$1"
+  ip link add "$1" type veth peer name eth0 netns "$1"
+  ip link set "$1" master lan up
+  ip -n "$1" link set lo up
+  ip -n "$1" link set eth0 up
+  ip -n "$1" addr add "192.0.2.$2/24" dev eth0
+  ip -n "$1" addr add "2001:db8::${3:-$2}/64" dev eth0 nodad
+  in_ns "$1" sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.rp_filter=0 \
+    net.ipv4.conf.all.promote_secondaries=1
+}
+
+# node_up N [ANNOTATION=VALUE...]: node-N is there, and the cluster knows it.
+node_up() {
+  host_up "node-$1" $((10 + $1)) "$1"
+  node_says "$@"
+}
+
+# node_says N [ANNOTATION=VALUE...]: what its Node says from now on (`addresses=` and `cidrs=` are not annotations).
+node_says() {
+  local n=$1; shift
+  mkdir -p "$LAB/$CLUSTER/nodes"
+  printf '%s\n' "addresses=192.0.2.$((10 + n)),2001:db8::$n" "cidrs=10.244.$n.0/24,fd44:$n::/64" "$@" \
+    > "$LAB/$CLUSTER/nodes/node-$n"
+  echo $CLUSTER > "$LAB/node-$n/cluster"
+}
+
+node_gone() { rm "$LAB/$CLUSTER/nodes/node-$1"; }
+
+# cluster_says: the API server tells what node_says and node_gone said.
+cluster_says() {
+  local node
+  mkdir -p "$LAB/$CLUSTER/objects"
+  python3 "$here/objects.py" "$LAB/$CLUSTER/nodes" "$here/../objects/three-nodes" > "$LAB/$CLUSTER/objects/new"
+  mv "$LAB/$CLUSTER/objects/new" "$LAB/$CLUSTER/objects/nodes.json"
+  [ "$SPEAKER" = kinglet ] || for node in "$LAB"/node-*/bird.pid; do
+    [ ! -e "$node" ] || { node=${node%/*}; node=${node##*/}; standin_conf "$node"; birdc "$node" configure > /dev/null; }
+  done
+}
+
+# api_up [LIST...]: the API server of the cluster, with its nodes and those recorded lists.
+api_up() {
+  cluster_says
+  for list; do cp "$here/../objects/three-nodes/$list.json" "$LAB/$CLUSTER/objects/"; done
+  "$APISERVER" --listen "0.0.0.0:${PORT[$CLUSTER]}" --objects "$LAB/$CLUSTER/objects" --log "$LAB/$CLUSTER/api.log" \
+    > "$LAB/$CLUSTER/api" 2>&1 &
+  until grep -q listening "$LAB/$CLUSTER/api"; do sleep 0.1; done
+}
+
+# speaker NODE FLAG...: starts kinglet there; speaker_again NODE: with the same flags.
+speaker() {
+  printf '%s\n' "${@:2}" > "$LAB/$1/flags"
+  speaker_again "$1"
+}
+speaker_again() {
+  local node=$1 flags
+  if [ "$SPEAKER" = bird ]; then
+    standin_conf "$node"
+    bird_up "$node" "$LAB/$node/bird.conf" -R
+    return
+  fi
+  mapfile -t flags < "$LAB/$node/flags"
+  mkdir -p "$LAB/$node/run" "$LAB/$node/cni"
+  ip netns exec "$node" "$KINGLET" run --master "http://192.0.2.254:${PORT[$(cat "$LAB/$node/cluster")]}" \
+    --hostname-override "$node" --run-dir "$LAB/$node/run" --snapshot "$LAB/$node/snapshot" \
+    --cni-conf-file "$LAB/$node/cni/10-kuberouter.conflist" --run-service-proxy=false "${flags[@]}" \
+    >> "$LAB/$node/log" 2>&1 &
+  echo $! > "$LAB/$node/pid"
+}
+standin_conf() {
+  local cluster; cluster=$(cat "$LAB/$1/cluster")
+  python3 "$here/standin.py" conf "$1" "$LAB/$cluster/objects" "$LAB/$1/flags" > "$LAB/$1/bird.conf"
+}
+
+# ended NODE [SIGNAL]: kinglet, bird or FRR there is ended, and gone when this returns.
+ended() {
+  local file
+  for file in "$LAB/$1"/*pid; do
+    { kill "-${2:-TERM}" "$(cat "$file")" && wait "$(cat "$file")"; } 2> /dev/null || true
+    rm "$file"
+  done
+}
+
+# bgp NODE: its peers as `kinglet bgp --format json` tells them.
+bgp() {
+  if [ "$SPEAKER" = bird ]; then
+    birdc "$1" show protocols all | python3 "$here/standin.py" peers
+  else
+    "$KINGLET" bgp --run-dir "$LAB/$1/run" --format json
+  fi
+}
+# established NODE ADDRESS...: each of these sessions is up; peers_are NODE N: as many are.
+established() {
+  local node=$1; shift
+  bgp "$node" > "$TMPDIR/bgp" || return
+  for addr; do
+    jq -e --arg a "$addr" '.peers[] | select(.addr == $a) | .state == "Established"' "$TMPDIR/bgp" > /dev/null ||
+      { echo "$node has no session with $addr"; cat "$TMPDIR/bgp"; return 1; }
+  done
+}
+# down NODE ADDRESS: it is a peer, and has no session.
+down() {
+  bgp "$1" | jq -e --arg a "$2" 'any(.peers[]; .addr == $a and .state != "Established")' ||
+    { echo "$1 has a session with $2, or does not know it"; return 1; }
+}
+peers_are() {
+  bgp "$1" > "$TMPDIR/bgp" || return
+  local up; up=$(jq '[.peers[] | select(.state == "Established")] | length' "$TMPDIR/bgp")
+  [ "$up" = "$2" ] || { echo "$1 has $up sessions, not $2"; return 1; }
+}
+not() { ! "$@"; }
+
+# routed HOST PREFIX [VIA...]: the kernel has the speaker's route, by exactly these next hops (none: no such route).
+routed() {
+  local host=$1 prefix=$2 six=-4; shift 2
+  case $prefix in *:*) six=-6 ;; esac
+  ip -n "$host" $six route show "$prefix" proto $PROTO > "$TMPDIR/routes" || return
+  local vias; vias=$(grep -o 'via [^ ]*' "$TMPDIR/routes" | cut -d' ' -f2 | sort | xargs)
+  [ "$vias" = "$(printf '%s\n' "$@" | sort | xargs)" ] ||
+    { echo "$host: $prefix via ${vias:-nothing}, not ${*:-nothing}"; ip -n "$host" $six route show proto $PROTO; return 1; }
+}
+
+# says FILE REGEX, silent FILE REGEX: a log has it, or has it not; log_says NODE REGEX.
+says() { grep -Eq "$2" "$1" || { echo "no $2 in:"; tail -5 "$1"; return 1; }; }
+log_says() { says "$LAB/$1/log" "$2"; }
+# matches REGEX COMMAND...: what it prints matches.
+matches() { "${@:2}" > "$TMPDIR/printed" 2>&1; grep -Eq "$1" "$TMPDIR/printed" || { echo "no $1 in:"; cat "$TMPDIR/printed"; return 1; }; }
+lacks() { "${@:2}" > "$TMPDIR/printed" 2>&1; ! grep -E "$1" "$TMPDIR/printed"; }
+
+# pod_add NODE N NAME HOST: a pod at 10.244.N.HOST, where a CNI plugin would put it.
+pod_add() {
+  ip -n "$1" link add kube-bridge type bridge 2> /dev/null
+  ip -n "$1" link set kube-bridge up
+  ip -n "$1" addr replace "10.244.$2.1/24" dev kube-bridge
+  ip netns add "$3"
+  ip link add "$3" netns "$1" type veth peer name eth0 netns "$3"
+  ip -n "$1" link set "$3" master kube-bridge up
+  ip -n "$3" link set lo up
+  ip -n "$3" link set eth0 up
+  ip -n "$3" addr add "10.244.$2.$4/24" dev eth0
+  ip -n "$3" route add default via "10.244.$2.1"
+}
+
+# bird_up HOST CONF [FLAG...]; birdc HOST WORD...
+bird_up() {
+  ip netns exec "$1" bird -f -c "$2" -s "$LAB/$1/bird.ctl" "${@:3}" >> "$LAB/$1/log" 2>&1 &
+  echo $! > "$LAB/$1/bird.pid"
+  for _ in {1..50}; do [ ! -S "$LAB/$1/bird.ctl" ] || break; sleep 0.1; done
+}
+birdc() { command birdc -s "$LAB/$1/bird.ctl" "${@:2}"; }
+
+# frr_up HOST CONF [FLAG...]: bgpd, beside zebra where no flag says --no_zebra; vty HOST COMMAND.
+frr_up() {
+  local host=$1 conf=$2; shift 2
+  local own=(-u root -g root --vty_socket "$LAB/$host" --log "file:$LAB/$host/log")
+  echo > "$LAB/$host/zebra.conf"
+  case " $* " in
+    *" --no_zebra "*) ;;
+    *)
+      ip netns exec "$host" /usr/lib/frr/zebra "${own[@]}" -f "$LAB/$host/zebra.conf" -i "$LAB/$host/z.id" -z "$LAB/$host/zserv" \
+        > "$LAB/$host/zebra.out" 2>&1 &
+      echo $! > "$LAB/$host/zebra.pid"
+      for _ in {1..50}; do [ ! -S "$LAB/$host/zserv" ] || break; sleep 0.1; done ;;
+  esac
+  ip netns exec "$host" /usr/lib/frr/bgpd "${own[@]}" -f "$conf" -i "$LAB/$host/b.id" -z "$LAB/$host/zserv" "$@" \
+    > "$LAB/$host/bgpd.out" 2>&1 &
+  echo $! > "$LAB/$host/bgpd.pid"
+  for _ in {1..50}; do [ ! -S "$LAB/$host/bgpd.vty" ] || break; sleep 0.1; done
+}
+vty() { vtysh --vty_socket "$LAB/$1" "${@:2}"; }

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# A full mesh: every node's pods are reached by way of it. MESH=50: of so many.
+#
+#   node-1 ---- node-2 ---- node-3 ... node-$MESH     AS 64512, each a session with each
+#
+# shellcheck source=SCRIPTDIR/../lab.sh
+. "${0%/*}/../lab.sh"
+
+lab_up
+for n in $(seq "$MESH"); do node_up "$n"; done
+api_up
+start=$SECONDS
+for n in $(seq "$MESH"); do speaker "node-$n" --routes=bgp --enable-ipv6=true; done
+
+# full NODES...: between all of these there is a session and a route of each family.
+full() {
+  local n m
+  for n; do
+    peers_are "node-$n" $(($# - 1)) || return
+    for m; do
+      [ "$n" = "$m" ] || { routed "node-$n" "10.244.$m.0/24" "192.0.2.$((10 + m))" &&
+        routed "node-$n" "fd44:$m::/64" "2001:db8::$m"; } || return
+    done
+  done
+}
+# shellcheck disable=SC2046
+within $((30 + MESH * 3)) "$MESH nodes: each has a session with each, and a route to its pods" full $(seq "$MESH")
+echo "  ($((SECONDS - start)) s from the first start)"
+check "no route to its own pods" routed node-1 10.244.1.0/24
+
+new=$((MESH + 1))
+node_up $new; cluster_says
+speaker node-$new --routes=bgp --enable-ipv6=true
+# shellcheck disable=SC2046
+within 30 "a node that is added joins" full $(seq $new)
+sessions() { bgp node-1 | jq -c '[.peers[] | select(.addr == "192.0.2.12") | .uptime] | .[0] // 0'; }
+
+ended node-3; node_gone 3; cluster_says
+gone() { routed node-1 10.244.3.0/24 && routed node-2 fd44:3::/64 && bgp node-1 | lacks_peer 192.0.2.13; }
+lacks_peer() { jq -e --arg a "$1" 'all(.peers[]; .addr != $a)' > "$TMPDIR/printed"; }
+within 10 "a node that is removed is a peer no more, and its routes are gone" gone
+
+# node-2 moves to another address: the host, and then its Node.
+ip -n node-2 addr add 192.0.2.99/24 dev eth0
+ip -n node-2 addr del 192.0.2.12/24 dev eth0
+sed -i 's/192\.0\.2\.12,/192.0.2.99,/' "$LAB/a/nodes/node-2"; cluster_says
+moved() { established node-1 192.0.2.99 && routed node-1 10.244.2.0/24 192.0.2.99 && bgp node-1 | lacks_peer 192.0.2.12; }
+within 30 "a node's address changes: the session and the route follow" moved
+check "the others stay up" established node-1 "192.0.2.$((10 + new))"
+finish
