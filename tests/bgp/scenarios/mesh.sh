@@ -40,11 +40,12 @@ gone() { routed node-1 10.244.3.0/24 && routed node-2 fd44:3::/64 && bgp node-1 
 lacks_peer() { jq -e --arg a "$1" 'all(.peers[]; .addr != $a)' > "$TMPDIR/printed"; }
 within 10 "a node that is removed is a peer no more, and its routes are gone" gone
 
-# node-2 moves to another address: the host, and then its Node.
+# node-2 moves to another address: the host has it, then its Node says so, and then the old one goes.
 ip -n node-2 addr add 192.0.2.99/24 dev eth0
-ip -n node-2 addr del 192.0.2.12/24 dev eth0
 sed -i 's/192\.0\.2\.12,/192.0.2.99,/' "$LAB/a/nodes/node-2"; cluster_says
 moved() { established node-1 192.0.2.99 && routed node-1 10.244.2.0/24 192.0.2.99 && bgp node-1 | lacks_peer 192.0.2.12; }
 within 30 "a node's address changes: the session and the route follow" moved
+ip -n node-2 addr del 192.0.2.12/24 dev eth0
+sleep 2; check "and outlive the old address" moved
 check "the others stay up" established node-1 "192.0.2.$((10 + new))"
 finish
