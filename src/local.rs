@@ -57,6 +57,8 @@ pub struct Options {
     pub peers: bool,
     /// Whether a daemon is at work, which can answer at healthCheckNodePorts.
     pub daemon: bool,
+    /// Whose routes are put into the kernel (`--routes`).
+    pub routes: Routes,
     /// The timeouts of IPVS by [`crate::state::Timeout`], in seconds; 0: the kernel's own (`--service-*-timeout`).
     pub timeouts: [u32; 3],
 }
@@ -81,6 +83,7 @@ impl Default for Options {
             grace: 30,
             peers: false,
             daemon: false,
+            routes: Routes::Both,
             timeouts: [0; 3],
         }
     }
@@ -101,6 +104,17 @@ impl Options {
     pub fn excludes(&self, addr: IpAddr) -> bool {
         self.excluded.iter().any(|net| net.contains(&addr))
     }
+}
+
+/// Whose routes are put into the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routes {
+    /// Those that follow from the Node objects.
+    Nodes,
+    /// Those that BGP learned.
+    Bgp,
+    /// Both; BGP's where there are two to one network.
+    Both,
 }
 
 /// At which of this node's addresses NodePorts are served.

@@ -22,7 +22,7 @@ use kinglet::{
     args::{self, Args, Command},
     error::{Doing, Error, Result},
     kernel::files,
-    local::Options,
+    local::{Options, Routes},
     log,
 };
 
@@ -98,6 +98,7 @@ fn options(args: &Args) -> Options {
         external: if args.strict_external { args.external.clone() } else { Vec::new() },
         peers: !args.peer_router_ips.is_empty(),
         daemon: args.command == Command::Run,
+        routes: Routes::Both,
         timeouts: args.timeouts,
     }
 }

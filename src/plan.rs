@@ -112,13 +112,13 @@ fn stays(item: &Item) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::{DUMMY, LinkKind, TABLE_MAIN};
+    use crate::state::{DUMMY, LinkKind, TABLE_MAIN, Via};
 
     fn route(to: &str, via: &str) -> Item {
         Item::Route {
             table: TABLE_MAIN,
             to: to.parse().unwrap(),
-            via: Some(via.parse().unwrap()),
+            via: Some(Via::One(via.parse().unwrap())),
             dev: None,
             src: None,
         }

@@ -6,6 +6,7 @@ mod keeper;
 pub use keeper::{Deed, Keeper};
 
 use crate::{
+    bgp::rib::Learned,
     cluster::Cluster,
     desired::{
         Desired, desired, desired_of,
@@ -38,26 +39,28 @@ pub struct Pass {
     pub drains: Drains,
 }
 
-/// Looks at the kernel of this node, or at a part of it, and plans for that. Nothing is changed.
+/// Looks at the kernel of this node, or at a part of it, and plans for that, with what BGP learned.
+/// Nothing is changed.
 pub fn look(
     kernel: &mut Kernel,
     cluster: &Cluster,
+    learned: &Learned,
     node: &str,
     options: &Options,
     scope: Scope,
 ) -> Result<Pass> {
     let host = Some(kernel.host(options)?);
     let local = Local { node: node.into(), options: options.clone(), host };
-    let desired = desired_of(cluster, &local, &|item| scope.holds(item))?;
+    let desired = desired_of(cluster, learned, &local, &|item| scope.holds(item))?;
     let (have, busy) = kernel.observe(options, &desired.state, scope)?;
-    let mut pass = pass(cluster, local, desired, have);
+    let mut pass = pass(cluster, learned, local, desired, have);
     if options.services && scope == Scope::All {
         let known = files::read(DRAINS).map(|text| Drains::read(&text)).unwrap_or_default();
         let (now, grace) = (files::uptime(), options.grace);
-        let may_go = |item: &&Item| may_go(item, &cluster.doubtful, &pass.local);
+        let may_go = |item: &&Item| may_go(item, &cluster.doubtful, learned, &pass.local);
         let have = pass.have.iter().filter(may_go);
         pass.drains = drain(have, &mut pass.desired.state, &busy, &known, now, grace);
-        pass.plan(cluster);
+        pass.plan(cluster, learned);
     }
     Ok(pass)
 }
@@ -80,8 +83,8 @@ fn remove_stale(kernel: &mut Kernel, want: &State) -> Result<usize> {
 }
 
 impl Pass {
-    fn plan(&mut self, cluster: &Cluster) {
-        let may_go = |item: &Item| may_go(item, &cluster.doubtful, &self.local);
+    fn plan(&mut self, cluster: &Cluster, learned: &Learned) {
+        let may_go = |item: &Item| may_go(item, &cluster.doubtful, learned, &self.local);
         self.steps = plan(&self.have, &self.desired.state, may_go);
     }
 
@@ -104,15 +107,16 @@ impl Pass {
 }
 
 /// Plans for any node of the cluster from what was once seen of it: `have` is empty and `local.host`
-/// `None` where nothing was.
+/// `None` where nothing was. What BGP would bring, nobody knows.
 pub fn imagine(cluster: &Cluster, local: Local, have: State) -> Result<Pass> {
-    let desired = desired(cluster, &local)?;
-    Ok(pass(cluster, local, desired, have))
+    let learned = &Learned::default();
+    let desired = desired(cluster, learned, &local)?;
+    Ok(pass(cluster, learned, local, desired, have))
 }
 
-fn pass(cluster: &Cluster, local: Local, desired: Desired, have: State) -> Pass {
+fn pass(cluster: &Cluster, learned: &Learned, local: Local, desired: Desired, have: State) -> Pass {
     let (steps, drains) = (Vec::new(), Drains::default());
     let mut pass = Pass { local, desired, have, steps, drains };
-    pass.plan(cluster);
+    pass.plan(cluster, learned);
     pass
 }

@@ -8,6 +8,7 @@ mod flow;
 mod kinds;
 mod place;
 mod read;
+mod via;
 
 use std::{
     collections::BTreeSet,
@@ -22,6 +23,7 @@ use crate::ruleset::{Set, Skeleton};
 pub use flow::{Busy, Flow};
 pub use kinds::{Forward, Knob, LinkKind, Protocol, Timeout, iptables};
 pub use place::{At, RealKey, Value, Virtual, is_our_mark, our_mark};
+pub use via::Via;
 
 /// All that one side holds of ours.
 pub type State = BTreeSet<Item>;
@@ -128,9 +130,9 @@ pub enum Item {
         table: u32,
         /// Where it leads.
         to: IpNet,
-        /// The gateway.
+        /// The gateway, or several of them.
         #[serde(skip_serializing_if = "Option::is_none")]
-        via: Option<IpAddr>,
+        via: Option<Via>,
         /// The link; `None` where the kernel finds it from the gateway.
         #[serde(skip_serializing_if = "Option::is_none")]
         dev: Option<Box<str>>,
@@ -293,6 +295,7 @@ mod tests {
             r#"{"kind":"link","name":"eth0","type":"","mtu":1500}"#,
             r#"{"kind":"link","name":"kube-bridge","type":"bridge"}"#,
             r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":"192.0.2.12"}"#,
+            r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":["192.0.2.12","192.0.2.13"]}"#,
             r#"{"kind":"hairpin","port":"veth0a1b2c3d"}"#,
             r#"{"kind":"sysctl","name":"net/ipv4/ip_forward","value":"1"}"#,
             r#"{"kind":"accept","chain":"ip6 filter FORWARD"}"#,

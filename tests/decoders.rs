@@ -9,7 +9,7 @@ use kinglet::{
     dump::Dump,
     kernel::{conntrack, ipvs, message, nft, route},
     ruleset::{Set, Skeleton},
-    state::{BRIDGE, Flow, Forward, Item, LinkKind, Protocol, TABLE_MAIN, Value, Virtual},
+    state::{BRIDGE, Flow, Forward, Item, LinkKind, Protocol, TABLE_MAIN, Value, Via, Virtual},
 };
 
 /// xorshift64*: small, fast, the same everywhere.
@@ -103,7 +103,7 @@ fn real_datagram() -> Vec<u8> {
     let pods = Item::Route {
         table: TABLE_MAIN,
         to: "10.244.1.0/24".parse().unwrap(),
-        via: Some("192.0.2.12".parse().unwrap()),
+        via: Some(Via::One("192.0.2.12".parse().unwrap())),
         dev: None,
         src: None,
     };
@@ -127,6 +127,10 @@ fn real_datagram() -> Vec<u8> {
         nft::add_elements(Set::Services, true, &[Value::At(AT), Value::At(AT)]),
     ];
     requests.extend(route::add_route(&pods, |_| Some(2)).unwrap());
+    let hops = ["fd77::12", "fd77::13"].map(|hop| hop.parse().unwrap());
+    let (to, via) = ("fd44:1::/64".parse().unwrap(), Via::new(hops));
+    let shared = Item::Route { table: TABLE_MAIN, to, via, dev: None, src: None };
+    requests.extend(route::change_route(&shared, |_| Some(2)).unwrap());
     requests.extend(nft::add_sets());
     requests.extend(nft::put_chains(Skeleton::default(), &[]));
     let mut datagram = Vec::new();

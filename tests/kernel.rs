@@ -11,7 +11,7 @@ use kinglet::{
     local::Options,
     plan::{self, Step, plan},
     ruleset::{self, NFT_TABLE, Set, Skeleton},
-    state::{BRIDGE, Item, LinkKind, Protocol, State, TABLE_MAIN, Value, Virtual},
+    state::{BRIDGE, Item, LinkKind, Protocol, State, TABLE_MAIN, Value, Via, Virtual},
 };
 
 fn options() -> Options {
@@ -26,7 +26,7 @@ fn route(to: &str, via: &str) -> Item {
     Item::Route {
         table: TABLE_MAIN,
         to: to.parse().unwrap(),
-        via: Some(via.parse().unwrap()),
+        via: Some(Via::One(via.parse().unwrap())),
         dev: None,
         src: None,
     }

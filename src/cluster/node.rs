@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Keyed;
 
 /// What kinglet keeps of a core/v1 Node.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {
     /// metadata.name
     pub name: Box<str>,
@@ -25,6 +25,27 @@ pub struct Node {
     /// It is being deleted, or the cluster's autoscaler is about to: load balancers should leave it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
+    /// Whether its condition Ready is not known to be otherwise.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub ready: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Default for Node {
+    fn default() -> Node {
+        Node {
+            name: Box::default(),
+            internal_ips: Vec::new(),
+            external_ips: Vec::new(),
+            pod_cidrs: Vec::new(),
+            zone: None,
+            leaving: false,
+            ready: yes(),
+        }
+    }
 }
 
 impl Node {

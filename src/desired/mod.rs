@@ -23,6 +23,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::{
+    bgp::rib::Learned,
     cluster::{Cluster, EndpointSlice, Kind, Name, Node, Service},
     error::{Error, Result},
     local::{Host, Local, Module, NodePorts},
@@ -63,26 +64,29 @@ pub struct Desired {
     pub claims: Claims,
 }
 
-/// Works out all of it. Where this node's own Node object is not known, nothing can be said: its own
-/// pod network would be routed away.
-pub fn desired(cluster: &Cluster, local: &Local) -> Result<Desired> {
-    desired_of(cluster, local, &|_| true)
+/// Works out all of it, from the cluster and from what BGP learned. Where this node's own Node object
+/// is not known, nothing can be said: its own pod network would be routed away.
+pub fn desired(cluster: &Cluster, learned: &Learned, local: &Local) -> Result<Desired> {
+    desired_of(cluster, learned, local, &|_| true)
 }
 
 /// As [`desired`], of what is asked for.
 pub fn desired_of(
     cluster: &Cluster,
+    learned: &Learned,
     local: &Local,
     asked: &dyn Fn(&Item) -> bool,
 ) -> Result<Desired> {
     let own = own_node(cluster, local)?;
     let mut desired = Desired::default();
     let view = View { cluster, local, own, ipv6: has_ipv6(local), asked };
-    if local.options.router {
-        view.router(&mut desired);
-    }
+    let bounds = routes::Bounds::of(&view, learned);
+    let claimed = local.options.router.then(|| view.router(&bounds, &mut desired));
     if local.options.services {
         view.services(&mut desired);
+    }
+    if let Some(claimed) = claimed {
+        routes::of_peers(&view, &bounds, &claimed, &mut desired);
     }
     if local.options.table() {
         node::table(&view, &mut desired);
@@ -93,14 +97,15 @@ pub fn desired_of(
 
 /// Whether a step of the plan may take an item away: never where an object that could still claim it
 /// was not understood, or where somebody else may claim it.
-pub fn may_go(item: &Item, doubtful: &BTreeSet<Kind>, local: &Local) -> bool {
+pub fn may_go(item: &Item, doubtful: &BTreeSet<Kind>, learned: &Learned, local: &Local) -> bool {
     let sure = |kind| !doubtful.contains(&kind);
     match item {
         Item::Accept { .. } => true,
         Item::Route { table: TABLE_MAIN, .. } => {
-            // What no Node claims may have come by BGP, or from a kube-router that is still here.
+            // What no Node claims may have come by BGP from a peer that has not said all yet, or
+            // from a kube-router that is still here.
             let tunnels = local.host.as_ref().is_some_and(|h| !h.tunnels.is_empty());
-            sure(Kind::Node) && !local.options.peers && !tunnels
+            sure(Kind::Node) && (!local.options.peers || learned.complete) && !tunnels
         }
         Item::Element { set: Set::OwnPods | Set::PodNets | Set::NodeIps, .. } => sure(Kind::Node),
         Item::Element { set: Set::Services | Set::Vips, .. }
@@ -144,6 +149,10 @@ fn has_ipv6(local: &Local) -> bool {
     local.options.ipv6 && local.host.as_ref().is_none_or(|h| h.sysctls.contains_key(knob))
 }
 
+/// What BGP learned where it was not asked.
+static NOTHING: Learned =
+    Learned { routes: BTreeMap::new(), lost: BTreeSet::new(), complete: false };
+
 /// Where nothing is known of the host.
 static NO_LISTENS: BTreeSet<(Protocol, u16)> = BTreeSet::new();
 
@@ -184,42 +193,13 @@ impl<'a> View<'a> {
         self.own.pod_cidrs.iter().filter(used).copied().collect()
     }
 
-    fn router(&self, desired: &mut Desired) {
+    /// Given are the networks to which there are routes, or are to be none.
+    fn router(&self, bounds: &routes::Bounds<'_>, desired: &mut Desired) -> routes::Claimed<'a> {
         for module in ["bridge", "veth"] {
             self.want_module(module, desired); // veth is for the CNI plugin, which has no loader of its own
         }
         node::network(self, desired);
-        let on_link = self.host().map(Host::on_link);
-        let tunnels = self.host().map_or(&[][..], |h| &h.tunnels);
-        let mut claimed: BTreeMap<IpNet, &str> =
-            self.own.pod_cidrs.iter().map(|net| (*net, &*self.own.name)).collect();
-        for node in self.cluster.nodes.values().filter(|n| n.name != self.own.name) {
-            let (items, unmet) = routes::of(node, on_link.as_deref());
-            desired.unmet.extend(unmet);
-            for item in items {
-                let Item::Route { to, .. } = item else { continue };
-                let what = || format!("route to {to}, the pods of node {}", node.name);
-                if !self.family(to.addr().is_ipv4()) {
-                    continue;
-                } else if let Some(first) = claimed.get(&to) {
-                    let why = format!("node {first} has the same podCIDR");
-                    desired.unmet.push(Unmet::new(what(), why));
-                } else if tunnels.iter().any(|t| t.to == Some(to)) {
-                    claimed.insert(to, &node.name); // left alone, and told once for all of them
-                } else {
-                    claimed.insert(to, &node.name);
-                    desired.state.insert(item);
-                }
-            }
-        }
-        if let Some(tunnel) = tunnels.first() {
-            let routed = tunnels.iter().filter(|t| t.to.is_some()).count();
-            desired.unmet.push(Unmet::new(
-                format!("{routed} routes through kube-router's tunnels ({}…)", tunnel.link),
-                "this version makes no tunnels, so they are LEFT AS THEY ARE and nobody keeps them; \
-                 where the nodes share a link, remove them: ip link del TUNNEL",
-            ));
-        }
+        routes::of_nodes(self, bounds, desired)
     }
 
     fn services(&self, desired: &mut Desired) {
@@ -263,11 +243,16 @@ impl<'a> View<'a> {
             )
     }
 
+    /// This node's addresses: those of its Node object, and those of its links.
+    fn own_addrs(&self) -> BTreeSet<IpAddr> {
+        let on_link = self.host().into_iter().flat_map(Host::on_link);
+        self.own.addrs().chain(on_link.map(|net| net.addr())).collect()
+    }
+
     fn place(&self) -> services::Place<'a> {
         let families = [true, false].into_iter().filter(|ipv4| self.family(*ipv4));
         let addrs: Vec<IpAddr> = families.filter_map(|ipv4| self.own.addr(ipv4)).collect();
-        let mut own: BTreeSet<IpAddr> = self.own.addrs().collect();
-        own.extend(self.host().into_iter().flat_map(Host::on_link).map(|net| net.addr()));
+        let own = self.own_addrs();
         let node_port_addrs = match &self.local.options.node_ports {
             NodePorts::Primary => addrs.clone(),
             NodePorts::All => own.iter().copied().collect(),

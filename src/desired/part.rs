@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Unmet, View, has_ipv6, may_go, own_node,
+    NOTHING, Unmet, View, has_ipv6, may_go, own_node,
     services::{Claims, Place},
 };
 use crate::{
@@ -81,7 +81,7 @@ pub fn given_up(item: &Item, cluster: &Cluster, local: &Local, claims: &Claims) 
         | Item::Module { .. } => true,
         _ => false,
     };
-    !shared && may_go(item, &cluster.doubtful, local)
+    !shared && may_go(item, &cluster.doubtful, &NOTHING, local)
 }
 
 #[cfg(test)]
@@ -187,7 +187,7 @@ mod tests {
             cluster.nodes.insert(node.name.clone(), node);
         }
         let local = local();
-        let mut whole = desired(&cluster, &local).unwrap();
+        let mut whole = desired(&cluster, &NOTHING, &local).unwrap();
         let (mut alone, mut removed) = (0, 0);
         for _ in 0..4000 {
             let (number, changed) = (dice.below(12), dice.below(20));
@@ -206,7 +206,7 @@ mod tests {
                     next.slices.insert(slice);
                 }
             }
-            let fresh = desired(&next, &local).unwrap();
+            let fresh = desired(&next, &NOTHING, &local).unwrap();
             if whole.claims.is_contested() || fresh.claims.is_contested() {
                 (cluster, whole) = (next, fresh);
                 continue;

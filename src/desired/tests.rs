@@ -51,17 +51,17 @@ fn routes(state: &State) -> Vec<String> {
 fn without_its_own_node_object_nothing_is_decided() {
     let mut local = local(None);
     local.node = "z".into();
-    let e = desired(&cluster([]), &local).unwrap_err().to_string();
+    let e = desired(&cluster([]), &NOTHING, &local).unwrap_err().to_string();
     assert!(e.starts_with("finding node z in the cluster: it is none of the 1 Nodes"), "{e}");
-    let e = desired(&Cluster::default(), &local).unwrap_err().to_string();
+    let e = desired(&Cluster::default(), &NOTHING, &local).unwrap_err().to_string();
     assert!(e.ends_with("the API lists no Node that could be read"), "{e}");
 }
 
 #[test]
 fn a_name_whose_address_is_on_no_link_here_is_another_machines() {
-    let e = desired(&cluster([]), &local(Some(host("192.0.2.99/24")))).unwrap_err();
+    let e = desired(&cluster([]), &NOTHING, &local(Some(host("192.0.2.99/24")))).unwrap_err();
     assert!(e.to_string().contains("no link here that is up carries its address (192.0.2.11)"));
-    assert!(desired(&cluster([]), &local(Some(host("192.0.2.11/24")))).is_ok());
+    assert!(desired(&cluster([]), &NOTHING, &local(Some(host("192.0.2.11/24")))).is_ok());
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn two_nodes_with_one_pod_cidr_make_one_route_and_ours_is_never_routed_away() {
         node("c", "192.0.2.13", "10.244.1.0/24"),
         node("d", "192.0.2.14", "10.244.0.0/24"),
     ]);
-    let desired = desired(&cluster, &local(None)).unwrap();
+    let desired = desired(&cluster, &NOTHING, &local(None)).unwrap();
     assert_eq!(routes(&desired.state), ["route 10.244.1.0/24 via 192.0.2.12"]);
     let why: Vec<_> = desired.unmet.iter().map(|u| &*u.why).collect();
     assert_eq!(why, ["node b has the same podCIDR", "node a has the same podCIDR"]);
@@ -80,7 +80,7 @@ fn two_nodes_with_one_pod_cidr_make_one_route_and_ours_is_never_routed_away() {
 #[test]
 fn a_pod_cidr_that_swallows_its_own_node_is_not_routed() {
     let cluster = cluster([node("b", "192.0.2.12", "0.0.0.0/0")]);
-    let desired = desired(&cluster, &local(None)).unwrap();
+    let desired = desired(&cluster, &NOTHING, &local(None)).unwrap();
     assert!(routes(&desired.state).is_empty());
     assert!(desired.unmet[0].why.contains("would cut it off"));
 }
@@ -93,7 +93,7 @@ fn a_service_never_takes_the_address_of_a_node_nor_of_another_service() {
         service("second", "10.96.0.10", 80),
         service("third", "10.96.0.10", 81),
     ]);
-    let desired = desired(&cluster, &local(None)).unwrap();
+    let desired = desired(&cluster, &NOTHING, &local(None)).unwrap();
     let at = |i: &Item| if let Item::Service { at, .. } = i { Some(at.to_string()) } else { None };
     let found: Vec<_> = desired.state.iter().filter_map(at).collect();
     assert_eq!(found, ["tcp 10.96.0.10:80", "tcp 10.96.0.10:81"]);
@@ -112,7 +112,7 @@ fn excluded_networks_are_somebody_elses() {
     let mut local = local(None);
     local.options.excluded = vec!["10.96.0.0/24".parse().unwrap()];
     let cluster = cluster([service("web", "10.96.0.10", 80)]);
-    let desired = desired(&cluster, &local).unwrap();
+    let desired = desired(&cluster, &NOTHING, &local).unwrap();
     assert!(!desired.state.iter().any(|i| matches!(i, Item::Service { .. } | Item::Addr { .. })));
     assert!(desired.unmet[0].why.contains("--excluded-cidrs"));
 }
@@ -123,17 +123,17 @@ fn a_part_that_is_switched_off_is_not_wanted() {
         cluster([service("web", "10.96.0.10", 80), node("b", "192.0.2.12", "10.244.1.0/24")]);
     let mut local = local(None);
     local.options.router = false;
-    let kinds = desired(&cluster, &local).unwrap().state;
+    let kinds = desired(&cluster, &NOTHING, &local).unwrap().state;
     assert!(routes(&kinds).is_empty() && !kinds.iter().any(|i| matches!(i, Item::File { .. })));
     local.options = Options { services: false, ..Options::default() };
-    let kinds = desired(&cluster, &local).unwrap().state;
+    let kinds = desired(&cluster, &NOTHING, &local).unwrap().state;
     assert_eq!(routes(&kinds).len(), 1);
     assert!(!kinds.iter().any(|i| matches!(i, Item::Service { .. } | Item::Sysctl { .. } if !i.to_string().contains("forward"))));
 }
 
 #[test]
 fn the_mtu_of_the_nodes_link_is_that_of_the_bridge() {
-    let desired = desired(&cluster([]), &local(Some(host("192.0.2.11/24")))).unwrap();
+    let desired = desired(&cluster([]), &NOTHING, &local(Some(host("192.0.2.11/24")))).unwrap();
     let bridge = desired
         .state
         .iter()
@@ -147,7 +147,7 @@ fn a_kernel_without_ipvs_still_gets_its_routes() {
     host.modules.insert("ip_vs".into(), Module::Absent);
     let cluster =
         cluster([service("web", "10.96.0.10", 80), node("b", "192.0.2.12", "10.244.1.0/24")]);
-    let desired = desired(&cluster, &local(Some(host))).unwrap();
+    let desired = desired(&cluster, &NOTHING, &local(Some(host))).unwrap();
     assert_eq!(routes(&desired.state).len(), 1);
     assert!(!desired.state.iter().any(|i| matches!(i, Item::Service { .. })));
     assert_eq!(desired.unmet.iter().filter(|u| u.what == "Services").count(), 1);
@@ -164,7 +164,7 @@ fn a_board_that_listens_to_ipv6_routers_goes_on_listening_when_it_becomes_one() 
     {
         host.sysctls.insert(format!("net/ipv6/conf/{name}").into(), value.into());
     }
-    let desired = desired(&cluster, &local(Some(host))).unwrap();
+    let desired = desired(&cluster, &NOTHING, &local(Some(host))).unwrap();
     let v6: Vec<String> = desired
         .state
         .iter()
@@ -189,11 +189,14 @@ fn what_a_doubtful_kind_feeds_may_not_go() {
     let addr = Item::Addr { link: DUMMY.into(), addr: "10.96.0.1/32".parse().unwrap() };
     let doubt = |kind| BTreeSet::from([kind]);
     let local = local(None);
-    assert!(!may_go(&route, &doubt(Kind::Node), &local));
-    assert!(may_go(&addr, &doubt(Kind::Node), &local));
-    assert!(!may_go(&addr, &doubt(Kind::Service), &local));
-    assert!(may_go(&route, &doubt(Kind::Service), &local));
+    assert!(!may_go(&route, &doubt(Kind::Node), &NOTHING, &local));
+    assert!(may_go(&addr, &doubt(Kind::Node), &NOTHING, &local));
+    assert!(!may_go(&addr, &doubt(Kind::Service), &NOTHING, &local));
+    assert!(may_go(&route, &doubt(Kind::Service), &NOTHING, &local));
     let mut peered = local.clone();
     peered.options.peers = true;
-    assert!(!may_go(&route, &BTreeSet::new(), &peered), "it may be a peer's");
+    assert!(!may_go(&route, &BTreeSet::new(), &NOTHING, &peered), "it may be a peer's");
+    let all = Learned { complete: true, ..Learned::default() };
+    assert!(may_go(&route, &BTreeSet::new(), &all, &peered), "no peer has it");
+    assert!(!may_go(&route, &doubt(Kind::Node), &all, &peered));
 }

@@ -49,6 +49,12 @@ impl Request {
         self
     }
 
+    /// Appends bytes as they are: a fixed header inside of an attribute.
+    pub fn bytes(mut self, bytes: &[u8]) -> Request {
+        self.body.extend_from_slice(bytes);
+        self
+    }
+
     /// Appends a string attribute, with the NUL that the kernel wants.
     pub fn text(self, kind: impl Into<u16>, text: &str) -> Request {
         let mut bytes = text.as_bytes().to_vec();

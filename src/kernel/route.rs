@@ -5,6 +5,9 @@
 //! NLM_F_EXCL, and replaced only where ours was seen. The local route of a virtual address is harder:
 //! the kernel makes one by itself with the address. The IPv4 one is replaced. The IPv6 one has metric
 //! 0, which nobody else may use and which wins, so ours is put beside it and then it is deleted.
+//!
+//! Several gateways are one RTA_MULTIPATH, a run of `struct rtnexthop`. To both families NLM_F_REPLACE
+//! means all of the route that is there, so one message leads from any gateways to any others.
 
 use std::net::IpAddr;
 
@@ -15,7 +18,7 @@ use neli::consts::{
 };
 
 use super::message::{Attrs, NLA_F_NESTED, Request};
-use crate::state::{Item, LinkKind, TABLE_LOCAL, addr_from_bytes, addr_to_bytes};
+use crate::state::{Item, LinkKind, TABLE_LOCAL, Via, addr_from_bytes, addr_to_bytes};
 
 /// kube-router's number, so that a swap leaves nothing behind.
 pub(super) const PROTO_OURS: u8 = 17;
@@ -76,7 +79,7 @@ pub struct Route {
     pub kind: u8,
     pub protocol: u8,
     pub to: IpNet,
-    pub via: Option<IpAddr>,
+    pub via: Option<Via>,
     pub oif: Option<u32>,
     pub src: Option<IpAddr>,
     pub metric: u32,
@@ -175,6 +178,7 @@ pub fn read_route(body: &[u8]) -> Option<Route> {
     let attrs = Attrs::after(body, RTMSG);
     let header = body.first_chunk::<RTMSG>()?;
     let addr = |kind| attrs.get(kind).and_then(addr_from_bytes);
+    let hops = attrs.nest(Rta::Multipath);
     let anywhere: IpAddr = match i32::from(header[0]) {
         libc::AF_INET => IpAddr::from([0; 4]),
         libc::AF_INET6 => IpAddr::from([0; 16]),
@@ -185,11 +189,21 @@ pub fn read_route(body: &[u8]) -> Option<Route> {
         kind: header[7],
         protocol: header[5],
         to: IpNet::new(addr(Rta::Dst).unwrap_or(anywhere), header[1]).ok()?,
-        via: addr(Rta::Gateway),
-        oif: attrs.u32(Rta::Oif),
+        via: match hops {
+            None => addr(Rta::Gateway).map(Via::One),
+            Some(hops) => Via::new(gateways(hops)),
+        },
+        oif: attrs.u32(Rta::Oif).or_else(|| u32_at(hops?.into_iter().next()?.1, 0)),
         src: addr(Rta::Prefsrc),
         metric: attrs.u32(Rta::Priority).unwrap_or(0),
     })
+}
+
+/// The gateways of a route that has several. `struct rtnexthop { u16 len; u8 flags, hops; i32 ifindex; }`
+/// begins as an attribute does; its flags (dead, linkdown) and its weight mean nothing here.
+fn gateways(hops: Attrs<'_>) -> impl Iterator<Item = IpAddr> {
+    let gateway = |(_, hop)| Attrs::after(hop, 4).get(Rta::Gateway).and_then(addr_from_bytes);
+    hops.into_iter().filter_map(gateway)
 }
 
 fn u32_at(body: &[u8], at: usize) -> Option<u32> {
@@ -263,14 +277,24 @@ fn put_route(item: &Item, index: impl Fn(&str) -> Option<u32>, how: NlmF) -> Opt
     })
 }
 
-/// Takes a route away.
+/// Takes a route away. One of several gateways is IPv6's own; IPv4 takes all of the route by the name of
+/// the first, whichever that is. Asked for one by one, all of them go, in whatever order they stand.
 pub fn remove_route(item: &Item, index: impl Fn(&str) -> Option<u32>) -> Option<Vec<Request>> {
-    let Item::Route { table, .. } = item else { return None };
+    let Item::Route { table, to, via, dev, src } = item else { return None };
     // A local route may be one that kube-router made with another protocol number.
     let (kind, protocol) =
         if *table == TABLE_LOCAL { (RTN_LOCAL, 0) } else { (RTN_UNICAST, PROTO_OURS) };
-    let request = route(item, &index, Rtm::Delroute, NlmF::empty(), protocol, kind, SCOPE_NOWHERE)?;
-    Some(vec![request.fine(&[libc::ESRCH])])
+    let request = |item: &Item| {
+        let flags = NlmF::empty();
+        let request = route(item, &index, Rtm::Delroute, flags, protocol, kind, SCOPE_NOWHERE)?;
+        Some(request.fine(&[libc::ESRCH]))
+    };
+    let Some(Via::Many(hops)) = via else { return Some(vec![request(item)?]) };
+    let one = |hop: &IpAddr| {
+        let via = Some(Via::One(*hop));
+        request(&Item::Route { table: *table, to: *to, via, dev: dev.clone(), src: *src })
+    };
+    hops.iter().map(one).collect()
 }
 
 /// Takes the kernel's own IPv6 route to a virtual address away. It is made a little later than the
@@ -299,8 +323,12 @@ fn route(
     let mut request = Request::new(verb, flags, &header)
         .attr(Rta::Table, &table.to_ne_bytes())
         .attr(Rta::Dst, &addr_to_bytes(to.addr()));
-    if let Some(via) = via {
-        request = request.attr(Rta::Gateway, &addr_to_bytes(*via));
+    match via {
+        None => {}
+        Some(Via::One(via)) => request = request.attr(Rta::Gateway, &addr_to_bytes(*via)),
+        Some(Via::Many(hops)) => {
+            request = request.nest(Rta::Multipath.into(), |r| hops.iter().fold(r, hop));
+        }
     }
     if let Some(dev) = dev {
         request = request.attr(Rta::Oif, &index(dev)?.to_ne_bytes());
@@ -309,4 +337,9 @@ fn route(
         request = request.attr(Rta::Prefsrc, &addr_to_bytes(*src));
     }
     Some(request)
+}
+
+/// A `struct rtnexthop` of weight 1, whose link the kernel finds from its gateway.
+fn hop(request: Request, via: &IpAddr) -> Request {
+    request.nest(0, |hop| hop.bytes(&[0; 4]).attr(Rta::Gateway, &addr_to_bytes(*via)))
 }

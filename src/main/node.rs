@@ -5,6 +5,7 @@ use std::{cell::Cell, fmt::Display, path::Path, thread, time::Duration};
 use kinglet::{
     api::snapshot::{self, Snapshot as Last},
     args::{Args, Format},
+    bgp::rib::Learned,
     check::{self, Verdict},
     cleanup,
     desired::desired_of,
@@ -65,7 +66,7 @@ fn name(args: &Args, kernel: &mut Kernel, last: &Last, busy: &mut [Busy]) -> Res
     let options = options(args);
     let host = Some(kernel.host(&options)?);
     let local = Local { node: named(args, last)?, options, host };
-    let claims = desired_of(&last.cluster, &local, &|_| false)?.claims;
+    let claims = desired_of(&last.cluster, &Learned::default(), &local, &|_| false)?.claims;
     for busy in busy {
         let owner = claims.owner(&busy.at);
         busy.service = owner.map_or(String::new(), ToString::to_string);
@@ -119,7 +120,7 @@ fn without_daemon(
         cluster: Counts::of(&last.cluster),
         ..Status::default()
     };
-    match look(kernel, &last.cluster, &node, &options(args), Scope::All) {
+    match look(kernel, &last.cluster, &Learned::default(), &node, &options(args), Scope::All) {
         Ok(pass) => {
             status.want(&pass.desired.state);
             status.routes = routes(&last.cluster, &node, &pass.desired.state);

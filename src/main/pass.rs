@@ -11,6 +11,7 @@ use kinglet::{
         snapshot::{self, Snapshot},
     },
     args::{Args, Format},
+    bgp::rib,
     cluster::{Bad, Kind, Known, Reading},
     desired::Unmet,
     dump::Dump,
@@ -87,7 +88,14 @@ pub fn plan(args: &Args) -> Result<u8> {
             let reading = read(args)?;
             let mut kernel = Kernel::open()?;
             let (node, options) = (node(args)?, options(args));
-            let pass = look(&mut kernel, &reading.cluster, &node, &options, Scope::All)?;
+            let pass = look(
+                &mut kernel,
+                &reading.cluster,
+                &rib::Learned::default(),
+                &node,
+                &options,
+                Scope::All,
+            )?;
             with_bad(pass, reading.bad.into_iter())
         }
         Some(path) => plan_from(args, &text_of(path)?)?,
@@ -142,7 +150,14 @@ pub fn sync(args: &Args) -> Result<u8> {
     let node = node(args)?;
     let learned = learn(args, &node)?;
     let mut kernel = Kernel::open()?;
-    let pass = look(&mut kernel, &learned.known.cluster, &node, &options(args), Scope::All)?;
+    let pass = look(
+        &mut kernel,
+        &learned.known.cluster,
+        &rib::Learned::default(),
+        &node,
+        &options(args),
+        Scope::All,
+    )?;
     let pass = with_bad(pass, learned.known.complaints());
     let mut refused = 0;
     let (flows, errors) = pass.take(&mut kernel, Scope::All, |step, outcome| match outcome {

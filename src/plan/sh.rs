@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::Step;
 use crate::{
     ruleset::{self, NFT_TABLE, Set},
-    state::{At, Forward, Item, Protocol, TABLE_LOCAL, Timeout, Value, Virtual, iptables},
+    state::{At, Forward, Item, Protocol, TABLE_LOCAL, Timeout, Value, Via, Virtual, iptables},
 };
 
 /// The whole script, without its first line.
@@ -135,13 +135,18 @@ fn route(step: &Step) -> Vec<String> {
         crate::state::TABLE_MAIN => ("", String::new()),
         table => ("", format!(" table {table}")),
     };
-    let mut path = via.map_or(String::new(), |via| format!(" via {via}"));
+    // Several gateways are the last words of a command.
+    let (mut path, hops) = match via {
+        None => (String::new(), String::new()),
+        Some(one @ Via::One(_)) => (format!(" {one}"), String::new()),
+        Some(many) => (String::new(), format!(" {many}")),
+    };
     path += &dev.as_ref().map_or(String::new(), |dev| format!(" dev {}", quote(dev)));
     let source = src.map_or(String::new(), |src| format!(" src {src}"));
     match step {
         Step::Remove(_) => {
             let protocol = if local { "" } else { " proto 17" };
-            vec![format!("{ip} route del {kind}{to}{path}{source}{table}{protocol}")]
+            vec![format!("{ip} route del {kind}{to}{path}{source}{table}{protocol}{hops}")]
         }
         // The kernel's own local route is replaced (IPv4), or gives way once ours is there (IPv6).
         _ if local => {
@@ -153,8 +158,10 @@ fn route(step: &Step) -> Vec<String> {
             }
             lines
         }
-        Step::Add(_) => vec![format!("{ip} route add {to}{path}{source}{table} proto 17")],
-        Step::Change(_) => vec![format!("{ip} route replace {to}{path}{source}{table} proto 17")],
+        Step::Add(_) | Step::Change(_) => {
+            let verb = if matches!(step, Step::Add(_)) { "add" } else { "replace" };
+            vec![format!("{ip} route {verb} {to}{path}{source}{table} proto 17{hops}")]
+        }
     }
 }
 
@@ -203,6 +210,22 @@ fn quote(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_gateways_are_the_last_words_of_a_command() {
+        let hops = ["192.0.2.13", "192.0.2.12"].map(|hop| hop.parse().unwrap());
+        let (table, via) = (crate::state::TABLE_MAIN, Via::new(hops));
+        let to = "10.244.1.0/24".parse().unwrap();
+        let route = Item::Route { table, to, via, dev: None, src: None };
+        let tail = "10.244.1.0/24 proto 17 nexthop via 192.0.2.12 nexthop via 192.0.2.13\n";
+        for (step, verb) in [
+            (Step::Add(route.clone()), "add"),
+            (Step::Change(route.clone()), "replace"),
+            (Step::Remove(route), "del"),
+        ] {
+            assert_eq!(script(&[step]), format!("ip route {verb} {tail}"));
+        }
+    }
 
     #[test]
     fn a_word_from_outside_is_only_a_word() {

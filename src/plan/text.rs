@@ -69,7 +69,7 @@ impl fmt::Display for Item {
             Item::Route { table, to, via, dev, src } => {
                 let local = if *table == TABLE_LOCAL { "local " } else { "" };
                 write!(f, "route {local}{to}")?;
-                via.map_or(Ok(()), |via| write!(f, " via {via}"))?;
+                via.as_ref().map_or(Ok(()), |via| write!(f, " {via}"))?;
                 dev.as_ref().map_or(Ok(()), |dev| write!(f, " dev {dev}"))?;
                 src.map_or(Ok(()), |src| write!(f, " src {src}"))?;
                 match *table {

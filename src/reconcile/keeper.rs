@@ -11,6 +11,7 @@ use std::{
 
 use super::{Pass, look, record, remove_stale};
 use crate::{
+    bgp::rib::Learned,
     cluster::{Cluster, Name},
     desired::{
         Unmet,
@@ -35,6 +36,8 @@ pub struct Keeper {
     kernel: Kernel,
     node: Box<str>,
     options: Options,
+    /// What BGP learned up to now.
+    learned: Learned,
     /// What the last look found; `None`: nothing is sure, and the next one is at everything.
     sure: Option<Sure>,
     drains: Drains,
@@ -77,6 +80,7 @@ impl Keeper {
             kernel,
             node: node.into(),
             options,
+            learned: Learned::default(),
             sure: None,
             drains: Drains::default(),
             audited: None,
@@ -88,6 +92,14 @@ impl Keeper {
     /// What can't be honoured, as of the last look and what changed since.
     pub fn unmet(&self) -> &[Unmet] {
         &self.unmet
+    }
+
+    /// Holds from now on what BGP learned. True: it is other than it was, and a look at the network
+    /// (`Scope::Network`) makes the node right.
+    pub fn learn(&mut self, learned: Learned) -> bool {
+        let changed = learned != self.learned;
+        self.learned = learned;
+        changed
     }
 
     /// Whether a whole look is due before anything else can be done.
@@ -144,8 +156,12 @@ impl Keeper {
             self.touched.clear();
             self.audited = None;
         }
-        let pass = look(&mut self.kernel, cluster, &self.node, &self.options, scope)?;
+        let pass = self.see(cluster, scope)?;
         Ok(self.take(pass, scope, done))
+    }
+
+    fn see(&mut self, cluster: &Cluster, scope: Scope) -> Result<Pass> {
+        look(&mut self.kernel, cluster, &self.learned, &self.node, &self.options, scope)
     }
 
     fn take(
@@ -162,8 +178,10 @@ impl Keeper {
         deed.flows = flows;
         deed.errors = errors;
         deed.errors.append(&mut pass.desired.errors);
-        if matches!(scope, Scope::All | Scope::Frame) {
+        if scope != Scope::Table {
             self.unmet = pass.desired.unmet;
+        }
+        if matches!(scope, Scope::All | Scope::Frame) {
             self.sure = Some(Sure { local: pass.local, claims: pass.desired.claims });
         }
         if scope == Scope::All {
@@ -199,7 +217,7 @@ impl Keeper {
         let Some(last) = self.audited.take() else {
             self.audited = Some(Name::default());
             let scope = Scope::Frame;
-            let pass = look(&mut self.kernel, cluster, &self.node, &self.options, scope)?;
+            let pass = self.see(cluster, scope)?;
             // Who took a whole service away may have done more, and one that goes may have to drain.
             if pass.steps.iter().any(|step| matches!(step.item(), Item::Service { .. })) {
                 return self.look(cluster, Scope::All, done);

@@ -353,7 +353,7 @@ pub struct Route {
     pub node: String,
     /// Its pod network.
     pub to: String,
-    /// The gateway; empty: there is no route.
+    /// The gateway, or several of them with commas between; empty: there is no route.
     pub via: String,
 }
 
@@ -369,7 +369,8 @@ pub fn routes(cluster: &Cluster, own: &str, want: &State) -> Vec<Route> {
         let first = Item::Route { table: TABLE_MAIN, to: net, via: None, dev: None, src: None };
         let via = match want.range(&first..).next() {
             Some(Item::Route { table: TABLE_MAIN, to, via: Some(via), .. }) if *to == net => {
-                via.to_string()
+                let addrs: Vec<String> = via.addrs().iter().map(ToString::to_string).collect();
+                addrs.join(", ")
             }
             _ => String::new(),
         };
