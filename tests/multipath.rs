@@ -11,9 +11,12 @@ use std::{
 
 use common::{namespace::in_namespace, sh};
 use kinglet::{
-    kernel::{Kernel, Scope},
+    bgp::rib::Learned,
+    cluster::{Cluster, Node, Object},
+    kernel::{Kernel, Outcome, Scope},
     local::Options,
     plan::{Step, plan, sh as script},
+    reconcile::Keeper,
     state::{Item, State, TABLE_MAIN, Via},
 };
 
@@ -101,44 +104,50 @@ impl Drop for Monitor {
 
 #[test]
 fn one_message_leads_from_any_gateways_to_any_others_and_leaves_none_behind() {
-    in_namespace("one_message_leads_from_any_gateways_to_any_others_and_leaves_none_behind", || {
-        let mut kernel = Kernel::open().unwrap();
-        let mut monitor = Monitor::start();
-        let rounds: [(&[&str], &[&str]); 7] = [
-            (&["192.0.2.12"], &["fd77::12"]),
-            (&["192.0.2.12", "192.0.2.13"], &["fd77::12", "fd77::13"]),
-            (&["192.0.2.14", "192.0.2.15", "192.0.2.16"], &["fd77::14", "fd77::15", "fd77::16"]),
-            (&["192.0.2.13", "192.0.2.14"], &["fd77::13", "fd77::14"]),
-            (&["192.0.2.14"], &["fd77::14"]),
-            (&["192.0.2.15", "192.0.2.14"], &["fd77::15", "fd77::14"]),
-            (&["192.0.2.12"], &["fd77::12"]),
-        ];
-        for (round, (hops4, hops6)) in rounds.iter().enumerate() {
-            let taken = make(&mut kernel, &State::from([route(TO4, hops4), route(TO6, hops6)]));
-            assert_eq!(taken.len(), 2);
-            let added = taken.iter().all(|s| matches!(s, Step::Add(_)));
-            let changed = taken.iter().all(|s| matches!(s, Step::Change(_)));
-            assert!(if round == 0 { added } else { changed }, "{taken:?}");
-            let sorted = |hops: &[&str]| {
-                let mut hops: Vec<String> = hops.iter().map(|h| (*h).into()).collect();
-                hops.sort();
-                hops
-            };
-            for (to, hops) in [(TO4, hops4), (TO6, hops6)] {
-                let mut found = gateways(to);
-                found.sort();
-                assert_eq!(found, sorted(hops), "round {round}");
+    in_namespace(
+        "one_message_leads_from_any_gateways_to_any_others_and_leaves_none_behind",
+        || {
+            let mut kernel = Kernel::open().unwrap();
+            let mut monitor = Monitor::start();
+            let rounds: [(&[&str], &[&str]); 7] = [
+                (&["192.0.2.12"], &["fd77::12"]),
+                (&["192.0.2.12", "192.0.2.13"], &["fd77::12", "fd77::13"]),
+                (
+                    &["192.0.2.14", "192.0.2.15", "192.0.2.16"],
+                    &["fd77::14", "fd77::15", "fd77::16"],
+                ),
+                (&["192.0.2.13", "192.0.2.14"], &["fd77::13", "fd77::14"]),
+                (&["192.0.2.14"], &["fd77::14"]),
+                (&["192.0.2.15", "192.0.2.14"], &["fd77::15", "fd77::14"]),
+                (&["192.0.2.12"], &["fd77::12"]),
+            ];
+            for (round, (hops4, hops6)) in rounds.iter().enumerate() {
+                let taken = make(&mut kernel, &State::from([route(TO4, hops4), route(TO6, hops6)]));
+                assert_eq!(taken.len(), 2);
+                let added = taken.iter().all(|s| matches!(s, Step::Add(_)));
+                let changed = taken.iter().all(|s| matches!(s, Step::Change(_)));
+                assert!(if round == 0 { added } else { changed }, "{taken:?}");
+                let sorted = |hops: &[&str]| {
+                    let mut hops: Vec<String> = hops.iter().map(|h| (*h).into()).collect();
+                    hops.sort();
+                    hops
+                };
+                for (to, hops) in [(TO4, hops4), (TO6, hops6)] {
+                    let mut found = gateways(to);
+                    found.sort();
+                    assert_eq!(found, sorted(hops), "round {round}");
+                }
+                let heard = monitor.heard();
+                let gone = heard.iter().any(|line| line.starts_with("Deleted"));
+                assert!(!gone && !heard.is_empty(), "round {round}: {heard:#?}");
             }
-            let heard = monitor.heard();
-            let gone = heard.iter().any(|line| line.starts_with("Deleted"));
-            assert!(!gone && !heard.is_empty(), "round {round}: {heard:#?}");
-        }
-        // And all of several goes again.
-        let many = [route(TO4, rounds[2].0), route(TO6, rounds[2].1)];
-        make(&mut kernel, &State::from(many));
-        assert_eq!(make(&mut kernel, &State::new()).len(), 2);
-        assert_eq!(sh("ip route show proto 17; ip -6 route show proto 17"), "");
-    });
+            // And all of several goes again.
+            let many = [route(TO4, rounds[2].0), route(TO6, rounds[2].1)];
+            make(&mut kernel, &State::from(many));
+            assert_eq!(make(&mut kernel, &State::new()).len(), 2);
+            assert_eq!(sh("ip route show proto 17; ip -6 route show proto 17"), "");
+        },
+    );
 }
 
 #[test]
@@ -193,13 +202,56 @@ fn a_gateway_that_cannot_be_costs_its_own_route_and_no_other() {
             route(TO6, &["fd77::12", "2001:db8::1"]),
         ]);
         let mut refused = Vec::new();
-        kernel.apply(&steps(&mut kernel, &want), |step, outcome| {
+        let todo = steps(&mut kernel, &want);
+        kernel.apply(&todo, |step, outcome| {
             refused.extend(outcome.err().map(|why| format!("{step}: {why}")));
         });
         assert_eq!(refused.len(), 2, "{refused:?}");
         assert_eq!(gateways("10.244.2.0/24").len(), 2);
         assert_eq!((gateways(TO4).len(), gateways(TO6).len()), (0, 0), "half a route is none");
     });
+}
+
+#[test]
+fn what_bgp_learns_is_a_look_at_the_network_and_goes_once_all_peers_have_spoken() {
+    in_namespace(
+        "what_bgp_learns_is_a_look_at_the_network_and_goes_once_all_peers_have_spoken",
+        || {
+            let mut cluster = Cluster::default();
+            for (name, last) in [("a", 11), ("b", 12)] {
+                cluster.insert(Object::Node(Node {
+                    name: name.into(),
+                    internal_ips: vec![[192, 0, 2, last].into()],
+                    pod_cidrs: vec![format!("10.244.{}.0/24", last - 11).parse().unwrap()],
+                    ..Node::default()
+                }));
+            }
+            let options = Options {
+                services: false,
+                cni: false,
+                pod_egress: false,
+                peers: true,
+                ..Options::default()
+            };
+            let mut keeper = Keeper::new(Kernel::open().unwrap(), "a", options);
+            let mut hears = |hops: &[u8], complete| {
+                let hops = hops.iter().map(|last| [192, 0, 2, *last].into()).collect::<Vec<_>>();
+                let nets = ["10.244.1.0/24", "198.51.100.0/24"].map(|net| net.parse().unwrap());
+                let routes = nets.into_iter().map(|net| (net, hops.clone()));
+                let routes = if hops.is_empty() { Default::default() } else { routes.collect() };
+                let learned = Learned { routes, complete, ..Learned::default() };
+                assert!(keeper.learn(learned.clone()) && !keeper.learn(learned));
+                let done = |step: &Step, outcome: &Outcome| assert_eq!(*outcome, Ok(()), "{step}");
+                assert!(keeper.look(&cluster, Scope::Network, done).unwrap().is_well());
+                [gateways(TO4).join(" "), gateways("198.51.100.0/24").join(" ")]
+            };
+            assert_eq!(hears(&[13], false), ["192.0.2.13", "192.0.2.13"]);
+            let two = "192.0.2.13 192.0.2.14";
+            assert_eq!(hears(&[14, 13], false), [two, two]);
+            assert_eq!(hears(&[], false), ["192.0.2.12", two], "a peer may still say it");
+            assert_eq!(hears(&[], true), ["192.0.2.12", ""]);
+        },
+    );
 }
 
 /// Not a promise of a time: it says on stderr how long ten thousand routes take.
@@ -216,7 +268,11 @@ fn ten_thousand_routes_are_made_read_and_taken_away() {
                 let looked = began.elapsed();
                 kernel.apply(&taken, |step, outcome| assert_eq!(outcome, Ok(()), "{step}"));
                 let took = began.elapsed() - looked;
-                eprintln!("{} hops: {what}: look {looked:?}, {} steps {took:?}", hops.len(), taken.len());
+                eprintln!(
+                    "{} hops: {what}: look {looked:?}, {} steps {took:?}",
+                    hops.len(),
+                    taken.len()
+                );
                 assert_eq!(taken.len(), if what == "read" { 0 } else { 10_000 });
             }
         }

@@ -156,5 +156,11 @@ mod tests {
         let text = serde_json::to_string(&node).unwrap();
         assert_eq!(crate::json::from_str::<Node>(&text).unwrap(), node);
         assert!(!format!("{node:?}").contains("s3cret"));
+
+        let mut cluster = crate::cluster::Cluster::default();
+        cluster.insert(crate::cluster::Object::Node(node));
+        cluster.forget_passwords();
+        let dumped = serde_json::to_string(&cluster).unwrap();
+        assert!(dumped.contains("hidden") && !dumped.contains("s3cret"), "{dumped}");
     }
 }

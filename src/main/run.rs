@@ -22,7 +22,8 @@ pub fn run(args: &Args) -> Result<u8> {
     let (node, bgp) = (node(args)?, bgp(args)?);
     let options = options(args);
     let options = Options { peers: options.peers || bgp.is_some(), bgp, ..options };
-    let kernel = daemon::kernel(&options, args.kubeconfig.is_some())?;
+    let files = args.kubeconfig.is_some() || args.bgp.has_file();
+    let kernel = daemon::kernel(&options, files)?;
     let mode = match args.poll_interval {
         0 => "watch".to_owned(),
         seconds => format!("poll {seconds}s"),

@@ -205,7 +205,7 @@ mod tests {
     use super::*;
     use crate::router::Secret;
 
-    fn notes(json: Value) -> Option<Box<Bgp>> {
+    fn notes(json: &Value) -> Option<Box<Bgp>> {
         let mut map = serde_json::Map::new();
         for (key, value) in json.as_object().unwrap() {
             map.insert(format!("kube-router.io/{key}"), value.clone());
@@ -219,17 +219,17 @@ mod tests {
 
     #[test]
     fn a_node_without_them_keeps_nothing() {
-        assert_eq!(notes(serde_json::json!({})), None);
-        assert_eq!(notes(serde_json::json!({"node.asn": null, "peers": null})), None);
+        assert_eq!(notes(&serde_json::json!({})), None);
+        assert_eq!(notes(&serde_json::json!({"node.asn": null, "peers": null})), None);
         assert_eq!(
-            notes(serde_json::json!({"pod-cidr": "10.0.0.0/24", "node.bgp.communities": ","})),
+            notes(&serde_json::json!({"pod-cidr": "10.0.0.0/24", "node.bgp.communities": ","})),
             None
         );
     }
 
     #[test]
     fn each_annotation_says_one_thing() {
-        let got = notes(serde_json::json!({
+        let got = notes(&serde_json::json!({
             "node.asn": " 64513",
             "node.bgp.communities": "4259840101, 65000:100,no-export,no-export",
             "node.bgp.customimportreject": "10.0.0.0/16, fd00::/8 ,10.0.0.0/16",
@@ -247,14 +247,14 @@ mod tests {
         assert_eq!(got.reflector, Some(Reflector::Server([0, 0, 0, 42].into())), "a server first");
         assert_eq!(format!("{:?}", got.addrs), "[192.0.2.11, fd00::11]");
         assert_eq!(faults(&got), [""; 0]);
-        let got = notes(serde_json::json!({"rr.client": "198.51.100.1"})).unwrap();
+        let got = notes(&serde_json::json!({"rr.client": "198.51.100.1"})).unwrap();
         assert_eq!(got.reflector, Some(Reflector::Client([198, 51, 100, 1].into())));
     }
 
     #[test]
     fn routers_are_a_list_of_maps() {
         let text = "- remoteip: 192.0.2.1\n  remoteasn: 64513\n  password: czNjcmV0\n  port: 1790\n  localip: 192.0.2.11\n- {remoteip: 'fd00::1', remoteasn: 64514, bfd: {enabled: false}}\n";
-        let got = notes(serde_json::json!({"peers": text, "peer.ips": "10.0.0.1"})).unwrap();
+        let got = notes(&serde_json::json!({"peers": text, "peer.ips": "10.0.0.1"})).unwrap();
         assert_eq!(faults(&got), [""; 0]);
         let first = Router {
             addr: [192, 0, 2, 1].into(),
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn the_older_lists_say_the_same() {
-        let got = notes(serde_json::json!({
+        let got = notes(&serde_json::json!({
             "peer.ips": "192.0.2.1,192.0.2.2", "peer.asns": "64513,64514", "peer.ports": ",1790",
             "peer.passwords": ",czNjcmV0", "peer.localips": "192.0.2.11,",
         }))
@@ -341,7 +341,7 @@ mod tests {
             ),
         ] {
             let text = json.to_string();
-            let got = notes(json).unwrap();
+            let got = notes(&json).unwrap();
             let told = faults(&got);
             assert!(told.len() == 1 && told[0].starts_with(want), "{text}: {told:?}");
             assert!(!told[0].contains("s3cret"));
@@ -351,7 +351,7 @@ mod tests {
 
     #[test]
     fn the_good_ones_of_a_list_count() {
-        let got = notes(serde_json::json!({
+        let got = notes(&serde_json::json!({
             "node.bgp.communities": "x,65000:1",
             "node.bgp.customimportreject": "10.0.0.0/16,y",
             "peers": "- {remoteip: 192.0.2.1, remoteasn: 64513, bfd: {enabled: true}}\n- {remoteip: 192.0.2.1, remoteasn: 2}\n- {remoteip: z}\n",
