@@ -102,10 +102,12 @@ speaker() {
   speaker_again "$1"
 }
 speaker_again() {
-  local node=$1 flags
+  local node=$1 flags=()
   if [ "$SPEAKER" = bird ]; then
     standin_conf "$node"
-    bird_up "$node" "$LAB/$node/bird.conf" -R
+    # With -R nothing goes to the kernel until all peers are up.
+    if grep -q graceful "$LAB/$node/flags"; then flags=(-R); fi
+    bird_up "$node" "$LAB/$node/bird.conf" "${flags[@]}"
     return
   fi
   mapfile -t flags < "$LAB/$node/flags"
@@ -201,17 +203,19 @@ birdc() { command birdc -s "$LAB/$1/bird.ctl" "${@:2}"; }
 # frr_up HOST CONF [FLAG...]: bgpd, beside zebra where no flag says --no_zebra; vty HOST COMMAND.
 frr_up() {
   local host=$1 conf=$2; shift 2
-  local own=(-u root -g root --vty_socket "$LAB/$host" --log "file:$LAB/$host/log")
+  local own=(--vty_socket "$LAB/$host")
   echo > "$LAB/$host/zebra.conf"
   case " $* " in
     *" --no_zebra "*) ;;
     *)
+      # zebra insists on a user of its own.
+      chown frr "$LAB/$host"
       ip netns exec "$host" /usr/lib/frr/zebra "${own[@]}" -f "$LAB/$host/zebra.conf" -i "$LAB/$host/z.id" -z "$LAB/$host/zserv" \
         > "$LAB/$host/zebra.out" 2>&1 &
       echo $! > "$LAB/$host/zebra.pid"
       for _ in {1..50}; do [ ! -S "$LAB/$host/zserv" ] || break; sleep 0.1; done ;;
   esac
-  ip netns exec "$host" /usr/lib/frr/bgpd "${own[@]}" -f "$conf" -i "$LAB/$host/b.id" -z "$LAB/$host/zserv" "$@" \
+  ip netns exec "$host" /usr/lib/frr/bgpd "${own[@]}" -S --log "file:$LAB/$host/log" -f "$conf" -i "$LAB/$host/b.id" -z "$LAB/$host/zserv" "$@" \
     > "$LAB/$host/bgpd.out" 2>&1 &
   echo $! > "$LAB/$host/bgpd.pid"
   for _ in {1..50}; do [ ! -S "$LAB/$host/bgpd.vty" ] || break; sleep 0.1; done
