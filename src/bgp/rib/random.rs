@@ -415,7 +415,7 @@ fn strike_out(ways: &mut Vec<Way>) {
 #[test]
 fn every_peer_believes_what_the_rules_say_of_the_best_paths() {
     let mut told = 0;
-    for seed in 1..=15_u64 {
+    for seed in 1..=30_u64 {
         let mut world = World::new(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
         for at in 0..world.far.len() {
             world.up(at);
