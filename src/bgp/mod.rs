@@ -3,9 +3,9 @@
 //! What is to be said and to whom is one value, [`Config`], which the daemon works out anew from the
 //! cluster whenever that changes; what was heard is one value too, [`rib::Learned`], which `desired`
 //! turns into routes. Between them stand parts without I/O and without a clock: the codec ([`message`],
-//! [`attribute`], [`capability`]), the machine of one peer (`fsm`, RFC 4271 section 8), the paths and
-//! the choice among them ([`rib`], section 9), what is let in and out ([`policy`]) and the whole of
-//! them (`speaker`). `session` gives them sockets and the time.
+//! [`attribute`], [`capability`]), the machine of one peer (`fsm`, RFC 4271 section 8), the paths
+//! and the choice among them ([`rib`], [`choice`], section 9), what is let in and out ([`policy`]), what
+//! is still to be told ([`out`]) and the whole of them (`speaker`). `session` gives them sockets and the time.
 
 pub mod attribute;
 pub mod capability;

@@ -144,7 +144,7 @@ impl Rib {
             path.stale = true;
             if stays { Fate::Stays } else { Fate::Goes }
         });
-        self.slots.leave(at);
+        self.slots.leave();
         self.trim();
     }
 
@@ -154,7 +154,7 @@ impl Rib {
         self.sweep(Some(at), false, &mut |_, _, path| {
             if path.stale { Fate::Goes } else { Fate::Stays }
         });
-        self.slots.leave(at);
+        self.slots.leave();
     }
 
     /// A peer said something. From one without a session it counts for nothing.

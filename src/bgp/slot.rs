@@ -132,10 +132,12 @@ impl Slots {
         Some(place)
     }
 
-    /// Frees the place of one that has neither a session nor a path.
-    pub(super) fn leave(&mut self, at: u16) {
-        if self.get(at).is_some_and(|slot| !slot.up && slot.accepted == 0) {
-            self.0[usize::from(at)] = None;
+    /// Frees the places of all that have neither a session nor a path.
+    pub(super) fn leave(&mut self) {
+        for slot in &mut self.0 {
+            if slot.as_ref().is_some_and(|slot| !slot.up && slot.accepted == 0) {
+                *slot = None;
+            }
         }
     }
 }

@@ -69,7 +69,8 @@ impl Rib {
             path.usable = policy::is_on_link(&config, &path.said.next_hop);
             match policy::refuse(&config, from, net, &path.said) {
                 Some(refusal) => {
-                    refused.push((path.from, *net, refusal));
+                    // A stale one was not said in this session.
+                    refused.extend((!path.stale).then_some((path.from, *net, refusal)));
                     Fate::Goes
                 }
                 None => Fate::Stays,
@@ -78,12 +79,7 @@ impl Rib {
         for (at, net, refusal) in refused {
             self.refuse(at, net, refusal);
         }
-        for slot in 0..LOCAL {
-            if self.slots.get(slot).is_none() {
-                break;
-            }
-            self.slots.leave(slot);
-        }
+        self.slots.leave();
     }
 
     /// Makes the own networks what the configuration says, where it said something else before.

@@ -17,30 +17,6 @@ use crate::bgp::{
     slot::Session,
 };
 
-/// Numbers that look random and are the same in every run (xorshift64*).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
-    }
-
-    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
-    }
-
-    fn one_in(&mut self, count: usize) -> bool {
-        self.below(count) == 0
-    }
-
-    fn families(&mut self) -> Vec<Family> {
-        Family::ALL.into_iter().filter(|_| self.one_in(2)).collect()
-    }
-}
-
 /// A peer as it sees itself.
 struct Far {
     session: Session,
@@ -164,7 +140,8 @@ impl World {
     }
 
     fn withdraw(&mut self, at: usize) {
-        let net = net(*self.dice.of(&NETS));
+        let text: &&str = self.dice.of(&NETS);
+        let net = net(text);
         let far = &mut self.far[at];
         self.rib.hear(far.session.addr, gone(&[&net.to_string()]));
         if far.up {
@@ -242,10 +219,11 @@ impl World {
             }
             8 => {
                 config.import.on_link =
-                    dice.of(&[vec![], vec![net("10.0.0.0/24"), net("fd00::/64")]]).clone()
+                    dice.of(&[vec![], vec![net("10.0.0.0/24"), net("fd00::/64")]]).clone();
             }
             9 => {
-                let vip = net(*dice.of(&["10.43.0.1/32", "10.43.0.2/32"]));
+                let text: &&str = dice.of(&["10.43.0.1/32", "10.43.0.2/32"]);
+                let vip = net(text);
                 if !config.origin.services.remove(&vip) {
                     config.origin.services.insert(vip);
                 }
@@ -437,8 +415,8 @@ fn strike_out(ways: &mut Vec<Way>) {
 #[test]
 fn every_peer_believes_what_the_rules_say_of_the_best_paths() {
     let mut told = 0;
-    for seed in 1..=60 {
-        let mut world = World::new(seed * 0x9e37_79b9_7f4a_7c15);
+    for seed in 1..=30_u64 {
+        let mut world = World::new(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
         for at in 0..world.far.len() {
             world.up(at);
         }

@@ -60,7 +60,7 @@ fn what_changed_of_the_export_is_told_to_whom_it_concerns() {
     let mut config = config();
     let mut rib = rib(config.clone(), &[node.clone(), router.clone()]);
     config.export.pods_inside = false;
-    assert_eq!(rib.configure(Rc::new(config.clone())), [ip("10.0.0.1"); 0]);
+    assert!(rib.configure(Rc::new(config.clone())).is_empty());
     assert!(!rib.has_news(router.addr));
     assert_eq!(nets(&mut rib, &node), (vec![], texts(&["10.42.1.0/24", "fd42:1::/64"])));
     config.export.communities = vec![7];
@@ -213,7 +213,7 @@ fn who_said_what_may_be_let_in_now_is_asked_again() {
     rib.hear(one.addr, reach(&["10.9.1.0/24"], "10.0.0.2", through(&[])));
     rib.hear(two.addr, reach(&["10.8.0.0/16", "0.0.0.0/0"], "10.0.0.3", through(&[])));
     config.import.reject = vec![net("10.8.0.0/16"), net("10.9.0.0/17")];
-    assert_eq!(rib.configure(Rc::new(config.clone())), [ip("10.0.0.1"); 0]);
+    assert!(rib.configure(Rc::new(config.clone())).is_empty());
     assert_eq!(routes(&rib), [""; 0], "what is not let in any more goes");
     config.import.reject = vec![net("10.8.0.0/16")];
     assert_eq!(rib.configure(Rc::new(config)), [one.addr]);

@@ -12,6 +12,30 @@ use crate::bgp::{
     slot::Session,
 };
 
+/// Numbers that look random and are the same in every run (xorshift64*).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
+    }
+
+    pub fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.below(all.len())]
+    }
+
+    pub fn one_in(&mut self, count: usize) -> bool {
+        self.below(count) == 0
+    }
+
+    pub fn families(&mut self) -> Vec<Family> {
+        Family::ALL.into_iter().filter(|_| self.one_in(2)).collect()
+    }
+}
+
 /// The AS of this node.
 pub const ASN: u32 = 64512;
 
