@@ -24,9 +24,6 @@ use crate::{
     router::Secret,
 };
 
-/// The hold time that nodes offer each other, in seconds: RFC 4271 suggests it (section 10).
-const HOLD: u16 = 90;
-
 /// What the speaker is told, and what of it can't be had. `None`: BGP is not spoken, or nothing can be
 /// said yet.
 pub fn config(cluster: &Cluster, local: &Local) -> (Option<Config>, Vec<Unmet>) {
@@ -208,7 +205,7 @@ impl View<'_> {
             local: self.node.addr(addr.is_ipv4()).filter(|addr| self.is_here(*addr)),
             password: None,
             hops: 0,
-            hold: HOLD,
+            hold: self.told.hold,
             client: own.cluster.is_some() && matches!(theirs, Some(Reflector::Client(_))),
             passive: false,
         };
