@@ -308,8 +308,8 @@ impl Fsm {
 
     /// The peer's OPEN: is it whom we expect, and is there another connection that is better?
     fn opened(&mut self, conn: Conn, open: Open, now: Duration) {
-        if let Err(word) = self.acceptable(&open) {
-            return self.refuse(conn, word, now);
+        if let Err((word, why)) = self.acceptable(&open) {
+            return self.refuse_for(conn, word, why, now);
         }
         let Some(ours) = self.find(conn).map(|link| link.ours) else { return };
         for i in (0..self.links.len()).rev() {
@@ -346,13 +346,17 @@ impl Fsm {
         self.out.push(Output::Send(conn, Message::Keepalive));
     }
 
-    fn acceptable(&self, open: &Open) -> Result<(), Notification> {
-        if open.asn != self.peer.asn {
-            return Err(Notification::BAD_PEER_AS);
+    /// What is wrong with an OPEN, for the peer and for us.
+    fn acceptable(&self, open: &Open) -> Result<(), (Notification, String)> {
+        let Open { asn, id, .. } = *open;
+        if asn != self.peer.asn {
+            let why = format!("it is of AS {asn}, and AS {} is configured for it", self.peer.asn);
+            return Err((Notification::BAD_PEER_AS, why));
         }
         // RFC 6286: equal ones are a mistake within an AS, and only there.
-        if open.id == Ipv4Addr::UNSPECIFIED || open.asn == self.own.asn && open.id == self.own.id {
-            return Err(Notification::BAD_BGP_ID);
+        if id == Ipv4Addr::UNSPECIFIED || asn == self.own.asn && id == self.own.id {
+            let why = format!("its identifier {id} is none, or ours (--router-id)");
+            return Err((Notification::BAD_BGP_ID, why));
         }
         Ok(())
     }
@@ -396,10 +400,14 @@ impl Fsm {
 
     /// Something is wrong with a connection: say so, and let it go.
     fn refuse(&mut self, conn: Conn, word: Notification, now: Duration) {
+        let why = format!("we said: {word}");
+        self.refuse_for(conn, word, why, now);
+    }
+
+    fn refuse_for(&mut self, conn: Conn, word: Notification, why: String, now: Duration) {
         if !self.has(conn) {
             return;
         }
-        let why = format!("we said: {word}");
         self.out.push(Output::Send(conn, Message::Notification(word)));
         self.out.push(Output::Close(conn));
         self.lost(conn, why, None, now);

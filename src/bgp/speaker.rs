@@ -23,6 +23,8 @@ const ROOM: usize = 64 << 10;
 const RESAY: Duration = Duration::from_secs(180);
 /// After so long all who know something have said it, where no restart time is configured.
 const COMPLETE: Duration = Duration::from_secs(90);
+/// Kinds of trouble with a peer that are told, one after another.
+const TROUBLES: usize = 4;
 /// Strangers that are remembered, so that each is spoken of once.
 const STRANGERS: usize = 64;
 
@@ -86,6 +88,8 @@ struct Known {
     stale: Option<Duration>,
     /// What went wrong last.
     error: Option<String>,
+    /// What was told of that since the session was up.
+    told: Vec<String>,
 }
 
 /// A peer, to be looked at.
@@ -190,6 +194,7 @@ impl Speaker {
                 busy: false,
                 stale: None,
                 error: None,
+                told: Vec::new(),
             };
             self.peers.insert(*addr, known);
             self.strangers.remove(addr);
@@ -489,7 +494,7 @@ impl Speaker {
         };
         known.stale = known.stale.map(|_| now + RESAY);
         (known.up, known.since, known.was_up, known.busy) = (Some(conn), now, true, false);
-        known.error = None;
+        (known.error, known.told) = (None, Vec::new());
         self.rib.up(session, &kept);
         self.say(addr, false, &format!("up: AS {}, identifier {}", open.asn, open.id));
     }
@@ -519,8 +524,10 @@ impl Speaker {
     /// The same trouble is told once, until the session was up.
     fn failed(&mut self, addr: IpAddr, why: String) {
         let Some(known) = self.peers.get_mut(&addr) else { return };
-        if known.error.as_ref() != Some(&why) {
-            known.error = Some(why.clone());
+        let is_new = known.told.len() < TROUBLES && !known.told.contains(&why);
+        known.error = Some(why.clone());
+        if is_new {
+            known.told.push(why.clone());
             self.say(addr, true, &why);
         }
     }
