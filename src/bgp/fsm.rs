@@ -5,16 +5,16 @@
 //! of its own up to the moment when one of them wins (section 6.8). The states Connect and Active, in
 //! which there is no connection yet, are the machine's own.
 
+mod words;
+
 use std::{net::Ipv4Addr, time::Duration};
 
 use super::{
     Family, Own, Peer,
     capability::{Capabilities, Restart},
-    message::{Message, Notification, Open, Update},
+    message::{Message, Notification, Open},
 };
-
-/// Names one connection, of all that there ever were.
-pub type Conn = u64;
+pub use words::{Conn, Down, Input, Output, State};
 
 /// Until the other side's OPEN is there (the "large value" of RFC 4271 section 8.2.2).
 const OPEN_WAIT: Duration = Duration::from_secs(30);
@@ -24,82 +24,6 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs
 const YOUNG: Duration = Duration::from_secs(10);
 /// Connections that are not up yet; a peer has no use for more.
 const WAITING: usize = 2;
-
-/// How far a peer has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs)] // RFC 4271 section 8.2.2
-pub enum State {
-    Idle,
-    Active,
-    Connect,
-    OpenSent,
-    OpenConfirm,
-    Established,
-}
-
-impl State {
-    /// As the RFC writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            State::Idle => "Idle",
-            State::Active => "Active",
-            State::Connect => "Connect",
-            State::OpenSent => "OpenSent",
-            State::OpenConfirm => "OpenConfirm",
-            State::Established => "Established",
-        }
-    }
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum Input {
-    /// The connection that was asked for is there.
-    Connected(Conn),
-    /// It could not be had, and why.
-    Failed(Conn, String),
-    /// The peer connected.
-    Accepted(Conn),
-    /// A connection is gone, and why.
-    Closed(Conn, String),
-    /// Something was said.
-    Message(Conn, Message),
-    /// Something was said that can't be understood.
-    Broken(Conn, Notification),
-    /// Nothing; but the time went on.
-    Time,
-}
-
-/// What is to be done.
-#[derive(Debug, PartialEq)]
-pub enum Output {
-    /// Connect.
-    Connect,
-    /// Say something.
-    Send(Conn, Message),
-    /// Let a connection go, once all is sent.
-    Close(Conn),
-    /// The session is up, over this connection, with what the peer said at first.
-    Up(Conn, Open),
-    /// The session is down.
-    Down(Down),
-    /// Routes came and went.
-    Update(Update),
-    /// The peer wants to hear all of a family again.
-    Refresh(Family),
-    /// A try came to nothing, and why.
-    Failed(String),
-}
-
-/// Why a session ended.
-#[derive(Debug, PartialEq)]
-pub struct Down {
-    /// In words.
-    pub why: String,
-    /// How the peer restarts, where it may be doing that: nobody said that the session is to end, and
-    /// it was not silence that ended it (RFC 4724 section 4.2).
-    pub restart: Option<Restart>,
-}
 
 /// One connection.
 struct Link {

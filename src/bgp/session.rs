@@ -38,12 +38,15 @@ const WAITING: usize = 128;
 /// The thread's stack.
 const STACK: usize = 256 << 10;
 
+/// Looks at the speaker.
+type See = Box<dyn FnOnce(&Speaker, Duration) + Send>;
+
 /// What the thread is told.
 enum Order {
     /// The configuration is another one.
     Configure(Box<Config>),
     /// Somebody wants to look; the answer is made from the speaker as it is.
-    Look(Box<dyn FnOnce(&Speaker, Duration) + Send>),
+    Look(See),
     /// End, with a word to the peers where there is one.
     Stop(Option<Notification>),
 }

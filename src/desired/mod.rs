@@ -152,13 +152,12 @@ fn has_ipv6(local: &Local) -> bool {
 }
 
 /// What BGP learned where it was not asked.
-static NOTHING: Learned =
-    Learned {
-        routes: BTreeMap::new(),
-        gone: BTreeSet::new(),
-        lost: BTreeSet::new(),
-        complete: false,
-    };
+static NOTHING: Learned = Learned {
+    routes: BTreeMap::new(),
+    gone: BTreeSet::new(),
+    lost: BTreeSet::new(),
+    complete: false,
+};
 
 /// Where nothing is known of the host.
 static NO_LISTENS: BTreeSet<(Protocol, u16)> = BTreeSet::new();

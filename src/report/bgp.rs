@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::text::span;
 use crate::bgp::{
     attribute::Origin,
+    policy::Refusal,
     shown::{Shown, Which},
     speaker::{Speaker, View},
 };
@@ -157,7 +158,7 @@ fn route(shown: Shown) -> Route {
         stale: shown.stale,
         best: shown.best,
         used: shown.used,
-        refused: shown.refused.map(|refusal| refusal.text()),
+        refused: shown.refused.map(Refusal::text),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Each test is a sentence of RFC 4271 section 8, RFC 4724, RFC 6286 or of our own.
 
 use super::*;
+use crate::bgp::message::Update;
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

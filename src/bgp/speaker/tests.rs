@@ -1,7 +1,7 @@
 //! Speakers that talk with each other through memory, in a time of their own.
 
 use super::*;
-use crate::bgp::{Export, Import, Origin, Own, message::frame};
+use crate::bgp::{Export, Family, Import, Origin, Own, fsm::State, message::frame};
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
