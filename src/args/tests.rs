@@ -47,6 +47,9 @@ fn all_of_kube_routers_flags_are_known_with_their_defaults() {
         "resync-period",
         "routes",
         "advertise-cluster-ip-range",
+        "peer",
+        "in",
+        "out",
         "snapshot",
     ];
     let routers: Vec<&Flag> = FLAGS.iter().filter(|f| !ours.contains(&f.name)).collect();
@@ -177,4 +180,17 @@ fn whatever_is_typed_it_is_never_a_panic() {
         seed = seed.wrapping_add(1);
         let _ = parse(typed);
     }
+}
+
+#[test]
+fn the_routes_of_bgp_are_asked_for_with_a_peer_and_a_direction() {
+    let typed = args("bgp routes --peer 192.0.2.1 --out").unwrap();
+    assert!(typed.command == Command::Bgp && typed.bgp_routes && typed.only_out);
+    assert_eq!(typed.peer.as_deref(), Some("192.0.2.1"));
+    assert!(!args("bgp").unwrap().bgp_routes);
+    assert!(error("routes").contains("is no command"));
+    assert!(error("bgp --peer 192.0.2.1").contains("are for bgp routes"));
+    assert!(error("bgp routes --in").contains("name it with --peer"));
+    assert!(error("bgp routes --peer 192.0.2.1 --in --out").contains("exclude each other"));
+    assert!(error("bgp routes --peer router").contains("a list of addresses is expected"));
 }
