@@ -49,7 +49,8 @@ outside_scenario() {
   router_shut 1 "window 7" > /dev/null
   within 10 "it is shut: its routes are gone here" routed node-1 203.0.113.0/24
   check "but not where it is up" learned 2
-  within 5 "its words are in our log" log_says node-1 "window 7"
+  # BIRD in our place sees no words of GoBGP 3.10 either.
+  [ "${words:-yes}" = no ] || within 5 "its words are in our log" log_says node-1 "window 7"
   router_open 1 > /dev/null
   within 30 "it is opened: all is back" learned 1
 

@@ -44,6 +44,8 @@ def feed(address, asn, first, count, prefixes):
     for at in range(count):
         own = "192.0.2.%d" % (first + at)
         link = connect(address, own)
+        # BIRD's backlog is 8: more at a time cost a second each, and say nothing of routes.
+        time.sleep(0.005)
         link.sendall(opening(asn, own))
         link.setblocking(False)
         ready.register(link, selectors.EVENT_READ, [own, nets[at * prefixes:(at + 1) * prefixes], b""])

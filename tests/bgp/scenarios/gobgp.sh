@@ -56,6 +56,7 @@ router_shut() { go neighbor "192.0.2.1$1" disable --reason "$2"; }
 router_open() { go neighbor "192.0.2.1$1" enable; }
 router_shows() { echo "^path $1\$"; }
 router_community() { router_route 10.244.1.0/24 1 | grep -q "$((65000 * 65536 + 7))"; }
+words=no
 
 outside_scenario
 finish
