@@ -45,11 +45,13 @@ lab_up() {
 
 in_ns() { ip netns exec "$@"; }
 
+mac_of() { printf '02:00:c0:00:02:%02x' "$1"; }
+
 # host_up NAME HOST [HOST6]: a namespace at 192.0.2.HOST and 2001:db8::HOST6.
 host_up() {
   mkdir -p "$LAB/$1"
   ip netns add "$1"
-  ip link add "$1" type veth peer name eth0 netns "$1"
+  ip link add "$1" type veth peer name eth0 address "$(mac_of "$2")" netns "$1"
   ip link set "$1" master lan up
   ip -n "$1" link set lo up
   ip -n "$1" link set eth0 up
@@ -63,6 +65,19 @@ host_up() {
 node_up() {
   host_up "node-$1" $((10 + $1)) "$1"
   node_says "$@"
+}
+
+# nodes_meet N...: without ARP and ND. The kernel's table of neighbours is one for all namespaces, and holds 1,024
+# that were learned; 50 nodes have 5,000.
+nodes_meet() {
+  local n m
+  for n; do
+    for m; do
+      [ "$n" = "$m" ] || printf 'neigh replace %s dev eth0 lladdr %s nud permanent\n' \
+        "192.0.2.$((10 + m))" "$(mac_of $((10 + m)))" "2001:db8::$m" "$(mac_of $((10 + m)))"
+    done > "$LAB/node-$n/neighbours"
+    ip -n "node-$n" -batch "$LAB/node-$n/neighbours"
+  done
 }
 
 # node_says N [ANNOTATION=VALUE...]: what its Node says from now on (`addresses=` and `cidrs=` are not annotations).

@@ -40,7 +40,7 @@ outside_scenario() {
   within 30 "the session comes up, seen from both sides" both_up
   within 10 "a community is added for it" router_community
   within 10 "our AS is put in front as often as asked" seen 10.244.2.0/24 2 192.0.2.12 "64512 64512 64512"
-  check "the nodes have each other's pods without it" routed node-1 10.244.2.0/24 192.0.2.12
+  within 30 "the nodes have each other's pods without it" routed node-1 10.244.2.0/24 192.0.2.12
   node_says 1; node_says 2; cluster_says
   within 10 "the annotation goes, and the community with it" not router_community
   with_as 65001 64512

@@ -8,6 +8,8 @@
 
 lab_up
 for n in $(seq "$MESH"); do node_up "$n"; done
+# shellcheck disable=SC2046
+[ "$MESH" -lt 20 ] || nodes_meet $(seq "$MESH")
 api_up
 start=$SECONDS
 for n in $(seq "$MESH"); do speaker "node-$n" --routes=bgp --enable-ipv6=true; done
