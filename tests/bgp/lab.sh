@@ -31,7 +31,7 @@ declare -A PORT=([a]=8080 [b]=8081)
 lab_up() {
   local scenario=${0##*/}
   local results=$PWD/target/bgp/${scenario%.sh}
-  [ "$$" = 1 ] && [ -d "$results" ] || { echo "lab.sh: tests/bgp/run starts the scenarios" >&2; exit 1; }
+  if [ "$$" != 1 ] || [ ! -d "$results" ]; then echo "lab.sh: tests/bgp/run starts the scenarios" >&2; exit 1; fi
   mount -t tmpfs lab /run
   mkdir -p $LAB /run/netns
   mount -o bind "$results" $LAB
