@@ -254,9 +254,8 @@ impl<'a, T: FnMut(News) -> bool> Follower<'a, T> {
                     self.hear(Heard::Ended);
                     if self.following.is_current() {
                         self.reached();
-                    } else if !self.logs {
-                        let what = self.kind.plural();
-                        self.failures.push(format!("watching {what}: it ended too soon to tell"));
+                    } else {
+                        self.ends("watching", "it ended too soon to tell");
                     }
                     return;
                 }
@@ -303,13 +302,19 @@ impl<'a, T: FnMut(News) -> bool> Follower<'a, T> {
     fn gone(&mut self) {
         self.api.traffic().gone.one();
         self.hear(Heard::Gone);
-        let what = self.kind.plural();
         if self.logs {
             log::info(format_args!(
-                "the API server can't go on from where {what} were; listing them"
+                "the API server can't go on from where {} were; listing them",
+                self.kind.plural()
             ));
-        } else {
-            self.failures.push(format!("following {what}: their versions are gone at once"));
+        }
+        self.ends("following", "their versions are gone at once");
+    }
+
+    /// What is no failure to one who goes on, but may be why one who asks once learns nothing.
+    fn ends(&mut self, doing: &str, why: &str) {
+        if !self.logs {
+            self.failures.push(format!("{doing} {}: {why}", self.kind.plural()));
         }
     }
 

@@ -64,10 +64,11 @@ part_cron() {
 }
 
 part_away() {
-  kill "${api:?}"; wait "$api" 2>/dev/null; rm /tmp/api
   starts daemon > /dev/null
-  # A daemon writes its first ten seconds after its start.
+  # A daemon writes its first ten seconds after its start, and what changes then minutes later.
+  board "rm -f /var/lib/kinglet/snapshot; kill -HUP 1; sleep 1; killall kinglet" > /dev/null
   within 40 "there is a snapshot" board "ls -l /var/lib/kinglet/snapshot"
+  kill "${api:?}"; wait "$api" 2>/dev/null; rm /tmp/api
   next ""; booted "the API server is gone, and the board restarts"
   clocked "reboot without the API"
   within 10 "IPVS has exactly the Services of before" is_table recorded

@@ -47,12 +47,12 @@ followed() {
   before=$(switches); sleep 10
   row "$1" daemon-wakes "$(echo "$before $(switches)" | awk '{ print ($2 - $1) / 10 }')" /s
   for n in 1 2 1 2 1 2; do
-    passes=$(status kinglet_passes_total)
+    lag=$(status kinglet_last_change_seconds)
     busybox nc 192.0.2.254 8080 < "/job/cluster/$1/change-$n" > /tmp/answer & nc=$!
-    until [ "$(status kinglet_passes_total)" -gt "$passes" ]; do sleep 0.1; done
+    until change=$(status kinglet_last_change_seconds); [ "${change:-$lag}" != "$lag" ]; do sleep 0.1; done
     kill $nc 2> /dev/null
     row "$1" event-pass "$(status kinglet_last_pass_seconds | awk '{ print $1 * 1000 }')" ms
-    row "$1" event "$(status kinglet_last_change_seconds | awk '{ print $1 * 1000 }')" ms
+    row "$1" event "$(echo "$change" | awk '{ print $1 * 1000 }')" ms
   done
   # What the same change takes by ipvsadm: one real server more, and one less.
   set -- "$1" "$(in_ns node-1 ipvsadm -Sn | sed -n 's/^-A -t \([^ ]*\) .*/\1/p' | head -1)"
