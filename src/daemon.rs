@@ -9,9 +9,10 @@ mod tell;
 mod voice;
 
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
     sync::Arc,
+    task::Poll,
     thread,
     time::{Duration, Instant},
 };
@@ -24,7 +25,6 @@ use smol::{
 
 use crate::{
     api::{Api, Rhythm, STACK, Source, Start, snapshot},
-    bgp::rib::Learned,
     cluster::{Cluster, Kind, Known, News, What},
     error::{Doing, Error, Result},
     kernel::{Kernel, Scope, events::Events, lock::Lock, sys},
@@ -130,7 +130,8 @@ pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) 
     let network = Events::of_network(ports.clone()).doing(|| "listening to the kernel's routes")?;
     // A kernel without nftables has nothing to say of it.
     let table = Events::of_table(ports).ok();
-    let sources = Sources::new(signals, network, table)?;
+    let voice = Voice::new()?;
+    let sources = Sources::new(signals, network, table, voice.news())?;
     let age = last.as_ref().and_then(snapshot::Snapshot::age);
     let listed = last.as_ref().map_or(0, |last| last.listed);
     let (cluster, versions) = last.map(|last| (last.cluster, last.versions)).unwrap_or_default();
@@ -157,7 +158,7 @@ pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) 
         start: Instant::now(),
         teller: Teller::new(desk, setup.facts, api, &setup.node),
         file,
-        voice: Voice::new(),
+        voice,
         listed,
         changed: false,
         heard: None,
@@ -201,16 +202,10 @@ impl Daemon {
         loop {
             self.teller.beat();
             let rest = self.agenda.rest(self.now()).min(SLEEP);
-            let first = match smol::block_on(sources.wait(news, &self.voice, rest)) {
-                Some(Heard::Cluster(news)) => Some(news),
-                Some(Heard::Peers(learned)) => {
-                    if self.keeper.learn(self.voice.latest(learned)) {
-                        self.agenda.look(Scope::Network);
-                    }
-                    None
-                }
-                None => None,
-            };
+            let first = smol::block_on(sources.wait(news, rest));
+            if self.voice.learned().is_some_and(|learned| self.keeper.learn(learned)) {
+                self.agenda.look(Scope::Network);
+            }
             let rest = std::iter::from_fn(|| news.try_recv().ok()).take(JOINED);
             first.into_iter().chain(rest).for_each(|news| self.hear(news));
             if let Some(ended) = sources.signal().filter(|ended| self.may_end(*ended)) {
@@ -345,13 +340,7 @@ impl Daemon {
     }
 }
 
-/// What was said from outside the kernel.
-enum Heard {
-    Cluster(News),
-    Peers(Learned),
-}
-
-/// All that wakes the loop but the API.
+/// All that wakes the loop but the API: signals, the kernel, BGP's peers.
 struct Sources {
     signals: sys::Signals,
     network: Events,
@@ -361,38 +350,32 @@ struct Sources {
 }
 
 impl Sources {
-    fn new(signals: sys::Signals, network: Events, table: Option<Events>) -> Result<Sources> {
-        let fds = [Some(signals.as_fd()), Some(network.as_fd()), table.as_ref().map(Events::as_fd)];
-        let wait = |fd: std::os::fd::BorrowedFd<'_>| Async::new(fd.try_clone_to_owned()?);
+    fn new(
+        signals: sys::Signals,
+        network: Events,
+        table: Option<Events>,
+        peers: &sys::Bell,
+    ) -> Result<Sources> {
+        let table_fd = table.as_ref().map(Events::as_fd);
+        let fds = [Some(signals.as_fd()), Some(network.as_fd()), Some(peers.as_fd()), table_fd];
+        let wait = |fd: BorrowedFd<'_>| Async::new(fd.try_clone_to_owned()?);
         let waits = fds.into_iter().flatten().map(wait).collect::<std::io::Result<_>>();
         let waits = waits.doing(|| "waiting for the kernel")?;
         Ok(Sources { signals, network, table, waits })
     }
 
-    /// Waits until there is something, or for `rest`; gives news of the API or of BGP's peers, where
-    /// that is it.
-    async fn wait(&self, news: &Receiver<News>, voice: &Voice, rest: Duration) -> Option<Heard> {
-        let said = async { news.recv().await.ok().map(Heard::Cluster) };
-        let learned = async { voice.learned().await.map(Heard::Peers) };
-        let said = future::or(said, learned);
-        let kernel = async {
-            let _ = future::or(
-                self.waits[0].readable(),
-                future::or(self.waits[1].readable(), async {
-                    match self.waits.get(2) {
-                        Some(table) => table.readable().await,
-                        None => future::pending().await,
-                    }
-                }),
-            )
-            .await;
-            None
-        };
+    /// Waits until there is something, or for `rest`; gives news of the API, where that is it.
+    async fn wait(&self, news: &Receiver<News>, rest: Duration) -> Option<News> {
+        let said = async { news.recv().await.ok() };
+        let others = future::poll_fn(|context| {
+            let ready = |wait: &Async<OwnedFd>| wait.poll_readable(context).is_ready();
+            if self.waits.iter().any(ready) { Poll::Ready(None) } else { Poll::Pending }
+        });
         let over = async {
             Timer::after(rest).await;
             None
         };
-        future::or(said, future::or(kernel, over)).await
+        future::or(said, future::or(others, over)).await
     }
 
     fn signal(&mut self) -> Option<Ended> {

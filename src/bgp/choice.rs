@@ -21,7 +21,7 @@
 use std::{
     cmp::{Ordering, Reverse},
     net::{IpAddr, Ipv4Addr},
-    rc::Rc,
+    sync::Arc,
 };
 
 use super::{
@@ -55,7 +55,7 @@ impl Said {
 #[derive(Clone, Debug)]
 pub struct Path {
     /// What was said of it.
-    pub said: Rc<Said>,
+    pub said: Arc<Said>,
     /// The place of the peer that it came from, or [`LOCAL`].
     pub from: u16,
     /// Its peer restarts and has not said it again yet (RFC 4724).

@@ -12,7 +12,7 @@ use std::{
     collections::VecDeque,
     net::IpAddr,
     ops::Bound::{Excluded, Included, Unbounded},
-    rc::Rc,
+    sync::Arc,
 };
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -289,7 +289,7 @@ fn first_of(family: Family) -> IpNet {
 
 /// What a peer is told of the path `said` by `from`, and the networks that it holds for.
 struct Group {
-    said: Rc<Said>,
+    said: Arc<Said>,
     from: u16,
     kind: Kind,
     family: Family,
@@ -338,7 +338,7 @@ impl Batch<'_> {
         let family = Family::of(net);
         let kind = if best.from == LOCAL { Kind::of(self.config, net) } else { Kind::default() };
         let is = |group: &Group| {
-            Rc::ptr_eq(&group.said, &best.said)
+            Arc::ptr_eq(&group.said, &best.said)
                 && (group.from, group.kind, group.family) == (best.from, kind, family)
         };
         if let Some(found) = self.groups.iter().rposition(is) {
@@ -350,7 +350,7 @@ impl Batch<'_> {
             return found;
         }
         self.size += told.as_ref().map_or(0, |told| policy::size(&told.attributes));
-        let (said, from) = (Rc::clone(&best.said), best.from);
+        let (said, from) = (Arc::clone(&best.said), best.from);
         self.groups.push(Group { said, from, kind, family, told, nets: Vec::new() });
         self.groups.len() - 1
     }

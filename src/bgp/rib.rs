@@ -11,7 +11,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    rc::Rc,
+    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -55,12 +55,12 @@ pub(super) struct Dest {
 /// The paths that were heard, and what is told of them.
 #[derive(Debug)]
 pub struct Rib {
-    pub(super) config: Rc<Config>,
+    pub(super) config: Arc<Config>,
     pub(super) slots: Slots,
     pub(super) table: BTreeMap<IpNet, Dest>,
     pub(super) journal: Journal,
     /// What own paths say.
-    own: Rc<Said>,
+    own: Arc<Said>,
     /// Whether routes changed since that was asked last.
     changed: bool,
 }
@@ -74,7 +74,7 @@ enum Fate {
 
 impl Rib {
     /// Holds the own networks, and nobody to tell them to.
-    pub fn new(config: Rc<Config>) -> Rib {
+    pub fn new(config: Arc<Config>) -> Rib {
         let own = config.origin.pods.iter().chain(&config.origin.services);
         let own: Vec<IpNet> = own.copied().collect();
         let mut rib = Rib {
@@ -82,7 +82,7 @@ impl Rib {
             slots: Slots::default(),
             table: BTreeMap::new(),
             journal: Journal::default(),
-            own: Rc::new(Said::nothing()),
+            own: Arc::new(Said::nothing()),
             changed: false,
         };
         own.into_iter().for_each(|net| rib.begin(net));
@@ -168,9 +168,9 @@ impl Rib {
         }
         for reach in update.reach {
             let same =
-                |said: &Rc<Said>| said.next_hop == reach.next_hop && said.attributes == attributes;
+                |said: &Arc<Said>| said.next_hop == reach.next_hop && said.attributes == attributes;
             let said = last.take().filter(same).unwrap_or_else(|| {
-                Rc::new(Said { next_hop: reach.next_hop, attributes: attributes.clone() })
+                Arc::new(Said { next_hop: reach.next_hop, attributes: attributes.clone() })
             });
             for net in reach.nets {
                 self.announce(at, net.trunc(), &said);
@@ -196,7 +196,7 @@ impl Rib {
     }
 
     /// A peer has a path to a network.
-    fn announce(&mut self, at: u16, net: IpNet, said: &Rc<Said>) {
+    fn announce(&mut self, at: u16, net: IpNet, said: &Arc<Said>) {
         let Some(slot) = self.slots.get_mut(at) else { return };
         if let Some(refusal) = policy::refuse(&self.config, &slot.session, &net, said) {
             self.refuse(at, net, refusal);
@@ -205,7 +205,7 @@ impl Rib {
         }
         slot.refused.remove(&net);
         let path = Path {
-            said: Rc::clone(said),
+            said: Arc::clone(said),
             from: at,
             stale: false,
             usable: policy::is_on_link(&self.config, &said.next_hop),
@@ -238,7 +238,7 @@ impl Rib {
 
     /// An own network is there.
     fn begin(&mut self, net: IpNet) {
-        let said = Rc::clone(&self.own);
+        let said = Arc::clone(&self.own);
         self.put_in(net, Path { said, from: LOCAL, stale: false, usable: true, beaten: false });
     }
 
@@ -367,7 +367,7 @@ impl Dest {
         let same = match (&before.best, best) {
             (Some(old), Some(new)) => {
                 (old.from, old.usable) == (new.from, new.usable)
-                    && (Rc::ptr_eq(&old.said, &new.said) || old.said == new.said)
+                    && (Arc::ptr_eq(&old.said, &new.said) || old.said == new.said)
             }
             (None, None) => true,
             _ => false,

@@ -1,18 +1,12 @@
-//! Sockets and the time for the [`Speaker`]: one thread, one loop, and for each connection a task that
-//! reads and one that writes. Nothing is decided here.
+//! Sockets and the time for the [`Speaker`]: one thread, one loop, which sleeps until a socket, the
+//! time or somebody else has something for it. Nothing is decided here. Whoever wants to look at the
+//! speaker or to tell it something does so himself while the thread sleeps.
 
 use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    rc::Rc,
+    net::{IpAddr, SocketAddr, TcpStream},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
-};
-
-use smol::{
-    LocalExecutor, Task, Timer,
-    channel::{self, Receiver, Sender},
-    future,
 };
 
 use super::{
@@ -21,11 +15,11 @@ use super::{
     message::Notification,
     rib::Learned,
     speaker::{Action, Dial, Event, Speaker},
-    stream::{self, Stream},
+    stream::{self, Buffer, Link, Listener},
 };
 use crate::{
     error::{Doing, Result},
-    kernel::sys,
+    kernel::sys::{self, Bell, Poll},
     log,
 };
 
@@ -33,127 +27,103 @@ use crate::{
 const FLUSH: Duration = Duration::from_secs(1);
 /// What was learned is passed on no more often: a peer tells thousands of routes in a burst.
 const JOIN: Duration = Duration::from_millis(100);
-/// Events that wait to be heard; connections that have more wait.
-const WAITING: usize = 128;
 /// The thread's stack.
 const STACK: usize = 256 << 10;
 
-/// Looks at the speaker.
-type See = Box<dyn FnOnce(&Speaker, Duration) + Send>;
+/// What the threads share.
+struct Shared {
+    held: Mutex<Held>,
+    begun: Instant,
+    /// Wakes the thread that speaks.
+    work: Bell,
+    /// Wakes who wants to know what was learned.
+    news: Arc<Bell>,
+}
 
-/// What the thread is told.
-enum Order {
-    /// The configuration is another one.
-    Configure(Box<Config>),
-    /// Somebody wants to look; the answer is made from the speaker as it is.
-    Look(See),
-    /// End, with a word to the peers where there is one.
-    Stop(Option<Notification>),
+struct Held {
+    speaker: Speaker,
+    /// What was learned and not fetched yet.
+    learned: Option<Learned>,
+    /// Whether the configuration may be another one.
+    configured: bool,
+    ending: bool,
+}
+
+impl Shared {
+    fn hold(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
 }
 
 /// The speaker at work.
 pub struct Sessions {
-    orders: Sender<Order>,
-    /// What was learned, whenever it is something else.
-    pub learned: Receiver<Learned>,
+    shared: Arc<Shared>,
     thread: thread::JoinHandle<()>,
 }
 
 /// Someone who may look at the speaker from another thread.
 #[derive(Clone)]
-pub struct Looker(Sender<Order>);
+pub struct Looker(Arc<Shared>);
 
 impl Looker {
-    /// Asks for what `see` makes of the speaker; `None`: it does not answer.
-    pub fn look<T: Send + 'static>(
-        &self,
-        see: impl FnOnce(&Speaker, Duration) -> T + Send + 'static,
-    ) -> Option<T> {
-        let (answer, answered) = channel::bounded(1);
-        let order = Order::Look(Box::new(move |speaker, now| {
-            let _ = answer.try_send(see(speaker, now));
-        }));
-        self.0.try_send(order).ok()?;
-        let late = async {
-            Timer::after(Duration::from_secs(2)).await;
-            None
-        };
-        smol::block_on(future::or(async { answered.recv().await.ok() }, late))
+    /// What `see` makes of the speaker as it is.
+    pub fn look<T>(&self, see: impl FnOnce(&Speaker, Duration) -> T) -> T {
+        see(&self.0.hold().speaker, self.0.now())
     }
 }
 
 impl Sessions {
-    /// Starts to speak. `seed`: a number that other nodes do not have.
-    pub fn start(config: Config, seed: u32) -> Result<Sessions> {
-        let (orders, ordered) = channel::unbounded();
-        let (teller, learned) = channel::unbounded();
+    /// Starts to speak. `seed`: a number that other nodes do not have. `news` rings whenever something
+    /// was learned.
+    pub fn start(config: Config, seed: u32, news: Arc<Bell>) -> Result<Sessions> {
+        const DOING: &str = "starting the thread that speaks BGP";
+        let speaker = Speaker::new(config, seed);
+        let held = Mutex::new(Held { speaker, learned: None, configured: true, ending: false });
+        let work = Bell::new().doing(|| DOING)?;
+        let shared = Arc::new(Shared { held, begun: Instant::now(), work, news });
+        let mut driver = Driver::new(Arc::clone(&shared));
         let thread = thread::Builder::new()
             .name("bgp".to_owned())
             .stack_size(STACK)
-            .spawn(move || {
-                let executor = Rc::new(LocalExecutor::new());
-                let driver = Driver::new(Rc::clone(&executor), config, seed, teller);
-                smol::block_on(executor.run(driver.run(ordered)));
-            })
-            .doing(|| "starting the thread that speaks BGP")?;
-        Ok(Sessions { orders, learned, thread })
+            .spawn(move || driver.run())
+            .doing(|| DOING)?;
+        Ok(Sessions { shared, thread })
     }
 
     /// The configuration is another one.
     pub fn configure(&self, config: Config) {
-        let _ = self.orders.try_send(Order::Configure(Box::new(config)));
+        let mut held = self.shared.hold();
+        held.speaker.configure(config, self.shared.now());
+        held.configured = true;
+        drop(held);
+        self.shared.work.ring();
+    }
+
+    /// What was learned, where that is something else than what was given last.
+    pub fn learned(&self) -> Option<Learned> {
+        self.shared.hold().learned.take()
     }
 
     /// For those who want to look.
     pub fn looker(&self) -> Looker {
-        Looker(self.orders.clone())
+        Looker(Arc::clone(&self.shared))
     }
 
     /// Ends it, with a word to the peers where there is one; waits until that is said.
     pub fn stop(self, word: Option<Notification>) {
-        let _ = self.orders.try_send(Order::Stop(word));
+        let mut held = self.shared.hold();
+        if let Some(word) = word {
+            held.speaker.shut_down(&word, self.shared.now());
+        }
+        held.ending = true;
+        drop(held);
+        self.shared.work.ring();
         let _ = self.thread.join();
     }
-}
-
-/// What wakes the loop.
-enum Wake {
-    Order(Order),
-    Event(Event),
-    /// A connection that was asked for is there.
-    Dialed(Conn, Stream),
-    /// Somebody connected.
-    Accepted(Stream),
-    /// Time went on.
-    Time,
-    /// Nobody gives orders any more.
-    Over,
-}
-
-/// One connection.
-struct Wire {
-    /// What is to be sent.
-    out: Sender<Vec<u8>>,
-    /// It reads as long as this is kept.
-    _reader: Task<()>,
-}
-
-struct Driver {
-    executor: Rc<LocalExecutor<'static>>,
-    speaker: Speaker,
-    begun: Instant,
-    wires: BTreeMap<Conn, Wire>,
-    /// Connections in the making.
-    dials: BTreeMap<Conn, Task<()>>,
-    /// Writers that end by themselves.
-    writers: Vec<Task<()>>,
-    listeners: Vec<Task<()>>,
-    wake: Sender<Wake>,
-    woken: Receiver<Wake>,
-    teller: Sender<Learned>,
-    /// When what was learned may be passed on again.
-    tell: Duration,
-    listened: Option<Listening>,
 }
 
 /// All that listening depends on.
@@ -178,198 +148,157 @@ impl Listening {
     }
 }
 
+/// The thread.
+struct Driver {
+    shared: Arc<Shared>,
+    links: Vec<Link>,
+    listening: Option<Listening>,
+    listeners: Vec<Listener>,
+    /// What happened and was not heard yet.
+    events: Vec<Event>,
+    /// Who connected.
+    callers: Vec<TcpStream>,
+    /// When what was learned may be passed on again.
+    tell: Duration,
+    poll: Poll,
+    buffer: Box<Buffer>,
+}
+
 impl Driver {
-    fn new(
-        executor: Rc<LocalExecutor<'static>>,
-        config: Config,
-        seed: u32,
-        teller: Sender<Learned>,
-    ) -> Driver {
-        let (wake, woken) = channel::bounded(WAITING);
+    fn new(shared: Arc<Shared>) -> Driver {
         Driver {
-            executor,
-            speaker: Speaker::new(config, seed),
-            begun: Instant::now(),
-            wires: BTreeMap::new(),
-            dials: BTreeMap::new(),
-            writers: Vec::new(),
+            shared,
+            links: Vec::new(),
+            listening: None,
             listeners: Vec::new(),
-            wake,
-            woken,
-            teller,
+            events: Vec::new(),
+            callers: Vec::new(),
             tell: Duration::ZERO,
-            listened: None,
+            poll: Poll::default(),
+            buffer: stream::buffer(),
         }
     }
 
-    fn now(&self) -> Duration {
-        self.begun.elapsed()
-    }
-
-    async fn run(mut self, orders: Receiver<Order>) {
-        self.listen();
-        loop {
-            self.act();
-            let learned_at = self.pass_on();
-            let rest = [self.speaker.deadline(), learned_at].into_iter().flatten().min();
-            match self.wait(&orders, rest).await {
-                Wake::Order(Order::Configure(config)) => {
-                    let now = self.now();
-                    self.speaker.configure(*config, now);
-                    self.listen();
-                }
-                Wake::Order(Order::Look(see)) => see(&self.speaker, self.now()),
-                Wake::Order(Order::Stop(word)) => return self.stop(word).await,
-                Wake::Event(event) => {
-                    let now = self.now();
-                    self.speaker.hear(event, now);
-                }
-                Wake::Dialed(conn, stream) => self.dialed(conn, stream),
-                Wake::Accepted(stream) => self.accepted(stream),
-                Wake::Time => {
-                    let now = self.now();
-                    self.speaker.hear(Event::Time, now);
-                }
-                Wake::Over => return,
-            }
+    fn run(&mut self) {
+        let mut end = None;
+        while let Some(until) = self.speak(&mut end) {
+            let now = self.shared.now();
+            self.poll.clear();
+            self.poll.add(&self.shared.work, true, false);
+            self.listeners.iter().for_each(|listener| listener.wait(&mut self.poll));
+            self.links.iter().for_each(|link| link.wait(&mut self.poll));
+            self.poll.wait(until.map(|until| until.saturating_sub(now)));
+            self.serve();
         }
     }
 
-    async fn wait(&self, orders: &Receiver<Order>, until: Option<Duration>) -> Wake {
-        let order = async { orders.recv().await.map_or(Wake::Over, Wake::Order) };
-        let event = async { self.woken.recv().await.unwrap_or(Wake::Over) };
-        let time = async {
-            match until {
-                Some(at) => Timer::at(self.begun + at).await,
-                None => future::pending().await,
-            };
-            Wake::Time
-        };
-        future::or(order, future::or(event, time)).await
-    }
-
-    /// Passes on what was learned; when to try again, where it is too early.
-    fn pass_on(&mut self) -> Option<Duration> {
-        let now = self.now();
-        if now < self.tell {
-            return Some(self.tell);
+    /// Tells the speaker what happened, and does what follows from that; when to go on, whatever
+    /// happens, or `None`: it is over. `end`: until when it may end.
+    fn speak(&mut self, end: &mut Option<Duration>) -> Option<Option<Duration>> {
+        let shared = Arc::clone(&self.shared);
+        let now = shared.now();
+        let mut held = shared.hold();
+        for caller in self.callers.drain(..) {
+            self.links.extend(accept(&mut held.speaker, caller, now));
         }
-        if let Some(learned) = self.speaker.learned(now) {
+        for event in self.events.drain(..) {
+            held.speaker.hear(event, now);
+        }
+        held.speaker.hear(Event::Time, now);
+        self.act(&mut held.speaker, now);
+        if held.ending {
+            let end = *end.get_or_insert(now + FLUSH);
+            let waits = now < end && self.links.iter().any(Link::is_closing);
+            return waits.then_some(Some(end));
+        }
+        if std::mem::take(&mut held.configured) {
+            self.listen(held.speaker.config());
+        }
+        if now >= self.tell
+            && let Some(learned) = held.speaker.learned(now)
+        {
             self.tell = now + JOIN;
-            let _ = self.teller.try_send(learned);
+            held.learned = Some(learned);
+            shared.news.ring();
         }
-        None
+        let links = self.links.iter().filter_map(Link::deadline);
+        let listeners = self.listeners.iter().filter_map(Listener::deadline);
+        let tell = (now < self.tell).then_some(self.tell);
+        let at_once = (!self.events.is_empty()).then_some(now);
+        let others = [held.speaker.deadline(), tell, at_once].into_iter().flatten();
+        Some(links.chain(listeners).chain(others).min())
     }
 
-    fn act(&mut self) {
-        for action in self.speaker.actions() {
+    /// Sees what the sockets have for us.
+    fn serve(&mut self) {
+        let now = self.shared.now();
+        let Driver { shared, poll, events, .. } = self;
+        if poll.ready(0).0 {
+            shared.work.hush();
+        }
+        let mut at = 1;
+        let keys = self.listening.as_ref().map_or(&[][..], |listening| &listening.keys);
+        for listener in &mut self.listeners {
+            self.callers.extend(listener.serve(poll.ready(at).0, now, keys));
+            at += 1;
+        }
+        self.links.retain_mut(|link| {
+            let ready = poll.ready(at);
+            at += 1;
+            link.serve(ready, now, &mut self.buffer, events)
+        });
+    }
+
+    fn act(&mut self, speaker: &mut Speaker, now: Duration) {
+        for action in speaker.actions() {
             match action {
                 Action::Say(true, text) => log::warn(format_args!("bgp: {text}")),
                 Action::Say(false, text) => log::info(format_args!("bgp: {text}")),
                 Action::Send(conn, bytes) => {
-                    if let Some(wire) = self.wires.get(&conn) {
-                        let _ = wire.out.try_send(bytes);
-                    }
+                    self.with(conn, |link, events| link.send(&bytes, now, events))
                 }
-                Action::Close(conn) => {
-                    self.wires.remove(&conn);
-                    self.dials.remove(&conn);
-                }
-                Action::Dial(conn, dial) => self.dial(conn, *dial),
+                Action::Close(conn) => self.with(conn, |link, _| !link.close()),
+                Action::Dial(conn, dial) => self.dial(conn, &dial, now),
             }
         }
-        self.writers.retain(|writer| !writer.is_finished());
     }
 
-    fn dial(&mut self, conn: Conn, dial: Dial) {
-        let wake = self.wake.clone();
-        let task = self.executor.spawn(async move {
-            let said = match stream::connect(&dial).await {
-                Ok(stream) => Wake::Dialed(conn, stream),
-                Err(e) => {
-                    Wake::Event(Event::Failed(conn, format!("connecting to {}: {e}", dial.to)))
-                }
-            };
-            let _ = wake.send(said).await;
-        });
-        self.dials.insert(conn, task);
-    }
-
-    fn dialed(&mut self, conn: Conn, stream: Stream) {
-        let now = self.now();
-        self.dials.remove(&conn);
-        match stream.get_ref().local_addr() {
-            Ok(local) => {
-                self.attach(conn, stream);
-                self.speaker.hear(Event::Connected(conn, local.ip()), now);
-            }
-            Err(e) => self.speaker.hear(Event::Failed(conn, e.to_string()), now),
+    /// Does something with a connection that lets it go where it says so by `false`.
+    fn with(&mut self, conn: Conn, act: impl FnOnce(&mut Link, &mut Vec<Event>) -> bool) {
+        let Some(at) = self.links.iter().position(|link| link.conn == conn) else { return };
+        if !act(&mut self.links[at], &mut self.events) {
+            self.links.remove(at);
         }
     }
 
-    fn accepted(&mut self, stream: Stream) {
-        let now = self.now();
-        let ends = (stream.get_ref().peer_addr(), stream.get_ref().local_addr());
-        let (Ok(peer), Ok(local)) = ends else { return };
-        if let Some((conn, ttl)) = self.speaker.accept(peer.ip(), local.ip(), now) {
-            if let Some(ttl) = ttl {
-                let _ = sys::ttl(stream.get_ref(), peer.is_ipv4(), ttl);
+    fn dial(&mut self, conn: Conn, dial: &Dial, now: Duration) {
+        match Link::dial(conn, dial, now) {
+            Ok(link) => self.links.push(link),
+            Err(e) => {
+                self.events.push(Event::Failed(conn, format!("connecting to {}: {e}", dial.to)));
             }
-            self.attach(conn, stream);
         }
-    }
-
-    fn attach(&mut self, conn: Conn, stream: Stream) {
-        let stream = Rc::new(stream);
-        let (out, bytes) = channel::unbounded();
-        let wake = self.wake.clone();
-        let reader = stream::read(Rc::clone(&stream), move |event| {
-            let wake = wake.clone();
-            async move { wake.send(Wake::Event(event(conn))).await.is_ok() }
-        });
-        let wake = self.wake.clone();
-        let writer = stream::write(stream, bytes, async move || {
-            let _ = wake.send(Wake::Event(Event::Sent(conn))).await;
-        });
-        self.writers.push(self.executor.spawn(writer));
-        self.wires.insert(conn, Wire { out, _reader: self.executor.spawn(reader) });
     }
 
     /// Listens where the configuration says, where that is not what it said before.
-    fn listen(&mut self) {
-        let listening = Listening::of(self.speaker.config());
-        if self.listened.as_ref() == Some(&listening) {
+    fn listen(&mut self, config: &Config) {
+        let listening = Listening::of(config);
+        if self.listening.as_ref() == Some(&listening) {
             return;
         }
         self.listeners.clear();
-        for addr in &listening.addrs {
-            let keys = listening.keys.clone();
-            let at = SocketAddr::new(*addr, listening.port);
-            let wake = self.wake.clone();
-            self.listeners.push(self.executor.spawn(stream::listen(
-                at,
-                keys,
-                async move |stream| {
-                    let _ = wake.send(Wake::Accepted(stream)).await;
-                },
-            )));
-        }
-        self.listened = Some(listening);
+        let at = |addr: &IpAddr| Listener::new(SocketAddr::new(*addr, listening.port));
+        self.listeners.extend(listening.addrs.iter().map(at));
+        self.listening = Some(listening);
     }
+}
 
-    async fn stop(mut self, word: Option<Notification>) {
-        let Some(word) = word else { return };
-        let now = self.now();
-        self.speaker.shut_down(&word, now);
-        self.act();
-        let said = async {
-            for writer in std::mem::take(&mut self.writers) {
-                writer.await;
-            }
-        };
-        future::or(said, async {
-            Timer::after(FLUSH).await;
-        })
-        .await;
+/// Somebody connected; the connection, where it is one of the peers.
+fn accept(speaker: &mut Speaker, socket: TcpStream, now: Duration) -> Option<Link> {
+    let (peer, local) = (socket.peer_addr().ok()?, socket.local_addr().ok()?);
+    let (conn, ttl) = speaker.accept(peer.ip(), local.ip(), now)?;
+    if let Some(ttl) = ttl {
+        let _ = sys::ttl(&socket, peer.is_ipv4(), ttl);
     }
+    Some(Link::open(conn, socket))
 }

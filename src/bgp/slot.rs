@@ -4,7 +4,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    rc::Rc,
+    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -65,7 +65,7 @@ pub(super) struct Slot {
     /// Families whose End-of-RIB it has not said.
     pub awaited: Vec<Family>,
     /// What it said last: often it says the same of the next networks.
-    pub last: Option<Rc<Said>>,
+    pub last: Option<Arc<Said>>,
     /// What was not let in, and why.
     pub refused: Few<IpNet, Refusal>,
     /// How many more there were.

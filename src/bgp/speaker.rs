@@ -7,7 +7,7 @@ mod words;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -47,7 +47,7 @@ struct Known {
 
 /// The whole of it.
 pub struct Speaker {
-    config: Rc<Config>,
+    config: Arc<Config>,
     rib: Rib,
     peers: BTreeMap<IpAddr, Known>,
     /// Whose a connection is, and at which address of ours.
@@ -63,10 +63,10 @@ pub struct Speaker {
 impl Speaker {
     /// It begins to connect at once. `seed`: a number that other nodes do not have.
     pub fn new(config: Config, seed: u32) -> Speaker {
-        let config = Rc::new(config);
+        let config = Arc::new(config);
         let mut speaker = Speaker {
-            rib: Rib::new(Rc::clone(&config)),
-            config: Rc::clone(&config),
+            rib: Rib::new(Arc::clone(&config)),
+            config: Arc::clone(&config),
             peers: BTreeMap::new(),
             conns: BTreeMap::new(),
             next: 0,
@@ -103,8 +103,8 @@ impl Speaker {
             };
             self.end(addr, &word, now);
         }
-        let config = Rc::new(config);
-        for addr in self.rib.configure(Rc::clone(&config)) {
+        let config = Arc::new(config);
+        for addr in self.rib.configure(Arc::clone(&config)) {
             self.ask_again(addr);
         }
         self.config = config;
@@ -114,7 +114,7 @@ impl Speaker {
 
     /// Begins with the peers that are new.
     fn meet(&mut self, now: Duration) {
-        let config = Rc::clone(&self.config);
+        let config = Arc::clone(&self.config);
         let restarting = self.restart_over(&config);
         for (addr, peer) in &config.peers {
             if self.peers.contains_key(addr) {

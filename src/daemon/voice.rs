@@ -4,16 +4,16 @@
 
 use std::{
     collections::BTreeSet,
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
-
-use smol::future;
 
 use crate::{
     bgp::{Config, message::Notification, rib::Learned, session::Sessions},
     cluster::{Cluster, Name},
     desired::{Unmet, announce},
-    error::Result,
+    error::{Doing, Result},
+    kernel::sys::Bell,
     local::{Bgp, Local},
     report::Facts,
 };
@@ -22,6 +22,7 @@ use crate::{
 pub struct Voice {
     /// At work, once there was something to say.
     sessions: Option<Sessions>,
+    news: Arc<Bell>,
     /// What it was told last.
     said: Option<Config>,
     /// Whether that may be something else by now.
@@ -33,8 +34,10 @@ pub struct Voice {
 
 impl Voice {
     /// Silent.
-    pub fn new() -> Voice {
-        Voice { sessions: None, said: None, due: true, all: false, unmet: Vec::new() }
+    pub fn new() -> Result<Voice> {
+        let news = Arc::new(Bell::new().doing(|| "waiting for what BGP's peers say")?);
+        let (sessions, said, unmet) = (None, None, Vec::new());
+        Ok(Voice { sessions, news, said, due: true, all: false, unmet })
     }
 
     /// What there is to say may be something else from now on.
@@ -69,7 +72,7 @@ impl Voice {
         if let Some(sessions) = &self.sessions {
             sessions.configure(config.clone());
         } else {
-            let sessions = Sessions::start(config.clone(), seed())?;
+            let sessions = Sessions::start(config.clone(), seed(), Arc::clone(&self.news))?;
             facts.show_bgp(sessions.looker());
             self.sessions = Some(sessions);
         }
@@ -77,19 +80,15 @@ impl Voice {
         Ok(())
     }
 
-    /// Waits for what the peers taught.
-    pub async fn learned(&self) -> Option<Learned> {
-        match &self.sessions {
-            Some(sessions) => sessions.learned.recv().await.ok(),
-            None => future::pending().await,
-        }
+    /// What the peers taught, where that is something else by now.
+    pub fn learned(&self) -> Option<Learned> {
+        self.news.hush();
+        self.sessions.as_ref()?.learned()
     }
 
-    /// The last of what the peers taught, where there is more of it.
-    pub fn latest(&self, first: Learned) -> Learned {
-        let sessions = self.sessions.iter();
-        let more = sessions.flat_map(|s| std::iter::from_fn(|| s.learned.try_recv().ok()));
-        more.last().unwrap_or(first)
+    /// Rings when the peers taught something.
+    pub fn news(&self) -> &Bell {
+        &self.news
     }
 
     /// Ends it. Peers that keep our routes over a restart are told nothing, all others that we go.

@@ -4,13 +4,14 @@
 use std::{
     ffi::{CStr, CString, OsString},
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Write},
     net::{IpAddr, SocketAddr},
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd},
         unix::ffi::{OsStrExt, OsStringExt},
     },
     path::Path,
+    time::Duration,
 };
 
 /// Decompress the module in the kernel (`MODULE_INIT_COMPRESSED_FILE`, linux/module.h, from 5.17).
@@ -177,6 +178,84 @@ fn set(socket: &impl AsRawFd, level: i32, option: i32, value: &[u8]) -> io::Resu
         libc::setsockopt(socket.as_raw_fd(), level, option, value.as_ptr().cast(), len)
     };
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Descriptors to wait for (poll(2)), each known by the order in which it was added.
+#[derive(Default)]
+pub struct Poll(Vec<libc::pollfd>);
+
+impl Poll {
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Waits for bytes to read; with `room` for room to write too.
+    pub fn add(&mut self, fd: &impl AsRawFd, read: bool, room: bool) {
+        let events = if read { libc::POLLIN } else { 0 } | if room { libc::POLLOUT } else { 0 };
+        self.0.push(libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 });
+    }
+
+    /// Adds nothing, in one's place.
+    pub fn skip(&mut self) {
+        self.0.push(libc::pollfd { fd: -1, events: 0, revents: 0 });
+    }
+
+    /// Waits until one of them is ready or it takes too long; a signal ends it as well.
+    pub fn wait(&mut self, rest: Option<Duration>) {
+        // Rounded up: whoever wakes too early would only wait again.
+        let millis = rest.map_or(-1, |rest| {
+            rest.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(libc::c_int::MAX)
+        });
+        // SAFETY: the list lives through the call, which writes only to its entries; all descriptors in
+        // it were open when they were added, and one that is not any more is only called invalid.
+        unsafe { libc::poll(self.0.as_mut_ptr(), self.0.len() as libc::nfds_t, millis) };
+    }
+
+    /// Whether there is something to read (or an end or an error to hear of), and room to write.
+    pub fn ready(&self, at: usize) -> (bool, bool) {
+        let events = self.0.get(at).map_or(0, |entry| entry.revents);
+        let over = events & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0;
+        (over || events & libc::POLLIN != 0, over || events & libc::POLLOUT != 0)
+    }
+}
+
+/// Wakes who waits for it, from any thread (eventfd(2)).
+pub struct Bell(File);
+
+impl Bell {
+    /// A bell that does not ring.
+    pub fn new() -> io::Result<Bell> {
+        // SAFETY: the call takes numbers alone.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the call has just opened it for us.
+        Ok(Bell(File::from(unsafe { OwnedFd::from_raw_fd(fd) })))
+    }
+
+    /// Rings until it is hushed.
+    pub fn ring(&self) {
+        let _ = (&self.0).write(&1_u64.to_ne_bytes());
+    }
+
+    /// Rings no more.
+    pub fn hush(&self) {
+        let _ = (&self.0).read(&mut [0; 8]);
+    }
+}
+
+impl AsRawFd for Bell {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 /// SIGHUP

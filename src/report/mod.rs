@@ -81,13 +81,12 @@ impl Facts {
 
     /// What the BGP speaker has to show under a path; `None`: there is none, or no such page.
     pub fn bgp(&self, path: &str) -> Option<String> {
-        let path = path.to_owned();
-        self.0.bgp.get()?.look(move |speaker, now| bgp::page(speaker, now, &path)).flatten()
+        self.0.bgp.get()?.look(|speaker, now| bgp::page(speaker, now, path))
     }
 
     /// Reads what is written.
     pub fn read<T>(&self, look: impl FnOnce(&Status) -> T) -> T {
-        let peers = self.0.bgp.get().and_then(|looker| looker.look(bgp::peers));
+        let peers = self.0.bgp.get().map(|looker| looker.look(bgp::peers));
         let mut status = self.lock();
         status.uptime = self.now();
         status.stuck = self.stuck();

@@ -1,7 +1,7 @@
 //! Another configuration for a table that is in use: what is let in by it, what begins here, and who has
 //! to be told what again. Sessions end and begin elsewhere; what needs another session is not seen here.
 
-use std::{net::IpAddr, rc::Rc};
+use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
@@ -15,12 +15,12 @@ use crate::bgp::{
 impl Rib {
     /// The configuration is another one. Gives the peers that have to be asked to say all again (RFC
     /// 2918), for something that was refused may be let in now: refused paths are not kept.
-    pub fn configure(&mut self, config: Rc<Config>) -> Vec<IpAddr> {
+    pub fn configure(&mut self, config: Arc<Config>) -> Vec<IpAddr> {
         if *self.config == *config {
             return Vec::new();
         }
         let old = std::mem::replace(&mut self.config, config);
-        let config = Rc::clone(&self.config);
+        let config = Arc::clone(&self.config);
         let mut client_changed = false;
         let mut changed_role = Vec::new();
         for slot in self.slots.iter_mut() {
@@ -62,7 +62,7 @@ impl Rib {
 
     /// Takes out what is not let in any more, and looks again whether next hops are on a link.
     fn import_again(&mut self) {
-        let config = Rc::clone(&self.config);
+        let config = Arc::clone(&self.config);
         let mut refused: Vec<(u16, IpNet, Refusal)> = Vec::new();
         self.sweep(None, false, &mut |slots, net, path| {
             let Some(from) = slots.session(path.from) else { return Fate::Stays };
@@ -84,7 +84,7 @@ impl Rib {
 
     /// Makes the own networks what the configuration says, where it said something else before.
     fn begin_and_end(&mut self, old: &Config) {
-        let config = Rc::clone(&self.config);
+        let config = Arc::clone(&self.config);
         let none = Kind::default();
         for net in old.origin.pods.iter().chain(&old.origin.services) {
             if Kind::of(&config, net) == none {

@@ -2,7 +2,7 @@
 //! is what the rules say of the best paths. The best paths are chosen here by striking out, as RFC 4271
 //! section 9.1.2.2 has it, and not by putting them in a row.
 
-use std::{collections::BTreeMap, net::IpAddr, rc::Rc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
@@ -80,7 +80,7 @@ impl World {
         });
         World {
             dice: Dice(seed),
-            rib: Rib::new(Rc::new(config.clone())),
+            rib: Rib::new(Arc::new(config.clone())),
             config,
             far: far.collect(),
             routes: BTreeMap::new(),
@@ -255,7 +255,7 @@ impl World {
             let config = &self.config;
             far.said.retain(|net, said| policy::refuse(config, &far.session, net, said).is_none());
         }
-        for addr in self.rib.configure(Rc::new(self.config.clone())) {
+        for addr in self.rib.configure(Arc::new(self.config.clone())) {
             let far = self.far.iter().find(|far| far.session.addr == addr).unwrap();
             assert!(far.up);
             for (net, said) in &far.says {

@@ -18,7 +18,7 @@ fn two_clients() -> (Session, Session) {
 #[test]
 fn a_new_peer_is_told_all_and_then_end_of_rib_for_each_family() {
     let node = session(2, ASN);
-    let mut rib = Rib::new(Rc::new(config()));
+    let mut rib = Rib::new(Arc::new(config()));
     assert!(!rib.has_news(node.addr));
     rib.up(node.clone(), &[]);
     assert!(rib.has_news(node.addr));
@@ -39,14 +39,14 @@ fn a_peer_is_told_that_a_network_is_gone_only_where_it_was_told_of_it() {
     let mut config = config();
     let mut rib = rib(config.clone(), &[node.clone(), router.clone()]);
     config.origin.services.clear();
-    rib.configure(Rc::new(config.clone()));
+    rib.configure(Arc::new(config.clone()));
     assert_eq!(nets(&mut rib, &node), (vec![], vec![]));
     assert_eq!(nets(&mut rib, &router), (vec![], texts(&["10.43.0.1/32"])));
     // What comes and goes before anyone reads was never there.
     let before = config.clone();
     config.origin.services.insert(net("10.43.0.9/32"));
-    rib.configure(Rc::new(config));
-    rib.configure(Rc::new(before));
+    rib.configure(Arc::new(config));
+    rib.configure(Arc::new(before));
     assert_eq!(nets(&mut rib, &router), (vec![], vec![]));
     assert!(
         !rib.table.contains_key(&net("10.43.0.9/32"))
@@ -60,17 +60,17 @@ fn what_changed_of_the_export_is_told_to_whom_it_concerns() {
     let mut config = config();
     let mut rib = rib(config.clone(), &[node.clone(), router.clone()]);
     config.export.pods_inside = false;
-    assert!(rib.configure(Rc::new(config.clone())).is_empty());
+    assert!(rib.configure(Arc::new(config.clone())).is_empty());
     assert!(!rib.has_news(router.addr));
     assert_eq!(nets(&mut rib, &node), (vec![], texts(&["10.42.1.0/24", "fd42:1::/64"])));
     config.export.communities = vec![7];
-    rib.configure(Rc::new(config.clone()));
+    rib.configure(Arc::new(config.clone()));
     assert!(!rib.has_news(node.addr));
     let updates = said(&mut rib, &router);
     assert!(updates.iter().all(|update| update.attributes.communities == [7]));
     assert_eq!(updates.len(), 2, "{updates:?}");
     config.own.port = 1790;
-    rib.configure(Rc::new(config));
+    rib.configure(Arc::new(config));
     assert!(!rib.has_news(node.addr) && !rib.has_news(router.addr));
 }
 
@@ -88,7 +88,7 @@ fn networks_of_equal_attributes_go_in_one_message() {
     assert_eq!(rib.counts(one.addr).accepted, 100);
     let first = rib.table[&net("10.9.0.0/24")].paths[0].clone();
     assert!(
-        Rc::ptr_eq(&first.said, &rib.table[&net("10.9.99.0/24")].paths[0].said),
+        Arc::ptr_eq(&first.said, &rib.table[&net("10.9.99.0/24")].paths[0].said),
         "and in one value"
     );
 }
@@ -213,10 +213,10 @@ fn who_said_what_may_be_let_in_now_is_asked_again() {
     rib.hear(one.addr, reach(&["10.9.1.0/24"], "10.0.0.2", through(&[])));
     rib.hear(two.addr, reach(&["10.8.0.0/16", "0.0.0.0/0"], "10.0.0.3", through(&[])));
     config.import.reject = vec![net("10.8.0.0/16"), net("10.9.0.0/17")];
-    assert!(rib.configure(Rc::new(config.clone())).is_empty());
+    assert!(rib.configure(Arc::new(config.clone())).is_empty());
     assert_eq!(routes(&rib), [""; 0], "what is not let in any more goes");
     config.import.reject = vec![net("10.8.0.0/16")];
-    assert_eq!(rib.configure(Rc::new(config)), [one.addr]);
+    assert_eq!(rib.configure(Arc::new(config)), [one.addr]);
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn a_next_hop_is_looked_at_again_when_the_links_change() {
     rib.hear(node.addr, reach(&["10.9.0.0/16"], "10.77.0.2", through(&[])));
     for (link, count) in [("10.0.0.0/24", 0), ("10.77.0.0/24", 1)] {
         config.import.on_link = vec![net(link)];
-        rib.configure(Rc::new(config.clone()));
+        rib.configure(Arc::new(config.clone()));
         assert!(rib.take_changes());
         assert_eq!(rib.routes().len(), count);
     }
@@ -239,7 +239,7 @@ fn a_reflector_takes_back_what_it_passed_on_when_it_is_none_any_more() {
     let mut rib = rib(reflector(), &[one.clone(), two.clone()]);
     rib.hear(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", through(&[])));
     assert_eq!(nets(&mut rib, &two).0, ["10.9.0.0/16"]);
-    rib.configure(Rc::new(config()));
+    rib.configure(Arc::new(config()));
     assert_eq!(nets(&mut rib, &two).1, ["10.9.0.0/16"]);
     assert_eq!(routes(&rib), ["10.9.0.0/16"]);
 }
@@ -285,7 +285,7 @@ fn a_node_keeps_no_journal_of_what_it_passes_to_nobody() {
 
 #[test]
 fn from_one_without_a_session_nothing_counts() {
-    let mut rib = Rib::new(Rc::new(Config { origin: Origin::default(), ..config() }));
+    let mut rib = Rib::new(Arc::new(Config { origin: Origin::default(), ..config() }));
     let node = session(2, ASN);
     rib.hear(node.addr, reach(&["10.9.0.0/16"], "10.0.0.2", through(&[])));
     rib.refresh(node.addr, Family::Ipv4);

@@ -1,6 +1,6 @@
 //! What the tests of the table and its rules are made of: a configuration, peers, and what they say.
 
-use std::{net::IpAddr, rc::Rc};
+use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
@@ -134,7 +134,7 @@ pub fn end(family: Family) -> Update {
 
 /// A table in which these sessions are up and were told all.
 pub fn rib(config: Config, sessions: &[Session]) -> Rib {
-    let mut rib = Rib::new(Rc::new(config));
+    let mut rib = Rib::new(Arc::new(config));
     for session in sessions {
         rib.up(session.clone(), &[]);
     }
