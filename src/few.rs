@@ -2,12 +2,16 @@
 //! kind of key and value. Its words are `BTreeMap`'s. To put one in moves all behind it, so what may
 //! hold many thousands and is not filled in order is better off with the other.
 
+mod sorted;
+
 use std::{borrow::Borrow, fmt, marker::PhantomData, slice, vec};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{MapAccess, Visitor},
 };
+
+pub use sorted::Sorted;
 
 /// Keys in their order, each with a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +48,21 @@ impl<K, V> Few<K, V> {
         self.0.iter().map(|(key, _)| key)
     }
 
+    /// Nothing but the keys in their order.
+    pub fn into_keys(self) -> impl Iterator<Item = K> {
+        self.0.into_iter().map(|(key, _)| key)
+    }
+
+    /// All values in the order of their keys, to be changed.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.0.iter_mut().map(|(_, value)| value)
+    }
+
+    /// All entries in the order of their keys, the values to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
+        self.0.iter_mut().map(|(key, value)| (&*key, value))
+    }
+
     /// All values in the order of their keys.
     pub fn values(&self) -> impl Iterator<Item = &V> {
         self.0.iter().map(|(_, value)| value)
@@ -70,6 +89,14 @@ impl<K: Ord, V> Few<K, V> {
         K: Borrow<Q>,
     {
         self.find(key).ok().map(|at| &self.0[at].1)
+    }
+
+    /// The value of a key, to be changed.
+    pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+    {
+        self.find(key).ok().map(|at| &mut self.0[at].1)
     }
 
     /// Whether a key is there.

@@ -3,13 +3,13 @@
 
 mod bgp;
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    few::Few,
+    few::{Few, Sorted},
     state::{BRIDGE, DUMMY, Protocol},
 };
 pub use bgp::{Advertise, Bgp, RouterId, Routes};
@@ -153,7 +153,7 @@ pub struct Host {
     pub passing: bool,
     /// Ports on which a program listens at all addresses or at one of this node's.
     #[serde(default)]
-    pub listens: BTreeSet<(Protocol, u16)>,
+    pub listens: Sorted<(Protocol, u16)>,
     /// The CNI configuration that is there.
     pub cni: Option<Box<str>>,
     /// Why the CNI configuration that is there could not be read.

@@ -4,7 +4,6 @@
 mod common;
 
 use std::{
-    collections::BTreeSet,
     net::{TcpListener, TcpStream, UdpSocket},
     time::Duration,
 };
@@ -12,6 +11,7 @@ use std::{
 use common::{namespace::in_namespace_with, sh};
 use kinglet::{
     desired::stale::{Serving, is_stale},
+    few::Sorted,
     kernel::{conntrack, netlink::Conn},
     state::{Flow, Protocol, Virtual},
 };
@@ -49,7 +49,7 @@ fn serve_at(port: u16) {
 fn services(port: u16) -> Serving {
     let service = |(loopback, vip): (&str, &str)| {
         let at = Virtual { addr: vip.parse().unwrap(), protocol: Protocol::Udp, port: 53 };
-        (at, BTreeSet::from([(loopback.parse().unwrap(), port)]))
+        (at, Sorted::from([(loopback.parse().unwrap(), port)]))
     };
     FAMILIES.into_iter().map(service).collect()
 }

@@ -7,7 +7,6 @@
 //! nothing.
 
 use std::{
-    collections::BTreeSet,
     fs,
     io::{self, BufRead, BufReader, BufWriter, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -21,7 +20,7 @@ use super::page;
 use crate::{
     cluster::{Cluster, EndpointSlice, Kind, Known, Node, Object, Service},
     error::{self, Doing},
-    few::Few,
+    few::{Few, Sorted},
     json, log,
 };
 
@@ -219,7 +218,7 @@ impl File {
     /// only once. `listed` and `contact` as in [`Snapshot`].
     pub fn save(&mut self, known: &Known, listed: u64, contact: &Contact) -> error::Result<bool> {
         let Some(path) = &self.path else { return Ok(false) };
-        let doubtful: BTreeSet<Kind> = known.complaints().map(|bad| bad.kind).collect();
+        let doubtful: Sorted<Kind> = known.complaints().map(|bad| bad.kind).collect();
         let kinds = known.versions.iter().map(|(kind, version)| {
             (*kind, Some(version.clone()).filter(|_| !doubtful.contains(kind)))
         });

@@ -26,10 +26,9 @@ mod stream;
 mod update;
 mod wire;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr},
-};
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::few::{Few, Sorted};
 
 use ipnet::IpNet;
 
@@ -83,7 +82,7 @@ pub struct Config {
     /// Who it is.
     pub own: Own,
     /// Whom it knows, by address; nobody else may connect.
-    pub peers: BTreeMap<IpAddr, Peer>,
+    pub peers: Few<IpAddr, Peer>,
     /// The routes that begin here.
     pub origin: Origin,
     /// What is done to what goes out.
@@ -104,7 +103,7 @@ pub struct Own {
     /// The port at which it listens.
     pub port: u16,
     /// The families that it speaks of.
-    pub families: BTreeSet<Family>,
+    pub families: Sorted<Family>,
     /// The cluster whose reflector it is (RFC 4456), where it is one.
     pub cluster: Option<Ipv4Addr>,
     /// How many seconds its peers keep its routes while it restarts (RFC 4724); `None`: not at all.
@@ -145,9 +144,9 @@ impl Peer {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// The networks of its pods.
-    pub pods: BTreeSet<IpNet>,
+    pub pods: Sorted<IpNet>,
     /// Addresses of Services, and the ranges that stand for many of them; only for routers outside.
-    pub services: BTreeSet<IpNet>,
+    pub services: Sorted<IpNet>,
 }
 
 /// What is done to what goes out.
@@ -171,7 +170,7 @@ pub struct Import {
     /// Networks of which nothing is let in, neither they nor a part of them.
     pub reject: Vec<IpNet>,
     /// This node's own networks and the addresses of Services: not let in as they are.
-    pub own: BTreeSet<IpNet>,
+    pub own: Sorted<IpNet>,
     /// The networks of its links: a next hop elsewhere makes no route. None: they are not known, and any
     /// next hop will do.
     pub on_link: Vec<IpNet>,

@@ -8,11 +8,7 @@
 //! A peer that restarts keeps its paths for a while, as stale ones (RFC 4724): it has a slot as long as
 //! it has a session or a path.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
@@ -25,17 +21,17 @@ use super::{
     policy::{self, Refusal},
     slot::{REFUSED, Slots},
 };
-use crate::few::Few;
+use crate::few::{Few, Sorted};
 
 /// What came of it for the node: routes for `desired`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Learned {
     /// The next hops of the best paths of each route, in order; several are equally good.
-    pub routes: BTreeMap<IpNet, Vec<IpAddr>>,
+    pub routes: Few<IpNet, Vec<IpAddr>>,
     /// What was there in this run and is not any more; empty once all is complete.
-    pub gone: BTreeSet<IpNet>,
+    pub gone: Sorted<IpNet>,
     /// Peers whose session was up in this run and is down, and which are not just restarting.
-    pub lost: BTreeSet<IpAddr>,
+    pub lost: Sorted<IpAddr>,
     /// Whether all peers have said all that they know, or had the time for it: what nobody claims
     /// then, nobody will.
     pub complete: bool,
@@ -312,7 +308,7 @@ impl Rib {
     }
 
     /// The routes for the kernel: networks that others have, with the next hops of the best paths.
-    pub fn routes(&self) -> BTreeMap<IpNet, Vec<IpAddr>> {
+    pub fn routes(&self) -> Few<IpNet, Vec<IpAddr>> {
         let routes = self.table.iter().map(|(net, dest)| (*net, hops(&dest.paths, &self.slots)));
         routes.filter(|(_, hops)| !hops.is_empty()).collect()
     }

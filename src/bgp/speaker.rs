@@ -4,12 +4,9 @@
 mod act;
 mod words;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use crate::few::{Few, Sorted};
 
 use super::{
     Config, Peer,
@@ -49,12 +46,12 @@ struct Known {
 pub struct Speaker {
     config: Arc<Config>,
     rib: Rib,
-    peers: BTreeMap<IpAddr, Known>,
+    peers: Few<IpAddr, Known>,
     /// Whose a connection is, and at which address of ours.
-    conns: BTreeMap<Conn, (IpAddr, Option<IpAddr>)>,
+    conns: Few<Conn, (IpAddr, Option<IpAddr>)>,
     next: Conn,
     seed: u32,
-    strangers: BTreeSet<IpAddr>,
+    strangers: Sorted<IpAddr>,
     complete: bool,
     told: Learned,
     actions: Vec<Action>,
@@ -67,11 +64,11 @@ impl Speaker {
         let mut speaker = Speaker {
             rib: Rib::new(Arc::clone(&config)),
             config: Arc::clone(&config),
-            peers: BTreeMap::new(),
-            conns: BTreeMap::new(),
+            peers: Few::new(),
+            conns: Few::new(),
             next: 0,
             seed,
-            strangers: BTreeSet::new(),
+            strangers: Sorted::new(),
             complete: false,
             told: Learned::default(),
             actions: Vec::new(),
@@ -272,7 +269,7 @@ impl Speaker {
         for addr in due {
             self.input(addr, Input::Time, now);
         }
-        for (addr, known) in &mut self.peers {
+        for (addr, known) in self.peers.iter_mut() {
             if over(known.stale) {
                 known.stale = None;
                 self.rib.expire(*addr);
@@ -310,7 +307,7 @@ impl Speaker {
         }
         let lost = |known: &Known| known.was_up && known.up.is_none() && known.stale.is_none();
         let lost = self.peers.iter().filter(|(_, known)| lost(known)).map(|(addr, _)| *addr);
-        let lost: BTreeSet<IpAddr> = lost.collect();
+        let lost: Sorted<IpAddr> = lost.collect();
         let moved = self.rib.take_changes();
         if !moved && lost == self.told.lost && self.complete == self.told.complete {
             return None;

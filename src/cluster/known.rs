@@ -4,13 +4,10 @@
 //! An object that can't be understood keeps its last good version. A kind of which something is not
 //! known for sure is doubtful: its objects count, and nothing that it feeds is taken away.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::{collections::BTreeMap, fmt};
 
 use super::{Cluster, EndpointSlice, Kind, Name, Object};
-use crate::few::Few;
+use crate::few::{Few, Sorted};
 
 /// The objects of one or more kinds as they were read.
 #[derive(Debug, Default)]
@@ -78,7 +75,7 @@ pub struct Changes {
     /// What comes from Nodes.
     pub nodes: bool,
     /// What comes from these Services and their slices.
-    pub services: BTreeSet<Name>,
+    pub services: Sorted<Name>,
 }
 
 impl Changes {
@@ -108,9 +105,9 @@ pub struct Known {
     /// version before stands in for them.
     bad: Few<(Kind, String), (String, bool)>,
     /// Kinds of which the API has said nothing yet in this run.
-    unheard: BTreeSet<Kind>,
+    unheard: Sorted<Kind>,
     /// Kinds of which the API suddenly listed nothing.
-    emptied: BTreeSet<Kind>,
+    emptied: Sorted<Kind>,
 }
 
 impl Known {
@@ -122,7 +119,7 @@ impl Known {
             lost: Few::new(),
             bad: Few::new(),
             unheard: kinds.iter().copied().collect(),
-            emptied: BTreeSet::new(),
+            emptied: Sorted::new(),
         };
         known.settle();
         known
@@ -130,12 +127,12 @@ impl Known {
 
     /// The Services that news of one object is about, as it was and as it is: what follows from them
     /// may change when it is heard.
-    pub fn touches(&self, news: &News) -> BTreeSet<Name> {
+    pub fn touches(&self, news: &News) -> Sorted<Name> {
         match &news.what {
             What::One { name, now: Ok(now), .. } => {
                 Changes::between(&self.cluster.get(news.kind, name), now).services
             }
-            _ => BTreeSet::new(),
+            _ => Sorted::new(),
         }
     }
 
@@ -280,7 +277,7 @@ fn different<V: PartialEq>(
     a: &BTreeMap<Name, V>,
     b: &BTreeMap<Name, V>,
     of: impl Fn(&V) -> Option<Name>,
-) -> BTreeSet<Name> {
+) -> Sorted<Name> {
     let only = |a: &BTreeMap<Name, V>, b: &BTreeMap<Name, V>| -> Vec<Name> {
         a.iter().filter(|(k, v)| b.get(k) != Some(v)).filter_map(|(_, v)| of(v)).collect()
     };

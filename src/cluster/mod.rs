@@ -6,10 +6,11 @@ pub mod node;
 pub mod service;
 pub mod slices;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::few::Sorted;
 use crate::router::Secret;
 pub use endpoints::{Endpoint, EndpointSlice, Hints, SlicePort};
 pub use known::{Bad, Changes, Known, News, Reading, What};
@@ -30,7 +31,7 @@ pub struct Cluster {
     pub slices: Slices,
     /// Kinds of which an object could not be understood, and no earlier version of it is known:
     /// nothing that such a kind feeds may be taken away.
-    pub doubtful: BTreeSet<Kind>,
+    pub doubtful: Sorted<Kind>,
 }
 
 /// Namespace (empty for a Node) and name.

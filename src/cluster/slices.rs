@@ -4,7 +4,9 @@
 //! index is needed; those that are called otherwise (of a Service with a very long name, or made by
 //! hand) are noted apart.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+use crate::few::Sorted;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -15,7 +17,7 @@ use super::{EndpointSlice, Name};
 pub struct Slices {
     named: BTreeMap<Name, EndpointSlice>,
     /// Services, with their slices that are not called after them.
-    odd: BTreeSet<(Name, Box<str>)>,
+    odd: Sorted<(Name, Box<str>)>,
 }
 
 impl Slices {
@@ -50,7 +52,7 @@ impl Slices {
         let near =
             self.starting(service).filter(|slice| slice.service.as_ref() == Some(&service.name));
         let least = (service.clone(), "".into());
-        let odd = self.odd.range(least..).take_while(move |(of, _)| of == service);
+        let odd = self.odd.tail(&least).iter().take_while(move |(of, _)| of == service);
         let odd = odd.filter_map(|(of, name)| {
             self.named.get(&Name { namespace: of.namespace.clone(), name: name.clone() })
         });

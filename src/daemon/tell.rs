@@ -2,7 +2,7 @@
 //!
 //! Something that goes on is told once: when it begins, when its text changes, and when it is over.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use super::agenda::Work;
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     cluster::{Known, News, What},
     desired::health::{HealthPorts, ports},
     error::Result,
+    few::Sorted,
     kernel::Outcome,
     log,
     plan::Step,
@@ -36,13 +37,13 @@ pub struct Teller {
     taken: usize,
     refused: Lines,
     /// What was told of what is wrong, and is not over.
-    told: BTreeSet<String>,
+    told: Sorted<String>,
 }
 
 impl Teller {
     /// For one run of the daemon.
     pub fn new(desk: Desk, facts: Facts, api: Arc<Api>, node: &str) -> Teller {
-        let (steps, told) = (Vec::new(), BTreeSet::new());
+        let (steps, told) = (Vec::new(), Sorted::new());
         Teller {
             desk,
             facts,
@@ -217,7 +218,7 @@ impl Teller {
 
     /// Says what is new of what is wrong, and what is over.
     fn changes(&mut self, errors: &Lines, refused: &Lines, unmet: &Lines, complaints: &Lines) {
-        let mut now = BTreeSet::new();
+        let mut now = Sorted::new();
         let mut more = 0;
         let lines = [("", errors), ("refused: ", refused), ("unmet: ", unmet), ("", complaints)];
         for (i, (head, lines)) in lines.into_iter().enumerate() {

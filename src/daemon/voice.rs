@@ -3,7 +3,6 @@
 //! where BGP is off, there is no thread and no socket.
 
 use std::{
-    collections::BTreeSet,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -13,6 +12,7 @@ use crate::{
     cluster::{Cluster, Name},
     desired::{Unmet, announce},
     error::{Doing, Result},
+    few::Sorted,
     kernel::sys::Bell,
     local::{Bgp, Local},
     report::Facts,
@@ -46,7 +46,7 @@ impl Voice {
     }
 
     /// Whether what there is to say hangs on these Services.
-    pub fn concerns(&self, cluster: &Cluster, names: &BTreeSet<Name>) -> bool {
+    pub fn concerns(&self, cluster: &Cluster, names: &Sorted<Name>) -> bool {
         let Some(said) = &self.said else { return false };
         let speaks = |name| cluster.services.get(name).is_some_and(|s| !s.advertise.is_silent());
         !said.origin.services.is_empty() || self.all || names.iter().any(speaks)

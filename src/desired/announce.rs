@@ -8,10 +8,7 @@
 
 mod services;
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Unmet, has_ipv6};
 use crate::{
@@ -20,6 +17,7 @@ use crate::{
         Cluster, Node,
         node::{Bgp as Notes, Reflector},
     },
+    few::Few,
     local::{Bgp, Host, Local, RouterId},
     router::Secret,
 };
@@ -48,7 +46,7 @@ pub fn config(cluster: &Cluster, local: &Local) -> (Option<Config>, Vec<Unmet>) 
     if peers.values().any(Peer::is_outside) {
         view.services(&own, &mut origin, &mut import);
     }
-    import.own.extend(origin.pods.iter().chain(&origin.services));
+    import.own.extend(origin.pods.iter().chain(&origin.services).copied());
     let export = Export {
         pods_inside: told.inside,
         pods_outside: told.advertise.pods,
@@ -156,8 +154,8 @@ impl View<'_> {
         Some(id).filter(|id| !id.is_unspecified())
     }
 
-    fn peers(&self, own: &Own, unmet: &mut Vec<Unmet>) -> BTreeMap<IpAddr, Peer> {
-        let mut peers = BTreeMap::new();
+    fn peers(&self, own: &Own, unmet: &mut Vec<Unmet>) -> Few<IpAddr, Peer> {
+        let mut peers = Few::new();
         if self.told.inside {
             let others = self.cluster.nodes.values().filter(|other| other.name != self.node.name);
             for node in others.filter(|other| self.speaks_with(other, own)) {
@@ -181,12 +179,7 @@ impl View<'_> {
         same && fits(ours, theirs) && fits(theirs, ours)
     }
 
-    fn inside(
-        &self,
-        node: &Node,
-        own: &Own,
-        peers: &mut BTreeMap<IpAddr, Peer>,
-    ) -> Result<(), String> {
+    fn inside(&self, node: &Node, own: &Own, peers: &mut Few<IpAddr, Peer>) -> Result<(), String> {
         // IPv4 comes first.
         let shared = own.families.iter().find_map(|family| node.addr(*family == Family::Ipv4));
         let addr = shared.ok_or("it has no address of a family that this node speaks BGP over")?;
@@ -214,7 +207,7 @@ impl View<'_> {
     }
 
     /// What is configured for a router outside counts, even where a node has its address.
-    fn outside(&self, own: &Own, peers: &mut BTreeMap<IpAddr, Peer>, unmet: &mut Vec<Unmet>) {
+    fn outside(&self, own: &Own, peers: &mut Few<IpAddr, Peer>, unmet: &mut Vec<Unmet>) {
         let noted = &self.notes.routers;
         let by_flags = !self.told.routers.is_empty();
         if by_flags && !noted.is_empty() {

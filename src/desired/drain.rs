@@ -5,12 +5,12 @@
 //! process (cron mode keeps nothing in memory), so it is a record that goes in and comes out. Time is
 //! passed in: seconds of the boot clock. UDP and SCTP reals go at once, as with kube-proxy.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    few::Few,
+    few::{Few, Sorted},
     json,
     ruleset::Set,
     state::{At, Forward, Item, Protocol, RealKey, State, Value, Virtual},
@@ -48,7 +48,7 @@ impl Drains {
     }
 
     /// Those behind some services, and the others.
-    pub fn split(self, services: &BTreeSet<At>) -> (Drains, Drains) {
+    pub fn split(self, services: &Sorted<At>) -> (Drains, Drains) {
         let (of, others) = self.0.into_iter().partition(|drain| services.contains(&drain.of));
         (Drains(of), Drains(others))
     }
@@ -61,7 +61,7 @@ impl Drains {
     }
 
     /// These are gone.
-    pub fn forget(&mut self, gone: &BTreeSet<RealKey>) {
+    pub fn forget(&mut self, gone: &Sorted<RealKey>) {
         self.0.retain(|drain| !gone.contains(&(drain.of, drain.addr, drain.port)));
     }
 
@@ -88,7 +88,7 @@ impl Drains {
 pub fn drain<'a>(
     have: impl IntoIterator<Item = &'a Item>,
     want: &mut State,
-    busy: &BTreeSet<RealKey>,
+    busy: &Sorted<RealKey>,
     drains: &Drains,
     now: u64,
     grace: u64,
@@ -182,7 +182,7 @@ mod tests {
     }
 
     /// Every real of `have` but those at 10.244.1.100 and above is busy.
-    fn busy(have: &[Item]) -> BTreeSet<RealKey> {
+    fn busy(have: &[Item]) -> Sorted<RealKey> {
         let key = |item: &Item| match *item {
             Item::Real { of, addr, port, .. } => Some((of, addr, port)),
             _ => None,

@@ -9,20 +9,18 @@
 #[cfg(test)]
 mod cases;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use crate::cluster::{Endpoint, EndpointSlice, Node, ServicePort, SlicePort};
+use crate::few::Sorted;
 
 /// Which endpoints of a Service's port serve, by policy.
 #[derive(Debug, Default, PartialEq)]
 pub struct Choice {
     /// With a Cluster policy.
-    pub cluster: BTreeSet<(IpAddr, u16)>,
+    pub cluster: Sorted<(IpAddr, u16)>,
     /// With a Local policy: those on this node.
-    pub local: BTreeSet<(IpAddr, u16)>,
+    pub local: Sorted<(IpAddr, u16)>,
     /// Whether there is any endpoint that could serve somewhere: a Local policy without a local one
     /// drops then, and rejects otherwise.
     pub any: bool,
@@ -46,7 +44,7 @@ pub fn choose<'a>(
         }
     }
     let preferred = topology(&candidates);
-    let pick = |wanted: &dyn Fn(&Candidate) -> bool| -> BTreeSet<(IpAddr, u16)> {
+    let pick = |wanted: &dyn Fn(&Candidate) -> bool| -> Sorted<(IpAddr, u16)> {
         candidates.iter().filter(|(_, c)| wanted(c)).map(|(at, _)| *at).collect()
     };
     // Where a topology is preferred it has a ready endpoint: nothing found means none anywhere.

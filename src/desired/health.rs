@@ -1,11 +1,11 @@
 //! healthCheckNodePort: where load balancers ask whether this node has endpoints of a Service, so that
 //! they send traffic with a Local policy to nodes that can serve it. Pure.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::net::IpAddr;
 
 use crate::{
     cluster::{Cluster, EndpointSlice, Name},
-    few::Few,
+    few::{Few, Sorted},
 };
 
 /// What is said at each port.
@@ -31,7 +31,7 @@ pub fn ports(cluster: &Cluster, node: &str) -> HealthPorts {
             continue;
         }
         let mine = cluster.slices.of(&service.name).filter(|slice| !slice.ports.is_empty());
-        let addrs: BTreeSet<IpAddr> = mine.flat_map(|slice| ready_here(slice, node)).collect();
+        let addrs: Sorted<IpAddr> = mine.flat_map(|slice| ready_here(slice, node)).collect();
         // A pod with an address of each family is one endpoint.
         let fours = addrs.iter().filter(|addr| addr.is_ipv4()).count();
         let local = fours.max(addrs.len() - fours);

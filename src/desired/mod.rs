@@ -15,10 +15,7 @@ pub mod routes;
 pub mod services;
 pub mod stale;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -27,6 +24,7 @@ use crate::{
     bgp::rib::Learned,
     cluster::{Cluster, EndpointSlice, Kind, Name, Node, Service},
     error::{Error, Result},
+    few::{Few, Sorted},
     local::{Host, Local, Module, NodePorts},
     ruleset::Set,
     state::{At, Item, Protocol, State, TABLE_MAIN},
@@ -98,7 +96,7 @@ pub fn desired_of(
 
 /// Whether a step of the plan may take an item away: never where an object that could still claim it
 /// was not understood, or where somebody else may claim it.
-pub fn may_go(item: &Item, doubtful: &BTreeSet<Kind>, learned: &Learned, local: &Local) -> bool {
+pub fn may_go(item: &Item, doubtful: &Sorted<Kind>, learned: &Learned, local: &Local) -> bool {
     let sure = |kind| !doubtful.contains(&kind);
     match item {
         Item::Accept { .. } => true,
@@ -152,15 +150,11 @@ fn has_ipv6(local: &Local) -> bool {
 }
 
 /// What BGP learned where it was not asked.
-static NOTHING: Learned = Learned {
-    routes: BTreeMap::new(),
-    gone: BTreeSet::new(),
-    lost: BTreeSet::new(),
-    complete: false,
-};
+static NOTHING: Learned =
+    Learned { routes: Few::new(), gone: Sorted::new(), lost: Sorted::new(), complete: false };
 
 /// Where nothing is known of the host.
-static NO_LISTENS: BTreeSet<(Protocol, u16)> = BTreeSet::new();
+static NO_LISTENS: Sorted<(Protocol, u16)> = Sorted::new();
 
 /// All that the functions per object need to know.
 struct View<'a> {
@@ -250,7 +244,7 @@ impl<'a> View<'a> {
     }
 
     /// This node's addresses: those of its Node object, and those of its links.
-    fn own_addrs(&self) -> BTreeSet<IpAddr> {
+    fn own_addrs(&self) -> Sorted<IpAddr> {
         let on_link = self.host().into_iter().flat_map(Host::on_link);
         self.own.addrs().chain(on_link.map(|net| net.addr())).collect()
     }

@@ -5,8 +5,6 @@
 //! to do, as long as the kernel held what was wanted. Items that several Services share are given up
 //! only where it is plain that nobody else has them; a look at everything finds the rest.
 
-use std::collections::BTreeSet;
-
 use super::{
     NOTHING, Unmet, View, has_ipv6, may_go, own_node,
     services::{Claims, Place},
@@ -14,6 +12,7 @@ use super::{
 use crate::{
     cluster::{Cluster, Name},
     error::Result,
+    few::Sorted,
     local::{Local, Module},
     ruleset::Set,
     state::{At, DUMMY, Item, State, TABLE_LOCAL, Value},
@@ -56,7 +55,7 @@ impl<'a> Moment<'a> {
 
 /// Gives up what Services had and have no use for any more.
 pub fn release(before: &State, after: &State, claims: &mut Claims) {
-    let served: BTreeSet<At> = after.iter().filter_map(service).collect();
+    let served: Sorted<At> = after.iter().filter_map(service).collect();
     for at in before.iter().filter_map(service).filter(|at| !served.contains(at)) {
         if let At::Virtual(at) = at {
             claims.release(&at);
@@ -191,7 +190,7 @@ mod tests {
         let (mut alone, mut removed) = (0, 0);
         for _ in 0..4000 {
             let (number, changed) = (dice.below(12), dice.below(20));
-            let mut touched = BTreeSet::from([name(number)]);
+            let mut touched = Sorted::from([name(number)]);
             let mut next = cluster.clone();
             if dice.one_in(3) {
                 next.services.remove(&name(number));
@@ -238,7 +237,7 @@ mod tests {
             for item in gone {
                 whole.state.remove(&item);
             }
-            let changed: BTreeSet<_> = after.iter().map(Item::key).collect();
+            let changed: Sorted<_> = after.iter().map(Item::key).collect();
             whole.state.retain(|item| !changed.contains(&item.key()));
             whole.state.extend(after);
             let lacks: Vec<_> = fresh.state.difference(&whole.state).collect();

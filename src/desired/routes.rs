@@ -4,10 +4,7 @@
 //! learned to the same network takes its place, for a peer has it from the node itself and knows more
 //! ways. Nothing that was learned may cost this node its own addresses, pods, links or neighbours.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -15,6 +12,7 @@ use super::{Desired, NOTHING, Unmet, View};
 use crate::{
     bgp::rib::Learned,
     cluster::Node,
+    few::{Few, Sorted},
     local::{Host, Routes},
     state::{Item, TABLE_MAIN, Via},
 };
@@ -24,7 +22,7 @@ use crate::{
 const GATEWAYS: usize = 16;
 
 /// Networks that somebody has, with the name of the node; empty where no node is known for it.
-pub type Claimed<'a> = BTreeMap<IpNet, &'a str>;
+pub type Claimed<'a> = Few<IpNet, &'a str>;
 
 /// What was learned, and what none of it may touch.
 #[derive(Debug)]
@@ -36,9 +34,9 @@ pub struct Bounds<'a> {
     /// This node's pod networks, whether their family is used or not.
     pods: &'a [IpNet],
     /// This node's addresses.
-    own: BTreeSet<IpAddr>,
+    own: Sorted<IpAddr>,
     /// The addresses of Nodes, and all next hops.
-    neighbours: BTreeSet<IpAddr>,
+    neighbours: Sorted<IpAddr>,
 }
 
 /// Why a learned route is not made; the later ones say more.
@@ -79,10 +77,10 @@ impl<'a> Bounds<'a> {
     /// As they are for a node.
     pub(super) fn of(view: &View<'a>, learned: &'a Learned) -> Bounds<'a> {
         let learned = if view.local.options.routes == Routes::Nodes { &NOTHING } else { learned };
-        let mut neighbours = BTreeSet::new();
+        let mut neighbours = Sorted::new();
         if !learned.routes.is_empty() {
             neighbours.extend(view.cluster.nodes.values().flat_map(Node::addrs));
-            neighbours.extend(learned.routes.values().flatten());
+            neighbours.extend(learned.routes.values().flatten().copied());
         }
         Bounds {
             learned,
@@ -108,8 +106,8 @@ impl<'a> Bounds<'a> {
             if link.prefix_len() == to.prefix_len() {
                 return Err(Refused::OnLink);
             }
-            let mut within = self.neighbours.range(to.network()..=to.broadcast());
-            if within.next().is_some() {
+            let next = self.neighbours.tail(&to.network()).first();
+            if next.is_some_and(|addr| *addr <= to.broadcast()) {
                 return Err(Refused::CutsOff);
             }
         }
@@ -147,7 +145,7 @@ pub(super) fn of_nodes<'a>(
     let tunnels = view.host().map_or(&[][..], |h| &h.tunnels);
     let mut claimed: Claimed<'a> =
         view.own.pod_cidrs.iter().map(|net| (*net, &*view.own.name)).collect();
-    let tunnelled: BTreeSet<IpNet> = tunnels.iter().filter_map(|t| t.to).collect();
+    let tunnelled: Sorted<IpNet> = tunnels.iter().filter_map(|t| t.to).collect();
     let asked = view.local.options.routes != Routes::Bgp;
     for node in view.cluster.nodes.values().filter(|n| asked && n.name != view.own.name) {
         for &to in node.pod_cidrs.iter().filter(|to| view.family(to.addr().is_ipv4())) {

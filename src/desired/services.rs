@@ -5,11 +5,7 @@
 //! cluster (an external address with a Local policy), the plain entry has those for the cluster, and a
 //! mark that nftables gives to packets from outside leads to an entry of its own.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    rc::Rc,
-};
+use std::{collections::BTreeMap, net::IpAddr, rc::Rc};
 
 use ipnet::IpNet;
 
@@ -19,7 +15,7 @@ use super::{
 };
 use crate::{
     cluster::{EndpointSlice, Name, Node, Service, ServicePort},
-    few::Few,
+    few::{Few, Sorted},
     ruleset::Set,
     state::{At, DUMMY, Forward, Item, Protocol, TABLE_LOCAL, Value, Virtual, host_net, our_mark},
 };
@@ -34,7 +30,7 @@ pub struct Place<'a> {
     /// The addresses at which NodePorts are served.
     pub node_port_addrs: Vec<IpAddr>,
     /// The addresses that this node has.
-    pub own: BTreeSet<IpAddr>,
+    pub own: Sorted<IpAddr>,
     /// The pod networks of this node.
     pub own_pods: Vec<IpNet>,
     /// IPVS services of these networks are somebody else's.
@@ -42,9 +38,9 @@ pub struct Place<'a> {
     /// External addresses must be of these networks, where there are any.
     pub external: &'a [IpNet],
     /// Ports on which a program of this node listens.
-    pub listens: &'a BTreeSet<(Protocol, u16)>,
+    pub listens: &'a Sorted<(Protocol, u16)>,
     /// Schedulers that the kernel is known to have; `None`: it was not asked.
-    pub schedulers: Option<BTreeSet<Box<str>>>,
+    pub schedulers: Option<Sorted<Box<str>>>,
     /// Whether there is a table for sets.
     pub table: bool,
     /// Whether a daemon answers at healthCheckNodePorts.
@@ -57,14 +53,14 @@ pub struct Claims {
     owners: BTreeMap<Virtual, Rc<Name>>,
     marks: Few<Virtual, u32>,
     /// All addresses of Nodes and of links here: no Service gets one on the dummy link.
-    taken: BTreeSet<IpAddr>,
+    taken: Sorted<IpAddr>,
     /// Somebody asked for what another Service has.
     contested: bool,
 }
 
 impl Claims {
     /// No Service has anything, and `taken` are the addresses of Nodes and of links here.
-    pub fn new(taken: BTreeSet<IpAddr>) -> Claims {
+    pub fn new(taken: Sorted<IpAddr>) -> Claims {
         Claims { taken, ..Claims::default() }
     }
 
@@ -278,7 +274,7 @@ impl Made<'_, '_> {
     }
 
     /// An entry of IPVS and its real servers.
-    fn virtual_service(&mut self, at: At, reals: &BTreeSet<(IpAddr, u16)>, scheduler: &Scheduler) {
+    fn virtual_service(&mut self, at: At, reals: &Sorted<(IpAddr, u16)>, scheduler: &Scheduler) {
         let persistence = if scheduler.hashes { 0 } else { self.service.affinity };
         let (scheduler, flags) = (scheduler.name.clone(), scheduler.flags);
         self.items.push(Item::Service { at, scheduler, flags, persistence });
@@ -310,7 +306,7 @@ impl Made<'_, '_> {
     /// The scheduler that an annotation asks for, where the kernel has it.
     fn scheduler(&mut self) -> Scheduler {
         let name = self.service.scheduler.as_deref().unwrap_or("rr");
-        let had = |all: &BTreeSet<Box<str>>| all.contains(name);
+        let had = |all: &Sorted<Box<str>>| all.contains(name);
         let why = if !SCHEDULERS.contains(&name) {
             "there is no such scheduler, so it is rr"
         } else if name != "rr" && !self.place.schedulers.as_ref().is_none_or(had) {
@@ -376,7 +372,7 @@ struct Scheduler {
 
 /// Those networks that are in no other one of them.
 pub fn outermost(nets: &[IpNet]) -> Vec<IpNet> {
-    let nets: BTreeSet<IpNet> = nets.iter().map(IpNet::trunc).collect();
+    let nets: Sorted<IpNet> = nets.iter().map(IpNet::trunc).collect();
     let inner = |net: &IpNet| nets.iter().any(|other| other != net && other.contains(net));
     nets.iter().copied().filter(|net| !inner(net)).collect()
 }

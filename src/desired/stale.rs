@@ -6,16 +6,16 @@
 //! endpoint serves when IPVS sends to it: it forgets the connections of a real server that is gone
 //! (expire_nodest_conn), so the flow must follow.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::net::IpAddr;
 
 use crate::{
-    few::Few,
+    few::{Few, Sorted},
     state::{At, Flow, Forward, Item, Protocol, State, Virtual},
 };
 
 /// UDP virtual services, each with the addresses and ports from which its flows may be answered: those
 /// of its real servers that get connections.
-pub type Serving = Few<Virtual, BTreeSet<(IpAddr, u16)>>;
+pub type Serving = Few<Virtual, Sorted<(IpAddr, u16)>>;
 
 /// The UDP virtual services of a state. A real server that is reached without translation (a tunnel)
 /// answers from the virtual address: `ip_vs_update_conntrack` leaves those flows as they are.
@@ -46,7 +46,7 @@ pub fn serving(state: &State) -> Serving {
 pub fn is_stale(flow: &Flow, services: &Serving) -> bool {
     let at = Virtual { addr: flow.orig_dst, protocol: flow.protocol, port: flow.orig_dport };
     let answers = (flow.reply_src, flow.reply_sport);
-    let leads_astray = |reals: &BTreeSet<_>| !reals.is_empty() && !reals.contains(&answers);
+    let leads_astray = |reals: &Sorted<_>| !reals.is_empty() && !reals.contains(&answers);
     flow.protocol == Protocol::Udp && services.get(&at).is_some_and(leads_astray)
 }
 
@@ -198,6 +198,6 @@ mod tests {
         let (addr, forward) = ("10.240.0.4".parse().unwrap(), Forward::Tunnel);
         let state =
             State::from([Item::Real { of: at.into(), addr, port: 8000, weight: 1, forward }]);
-        assert_eq!(serving(&state).get(&at), Some(&BTreeSet::from([(at.addr, 8000)])));
+        assert_eq!(serving(&state).get(&at), Some(&Sorted::from([(at.addr, 8000)])));
     }
 }

@@ -187,7 +187,7 @@ fn what_a_doubtful_kind_feeds_may_not_go() {
         src: None,
     };
     let addr = Item::Addr { link: DUMMY.into(), addr: "10.96.0.1/32".parse().unwrap() };
-    let doubt = |kind| BTreeSet::from([kind]);
+    let doubt = |kind| Sorted::from([kind]);
     let local = local(None);
     assert!(!may_go(&route, &doubt(Kind::Node), &NOTHING, &local));
     assert!(may_go(&addr, &doubt(Kind::Node), &NOTHING, &local));
@@ -195,8 +195,8 @@ fn what_a_doubtful_kind_feeds_may_not_go() {
     assert!(may_go(&route, &doubt(Kind::Service), &NOTHING, &local));
     let mut peered = local.clone();
     peered.options.peers = true;
-    assert!(!may_go(&route, &BTreeSet::new(), &NOTHING, &peered), "it may be a peer's");
+    assert!(!may_go(&route, &Sorted::new(), &NOTHING, &peered), "it may be a peer's");
     let all = Learned { complete: true, ..Learned::default() };
-    assert!(may_go(&route, &BTreeSet::new(), &all, &peered), "no peer has it");
+    assert!(may_go(&route, &Sorted::new(), &all, &peered), "no peer has it");
     assert!(!may_go(&route, &doubt(Kind::Node), &all, &peered));
 }

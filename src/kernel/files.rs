@@ -2,13 +2,13 @@
 //! real file that kinglet writes.
 
 use std::{
-    collections::BTreeSet,
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
 use super::sys;
+use crate::few::Sorted;
 use crate::{gzip::Gunzip, local::Module, state::Protocol};
 
 /// The record of draining real servers: it may die with the boot.
@@ -98,8 +98,8 @@ pub fn names(folder: &Path) -> Vec<Box<str>> {
 }
 
 /// The ports on which programs listen at all addresses, or at one that is not the loopback's.
-pub fn listens() -> BTreeSet<(Protocol, u16)> {
-    let mut found = BTreeSet::new();
+pub fn listens() -> Sorted<(Protocol, u16)> {
+    let mut found = Vec::new();
     // /proc/net/{tcp,udp}: `sl local_address rem_address st …`, addresses in hexadecimal; a listener
     // is in state 0A (TCP_LISTEN), a UDP socket that nobody is connected to in 07 (TCP_CLOSE).
     for (file, protocol, state) in [
@@ -119,7 +119,7 @@ pub fn listens() -> BTreeSet<(Protocol, u16)> {
             }
         }
     }
-    found
+    found.into()
 }
 
 /// Where a module's name can be looked up without loading it: what works once it is there.

@@ -1,12 +1,13 @@
 //! What the kernel holds of ours: the rules of whose is what, and nothing else.
 
-use std::{collections::BTreeSet, io, net::IpAddr};
+use std::{io, net::IpAddr};
 
 use neli::consts::socket::NlFamily;
 
 use super::{Kernel, TUNNEL, files, ipvs, is_absent, is_link_local, netlink, nft, route};
 use crate::{
     error::{Doing, Result},
+    few::Sorted,
     local::{Module, Options},
     ruleset::{NFT_TABLE, Set, Skeleton},
     state::{
@@ -55,9 +56,9 @@ impl Kernel {
         options: &Options,
         want: &State,
         scope: Scope,
-    ) -> Result<(State, BTreeSet<RealKey>)> {
+    ) -> Result<(State, Sorted<RealKey>)> {
         let network = scope != Scope::Table;
-        let mut busy = BTreeSet::new();
+        let mut busy = Sorted::new();
         let mut have = State::new();
         for item in want {
             match item {
@@ -95,14 +96,14 @@ impl Kernel {
         }
         let record = match options.table() && scope != Scope::Network {
             true => self.observe_table(&mut have, want)?,
-            false => BTreeSet::new(),
+            false => Sorted::new(),
         };
         if options.services && network {
             let vips = self.observe_vips(&mut have)?;
             if scope == Scope::Network {
                 return Ok((have, busy));
             }
-            let wanted: BTreeSet<At> = want
+            let wanted: Sorted<At> = want
                 .iter()
                 .filter_map(|i| if let Item::Service { at, .. } = i { Some(*at) } else { None })
                 .collect();
@@ -143,7 +144,7 @@ impl Kernel {
     }
 
     fn observe_routes(&mut self, have: &mut State) -> Result<()> {
-        let tunnels: BTreeSet<u32> = self
+        let tunnels: Sorted<u32> = self
             .links
             .iter()
             .filter(|(name, _)| name.starts_with(TUNNEL))
@@ -161,9 +162,9 @@ impl Kernel {
     }
 
     /// The addresses on the dummy link, and the local routes that lead to it.
-    fn observe_vips(&mut self, have: &mut State) -> Result<BTreeSet<IpAddr>> {
-        let Some(&index) = self.links.get(DUMMY) else { return Ok(BTreeSet::new()) };
-        let vips: BTreeSet<IpAddr> = self
+    fn observe_vips(&mut self, have: &mut State) -> Result<Sorted<IpAddr>> {
+        let Some(&index) = self.links.get(DUMMY) else { return Ok(Sorted::new()) };
+        let vips: Sorted<IpAddr> = self
             .route
             .dump(&route::list_addresses(), route::read_address)
             .doing(|| "listing addresses")?
@@ -181,7 +182,7 @@ impl Kernel {
                 .filter(|r| r.table == TABLE_LOCAL && r.oif == Some(index))
                 .filter(|r| r.to == host_net(r.to.addr()) && !is_link_local(r.to.addr()))
                 .partition(route::Route::is_kernels_own);
-            let own: BTreeSet<_> = own.into_iter().map(|r| r.to).collect();
+            let own: Sorted<_> = own.into_iter().map(|r| r.to).collect();
             for route in ours {
                 // Ours is not in force where the IPv6 kernel's own stands before it, nor will it be
                 // once the address comes back that it lost.
@@ -201,8 +202,8 @@ impl Kernel {
 
     /// Our nftables table with the elements of its sets; the record of the IPVS services that we made
     /// is one of them. A table whose sets are of another version counts as empty: it is made anew.
-    fn observe_table(&mut self, have: &mut State, want: &State) -> Result<BTreeSet<Virtual>> {
-        let mut record = BTreeSet::new();
+    fn observe_table(&mut self, have: &mut State, want: &State) -> Result<Sorted<Virtual>> {
+        let mut record = Sorted::new();
         self.chains = None;
         if self.modules.status("nf_tables") == Some(Module::Loadable) {
             return Ok(record); // asking would load it
@@ -273,10 +274,10 @@ impl Kernel {
         want: &State,
         scope: Scope,
         ours: impl Fn(&At) -> bool,
-    ) -> Result<BTreeSet<RealKey>> {
-        let mut busy = BTreeSet::new();
+    ) -> Result<Sorted<RealKey>> {
+        let mut busy = Vec::new();
         if self.modules.status("ip_vs") != Some(Module::Present) {
-            return Ok(busy);
+            return Ok(busy.into());
         }
         let family = self.ipvs_family()?;
         let generic = self.generic()?;
@@ -304,12 +305,12 @@ impl Kernel {
                     && connections > 0
                     && !want.contains(&real)
                 {
-                    busy.insert((of, addr, port));
+                    busy.push((of, addr, port));
                 }
                 have.insert(real);
             }
         }
-        Ok(busy)
+        Ok(busy.into())
     }
 
     /// What IPVS holds of the wanted services and their real servers.
@@ -331,15 +332,15 @@ impl Kernel {
     }
 
     /// The real servers of some IPVS services that have connections.
-    pub fn connected(&mut self, services: &BTreeSet<At>) -> Result<BTreeSet<RealKey>> {
-        let mut busy = BTreeSet::new();
+    pub fn connected(&mut self, services: &Sorted<At>) -> Result<Sorted<RealKey>> {
+        let mut busy = Vec::new();
         for at in services {
             busy.extend(self.reals(at)?.into_iter().filter_map(|(real, connections)| match real {
                 Item::Real { of, addr, port, .. } if connections > 0 => Some((of, addr, port)),
                 _ => None,
             }));
         }
-        Ok(busy)
+        Ok(busy.into())
     }
 
     /// The real servers of an IPVS service, with their connections; none where it is gone.

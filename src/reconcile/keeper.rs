@@ -4,10 +4,7 @@
 //! After a look that left nothing undone the kernel holds what was wanted. Then a Service is worked
 //! out as it was and as it is, and the difference is made; no state of the kernel is kept for it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Bound,
-};
+use std::{collections::BTreeMap, ops::Bound};
 
 use super::{Pass, look, record, remove_stale};
 use crate::{
@@ -20,6 +17,7 @@ use crate::{
         services::Claims,
     },
     error::{Error, Result},
+    few::Sorted,
     kernel::{Kernel, Outcome, Scope, files},
     local::{Local, Options},
     plan::{Step, plan},
@@ -138,7 +136,7 @@ impl Keeper {
 
     /// The cluster is about to change what follows from these Services. False: so much of it changes
     /// that a whole look is due instead.
-    pub fn touch(&mut self, cluster: &Cluster, names: &BTreeSet<Name>) -> bool {
+    pub fn touch(&mut self, cluster: &Cluster, names: &Sorted<Name>) -> bool {
         let Some(sure) = &mut self.sure else { return false };
         let fresh: Vec<&Name> = names.iter().filter(|n| !self.touched.contains_key(n)).collect();
         if self.touched.len() + fresh.len() > MANY || sure.claims.is_contested() {
@@ -163,7 +161,7 @@ impl Keeper {
     pub fn touch_drains(&mut self, cluster: &Cluster) -> bool {
         let Some(sure) = &self.sure else { return false };
         let owners = self.drains.services().filter_map(|at| sure.claims.owner(&at).cloned());
-        let owners: BTreeSet<Name> = owners.collect();
+        let owners: Sorted<Name> = owners.collect();
         self.touch(cluster, &owners)
     }
 
@@ -299,7 +297,7 @@ impl Keeper {
             _ => false,
         };
         have.extend(want.iter().filter(known).cloned());
-        let services: BTreeSet<At> = have.iter().chain(&want).filter_map(service).collect();
+        let services: Sorted<At> = have.iter().chain(&want).filter_map(service).collect();
         for real in
             self.drains.reals().filter(|r| service(r).is_some_and(|at| services.contains(&at)))
         {
@@ -323,15 +321,15 @@ impl Keeper {
         let steps = plan(have, &want, may_go);
         let mut deed = Deed::default();
         deed.errors.extend(record(&self.drains).err());
-        let mut gone = BTreeSet::new();
+        let mut gone = Vec::new();
         self.kernel.apply(&steps, |step, outcome| {
             deed.count(&outcome);
             done(step, &outcome);
             if let (Step::Remove(Item::Real { of, addr, port, .. }), Ok(())) = (step, outcome) {
-                gone.insert((*of, *addr, *port));
+                gone.push((*of, *addr, *port));
             }
         });
-        self.drains.forget(&gone);
+        self.drains.forget(&gone.into());
         if leads_astray(&steps) {
             match remove_stale(&mut self.kernel, &want) {
                 Ok(flows) => deed.flows = flows,
@@ -352,13 +350,13 @@ impl Keeper {
         want: &mut State,
         may_go: impl Fn(&Item) -> bool,
     ) -> Result<()> {
-        let services: BTreeSet<At> = have.iter().chain(&*want).filter_map(service).collect();
+        let services: Sorted<At> = have.iter().chain(&*want).filter_map(service).collect();
         let (mine, others) = std::mem::take(&mut self.drains).split(&services);
         let gone = |item: &&Item| match **item {
             Item::Real { of, addr, port, .. } => !has_real(want, (of, addr, port)),
             _ => false,
         };
-        let leaving: BTreeSet<At> = have.iter().filter(gone).filter_map(service).collect();
+        let leaving: Sorted<At> = have.iter().filter(gone).filter_map(service).collect();
         let busy = self.kernel.connected(&leaving)?;
         let (now, grace) = (files::uptime(), self.options.grace);
         let have = have.iter().filter(|item| may_go(item));

@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::bgp::{
     message::Update,
@@ -17,7 +15,7 @@ fn choose(said: &[(crate::bgp::slot::Session, Update)], order: &[usize]) -> (IpA
         rib.hear(said[*at].0.addr, said[*at].1.clone());
     }
     let best = rib.table[&net("10.9.0.0/16")].paths[0].clone();
-    let routes: BTreeMap<_, _> = rib.routes();
+    let routes = rib.routes();
     let hops = routes.get(&net("10.9.0.0/16")).cloned().unwrap_or_default();
     (rib.slots.session(best.from).unwrap().addr, hops)
 }

@@ -16,6 +16,7 @@ use crate::bgp::{
     rib::Rib,
     slot::Session,
 };
+use crate::few::Few;
 
 /// A peer as it sees itself.
 struct Far {
@@ -41,7 +42,7 @@ struct World {
     config: Config,
     rib: Rib,
     far: Vec<Far>,
-    routes: BTreeMap<IpNet, Vec<IpAddr>>,
+    routes: Few<IpNet, Vec<IpAddr>>,
 }
 
 const NETS: [&str; 8] = [
@@ -83,7 +84,7 @@ impl World {
             rib: Rib::new(Arc::new(config.clone())),
             config,
             far: far.collect(),
-            routes: BTreeMap::new(),
+            routes: Few::new(),
         }
     }
 
@@ -318,7 +319,7 @@ impl World {
             .ways()
             .into_iter()
             .filter(|(net, ways)| kinds(net) == Kind::default() && ways[0].usable);
-        let routes: BTreeMap<IpNet, Vec<IpAddr>> = routes
+        let routes: Few<IpNet, Vec<IpAddr>> = routes
             .map(|(net, ways)| {
                 let mut hops: Vec<IpAddr> = ways.iter().map(|way| way.said.next_hop).collect();
                 hops.sort();

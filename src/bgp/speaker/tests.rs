@@ -1,5 +1,7 @@
 //! Speakers that talk with each other through memory, in a time of their own.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::bgp::{Export, Family, Import, Origin, Own, fsm::State, message::frame};
 
@@ -316,13 +318,13 @@ fn noise_from_a_peer_ends_its_session_and_nobody_elses() {
     net.run(s(1));
     let (conn, now) = {
         let speaker = &net.speakers[&1];
-        (speaker.peers[&addr(2)].up.unwrap(), net.now)
+        (speaker.peers.get(&addr(2)).unwrap().up.unwrap(), net.now)
     };
     let noise = vec![0xff; 19].into_iter().chain([0; 4]).collect();
     net.speakers.get_mut(&1).unwrap().hear(Event::Message(conn, noise), now);
     let speaker = &net.speakers[&1];
-    assert!(speaker.peers[&addr(2)].up.is_none());
-    assert!(speaker.peers[&addr(3)].up.is_some());
+    assert!(speaker.peers.get(&addr(2)).unwrap().up.is_none());
+    assert!(speaker.peers.get(&addr(3)).unwrap().up.is_some());
     net.run(s(60));
     assert_eq!(net.routes(1), [FROM_2, FROM_3]);
 }

@@ -64,10 +64,10 @@ fn services(names: &[&str]) -> Changes {
 #[test]
 fn what_has_not_been_heard_of_in_this_run_is_doubtful() {
     let mut known = Known::new(known().cluster, Few::new(), &ALL);
-    assert_eq!(known.cluster.doubtful, BTreeSet::from(ALL));
+    assert_eq!(known.cluster.doubtful, Sorted::from(ALL));
     let reached = |kind| News { kind, what: What::Reached("9".into()) };
     assert!(known.hear(reached(Kind::Node)).all);
-    assert_eq!(known.cluster.doubtful, BTreeSet::from([Kind::Service, Kind::EndpointSlice]));
+    assert_eq!(known.cluster.doubtful, Sorted::from([Kind::Service, Kind::EndpointSlice]));
     known.hear(one(Kind::Service, "web", Ok(vec![])));
     assert!(known.cluster.doubtful.contains(&Kind::Service), "more may have changed");
     known.hear(reached(Kind::Service));
@@ -135,7 +135,7 @@ fn an_object_that_is_not_understood_keeps_its_last_good_version() {
 fn one_that_was_never_understood_makes_its_kind_doubtful_until_it_is() {
     let mut known = known();
     assert!(known.hear(one(Kind::Service, "new", Err("it is odd".into()))).all);
-    assert_eq!(known.cluster.doubtful, BTreeSet::from([Kind::Service]));
+    assert_eq!(known.cluster.doubtful, Sorted::from([Kind::Service]));
     let got = known.hear(one(Kind::Service, "new", Ok(vec![service("new", 0)])));
     assert!(got.all && got.services.contains(&name("new")));
     assert!(known.cluster.doubtful.is_empty());

@@ -1,12 +1,13 @@
 //! Which addresses of Services begin at this node.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::net::IpAddr;
 
 use super::View;
 use crate::{
     bgp::{Family, Import, Origin, Own},
     cluster::{Node, Service},
     desired::health::ready_here,
+    few::Sorted,
     local::Host,
     state::host_net,
 };
@@ -36,8 +37,7 @@ impl View<'_> {
         let all = told.announces_services();
         let mut some = self.cluster.services.values().filter(|s| all || !s.advertise.is_silent());
         let Some(first) = some.next() else { return };
-        let mut taken: BTreeSet<IpAddr> =
-            self.cluster.nodes.values().flat_map(Node::addrs).collect();
+        let mut taken: Sorted<IpAddr> = self.cluster.nodes.values().flat_map(Node::addrs).collect();
         taken.extend(self.host().into_iter().flat_map(Host::on_link).map(|net| net.addr()));
         for service in std::iter::once(first).chain(some).filter(|s| !s.cluster_ips.is_empty()) {
             for kind in self.kinds(service) {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
     cluster::{Advertise, Endpoint, EndpointSlice, Name, Object, Service, SlicePort, node::Fault},
+    few::Sorted,
     local::{HostLink, Options},
     router::{Router, Told},
     state::Protocol,
@@ -66,7 +67,7 @@ fn names(config: &Config) -> Vec<String> {
     config.peers.iter().map(name).collect()
 }
 
-fn nets(nets: &std::collections::BTreeSet<ipnet::IpNet>) -> Vec<String> {
+fn nets(nets: &Sorted<ipnet::IpNet>) -> Vec<String> {
     nets.iter().map(ToString::to_string).collect()
 }
 
@@ -105,7 +106,7 @@ fn without_flags_all_nodes_are_a_mesh_of_one_as_and_tell_each_other_of_their_pod
         client: false,
         passive: false,
     };
-    assert_eq!(got.peers[&ip("192.0.2.12")], peer);
+    assert_eq!(*got.peers.get(&ip("192.0.2.12")).unwrap(), peer);
     assert_eq!(nets(&got.origin.pods), ["10.244.0.0/24", "fd44::/64"]);
     assert_eq!(nets(&got.import.own), ["10.244.0.0/24", "fd44::/64"]);
     let export = Export { pods_inside: true, pods_outside: true, ..Export::default() };
@@ -133,7 +134,7 @@ fn flags_and_annotations_say_who_it_is_and_what_is_done_to_what_goes_out() {
     let (got, _) = of(&cluster, &local(told));
     assert_eq!((got.own.asn, got.own.id, got.own.port), (64_600, [9, 9, 9, 9].into(), 1790));
     assert_eq!(got.own.restart, Some(120));
-    let peer = &got.peers[&ip("192.0.2.12")];
+    let peer = got.peers.get(&ip("192.0.2.12")).unwrap();
     assert_eq!((peer.asn, peer.port), (64_600, 1790));
     let export = Export {
         pods_inside: true,
@@ -187,7 +188,7 @@ fn without_a_mesh_a_node_speaks_with_those_of_its_own_as() {
         (got.own.asn, names(&got), unmet.len()),
         (64_600, vec!["b 192.0.2.12".to_owned()], 0)
     );
-    assert_eq!(got.peers[&ip("192.0.2.12")].asn, 64_600);
+    assert_eq!(got.peers.get(&ip("192.0.2.12")).unwrap().asn, 64_600);
     let (none, unmet) = config(&cluster(Notes::default(), others()), &local);
     assert!(none.is_none() && unmet[0].why.contains("kube-router.io/node.asn"), "{unmet:?}");
 }
@@ -236,7 +237,7 @@ fn a_node_is_spoken_with_over_ipv4_where_both_have_it_and_else_over_ipv6() {
     let mut local = local(Bgp::default());
     let (got, _) = of(&cluster, &local);
     assert_eq!(names(&got), ["b 192.0.2.12", "c fd00::13"]);
-    assert_eq!(got.peers[&ip("fd00::13")].local, Some(ip("fd00::11")));
+    assert_eq!(got.peers.get(&ip("fd00::13")).unwrap().local, Some(ip("fd00::11")));
     local.options.ipv6 = false;
     let (got, unmet) = of(&cluster, &local);
     assert_eq!(
@@ -291,8 +292,12 @@ fn local_addresses_of_an_annotation_take_the_place_of_the_nodes() {
     let told = outside();
     let (got, unmet) = of(&cluster(notes, [plain("b", 12)]), &local(told));
     assert_eq!((got.own.addrs, got.own.families), (ips("198.51.100.11"), [Family::Ipv4].into()));
-    assert_eq!(got.peers[&ip("192.0.2.12")].local, Some(ip("192.0.2.11")), "nodes know it by that");
-    assert_eq!(got.peers[&ip("192.0.2.1")].local, Some(ip("198.51.100.11")));
+    assert_eq!(
+        got.peers.get(&ip("192.0.2.12")).unwrap().local,
+        Some(ip("192.0.2.11")),
+        "nodes know it by that"
+    );
+    assert_eq!(got.peers.get(&ip("192.0.2.1")).unwrap().local, Some(ip("198.51.100.11")));
     assert_eq!(nets(&got.origin.pods), ["10.244.0.0/24"]);
     assert!(unmet.len() == 1 && unmet[0].starts_with("BGP routes of IPv6: "), "{unmet:?}");
 }
@@ -320,10 +325,10 @@ fn routers_outside_are_the_flags_and_else_the_annotations() {
         client: false,
         passive: false,
     };
-    assert_eq!((&got.peers[&ip("192.0.2.2")], unmet.len()), (&peer, 0));
+    assert_eq!((got.peers.get(&ip("192.0.2.2")).unwrap(), unmet.len()), (&peer, 0));
     let (got, unmet) = of(&cluster(notes, []), &local(outside()));
     assert_eq!(names(&got), ["- 192.0.2.1"]);
-    assert_eq!(got.peers[&ip("192.0.2.1")].local, Some(ip("192.0.2.11")));
+    assert_eq!(got.peers.get(&ip("192.0.2.1")).unwrap().local, Some(ip("192.0.2.11")));
     let want = "the 1 BGP peers that node a is annotated with: --peer-router-ips takes their place, as in kube-router";
     assert_eq!(unmet, [want]);
 }

@@ -5,11 +5,12 @@
 //! endpoints, `|` between slices; a slice that listens on another port than 80 begins with `81:`. An
 //! expected endpoint is `1`, or `1:81`.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::net::IpAddr;
 
 use super::{Choice, choose};
 use crate::{
     cluster::{Endpoint, EndpointSlice, Name, Node, ServicePort, SlicePort},
+    few::Sorted,
     state::Protocol,
 };
 
@@ -188,7 +189,7 @@ fn http() -> ServicePort {
     ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 8080, node_port: None }
 }
 
-fn expected(list: &str) -> BTreeSet<(IpAddr, u16)> {
+fn expected(list: &str) -> Sorted<(IpAddr, u16)> {
     let one = |text: &str| {
         let (n, port) = text.split_once(':').unwrap_or((text, "80"));
         (addr(n), port.parse().unwrap())
@@ -221,7 +222,7 @@ fn only_endpoints_of_the_family_are_chosen() {
     let got = chosen(std::slice::from_ref(&slice), &http(), true, "");
     assert_eq!(got, Choice { cluster: expected("1"), local: expected("1"), any: true });
     let got = chosen(&[slice], &http(), false, "");
-    assert_eq!(got.cluster, BTreeSet::from([("fd00::2".parse().unwrap(), 80)]));
+    assert_eq!(got.cluster, Sorted::from([("fd00::2".parse().unwrap(), 80)]));
 }
 
 #[test]
@@ -244,5 +245,5 @@ fn a_port_of_another_name_or_protocol_has_no_endpoint() {
 fn an_endpoint_without_a_node_is_not_local() {
     let mut slice = slice("1 ready here");
     slice.endpoints[0].node = None;
-    assert_eq!(chosen(&[slice], &http(), true, "").local, BTreeSet::new());
+    assert_eq!(chosen(&[slice], &http(), true, "").local, Sorted::new());
 }

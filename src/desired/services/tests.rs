@@ -40,7 +40,7 @@ fn made(service: &Service, slice: &EndpointSlice) -> (Vec<String>, Vec<String>) 
         internal_ips: vec![NODE.parse().unwrap()],
         ..Node::default()
     };
-    let own: BTreeSet<IpAddr> = [NODE.parse().unwrap()].into();
+    let own: Sorted<IpAddr> = [NODE.parse().unwrap()].into();
     let mut taken = own.clone();
     taken.insert("192.0.2.12".parse().unwrap());
     let place = Place {
@@ -51,13 +51,13 @@ fn made(service: &Service, slice: &EndpointSlice) -> (Vec<String>, Vec<String>) 
         own_pods: vec!["10.244.0.0/24".parse().unwrap()],
         excluded: &[],
         external: &[],
-        listens: &BTreeSet::from([(Protocol::Tcp, 22)]),
+        listens: &Sorted::from([(Protocol::Tcp, 22)]),
         schedulers: Some(["rr".into(), "mh".into()].into()),
         table: true,
         daemon: false,
     };
     let (items, unmet) = of(service, &[slice], &place, &mut Claims::new(taken));
-    let items: BTreeSet<Item> = items.into_iter().collect();
+    let items: Sorted<Item> = items.into_iter().collect();
     let unmet = unmet.iter().map(|u| format!("{}: {}", u.what, u.why));
     (items.iter().map(ToString::to_string).collect(), unmet.collect())
 }
@@ -173,7 +173,7 @@ fn affinity_from_outside_with_a_local_policy_is_by_hash() {
 fn two_places_never_get_one_mark() {
     let mut claims = Claims::default();
     let at = |port| Virtual { addr: [10, 0, 0, 1].into(), protocol: Protocol::Tcp, port };
-    let marks: BTreeSet<u32> = (1..=5000).map(|port| claims.mark(&at(port))).collect();
+    let marks: Sorted<u32> = (1..=5000).map(|port| claims.mark(&at(port))).collect();
     assert_eq!(marks.len(), 5000);
     assert_eq!(Claims::default().mark(&at(7)), Claims::default().mark(&at(7)));
 }

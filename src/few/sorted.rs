@@ -1,0 +1,167 @@
+//! A set for few entries, as [`Few`](super::Few) is a map: a sorted list, which is built as fast as it is
+//! sorted and looked up as fast as a tree. To put one in later moves all behind it.
+
+use std::{borrow::Borrow, ops::Deref, slice, vec};
+
+use serde::{Deserialize, Serialize};
+
+/// Values in their order, each once. What is not here is a slice's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<T>", bound(deserialize = "T: Deserialize<'de> + Ord"))]
+pub struct Sorted<T>(Vec<T>);
+
+impl<T> Sorted<T> {
+    /// Holds nothing yet.
+    pub const fn new() -> Sorted<T> {
+        Sorted(Vec::new())
+    }
+
+    /// Takes all out.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Takes out what is not to be kept.
+    pub fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+        self.0.retain(keep);
+    }
+}
+
+impl<T: Ord> Sorted<T> {
+    fn find<Q: Ord + ?Sized>(&self, value: &Q) -> Result<usize, usize>
+    where
+        T: Borrow<Q>,
+    {
+        self.0.binary_search_by(|own| own.borrow().cmp(value))
+    }
+
+    /// Whether a value is there.
+    pub fn contains<Q: Ord + ?Sized>(&self, value: &Q) -> bool
+    where
+        T: Borrow<Q>,
+    {
+        self.find(value).is_ok()
+    }
+
+    /// Those from a value on, itself too where it is there.
+    pub fn tail(&self, value: &T) -> &[T] {
+        &self.0[self.find(value).unwrap_or_else(|at| at)..]
+    }
+
+    /// Puts a value in; whether it was not there.
+    pub fn insert(&mut self, value: T) -> bool {
+        let place = self.find(&value);
+        place.inspect_err(|at| self.0.insert(*at, value)).is_err()
+    }
+
+    /// Takes a value out; whether it was there.
+    pub fn remove<Q: Ord + ?Sized>(&mut self, value: &Q) -> bool
+    where
+        T: Borrow<Q>,
+    {
+        let place = self.find(value);
+        place.inspect(|at| drop(self.0.remove(*at))).is_ok()
+    }
+}
+
+impl<T> Deref for Sorted<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T> Default for Sorted<T> {
+    fn default() -> Sorted<T> {
+        Sorted::new()
+    }
+}
+
+impl<T: Ord> From<Vec<T>> for Sorted<T> {
+    fn from(mut values: Vec<T>) -> Sorted<T> {
+        values.sort_unstable();
+        values.dedup();
+        Sorted(values)
+    }
+}
+
+impl<T: Ord, const N: usize> From<[T; N]> for Sorted<T> {
+    fn from(values: [T; N]) -> Sorted<T> {
+        Sorted::from_iter(values)
+    }
+}
+
+impl<T: Ord> FromIterator<T> for Sorted<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Sorted<T> {
+        Vec::from_iter(values).into()
+    }
+}
+
+impl<T: Ord> Extend<T> for Sorted<T> {
+    fn extend<I: IntoIterator<Item = T>>(&mut self, values: I) {
+        let mut all = std::mem::take(&mut self.0);
+        all.extend(values);
+        *self = all.into();
+    }
+}
+
+impl<T> IntoIterator for Sorted<T> {
+    type Item = T;
+    type IntoIter = vec::IntoIter<T>;
+
+    fn into_iter(self) -> vec::IntoIter<T> {
+        self.0.into_iter()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Sorted<T> {
+    type Item = &'a T;
+    type IntoIter = slice::Iter<'a, T>;
+
+    fn into_iter(self) -> slice::Iter<'a, T> {
+        self.0.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn it_holds_what_a_btreeset_holds_whatever_is_done_to_it() {
+        let (mut set, mut tree) = (Sorted::new(), BTreeSet::new());
+        let mut dice = 0x9e37_79b9_u32;
+        for step in 0..20_000 {
+            dice ^= dice << 13;
+            dice ^= dice >> 17;
+            dice ^= dice << 5;
+            let value = (dice >> 3) as u8 % 32;
+            match dice % 5 {
+                0 => assert_eq!(set.remove(&value), tree.remove(&value)),
+                1 if dice % 50 == 1 => {
+                    set.retain(|v| v % 3 > 0);
+                    tree.retain(|v| v % 3 > 0);
+                }
+                2 if dice % 50 == 2 => {
+                    set.extend([value, 3, 1]);
+                    tree.extend([value, 3, 1]);
+                }
+                _ => assert_eq!(set.insert(value), tree.insert(value)),
+            }
+            assert_eq!(set.contains(&value), tree.contains(&value));
+            assert!(set.tail(&value).iter().eq(tree.range(value..)), "{step}: {set:?}");
+            assert!(set.iter().eq(&tree), "{step}: {set:?} {tree:?}");
+        }
+        assert_eq!((set.len(), set.is_empty()), (tree.len(), false));
+        assert_eq!(tree.iter().rev().copied().collect::<Sorted<_>>(), set);
+    }
+
+    #[test]
+    fn it_is_a_list_in_json_in_whatever_order_it_comes() {
+        let set: Sorted<u8> = serde_json::from_str("[3,1,2,3]").unwrap();
+        assert_eq!(serde_json::to_string(&set).unwrap(), "[1,2,3]");
+    }
+}
