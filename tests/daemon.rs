@@ -304,14 +304,14 @@ fn killed_at_any_moment_it_never_loses_a_route_that_stays() {
         for round in 0..rounds {
             let (from, to) =
                 if round % 2 == 0 { ("2.0/24", "7.0/24") } else { ("7.0/24", "2.0/24") };
-            let daemon = Daemon::start(&folder, &server.url(), &[]);
+            let daemon = Daemon::start(&folder, &server.url(), &["--routes=nodes"]);
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             thread::sleep(Duration::from_millis((dice >> 33) % 150 * slow));
             objects.edit("nodes.json", &format!("10.244.{from}"), &format!("10.244.{to}"));
             thread::sleep(Duration::from_millis((dice >> 50) % 150 * slow));
             daemon.signal("KILL");
         }
-        let daemon = Daemon::start(&folder, &server.url(), &[]);
+        let daemon = Daemon::start(&folder, &server.url(), &["--routes=nodes"]);
         until("the routes", || routes() == BOTH);
         drop(daemon);
         let _ = monitor.kill();

@@ -28,7 +28,8 @@ use crate::few::{Few, Sorted};
 pub struct Learned {
     /// The next hops of the best paths of each route, in order; several are equally good.
     pub routes: Few<IpNet, Vec<IpAddr>>,
-    /// What was there in this run and is not any more; empty once all is complete.
+    /// Networks that were claimed in this run: where nobody claims one any more, nobody will. Empty once
+    /// all is complete.
     pub gone: Sorted<IpNet>,
     /// Peers whose session was up in this run and is down, and which are not just restarting.
     pub lost: Sorted<IpAddr>,

@@ -21,7 +21,7 @@ use crate::{
     kernel::{Kernel, Outcome, Scope, files},
     local::{Local, Options},
     plan::{Step, plan},
-    state::{At, Item, Protocol, State},
+    state::{At, Item, Protocol, State, TABLE_MAIN},
 };
 
 /// More Services than this are cheaper worked out together.
@@ -118,10 +118,27 @@ impl Keeper {
 
     /// Holds from now on what BGP learned. True: it is other than it was, and a look at the network
     /// (`Scope::Network`) makes the node right.
-    pub fn learn(&mut self, learned: Learned) -> bool {
-        let changed = learned != self.learned;
+    pub fn learn(&mut self, mut learned: Learned) -> bool {
+        let old = std::mem::take(&mut self.learned);
+        let same = learned.gone.iter().all(|net| old.gone.contains(net))
+            && (&learned.routes, &learned.lost, learned.complete)
+                == (&old.routes, &old.lost, old.complete);
+        if !learned.complete {
+            learned.gone.extend(old.gone);
+        }
         self.learned = learned;
-        changed
+        !same
+    }
+
+    /// Of what is claimed in this run nobody needs to wait whether somebody will claim it, once it is
+    /// not any more.
+    fn claim(&mut self, state: &State) {
+        if self.options.peers && !self.learned.complete {
+            self.learned.gone.extend(state.iter().filter_map(|item| match item {
+                Item::Route { table: TABLE_MAIN, to, .. } => Some(*to),
+                _ => None,
+            }));
+        }
     }
 
     /// Whether a whole look is due before anything else can be done.
@@ -200,6 +217,7 @@ impl Keeper {
         deed.flows = flows;
         deed.errors = errors;
         deed.errors.append(&mut pass.desired.errors);
+        self.claim(&pass.desired.state);
         if scope != Scope::Table {
             self.unmet = pass.desired.unmet;
         }
