@@ -131,8 +131,13 @@ impl<K: Ord, V> Few<K, V> {
     where
         V: Default,
     {
+        self.or_insert_with(key, V::default)
+    }
+
+    /// The value of a key, which is made and put in where it is not there.
+    pub fn or_insert_with(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
         let at = self.find(&key).unwrap_or_else(|at| {
-            self.0.insert(at, (key, V::default()));
+            self.0.insert(at, (key, make()));
             at
         });
         &mut self.0[at].1

@@ -28,7 +28,10 @@ mod wire;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::few::{Few, Sorted};
+use crate::{
+    few::{Few, Sorted},
+    router::Secret,
+};
 
 use ipnet::IpNet;
 
@@ -122,7 +125,7 @@ pub struct Peer {
     /// The address by which it is spoken with; `None`: the kernel's choice.
     pub local: Option<IpAddr>,
     /// The key of TCP MD5 signatures (RFC 2385).
-    pub password: Option<Box<str>>,
+    pub password: Option<Secret>,
     /// How many hops away an outside peer of another AS may be; 0 and 1: it is a neighbour.
     pub hops: u8,
     /// Hold time that is offered, in seconds; 0, or from 3 on.

@@ -21,6 +21,7 @@ use crate::{
     error::{Doing, Result},
     kernel::sys::{self, Bell, Poll},
     log,
+    router::Secret,
 };
 
 /// A peer that takes nothing for so long is not told that we go.
@@ -131,7 +132,7 @@ impl Sessions {
 struct Listening {
     addrs: Vec<IpAddr>,
     port: u16,
-    keys: Vec<(IpAddr, Box<str>)>,
+    keys: Vec<(IpAddr, Secret)>,
 }
 
 impl Listening {

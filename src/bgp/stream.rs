@@ -12,7 +12,7 @@ use super::{
     message::{MAX, frame},
     speaker::{Dial, Event},
 };
-use crate::{kernel::sys, log};
+use crate::{kernel::sys, log, router::Secret};
 
 /// A peer that does not answer for so long is not there.
 const DIAL: Duration = Duration::from_secs(20);
@@ -66,7 +66,7 @@ impl Link {
             sys::ttl(&socket, ipv4, ttl)?;
         }
         if let Some(key) = &dial.password {
-            sys::tcp_md5(&socket, dial.to.ip(), key.as_bytes())?;
+            sys::tcp_md5(&socket, dial.to.ip(), key.reveal().as_bytes())?;
         }
         if let Some(local) = dial.local {
             sys::bind(&socket, SocketAddr::new(local, 0))?;
@@ -258,7 +258,7 @@ impl Listener {
         &mut self,
         ready: bool,
         now: Duration,
-        keys: &[(IpAddr, Box<str>)],
+        keys: &[(IpAddr, Secret)],
     ) -> Option<TcpStream> {
         let due = self.until.is_some_and(|until| until <= now);
         self.until.take_if(|_| due);
@@ -286,10 +286,10 @@ impl Listener {
     }
 }
 
-fn listen(at: SocketAddr, keys: &[(IpAddr, Box<str>)]) -> io::Result<TcpListener> {
+fn listen(at: SocketAddr, keys: &[(IpAddr, Secret)]) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(at)?;
     for (peer, key) in keys.iter().filter(|(peer, _)| peer.is_ipv4() == at.is_ipv4()) {
-        sys::tcp_md5(&listener, *peer, key.as_bytes())?;
+        sys::tcp_md5(&listener, *peer, key.reveal().as_bytes())?;
     }
     listener.set_nonblocking(true)?;
     Ok(listener)

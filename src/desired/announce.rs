@@ -19,7 +19,6 @@ use crate::{
     },
     few::Few,
     local::{Bgp, Host, Local, RouterId},
-    router::Secret,
 };
 
 /// What the speaker is told, and what of it can't be had. `None`: BGP is not spoken, or nothing can be
@@ -239,7 +238,7 @@ impl View<'_> {
                 asn: router.asn,
                 port: router.port,
                 local: router.local.or_else(first),
-                password: router.password.as_ref().map(|word| Secret::reveal(word).into()),
+                password: router.password.clone(),
                 hops: self.told.hops,
                 hold: self.told.hold,
                 client: false,

@@ -9,10 +9,12 @@
 #[cfg(test)]
 mod cases;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
-use crate::cluster::{Endpoint, EndpointSlice, Node, ServicePort, SlicePort};
-use crate::few::Sorted;
+use crate::{
+    cluster::{Endpoint, EndpointSlice, Node, ServicePort, SlicePort},
+    few::Sorted,
+};
 
 /// Which endpoints of a Service's port serve, by policy.
 #[derive(Debug, Default, PartialEq)]
@@ -35,14 +37,20 @@ pub fn choose<'a>(
     ipv4: bool,
     node: &Node,
 ) -> Choice {
-    let mut candidates: BTreeMap<(IpAddr, u16), Candidate> = BTreeMap::new();
+    let mut found: Vec<((IpAddr, u16), &Endpoint)> = Vec::new();
     for slice in slices {
         let same = |p: &&SlicePort| p.name == port.name && p.protocol == port.protocol;
         let Some(target) = slice.ports.iter().find(same).filter(|p| p.port > 0) else { continue };
-        for endpoint in slice.endpoints.iter().filter(|e| e.addr.is_ipv4() == ipv4) {
-            candidates.entry((endpoint.addr, target.port)).or_default().add(endpoint, node);
-        }
+        let endpoints = slice.endpoints.iter().filter(|e| e.addr.is_ipv4() == ipv4);
+        found.extend(endpoints.map(|endpoint| ((endpoint.addr, target.port), endpoint)));
     }
+    found.sort_unstable_by_key(|(at, _)| *at);
+    let candidates = found.chunk_by(|(a, _), (b, _)| a == b).map(|same| {
+        let mut candidate = Candidate::default();
+        same.iter().for_each(|(_, endpoint)| candidate.add(endpoint, node));
+        (same[0].0, candidate)
+    });
+    let candidates: Vec<((IpAddr, u16), Candidate)> = candidates.collect();
     let preferred = topology(&candidates);
     let pick = |wanted: &dyn Fn(&Candidate) -> bool| -> Sorted<(IpAddr, u16)> {
         candidates.iter().filter(|(_, c)| wanted(c)).map(|(at, _)| *at).collect()
@@ -56,7 +64,7 @@ pub fn choose<'a>(
     if local.is_empty() {
         local = pick(&|c| c.draining && c.local);
     }
-    let any = candidates.values().any(|c| c.ready || c.draining);
+    let any = candidates.iter().any(|(_, c)| c.ready || c.draining);
     Choice { cluster, local, any }
 }
 
@@ -108,9 +116,9 @@ impl Hint {
 /// Which ready endpoints the hints leave to this node. Hints count only where every ready endpoint
 /// has them, and one of them is for us: otherwise the controller that gave them does not know of this
 /// node or of that endpoint yet, and following them could leave us with none.
-fn topology(candidates: &BTreeMap<(IpAddr, u16), Candidate>) -> fn(&Candidate) -> bool {
+fn topology(candidates: &[((IpAddr, u16), Candidate)]) -> fn(&Candidate) -> bool {
     let usable = |hint: fn(&Candidate) -> Hint| {
-        let mut hints = candidates.values().filter(|c| c.ready).map(hint);
+        let mut hints = candidates.iter().map(|(_, c)| c).filter(|c| c.ready).map(hint);
         let least = hints.clone().min();
         least > Some(Hint::Missing) && hints.any(|hint| hint == Hint::Here)
     };

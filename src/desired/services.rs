@@ -127,7 +127,7 @@ pub fn of(
     let mut made = Made { service, name, place, claims, items: Vec::new(), unmet: Vec::new() };
     made.beyond();
     let scheduler = made.scheduler();
-    let mut choices: BTreeMap<(usize, bool), Choice> = BTreeMap::new();
+    let mut choices: Few<(usize, bool), Choice> = Few::new();
     for (front, vip) in fronts(service, place) {
         let ipv4 = vip.is_ipv4();
         if !place.addrs.iter().any(|a| a.is_ipv4() == ipv4) {
@@ -143,9 +143,9 @@ pub fn of(
                 made.unmet.extend(why.map(|why| Unmet::new(what, why)));
                 continue;
             }
-            let choice = choices
-                .entry((i, ipv4))
-                .or_insert_with(|| choose(slices.iter().copied(), port, ipv4, place.node));
+            let choice = choices.or_insert_with((i, ipv4), || {
+                choose(slices.iter().copied(), port, ipv4, place.node)
+            });
             made.entry(front, at, choice, &scheduler);
             served = true;
         }

@@ -5,11 +5,14 @@ use std::{
     time::Duration,
 };
 
-use crate::bgp::{
-    Peer,
-    fsm::{Conn, State},
-    message::Notification,
-    rib::Counts,
+use crate::{
+    bgp::{
+        Peer,
+        fsm::{Conn, State},
+        message::Notification,
+        rib::Counts,
+    },
+    router::Secret,
 };
 
 /// What happened outside.
@@ -52,7 +55,7 @@ pub struct Dial {
     /// From which address; `None`: the kernel's choice.
     pub local: Option<IpAddr>,
     /// The key of TCP MD5 signatures.
-    pub password: Option<Box<str>>,
+    pub password: Option<Secret>,
     /// The time to live of what is sent; `None`: the kernel's.
     pub ttl: Option<u8>,
 }

@@ -3,7 +3,7 @@ use crate::{
     cluster::{Advertise, Endpoint, EndpointSlice, Name, Object, Service, SlicePort, node::Fault},
     few::Sorted,
     local::{HostLink, Options},
-    router::{Router, Told},
+    router::{Router, Secret, Told},
     state::Protocol,
 };
 
@@ -319,7 +319,7 @@ fn routers_outside_are_the_flags_and_else_the_annotations() {
         asn: 64_514,
         port: 1790,
         local: Some(ip("192.0.2.99")),
-        password: Some("s3cret".into()),
+        password: Some(Secret::new("s3cret")),
         hops: 3,
         hold: 30,
         client: false,
