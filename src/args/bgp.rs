@@ -94,6 +94,7 @@ impl Bgp {
             "bgp-graceful-restart-time" => self.restart_time = seconds(),
             "bgp-graceful-restart-deferral-time" => self.deferral = seconds(),
             "peer-router-multihop-ttl" => told.hops = text.parse().unwrap_or(0),
+            "peer-router-ttl-security" => told.ttl_security = on,
             "peer-router-ips" => self.ips.extend(all()),
             "peer-router-asns" => self.asns.extend(all()),
             "peer-router-ports" => self.ports.extend(all()),

@@ -197,6 +197,7 @@ pub const FLAGS: &[Flag] = &[
     on("peer-router-passwords", Value::Texts, "", "their passwords (TCP MD5) in base64, one for each; one may be left out between commas"),
     on("peer-router-passwords-file", Value::Text, "", "file that holds this list instead"),
     on("peer-router-multihop-ttl", Value::Number(255), "0", "how many hops away they may be, when they are of another AS"),
+    on("peer-router-ttl-security", Value::Switch, "false", "take nothing from farther away than that (RFC 5082); they have to do the same"),
     on("advertise-pod-cidr", Value::Switch, "true", "tell routers outside of the pods"),
     on("advertise-cluster-ip", Value::Switch, "false", "and of ClusterIPs; an annotation of a Service may say otherwise"),
     on("advertise-external-ip", Value::Switch, "false", "and of external addresses; the same"),

@@ -47,6 +47,7 @@ fn all_of_kube_routers_flags_are_known_with_their_defaults() {
         "resync-period",
         "routes",
         "advertise-cluster-ip-range",
+        "peer-router-ttl-security",
         "peer",
         "in",
         "out",

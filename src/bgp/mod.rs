@@ -126,14 +126,44 @@ pub struct Peer {
     pub local: Option<IpAddr>,
     /// The key of TCP MD5 signatures (RFC 2385).
     pub password: Option<Secret>,
-    /// How many hops away an outside peer of another AS may be; 0 and 1: it is a neighbour.
-    pub hops: u8,
+    /// How far away it may be.
+    pub distance: Distance,
     /// Hold time that is offered, in seconds; 0, or from 3 on.
     pub hold: u16,
     /// Whether it is a client of this reflector (RFC 4456).
     pub client: bool,
     /// Whether it is left to the peer to connect.
     pub passive: bool,
+}
+
+/// How far away a peer may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distance {
+    /// Anywhere.
+    Anywhere,
+    /// What is sent to it goes no further than so many hops.
+    Hops(u8),
+    /// And what comes from farther away is none of its own (GTSM, RFC 5082).
+    Within(u8),
+}
+
+impl Distance {
+    /// The time to live of what is sent; `None`: the kernel's.
+    pub fn ttl(self) -> Option<u8> {
+        match self {
+            Distance::Anywhere => None,
+            Distance::Hops(hops) => Some(hops.max(1)),
+            Distance::Within(_) => Some(u8::MAX),
+        }
+    }
+
+    /// The least time to live of what is taken; `None`: any.
+    pub fn least(self) -> Option<u8> {
+        match self {
+            Distance::Within(hops) => Some(u8::MAX - (hops.max(1) - 1)),
+            Distance::Anywhere | Distance::Hops(_) => None,
+        }
+    }
 }
 
 impl Peer {
@@ -177,4 +207,21 @@ pub struct Import {
     /// The networks of its links: a next hop elsewhere makes no route. None: they are not known, and any
     /// next hop will do.
     pub on_link: Vec<IpNet>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_to_a_neighbour_goes_no_further_or_shows_that_it_is_from_one() {
+        let times = |distance: Distance| (distance.ttl(), distance.least());
+        assert_eq!(times(Distance::Anywhere), (None, None));
+        assert_eq!(times(Distance::Hops(0)), (Some(1), None));
+        assert_eq!(times(Distance::Hops(3)), (Some(3), None));
+        // RFC 5082 section 3: 255, less one for each router between them
+        assert_eq!(times(Distance::Within(0)), (Some(255), Some(255)));
+        assert_eq!(times(Distance::Within(3)), (Some(255), Some(253)));
+        assert_eq!(times(Distance::Within(255)), (Some(255), Some(1)));
+    }
 }

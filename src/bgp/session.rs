@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     error::{Doing, Result},
-    kernel::sys::{self, Bell, Poll},
+    kernel::sys::{Bell, Poll},
     log,
     router::Secret,
 };
@@ -297,9 +297,7 @@ impl Driver {
 /// Somebody connected; the connection, where it is one of the peers.
 fn accept(speaker: &mut Speaker, socket: TcpStream, now: Duration) -> Option<Link> {
     let (peer, local) = (socket.peer_addr().ok()?, socket.local_addr().ok()?);
-    let (conn, ttl) = speaker.accept(peer.ip(), local.ip(), now)?;
-    if let Some(ttl) = ttl {
-        let _ = sys::ttl(&socket, peer.is_ipv4(), ttl);
-    }
+    let (conn, distance) = speaker.accept(peer.ip(), local.ip(), now)?;
+    let _ = stream::distance(&socket, peer.is_ipv4(), distance);
     Some(Link::open(conn, socket))
 }

@@ -9,7 +9,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use crate::few::{Few, Sorted};
 
 use super::{
-    Config, Peer,
+    Config, Distance,
     fsm::{Conn, Fsm, Input},
     message::{Agreed, Message, Notification},
     rib::{Learned, Rib},
@@ -164,14 +164,14 @@ impl Speaker {
         }
     }
 
-    /// Somebody connected; the number of the connection and the time to live of what is sent over it,
-    /// where it is one of the peers.
+    /// Somebody connected; the number of the connection and how far away the peer may be, where it is one
+    /// of the peers.
     pub fn accept(
         &mut self,
         from: IpAddr,
         local: IpAddr,
         now: Duration,
-    ) -> Option<(Conn, Option<u8>)> {
+    ) -> Option<(Conn, Distance)> {
         if !self.peers.contains_key(&from) {
             if self.strangers.len() < STRANGERS && self.strangers.insert(from) {
                 let text = format!("{from} connected, and is none of the peers: refused");
@@ -182,14 +182,8 @@ impl Speaker {
         let conn = self.number(from, Some(local));
         self.input(from, Input::Accepted(conn), now);
         self.turn(now);
-        let ttl = self.ttl(self.peers.get(&from)?.fsm.peer());
-        self.conns.contains_key(&conn).then_some((conn, ttl))
-    }
-
-    /// A router outside in another AS is a neighbour, and what is sent to it goes no further.
-    fn ttl(&self, peer: &Peer) -> Option<u8> {
-        let near = peer.is_outside() && peer.asn != self.config.own.asn;
-        near.then_some(peer.hops.max(1))
+        let distance = self.peers.get(&from)?.fsm.peer().distance;
+        self.conns.contains_key(&conn).then_some((conn, distance))
     }
 
     fn number(&mut self, peer: IpAddr, local: Option<IpAddr>) -> Conn {

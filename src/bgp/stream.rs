@@ -4,10 +4,12 @@
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    os::fd::AsRawFd,
     time::Duration,
 };
 
 use super::{
+    Distance,
     fsm::Conn,
     message::{MAX, frame},
     speaker::{Dial, Event},
@@ -62,9 +64,7 @@ impl Link {
     pub fn dial(conn: Conn, dial: &Dial, now: Duration) -> io::Result<Link> {
         let ipv4 = dial.to.is_ipv4();
         let socket = sys::tcp(ipv4)?;
-        if let Some(ttl) = dial.ttl {
-            sys::ttl(&socket, ipv4, ttl)?;
-        }
+        distance(&socket, ipv4, dial.distance)?;
         if let Some(key) = &dial.password {
             sys::tcp_md5(&socket, dial.to.ip(), key.reveal().as_bytes())?;
         }
@@ -213,6 +213,13 @@ impl Link {
         say.push(Event::Sent(self.conn));
         !self.is_closing()
     }
+}
+
+/// Sets how far away the other end may be.
+pub fn distance(socket: &impl AsRawFd, ipv4: bool, distance: Distance) -> io::Result<()> {
+    let ttl = distance.ttl().map(|ttl| sys::ttl(socket, ipv4, ttl));
+    let least = distance.least().map(|ttl| sys::least_ttl(socket, ipv4, ttl));
+    ttl.into_iter().chain(least).collect()
 }
 
 impl Drop for Link {

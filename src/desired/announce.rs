@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Unmet, has_ipv6};
 use crate::{
-    bgp::{Config, Export, Family, Import, Origin, Own, Peer},
+    bgp::{Config, Distance, Export, Family, Import, Origin, Own, Peer},
     cluster::{
         Cluster, Node,
         node::{Bgp as Notes, Reflector},
@@ -196,7 +196,7 @@ impl View<'_> {
             // The one that they know us by.
             local: self.node.addr(addr.is_ipv4()).filter(|addr| self.is_here(*addr)),
             password: None,
-            hops: 0,
+            distance: Distance::Anywhere,
             hold: self.told.hold,
             client: own.cluster.is_some() && matches!(theirs, Some(Reflector::Client(_))),
             passive: false,
@@ -239,7 +239,11 @@ impl View<'_> {
                 port: router.port,
                 local: router.local.or_else(first),
                 password: router.password.clone(),
-                hops: self.told.hops,
+                distance: match self.told.hops {
+                    hops if self.told.ttl_security => Distance::Within(hops),
+                    hops if router.asn != own.asn => Distance::Hops(hops),
+                    _ => Distance::Anywhere,
+                },
                 hold: self.told.hold,
                 client: false,
                 passive: false,

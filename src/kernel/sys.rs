@@ -17,6 +17,9 @@ use std::{
 /// Decompress the module in the kernel (`MODULE_INIT_COMPRESSED_FILE`, linux/module.h, from 5.17).
 const MODULE_INIT_COMPRESSED_FILE: libc::c_int = 4;
 
+/// linux/in6.h
+const IPV6_MINHOPCOUNT: libc::c_int = 73;
+
 /// Loads a kernel module from an open file (finit_module(2)).
 pub fn load_module(file: &File, parameters: &CStr, compressed: bool) -> io::Result<()> {
     let flags = if compressed { MODULE_INIT_COMPRESSED_FILE } else { 0 };
@@ -168,6 +171,16 @@ pub fn ttl(socket: &impl AsRawFd, ipv4: bool, ttl: u8) -> io::Result<()> {
         set(socket, libc::IPPROTO_IP, libc::IP_TTL, &value)
     } else {
         set(socket, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, &value)
+    }
+}
+
+/// The least time to live of what a socket takes: the kernel drops all else.
+pub fn least_ttl(socket: &impl AsRawFd, ipv4: bool, ttl: u8) -> io::Result<()> {
+    let value = libc::c_int::from(ttl).to_ne_bytes();
+    if ipv4 {
+        set(socket, libc::IPPROTO_IP, libc::IP_MINTTL, &value)
+    } else {
+        set(socket, libc::IPPROTO_IPV6, IPV6_MINHOPCOUNT, &value)
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Bgp {
     pub routers: Vec<Router>,
     /// How many hops away they may be; 0 and 1: neighbours (`--peer-router-multihop-ttl`).
     pub hops: u8,
+    /// Whether nothing is taken from farther away (`--peer-router-ttl-security`).
+    pub ttl_security: bool,
     /// What they are told.
     pub advertise: Advertise,
     /// Networks that stand for the ClusterIPs in them (`--advertise-cluster-ip-range`); none: each
@@ -93,6 +95,7 @@ impl Default for Bgp {
             restart: None,
             routers: Vec::new(),
             hops: 0,
+            ttl_security: false,
             advertise: Advertise {
                 pods: true,
                 cluster_ips: false,

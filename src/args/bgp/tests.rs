@@ -44,7 +44,7 @@ fn each_flag_says_what_kube_router_s_does() {
     let told = told(
         "run --nodes-full-mesh=false --enable-ibgp=false --cluster-asn=4200000000 \
          --router-id=198.51.100.7 --bgp-port=1790 --bgp-holdtime=1m --bgp-graceful-restart \
-         --bgp-graceful-restart-time=2m --peer-router-multihop-ttl=3 --override-nexthop \
+         --bgp-graceful-restart-time=2m --peer-router-multihop-ttl=3 --peer-router-ttl-security --override-nexthop \
          --advertise-pod-cidr=false --advertise-external-ip --advertise-loadbalancer-ip",
     );
     let advertise = local::Advertise {
@@ -63,6 +63,7 @@ fn each_flag_says_what_kube_router_s_does() {
         restart: Some(120),
         routers: vec![],
         hops: 3,
+        ttl_security: true,
         advertise,
         ranges: vec![],
         next_hop_self: true,

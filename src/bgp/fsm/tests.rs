@@ -1,7 +1,7 @@
 //! Each test is a sentence of RFC 4271 section 8, RFC 4724, RFC 6286 or of our own.
 
 use super::*;
-use crate::bgp::message::Update;
+use crate::bgp::{Distance, message::Update};
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -26,7 +26,7 @@ fn peer() -> Peer {
         port: 179,
         local: None,
         password: None,
-        hops: 0,
+        distance: Distance::Anywhere,
         hold: 90,
         client: false,
         passive: false,

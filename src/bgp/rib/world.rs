@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use ipnet::IpNet;
 
 use crate::bgp::{
-    Config, Export, Family, Import, Origin, Own, Peer,
+    Config, Distance, Export, Family, Import, Origin, Own, Peer,
     attribute::{Attributes, Segment},
     message::{Agreed, Message, Reach, Update},
     rib::Rib,
@@ -103,7 +103,7 @@ pub fn peer(session: &Session) -> Peer {
         port: 179,
         local: None,
         password: None,
-        hops: 1,
+        distance: Distance::Anywhere,
         hold: 90,
         client: session.client,
         passive: false,

@@ -73,7 +73,7 @@ impl Speaker {
             to: SocketAddr::new(addr, peer.port),
             local: peer.local,
             password: peer.password.clone(),
-            ttl: self.ttl(peer),
+            distance: peer.distance,
         };
         self.actions.push(Action::Dial(conn, Box::new(dial)));
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::bgp::{Export, Family, Import, Origin, Own, fsm::State, message::frame};
+use crate::bgp::{Export, Family, Import, Origin, Own, Peer, fsm::State, message::frame};
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -24,7 +24,7 @@ fn peer(asn: u32) -> Peer {
         port: 179,
         local: None,
         password: None,
-        hops: 0,
+        distance: Distance::Anywhere,
         hold: 90,
         client: false,
         passive: false,

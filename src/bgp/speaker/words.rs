@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     bgp::{
-        Peer,
+        Distance, Peer,
         fsm::{Conn, State},
         message::Notification,
         rib::Counts,
@@ -56,8 +56,8 @@ pub struct Dial {
     pub local: Option<IpAddr>,
     /// The key of TCP MD5 signatures.
     pub password: Option<Secret>,
-    /// The time to live of what is sent; `None`: the kernel's.
-    pub ttl: Option<u8>,
+    /// How far away the peer may be.
+    pub distance: Distance,
 }
 
 /// A peer, to be looked at.

@@ -8,7 +8,7 @@
 # shellcheck source=SCRIPTDIR/../outside.sh
 . "${0%/*}/../outside.sh"
 
-conf() { # AS PASSWORD
+conf() { # AS PASSWORD [MORE]
   local key=
   [ -z "$2" ] || key="password \"$2\";"
   cat << CONF
@@ -24,6 +24,7 @@ template bgp kube {
   ipv4 { import all; export where source = RTS_STATIC; import table; };
   ipv6 { import all; export where source = RTS_STATIC; import table; next hop address 2001:db8::201; };
   $key
+  ${3:-}
 }
 protocol bgp node_1 from kube { neighbor 192.0.2.11 as 64512; }
 protocol bgp node_2 from kube { neighbor 192.0.2.12 as 64512; }
@@ -40,4 +41,14 @@ router_shows() { echo "BGP.as_path: $1\$"; }
 router_community() { birdc router show route all 10.244.1.0/24 protocol node_1 | grep -q 'BGP.community.*(65000,7)'; }
 
 outside_scenario
+[ "$SPEAKER" = bird ] || {
+  # RFC 5082: what a neighbour sends arrives with 255, and without that option BIRD sends it with 1.
+  router_is 65001 ""
+  speakers --peer-router-asns=65001 --peer-router-ttl-security
+  sleep 6
+  check "TTL security here alone: no session" down node-1 192.0.2.201
+  router_is 65001 "" "ttl security on;"
+  within 40 "TTL security on both sides: the sessions are up" both_up
+  within 10 "and the routes there" learned 1
+}
 finish
