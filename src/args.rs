@@ -188,10 +188,10 @@ impl Args {
 }
 
 impl Args {
-    /// Whether BGP is spoken.
+    /// Whether BGP is spoken: by a daemon, and so it is what `check` asks for.
     pub fn speaks_bgp(&self) -> bool {
         let wanted = self.bgp.routes != Routes::Nodes || self.bgp.has_routers();
-        self.command == Command::Run && self.router && wanted
+        matches!(self.command, Command::Run | Command::Check) && self.router && wanted
     }
 }
 

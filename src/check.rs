@@ -39,6 +39,8 @@ pub struct Facts {
     pub api: Vec<(String, Result<(), String>)>,
     /// Why the health port can't be had; `None`: it can, or is ours already.
     pub health: Option<String>,
+    /// Why the port of BGP can't be had; `None`: it can, or is ours already, or is not needed.
+    pub bgp: Option<String>,
     /// Seconds since 1970, by this board's clock.
     pub clock: u64,
     /// What others left.
@@ -116,9 +118,16 @@ pub fn lines(facts: &Facts) -> Vec<Line> {
         ));
     }
     if let Some(why) = &facts.health {
+        lines
+            .not(true, format!("health port {why}; stop what listens there, or set --health-port"));
+    }
+    if let Some(why) = &facts.bgp {
         lines.not(
-            true,
-            format!("health port: {why}; stop what listens there, or set --health-port"),
+            false,
+            format!(
+                "BGP port {why}; peers can't connect to this node: stop what listens there (kube-router, \
+                 BIRD, FRR), or set --bgp-port, or --routes=nodes to do without BGP"
+            ),
         );
     }
     if facts.clock < NO_EARLIER {
@@ -361,7 +370,8 @@ mod tests {
         ];
         facts.clock = 0;
         facts.plugins = vec!["bridge"];
-        facts.health = Some("Address in use".into());
+        facts.health = Some("20244: Address in use".into());
+        facts.bgp = Some("179: Address in use".into());
         let wrong = wrong(&facts);
         let heads: Vec<&str> = wrong.iter().map(|l| l.split([':', ';']).next().unwrap()).collect();
         assert_eq!(
@@ -370,7 +380,8 @@ mod tests {
                 "missing  /etc/cni, x",
                 "warn     /var, x",
                 "warn     CNI plugins bridge",
-                "missing  health port",
+                "missing  health port 20244",
+                "warn     BGP port 179",
                 "warn     the clock was never set, so certificates are not valid yet",
                 "missing  API",
             ]

@@ -25,6 +25,8 @@ pub struct Asked {
     pub snapshot: Option<String>,
     /// `--health-addr` and `--health-port`.
     pub health: (String, u16),
+    /// `--bgp-port`; 0: BGP is not spoken.
+    pub bgp: u16,
 }
 
 const PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];
@@ -69,7 +71,8 @@ pub fn look(options: &Options, asked: &Asked) -> Result<Facts> {
         files: writable(options, folder, asked),
         plugins,
         api: permissions(services, &asked.source),
-        health: taken(asked),
+        health: taken(&asked.health.0, asked.health.1),
+        bgp: taken("", asked.bgp),
         clock: unix(),
         left,
     })
@@ -113,12 +116,11 @@ fn permissions(services: bool, source: &Source) -> Vec<(String, std::result::Res
     all
 }
 
-/// Whether the health port can be had; a kinglet that runs has it.
-fn taken(asked: &Asked) -> Option<String> {
+/// Why a port can't be had; a kinglet that runs has it.
+fn taken(addr: &str, port: u16) -> Option<String> {
     let free = matches!(Lock::take(), Ok(Some(_)));
-    let (addr, port) = &asked.health;
-    if !free || *port == 0 {
+    if !free || port == 0 {
         return None;
     }
-    desk::try_port(addr, *port).err().map(|e| e.to_string())
+    desk::try_port(addr, port).err().map(|e| format!("{port}: {e}"))
 }

@@ -168,6 +168,7 @@ pub fn check(args: &Args) -> Result<u8> {
         run_dir: args.run_dir.to_string_lossy().into_owned(),
         snapshot: args.snapshot.as_ref().map(|path| path.display().to_string()),
         health: (args.health_addr.clone(), args.health_port),
+        bgp: super::bgp(args)?.map_or(0, |bgp| bgp.port),
     };
     let lines = check::lines(&check::look(&options(args), &asked)?);
     out(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;

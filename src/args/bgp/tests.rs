@@ -196,6 +196,7 @@ fn bgp_is_spoken_by_the_daemon_that_routes_unless_nodes_alone_tell_of_routes() {
         ("run --run-router=false", false),
         ("run --run-router=false --peer-router-ips=192.0.2.1 --peer-router-asns=1", false),
         ("sync --peer-router-ips=192.0.2.1 --peer-router-asns=1", false),
+        ("check", true),
         ("plan", false),
     ] {
         assert_eq!(args(typed).unwrap().speaks_bgp(), want, "{typed}");
