@@ -256,7 +256,7 @@ impl Driver {
                 Action::Say(true, text) => log::warn(format_args!("bgp: {text}")),
                 Action::Say(false, text) => log::info(format_args!("bgp: {text}")),
                 Action::Send(conn, bytes) => {
-                    self.with(conn, |link, events| link.send(&bytes, now, events))
+                    self.with(conn, |link, events| link.send(&bytes, now, events));
                 }
                 Action::Close(conn) => self.with(conn, |link, _| !link.close()),
                 Action::Dial(conn, dial) => self.dial(conn, &dial, now),
