@@ -7,6 +7,7 @@
 mod bgp;
 mod endpoints;
 mod node;
+mod notes;
 mod path;
 mod service;
 
@@ -19,6 +20,7 @@ use crate::{
     cluster::{Kind, Name, Object},
     json,
 };
+use notes::Notes;
 
 /// The shapes that are understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,79 +146,8 @@ struct Meta {
     namespace: Option<Box<str>>,
     #[serde(rename = "deletionTimestamp")]
     deleted: Option<IgnoredAny>,
-    labels: Option<Labels>,
-    annotations: Option<Annotations>,
-}
-
-/// The labels that mean something to a proxy.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Labels {
-    #[serde(rename = "kubernetes.io/service-name")]
-    service: Option<Box<str>>,
-    #[serde(rename = "service.kubernetes.io/headless")]
-    headless: Option<String>,
-    #[serde(rename = "service.kubernetes.io/service-proxy-name")]
-    proxy: Option<String>,
-    #[serde(rename = "topology.kubernetes.io/zone")]
-    zone: Option<Box<str>>,
-}
-
-/// What kube-router lets a Node and a Service be annotated with, and what Kubernetes itself once did
-/// where a Service has a field now.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Annotations {
-    #[serde(rename = "kube-router.io/pod-cidrs")]
-    pod_cidrs: Option<String>,
-    #[serde(rename = "kube-router.io/pod-cidr")]
-    pod_cidr: Option<String>,
-    #[serde(rename = "kube-router.io/node.asn")]
-    asn: Option<Box<str>>,
-    #[serde(rename = "kube-router.io/node.bgp.communities")]
-    communities: Option<Box<str>>,
-    #[serde(rename = "kube-router.io/node.bgp.customimportreject")]
-    import_reject: Option<Box<str>>,
-    #[serde(rename = "kube-router.io/path-prepend.as")]
-    prepend_as: Option<Box<str>>,
-    #[serde(rename = "kube-router.io/path-prepend.repeat-n")]
-    prepend_times: Option<Box<str>>,
-    #[serde(rename = "kube-router.io/peers")]
-    peers: Option<Box<str>>,
-    #[serde(rename = "kube-router.io/peer.ips")]
-    peer_ips: Option<Box<str>>,
-    #[serde(rename = "kube-router.io/peer.asns")]
-    peer_asns: Option<Box<str>>,
-    #[serde(rename = "kube-router.io/peer.ports")]
-    peer_ports: Option<Box<str>>,
-    #[serde(rename = "kube-router.io/peer.passwords")]
-    peer_passwords: Option<Box<str>>,
-    #[serde(rename = "kube-router.io/peer.localips")]
-    peer_local_ips: Option<Box<str>>,
-    #[serde(rename = "kube-router.io/rr.server")]
-    rr_server: Option<Box<str>>,
-    #[serde(rename = "kube-router.io/rr.client")]
-    rr_client: Option<Box<str>>,
-    #[serde(rename = "kube-router.io/bgp-local-addresses")]
-    local_addresses: Option<Box<str>>,
-    #[serde(rename = "kube-router.io/service.advertise.clusterip")]
-    advertise_cluster_ip: Option<Box<str>>,
-    #[serde(rename = "kube-router.io/service.advertise.externalip")]
-    advertise_external_ip: Option<Box<str>>,
-    #[serde(rename = "kube-router.io/service.advertise.loadbalancerip")]
-    advertise_balancer_ip: Option<Box<str>>,
-    #[serde(rename = "kube-router.io/service.scheduler")]
-    scheduler: Option<Box<str>>,
-    #[serde(rename = "kube-router.io/service.schedflags")]
-    scheduler_flags: Option<String>,
-    #[serde(rename = "kube-router.io/service.dsr")]
-    dsr: Option<String>,
-    #[serde(rename = "kube-router.io/service.local")]
-    local: Option<String>,
-    #[serde(rename = "kube-router.io/service.skiplbips")]
-    skip_balancer_ips: Option<String>,
-    #[serde(rename = "service.beta.kubernetes.io/load-balancer-source-ranges")]
-    source_ranges: Option<String>,
+    labels: Option<Notes>,
+    annotations: Option<Notes>,
 }
 
 impl Meta {

@@ -7,38 +7,38 @@ use std::net::Ipv4Addr;
 
 use serde_json::Value;
 
-use super::{super::yaml, Annotations, add, list, net, short};
+use super::{super::yaml, Notes, add, list, net, short};
 use crate::{
     cluster::node::{Bgp, Fault, Reflector},
     router::{self, Router, Told},
 };
 
 /// What they say; none where there are none.
-pub fn read(notes: &Annotations) -> Option<Box<Bgp>> {
+pub fn read(notes: &Notes) -> Option<Box<Bgp>> {
     let mut bgp = Bgp::default();
     let mut faults = Faults(Vec::new());
-    bgp.asn = faults.one("node.asn", &notes.asn, |text| {
+    bgp.asn = faults.one(notes, "node.asn", |text| {
         router::asn(text).map_err(|_| format!("{} is no AS number", short(text)))
     });
-    for part in list(notes.communities.as_deref()) {
+    for part in list(notes.of("node.bgp.communities")) {
         let found = faults.keep("node.bgp.communities", community(part));
         found.into_iter().for_each(|community| add(&mut bgp.communities, community));
     }
-    for part in list(notes.import_reject.as_deref()) {
+    for part in list(notes.of("node.bgp.customimportreject")) {
         let found = net("", part).map_err(|_| format!("{} is no CIDR", short(part)));
         let found = faults.keep("node.bgp.customimportreject", found);
         found.into_iter().for_each(|net| add(&mut bgp.reject, net));
     }
     bgp.prepend = prepend(notes, &mut faults);
-    bgp.reflector = faults.one("rr.server", &notes.rr_server, cluster).map(Reflector::Server);
-    if notes.rr_server.is_none() {
-        bgp.reflector = faults.one("rr.client", &notes.rr_client, cluster).map(Reflector::Client);
+    bgp.reflector = faults.one(notes, "rr.server", cluster).map(Reflector::Server);
+    if notes.of("rr.server").is_none() {
+        bgp.reflector = faults.one(notes, "rr.client", cluster).map(Reflector::Client);
     }
-    for part in list(notes.local_addresses.as_deref()) {
+    for part in list(notes.of("bgp-local-addresses")) {
         let found = faults.keep("bgp-local-addresses", router::address(part));
         found.into_iter().for_each(|addr| add(&mut bgp.addrs, addr));
     }
-    bgp.routers = match &notes.peers {
+    bgp.routers = match notes.of("peers") {
         Some(text) => from_yaml(text, &mut faults),
         None => from_lists(notes, &mut faults),
     };
@@ -62,24 +62,24 @@ impl Faults {
     /// An annotation that is one value.
     fn one<T>(
         &mut self,
+        notes: &Notes,
         annotation: &str,
-        text: &Option<Box<str>>,
         read: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
-        self.keep(annotation, read(text.as_deref()?.trim()))
+        self.keep(annotation, read(notes.of(annotation)?.trim()))
     }
 }
 
 /// Both are needed, and either alone is a mistake.
-fn prepend(notes: &Annotations, faults: &mut Faults) -> Option<(u32, u8)> {
+fn prepend(notes: &Notes, faults: &mut Faults) -> Option<(u32, u8)> {
     let (of, times) = ("path-prepend.as", "path-prepend.repeat-n");
-    match (&notes.prepend_as, &notes.prepend_times) {
+    match (notes.of(of), notes.of(times)) {
         (Some(_), None) => faults.add(of, format!("kube-router.io/{times} is missing")),
         (None, Some(_)) => faults.add(times, format!("kube-router.io/{of} is missing")),
         _ => {}
     }
-    let asn = faults.one(of, &notes.prepend_as, router::asn);
-    let times = faults.one(times, &notes.prepend_times, |text| {
+    let asn = faults.one(notes, of, router::asn);
+    let times = faults.one(notes, times, |text| {
         text.parse::<u8>().map_err(|_| format!("{} is no number from 0 to 255", short(text)))
     });
     asn.zip(times).filter(|(_, times)| *times > 0)
@@ -158,19 +158,20 @@ fn from_yaml(text: &str, faults: &mut Faults) -> Vec<Router> {
 }
 
 /// The five annotations before it, which belong together by their places.
-fn from_lists(notes: &Annotations, faults: &mut Faults) -> Vec<Router> {
-    let parts = |text: &'_ Option<Box<str>>| -> Vec<String> {
-        let text = text.as_deref().unwrap_or_default().trim();
+fn from_lists(notes: &Notes, faults: &mut Faults) -> Vec<Router> {
+    let parts = |annotation: &str| -> Vec<String> {
+        let text = notes.of(annotation).unwrap_or_default().trim();
         let parts = text.split(',').filter(|_| !text.is_empty());
         parts.map(|part| part.trim().to_owned()).collect()
     };
-    let ips = parts(&notes.peer_ips);
+    let ips = parts("peer.ips");
     let mut lists = [
-        ("peer.asns", parts(&notes.peer_asns), false),
-        ("peer.ports", parts(&notes.peer_ports), true),
-        ("peer.passwords", parts(&notes.peer_passwords), true),
-        ("peer.localips", parts(&notes.peer_local_ips), true),
-    ];
+        ("peer.asns", false),
+        ("peer.ports", true),
+        ("peer.passwords", true),
+        ("peer.localips", true),
+    ]
+    .map(|(annotation, may_lack)| (annotation, parts(annotation), may_lack));
     for (annotation, list, may_lack) in &mut lists {
         let (len, many) = (list.len(), ips.len());
         if len != many && !(*may_lack && len == 0) {

@@ -111,7 +111,9 @@ pub fn slice(mut wire: Slice) -> Result<EndpointSlice, String> {
 /// looks at them.
 fn service(meta: Meta) -> Option<Box<str>> {
     let labels = meta.labels?;
-    labels.service.filter(|name| !name.is_empty() && labels.headless.is_none())
+    let headless = labels.get("service.kubernetes.io/headless").is_some();
+    let service = labels.get("kubernetes.io/service-name")?;
+    (!service.is_empty() && !headless).then(|| service.into())
 }
 
 fn endpoint(i: usize, member: Member, ipv4: bool) -> Result<Endpoint, String> {
@@ -160,7 +162,8 @@ fn ports(path: &str, wire: Vec<Port>) -> Result<Vec<SlicePort>, String> {
 /// What is kept of core Endpoints: named `name/0`, `name/1`, … which no slice can be.
 pub fn subsets(mut wire: Endpoints) -> Result<Vec<EndpointSlice>, String> {
     let Name { namespace, name } = wire.metadata.full_name()?;
-    let headless = wire.metadata.labels.is_some_and(|labels| labels.headless.is_some());
+    let headless = wire.metadata.labels.unwrap_or_default();
+    let headless = headless.get("service.kubernetes.io/headless").is_some();
     let mut slices: Vec<EndpointSlice> = Vec::new();
     for (i, subset) in wire.subsets.unwrap_or_default().into_iter().enumerate() {
         let ports = ports(&format!("subsets[{i}].ports"), subset.ports.unwrap_or_default())?;

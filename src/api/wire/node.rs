@@ -57,11 +57,12 @@ struct Address {
 pub fn read(mut wire: Wire) -> Result<Node, String> {
     let name = wire.metadata.name()?;
     let mut node = Node { name, pod_cidrs: pod_cidrs(&wire)?, ..Node::default() };
-    let zone = wire.metadata.labels.and_then(|labels| labels.zone);
+    let labels = wire.metadata.labels.unwrap_or_default();
+    let zone = labels.get("topology.kubernetes.io/zone");
     let taints = wire.spec.and_then(|spec| spec.taints).unwrap_or_default();
     node.leaving =
         wire.metadata.deleted.is_some() || taints.iter().any(|t| *t.key == *TO_BE_DELETED);
-    node.zone = zone.filter(|zone| !zone.is_empty());
+    node.zone = zone.filter(|zone| !zone.is_empty()).map(Into::into);
     node.bgp = wire.metadata.annotations.as_ref().and_then(bgp::read);
     let (addresses, conditions) =
         wire.status.map_or((None, None), |status| (status.addresses, status.conditions));
@@ -89,14 +90,14 @@ fn meant_as_ip(text: &str) -> bool {
 
 /// The first source that has any, as in kube-router: an annotation replaces what the spec says.
 fn pod_cidrs(wire: &Wire) -> Result<Vec<IpNet>, String> {
-    let list = |text: &Option<String>, path: &str| -> Vec<(String, String)> {
-        list(text.as_deref()).map(|part| (path.to_owned(), part.to_owned())).collect()
+    let list = |text: Option<&str>, path: &str| -> Vec<(String, String)> {
+        list(text).map(|part| (path.to_owned(), part.to_owned())).collect()
     };
     let mut found = Vec::new();
     if let Some(annotations) = &wire.metadata.annotations {
-        found = list(&annotations.pod_cidrs, "the annotation kube-router.io/pod-cidrs");
+        found = list(annotations.of("pod-cidrs"), "the annotation kube-router.io/pod-cidrs");
         if found.is_empty() {
-            found = list(&annotations.pod_cidr, "the annotation kube-router.io/pod-cidr");
+            found = list(annotations.of("pod-cidr"), "the annotation kube-router.io/pod-cidr");
         }
     }
     if let (true, Some(spec)) = (found.is_empty(), &wire.spec) {
@@ -104,7 +105,7 @@ fn pod_cidrs(wire: &Wire) -> Result<Vec<IpNet>, String> {
             found.push((format!("spec.podCIDRs[{i}]"), text.clone()));
         }
         if found.is_empty() {
-            found = list(&spec.pod_cidr, "spec.podCIDR");
+            found = list(spec.pod_cidr.as_deref(), "spec.podCIDR");
         }
     }
     let mut nets = Vec::new();

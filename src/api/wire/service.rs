@@ -92,8 +92,8 @@ pub fn read(mut wire: Wire) -> Result<Service, String> {
     // Headless, of no address at all, or another proxy's: nothing for us to serve.
     if spec.kind.as_deref() == Some("ExternalName")
         || matches!(cluster_ips.first().map(String::as_str), None | Some("" | "None"))
-        || labels.proxy.is_some()
-        || labels.headless.is_some()
+        || labels.get("service.kubernetes.io/service-proxy-name").is_some()
+        || labels.get("service.kubernetes.io/headless").is_some()
     {
         return Ok(Service { name, ..Service::default() });
     }
@@ -101,7 +101,9 @@ pub fn read(mut wire: Wire) -> Result<Service, String> {
     let ingress = ingress.unwrap_or_default();
     let balancer_ips: Vec<String> = ingress
         .into_iter()
-        .filter(|i| i.ip_mode.as_deref() != Some("Proxy") && notes.skip_balancer_ips.is_none())
+        .filter(|i| {
+            i.ip_mode.as_deref() != Some("Proxy") && notes.of("service.skiplbips").is_none()
+        })
         .filter_map(|i| i.ip)
         .collect();
     Ok(Service {
@@ -115,20 +117,20 @@ pub fn read(mut wire: Wire) -> Result<Service, String> {
         },
         internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
         external_local: spec.external_traffic_policy.as_deref() == Some("Local")
-            || notes.local.as_deref() == Some("true"),
+            || notes.of("service.local") == Some("true"),
         source_ranges: source_ranges(
             &spec.load_balancer_source_ranges.unwrap_or_default(),
-            notes.source_ranges.as_deref(),
+            notes.get("service.beta.kubernetes.io/load-balancer-source-ranges"),
         )?,
         health_port: node_port("spec.healthCheckNodePort", spec.health_check_node_port)?
             .unwrap_or_default(),
-        scheduler: notes.scheduler.filter(|name| !name.is_empty()),
-        scheduler_flags: scheduler_flags(notes.scheduler_flags.as_deref()),
-        dsr: notes.dsr.is_some(),
+        scheduler: notes.of("service.scheduler").filter(|name| !name.is_empty()).map(Into::into),
+        scheduler_flags: scheduler_flags(notes.of("service.schedflags")),
+        dsr: notes.of("service.dsr").is_some(),
         advertise: Advertise {
-            cluster_ips: notes.advertise_cluster_ip.as_deref().map(is_true),
-            external_ips: notes.advertise_external_ip.as_deref().map(is_true),
-            balancer_ips: notes.advertise_balancer_ip.as_deref().map(is_true),
+            cluster_ips: notes.of("service.advertise.clusterip").map(is_true),
+            external_ips: notes.of("service.advertise.externalip").map(is_true),
+            balancer_ips: notes.of("service.advertise.loadbalancerip").map(is_true),
         },
         name,
     })
