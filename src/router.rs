@@ -28,6 +28,22 @@ pub struct Router {
     /// The key of TCP MD5 signatures (RFC 2385).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
+    /// How the way to it is watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<Bfd>,
+}
+
+/// How the way to a router is watched (BFD, RFC 5880).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bfd {
+    /// The port at which both sides listen.
+    pub port: u16,
+    /// How often we want to send, in microseconds (bfd.DesiredMinTxInterval).
+    pub tx: u32,
+    /// How often we bear to be sent to, in microseconds (bfd.RequiredMinRxInterval).
+    pub rx: u32,
+    /// So many packets that do not come mean that the way is broken (bfd.DetectMult).
+    pub times: u8,
 }
 
 /// A router in texts; an empty one says nothing.
@@ -39,6 +55,9 @@ pub struct Told<'a> {
     pub port: &'a str,
     pub local: &'a str,
     pub password: &'a str,
+    /// The numbers of BFD where it is asked for: the port, how often we send and bear to be sent to in
+    /// milliseconds, and the multiplier.
+    pub bfd: Option<[&'a str; 4]>,
 }
 
 impl Router {
@@ -57,7 +76,29 @@ impl Router {
             return Err(format!("{addr} and {} are of two families", told.local));
         }
         let password = Secret::from_base64(told.password)?;
-        Ok(Router { addr, asn: asn(told.asn)?, port, local, password })
+        let bfd = told.bfd.map(Bfd::read).transpose()?;
+        Ok(Router { addr, asn: asn(told.asn)?, port, local, password, bfd })
+    }
+}
+
+impl Bfd {
+    fn read([port, tx, rx, times]: [&str; 4]) -> Result<Bfd, String> {
+        let number = |text: &str, without: u32, from: u32, to: u32| match text {
+            "" => Ok(without),
+            _ => text
+                .parse()
+                .ok()
+                .filter(|number| (from..=to).contains(number))
+                .ok_or_else(|| format!("BFD: {text:?} is no number from {from} to {to}")),
+        };
+        // No board is punctual to less, and microseconds have 32 bits.
+        let every = |text| number(text, 1000, 10, u32::MAX / 1000).map(|millis| millis * 1000);
+        Ok(Bfd {
+            port: number(port, 3784, 1, 65_535)? as u16,
+            tx: every(tx)?,
+            rx: every(rx)?,
+            times: number(times, 3, 1, 255)? as u8,
+        })
     }
 }
 
@@ -135,7 +176,7 @@ mod tests {
     use super::*;
 
     const TOLD: Told<'_> =
-        Told { addr: "192.0.2.1", asn: "64513", port: "", local: "", password: "" };
+        Told { addr: "192.0.2.1", asn: "64513", port: "", local: "", password: "", bfd: None };
 
     #[test]
     fn what_is_not_told_is_the_port_of_bgp_and_no_password() {
@@ -152,6 +193,23 @@ mod tests {
         assert_eq!(got.password.as_ref().unwrap().reveal(), "s3cret");
         let shown = format!("{got:?}");
         assert!(!shown.contains("s3cret") && shown.contains("Some(hidden)"), "{shown}");
+    }
+
+    #[test]
+    fn bfd_is_once_a_second_and_three_times_where_nothing_else_is_told() {
+        let got = |bfd| Router::read(Told { bfd: Some(bfd), ..TOLD }).unwrap().bfd.unwrap();
+        let usual = Bfd { port: 3784, tx: 1_000_000, rx: 1_000_000, times: 3 };
+        assert_eq!(got([""; 4]), usual);
+        let other = Bfd { port: 4784, tx: 300_000, rx: 10_000, times: 255 };
+        assert_eq!(got(["4784", "300", "10", "255"]), other);
+        for (bfd, want) in [
+            (["0", "", "", ""], "BFD: \"0\" is no number from 1 to 65535"),
+            (["", "9", "", ""], "BFD: \"9\" is no number from 10 to 4294967"),
+            (["", "", "-1", ""], "BFD: \"-1\" is no number from 10 to 4294967"),
+            (["", "", "", "256"], "BFD: \"256\" is no number from 1 to 255"),
+        ] {
+            assert_eq!(Router::read(Told { bfd: Some(bfd), ..TOLD }).unwrap_err(), want);
+        }
     }
 
     #[test]

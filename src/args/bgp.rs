@@ -38,6 +38,9 @@ pub struct Bgp {
     /// In base64.
     passwords: Vec<Secret>,
     passwords_file: Option<PathBuf>,
+    bfd: bool,
+    /// `--bfd-*`: as `Told` has them.
+    bfd_numbers: [String; 4],
     /// Whether the ranges of ClusterIPs stand for them.
     aggregate: bool,
     ranges: Vec<IpNet>,
@@ -94,6 +97,11 @@ impl Bgp {
             "bgp-graceful-restart-time" => self.restart_time = seconds(),
             "bgp-graceful-restart-deferral-time" => self.deferral = seconds(),
             "peer-router-multihop-ttl" => told.hops = text.parse().unwrap_or(0),
+            "enable-bfd" => self.bfd = on,
+            "bfd-port" => text.clone_into(&mut self.bfd_numbers[0]),
+            "bfd-desired-min-tx-interval" => text.clone_into(&mut self.bfd_numbers[1]),
+            "bfd-required-min-rx-interval" => text.clone_into(&mut self.bfd_numbers[2]),
+            "bfd-detection-multiplier" => text.clone_into(&mut self.bfd_numbers[3]),
             "peer-router-ttl-security" => told.ttl_security = on,
             "peer-router-ips" => self.ips.extend(all()),
             "peer-router-asns" => self.asns.extend(all()),
@@ -214,6 +222,7 @@ impl Bgp {
                 port: self.ports.get(i).map_or("", |port| port),
                 local: "",
                 password: passwords.get(i).map_or("", Secret::reveal),
+                bfd: self.bfd.then(|| self.bfd_numbers.each_ref().map(|text| &**text)),
             };
             let wrong = |why: &str| -> Error {
                 wrong(format!("router {addr} of --peer-router-ips: {why}"))

@@ -68,14 +68,14 @@ fn all_of_kube_routers_flags_are_known_with_their_defaults() {
 
 #[test]
 fn a_flag_without_effect_gives_one_warning_however_often_it_is_given() {
-    let line = "sync --gobgp-admin-port=1 --gobgp-admin-port=2 --enable-bfd \
+    let line = "sync --gobgp-admin-port=1 --gobgp-admin-port=2 --cache-sync-timeout=1m \
                 --bgp-graceful-restart-deferral-time=10s";
     let args = args(line).unwrap();
     assert_eq!(
         args.warnings,
         [
             "--gobgp-admin-port has no effect in this version",
-            "--enable-bfd has no effect in this version",
+            "--cache-sync-timeout has no effect in this version",
             "--bgp-graceful-restart-deferral-time has no effect in this version"
         ]
     );

@@ -8,6 +8,7 @@
 //! is still to be told ([`out`]) and the whole of them (`speaker`). `session` gives them sockets and the time.
 
 pub mod attribute;
+pub mod bfd;
 pub mod capability;
 pub mod choice;
 pub mod fsm;
@@ -17,6 +18,7 @@ mod notification;
 pub mod out;
 mod path;
 pub mod policy;
+mod probes;
 pub mod rib;
 pub mod session;
 pub mod shown;
@@ -30,7 +32,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::{
     few::{Few, Sorted},
-    router::Secret,
+    router::{Bfd, Secret},
 };
 
 use ipnet::IpNet;
@@ -132,6 +134,8 @@ pub struct Peer {
     pub hold: u16,
     /// Whether it is a client of this reflector (RFC 4456).
     pub client: bool,
+    /// How the way to it is watched; `None`: it is not.
+    pub bfd: Option<Bfd>,
     /// Whether it is left to the peer to connect.
     pub passive: bool,
 }

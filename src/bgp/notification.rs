@@ -101,6 +101,9 @@ impl Notification {
     /// The other one of two connections is kept.
     pub const COLLISION: Notification = Notification::new(6, 7);
 
+    /// The way to the peer is broken (RFC 9384).
+    pub const BFD_DOWN: Notification = Notification::new(6, 10);
+
     /// One without data.
     pub const fn new(code: u8, subcode: u8) -> Notification {
         Notification { code, subcode, data: Vec::new() }

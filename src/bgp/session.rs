@@ -13,12 +13,14 @@ use super::{
     Config, Peer,
     fsm::Conn,
     message::Notification,
+    probes::Probes,
     rib::Learned,
     speaker::{Action, Dial, Event, Speaker},
     stream::{self, Buffer, Link, Listener},
 };
 use crate::{
     error::{Doing, Result},
+    few::Sorted,
     kernel::sys::{Bell, Poll},
     log,
     router::Secret,
@@ -133,6 +135,8 @@ struct Listening {
     addrs: Vec<IpAddr>,
     port: u16,
     keys: Vec<(IpAddr, Secret)>,
+    /// Where BFD listens.
+    probes: Sorted<SocketAddr>,
 }
 
 impl Listening {
@@ -141,7 +145,13 @@ impl Listening {
         let mut addrs = config.own.addrs.clone();
         addrs.sort_unstable();
         addrs.dedup();
+        let ports = config.peers.iter().filter_map(|(to, peer)| Some((to, peer.bfd?.port)));
+        let at = |(to, port): (&IpAddr, u16)| {
+            let near = addrs.iter().filter(|addr| addr.is_ipv4() == to.is_ipv4());
+            near.map(|addr| SocketAddr::new(*addr, port)).collect::<Vec<_>>()
+        };
         Listening {
+            probes: ports.flat_map(at).collect(),
             addrs,
             port: config.own.port,
             keys: config.peers.iter().filter_map(key).collect(),
@@ -155,6 +165,7 @@ struct Driver {
     links: Vec<Link>,
     listening: Option<Listening>,
     listeners: Vec<Listener>,
+    probes: Probes,
     /// What happened and was not heard yet.
     events: Vec<Event>,
     /// Who connected.
@@ -172,6 +183,7 @@ impl Driver {
             links: Vec::new(),
             listening: None,
             listeners: Vec::new(),
+            probes: Probes::default(),
             events: Vec::new(),
             callers: Vec::new(),
             tell: Duration::ZERO,
@@ -187,6 +199,7 @@ impl Driver {
             self.poll.clear();
             self.poll.add(&self.shared.work, true, false);
             self.listeners.iter().for_each(|listener| listener.wait(&mut self.poll));
+            self.probes.wait(&mut self.poll);
             self.links.iter().for_each(|link| link.wait(&mut self.poll));
             self.poll.wait(until.map(|until| until.saturating_sub(now)));
             self.serve();
@@ -243,6 +256,11 @@ impl Driver {
             self.callers.extend(listener.serve(poll.ready(at).0, now, keys));
             at += 1;
         }
+        let mut ready = || {
+            at += 1;
+            poll.ready(at - 1).0
+        };
+        self.probes.serve(&mut ready, events);
         self.links.retain_mut(|link| {
             let ready = poll.ready(at);
             at += 1;
@@ -259,6 +277,7 @@ impl Driver {
                     self.with(conn, |link, events| link.send(&bytes, now, events));
                 }
                 Action::Close(conn) => self.with(conn, |link, _| !link.close()),
+                Action::Probe(probe) => self.probes.send(&probe),
                 Action::Dial(conn, dial) => self.dial(conn, &dial, now),
             }
         }
@@ -290,6 +309,9 @@ impl Driver {
         self.listeners.clear();
         let at = |addr: &IpAddr| Listener::new(SocketAddr::new(*addr, listening.port));
         self.listeners.extend(listening.addrs.iter().map(at));
+        if self.listening.as_ref().is_none_or(|last| last.probes != listening.probes) {
+            self.probes.listen(&listening.probes);
+        }
         self.listening = Some(listening);
     }
 }

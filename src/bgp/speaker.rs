@@ -2,6 +2,7 @@
 //! say of routes goes to the table, and what follows comes out as actions. No I/O and no clock.
 
 mod act;
+mod way;
 mod words;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -9,12 +10,12 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use crate::few::{Few, Sorted};
 
 use super::{
-    Config, Distance,
+    Config, Distance, bfd,
     fsm::{Conn, Fsm, Input},
     message::{Agreed, Message, Notification},
     rib::{Learned, Rib},
 };
-pub use words::{Action, Dial, Event, View};
+pub use words::{Action, Dial, Event, Probe, View};
 
 /// So much is written for one peer before it is seen whether it takes it.
 const ROOM: usize = 64 << 10;
@@ -26,6 +27,8 @@ const STRANGERS: usize = 64;
 /// One peer as the speaker sees it.
 struct Known {
     fsm: Fsm,
+    /// The watch over the way to it.
+    bfd: Option<bfd::Session>,
     /// The connection of its session.
     up: Option<Conn>,
     /// Since when it is up or down.
@@ -121,6 +124,7 @@ impl Speaker {
             let fsm = Fsm::new(config.own.clone(), peer.clone(), now, self.seed, restarting);
             let known = Known {
                 fsm,
+                bfd: peer.bfd.map(|told| bfd::Session::new(told, self.seed, now)),
                 up: None,
                 since: now,
                 was_up: false,
@@ -141,6 +145,7 @@ impl Speaker {
 
     /// Ends a peer with a word to it.
     fn end(&mut self, addr: IpAddr, word: &Notification, now: Duration) {
+        self.unwatch(addr);
         let Some(mut known) = self.peers.remove(&addr) else { return };
         let outputs = known.fsm.stop(word);
         self.peers.insert(addr, known);
@@ -195,7 +200,7 @@ impl Speaker {
     /// Something happened.
     pub fn hear(&mut self, event: Event, now: Duration) {
         let conn = match event {
-            Event::Time => None,
+            Event::Time | Event::Probe(..) => None,
             Event::Connected(conn, _)
             | Event::Failed(conn, _)
             | Event::Message(conn, _)
@@ -205,6 +210,7 @@ impl Speaker {
         };
         let of = conn.and_then(|conn| Some((conn, self.conns.get(&conn)?.0)));
         match (event, of) {
+            (Event::Probe(from, bytes), _) => self.probed(from, &bytes, now),
             (Event::Connected(_, local), Some((conn, addr))) => {
                 self.conns.insert(conn, (addr, Some(local)));
                 self.input(addr, Input::Connected(conn), now);
@@ -263,6 +269,7 @@ impl Speaker {
         for addr in due {
             self.input(addr, Input::Time, now);
         }
+        self.watch(now);
         for (addr, known) in self.peers.iter_mut() {
             if over(known.stale) {
                 known.stale = None;
@@ -284,7 +291,10 @@ impl Speaker {
     /// When to look again, whatever happens.
     pub fn deadline(&self) -> Option<Duration> {
         let complete = (!self.complete).then(|| self.restart_over(&self.config));
-        let peers = self.peers.values().flat_map(|known| [known.fsm.deadline(), known.stale]);
+        let of = |known: &Known| {
+            [known.fsm.deadline(), known.stale, known.bfd.as_ref().map(bfd::Session::deadline)]
+        };
+        let peers = self.peers.values().flat_map(of);
         peers.chain([complete]).flatten().min()
     }
 
@@ -327,6 +337,7 @@ impl Speaker {
             addr: *addr,
             peer: known.fsm.peer().clone(),
             state: known.fsm.state(),
+            way: known.bfd.as_ref().map(bfd::Session::state),
             age: now.saturating_sub(known.since),
             counts: self.rib.counts(*addr),
             error: known.error.clone(),

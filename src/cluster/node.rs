@@ -143,6 +143,7 @@ mod tests {
             port: 179,
             local: None,
             password: Some(crate::router::Secret::new("s3cret")),
+            bfd: None,
         };
         let bgp = Bgp {
             asn: Some(64_512),

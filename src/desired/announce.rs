@@ -199,6 +199,7 @@ impl View<'_> {
             distance: Distance::Anywhere,
             hold: self.told.hold,
             client: own.cluster.is_some() && matches!(theirs, Some(Reflector::Client(_))),
+            bfd: None,
             passive: false,
         };
         peers.insert(addr, peer);
@@ -246,6 +247,7 @@ impl View<'_> {
                 },
                 hold: self.told.hold,
                 client: false,
+                bfd: router.bfd,
                 passive: false,
             };
             peers.insert(router.addr, peer);

@@ -184,6 +184,27 @@ pub fn least_ttl(socket: &impl AsRawFd, ipv4: bool, ttl: u8) -> io::Result<()> {
     }
 }
 
+/// Lets a socket take only what no router has passed on: what came with a time to live of 255.
+pub fn only_from_neighbours(socket: &impl AsRawFd, ipv4: bool) -> io::Result<()> {
+    const NET_OFF: u32 = 0xfff0_0000; // SKF_NET_OFF, linux/filter.h
+    let ttl = NET_OFF + if ipv4 { 8 } else { 7 };
+    let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let mut steps = [
+        step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, ttl),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, 255),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+    ];
+    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+    // SAFETY: the program and its steps live through the call, which copies them and writes to neither.
+    let code = unsafe {
+        let len = size_of::<libc::sock_fprog>() as libc::socklen_t;
+        let program = (&raw const program).cast();
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, program, len)
+    };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 fn set(socket: &impl AsRawFd, level: i32, option: i32, value: &[u8]) -> io::Result<()> {
     // SAFETY: the bytes live through the call, which reads as many as it is told.
     let code = unsafe {

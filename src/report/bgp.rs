@@ -24,6 +24,9 @@ pub struct Peer {
     pub node: Option<String>,
     /// How far it has come, as RFC 4271 names it.
     pub state: String,
+    /// How the way to it is, as RFC 5880 names it, where BFD watches it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<String>,
     /// Seconds for which its session is up or down.
     pub uptime: u64,
     /// Routes that it has told.
@@ -55,6 +58,7 @@ fn peer(view: View) -> Peer {
         asn: view.peer.asn,
         node: view.peer.node.map(Into::into),
         state: view.state.name().to_owned(),
+        bfd: view.way.map(|state| state.name().to_owned()),
         uptime: view.age.as_secs(),
         received: view.counts.received,
         accepted: view.counts.accepted,
@@ -92,16 +96,17 @@ pub fn table(peers: &[Peer]) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "{:<24} {:<16} {:>10} {:<12} {:>10} {:>6} {:>6} {:>6}  LAST ERROR",
-        "PEER", "NODE", "AS", "STATE", "FOR", "HEARD", "TAKEN", "TOLD"
+        "{:<24} {:<16} {:>10} {:<12} {:<5} {:>10} {:>6} {:>6} {:>6}  LAST ERROR",
+        "PEER", "NODE", "AS", "STATE", "BFD", "FOR", "HEARD", "TAKEN", "TOLD"
     );
     for p in peers {
         let (addr, node) = (p.addr.to_string(), p.node.as_deref().unwrap_or("-"));
         let _ = writeln!(
             out,
-            "{addr:<24} {node:<16} {:>10} {:<12} {:>10} {:>6} {:>6} {:>6}  {}",
+            "{addr:<24} {node:<16} {:>10} {:<12} {:<5} {:>10} {:>6} {:>6} {:>6}  {}",
             p.asn,
             p.state,
+            p.bfd.as_deref().unwrap_or("-"),
             span(p.uptime),
             p.received,
             p.accepted,

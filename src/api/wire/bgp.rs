@@ -142,15 +142,18 @@ fn from_yaml(text: &str, faults: &mut Faults) -> Vec<Router> {
     };
     for (i, entry) in entries.iter().enumerate() {
         let of = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
-        if entry.get("bfd").is_some_and(|bfd| bfd.get("enabled") == Some(&Value::Bool(true))) {
-            faults.add("peers", format!("number {}: BFD is not in this version", i + 1));
-        }
+        let bfd = entry.get("bfd").filter(|bfd| bfd.get("enabled") == Some(&Value::Bool(true)));
+        let bfd = bfd.map(|bfd| {
+            ["port", "desired_min_tx_interval", "required_min_rx_interval", "detection_multiplier"]
+                .map(|key| bfd.get(key).and_then(Value::as_str).unwrap_or_default())
+        });
         let told = Told {
             addr: of("remoteip"),
             asn: of("remoteasn"),
             port: of("port"),
             local: of("localip"),
             password: of("password"),
+            bfd,
         };
         put(&mut routers, told, i, "peers", faults);
     }
@@ -185,7 +188,13 @@ fn from_lists(notes: &Notes, faults: &mut Faults) -> Vec<Router> {
     let mut routers = Vec::new();
     let rest = asns.iter().zip(ports).zip(passwords).zip(locals);
     for (i, (addr, (((asn, port), password), local))) in ips.iter().zip(rest).enumerate() {
-        put(&mut routers, Told { addr, asn, port, local, password }, i, "peer.ips", faults);
+        put(
+            &mut routers,
+            Told { addr, asn, port, local, password, bfd: None },
+            i,
+            "peer.ips",
+            faults,
+        );
     }
     routers
 }
@@ -254,7 +263,7 @@ mod tests {
 
     #[test]
     fn routers_are_a_list_of_maps() {
-        let text = "- remoteip: 192.0.2.1\n  remoteasn: 64513\n  password: czNjcmV0\n  port: 1790\n  localip: 192.0.2.11\n- {remoteip: 'fd00::1', remoteasn: 64514, bfd: {enabled: false}}\n";
+        let text = "- remoteip: 192.0.2.1\n  remoteasn: 64513\n  password: czNjcmV0\n  port: 1790\n  localip: 192.0.2.11\n- {remoteip: 'fd00::1', remoteasn: 64514, bfd: {enabled: false}}\n- {remoteip: fd00::2, remoteasn: 64514, bfd: {enabled: true, desired_min_tx_interval: 300, detection_multiplier: 5}}\n";
         let got = notes(&serde_json::json!({"peers": text, "peer.ips": "10.0.0.1"})).unwrap();
         assert_eq!(faults(&got), [""; 0]);
         let first = Router {
@@ -263,13 +272,17 @@ mod tests {
             port: 1790,
             local: Some([192, 0, 2, 11].into()),
             password: Some(Secret::new("s3cret")),
+            bfd: None,
         };
         assert_eq!(got.routers[0], first);
         assert_eq!(
             (got.routers[1].addr.to_string(), got.routers[1].port),
             ("fd00::1".to_owned(), 179)
         );
-        assert_eq!(got.routers.len(), 2, "the older annotations do not count beside it");
+        assert_eq!(got.routers[1].bfd, None);
+        let bfd = crate::router::Bfd { port: 3784, tx: 300_000, rx: 1_000_000, times: 5 };
+        assert_eq!(got.routers[2].bfd, Some(bfd));
+        assert_eq!(got.routers.len(), 3, "the older annotations do not count beside it");
     }
 
     #[test]
@@ -355,16 +368,16 @@ mod tests {
         let got = notes(&serde_json::json!({
             "node.bgp.communities": "x,65000:1",
             "node.bgp.customimportreject": "10.0.0.0/16,y",
-            "peers": "- {remoteip: 192.0.2.1, remoteasn: 64513, bfd: {enabled: true}}\n- {remoteip: 192.0.2.1, remoteasn: 2}\n- {remoteip: z}\n",
+            "peers": "- {remoteip: 192.0.2.1, remoteasn: 64513}\n- {remoteip: 192.0.2.1, remoteasn: 2}\n- {remoteip: 192.0.2.3, remoteasn: 2, bfd: {enabled: true, port: x}}\n- {remoteip: z}\n",
         }))
         .unwrap();
         assert_eq!((got.communities.len(), got.reject.len(), got.routers.len()), (1, 1, 1));
         assert_eq!(
             faults(&got)[2..],
             [
-                "kube-router.io/peers: number 1: BFD is not in this version",
                 "kube-router.io/peers: number 2: 192.0.2.1 is there twice",
-                "kube-router.io/peers: number 3: \"z\" is no IP address",
+                "kube-router.io/peers: number 3: BFD: \"x\" is no number from 1 to 65535",
+                "kube-router.io/peers: number 4: \"z\" is no IP address",
             ]
         );
     }

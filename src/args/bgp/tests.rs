@@ -25,8 +25,14 @@ fn the_workshops_router_is_one_outside_of_the_same_as_which_is_told_clusterips()
     assert_eq!(args.warnings, Vec::<String>::new());
     assert!(args.speaks_bgp() && args.bgp.has_routers());
     let told = told(line);
-    let router =
-        Router { addr: [192, 0, 2, 1].into(), asn: 64_512, port: 179, local: None, password: None };
+    let router = Router {
+        addr: [192, 0, 2, 1].into(),
+        asn: 64_512,
+        port: 179,
+        local: None,
+        password: None,
+        bfd: None,
+    };
     assert_eq!(told.routers, [router]);
     assert!(told.advertise.cluster_ips && told.advertise.pods && told.mesh && told.inside);
     assert!(!told.advertise.external_ips && !told.advertise.balancer_ips);

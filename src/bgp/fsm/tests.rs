@@ -29,6 +29,7 @@ fn peer() -> Peer {
         distance: Distance::Anywhere,
         hold: 90,
         client: false,
+        bfd: None,
         passive: false,
     }
 }

@@ -106,6 +106,7 @@ pub fn peer(session: &Session) -> Peer {
         distance: Distance::Anywhere,
         hold: 90,
         client: session.client,
+        bfd: None,
         passive: false,
     }
 }

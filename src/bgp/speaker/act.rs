@@ -21,7 +21,7 @@ const RESAY: Duration = Duration::from_secs(180);
 const TROUBLES: usize = 4;
 
 impl Speaker {
-    fn say(&mut self, addr: IpAddr, bad: bool, text: &str) {
+    pub(super) fn say(&mut self, addr: IpAddr, bad: bool, text: &str) {
         let node = self.peers.get(&addr).and_then(|known| known.fsm.peer().node.as_deref());
         let name = node.map(|name| format!(" (node {name})")).unwrap_or_default();
         self.actions.push(Action::Say(bad, format!("peer {addr}{name}: {text}")));

@@ -27,6 +27,7 @@ fn peer(asn: u32) -> Peer {
         distance: Distance::Anywhere,
         hold: 90,
         client: false,
+        bfd: None,
         passive: false,
     }
 }
@@ -57,6 +58,8 @@ struct Net {
     learned: BTreeMap<u8, Learned>,
     said: Vec<(u8, String)>,
     now: Duration,
+    /// Whether packets of BFD get lost.
+    deaf: bool,
 }
 
 impl Net {
@@ -101,6 +104,15 @@ impl Net {
     fn act(&mut self, node: u8, action: Action) {
         let now = self.now;
         match action {
+            Action::Probe(probe) => {
+                let IpAddr::V4(to) = probe.to.ip() else { panic!("{probe:?}") };
+                let to = to.octets()[3];
+                if !self.deaf
+                    && let Some(other) = self.speakers.get_mut(&to)
+                {
+                    other.hear(Event::Probe(addr(node), probe.bytes.to_vec()), now);
+                }
+            }
             Action::Say(_, text) => self.said.push((node, text)),
             Action::Dial(conn, dial) => {
                 let IpAddr::V4(to) = dial.to.ip() else { panic!("{dial:?}") };
@@ -219,6 +231,34 @@ fn a_peer_that_restarts_keeps_its_routes_and_says_them_again() {
     net.start(2, changed);
     net.run(s(200));
     assert_eq!(net.routes(1), ["10.244.3.0/24 via 192.0.2.2"], "what it did not say again is gone");
+}
+
+#[test]
+fn a_way_that_is_broken_is_known_by_bfd_long_before_the_hold_time_is_over() {
+    let mut net = Net::default();
+    for (node, other) in [(1, 2), (2, 1)] {
+        let bfd = crate::router::Bfd { port: 3784, tx: 300_000, rx: 300_000, times: 3 };
+        let mut config = config(node, &[other]);
+        config.peers = [(addr(other), Peer { bfd: Some(bfd), ..peer(64512) })].into();
+        net.start(node, config);
+    }
+    net.run(s(60));
+    assert_eq!(net.routes(1), [FROM_2]);
+    assert_eq!(net.speakers[&1].view(net.now)[0].way, Some(bfd::State::Up));
+    net.deaf = true;
+    net.said.clear();
+    net.run(net.now + Duration::from_millis(910));
+    assert_eq!(net.routes(1), [""; 0], "and nothing of it is kept for a restart");
+    let word = "BFD: nothing was heard for the detection time";
+    assert!(
+        net.said.iter().any(|(node, text)| *node == 1 && text.contains(word)),
+        "{:?}",
+        net.said
+    );
+    net.deaf = false;
+    net.run(s(120));
+    assert_eq!(net.routes(1), [FROM_2]);
+    assert_eq!(net.speakers[&2].view(net.now)[0].way, Some(bfd::State::Up));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     bgp::{
-        Distance, Peer,
+        Distance, Peer, bfd,
         fsm::{Conn, State},
         message::Notification,
         rib::Counts,
@@ -30,6 +30,8 @@ pub enum Event {
     Closed(Conn, String),
     /// All that was to be sent over a connection is on its way.
     Sent(Conn),
+    /// A packet of BFD came from this address.
+    Probe(IpAddr, Vec<u8>),
     /// Only the time went on.
     Time,
 }
@@ -43,6 +45,8 @@ pub enum Action {
     Send(Conn, Vec<u8>),
     /// Let a connection go once all is sent.
     Close(Conn),
+    /// Send a packet of BFD.
+    Probe(Box<Probe>),
     /// Tell whoever reads the log; true: it is something to look after.
     Say(bool, String),
 }
@@ -60,6 +64,17 @@ pub struct Dial {
     pub distance: Distance,
 }
 
+/// A packet of BFD.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// To where.
+    pub to: SocketAddr,
+    /// From which address; `None`: the kernel's choice.
+    pub local: Option<IpAddr>,
+    /// What.
+    pub bytes: [u8; bfd::LEN],
+}
+
 /// A peer, to be looked at.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -69,6 +84,8 @@ pub struct View {
     pub peer: Peer,
     /// How far it has come.
     pub state: State,
+    /// How the way to it is, where it is watched.
+    pub way: Option<bfd::State>,
     /// For how long its session is up or down.
     pub age: Duration,
     /// How many routes came, were let in, and went out.

@@ -104,6 +104,7 @@ fn without_flags_all_nodes_are_a_mesh_of_one_as_and_tell_each_other_of_their_pod
         distance: Distance::Anywhere,
         hold: 90,
         client: false,
+        bfd: None,
         passive: false,
     };
     assert_eq!(*got.peers.get(&ip("192.0.2.12")).unwrap(), peer);
@@ -310,6 +311,7 @@ fn routers_outside_are_the_flags_and_else_the_annotations() {
         port: "1790",
         local: "192.0.2.99",
         password: "czNjcmV0",
+        bfd: None,
     };
     let notes = Notes { routers: vec![Router::read(told).unwrap()], ..Notes::default() };
     let (got, unmet) =
@@ -323,6 +325,7 @@ fn routers_outside_are_the_flags_and_else_the_annotations() {
         distance: Distance::Hops(3),
         hold: 30,
         client: false,
+        bfd: None,
         passive: false,
     };
     assert_eq!((got.peers.get(&ip("192.0.2.2")).unwrap(), unmet.len()), (&peer, 0));
