@@ -27,7 +27,8 @@ pub fn cleanup<'a>(
 ) -> Result<()> {
     let (router, services) = (true, true);
     let options = Options { router, services, ..options.clone() };
-    let steps = clear(&kernel.ours(&options)?);
+    let ours = kernel.ours(&options)?;
+    let steps = clear(&ours);
     kernel.apply(&steps, done);
     for path in [Path::new(files::DRAINS)].into_iter().chain(others) {
         match files::remove(path) {

@@ -30,6 +30,7 @@ use crate::{
     kernel::{Kernel, Scope, events::Events, lock::Lock, sys},
     local::Options,
     log,
+    plan::Step,
     reconcile::{Deed, Keeper},
     report::{Desk, Facts},
     state::{BRIDGE, DUMMY},
@@ -285,7 +286,7 @@ impl Daemon {
         let Daemon { keeper, known, teller, .. } = self;
         let cluster: &Cluster = &known.cluster;
         let moved = work == Work::Services;
-        let done = |step: &_, outcome: &_| teller.step(step, outcome, moved);
+        let done = |step: &Step<'_>, outcome: &_| teller.step(step, outcome, moved);
         let deed = match work {
             Work::Save if self.file.is_unsettled() => return self.settle(),
             Work::Save => return self.save(),

@@ -13,26 +13,26 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 use crate::state::{Item, State};
 
 /// One change to the kernel or to a file.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Step {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Step<'a> {
     /// Make what is not there.
-    Add(Item),
+    Add(&'a Item),
     /// Make what is there equal to this.
-    Change(Item),
+    Change(&'a Item),
     /// Take this away.
-    Remove(Item),
+    Remove(&'a Item),
 }
 
-impl Step {
+impl<'a> Step<'a> {
     /// What it is about.
-    pub fn item(&self) -> &Item {
+    pub fn item(&self) -> &'a Item {
         match self {
             Step::Add(item) | Step::Change(item) | Step::Remove(item) => item,
         }
     }
 }
 
-impl Serialize for Step {
+impl Serialize for Step<'_> {
     /// `{"step":"add|change|remove","item":{…}}`
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let word = match self {
@@ -50,7 +50,7 @@ impl Serialize for Step {
 /// The steps that turn `have` into `want`, without those removals that `may_go` forbids.
 ///
 /// Links, modules, settings and files are never removed by a cycle.
-pub fn plan(have: &State, want: &State, may_go: impl Fn(&Item) -> bool) -> Vec<Step> {
+pub fn plan<'a>(have: &'a State, want: &'a State, may_go: impl Fn(&Item) -> bool) -> Vec<Step<'a>> {
     let (mut have, mut want) = (have.iter().peekable(), want.iter().peekable());
     let (mut steps, mut gone) = (Vec::new(), Vec::new());
     loop {
@@ -66,9 +66,9 @@ pub fn plan(have: &State, want: &State, may_go: impl Fn(&Item) -> bool) -> Vec<S
             Ordering::Equal => (have.next(), want.next()),
         };
         match (old, new) {
-            (Some(old), Some(new)) if !old.meets(new) => steps.push(Step::Change(new.clone())),
-            (None, Some(new)) => steps.push(Step::Add(new.clone())),
-            (Some(old), None) if !stays(old) && may_go(old) => gone.push(Step::Remove(old.clone())),
+            (Some(old), Some(new)) if !old.meets(new) => steps.push(Step::Change(new)),
+            (None, Some(new)) => steps.push(Step::Add(new)),
+            (Some(old), None) if !stays(old) && may_go(old) => gone.push(Step::Remove(old)),
             _ => {}
         }
     }
@@ -79,7 +79,7 @@ pub fn plan(have: &State, want: &State, may_go: impl Fn(&Item) -> bool) -> Vec<S
 /// The steps that take all of a state away: links and the table too, but no modules, settings and
 /// files. What goes with something else is not named: elements with their table, real servers with
 /// their service.
-pub fn clear(have: &State) -> Vec<Step> {
+pub fn clear(have: &State) -> Vec<Step<'_>> {
     let goes = |item: &&Item| {
         !matches!(
             item,
@@ -92,7 +92,7 @@ pub fn clear(have: &State) -> Vec<Step> {
                 | Item::File { .. }
         )
     };
-    have.iter().rev().filter(goes).cloned().map(Step::Remove).collect()
+    have.iter().rev().filter(goes).map(Step::Remove).collect()
 }
 
 /// What a cycle leaves where it is, wanted or not.
@@ -139,7 +139,7 @@ mod tests {
         let have = State::from([route("10.1.0.0/24", "192.0.2.1")]);
         let new = route("10.1.0.0/24", "192.0.2.9");
         let want = State::from([new.clone()]);
-        assert_eq!(plan(&have, &want, |_| true), [Step::Change(new)]);
+        assert_eq!(plan(&have, &want, |_| true), [Step::Change(&new)]);
     }
 
     #[test]
@@ -149,9 +149,9 @@ mod tests {
         assert_eq!(
             plan(&have, &want, |_| true),
             [
-                Step::Add(addr("10.96.0.2/32")),
-                Step::Remove(route("10.1.0.0/24", "192.0.2.1")),
-                Step::Remove(addr("10.96.0.1/32")),
+                Step::Add(&addr("10.96.0.2/32")),
+                Step::Remove(&route("10.1.0.0/24", "192.0.2.1")),
+                Step::Remove(&addr("10.96.0.1/32")),
             ]
         );
     }
@@ -162,14 +162,15 @@ mod tests {
         let knob = Item::Sysctl { name: "net/ipv4/ip_forward".into(), value: "1".into() };
         let (vip, pods) = (addr("10.96.0.1/32"), route("10.1.0.0/24", "192.0.2.1"));
         let have = State::from([link.clone(), knob, pods.clone(), vip.clone()]);
-        assert_eq!(clear(&have), [Step::Remove(pods), Step::Remove(vip), Step::Remove(link)]);
+        assert_eq!(clear(&have), [Step::Remove(&pods), Step::Remove(&vip), Step::Remove(&link)]);
     }
 
     #[test]
     fn links_stay_and_so_does_what_a_doubtful_kind_feeds() {
         let link = Item::Link { name: DUMMY.into(), kind: LinkKind::Dummy, mtu: None };
         let have = State::from([link, route("10.1.0.0/24", "192.0.2.1"), addr("10.96.0.1/32")]);
-        let steps = plan(&have, &State::new(), |i| !matches!(i, Item::Route { .. }));
-        assert_eq!(steps, [Step::Remove(addr("10.96.0.1/32"))]);
+        let nothing = State::new();
+        let steps = plan(&have, &nothing, |i| !matches!(i, Item::Route { .. }));
+        assert_eq!(steps, [Step::Remove(&addr("10.96.0.1/32"))]);
     }
 }

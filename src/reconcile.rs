@@ -31,10 +31,8 @@ pub struct Pass {
     pub local: Local,
     /// What its kernel should hold.
     pub desired: Desired,
-    /// What it does hold of ours.
+    /// What it does hold of ours, without what is unwanted and may not be taken away.
     pub have: State,
-    /// How to get from there to here.
-    pub steps: Vec<Step>,
     /// Real servers that are draining: to be written down before the steps are taken.
     pub drains: Drains,
 }
@@ -60,7 +58,6 @@ pub fn look(
         let may_go = |item: &&Item| may_go(item, &cluster.doubtful, learned, &pass.local);
         let have = pass.have.iter().filter(may_go);
         pass.drains = drain(have, &mut pass.desired.state, &busy, &known, now, grace);
-        pass.plan(cluster, learned);
     }
     Ok(pass)
 }
@@ -83,9 +80,9 @@ fn remove_stale(kernel: &mut Kernel, want: &State) -> Result<usize> {
 }
 
 impl Pass {
-    fn plan(&mut self, cluster: &Cluster, learned: &Learned) {
-        let may_go = |item: &Item| may_go(item, &cluster.doubtful, learned, &self.local);
-        self.steps = plan(&self.have, &self.desired.state, may_go);
+    /// How to get from what is to what should be.
+    pub fn steps(&self) -> Vec<Step<'_>> {
+        plan(&self.have, &self.desired.state, |_| true)
     }
 
     /// Makes it happen: the record of what drains first, then the steps, and at last the flows of UDP
@@ -99,7 +96,7 @@ impl Pass {
     ) -> (usize, Vec<Error>) {
         let services = self.local.options.services && scope == Scope::All;
         let recorded = if services { record(&self.drains) } else { Ok(()) };
-        kernel.apply(&self.steps, done);
+        kernel.apply(&self.steps(), done);
         let flows = if services { remove_stale(kernel, &self.desired.state) } else { Ok(0) };
         let (flows, failed) = flows.map_or_else(|e| (0, Some(e)), |flows| (flows, None));
         (flows, recorded.err().into_iter().chain(failed).collect())
@@ -114,9 +111,19 @@ pub fn imagine(cluster: &Cluster, local: Local, have: State) -> Result<Pass> {
     Ok(pass(cluster, learned, local, desired, have))
 }
 
-fn pass(cluster: &Cluster, learned: &Learned, local: Local, desired: Desired, have: State) -> Pass {
-    let (steps, drains) = (Vec::new(), Drains::default());
-    let mut pass = Pass { local, desired, have, steps, drains };
-    pass.plan(cluster, learned);
-    pass
+fn pass(
+    cluster: &Cluster,
+    learned: &Learned,
+    local: Local,
+    desired: Desired,
+    mut have: State,
+) -> Pass {
+    let stays = |item: &Item| !may_go(item, &cluster.doubtful, learned, &local);
+    let steps = plan(&have, &desired.state, stays);
+    let stuck = steps.iter().filter(|step| matches!(step, Step::Remove(_)));
+    let stuck: Vec<Item> = stuck.map(|step| step.item().clone()).collect();
+    for item in &stuck {
+        have.remove(item);
+    }
+    Pass { local, desired, have, drains: Drains::default() }
 }

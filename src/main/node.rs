@@ -142,7 +142,7 @@ fn without_daemon(
         Ok(pass) => {
             status.want(&pass.desired.state);
             status.routes = routes(&last.cluster, &node, &pass.desired.state);
-            for step in &pass.steps {
+            for step in pass.steps() {
                 status.todo.push(|| (String::new(), step.to_string()));
             }
             for unmet in &pass.desired.unmet {

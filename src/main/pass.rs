@@ -100,15 +100,16 @@ pub fn plan(args: &Args) -> Result<u8> {
         }
         Some(path) => plan_from(args, &text_of(path)?)?,
     };
+    let steps = pass.steps();
     out(&match args.format {
-        Format::Text => text(&pass),
-        Format::Sh => script(&pass),
-        Format::Json => json(&pass)?,
+        Format::Text => text(&pass, &steps),
+        Format::Sh => script(&pass, &steps),
+        Format::Json => json(&pass, &steps)?,
     })?;
     for e in &pass.desired.errors {
         log::error(format_args!("{e}"));
     }
-    Ok(match (pass.desired.errors.is_empty(), pass.steps.is_empty()) {
+    Ok(match (pass.desired.errors.is_empty(), steps.is_empty()) {
         (false, _) => 1,
         (true, false) => 2,
         (true, true) => 0,
@@ -172,7 +173,7 @@ pub fn sync(args: &Args) -> Result<u8> {
         log::info(format_args!("{flows} flows of UDP Services led astray, and were removed"));
     }
     if args.format == Format::Json {
-        out(&json(&pass)?)?;
+        out(&json(&pass, &pass.steps())?)?;
     }
     let unmet = &pass.desired.unmet;
     for Unmet { what, why, .. } in unmet.iter().take(UNMET_LINES) {
@@ -225,32 +226,32 @@ pub fn dump(args: &Args) -> Result<u8> {
     out(&(text + "\n")).map(|_| 0)
 }
 
-fn text(pass: &Pass) -> String {
-    let steps = pass.steps.iter().map(|step| format!("{step}\n"));
+fn text(pass: &Pass, steps: &[Step]) -> String {
+    let steps = steps.iter().map(|step| format!("{step}\n"));
     let unmet =
         pass.desired.unmet.iter().map(|Unmet { what, why, .. }| format!("! {what}: {why}\n"));
     steps.chain(unmet).collect()
 }
 
-fn script(pass: &Pass) -> String {
+fn script(pass: &Pass, steps: &[Step]) -> String {
     let head = format!("#!/bin/sh\n# kinglet: what node {} needs\n", pass.local.node);
     let comment = |Unmet { what, why, .. }: &Unmet| {
         let line = format!("# unmet: {what}: {why}");
         line.chars().filter(|c| !c.is_control()).collect::<String>() + "\n"
     };
     let unmet: String = pass.desired.unmet.iter().map(comment).collect();
-    head + &unmet + &sh::script(&pass.steps)
+    head + &unmet + &sh::script(steps)
 }
 
 /// The contract for other programs: `{"node":NAME,"steps":[…],"unmet":[…]}`.
-fn json(pass: &Pass) -> Result<String> {
+fn json(pass: &Pass, steps: &[Step]) -> Result<String> {
     #[derive(serde::Serialize)]
     struct Plan<'a> {
         node: &'a str,
-        steps: &'a [Step],
+        steps: &'a [Step<'a>],
         unmet: &'a [Unmet],
     }
-    let plan = Plan { node: &pass.local.node, steps: &pass.steps, unmet: &pass.desired.unmet };
+    let plan = Plan { node: &pass.local.node, steps, unmet: &pass.desired.unmet };
     let text = serde_json::to_string(&plan).doing(|| "writing the plan as JSON")?;
     Ok(text + "\n")
 }

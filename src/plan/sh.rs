@@ -219,9 +219,9 @@ mod tests {
         let route = Item::Route { table, to, via, dev: None, src: None };
         let tail = "10.244.1.0/24 proto 17 nexthop via 192.0.2.12 nexthop via 192.0.2.13\n";
         for (step, verb) in [
-            (Step::Add(route.clone()), "add"),
-            (Step::Change(route.clone()), "replace"),
-            (Step::Remove(route), "del"),
+            (Step::Add(&route), "add"),
+            (Step::Change(&route), "replace"),
+            (Step::Remove(&route), "del"),
         ] {
             assert_eq!(script(&[step]), format!("ip route {verb} {tail}"));
         }
@@ -240,9 +240,12 @@ mod tests {
 
     #[test]
     fn one_timeout_leaves_the_others_as_they_are() {
-        let steps = [(Timeout::TcpFin, 60), (Timeout::Udp, 30)];
-        let steps = steps.map(|(of, seconds)| Step::Change(Item::Timeout { of, seconds }));
-        assert_eq!(script(&steps), "ipvsadm --set 0 60 0\nipvsadm --set 0 0 30\n");
+        let items = [(Timeout::TcpFin, 60), (Timeout::Udp, 30)];
+        let items = items.map(|(of, seconds)| Item::Timeout { of, seconds });
+        assert_eq!(
+            script(&items.each_ref().map(Step::Change)),
+            "ipvsadm --set 0 60 0\nipvsadm --set 0 0 30\n"
+        );
     }
 
     #[test]
@@ -258,7 +261,7 @@ mod tests {
             forward: Forward::Masq,
         };
         assert_eq!(
-            script(&[Step::Add(service), Step::Remove(real.clone()), Step::Add(real)]),
+            script(&[Step::Add(&service), Step::Remove(&real), Step::Add(&real)]),
             "ipvsadm -A --sctp-service [fd96::10]:80 -s rr -p 60\n\
              ipvsadm -d --sctp-service [fd96::10]:80 -r [fd44::1]:8080\n\
              ipvsadm -a --sctp-service [fd96::10]:80 -r [fd44::1]:8080 -m -w 1\n"

@@ -6,7 +6,7 @@ use super::Step;
 use crate::ruleset::Skeleton;
 use crate::state::{Forward, Item, TABLE_LOCAL, TABLE_MAIN};
 
-impl fmt::Display for Step {
+impl fmt::Display for Step<'_> {
     /// `+ route 10.244.1.0/24 via 192.0.2.12`; `~` changes in place, `-` takes away.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = match self {

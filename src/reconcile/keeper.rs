@@ -261,7 +261,7 @@ impl Keeper {
             let scope = Scope::Frame;
             let pass = self.see(cluster, scope)?;
             // Who took a whole service away may have done more, and one that goes may have to drain.
-            if pass.steps.iter().any(|step| matches!(step.item(), Item::Service { .. })) {
+            if pass.steps().iter().any(|step| matches!(step.item(), Item::Service { .. })) {
                 return self.look(cluster, Scope::All, done);
             }
             return Ok(self.take(pass, scope, done).after(changed));
