@@ -35,6 +35,7 @@ pub struct Router {
 
 /// How the way to a router is watched (BFD, RFC 5880).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "[u32; 4]", into = "[u32; 4]")]
 pub struct Bfd {
     /// The port at which both sides listen.
     pub port: u16,
@@ -81,6 +82,19 @@ impl Router {
     }
 }
 
+impl From<[u32; 4]> for Bfd {
+    /// In the order of the fields.
+    fn from([port, tx, rx, times]: [u32; 4]) -> Bfd {
+        Bfd { port: port as u16, tx, rx, times: times as u8 }
+    }
+}
+
+impl From<Bfd> for [u32; 4] {
+    fn from(bfd: Bfd) -> [u32; 4] {
+        [bfd.port.into(), bfd.tx, bfd.rx, bfd.times.into()]
+    }
+}
+
 impl Bfd {
     fn read([port, tx, rx, times]: [&str; 4]) -> Result<Bfd, String> {
         let number = |text: &str, without: u32, from: u32, to: u32| match text {
@@ -93,12 +107,8 @@ impl Bfd {
         };
         // No board is punctual to less, and microseconds have 32 bits.
         let every = |text| number(text, 1000, 10, u32::MAX / 1000).map(|millis| millis * 1000);
-        Ok(Bfd {
-            port: number(port, 3784, 1, 65_535)? as u16,
-            tx: every(tx)?,
-            rx: every(rx)?,
-            times: number(times, 3, 1, 255)? as u8,
-        })
+        let port = number(port, 3784, 1, 65_535)?;
+        Ok([port, every(tx)?, every(rx)?, number(times, 3, 1, 255)?].into())
     }
 }
 

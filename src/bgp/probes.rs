@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::speaker::{Event, Probe};
-use crate::{few::Few, kernel::sys, log};
+use crate::{kernel::sys, log};
 
 /// The ports to send from (RFC 5881 section 4).
 const FROM: u16 = 49_152;
@@ -21,7 +21,7 @@ const READ: usize = 64;
 pub struct Probes {
     ears: Vec<UdpSocket>,
     /// By where they send to and from.
-    mouths: Few<(IpAddr, Option<IpAddr>), UdpSocket>,
+    mouths: Vec<((IpAddr, Option<IpAddr>), UdpSocket)>,
 }
 
 impl Probes {
@@ -56,13 +56,12 @@ impl Probes {
     /// Sends a packet.
     pub fn send(&mut self, probe: &Probe) {
         let way = (probe.to.ip(), probe.local);
-        if !self.mouths.contains_key(&way)
-            && let Ok(mouth) = mouth(way.0, way.1)
-        {
-            self.mouths.insert(way, mouth);
-        }
-        if let Some(mouth) = self.mouths.get(&way) {
-            let _ = mouth.send_to(&probe.bytes, probe.to);
+        let at = self.mouths.iter().position(|(own, _)| *own == way).or_else(|| {
+            self.mouths.push((way, mouth(way.0, way.1).ok()?));
+            Some(self.mouths.len() - 1)
+        });
+        if let Some(at) = at {
+            let _ = self.mouths[at].1.send_to(&probe.bytes, probe.to);
         }
     }
 }

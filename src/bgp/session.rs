@@ -20,7 +20,6 @@ use super::{
 };
 use crate::{
     error::{Doing, Result},
-    few::Sorted,
     kernel::sys::{Bell, Poll},
     log,
     router::Secret,
@@ -136,7 +135,7 @@ struct Listening {
     port: u16,
     keys: Vec<(IpAddr, Secret)>,
     /// Where BFD listens.
-    probes: Sorted<SocketAddr>,
+    probes: Vec<SocketAddr>,
 }
 
 impl Listening {
@@ -145,13 +144,18 @@ impl Listening {
         let mut addrs = config.own.addrs.clone();
         addrs.sort_unstable();
         addrs.dedup();
-        let ports = config.peers.iter().filter_map(|(to, peer)| Some((to, peer.bfd?.port)));
-        let at = |(to, port): (&IpAddr, u16)| {
-            let near = addrs.iter().filter(|addr| addr.is_ipv4() == to.is_ipv4());
-            near.map(|addr| SocketAddr::new(*addr, port)).collect::<Vec<_>>()
-        };
+        let mut probes = Vec::new();
+        for (to, peer) in &config.peers {
+            let Some(bfd) = peer.bfd else { continue };
+            for addr in addrs.iter().filter(|addr| addr.is_ipv4() == to.is_ipv4()) {
+                let at = SocketAddr::new(*addr, bfd.port);
+                if !probes.contains(&at) {
+                    probes.push(at);
+                }
+            }
+        }
         Listening {
-            probes: ports.flat_map(at).collect(),
+            probes,
             addrs,
             port: config.own.port,
             keys: config.peers.iter().filter_map(key).collect(),
