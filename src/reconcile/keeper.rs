@@ -4,7 +4,7 @@
 //! After a look that left nothing undone the kernel holds what was wanted. Then a Service is worked
 //! out as it was and as it is, and the difference is made; no state of the kernel is kept for it.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::ops::Bound;
 
 use super::{Pass, look, record, remove_stale};
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
         services::Claims,
     },
     error::{Error, Result},
-    few::Sorted,
+    few::{Few, Sorted},
     kernel::{Kernel, Outcome, Scope, files},
     local::{Local, Options},
     plan::{Step, plan},
@@ -42,7 +42,7 @@ pub struct Keeper {
     /// The last Service that the audit under way has come to; `None`: the next one begins anew.
     audited: Option<Name>,
     /// Services that changed since, as they were.
-    touched: BTreeMap<Name, State>,
+    touched: Few<Name, State>,
     unmet: Vec<Unmet>,
     /// What can't be honoured beside the kernel.
     also: Vec<Unmet>,
@@ -88,7 +88,7 @@ impl Keeper {
             sure: None,
             drains: Drains::default(),
             audited: None,
-            touched: BTreeMap::new(),
+            touched: Few::new(),
             unmet: Vec::new(),
             also: Vec::new(),
             local: None,
