@@ -46,6 +46,9 @@ pub struct Bgp {
     ranges: Vec<IpNet>,
 }
 
+/// What follows `--bfd-`, as `Told` has them.
+const BFD: [&str; 4] =
+    ["port", "desired-min-tx-interval", "required-min-rx-interval", "detection-multiplier"];
 /// In seconds: the most that kube-router takes, 18 hours.
 const LONGEST_DEFERRAL: u64 = 18 * 3600;
 
@@ -98,10 +101,6 @@ impl Bgp {
             "bgp-graceful-restart-deferral-time" => self.deferral = seconds(),
             "peer-router-multihop-ttl" => told.hops = text.parse().unwrap_or(0),
             "enable-bfd" => self.bfd = on,
-            "bfd-port" => text.clone_into(&mut self.bfd_numbers[0]),
-            "bfd-desired-min-tx-interval" => text.clone_into(&mut self.bfd_numbers[1]),
-            "bfd-required-min-rx-interval" => text.clone_into(&mut self.bfd_numbers[2]),
-            "bfd-detection-multiplier" => text.clone_into(&mut self.bfd_numbers[3]),
             "peer-router-ttl-security" => told.ttl_security = on,
             "peer-router-ips" => self.ips.extend(all()),
             "peer-router-asns" => self.asns.extend(all()),
@@ -110,7 +109,11 @@ impl Bgp {
             "peer-router-passwords-file" => {
                 self.passwords_file = Some(text.into()).filter(|_| !text.is_empty());
             }
-            _ => {}
+            _ => {
+                let at =
+                    name.strip_prefix("bfd-").and_then(|n| BFD.iter().position(|own| *own == n));
+                at.into_iter().for_each(|at| self.bfd_numbers[at] = text.to_owned());
+            }
         }
     }
 

@@ -78,7 +78,7 @@ fn mouth(to: IpAddr, local: Option<IpAddr>) -> io::Result<UdpSocket> {
         if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let mut last = Err(io::ErrorKind::AddrInUse.into());
     for port in (FROM..).take(TRIES.into()) {
-        last = UdpSocket::bind((local.unwrap_or(any), port));
+        last = UdpSocket::bind(SocketAddr::new(local.unwrap_or(any), port));
         if !matches!(&last, Err(e) if e.kind() == io::ErrorKind::AddrInUse) {
             break;
         }

@@ -313,9 +313,7 @@ impl Driver {
         self.listeners.clear();
         let at = |addr: &IpAddr| Listener::new(SocketAddr::new(*addr, listening.port));
         self.listeners.extend(listening.addrs.iter().map(at));
-        if self.listening.as_ref().is_none_or(|last| last.probes != listening.probes) {
-            self.probes.listen(&listening.probes);
-        }
+        self.probes.listen(&listening.probes);
         self.listening = Some(listening);
     }
 }

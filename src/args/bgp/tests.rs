@@ -208,3 +208,20 @@ fn bgp_is_spoken_by_the_daemon_that_routes_unless_nodes_alone_tell_of_routes() {
         assert_eq!(args(typed).unwrap().speaks_bgp(), want, "{typed}");
     }
 }
+
+#[test]
+fn bfd_is_of_all_routers_outside_and_only_where_it_is_asked_for() {
+    let routers = "--peer-router-ips=192.0.2.1,192.0.2.2 --peer-router-asns=1,2";
+    let numbers = "--bfd-port=4784 --bfd-desired-min-tx-interval=300 --bfd-required-min-rx-interval=50 \
+                   --bfd-detection-multiplier=5";
+    let bfd = crate::router::Bfd { port: 4784, tx: 300_000, rx: 50_000, times: 5 };
+    for (typed, want) in [("", None), ("--enable-bfd", Some(bfd))] {
+        let told = told(&format!("run {routers} {numbers} {typed}"));
+        assert_eq!(told.routers.iter().map(|r| r.bfd).collect::<Vec<_>>(), [want; 2]);
+    }
+    let usual = told(&format!("run {routers} --enable-bfd")).routers[0].bfd.unwrap();
+    assert_eq!((usual.port, usual.tx, usual.rx, usual.times), (3784, 1_000_000, 1_000_000, 3));
+    let wrong = args(&format!("run {routers} --enable-bfd --bfd-detection-multiplier=0"));
+    let want = "router 192.0.2.1 of --peer-router-ips: BFD: \"0\" is no number from 1 to 255";
+    assert!(wrong.unwrap_err().to_string().contains(want));
+}
