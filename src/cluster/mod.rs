@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::few::Sorted;
+use crate::few::{Few, Sorted};
 use crate::router::Secret;
 pub use endpoints::{Endpoint, EndpointSlice, Hints, SlicePort};
 pub use known::{Bad, Changes, Known, News, Reading, What};
@@ -23,7 +23,7 @@ pub use slices::Slices;
 pub struct Cluster {
     /// By name.
     #[serde(with = "as_list")]
-    pub nodes: BTreeMap<Box<str>, Node>,
+    pub nodes: Few<Box<str>, Node>,
     /// By namespace and name.
     #[serde(with = "as_list")]
     pub services: BTreeMap<Name, Service>,
@@ -171,25 +171,28 @@ pub trait Keyed {
 
 /// Maps are written as lists of their values: JSON has no structured keys.
 mod as_list {
-    use std::collections::BTreeMap;
-
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use super::Keyed;
 
-    pub fn serialize<K, V: Serialize, S: Serializer>(
-        map: &BTreeMap<K, V>,
+    pub fn serialize<'a, K: 'a, V: Serialize + 'a, M, S>(
+        map: &'a M,
         to: S,
-    ) -> Result<S::Ok, S::Error> {
-        to.collect_seq(map.values())
+    ) -> Result<S::Ok, S::Error>
+    where
+        &'a M: IntoIterator<Item = (&'a K, &'a V)>,
+        S: Serializer,
+    {
+        to.collect_seq(map.into_iter().map(|(_, value)| value))
     }
 
-    pub fn deserialize<'de, V, D>(from: D) -> Result<BTreeMap<V::Key, V>, D::Error>
+    pub fn deserialize<'de, K, V, M, D>(from: D) -> Result<M, D::Error>
     where
-        V: Keyed + Deserialize<'de>,
+        V: Keyed<Key = K> + Deserialize<'de>,
+        M: FromIterator<(K, V)> + IntoIterator<Item = (K, V)>,
         D: Deserializer<'de>,
     {
         let values = Vec::<V>::deserialize(from)?;
-        Ok(values.into_iter().map(|v| (v.key(), v)).collect())
+        Ok(values.into_iter().map(|value| (value.key(), value)).collect())
     }
 }
