@@ -156,3 +156,36 @@ same_one() {
     esac
   done
 }
+
+# ---- daemons ----
+
+daemon() { # NODE [FLAG...]
+  node=$1; shift
+  # Not by `on`, which would run in a shell of its own: this process is the one to be killed.
+  ip netns exec "$node" unshare -m /bin/sh /run/lab/on "$node" /job/kinglet run --master "$API" --hostname-override "$node" --run-firewall=false \
+    --audit-period 5s "$@" >> "/results/$node.daemon" 2>&1 &
+  echo $! > "/run/lab/$node.daemon"
+}
+signal() { kill "-$2" "$(cat "/run/lab/$1.daemon")"; }   # NODE SIGNAL
+# killed ROUNDS: node-1's daemon, each time at another moment, while endpoints come and go between the steps `in` and `out`;
+# the Service cluster:1 has the same ones in both, and is asked all the time.
+killed() {
+  in_ns node-1 ip monitor route > /results/monitor 2>&1 & monitor=$!
+  from p1c /job/probe load "$(at cluster:1 4)" 80 100 $(($1 * 5 / 3)) > /tmp/load 2> /results/load & load=$!
+  round=0
+  while [ $round -lt "$1" ]; do
+    round=$((round + 1))
+    objects "$(folder out)"
+    sleep "0.$((round * 37 % 90 + 10))"
+    signal node-1 KILL; wait "$(cat /run/lab/node-1.daemon)" 2> /dev/null
+    objects "$(folder in)"
+    sleep "0.$((round * 53 % 90 + 10))"
+    daemon node-1
+  done
+  wait $load
+  same "killed $1 times, no request failed" 0 "$(sed -n 's/.* \([0-9]*\) failed.*/\1/p' /tmp/load)"
+  sed 's/^/  load  /' /tmp/load
+  kill $monitor
+  same "no route went away" "" "$(grep -i '^deleted.*proto 17' /results/monitor)"
+  within 15 "and in the end all is as it should be" settled node-1
+}
