@@ -118,8 +118,9 @@ impl Sessions {
     /// Ends it, with a word to the peers where there is one; waits until that is said.
     pub fn stop(self, word: Option<Notification>) {
         let mut held = self.shared.hold();
-        if let Some(word) = word {
-            held.speaker.shut_down(&word, self.shared.now());
+        match word {
+            Some(word) => held.speaker.shut_down(&word, self.shared.now()),
+            None => held.speaker.pause(),
         }
         held.ending = true;
         drop(held);

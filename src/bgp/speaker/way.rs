@@ -38,9 +38,15 @@ impl Speaker {
 
     /// The peer is to know that we watch no longer, so that it does not take that for a fault.
     pub(super) fn unwatch(&mut self, addr: IpAddr) {
-        let Some(known) = self.peers.get(&addr) else { return };
-        let last = known.bfd.as_ref().and_then(|bfd| probe(addr, known, bfd.end()));
+        let Some(known) = self.peers.get_mut(&addr) else { return };
+        let last = known.bfd.take().and_then(|bfd| probe(addr, known, bfd.end()));
         self.actions.extend(last);
+    }
+
+    /// So are all peers, who keep our routes until we are back.
+    pub fn pause(&mut self) {
+        let all: Vec<IpAddr> = self.peers.keys().copied().collect();
+        all.into_iter().for_each(|addr| self.unwatch(addr));
     }
 
     fn changed(&mut self, addr: IpAddr, change: Change, now: Duration) {

@@ -64,7 +64,7 @@ within 30 "it is plugged in again: all is back" up
 
 [ "$SPEAKER" = bird ] || {
   for n in 1 2; do
-    conf $n "bfd on;" > "$LAB/router-$n/conf"
+    conf $n "bfd graceful;" > "$LAB/router-$n/conf"
     check "router-$n is to watch by BFD" matches Reconfig birdc router-$n configure
   done
   for node in node-1 node-2; do
@@ -83,5 +83,10 @@ within 30 "it is plugged in again: all is back" up
   check "BFD is what told" log_says node-1 "peer 192.0.2.201: BFD: nothing was heard for the detection time"
   ip link set router-1 up
   within 30 "it is plugged in again: all is back" up
+  ended node-2
+  sleep 3
+  check "a node ends to be started again: the routers keep its routes" matches "via 192.0.2.12 " birdc router-2 show route
+  speaker_again node-2
+  within 30 "it is started again: all is back" up
 }
 finish
