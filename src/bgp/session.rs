@@ -223,7 +223,7 @@ impl Driver {
         for event in self.events.drain(..) {
             held.speaker.hear(event, now);
         }
-        held.speaker.hear(Event::Time, now);
+        held.speaker.turn(now);
         self.act(&mut held.speaker, now);
         if held.ending {
             let end = *end.get_or_insert(now + FLUSH);

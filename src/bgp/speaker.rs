@@ -186,7 +186,6 @@ impl Speaker {
         }
         let conn = self.number(from, Some(local));
         self.input(from, Input::Accepted(conn), now);
-        self.turn(now);
         let distance = self.peers.get(&from)?.fsm.peer().distance;
         self.conns.contains_key(&conn).then_some((conn, distance))
     }
@@ -197,10 +196,10 @@ impl Speaker {
         self.next
     }
 
-    /// Something happened.
+    /// Something happened. What follows for others is seen to by [`Speaker::turn`].
     pub fn hear(&mut self, event: Event, now: Duration) {
         let conn = match event {
-            Event::Time | Event::Probe(..) => None,
+            Event::Probe(..) => None,
             Event::Connected(conn, _)
             | Event::Failed(conn, _)
             | Event::Message(conn, _)
@@ -238,9 +237,8 @@ impl Speaker {
                     known.busy = false;
                 }
             }
-            (_, None) | (Event::Time, _) => {}
+            (_, None) => {}
         }
-        self.turn(now);
     }
 
     fn agreed(&self, addr: IpAddr, conn: Conn) -> Agreed {
@@ -258,7 +256,7 @@ impl Speaker {
     }
 
     /// What follows from everything that happened: time is up for some, others have something to hear.
-    fn turn(&mut self, now: Duration) {
+    pub fn turn(&mut self, now: Duration) {
         let over = |at: Option<Duration>| at.is_some_and(|at| at <= now);
         let due: Vec<IpAddr> = self
             .peers

@@ -84,7 +84,7 @@ impl Net {
             for node in nodes {
                 let now = self.now;
                 let Some(speaker) = self.speakers.get_mut(&node) else { continue };
-                speaker.hear(Event::Time, now);
+                speaker.turn(now);
                 for action in speaker.actions() {
                     idle = false;
                     self.act(node, action);

@@ -32,8 +32,6 @@ pub enum Event {
     Sent(Conn),
     /// A packet of BFD came from this address.
     Probe(IpAddr, Vec<u8>),
-    /// Only the time went on.
-    Time,
 }
 
 /// What is to be done outside.
