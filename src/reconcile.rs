@@ -55,9 +55,7 @@ pub fn look(
     if options.services && scope == Scope::All {
         let known = files::read(DRAINS).map(|text| Drains::read(&text)).unwrap_or_default();
         let (now, grace) = (files::uptime(), options.grace);
-        let may_go = |item: &&Item| may_go(item, &cluster.doubtful, learned, &pass.local);
-        let have = pass.have.iter().filter(may_go);
-        pass.drains = drain(have, &mut pass.desired.state, &busy, &known, now, grace);
+        pass.drains = drain(&pass.have, &mut pass.desired.state, &busy, &known, now, grace);
     }
     Ok(pass)
 }
