@@ -60,6 +60,7 @@ pub fn look(options: &Options, asked: &Asked) -> Result<Facts> {
         !["/opt/cni/bin", "/usr/lib/cni"].iter().any(|f| Path::new(f).join(name).exists())
     };
     let plugins = if router { PLUGINS.into_iter().filter(missing).collect() } else { vec![] };
+    let running = !matches!(Lock::take(), Ok(Some(_)));
     Ok(Facts {
         router,
         services,
@@ -71,8 +72,8 @@ pub fn look(options: &Options, asked: &Asked) -> Result<Facts> {
         files: writable(options, folder, asked),
         plugins,
         api: permissions(services, &asked.source),
-        health: taken(&asked.health.0, asked.health.1),
-        bgp: taken("", asked.bgp),
+        health: taken(running, &asked.health.0, asked.health.1),
+        bgp: taken(running, "", asked.bgp),
         clock: unix(),
         left,
     })
@@ -116,10 +117,9 @@ fn permissions(services: bool, source: &Source) -> Vec<(String, std::result::Res
     all
 }
 
-/// Why a port can't be had; a kinglet that runs has it.
-fn taken(addr: &str, port: u16) -> Option<String> {
-    let free = matches!(Lock::take(), Ok(Some(_)));
-    if !free || port == 0 {
+/// Why a port can't be had; `running`: a kinglet that runs has it.
+fn taken(running: bool, addr: &str, port: u16) -> Option<String> {
+    if running || port == 0 {
         return None;
     }
     desk::try_port(addr, port).err().map(|e| format!("{port}: {e}"))
