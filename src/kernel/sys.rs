@@ -7,7 +7,7 @@ use std::{
     io::{self, Read, Write},
     net::{IpAddr, SocketAddr},
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
         unix::ffi::{OsStrExt, OsStringExt},
     },
     path::Path,
@@ -225,9 +225,9 @@ impl Poll {
     }
 
     /// Waits for bytes to read; with `room` for room to write too.
-    pub fn add(&mut self, fd: &impl AsRawFd, read: bool, room: bool) {
+    pub fn add(&mut self, fd: &impl AsFd, read: bool, room: bool) {
         let events = if read { libc::POLLIN } else { 0 } | if room { libc::POLLOUT } else { 0 };
-        self.0.push(libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 });
+        self.0.push(libc::pollfd { fd: fd.as_fd().as_raw_fd(), events, revents: 0 });
     }
 
     /// Adds nothing, in one's place.
@@ -277,12 +277,6 @@ impl Bell {
     /// Rings no more.
     pub fn hush(&self) {
         let _ = (&self.0).read(&mut [0; 8]);
-    }
-}
-
-impl AsRawFd for Bell {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
     }
 }
 
