@@ -5,7 +5,7 @@ mod common;
 
 use std::process::Command;
 
-use common::{namespace::in_namespace, sh};
+use common::{kept, namespace::in_namespace, sh};
 use kinglet::{
     kernel::{Kernel, Scope},
     local::Options,
@@ -30,11 +30,6 @@ fn route(to: &str, via: &str) -> Item {
         dev: None,
         src: None,
     }
-}
-
-/// For as long as the test runs: steps are about it.
-fn kept<T>(value: T) -> &'static T {
-    Box::leak(Box::new(value))
 }
 
 /// Takes the steps from what is there to `want`, and says what was refused.

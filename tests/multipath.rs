@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{namespace::in_namespace, sh};
+use common::{kept, namespace::in_namespace, sh};
 use kinglet::{
     bgp::rib::Learned,
     cluster::{Cluster, Node, Object},
@@ -26,11 +26,6 @@ const TO6: &str = "fd44:1::/64";
 fn route(to: &str, via: &[&str]) -> Item {
     let via = Via::new(via.iter().map(|hop| hop.parse().unwrap()));
     Item::Route { table: TABLE_MAIN, to: to.parse().unwrap(), via, dev: None, src: None }
-}
-
-/// For as long as the test runs: steps are about it.
-fn kept<T>(value: T) -> &'static T {
-    Box::leak(Box::new(value))
 }
 
 fn steps(kernel: &mut Kernel, want: &State) -> Vec<Step<'static>> {

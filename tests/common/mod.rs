@@ -16,6 +16,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// For as long as the test runs: what only points at it may be handed on.
+pub fn kept<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
 /// A folder under the system's temporary one; removed with all that is in it.
 pub struct Folder(PathBuf);
 
