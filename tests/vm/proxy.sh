@@ -167,18 +167,28 @@ daemon() { # NODE [FLAG...]
   echo $! > "/run/lab/$node.daemon"
 }
 signal() { kill "-$2" "$(cat "/run/lab/$1.daemon")"; }   # NODE SIGNAL
-# killed ROUNDS: node-1's daemon, each time at another moment, while endpoints come and go between the steps `in` and `out`;
-# the Service cluster:1 has the same ones in both, and is asked all the time.
+# killed ROUNDS: node-1's daemon, each time at another moment, while the endpoints of a Service come and go; cluster:1 keeps
+# its own, and is asked all the time.
+text in <<'END'
+web 1 80@30080 : p1a p2a
+dns 2 53/udp : p1b p3b
+busy 5 80 : p1b p2b p3b
+END
+text out <<'END'
+web 1 80@30080 : p1a p2a
+dns 2 53/udp : p1b p3b
+busy 5 80 : p3b
+END
 killed() {
   in_ns node-1 ip monitor route > /results/monitor 2>&1 & monitor=$!
   from p1c /job/probe load "$(at cluster:1 4)" 80 100 $(($1 * 5 / 3)) > /tmp/load 2> /results/load & load=$!
   round=0
   while [ $round -lt "$1" ]; do
     round=$((round + 1))
-    objects "$(folder out)"
+    objects /job/steps/proxy/out
     sleep "0.$((round * 37 % 90 + 10))"
     signal node-1 KILL; wait "$(cat /run/lab/node-1.daemon)" 2> /dev/null
-    objects "$(folder in)"
+    objects /job/steps/proxy/in
     sleep "0.$((round * 53 % 90 + 10))"
     daemon node-1
   done

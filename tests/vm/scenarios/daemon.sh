@@ -94,16 +94,6 @@ within 2 "a link bounced" settled node-2
 for f in $FAMILIES; do within 10 "its pods are found again (IPv$f)" from p1c /job/probe http "$(at p2a "$f")" 8080; done
 served "and all is served" p1c cluster:1 80 "p1a p2a" p1c
 
-text in <<'END'
-web 1 80@30080 : p1a p2a
-dns 2 53/udp : p1b p3b
-busy 5 80 : p1b p2b p3b
-END
-text out <<'END'
-web 1 80@30080 : p1a p2a
-dns 2 53/udp : p1b p3b
-busy 5 80 : p3b
-END
 killed 12
 
 # It ends at once, and leaves a node that works; a reboot without the API is no loss.

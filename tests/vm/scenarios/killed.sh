@@ -7,17 +7,7 @@
 
 start
 sysctl -qw net.netfilter.nf_conntrack_max=262144  # the machine is small, the load is not
-text in <<'END'
-web 1 80@30080 : p1a p2a
-dns 2 53/udp : p1b p3b
-busy 5 80 : p1b p2b p3b
-END
-text out <<'END'
-web 1 80@30080 : p1a p2a
-dns 2 53/udp : p1b p3b
-busy 5 80 : p3b
-END
-objects "$(folder in)"
+objects /job/steps/proxy/in
 for node in $NODES; do daemon "$node"; done
 for node in $NODES; do within 15 "$node is right" on "$node" /job/kinglet status; done
 killed 200
