@@ -119,9 +119,7 @@ fn pass(
     let stays = |item: &Item| !may_go(item, &cluster.doubtful, learned, &local);
     let steps = plan(&have, &desired.state, stays);
     let stuck = steps.iter().filter(|step| matches!(step, Step::Remove(_)));
-    let stuck: Vec<Item> = stuck.map(|step| step.item().clone()).collect();
-    for item in &stuck {
-        have.remove(item);
-    }
+    let stuck: State = stuck.map(|step| step.item().clone()).collect();
+    have.retain(|item| !stuck.contains(item));
     Pass { local, desired, have, drains: Drains::default() }
 }

@@ -10,23 +10,23 @@ mod place;
 mod read;
 mod via;
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::Serialize;
 
 pub use crate::ruleset::BRIDGE;
-use crate::ruleset::{Set, Skeleton};
+use crate::{
+    few::Sorted,
+    ruleset::{Set, Skeleton},
+};
 pub use flow::{Busy, Flow};
 pub use kinds::{Forward, Knob, LinkKind, Protocol, Timeout, iptables};
 pub use place::{At, RealKey, Value, Virtual, is_our_mark, our_mark};
 pub use via::Via;
 
-/// All that one side holds of ours.
-pub type State = BTreeSet<Item>;
+/// All that one side holds of ours: what is gathered in any order is a list first, which is sorted once.
+pub type State = Sorted<Item>;
 
 /// The main routing table (`RT_TABLE_MAIN`, linux/rtnetlink.h).
 pub const TABLE_MAIN: u32 = 254;

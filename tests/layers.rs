@@ -29,7 +29,7 @@ const MAY: [(&str, &[&str]); 24] = [
     ("lib", &[]),
     ("api", &["cluster", "error", "few", "gzip", "json", "log", "router", "state"]),
     ("args", &["error", "local", "router"]),
-    ("bgp", &["error", "few", "kernel", "log", "router"]),
+    ("bgp", &["error", "few", "kernel", "log", "router", "state"]),
     ("check", &["api", "cluster", "desired", "error", "few", "kernel", "local", "report", "state"]),
     ("cleanup", &["error", "kernel", "local", "plan"]),
     ("cluster", &["few", "router", "state"]),

@@ -235,10 +235,9 @@ fn what_bgp_learns_is_a_look_at_the_network_and_goes_once_all_peers_have_spoken(
             };
             let begin = || Keeper::new(Kernel::open().unwrap(), "a", options.clone());
             let hears = |keeper: &mut Keeper, hops: &[u8], complete| {
-                let hops = hops.iter().map(|last| [192, 0, 2, *last].into()).collect::<Vec<_>>();
+                let via = Via::new(hops.iter().map(|last| [192, 0, 2, *last].into()));
                 let nets = ["10.244.1.0/24", "198.51.100.0/24"].map(|net| net.parse().unwrap());
-                let routes = nets.into_iter().map(|net| (net, hops.clone()));
-                let routes = if hops.is_empty() { Default::default() } else { routes.collect() };
+                let routes = nets.into_iter().filter_map(|net| Some((net, via.clone()?))).collect();
                 let learned = Learned { routes, complete, ..Learned::default() };
                 assert!(keeper.learn(learned.clone()) && !keeper.learn(learned));
                 let done = |step: &Step, outcome: &Outcome| assert_eq!(*outcome, Ok(()), "{step}");

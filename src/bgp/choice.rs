@@ -29,6 +29,7 @@ use super::{
     policy::LOCAL_PREF,
     slot::Slots,
 };
+use crate::state::Via;
 
 /// Stands for this node where a peer is named by its place.
 pub const LOCAL: u16 = u16::MAX;
@@ -126,16 +127,13 @@ pub fn arrange(paths: &mut [Path], slots: &Slots) {
 
 /// The next hops of a route by paths in their order: sorted, each once. None, where it begins here or
 /// no next hop is on a link.
-pub fn hops(paths: &[Path], slots: &Slots) -> Vec<IpAddr> {
-    let Some(first) = paths.first().filter(|best| best.from != LOCAL && best.usable) else {
-        return Vec::new();
-    };
+pub fn hops(paths: &[Path], slots: &Slots) -> Option<Via> {
+    let first = paths.first().filter(|best| best.from != LOCAL && best.usable)?;
     let equal = paths.iter().take_while(|path| compare_roughly(first, path, slots).is_eq());
-    let mut hops: Vec<IpAddr> = equal.map(|path| path.said.next_hop).collect();
-    hops.sort_unstable();
-    hops.dedup();
-    hops.truncate(HOPS);
-    hops
+    match Via::new(equal.map(|path| path.said.next_hop))? {
+        Via::Many(all) => Via::new(all.into_iter().take(HOPS)),
+        one => Some(one),
+    }
 }
 
 #[cfg(test)]

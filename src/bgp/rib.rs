@@ -21,13 +21,16 @@ use super::{
     policy::{self, Refusal},
     slot::{REFUSED, Slots},
 };
-use crate::few::{Few, Sorted};
+use crate::{
+    few::{Few, Sorted},
+    state::Via,
+};
 
 /// What came of it for the node: routes for `desired`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Learned {
     /// The next hops of the best paths of each route, in order; several are equally good.
-    pub routes: Few<IpNet, Vec<IpAddr>>,
+    pub routes: Few<IpNet, Via>,
     /// Networks that were claimed in this run: where nobody claims one any more, nobody will. Empty once
     /// all is complete.
     pub gone: Sorted<IpNet>,
@@ -58,8 +61,8 @@ pub struct Rib {
     pub(super) journal: Journal,
     /// What own paths say.
     own: Arc<Said>,
-    /// Whether routes changed since that was asked last.
-    changed: bool,
+    /// Networks whose route went since that was asked last, `None` where no route changed.
+    changes: Option<Vec<IpNet>>,
 }
 
 /// What becomes of a path.
@@ -80,7 +83,7 @@ impl Rib {
             table: BTreeMap::new(),
             journal: Journal::default(),
             own: Arc::new(Said::nothing()),
-            changed: false,
+            changes: None,
         };
         own.into_iter().for_each(|net| rib.begin(net));
         rib
@@ -255,7 +258,7 @@ impl Rib {
                 dest.paths.push(path);
             }
         }
-        self.changed |= dest.settle(&net, &before, passes, &self.slots, &mut self.journal);
+        dest.settle(&net, &before, passes, &self.slots, &mut self.journal, &mut self.changes);
         is_new
     }
 
@@ -269,7 +272,7 @@ impl Rib {
         if let Some(slot) = self.slots.get_mut(from) {
             slot.accepted -= 1;
         }
-        self.changed |= dest.settle(net, &before, passes, &self.slots, &mut self.journal);
+        dest.settle(net, &before, passes, &self.slots, &mut self.journal, &mut self.changes);
         if dest.is_over() {
             self.table.remove(net);
         }
@@ -293,7 +296,7 @@ impl Rib {
                 }
                 stays
             });
-            self.changed |= dest.settle(net, &before, passes, &self.slots, &mut self.journal);
+            dest.settle(net, &before, passes, &self.slots, &mut self.journal, &mut self.changes);
             if dest.is_over() {
                 over.push(*net);
             }
@@ -303,15 +306,21 @@ impl Rib {
         }
     }
 
-    /// Whether routes changed since this was asked last.
-    pub fn take_changes(&mut self) -> bool {
-        std::mem::take(&mut self.changed)
+    /// Whether routes changed since that was asked last.
+    pub fn has_changes(&self) -> bool {
+        self.changes.is_some()
+    }
+
+    /// Where routes changed since this was asked last: the networks whose route went. Some may have one
+    /// again.
+    pub fn take_changes(&mut self) -> Option<Vec<IpNet>> {
+        self.changes.take()
     }
 
     /// The routes for the kernel: networks that others have, with the next hops of the best paths.
-    pub fn routes(&self) -> Few<IpNet, Vec<IpAddr>> {
-        let routes = self.table.iter().map(|(net, dest)| (*net, hops(&dest.paths, &self.slots)));
-        routes.filter(|(_, hops)| !hops.is_empty()).collect()
+    pub fn routes(&self) -> Few<IpNet, Via> {
+        let route = |(net, dest): (&IpNet, &Dest)| Some((*net, hops(&dest.paths, &self.slots)?));
+        self.table.iter().filter_map(route).collect()
     }
 
     /// Whether a peer has a session and said End-of-RIB for all of its families.
@@ -337,7 +346,7 @@ type Judge<'a> = dyn FnMut(&Slots, &IpNet, &mut Path) -> Fate + 'a;
 /// What there was of a network before its paths changed.
 struct Before {
     best: Option<Path>,
-    hops: Vec<IpAddr>,
+    hops: Option<Via>,
     /// What the paths are measured by has changed, so these are not to be compared.
     moved: bool,
 }
@@ -349,7 +358,7 @@ impl Before {
 }
 
 impl Dest {
-    /// Chooses anew, and notes the network where somebody may have to be told; whether its route
+    /// Chooses anew, and notes the network where somebody may have to be told, and where its route
     /// changed. `passes`: what was learned is passed on.
     fn settle(
         &mut self,
@@ -358,7 +367,8 @@ impl Dest {
         passes: bool,
         slots: &Slots,
         journal: &mut Journal,
-    ) -> bool {
+        changes: &mut Option<Vec<IpNet>>,
+    ) {
         arrange(&mut self.paths, slots);
         let best = self.paths.first();
         let same = match (&before.best, best) {
@@ -374,7 +384,11 @@ impl Dest {
         if is_told && (before.moved || !same) {
             self.note(net, slots, journal);
         }
-        before.moved || before.hops != hops(&self.paths, slots)
+        let hops = hops(&self.paths, slots);
+        if before.moved || before.hops != hops {
+            let gone = changes.get_or_insert_default();
+            gone.extend((before.hops.is_some() && hops.is_none()).then_some(*net));
+        }
     }
 
     /// Notes that there may be something to tell, unless nobody has read the last note yet.

@@ -44,8 +44,8 @@ struct Shared {
 
 struct Held {
     speaker: Speaker,
-    /// What was learned and not fetched yet.
-    learned: Option<Learned>,
+    /// Whether something was learned and not fetched yet.
+    learned: bool,
     /// Whether the configuration may be another one.
     configured: bool,
     ending: bool,
@@ -84,7 +84,7 @@ impl Sessions {
     pub fn start(config: Config, seed: u32, news: Arc<Bell>) -> Result<Sessions> {
         const DOING: &str = "starting the thread that speaks BGP";
         let speaker = Speaker::new(config, seed);
-        let held = Mutex::new(Held { speaker, learned: None, configured: true, ending: false });
+        let held = Mutex::new(Held { speaker, learned: false, configured: true, ending: false });
         let work = Bell::new().doing(|| DOING)?;
         let shared = Arc::new(Shared { held, begun: Instant::now(), work, news });
         let mut driver = Driver::new(Arc::clone(&shared));
@@ -107,7 +107,8 @@ impl Sessions {
 
     /// What was learned, where that is something else than what was given last.
     pub fn learned(&self) -> Option<Learned> {
-        self.shared.hold().learned.take()
+        let mut held = self.shared.hold();
+        std::mem::take(&mut held.learned).then(|| held.speaker.learned())
     }
 
     /// For those who want to look.
@@ -233,11 +234,9 @@ impl Driver {
         if std::mem::take(&mut held.configured) {
             self.listen(held.speaker.config());
         }
-        if now >= self.tell
-            && let Some(learned) = held.speaker.learned(now)
-        {
+        if now >= self.tell && !held.learned && held.speaker.has_learned(now) {
             self.tell = now + JOIN;
-            held.learned = Some(learned);
+            held.learned = true;
             shared.news.ring();
         }
         let links = self.links.iter().filter_map(Link::deadline);

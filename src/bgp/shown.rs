@@ -103,7 +103,7 @@ impl Rib {
                 shown.used = path.from != LOCAL
                     && path.usable
                     && !path.beaten
-                    && hops.binary_search(&path.said.next_hop).is_ok();
+                    && hops.as_ref().is_some_and(|via| via.addrs().contains(&path.said.next_hop));
                 all.push(shown);
             }
         }

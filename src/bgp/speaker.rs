@@ -56,6 +56,7 @@ pub struct Speaker {
     seed: u32,
     strangers: Sorted<IpAddr>,
     complete: bool,
+    /// What was learned as it was given last, without the routes.
     told: Learned,
     actions: Vec<Action>,
 }
@@ -301,32 +302,35 @@ impl Speaker {
         std::mem::take(&mut self.actions)
     }
 
-    /// What was learned, where it is not what was given last.
-    pub fn learned(&mut self, now: Duration) -> Option<Learned> {
+    /// Whether anything was learned since [`Speaker::learned`] gave it last.
+    pub fn has_learned(&mut self, now: Duration) -> bool {
         if !self.complete {
             self.complete = now >= self.restart_over(&self.config)
                 || self.peers.keys().all(|addr| self.rib.is_complete(*addr));
         }
+        self.rib.has_changes()
+            || (self.complete, &self.lost()) != (self.told.complete, &self.told.lost)
+    }
+
+    /// The peers whose session was up and is down, and which are not just restarting.
+    fn lost(&self) -> Sorted<IpAddr> {
         let lost = |known: &Known| known.was_up && known.up.is_none() && known.stale.is_none();
-        let lost = self.peers.iter().filter(|(_, known)| lost(known)).map(|(addr, _)| *addr);
-        let lost: Sorted<IpAddr> = lost.collect();
-        let moved = self.rib.take_changes();
-        if !moved && lost == self.told.lost && self.complete == self.told.complete {
-            return None;
-        }
-        self.told.lost = lost;
+        self.peers.iter().filter(|(_, known)| lost(known)).map(|(addr, _)| *addr).collect()
+    }
+
+    /// All that was learned. Only this copy of the routes is made: they may be many.
+    pub fn learned(&mut self) -> Learned {
+        let routes = self.rib.routes();
+        let gone = self.rib.take_changes().unwrap_or_default();
+        self.told.lost = self.lost();
         self.told.complete = self.complete;
-        if moved {
-            let routes = self.rib.routes();
-            let before = std::mem::replace(&mut self.told.routes, routes);
-            let gone = before.into_keys().filter(|net| !self.told.routes.contains_key(net));
-            self.told.gone.extend(gone);
-            self.told.gone.retain(|net| !self.told.routes.contains_key(net));
-        }
         if self.complete {
             self.told.gone.clear(); // then nothing stays that nobody claims
+        } else {
+            self.told.gone.extend(gone);
+            self.told.gone.retain(|net| !routes.contains_key(net));
         }
-        Some(self.told.clone())
+        Learned { routes, ..self.told.clone() }
     }
 
     /// All peers, to be looked at.

@@ -146,7 +146,7 @@ pub fn has_real(state: &State, (of, addr, port): RealKey) -> bool {
 
 /// Whether an item of the same key is there; `least` is the first in order that could be.
 fn holds(state: &State, least: &Item) -> bool {
-    state.range(least..).next().is_some_and(|item| item.key() == least.key())
+    state.tail(least).first().is_some_and(|item| item.key() == least.key())
 }
 
 #[cfg(test)]
@@ -272,7 +272,8 @@ mod tests {
             }));
             let before = want.clone();
             drain(&[real(1)], &mut want, &busy(&[real(1)]), &record(&[]), NOW, GRACE);
-            let draining: Vec<_> = want.difference(&before).cloned().collect();
+            let fresh = want.iter().filter(|item| !before.contains(*item));
+            let draining: Vec<_> = fresh.cloned().collect();
             assert_eq!(draining, if drains { vec![real(0)] } else { vec![] }, "{protocol:?}");
         }
     }

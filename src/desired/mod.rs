@@ -63,6 +63,15 @@ pub struct Desired {
     pub claims: Claims,
 }
 
+/// What is gathered of it, in any order.
+#[derive(Default)]
+struct Draft {
+    items: Vec<Item>,
+    unmet: Vec<Unmet>,
+    errors: Vec<Error>,
+    claims: Claims,
+}
+
 /// Works out all of it, from the cluster and from what BGP learned. Where this node's own Node object
 /// is not known, nothing can be said: its own pod network would be routed away.
 pub fn desired(cluster: &Cluster, learned: &Learned, local: &Local) -> Result<Desired> {
@@ -77,21 +86,22 @@ pub fn desired_of(
     asked: &dyn Fn(&Item) -> bool,
 ) -> Result<Desired> {
     let own = own_node(cluster, local)?;
-    let mut desired = Desired::default();
+    let mut draft = Draft::default();
     let view = View { cluster, local, own, ipv6: has_ipv6(local), asked };
     let bounds = routes::Bounds::of(&view, learned);
-    let claimed = local.options.router.then(|| view.router(&bounds, &mut desired));
+    let claimed = local.options.router.then(|| view.router(&bounds, &mut draft));
     if local.options.services {
-        view.services(&mut desired);
+        view.services(&mut draft);
     }
     if let Some(claimed) = claimed {
-        routes::of_peers(&view, &bounds, &claimed, &mut desired);
+        routes::of_peers(&view, &bounds, &claimed, &mut draft);
     }
     if local.options.table() {
-        node::table(&view, &mut desired);
+        node::table(&view, &mut draft);
     }
-    desired.state.retain(asked);
-    Ok(desired)
+    let Draft { mut items, unmet, errors, claims } = draft;
+    items.retain(asked);
+    Ok(Desired { state: items.into(), unmet, errors, claims })
 }
 
 /// Whether a step of the plan may take an item away: never where an object that could still claim it
@@ -181,9 +191,9 @@ impl<'a> View<'a> {
     }
 
     /// Wants a module where it is known that it can be had, or where nothing is known of the kernel.
-    fn want_module(&self, name: &str, desired: &mut Desired) {
+    fn want_module(&self, name: &str, draft: &mut Draft) {
         if self.host().is_none() || self.module(name).is_some_and(|m| m != Module::Absent) {
-            desired.state.insert(Item::Module { name: name.into() });
+            draft.items.push(Item::Module { name: name.into() });
         }
     }
 
@@ -194,31 +204,31 @@ impl<'a> View<'a> {
     }
 
     /// Given are the networks to which there are routes, or are to be none.
-    fn router(&self, bounds: &routes::Bounds<'_>, desired: &mut Desired) -> routes::Claimed<'a> {
+    fn router(&self, bounds: &routes::Bounds<'_>, draft: &mut Draft) -> routes::Claimed<'a> {
         for module in ["bridge", "veth"] {
-            self.want_module(module, desired); // veth is for the CNI plugin, which has no loader of its own
+            self.want_module(module, draft); // veth is for the CNI plugin, which has no loader of its own
         }
-        node::network(self, desired);
-        routes::of_nodes(self, bounds, desired)
+        node::network(self, draft);
+        routes::of_nodes(self, bounds, draft)
     }
 
-    fn services(&self, desired: &mut Desired) {
+    fn services(&self, draft: &mut Draft) {
         if self.module("ip_vs") == Some(Module::Absent) {
-            desired.unmet.push(Unmet::new(
+            draft.unmet.push(Unmet::new(
                 "Services",
                 "this kernel has no IPVS: install the module ip_vs, or build with CONFIG_IP_VS",
             ));
             return;
         }
-        node::service_proxy(self, desired);
+        node::service_proxy(self, draft);
         let place = self.place();
         let mut taken = place.own.clone();
         taken.extend(self.cluster.nodes.values().flat_map(Node::addrs));
-        desired.claims = Claims::new(taken);
+        draft.claims = Claims::new(taken);
         for service in self.cluster.services.values() {
-            let (items, unmet) = self.service(service, &place, &mut desired.claims);
-            desired.state.extend(items);
-            desired.unmet.extend(unmet);
+            let (items, unmet) = self.service(service, &place, &mut draft.claims);
+            draft.items.extend(items);
+            draft.unmet.extend(unmet);
         }
     }
 

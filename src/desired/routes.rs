@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Desired, NOTHING, Unmet, View};
+use super::{Draft, NOTHING, Unmet, View};
 use crate::{
     bgp::rib::Learned,
     cluster::Node,
@@ -80,7 +80,7 @@ impl<'a> Bounds<'a> {
         let mut neighbours = Sorted::new();
         if !learned.routes.is_empty() {
             neighbours.extend(view.cluster.nodes.values().flat_map(Node::addrs));
-            neighbours.extend(learned.routes.values().flatten().copied());
+            neighbours.extend(learned.routes.values().flat_map(Via::addrs).copied());
         }
         Bounds {
             learned,
@@ -92,7 +92,7 @@ impl<'a> Bounds<'a> {
     }
 
     /// The gateways of a learned route: those of its next hops that can be.
-    fn gateways(&self, to: &IpNet, hops: &[IpAddr]) -> Result<Via, Refused> {
+    fn gateways(&self, to: &IpNet, hops: &Via) -> Result<Via, Refused> {
         let alone = to.prefix_len() == to.max_prefix_len();
         if to.prefix_len() == 0 || is_special(to) || alone && self.own.contains(&to.addr()) {
             return Err(Refused::Quietly);
@@ -119,7 +119,7 @@ impl<'a> Bounds<'a> {
                 false
             }
         };
-        Via::new(hops.iter().filter(near).copied().take(GATEWAYS)).ok_or(no)
+        Via::new(hops.addrs().iter().filter(near).copied().take(GATEWAYS)).ok_or(no)
     }
 
     fn refuses(&self, to: &IpNet, hop: IpAddr) -> Option<Refused> {
@@ -137,11 +137,7 @@ impl<'a> Bounds<'a> {
 }
 
 /// The routes to the pods of all other nodes; given are the networks that are spoken for.
-pub(super) fn of_nodes<'a>(
-    view: &View<'a>,
-    bounds: &Bounds<'_>,
-    desired: &mut Desired,
-) -> Claimed<'a> {
+pub(super) fn of_nodes<'a>(view: &View<'a>, bounds: &Bounds<'_>, draft: &mut Draft) -> Claimed<'a> {
     let tunnels = view.host().map_or(&[][..], |h| &h.tunnels);
     let mut claimed: Claimed<'a> =
         view.own.pod_cidrs.iter().map(|net| (*net, &*view.own.name)).collect();
@@ -151,16 +147,16 @@ pub(super) fn of_nodes<'a>(
         for &to in node.pod_cidrs.iter().filter(|to| view.family(to.addr().is_ipv4())) {
             let what = || format!("route to {to}, the pods of node {}", node.name);
             match way(node, &to, bounds) {
-                Err(why) => desired.unmet.push(Unmet::new(what(), why)),
+                Err(why) => draft.unmet.push(Unmet::new(what(), why)),
                 Ok(via) => match claimed.get(&to) {
                     Some(first) => {
                         let why = format!("node {first} has the same podCIDR");
-                        desired.unmet.push(Unmet::new(what(), why));
+                        draft.unmet.push(Unmet::new(what(), why));
                     }
                     None => {
                         claimed.insert(to, &node.name);
                         if !tunnelled.contains(&to) {
-                            desired.state.insert(route(to, via));
+                            draft.items.push(route(to, via));
                         }
                     }
                 },
@@ -169,7 +165,7 @@ pub(super) fn of_nodes<'a>(
     }
     if let Some(tunnel) = tunnels.first() {
         let routed = tunnels.iter().filter(|t| t.to.is_some()).count();
-        desired.unmet.push(Unmet::new(
+        draft.unmet.push(Unmet::new(
             format!("{routed} routes through kube-router's tunnels ({}…)", tunnel.link),
             "this version makes no tunnels, so they are LEFT AS THEY ARE and nobody keeps them; \
              where the nodes share a link, remove them: ip link del TUNNEL",
@@ -185,14 +181,14 @@ pub(super) fn of_peers(
     view: &View<'_>,
     bounds: &Bounds<'_>,
     claimed: &Claimed<'_>,
-    desired: &mut Desired,
+    draft: &mut Draft,
 ) {
     let mut refused = [(0usize, None); 1 + Refused::TOLD.len()];
     for (to, hops) in &bounds.learned.routes {
         let alone = to.prefix_len() == to.max_prefix_len();
         if claimed.contains_key(to)
             || !view.family(to.addr().is_ipv4())
-            || alone && desired.claims.has(to.addr())
+            || alone && draft.claims.has(to.addr())
         {
             continue; // somebody else's, or a virtual address that is served here
         }
@@ -200,7 +196,7 @@ pub(super) fn of_peers(
             Ok(via) => {
                 let item = route(*to, via);
                 if (view.asked)(&item) {
-                    desired.state.insert(item);
+                    draft.items.push(item);
                 }
             }
             Err(why) => {
@@ -216,7 +212,7 @@ pub(super) fn of_peers(
             (1, Some(first)) => format!("route to {first}, which BGP brought"),
             (n, Some(first)) => format!("{n} routes that BGP brought ({first}…)"),
         };
-        desired.unmet.push(Unmet::new(what, told.why()));
+        draft.unmet.push(Unmet::new(what, told.why()));
     }
 }
 

@@ -59,7 +59,7 @@ impl Kernel {
     ) -> Result<(State, Sorted<RealKey>)> {
         let network = scope != Scope::Table;
         let mut busy = Sorted::new();
-        let mut have = State::new();
+        let mut have = Vec::new();
         for item in want {
             match item {
                 Item::Sysctl { name, .. } => {
@@ -71,7 +71,7 @@ impl Kernel {
                     have.extend(text.map(|t| Item::File { path: path.clone(), text: t.into() }));
                 }
                 Item::Module { name } if self.module_status(name) == Some(Module::Present) => {
-                    have.insert(item.clone());
+                    have.push(item.clone());
                 }
                 _ => {}
             }
@@ -79,12 +79,12 @@ impl Kernel {
         let links = if network { self.links()? } else { Vec::new() };
         for link in links.into_iter().filter(|l| l.up) {
             if link.hairpin && link.master == self.links.get(BRIDGE).copied() {
-                have.insert(Item::Hairpin { port: link.name.as_str().into() });
+                have.push(Item::Hairpin { port: link.name.as_str().into() });
             }
             let ours =
                 options.router && link.name == BRIDGE || options.services && link.name == DUMMY;
             if ours {
-                have.insert(Item::Link {
+                have.push(Item::Link {
                     name: link.name.into(),
                     kind: link.kind.as_str().into(),
                     mtu: Some(link.mtu),
@@ -101,7 +101,7 @@ impl Kernel {
         if options.services && network {
             let vips = self.observe_vips(&mut have)?;
             if scope == Scope::Network {
-                return Ok((have, busy));
+                return Ok((have.into(), busy));
             }
             let wanted: Sorted<At> = want
                 .iter()
@@ -116,7 +116,7 @@ impl Kernel {
             };
             busy = self.observe_services(&mut have, want, scope, ours)?;
         }
-        Ok((have, busy))
+        Ok((have.into(), busy))
     }
 
     /// All that is ours and may be taken away: the links that are down too, and kube-bridge only where
@@ -143,7 +143,7 @@ impl Kernel {
         Ok(have)
     }
 
-    fn observe_routes(&mut self, have: &mut State) -> Result<()> {
+    fn observe_routes(&mut self, have: &mut Vec<Item>) -> Result<()> {
         let tunnels: Sorted<u32> = self
             .links
             .iter()
@@ -154,7 +154,7 @@ impl Kernel {
             for found in self.routes(&route::list_routes(ipv4, TABLE_MAIN), "routes")? {
                 if found.is_ours() && !found.oif.is_some_and(|oif| tunnels.contains(&oif)) {
                     let (table, to, via) = (TABLE_MAIN, found.to, found.via);
-                    have.insert(Item::Route { table, to, via, dev: None, src: found.src });
+                    have.push(Item::Route { table, to, via, dev: None, src: found.src });
                 }
             }
         }
@@ -162,7 +162,7 @@ impl Kernel {
     }
 
     /// The addresses on the dummy link, and the local routes that lead to it.
-    fn observe_vips(&mut self, have: &mut State) -> Result<Sorted<IpAddr>> {
+    fn observe_vips(&mut self, have: &mut Vec<Item>) -> Result<Sorted<IpAddr>> {
         let Some(&index) = self.links.get(DUMMY) else { return Ok(Sorted::new()) };
         let vips: Sorted<IpAddr> = self
             .route
@@ -171,7 +171,7 @@ impl Kernel {
             .into_iter()
             .filter(|a| a.index == index && !is_link_local(a.addr.addr()))
             .map(|a| {
-                have.insert(Item::Addr { link: DUMMY.into(), addr: a.addr });
+                have.push(Item::Addr { link: DUMMY.into(), addr: a.addr });
                 a.addr.addr()
             })
             .collect();
@@ -188,7 +188,7 @@ impl Kernel {
                 // once the address comes back that it lost.
                 let in_force =
                     vips.contains(&route.to.addr()) && (ipv4 || !own.contains(&route.to));
-                have.insert(Item::Route {
+                have.push(Item::Route {
                     table: TABLE_LOCAL,
                     to: route.to,
                     via: None,
@@ -202,7 +202,7 @@ impl Kernel {
 
     /// Our nftables table with the elements of its sets; the record of the IPVS services that we made
     /// is one of them. A table whose sets are of another version counts as empty: it is made anew.
-    fn observe_table(&mut self, have: &mut State, want: &State) -> Result<Sorted<Virtual>> {
+    fn observe_table(&mut self, have: &mut Vec<Item>, want: &State) -> Result<Sorted<Virtual>> {
         let mut record = Sorted::new();
         self.chains = None;
         if self.modules.status("nf_tables") == Some(Module::Loadable) {
@@ -219,7 +219,7 @@ impl Kernel {
         };
         for (chain, _) in others.into_iter().flatten() {
             if !self.accepts(&chain)?.is_empty() {
-                have.insert(Item::Accept { chain });
+                have.push(Item::Accept { chain });
             }
         }
         let netfilter = netlink::opened(&mut self.netfilter, NlFamily::Netfilter)
@@ -246,7 +246,7 @@ impl Kernel {
             _ => None,
         });
         let skeleton = wanted.filter(|s| fits && sorted(nft::expected(*s)) == sorted(found));
-        have.insert(Item::Table { name: NFT_TABLE.into(), skeleton });
+        have.push(Item::Table { name: NFT_TABLE.into(), skeleton });
         if !fits {
             return Ok(record);
         }
@@ -270,7 +270,7 @@ impl Kernel {
     /// that have connections.
     fn observe_services(
         &mut self,
-        have: &mut State,
+        have: &mut Vec<Item>,
         want: &State,
         scope: Scope,
         ours: impl Fn(&At) -> bool,
@@ -295,11 +295,11 @@ impl Kernel {
                 continue;
             }
             if scope == Scope::Frame {
-                have.insert(service);
+                have.push(service);
                 continue;
             }
             let reals = self.reals(&at)?;
-            have.insert(service);
+            have.push(service);
             for (real, connections) in reals {
                 if let Item::Real { of, addr, port, .. } = real
                     && connections > 0
@@ -307,7 +307,7 @@ impl Kernel {
                 {
                     busy.push((of, addr, port));
                 }
-                have.insert(real);
+                have.push(real);
             }
         }
         Ok(busy.into())
@@ -315,20 +315,20 @@ impl Kernel {
 
     /// What IPVS holds of the wanted services and their real servers.
     pub fn served(&mut self, want: &State) -> Result<State> {
-        let mut have = State::new();
+        let mut have = Vec::new();
         for item in want {
             let Item::Service { at, .. } = item else { continue };
             let request = ipvs::get_service(self.ipvs_family()?, at);
             match self.generic()?.ask(&request, ipvs::read_service) {
                 Err(e) if is_gone(&e) => continue,
                 found => match found.doing(|| format!("looking at the IPVS service {at}"))? {
-                    Some(service) => have.insert(service),
+                    Some(service) => have.push(service),
                     None => continue,
                 },
             };
             have.extend(self.reals(at)?.into_iter().map(|(real, _)| real));
         }
-        Ok(have)
+        Ok(have.into())
     }
 
     /// The real servers of some IPVS services that have connections.

@@ -270,11 +270,9 @@ impl Keeper {
         let names: Vec<&Name> = rest.map(|(name, _)| name).take(PART).collect();
         self.audited = names.last().filter(|_| names.len() == PART).map(|name| (*name).clone());
         let Some(Sure { local, mut claims }) = self.sure.take() else { return Ok(changed) };
-        let mut want = State::new();
         let moment = Moment::of(cluster, &local)?;
-        for name in names {
-            want.extend(moment.part(name, &mut claims).state);
-        }
+        let want = names.into_iter().flat_map(|name| moment.part(name, &mut claims).state);
+        let want: State = want.collect();
         let mut have = self.kernel.served(&want)?;
         have.extend(want.iter().filter(|item| service(item).is_none()).cloned());
         self.make(cluster, Sure { local, claims }, &have, want, done)
@@ -293,7 +291,7 @@ impl Keeper {
         }
         // What goes wrong from here on leaves nothing sure.
         let Some(Sure { local, mut claims }) = self.sure.take() else { return Ok(Deed::default()) };
-        let (mut have, mut want, mut unmet) = (State::new(), State::new(), Vec::new());
+        let (mut have, mut want, mut unmet) = (Vec::new(), Vec::new(), Vec::new());
         {
             let moment = Moment::of(cluster, &local)?;
             let mut parts = Vec::with_capacity(touched.len());
@@ -308,6 +306,7 @@ impl Keeper {
             self.unmet.retain(|u| u.of.as_ref().is_none_or(|of| parts.binary_search(of).is_err()));
             self.unmet.append(&mut unmet);
         }
+        let want = State::from(want);
         let known = |module: &&Item| match module {
             Item::Module { name } => {
                 local.host.as_ref().is_some_and(|h| h.modules.contains_key(name))
@@ -320,9 +319,9 @@ impl Keeper {
             self.drains.reals().filter(|r| service(r).is_some_and(|at| services.contains(&at)))
         {
             have.retain(|item| item.key() != real.key());
-            have.insert(real);
+            have.push(real);
         }
-        self.make(cluster, Sure { local, claims }, &have, want, done)
+        self.make(cluster, Sure { local, claims }, &have.into(), want, done)
     }
 
     /// Makes the difference between what some IPVS services have and what is wanted of them.

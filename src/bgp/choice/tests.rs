@@ -16,7 +16,7 @@ fn choose(said: &[(crate::bgp::slot::Session, Update)], order: &[usize]) -> (IpA
     }
     let best = rib.table[&net("10.9.0.0/16")].paths[0].clone();
     let routes = rib.routes();
-    let hops = routes.get(&net("10.9.0.0/16")).cloned().unwrap_or_default();
+    let hops = routes.get(&net("10.9.0.0/16")).map_or(Vec::new(), |via| via.addrs().to_vec());
     (rib.slots.session(best.from).unwrap().addr, hops)
 }
 

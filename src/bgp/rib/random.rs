@@ -2,7 +2,7 @@
 //! is what the rules say of the best paths. The best paths are chosen here by striking out, as RFC 4271
 //! section 9.1.2.2 has it, and not by putting them in a row.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use ipnet::IpNet;
 
@@ -16,7 +16,7 @@ use crate::bgp::{
     rib::Rib,
     slot::Session,
 };
-use crate::few::Few;
+use crate::{few::Few, state::Via};
 
 /// A peer as it sees itself.
 struct Far {
@@ -42,7 +42,7 @@ struct World {
     config: Config,
     rib: Rib,
     far: Vec<Far>,
-    routes: Few<IpNet, Vec<IpAddr>>,
+    routes: Few<IpNet, Via>,
 }
 
 const NETS: [&str; 8] = [
@@ -319,17 +319,16 @@ impl World {
             .ways()
             .into_iter()
             .filter(|(net, ways)| kinds(net) == Kind::default() && ways[0].usable);
-        let routes: Few<IpNet, Vec<IpAddr>> = routes
-            .map(|(net, ways)| {
-                let mut hops: Vec<IpAddr> = ways.iter().map(|way| way.said.next_hop).collect();
-                hops.sort();
-                hops.dedup();
-                (net, hops)
-            })
+        let routes: Few<IpNet, Via> = routes
+            .map(|(net, ways)| (net, Via::new(ways.iter().map(|way| way.said.next_hop)).unwrap()))
             .collect();
         assert_eq!(self.rib.routes(), routes);
         let changed = self.rib.take_changes();
-        assert!(changed || routes == self.routes, "a change was not told");
+        assert!(changed.is_some() || routes == self.routes, "a change was not told");
+        let gone: Vec<&IpNet> =
+            self.routes.keys().filter(|net| !routes.contains_key(net)).collect();
+        let told = changed.unwrap_or_default();
+        assert!(gone.iter().all(|net| told.contains(net)), "{gone:?} went, told were {told:?}");
         self.routes = routes;
     }
 

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::bgp::{Export, Family, Import, Origin, Own, Peer, fsm::State, message::frame};
+use crate::{
+    bgp::{Export, Family, Import, Origin, Own, Peer, fsm::State, message::frame},
+    state::Via,
+};
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -90,8 +93,8 @@ impl Net {
                     self.act(node, action);
                 }
                 let speaker = self.speakers.get_mut(&node).unwrap();
-                if let Some(learned) = speaker.learned(now) {
-                    self.learned.insert(node, learned);
+                if speaker.has_learned(now) {
+                    self.learned.insert(node, speaker.learned());
                 }
             }
             if idle {
@@ -184,8 +187,8 @@ impl Net {
 
     fn routes(&self, node: u8) -> Vec<String> {
         let routes = self.learned.get(&node).map(|learned| &learned.routes);
-        let text = |(net, via): (&ipnet::IpNet, &Vec<IpAddr>)| {
-            let via: Vec<String> = via.iter().map(ToString::to_string).collect();
+        let text = |(net, via): (&ipnet::IpNet, &Via)| {
+            let via: Vec<String> = via.addrs().iter().map(ToString::to_string).collect();
             format!("{net} via {}", via.join(" "))
         };
         routes.into_iter().flatten().map(text).collect()

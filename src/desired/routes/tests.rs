@@ -35,7 +35,7 @@ fn local(routes: Routes) -> Local {
 }
 
 fn learned(routes: &[(&str, &[&str])]) -> Learned {
-    let hops = |hops: &[&str]| hops.iter().map(|hop| hop.parse().unwrap()).collect();
+    let hops = |hops: &[&str]| Via::new(hops.iter().map(|hop| hop.parse().unwrap())).unwrap();
     let routes = routes.iter().map(|(to, via)| (to.parse().unwrap(), hops(via))).collect();
     Learned { routes, ..Learned::default() }
 }
@@ -140,7 +140,7 @@ fn a_lost_node_that_is_not_ready_gets_no_route_unless_a_peer_knows_one() {
     assert!(routes.is_empty() && told[0].contains("its BGP session is down"), "{told:?}");
     let alone = Local { options: Options { routes: Routes::Nodes, ..Options::default() }, ..local };
     assert_eq!(outcome(&cluster, &learned, &alone).0, [OF_NODE], "BGP is not asked");
-    learned.routes.insert("10.244.1.0/24".parse().unwrap(), vec!["192.0.2.1".parse().unwrap()]);
+    learned.routes.insert("10.244.1.0/24".parse().unwrap(), Via::One("192.0.2.1".parse().unwrap()));
     let local = self::local(Routes::Both);
     assert_eq!(outcome(&cluster, &learned, &local).0, ["10.244.1.0/24 via 192.0.2.1"]);
     learned.routes.clear();
