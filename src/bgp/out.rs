@@ -208,7 +208,7 @@ impl Rib {
             let Some(net) = self.journal.get(out.read).filter(|net| !out.is_ahead(net)) else {
                 continue;
             };
-            if let Some(dest) = self.table.get_mut(net).filter(|dest| dest.noted == out.read) {
+            if let Some(dest) = self.table.get_mut(net).filter(|dest| dest.noted() == out.read) {
                 batch.add(*net, dest, &mut out.told);
             }
         }
@@ -248,7 +248,7 @@ impl Rib {
     pub(super) fn forget_told(&mut self, at: u16) {
         let mut over = Vec::new();
         for (net, dest) in &mut self.table {
-            if dest.told.clear(at) && dest.is_over() {
+            if dest.untell(at) && dest.is_over() {
                 over.push(*net);
             }
         }
@@ -319,9 +319,9 @@ impl Batch<'_> {
         match group.filter(|group| group.told.is_some()) {
             Some(group) => {
                 group.nets.push(net);
-                *told += usize::from(dest.told.set(self.at));
+                *told += usize::from(dest.tell(self.at));
             }
-            None if dest.told.clear(self.at) => {
+            None if dest.untell(self.at) => {
                 self.gone[Family::of(&net) as usize].push(net);
                 *told -= 1;
                 if dest.is_over() {

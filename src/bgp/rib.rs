@@ -1,9 +1,10 @@
 //! The paths that were heard, and the choice among them (RFC 4271 section 9). Pure.
 //!
-//! One table for all peers: a network has the few paths that lead to it, the best first ([`choice`]), and
-//! a bit for each peer that was told of it ([`slot`] gives the peers their places). There is no copy of what a peer was told, for [`policy`] says
-//! it again at any time; the attributes of an UPDATE are one value for all its networks. What is still
-//! to be told is in [`out`]. A network without paths stays until all who were told of it know.
+//! One table for all peers: a network has the few paths that lead to it, the best first ([`choice`]),
+//! and a bit for each peer that was told of it ([`slot`] gives the peers their places). There is no copy
+//! of what a peer was told, for [`policy`] says it again at any time; the attributes of an UPDATE are one
+//! value for all its networks. What is still to be told is in [`out`]. A network without paths stays
+//! until all who were told of it know.
 //!
 //! A peer that restarts keeps its paths for a while, as stale ones (RFC 4724): it has a slot as long as
 //! it has a session or a path.
@@ -15,9 +16,9 @@ use ipnet::IpNet;
 pub use super::slot::{Counts, Session};
 use super::{
     Config, Family,
-    choice::{LOCAL, Path, Said, arrange, hops},
+    choice::{LOCAL, Path, Said, hops},
     message::Update,
-    out::{Bits, Journal, Outbox},
+    out::{Journal, Outbox},
     policy::{self, Refusal},
     slot::{REFUSED, Slots},
 };
@@ -25,6 +26,8 @@ use crate::{
     few::{Few, Sorted},
     state::Via,
 };
+use dest::Before;
+pub(super) use dest::Dest;
 
 /// What came of it for the node: routes for `desired`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,17 +42,6 @@ pub struct Learned {
     /// Whether all peers have said all that they know, or had the time for it: what nobody claims
     /// then, nobody will.
     pub complete: bool,
-}
-
-/// A network, and what is known of the ways to it.
-#[derive(Debug, Default)]
-pub(super) struct Dest {
-    /// The paths, the best first.
-    pub paths: Vec<Path>,
-    /// The places of those who were told of it.
-    pub told: Bits,
-    /// Where in the journal it stands last.
-    pub noted: u64,
 }
 
 /// The paths that were heard, and what is told of them.
@@ -251,12 +243,7 @@ impl Rib {
         let is_new = old.is_none();
         match old {
             Some(old) => *old = path,
-            None => {
-                if dest.paths.is_empty() {
-                    dest.paths.reserve_exact(1); // most have one
-                }
-                dest.paths.push(path);
-            }
+            None => dest.paths.push(path),
         }
         dest.settle(&net, &before, passes, &self.slots, &mut self.journal, &mut self.changes);
         is_new
@@ -266,9 +253,11 @@ impl Rib {
     fn take_out(&mut self, from: u16, net: &IpNet) {
         let passes = self.config.own.cluster.is_some();
         let Some(dest) = self.table.get_mut(net) else { return };
-        let Some(found) = dest.paths.iter().position(|path| path.from == from) else { return };
+        if dest.paths.iter().all(|path| path.from != from) {
+            return;
+        }
         let before = Before::of(dest, &self.slots);
-        dest.paths.remove(found);
+        dest.paths.retain_mut(|path| path.from != from);
         if let Some(slot) = self.slots.get_mut(from) {
             slot.accepted -= 1;
         }
@@ -343,68 +332,9 @@ impl Rib {
 /// Says what becomes of a path to a network, and may change it.
 type Judge<'a> = dyn FnMut(&Slots, &IpNet, &mut Path) -> Fate + 'a;
 
-/// What there was of a network before its paths changed.
-struct Before {
-    best: Option<Path>,
-    hops: Option<Via>,
-    /// What the paths are measured by has changed, so these are not to be compared.
-    moved: bool,
-}
-
-impl Before {
-    fn of(dest: &Dest, slots: &Slots) -> Before {
-        Before { best: dest.paths.first().cloned(), hops: hops(&dest.paths, slots), moved: false }
-    }
-}
-
-impl Dest {
-    /// Chooses anew, and notes the network where somebody may have to be told, and where its route
-    /// changed. `passes`: what was learned is passed on.
-    fn settle(
-        &mut self,
-        net: &IpNet,
-        before: &Before,
-        passes: bool,
-        slots: &Slots,
-        journal: &mut Journal,
-        changes: &mut Option<Vec<IpNet>>,
-    ) {
-        arrange(&mut self.paths, slots);
-        let best = self.paths.first();
-        let same = match (&before.best, best) {
-            (Some(old), Some(new)) => {
-                (old.from, old.usable) == (new.from, new.usable)
-                    && (Arc::ptr_eq(&old.said, &new.said) || old.said == new.said)
-            }
-            (None, None) => true,
-            _ => false,
-        };
-        let local = |path: Option<&Path>| path.is_some_and(|path| path.from == LOCAL);
-        let is_told = passes || !self.told.is_empty() || local(best) || local(before.best.as_ref());
-        if is_told && (before.moved || !same) {
-            self.note(net, slots, journal);
-        }
-        let hops = hops(&self.paths, slots);
-        if before.moved || before.hops != hops {
-            let gone = changes.get_or_insert_default();
-            gone.extend((before.hops.is_some() && hops.is_none()).then_some(*net));
-        }
-    }
-
-    /// Notes that there may be something to tell, unless nobody has read the last note yet.
-    fn note(&mut self, net: &IpNet, slots: &Slots, journal: &mut Journal) {
-        if !journal.is_unread(self.noted) && slots.iter().any(|slot| slot.up) {
-            self.noted = journal.push(*net);
-        }
-    }
-
-    /// Whether there is neither a path nor anyone who believes so.
-    pub fn is_over(&self) -> bool {
-        self.paths.is_empty() && self.told.is_empty()
-    }
-}
-
 mod configure;
+mod dest;
+mod paths;
 
 #[cfg(test)]
 mod random;

@@ -177,11 +177,18 @@ impl Kernel {
         }
     }
 
-    fn routes(&mut self, request: &Request, what: &str) -> Result<Vec<route::Route>> {
-        match self.route.dump(request, route::read_route) {
+    /// What `keep` makes of the routes of a dump goes behind what is `found` already.
+    fn routes<T>(
+        &mut self,
+        found: &mut Vec<T>,
+        request: &Request,
+        what: &str,
+        keep: impl Fn(route::Route) -> Option<T>,
+    ) -> Result<()> {
+        match self.route.dump_into(found, request, |body| keep(route::read_route(body)?)) {
             // A family that this kernel does not have, or a table that nothing was put into yet.
-            Err(e) if is_absent(&e) => Ok(Vec::new()),
-            routes => routes.doing(|| format!("listing {what}")),
+            Err(e) if is_absent(&e) => Ok(()),
+            listed => listed.doing(|| format!("listing {what}")),
         }
     }
 
@@ -196,11 +203,11 @@ impl Kernel {
             return Ok(tunnels);
         }
         for ipv4 in [true, false] {
-            for found in self.routes(&route::list_routes(ipv4, TABLE_MAIN), "routes")? {
-                if let Some(link) = found.oif.and_then(|oif| names.get(&oif)) {
-                    tunnels.push(Tunnel { link: (*link).into(), to: Some(found.to) });
-                }
-            }
+            let tunnel = |found: route::Route| {
+                let link = found.oif.and_then(|oif| names.get(&oif))?;
+                Some(Tunnel { link: (*link).into(), to: Some(found.to) })
+            };
+            self.routes(&mut tunnels, &route::list_routes(ipv4, TABLE_MAIN), "routes", tunnel)?;
         }
         for name in names.values() {
             if !tunnels.iter().any(|t| *t.link == **name) {

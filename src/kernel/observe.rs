@@ -151,12 +151,13 @@ impl Kernel {
             .map(|(_, index)| *index)
             .collect();
         for ipv4 in [true, false] {
-            for found in self.routes(&route::list_routes(ipv4, TABLE_MAIN), "routes")? {
-                if found.is_ours() && !found.oif.is_some_and(|oif| tunnels.contains(&oif)) {
-                    let (table, to, via) = (TABLE_MAIN, found.to, found.via);
-                    have.push(Item::Route { table, to, via, dev: None, src: found.src });
-                }
-            }
+            let item = |found: route::Route| {
+                let tunnel = found.oif.is_some_and(|oif| tunnels.contains(&oif));
+                let is_ours = found.is_ours() && !tunnel;
+                let route::Route { to, via, src, .. } = found;
+                is_ours.then_some(Item::Route { table: TABLE_MAIN, to, via, dev: None, src })
+            };
+            self.routes(have, &route::list_routes(ipv4, TABLE_MAIN), "routes", item)?;
         }
         Ok(())
     }
@@ -176,7 +177,9 @@ impl Kernel {
             })
             .collect();
         for ipv4 in [true, false] {
-            let found = self.routes(&route::list_local_routes(ipv4, index), "local routes")?;
+            let mut found = Vec::new();
+            let local = route::list_local_routes(ipv4, index);
+            self.routes(&mut found, &local, "local routes", Some)?;
             let (own, ours): (Vec<_>, Vec<_>) = found
                 .into_iter()
                 .filter(|r| r.table == TABLE_LOCAL && r.oif == Some(index))
