@@ -60,6 +60,12 @@ pub struct SlicePort {
 }
 
 impl EndpointSlice {
+    /// Gives back what its lists can do without: a list grows by doubling while it is read.
+    pub(super) fn fit(&mut self) {
+        self.endpoints.shrink_to_fit();
+        self.ports.shrink_to_fit();
+    }
+
     /// The Service that it belongs to.
     pub fn of(&self) -> Option<Name> {
         let (namespace, name) = (self.name.namespace.clone(), self.service.clone()?);

@@ -6,8 +6,6 @@ pub mod node;
 pub mod service;
 pub mod slices;
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::few::{Few, Sorted};
@@ -26,7 +24,7 @@ pub struct Cluster {
     pub nodes: Few<Box<str>, Node>,
     /// By namespace and name.
     #[serde(with = "as_list")]
-    pub services: BTreeMap<Name, Service>,
+    pub services: Few<Name, Service>,
     /// By name, and by Service.
     pub slices: Slices,
     /// Kinds of which an object could not be understood, and no earlier version of it is known:
@@ -104,8 +102,14 @@ impl Cluster {
     pub fn insert(&mut self, object: Object) {
         match object {
             Object::Node(node) => drop(self.nodes.insert(node.name.clone(), node)),
-            Object::Service(service) => drop(self.services.insert(service.name.clone(), service)),
-            Object::EndpointSlice(slice) => self.slices.insert(slice),
+            Object::Service(mut service) => {
+                service.fit();
+                self.services.insert(service.name.clone(), service);
+            }
+            Object::EndpointSlice(mut slice) => {
+                slice.fit();
+                self.slices.insert(slice);
+            }
         }
     }
 

@@ -81,6 +81,16 @@ pub struct ServicePort {
     pub node_port: Option<u16>,
 }
 
+impl Service {
+    /// Gives back what its lists can do without: a list grows by doubling while it is read.
+    pub(super) fn fit(&mut self) {
+        self.cluster_ips.shrink_to_fit();
+        self.external_ips.shrink_to_fit();
+        self.balancer_ips.shrink_to_fit();
+        self.ports.shrink_to_fit();
+    }
+}
+
 impl Keyed for Service {
     type Key = Name;
 
