@@ -101,6 +101,8 @@ impl Session {
             (State::Down, State::Init) | (State::Init, State::Init | State::Up) => State::Up,
             (state, _) => state,
         };
+        // One that wants to hear more often does not wait for what was due by what it said before.
+        self.send = self.send.min(now + Duration::from_micros(self.every().into()));
         if self.state == was {
             return None;
         }
@@ -129,11 +131,10 @@ impl Session {
     /// What is to be sent now, if anything is.
     pub fn send(&mut self, now: Duration) -> Option<[u8; LEN]> {
         if self.send <= now {
-            let every = self.tx().max(self.said.rx);
             // RFC 5880 section 6.8.7: 75 to 100 % of it, or to 90 where one that is lost is one too many.
             let spread = if self.bfd.times == 1 { 15 } else { 25 };
             let share = 75 + u64::from(self.dice() % (spread + 1));
-            self.send = now + Duration::from_micros(u64::from(every) * share / 100);
+            self.send = now + Duration::from_micros(u64::from(self.every()) * share / 100);
         } else if !self.confirm {
             return None;
         }
@@ -163,6 +164,11 @@ impl Session {
 
     fn tx(&self) -> u32 {
         if self.state == State::Up { self.bfd.tx } else { self.bfd.tx.max(SLOW) }
+    }
+
+    /// How often something is sent at least, in microseconds.
+    fn every(&self) -> u32 {
+        self.tx().max(self.said.rx)
     }
 
     /// For how long silence means nothing (RFC 5880 section 6.8.4).

@@ -10,6 +10,8 @@ use super::{
     out::told,
     policy::Refusal,
     rib::Rib,
+    update::LARGE_COMMUNITY,
+    wire::take_u32,
 };
 
 /// What of the table is looked at.
@@ -38,8 +40,8 @@ pub struct Shown {
     pub local_pref: Option<u32>,
     /// MULTI_EXIT_DISC.
     pub med: Option<u32>,
-    /// COMMUNITIES.
-    pub communities: Vec<u32>,
+    /// COMMUNITIES as two numbers, then LARGE_COMMUNITY as three (RFC 8092 section 5).
+    pub communities: Vec<String>,
     /// ORIGIN.
     pub origin: Origin,
     /// Its peer restarts and has not said it again yet.
@@ -61,7 +63,7 @@ impl Shown {
             path: text(&said.path),
             local_pref: said.local_pref,
             med: said.med,
-            communities: said.communities.clone(),
+            communities: communities(said),
             origin: said.origin,
             stale: false,
             best: false,
@@ -126,6 +128,18 @@ impl Rib {
     }
 }
 
+/// All communities as text.
+fn communities(said: &Attributes) -> Vec<String> {
+    let two = said.communities.iter().map(|c| format!("{}:{}", c >> 16, c & 0xffff));
+    let large = said.others.iter().filter(|other| other.code == LARGE_COMMUNITY);
+    let large = large.flat_map(|other| other.value.chunks_exact(12));
+    let three = large.map(|mut value| {
+        let mut number = || take_u32(&mut value).unwrap_or_default();
+        format!("{}:{}:{}", number(), number(), number())
+    });
+    two.chain(three).collect()
+}
+
 /// An AS_PATH as text.
 fn text(path: &[Segment]) -> String {
     let mut text = String::new();
@@ -151,6 +165,7 @@ fn text(path: &[Segment]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bgp::attribute::Other;
 
     #[test]
     fn a_path_reads_as_routers_print_it() {
@@ -161,5 +176,19 @@ mod tests {
         ];
         assert_eq!(text(&path), "(64512) 65001 65001 {1 2}");
         assert_eq!(text(&[]), "");
+    }
+
+    #[test]
+    fn communities_read_as_routers_print_them_the_large_ones_last() {
+        let two = [[65001u32, 1, 2], [4_200_000_001, 0, 7]].as_flattened().iter();
+        let large = Other {
+            code: LARGE_COMMUNITY,
+            flags: 0xc0,
+            value: two.flat_map(|number| number.to_be_bytes()).collect(),
+        };
+        let others = vec![Other { code: 99, flags: 0xc0, value: [0; 12].into() }, large];
+        let said =
+            Attributes { communities: vec![65001 << 16 | 7], others, ..Attributes::default() };
+        assert_eq!(communities(&said), ["65001:7", "65001:1:2", "4200000001:0:7"]);
     }
 }

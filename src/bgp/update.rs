@@ -23,6 +23,7 @@ use super::{
     wire::{take, take_u8, take_u16},
 };
 
+pub(super) use code::LARGE_COMMUNITY;
 pub(super) use write::write;
 
 use code::*;

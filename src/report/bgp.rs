@@ -146,7 +146,6 @@ struct Route {
 }
 
 fn route(shown: Shown) -> Route {
-    let community = |c: &u32| format!("{}:{}", c >> 16, c & 0xffff);
     Route {
         net: shown.net.to_string(),
         next_hop: shown.next_hop,
@@ -159,7 +158,7 @@ fn route(shown: Shown) -> Route {
         },
         local_pref: shown.local_pref,
         med: shown.med,
-        communities: shown.communities.iter().map(community).collect(),
+        communities: shown.communities,
         stale: shown.stale,
         best: shown.best,
         used: shown.used,

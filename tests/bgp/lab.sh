@@ -215,7 +215,8 @@ bird_up() {
 }
 birdc() { command birdc -s "$LAB/$1/bird.ctl" "${@:2}"; }
 
-# frr_up HOST CONF [FLAG...]: bgpd, beside zebra where no flag says --no_zebra; vty HOST COMMAND.
+# frr_up HOST CONF [FLAG...]: bgpd, beside zebra where no flag says --no_zebra, and beside bfdd where CONF speaks of
+# bfd; vty HOST COMMAND.
 frr_up() {
   local host=$1 conf=$2; shift 2
   local own=(--vty_socket "$LAB/$host")
@@ -229,6 +230,13 @@ frr_up() {
         > "$LAB/$host/zebra.out" 2>&1 &
       echo $! > "$LAB/$host/zebra.pid"
       for _ in {1..50}; do [ ! -S "$LAB/$host/zserv" ] || break; sleep 0.1; done ;;
+  esac
+  case $(cat "$conf") in
+    *bfd*)
+      ip netns exec "$host" /usr/lib/frr/bfdd "${own[@]}" -i "$LAB/$host/f.id" -z "$LAB/$host/zserv" \
+        --bfdctl "$LAB/$host/bfdctl" > "$LAB/$host/bfdd.out" 2>&1 &
+      echo $! > "$LAB/$host/bfdd.pid"
+      for _ in {1..50}; do [ ! -S "$LAB/$host/bfdd.vty" ] || break; sleep 0.1; done ;;
   esac
   ip netns exec "$host" /usr/lib/frr/bgpd "${own[@]}" -S --log "file:$LAB/$host/log" -f "$conf" -i "$LAB/$host/b.id" -z "$LAB/$host/zserv" "$@" \
     > "$LAB/$host/bgpd.out" 2>&1 &

@@ -157,3 +157,26 @@ fn a_poll_is_confirmed_at_once_and_one_that_wants_nothing_is_sent_nothing_else()
     let sent: Vec<u64> = (2..3000).filter(|at| session.send(ms(*at)).is_some()).collect();
     assert_eq!(sent, [0; 0]);
 }
+
+#[test]
+fn one_that_wants_to_hear_more_often_does_from_then_on() {
+    // FRR bears one packet a second until it is up, and counts on what it says then at once.
+    let mut session = Session::new(Bfd { tx: 100_000, rx: 100_000, ..BFD }, 11, ms(0));
+    session.send(ms(0)).unwrap();
+    let slow = Packet {
+        state: State::Init,
+        times: 3,
+        mine: 5,
+        yours: 11,
+        tx: 1_000_000,
+        rx: 1_000_000,
+        ..Packet::default()
+    };
+    assert_eq!(session.hear(slow, ms(1)), Some(Change::Up));
+    session.send(ms(1)).unwrap();
+    let fast = Packet { state: State::Up, tx: 100_000, rx: 100_000, ..slow };
+    assert_eq!(session.hear(fast, ms(2)), None);
+    let sent: Vec<u64> = (2..1000).filter(|at| session.send(ms(*at)).is_some()).collect();
+    assert!((76..=102).contains(&sent[0]), "{sent:?}");
+    assert!(sent.windows(2).all(|two| two[1] - two[0] <= 101), "{sent:?}");
+}

@@ -21,7 +21,7 @@ pub(super) const EXTENDED_COMMUNITIES: u8 = 16;
 pub(super) const AS4_PATH: u8 = 17;
 pub(super) const AS4_AGGREGATOR: u8 = 18;
 pub(super) const IPV6_EXTENDED_COMMUNITIES: u8 = 25;
-pub(super) const LARGE_COMMUNITY: u8 = 32;
+pub(in crate::bgp) const LARGE_COMMUNITY: u8 = 32;
 
 /// The flags and the name of an attribute that is known here, even if it is only passed on.
 pub(super) fn known(code: u8) -> Option<(u8, &'static str)> {
