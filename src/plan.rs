@@ -119,7 +119,7 @@ mod tests {
             table: TABLE_MAIN,
             to: to.parse().unwrap(),
             via: Some(Via::One(via.parse().unwrap())),
-            dev: None,
+
             src: None,
         }
     }

@@ -124,7 +124,8 @@ pub enum Item {
         /// The address with its prefix length.
         addr: IpNet,
     },
-    /// A route. In [`TABLE_LOCAL`] its type is `local`, elsewhere `unicast`.
+    /// A route. In [`TABLE_LOCAL`] its type is `local` and its link [`DUMMY`]; elsewhere it is `unicast`,
+    /// and the kernel finds the link from the gateway.
     Route {
         /// Routing table number.
         table: u32,
@@ -133,9 +134,6 @@ pub enum Item {
         /// The gateway, or several of them.
         #[serde(skip_serializing_if = "Option::is_none")]
         via: Option<Via>,
-        /// The link; `None` where the kernel finds it from the gateway.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        dev: Option<Box<str>>,
         /// The source address that it prefers.
         #[serde(skip_serializing_if = "Option::is_none")]
         src: Option<IpAddr>,
@@ -243,6 +241,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_item_is_small_for_there_are_very_many() {
+        assert!(size_of::<Item>() <= 64, "{}", size_of::<Item>());
+    }
+
+    #[test]
     fn items_sort_in_the_order_of_making() {
         let at = Virtual { addr: [10, 96, 0, 1].into(), protocol: Protocol::Tcp, port: 443 };
         let mut state = State::new();
@@ -251,7 +254,7 @@ mod tests {
             table: TABLE_MAIN,
             to: "10.0.0.0/24".parse().unwrap(),
             via: None,
-            dev: None,
+
             src: None,
         });
         state.insert(Item::Service {

@@ -104,7 +104,7 @@ fn real_datagram() -> Vec<u8> {
         table: TABLE_MAIN,
         to: "10.244.1.0/24".parse().unwrap(),
         via: Some(Via::One("192.0.2.12".parse().unwrap())),
-        dev: None,
+
         src: None,
     };
     let flow = Flow {
@@ -129,7 +129,7 @@ fn real_datagram() -> Vec<u8> {
     requests.extend(route::add_route(&pods, |_| Some(2)).unwrap());
     let hops = ["fd77::12", "fd77::13"].map(|hop| hop.parse().unwrap());
     let (to, via) = ("fd44:1::/64".parse().unwrap(), Via::new(hops));
-    let shared = Item::Route { table: TABLE_MAIN, to, via, dev: None, src: None };
+    let shared = Item::Route { table: TABLE_MAIN, to, via, src: None };
     requests.extend(route::change_route(&shared, |_| Some(2)).unwrap());
     requests.extend(nft::add_sets());
     requests.extend(nft::put_chains(Skeleton::default(), &[]));

@@ -27,7 +27,7 @@ fn route(to: &str, via: &str) -> Item {
         table: TABLE_MAIN,
         to: to.parse().unwrap(),
         via: Some(Via::One(via.parse().unwrap())),
-        dev: None,
+
         src: None,
     }
 }

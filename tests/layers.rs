@@ -68,7 +68,7 @@ const MAY: [(&str, &[&str]); 24] = [
     ("report", &["bgp", "cluster", "desired", "error", "few", "state"]),
     ("router", &[]),
     ("ruleset", &[]),
-    ("state", &["json", "ruleset"]),
+    ("state", &["few", "json", "ruleset"]),
 ];
 /// A crate that only these modules may name.
 const ONLY: [(&str, &[&str]); 6] = [

@@ -25,7 +25,7 @@ const TO6: &str = "fd44:1::/64";
 
 fn route(to: &str, via: &[&str]) -> Item {
     let via = Via::new(via.iter().map(|hop| hop.parse().unwrap()));
-    Item::Route { table: TABLE_MAIN, to: to.parse().unwrap(), via, dev: None, src: None }
+    Item::Route { table: TABLE_MAIN, to: to.parse().unwrap(), via, src: None }
 }
 
 fn steps(kernel: &mut Kernel, want: &State) -> Vec<Step<'static>> {

@@ -217,7 +217,7 @@ pub(super) fn of_peers(
 }
 
 fn route(to: IpNet, via: Via) -> Item {
-    Item::Route { table: TABLE_MAIN, to, via: Some(via), dev: None, src: None }
+    Item::Route { table: TABLE_MAIN, to, via: Some(via), src: None }
 }
 
 /// The way to a pod network of a node: the one that BGP knows, else by its own address. A node that is

@@ -294,13 +294,7 @@ impl Made<'_, '_> {
         self.items.push(Item::Addr { link: DUMMY.into(), addr: host_net(vip) });
         // Without it the node would take the virtual address itself as source, and a real server
         // elsewhere could not answer.
-        self.items.push(Item::Route {
-            table: TABLE_LOCAL,
-            to: host_net(vip),
-            via: None,
-            dev: Some(DUMMY.into()),
-            src,
-        });
+        self.items.push(Item::Route { table: TABLE_LOCAL, to: host_net(vip), via: None, src });
     }
 
     /// The scheduler that an annotation asks for, where the kernel has it.

@@ -179,13 +179,8 @@ fn a_board_that_listens_to_ipv6_routers_goes_on_listening_when_it_becomes_one() 
 
 #[test]
 fn what_a_doubtful_kind_feeds_may_not_go() {
-    let route = Item::Route {
-        table: TABLE_MAIN,
-        to: "10.1.0.0/24".parse().unwrap(),
-        via: None,
-        dev: None,
-        src: None,
-    };
+    let route =
+        Item::Route { table: TABLE_MAIN, to: "10.1.0.0/24".parse().unwrap(), via: None, src: None };
     let addr = Item::Addr { link: DUMMY.into(), addr: "10.96.0.1/32".parse().unwrap() };
     let doubt = |kind| Sorted::from([kind]);
     let local = local(None);

@@ -155,7 +155,7 @@ impl Kernel {
                 let tunnel = found.oif.is_some_and(|oif| tunnels.contains(&oif));
                 let is_ours = found.is_ours() && !tunnel;
                 let route::Route { to, via, src, .. } = found;
-                is_ours.then_some(Item::Route { table: TABLE_MAIN, to, via, dev: None, src })
+                is_ours.then_some(Item::Route { table: TABLE_MAIN, to, via, src })
             };
             self.routes(have, &route::list_routes(ipv4, TABLE_MAIN), "routes", item)?;
         }
@@ -195,7 +195,6 @@ impl Kernel {
                     table: TABLE_LOCAL,
                     to: route.to,
                     via: None,
-                    dev: Some(DUMMY.into()),
                     src: route.src.filter(|_| in_force),
                 });
             }

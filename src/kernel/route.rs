@@ -18,7 +18,7 @@ use neli::consts::{
 };
 
 use super::message::{Attrs, NLA_F_NESTED, Request};
-use crate::state::{Item, LinkKind, TABLE_LOCAL, Via, addr_from_bytes, addr_to_bytes};
+use crate::state::{DUMMY, Item, LinkKind, TABLE_LOCAL, Via, addr_from_bytes, addr_to_bytes};
 
 /// kube-router's number, so that a swap leaves nothing behind.
 pub(super) const PROTO_OURS: u8 = 17;
@@ -280,7 +280,7 @@ fn put_route(item: &Item, index: impl Fn(&str) -> Option<u32>, how: NlmF) -> Opt
 /// Takes a route away. One of several gateways is IPv6's own; IPv4 takes all of the route by the name of
 /// the first, whichever that is. Asked for one by one, all of them go, in whatever order they stand.
 pub fn remove_route(item: &Item, index: impl Fn(&str) -> Option<u32>) -> Option<Vec<Request>> {
-    let Item::Route { table, to, via, dev, src } = item else { return None };
+    let Item::Route { table, to, via, src } = item else { return None };
     // A local route may be one that kube-router made with another protocol number.
     let (kind, protocol) =
         if *table == TABLE_LOCAL { (RTN_LOCAL, 0) } else { (RTN_UNICAST, PROTO_OURS) };
@@ -292,7 +292,7 @@ pub fn remove_route(item: &Item, index: impl Fn(&str) -> Option<u32>) -> Option<
     let Some(Via::Many(hops)) = via else { return Some(vec![request(item)?]) };
     let one = |hop: &IpAddr| {
         let via = Some(Via::One(*hop));
-        request(&Item::Route { table: *table, to: *to, via, dev: dev.clone(), src: *src })
+        request(&Item::Route { table: *table, to: *to, via, src: *src })
     };
     hops.iter().map(one).collect()
 }
@@ -300,11 +300,11 @@ pub fn remove_route(item: &Item, index: impl Fn(&str) -> Option<u32>) -> Option<
 /// Takes the kernel's own IPv6 route to a virtual address away. It is made a little later than the
 /// address (`addrconf_wq`), so ESRCH may mean that it is still to come.
 pub fn give_way(item: &Item, index: impl Fn(&str) -> Option<u32>) -> Option<Request> {
-    let Item::Route { table: TABLE_LOCAL, to: to @ IpNet::V6(_), dev, .. } = item else {
+    let Item::Route { table: TABLE_LOCAL, to: to @ IpNet::V6(_), .. } = item else {
         return None;
     };
     let (table, via, src) = (TABLE_LOCAL, None, None);
-    let own = Item::Route { table, to: *to, via, dev: dev.clone(), src };
+    let own = Item::Route { table, to: *to, via, src };
     let delete = NlmF::empty();
     route(&own, &index, Rtm::Delroute, delete, PROTO_KERNEL, RTN_LOCAL, SCOPE_NOWHERE)
 }
@@ -318,7 +318,7 @@ fn route(
     kind: u8,
     scope: u8,
 ) -> Option<Request> {
-    let Item::Route { table, to, via, dev, src } = item else { return None };
+    let Item::Route { table, to, via, src } = item else { return None };
     let header = [family(to.addr()), to.prefix_len(), 0, 0, 0, protocol, scope, kind, 0, 0, 0, 0];
     let mut request = Request::new(verb, flags, &header)
         .attr(Rta::Table, &table.to_ne_bytes())
@@ -330,8 +330,8 @@ fn route(
             request = request.nest(Rta::Multipath.into(), |r| hops.iter().fold(r, hop));
         }
     }
-    if let Some(dev) = dev {
-        request = request.attr(Rta::Oif, &index(dev)?.to_ne_bytes());
+    if *table == TABLE_LOCAL {
+        request = request.attr(Rta::Oif, &index(DUMMY)?.to_ne_bytes());
     }
     if let Some(src) = src {
         request = request.attr(Rta::Prefsrc, &addr_to_bytes(*src));

@@ -8,7 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 use super::Step;
 use crate::{
     ruleset::{self, NFT_TABLE, Set},
-    state::{At, Forward, Item, Protocol, TABLE_LOCAL, Timeout, Value, Via, Virtual, iptables},
+    state::{
+        At, DUMMY, Forward, Item, Protocol, TABLE_LOCAL, Timeout, Value, Via, Virtual, iptables,
+    },
 };
 
 /// The whole script, without its first line.
@@ -127,7 +129,7 @@ fn accept(chain: &str, gone: bool) -> String {
 }
 
 fn route(step: &Step) -> Vec<String> {
-    let Item::Route { table, to, via, dev, src } = step.item() else { return Vec::new() };
+    let Item::Route { table, to, via, src } = step.item() else { return Vec::new() };
     let ip = ip(to.addr());
     let local = *table == TABLE_LOCAL;
     let (kind, table) = match *table {
@@ -141,7 +143,9 @@ fn route(step: &Step) -> Vec<String> {
         Some(one @ Via::One(_)) => (format!(" {one}"), String::new()),
         Some(many) => (String::new(), format!(" {many}")),
     };
-    path += &dev.as_ref().map_or(String::new(), |dev| format!(" dev {}", quote(dev)));
+    if local {
+        path += &format!(" dev {DUMMY}");
+    }
     let source = src.map_or(String::new(), |src| format!(" src {src}"));
     match step {
         Step::Remove(_) => {
@@ -216,7 +220,7 @@ mod tests {
         let hops = ["192.0.2.13", "192.0.2.12"].map(|hop| hop.parse().unwrap());
         let (table, via) = (crate::state::TABLE_MAIN, Via::new(hops));
         let to = "10.244.1.0/24".parse().unwrap();
-        let route = Item::Route { table, to, via, dev: None, src: None };
+        let route = Item::Route { table, to, via, src: None };
         let tail = "10.244.1.0/24 proto 17 nexthop via 192.0.2.12 nexthop via 192.0.2.13\n";
         for (step, verb) in [
             (Step::Add(&route), "add"),

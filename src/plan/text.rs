@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Step;
 use crate::ruleset::Skeleton;
-use crate::state::{Forward, Item, TABLE_LOCAL, TABLE_MAIN};
+use crate::state::{DUMMY, Forward, Item, TABLE_LOCAL, TABLE_MAIN};
 
 impl fmt::Display for Step<'_> {
     /// `+ route 10.244.1.0/24 via 192.0.2.12`; `~` changes in place, `-` takes away.
@@ -66,11 +66,13 @@ impl fmt::Display for Item {
                 if *forward == Forward::Masq { Ok(()) } else { write!(f, " {forward:?}") }
             }
             Item::Addr { link, addr } => write!(f, "addr {addr} dev {link}"),
-            Item::Route { table, to, via, dev, src } => {
-                let local = if *table == TABLE_LOCAL { "local " } else { "" };
-                write!(f, "route {local}{to}")?;
+            Item::Route { table, to, via, src } => {
+                let is_local = *table == TABLE_LOCAL;
+                write!(f, "route {}{to}", if is_local { "local " } else { "" })?;
                 via.as_ref().map_or(Ok(()), |via| write!(f, " {via}"))?;
-                dev.as_ref().map_or(Ok(()), |dev| write!(f, " dev {dev}"))?;
+                if is_local {
+                    write!(f, " dev {DUMMY}")?;
+                }
                 src.map_or(Ok(()), |src| write!(f, " src {src}"))?;
                 match *table {
                     TABLE_MAIN | TABLE_LOCAL => Ok(()),

@@ -369,7 +369,7 @@ pub fn routes(cluster: &Cluster, own: &str, want: &State) -> Vec<Route> {
     let others = cluster.nodes.values().filter(|node| &*node.name != own);
     let pods = others.flat_map(|node| node.pod_cidrs.iter().map(|net| (&*node.name, *net)));
     let row = |(node, net): (&str, IpNet)| {
-        let first = Item::Route { table: TABLE_MAIN, to: net, via: None, dev: None, src: None };
+        let first = Item::Route { table: TABLE_MAIN, to: net, via: None, src: None };
         let via = match want.tail(&first).first() {
             Some(Item::Route { table: TABLE_MAIN, to, via: Some(via), .. }) if *to == net => {
                 let addrs: Vec<String> = via.addrs().iter().map(ToString::to_string).collect();

@@ -232,7 +232,7 @@ pub(super) mod tests {
         status.api.requests("list", &[("ok", 0), ("failed", 0)]);
         status.api.requests("list", &[("ok", 1), ("failed", 0)]);
         let (table, to) = (TABLE_MAIN, "10.244.1.0/24".parse().unwrap());
-        let item = Item::Route { table, to, via: None, dev: None, src: None };
+        let item = Item::Route { table, to, via: None, src: None };
         (0..4).for_each(|_| status.step(Did::Add, &item));
         status.items[8].wanted = 35;
         status.items[11].wanted = 2;

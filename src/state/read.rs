@@ -56,7 +56,6 @@ impl<'de> Deserialize<'de> for Item {
                 table: field(o, "table")?,
                 to: field(o, "to")?,
                 via: field(o, "via")?,
-                dev: field(o, "dev")?,
                 src: field(o, "src")?,
             },
             "file" => Item::File { path: field(o, "path")?, text: field(o, "text")? },
