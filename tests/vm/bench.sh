@@ -30,6 +30,7 @@ empty() {
 }
 
 status() { busybox wget -q -O - http://192.0.2.11:9100/metrics | sed -n "s/^$1 //p"; }
+ticks() { awk '{ print $14 + $15 }' "/proc/$daemon/stat"; }
 switches() { cat /proc/"$daemon"/task/*/status | awk '/^voluntary/ { n += $2 } END { print n }'; }
 
 # followed SIZE: the daemon: its memory, what it costs when nothing happens, and one endpoint that changes
@@ -37,16 +38,16 @@ followed() {
   ip netns exec node-1 unshare -m /bin/sh /run/lab/on node-1 /job/kinglet run --master $API --hostname-override node-1 \
     --run-firewall=false --metrics-port 9100 --audit-period 240h > /results/daemon 2>&1 & daemon=$!
   until [ "$(status 'kinglet_items_wanted{kind="real"}')" -gt 0 ] 2> /dev/null; do sleep 0.1; done
-  passes=0 last=$(now)
-  while [ "$(echo "$last $(now)" | awk '{ print ($2 - $1 < 5) }')" = 1 ]; do  # the last pass began 5 s ago
-    [ "$(status kinglet_passes_total)" = "$passes" ] || { passes=$(status kinglet_passes_total); last=$(now); }
+  spent=0 last=$(now)
+  while [ "$(echo "$last $(now)" | awk '{ print ($2 - $1 < 5) }')" = 1 ]; do  # for 5 s it had nothing to do
+    [ "$(ticks)" = "$spent" ] || { spent=$(ticks); last=$(now); }
     sleep 0.1
   done
   row "$1" daemon-rss "$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$daemon/status")" KiB
   row "$1" daemon-peak "$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$daemon/status")" KiB
   before=$(switches); sleep 10
   row "$1" daemon-wakes "$(echo "$before $(switches)" | awk '{ print ($2 - $1) / 10 }')" /s
-  for n in 1 2 1 2 1 2; do
+  for n in 1 2 1 2 1 2 1 2 1 2 1 2; do
     lag=$(status kinglet_last_change_seconds)
     busybox nc 192.0.2.254 8080 < "/job/cluster/$1/change-$n" > /tmp/answer & nc=$!
     until change=$(status kinglet_last_change_seconds); [ "${change:-$lag}" != "$lag" ]; do sleep 0.1; done
