@@ -47,11 +47,15 @@ impl Serialize for Step<'_> {
     }
 }
 
-/// The steps that turn `have` into `want`, without those removals that `may_go` forbids.
+/// The steps that turn `have` into `want` (in its order), without those removals that `may_go` forbids.
 ///
 /// Links, modules, settings and files are never removed by a cycle.
-pub fn plan<'a>(have: &'a State, want: &'a State, may_go: impl Fn(&Item) -> bool) -> Vec<Step<'a>> {
-    let (mut have, mut want) = (have.iter().peekable(), want.iter().peekable());
+pub fn plan<'a>(
+    have: &'a State,
+    want: impl IntoIterator<Item = &'a Item>,
+    may_go: impl Fn(&Item) -> bool,
+) -> Vec<Step<'a>> {
+    let (mut have, mut want) = (have.iter().peekable(), want.into_iter().peekable());
     let (mut steps, mut gone) = (Vec::new(), Vec::new());
     loop {
         let order = match (have.peek(), want.peek()) {

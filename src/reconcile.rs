@@ -21,7 +21,7 @@ use crate::{
     },
     local::{Local, Options},
     plan::{Step, plan},
-    state::{Item, State},
+    state::{Have, Item, State},
 };
 
 /// What one look found, and what is to be done about it.
@@ -32,8 +32,10 @@ pub struct Pass {
     /// What its kernel should hold.
     pub desired: Desired,
     /// What it does hold of ours, without what is unwanted and may not be taken away.
-    pub have: State,
-    /// Real servers that are draining: to be written down before the steps are taken.
+    pub have: Have,
+    /// Real servers that keep their connections for a while, as they are wanted meanwhile.
+    pub draining: State,
+    /// The record of those: to be written down before the steps are taken.
     pub drains: Drains,
 }
 
@@ -55,7 +57,8 @@ pub fn look(
     if options.services && scope == Scope::All {
         let known = files::read(DRAINS).map(|text| Drains::read(&text)).unwrap_or_default();
         let (now, grace) = (files::uptime(), options.grace);
-        pass.drains = drain(&pass.have, &mut pass.desired.state, &busy, &known, now, grace);
+        let (have, want) = (&pass.have.others, &pass.desired.state);
+        (pass.draining, pass.drains) = drain(have, want, &busy, &known, now, grace);
     }
     Ok(pass)
 }
@@ -80,7 +83,10 @@ fn remove_stale(kernel: &mut Kernel, want: &State) -> Result<usize> {
 impl Pass {
     /// How to get from what is to what should be.
     pub fn steps(&self) -> Vec<Step<'_>> {
-        plan(&self.have, &self.desired.state, |_| true)
+        let mut want: Vec<&Item> = self.have.lacking(&self.desired.state).collect();
+        want.extend(&self.draining);
+        want.sort_unstable();
+        plan(&self.have.others, want, |_| true)
     }
 
     /// Makes it happen: the record of what drains first, then the steps, and at last the flows of UDP
@@ -106,7 +112,7 @@ impl Pass {
 pub fn imagine(cluster: &Cluster, local: Local, have: State) -> Result<Pass> {
     let learned = &Learned::default();
     let desired = desired(cluster, learned, &local)?;
-    Ok(pass(cluster, learned, local, desired, have))
+    Ok(pass(cluster, learned, local, desired, have.into()))
 }
 
 fn pass(
@@ -114,12 +120,12 @@ fn pass(
     learned: &Learned,
     local: Local,
     desired: Desired,
-    mut have: State,
+    mut have: Have,
 ) -> Pass {
     let stays = |item: &Item| !may_go(item, &cluster.doubtful, learned, &local);
-    let steps = plan(&have, &desired.state, stays);
+    let steps = plan(&have.others, have.lacking(&desired.state), stays);
     let stuck = steps.iter().filter(|step| matches!(step, Step::Remove(_)));
     let stuck: State = stuck.map(|step| step.item().clone()).collect();
-    have.retain(|item| !stuck.contains(item));
-    Pass { local, desired, have, drains: Drains::default() }
+    have.others.retain(|item| !stuck.contains(item));
+    Pass { local, desired, have, draining: State::new(), drains: Drains::default() }
 }

@@ -5,6 +5,7 @@
 //! The fields that make an item's identity come first, so that sorted items are sorted by [`Key`].
 
 mod flow;
+mod have;
 mod kinds;
 mod place;
 mod read;
@@ -21,6 +22,7 @@ use crate::{
     ruleset::{Set, Skeleton},
 };
 pub use flow::{Busy, Flow};
+pub use have::{Have, Seen};
 pub use kinds::{Forward, Knob, LinkKind, Protocol, Timeout, iptables};
 pub use place::{At, RealKey, Value, Virtual, is_our_mark, our_mark};
 pub use via::Via;

@@ -35,6 +35,7 @@ fn route(to: &str, via: &str) -> Item {
 /// Takes the steps from what is there to `want`, and says what was refused.
 fn apply(kernel: &mut Kernel, want: &State) -> (Vec<Step<'static>>, Vec<String>) {
     let (have, _) = kernel.observe(&options(), want, Scope::All).unwrap();
+    let have = have.all(want);
     let steps = plan(kept(have), kept(want.clone()), |_| true);
     let mut refused = Vec::new();
     kernel.apply(&steps, |step, outcome| {

@@ -30,6 +30,7 @@ fn route(to: &str, via: &[&str]) -> Item {
 
 fn steps(kernel: &mut Kernel, want: &State) -> Vec<Step<'static>> {
     let (have, _) = kernel.observe(&Options::default(), want, Scope::Network).unwrap();
+    let have = have.all(want);
     let ours = |i: &Item| matches!(i, Item::Route { .. });
     plan(kept(have.into_iter().filter(ours).collect()), kept(want.clone()), |_| true)
 }

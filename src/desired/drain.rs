@@ -80,19 +80,19 @@ impl Drains {
     }
 }
 
-/// Adds to `want` the reals that are still draining, and gives the new record.
+/// The reals that are still draining, as they are wanted, and the new record.
 ///
 /// `have` is what IPVS holds, of which only what the plan may take away is to be shown here: else
 /// a real that nobody is sure about would lose its weight. `busy` are those that still have
 /// connections. `grace` is in seconds; 0 turns draining off.
 pub fn drain<'a>(
     have: impl IntoIterator<Item = &'a Item>,
-    want: &mut State,
+    want: &State,
     busy: &Sorted<RealKey>,
     drains: &Drains,
     now: u64,
     grace: u64,
-) -> Drains {
+) -> (State, Drains) {
     let known: Few<RealKey, u64> =
         drains.0.iter().map(|d| ((d.of, d.addr, d.port), d.until)).collect();
     let (mut draining, mut record) = (Vec::new(), Vec::new());
@@ -113,8 +113,7 @@ pub fn drain<'a>(
             draining.push(Item::Real { of, addr, port, weight: 0, forward });
         }
     }
-    want.extend(draining);
-    Drains(record)
+    (draining.into(), Drains(record))
 }
 
 /// What the packets are sent to that get a mark.
@@ -153,6 +152,20 @@ fn holds(state: &State, least: &Item) -> bool {
 mod tests {
     use super::*;
     use crate::state::our_mark;
+
+    /// What drains goes into `want`.
+    fn drained<'a>(
+        have: impl IntoIterator<Item = &'a Item>,
+        want: &mut State,
+        busy: &Sorted<RealKey>,
+        drains: &Drains,
+        now: u64,
+        grace: u64,
+    ) -> Drains {
+        let (draining, drains) = drain(have, want, busy, drains, now, grace);
+        want.extend(draining);
+        drains
+    }
 
     const NOW: u64 = 1000;
     const GRACE: u64 = 60;
@@ -248,7 +261,7 @@ mod tests {
             let mut want = State::from(Protocol::ALL.map(service));
             want.extend(case.want);
             let have: State = case.have.iter().cloned().collect();
-            let after = drain(&have, &mut want, &busy(&case.have), &case.before, NOW, GRACE);
+            let after = drained(&have, &mut want, &busy(&case.have), &case.before, NOW, GRACE);
             let reals: Vec<_> =
                 want.into_iter().filter(|i| matches!(i, Item::Real { .. })).collect();
             assert_eq!((reals, after), (case.reals, case.after), "{}", case.name);
@@ -271,7 +284,7 @@ mod tests {
                 Item::Element { set: Set::Outside, value }
             }));
             let before = want.clone();
-            drain(&[real(1)], &mut want, &busy(&[real(1)]), &record(&[]), NOW, GRACE);
+            drained(&[real(1)], &mut want, &busy(&[real(1)]), &record(&[]), NOW, GRACE);
             let fresh = want.iter().filter(|item| !before.contains(*item));
             let draining: Vec<_> = fresh.cloned().collect();
             assert_eq!(draining, if drains { vec![real(0)] } else { vec![] }, "{protocol:?}");
@@ -283,7 +296,7 @@ mod tests {
         let have = State::from([service(Protocol::Tcp), tcp(1, 0)]);
         let mut want = State::from([service(Protocol::Udp)]);
         let before = record(&[(1, NOW + 7)]);
-        let after = drain(&have, &mut want, &busy(&[tcp(1, 0)]), &before, NOW, GRACE);
+        let after = drained(&have, &mut want, &busy(&[tcp(1, 0)]), &before, NOW, GRACE);
         assert_eq!((want, after), (State::from([service(Protocol::Udp)]), record(&[])));
     }
 
@@ -292,7 +305,7 @@ mod tests {
         let have = State::from([tcp(1, 1)]);
         let mut want = State::from([service(Protocol::Tcp)]);
         let before = record(&[(1, NOW + 7)]);
-        let after = drain(&have, &mut want, &busy(&[tcp(1, 1)]), &before, NOW, 0);
+        let after = drained(&have, &mut want, &busy(&[tcp(1, 1)]), &before, NOW, 0);
         assert_eq!((want.len(), after), (1, record(&[])));
     }
 
@@ -301,7 +314,7 @@ mod tests {
         let have = State::from([tcp(1, 1)]);
         let mut want = State::from([service(Protocol::Tcp)]);
         let sure = have.iter().filter(|_| false);
-        drain(sure, &mut want, &busy(&[tcp(1, 1)]), &record(&[]), NOW, GRACE);
+        drained(sure, &mut want, &busy(&[tcp(1, 1)]), &record(&[]), NOW, GRACE);
         assert_eq!(want.len(), 1);
     }
 

@@ -35,6 +35,11 @@ impl<T: Ord> Sorted<T> {
         self.0.binary_search_by(|own| own.borrow().cmp(value))
     }
 
+    /// Where a value is, where it is there.
+    pub fn place(&self, value: &T) -> Option<usize> {
+        self.find(value).ok()
+    }
+
     /// Whether a value is there.
     pub fn contains<Q: Ord + ?Sized>(&self, value: &Q) -> bool
     where
@@ -152,6 +157,7 @@ mod tests {
                 _ => assert_eq!(set.insert(value), tree.insert(value)),
             }
             assert_eq!(set.contains(&value), tree.contains(&value));
+            assert_eq!(set.place(&value).map(|at| set[at]), tree.get(&value).copied());
             assert!(set.tail(&value).iter().eq(tree.range(value..)), "{step}: {set:?}");
             assert!(set.iter().eq(&tree), "{step}: {set:?} {tree:?}");
         }

@@ -11,8 +11,8 @@ use crate::{
     local::{Module, Options},
     ruleset::{NFT_TABLE, Set, Skeleton},
     state::{
-        At, BRIDGE, DUMMY, Item, RealKey, State, TABLE_LOCAL, TABLE_MAIN, Value, Virtual, host_net,
-        is_our_mark,
+        At, BRIDGE, DUMMY, Have, Item, RealKey, Seen, State, TABLE_LOCAL, TABLE_MAIN, Value,
+        Virtual, host_net, is_our_mark,
     },
 };
 
@@ -48,30 +48,30 @@ impl Scope {
 }
 
 impl Kernel {
-    /// What the kernel holds of ours, of the parts that are wanted, and which real servers have
-    /// connections. Of `want`, which has nothing beyond the scope, sysctls and files are looked at by
+    /// What the kernel holds of ours, of the parts that are wanted, as seen from what is; and which real
+    /// servers beyond have connections. Of `want`, which has nothing beyond the scope, sysctls and files are looked at by
     /// name, and an IPVS service that is there already counts as ours.
     pub fn observe(
         &mut self,
         options: &Options,
         want: &State,
         scope: Scope,
-    ) -> Result<(State, Sorted<RealKey>)> {
+    ) -> Result<(Have, Sorted<RealKey>)> {
         let network = scope != Scope::Table;
         let mut busy = Sorted::new();
-        let mut have = Vec::new();
+        let mut seen = Seen::new(want);
         for item in want {
             match item {
                 Item::Sysctl { name, .. } => {
                     let value = files::sysctl(&name.0).map(Into::into);
-                    have.extend(value.map(|value| Item::Sysctl { name: name.clone(), value }));
+                    seen.extend(value.map(|value| Item::Sysctl { name: name.clone(), value }));
                 }
                 Item::File { path, .. } => {
                     let text = std::fs::read_to_string(&**path).ok();
-                    have.extend(text.map(|t| Item::File { path: path.clone(), text: t.into() }));
+                    seen.extend(text.map(|t| Item::File { path: path.clone(), text: t.into() }));
                 }
                 Item::Module { name } if self.module_status(name) == Some(Module::Present) => {
-                    have.push(item.clone());
+                    seen.push(item.clone());
                 }
                 _ => {}
             }
@@ -79,12 +79,12 @@ impl Kernel {
         let links = if network { self.links()? } else { Vec::new() };
         for link in links.into_iter().filter(|l| l.up) {
             if link.hairpin && link.master == self.links.get(BRIDGE).copied() {
-                have.push(Item::Hairpin { port: link.name.as_str().into() });
+                seen.push(Item::Hairpin { port: link.name.as_str().into() });
             }
             let ours =
                 options.router && link.name == BRIDGE || options.services && link.name == DUMMY;
             if ours {
-                have.push(Item::Link {
+                seen.push(Item::Link {
                     name: link.name.into(),
                     kind: link.kind.as_str().into(),
                     mtu: Some(link.mtu),
@@ -92,16 +92,16 @@ impl Kernel {
             }
         }
         if options.router && network {
-            self.observe_routes(&mut have)?;
+            self.observe_routes(&mut seen)?;
         }
         let record = match options.table() && scope != Scope::Network {
-            true => self.observe_table(&mut have, want)?,
+            true => self.observe_table(&mut seen, want)?,
             false => Sorted::new(),
         };
         if options.services && network {
-            let vips = self.observe_vips(&mut have)?;
+            let vips = self.observe_vips(&mut seen)?;
             if scope == Scope::Network {
-                return Ok((have.into(), busy));
+                return Ok((seen.into(), busy));
             }
             let wanted: Sorted<At> = want
                 .iter()
@@ -114,15 +114,16 @@ impl Kernel {
                 }
                 At::Mark { mark, .. } => is_our_mark(*mark),
             };
-            busy = self.observe_services(&mut have, want, scope, ours)?;
+            busy = self.observe_services(&mut seen, want, scope, ours)?;
         }
-        Ok((have.into(), busy))
+        Ok((seen.into(), busy))
     }
 
     /// All that is ours and may be taken away: the links that are down too, and kube-bridge only where
     /// nothing is connected to it.
     pub fn ours(&mut self, options: &Options) -> Result<State> {
-        let (mut have, _) = self.observe(options, &State::new(), Scope::All)?;
+        let nothing = State::new();
+        let mut have = self.observe(options, &nothing, Scope::All)?.0.others;
         let table = have.iter().any(|item| matches!(item, Item::Table { .. }));
         have.retain(|item| !matches!(item, Item::Link { .. } | Item::Table { .. }));
         if table {
@@ -143,7 +144,7 @@ impl Kernel {
         Ok(have)
     }
 
-    fn observe_routes(&mut self, have: &mut Vec<Item>) -> Result<()> {
+    fn observe_routes(&mut self, seen: &mut Seen<'_>) -> Result<()> {
         let tunnels: Sorted<u32> = self
             .links
             .iter()
@@ -157,13 +158,15 @@ impl Kernel {
                 let route::Route { to, via, src, .. } = found;
                 is_ours.then_some(Item::Route { table: TABLE_MAIN, to, via, src })
             };
-            self.routes(have, &route::list_routes(ipv4, TABLE_MAIN), "routes", item)?;
+            let mut found = Vec::new();
+            self.routes(&mut found, &route::list_routes(ipv4, TABLE_MAIN), "routes", item)?;
+            seen.extend(found);
         }
         Ok(())
     }
 
     /// The addresses on the dummy link, and the local routes that lead to it.
-    fn observe_vips(&mut self, have: &mut Vec<Item>) -> Result<Sorted<IpAddr>> {
+    fn observe_vips(&mut self, seen: &mut Seen<'_>) -> Result<Sorted<IpAddr>> {
         let Some(&index) = self.links.get(DUMMY) else { return Ok(Sorted::new()) };
         let vips: Sorted<IpAddr> = self
             .route
@@ -172,7 +175,7 @@ impl Kernel {
             .into_iter()
             .filter(|a| a.index == index && !is_link_local(a.addr.addr()))
             .map(|a| {
-                have.push(Item::Addr { link: DUMMY.into(), addr: a.addr });
+                seen.push(Item::Addr { link: DUMMY.into(), addr: a.addr });
                 a.addr.addr()
             })
             .collect();
@@ -191,7 +194,7 @@ impl Kernel {
                 // once the address comes back that it lost.
                 let in_force =
                     vips.contains(&route.to.addr()) && (ipv4 || !own.contains(&route.to));
-                have.push(Item::Route {
+                seen.push(Item::Route {
                     table: TABLE_LOCAL,
                     to: route.to,
                     via: None,
@@ -204,7 +207,7 @@ impl Kernel {
 
     /// Our nftables table with the elements of its sets; the record of the IPVS services that we made
     /// is one of them. A table whose sets are of another version counts as empty: it is made anew.
-    fn observe_table(&mut self, have: &mut Vec<Item>, want: &State) -> Result<Sorted<Virtual>> {
+    fn observe_table(&mut self, seen: &mut Seen<'_>, want: &State) -> Result<Sorted<Virtual>> {
         let mut record = Sorted::new();
         self.chains = None;
         if self.modules.status("nf_tables") == Some(Module::Loadable) {
@@ -221,7 +224,7 @@ impl Kernel {
         };
         for (chain, _) in others.into_iter().flatten() {
             if !self.accepts(&chain)?.is_empty() {
-                have.push(Item::Accept { chain });
+                seen.push(Item::Accept { chain });
             }
         }
         let netfilter = netlink::opened(&mut self.netfilter, NlFamily::Netfilter)
@@ -248,7 +251,7 @@ impl Kernel {
             _ => None,
         });
         let skeleton = wanted.filter(|s| fits && sorted(nft::expected(*s)) == sorted(found));
-        have.push(Item::Table { name: NFT_TABLE.into(), skeleton });
+        seen.push(Item::Table { name: NFT_TABLE.into(), skeleton });
         if !fits {
             return Ok(record);
         }
@@ -263,7 +266,7 @@ impl Kernel {
                     _ => None,
                 }));
             }
-            have.extend(values.into_iter().map(|value| Item::Element { set, value }));
+            seen.extend(values.into_iter().map(|value| Item::Element { set, value }));
         }
         Ok(record)
     }
@@ -272,7 +275,7 @@ impl Kernel {
     /// that have connections.
     fn observe_services(
         &mut self,
-        have: &mut Vec<Item>,
+        seen: &mut Seen<'_>,
         want: &State,
         scope: Scope,
         ours: impl Fn(&At) -> bool,
@@ -286,7 +289,7 @@ impl Kernel {
         if want.iter().any(|item| matches!(item, Item::Timeout { .. })) {
             let read = |body: &[u8]| Some(ipvs::read_timeouts(body));
             let found = generic.ask(&ipvs::get_timeouts(family), read);
-            have.extend(found.doing(|| "reading the timeouts of IPVS")?.into_iter().flatten());
+            seen.extend(found.doing(|| "reading the timeouts of IPVS")?.into_iter().flatten());
         }
         let services = generic
             .dump(&ipvs::list_services(family), ipvs::read_service)
@@ -297,19 +300,16 @@ impl Kernel {
                 continue;
             }
             if scope == Scope::Frame {
-                have.push(service);
+                seen.push(service);
                 continue;
             }
             let reals = self.reals(&at)?;
-            have.push(service);
+            seen.push(service);
             for (real, connections) in reals {
-                if let Item::Real { of, addr, port, .. } = real
-                    && connections > 0
-                    && !want.contains(&real)
-                {
+                let Item::Real { of, addr, port, .. } = real else { continue };
+                if !seen.push(real) && connections > 0 {
                     busy.push((of, addr, port));
                 }
-                have.push(real);
             }
         }
         Ok(busy.into())

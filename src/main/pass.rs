@@ -219,7 +219,7 @@ pub fn dump(args: &Args) -> Result<u8> {
         kinglet: env!("CARGO_PKG_VERSION").into(),
         node,
         cluster: reading.cluster,
-        kernel: kernel.observe(&local.options, &want, Scope::All)?.0,
+        kernel: kernel.observe(&local.options, &want, Scope::All)?.0.all(&want),
         host: local.host,
     };
     let text = serde_json::to_string(&dump).doing(|| "writing the dump")?;

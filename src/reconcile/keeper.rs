@@ -226,6 +226,7 @@ impl Keeper {
         }
         if scope == Scope::All {
             self.drains = pass.drains;
+            pass.desired.state.extend(pass.draining);
             deed.want = Some(pass.desired.state);
         }
         if !deed.is_well() {
@@ -375,7 +376,8 @@ impl Keeper {
         let busy = self.kernel.connected(&leaving)?;
         let (now, grace) = (files::uptime(), self.options.grace);
         let have = have.iter().filter(|item| may_go(item));
-        let mine = drain(have, want, &busy, &mine, now, grace);
+        let (draining, mine) = drain(have, want, &busy, &mine, now, grace);
+        want.extend(draining);
         self.drains = others.with(mine);
         Ok(())
     }
