@@ -48,7 +48,7 @@ followed() {
   before=$(switches); sleep 10
   row "$1" daemon-wakes "$(echo "$before $(switches)" | awk '{ print ($2 - $1) / 10 }')" /s
   for n in 1 2 1 2 1 2 1 2 1 2 1 2; do
-    lag=$(status kinglet_last_change_seconds)
+    until lag=$(status kinglet_last_change_seconds); [ -n "$lag" ]; do sleep 0.1; done
     busybox nc 192.0.2.254 8080 < "/job/cluster/$1/change-$n" > /tmp/answer & nc=$!
     until change=$(status kinglet_last_change_seconds); [ "${change:-$lag}" != "$lag" ]; do sleep 0.1; done
     kill $nc 2> /dev/null
