@@ -48,16 +48,6 @@ impl<K, V> Few<K, V> {
         self.0.iter().map(|(key, _)| key)
     }
 
-    /// Nothing but the keys in their order.
-    pub fn into_keys(self) -> impl Iterator<Item = K> {
-        self.0.into_iter().map(|(key, _)| key)
-    }
-
-    /// Nothing but the values in the order of their keys.
-    pub fn into_values(self) -> impl Iterator<Item = V> {
-        self.0.into_iter().map(|(_, value)| value)
-    }
-
     /// All values in the order of their keys, to be changed.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.0.iter_mut().map(|(_, value)| value)
@@ -110,15 +100,6 @@ impl<K: Ord, V> Few<K, V> {
         K: Borrow<Q>,
     {
         self.find(key).is_ok()
-    }
-
-    /// The entries from a key on, itself too where it is there.
-    pub fn tail<Q: Ord + ?Sized>(&self, key: &Q) -> impl Iterator<Item = (&K, &V)>
-    where
-        K: Borrow<Q>,
-    {
-        let from = self.find(key).unwrap_or_else(|at| at);
-        self.0[from..].iter().map(|(key, value)| (key, value))
     }
 
     /// Puts an entry in, and gives the value that the key had.
@@ -265,7 +246,6 @@ mod tests {
                 (map.get(&key), map.contains_key(&key))
             );
             assert!(few.iter().eq(&map), "{step}: {few:?} {map:?}");
-            assert!(few.tail(&key).eq(map.range(key..)), "{step}: {few:?} {map:?}");
         }
         assert!(few.keys().eq(map.keys()) && few.values().eq(map.values()));
         assert_eq!((few.len(), few.is_empty()), (map.len(), false));

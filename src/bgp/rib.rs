@@ -26,8 +26,8 @@ use crate::{
     few::{Few, Sorted},
     state::Via,
 };
-use dest::Before;
 pub(super) use dest::Dest;
+use dest::{Before, Changes};
 
 /// What came of it for the node: routes for `desired`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,8 +53,8 @@ pub struct Rib {
     pub(super) journal: Journal,
     /// What own paths say.
     own: Arc<Said>,
-    /// Networks whose route went since that was asked last, `None` where no route changed.
-    changes: Option<Vec<IpNet>>,
+    /// What became of routes.
+    changes: Changes,
 }
 
 /// What becomes of a path.
@@ -75,7 +75,7 @@ impl Rib {
             table: BTreeMap::new(),
             journal: Journal::default(),
             own: Arc::new(Said::nothing()),
-            changes: None,
+            changes: Changes { any: false, gone: Some(Sorted::new()) },
         };
         own.into_iter().for_each(|net| rib.begin(net));
         rib
@@ -295,15 +295,25 @@ impl Rib {
         }
     }
 
-    /// Whether routes changed since that was asked last.
-    pub fn has_changes(&self) -> bool {
-        self.changes.is_some()
+    /// Whether routes changed since that was taken last.
+    pub fn has_changed(&self) -> bool {
+        self.changes.any
     }
 
-    /// Where routes changed since this was asked last: the networks whose route went. Some may have one
+    /// Whether routes changed since this was asked last.
+    pub fn take_changes(&mut self) -> bool {
+        std::mem::take(&mut self.changes.any)
+    }
+
+    /// The networks that had a route in this run, up to the time when all was complete. Some may have one
     /// again.
-    pub fn take_changes(&mut self) -> Option<Vec<IpNet>> {
-        self.changes.take()
+    pub fn gone(&self) -> impl Iterator<Item = &IpNet> {
+        self.changes.gone.iter().flatten()
+    }
+
+    /// All that there is was said: which routes went counts no more.
+    pub fn complete(&mut self) {
+        self.changes.gone = None;
     }
 
     /// The routes for the kernel: networks that others have, with the next hops of the best paths.

@@ -105,7 +105,7 @@ impl Sessions {
         self.shared.work.ring();
     }
 
-    /// What was learned, where that is something else than what was given last.
+    /// What was learned, where something changed since it was given last.
     pub fn learned(&self) -> Option<Learned> {
         let mut held = self.shared.hold();
         std::mem::take(&mut held.learned).then(|| held.speaker.learned())
@@ -234,7 +234,7 @@ impl Driver {
         if std::mem::take(&mut held.configured) {
             self.listen(held.speaker.config());
         }
-        if now >= self.tell && !held.learned && held.speaker.has_learned(now) {
+        if now >= self.tell && !held.learned && held.speaker.has_learned() {
             self.tell = now + JOIN;
             held.learned = true;
             shared.news.ring();

@@ -45,6 +45,13 @@ struct Known {
     told: Vec<String>,
 }
 
+/// What [`Learned`] has beside the routes.
+#[derive(Clone, Default)]
+struct Told {
+    lost: Sorted<IpAddr>,
+    complete: bool,
+}
+
 /// The whole of it.
 pub struct Speaker {
     config: Arc<Config>,
@@ -56,8 +63,8 @@ pub struct Speaker {
     seed: u32,
     strangers: Sorted<IpAddr>,
     complete: bool,
-    /// What was learned as it was given last, without the routes.
-    told: Learned,
+    /// What was given last, beside the routes.
+    told: Told,
     actions: Vec<Action>,
 }
 
@@ -74,7 +81,7 @@ impl Speaker {
             seed,
             strangers: Sorted::new(),
             complete: false,
-            told: Learned::default(),
+            told: Told::default(),
             actions: Vec::new(),
         };
         speaker.meet(Duration::ZERO);
@@ -269,6 +276,13 @@ impl Speaker {
             self.input(addr, Input::Time, now);
         }
         self.watch(now);
+        if !self.complete {
+            self.complete = now >= self.restart_over(&self.config)
+                || self.peers.keys().all(|addr| self.rib.is_complete(*addr));
+            if self.complete {
+                self.rib.complete(); // then nothing stays that nobody claims
+            }
+        }
         for (addr, known) in self.peers.iter_mut() {
             if over(known.stale) {
                 known.stale = None;
@@ -303,13 +317,10 @@ impl Speaker {
     }
 
     /// Whether anything was learned since [`Speaker::learned`] gave it last.
-    pub fn has_learned(&mut self, now: Duration) -> bool {
-        if !self.complete {
-            self.complete = now >= self.restart_over(&self.config)
-                || self.peers.keys().all(|addr| self.rib.is_complete(*addr));
-        }
-        self.rib.has_changes()
-            || (self.complete, &self.lost()) != (self.told.complete, &self.told.lost)
+    pub fn has_learned(&self) -> bool {
+        self.rib.has_changed()
+            || self.complete != self.told.complete
+            || self.lost() != self.told.lost
     }
 
     /// The peers whose session was up and is down, and which are not just restarting.
@@ -321,16 +332,11 @@ impl Speaker {
     /// All that was learned. Only this copy of the routes is made: they may be many.
     pub fn learned(&mut self) -> Learned {
         let routes = self.rib.routes();
-        let gone = self.rib.take_changes().unwrap_or_default();
-        self.told.lost = self.lost();
-        self.told.complete = self.complete;
-        if self.complete {
-            self.told.gone.clear(); // then nothing stays that nobody claims
-        } else {
-            self.told.gone.extend(gone);
-            self.told.gone.retain(|net| !routes.contains_key(net));
-        }
-        Learned { routes, ..self.told.clone() }
+        self.rib.take_changes();
+        self.told = Told { lost: self.lost(), complete: self.complete };
+        let gone = self.rib.gone().filter(|net| !routes.contains_key(net)).copied().collect();
+        let Told { lost, complete } = self.told.clone();
+        Learned { routes, gone, lost, complete }
     }
 
     /// All peers, to be looked at.

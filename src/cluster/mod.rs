@@ -6,6 +6,8 @@ pub mod node;
 pub mod service;
 pub mod slices;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::few::{Few, Sorted};
@@ -22,9 +24,9 @@ pub struct Cluster {
     /// By name.
     #[serde(with = "as_list")]
     pub nodes: Few<Box<str>, Node>,
-    /// By namespace and name.
+    /// By namespace and name. The API's order is another one (`-` is before `/`), so this is no list.
     #[serde(with = "as_list")]
-    pub services: Few<Name, Service>,
+    pub services: BTreeMap<Name, Service>,
     /// By name, and by Service.
     pub slices: Slices,
     /// Kinds of which an object could not be understood, and no earlier version of it is known:

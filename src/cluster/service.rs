@@ -88,6 +88,7 @@ impl Service {
         self.external_ips.shrink_to_fit();
         self.balancer_ips.shrink_to_fit();
         self.ports.shrink_to_fit();
+        self.source_ranges.shrink_to_fit();
     }
 }
 

@@ -139,12 +139,13 @@ fn without_daemon(
         ..Status::default()
     };
     match look(kernel, &last.cluster, &Learned::default(), &node, &options(args), Scope::All) {
-        Ok(pass) => {
-            status.want(&pass.desired.state);
-            status.routes = routes(&last.cluster, &node, &pass.desired.state);
+        Ok(mut pass) => {
             for step in pass.steps() {
                 status.todo.push(|| (String::new(), step.to_string()));
             }
+            pass.desired.state.extend(pass.draining);
+            status.want(&pass.desired.state);
+            status.routes = routes(&last.cluster, &node, &pass.desired.state);
             for unmet in &pass.desired.unmet {
                 status.unmet.push(|| (unmet.what.clone(), unmet.why.clone()));
             }

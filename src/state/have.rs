@@ -14,6 +14,7 @@ pub struct Have {
 impl Have {
     /// What is wanted and not there exactly so.
     pub fn lacking<'a>(&self, want: &'a State) -> impl Iterator<Item = &'a Item> {
+        debug_assert!(self.met.is_empty() || self.met.len() == want.len(), "another state");
         let is_met = |at| self.met.get(at).is_some_and(|met| *met);
         want.iter().enumerate().filter(move |(at, _)| !is_met(*at)).map(|(_, item)| item)
     }

@@ -132,6 +132,6 @@ fn an_own_network_is_no_route_whatever_others_say() {
     let mut rib = rib(config, std::slice::from_ref(&peer));
     let best = Attributes { local_pref: Some(1000), ..through(&[]) };
     rib.hear(peer.addr, reach(&["10.43.0.1/32", "10.43.0.2/32"], "10.0.0.2", best));
-    assert_eq!(rib.routes().into_keys().collect::<Vec<_>>(), [net("10.43.0.2/32")]);
+    assert_eq!(rib.routes().keys().collect::<Vec<_>>(), [&net("10.43.0.2/32")]);
     assert_eq!(rib.table[&net("10.43.0.1/32")].paths[0].from, LOCAL);
 }

@@ -11,6 +11,7 @@ use crate::{
         out::{Bits, Journal},
         slot::Slots,
     },
+    few::Sorted,
     state::Via,
 };
 
@@ -30,6 +31,15 @@ struct Tale {
     told: Bits,
     /// Where in the journal it stands last.
     noted: u64,
+}
+
+/// What became of routes.
+#[derive(Debug)]
+pub(super) struct Changes {
+    /// Whether any changed.
+    pub any: bool,
+    /// The networks whose route went; `None`: nobody wants to know any more.
+    pub gone: Option<Sorted<IpNet>>,
 }
 
 /// What there was of a network before its paths changed.
@@ -56,7 +66,7 @@ impl Dest {
         passes: bool,
         slots: &Slots,
         journal: &mut Journal,
-        changes: &mut Option<Vec<IpNet>>,
+        changes: &mut Changes,
     ) {
         arrange(&mut self.paths, slots);
         let best = self.paths.first();
@@ -75,8 +85,10 @@ impl Dest {
         }
         let hops = hops(&self.paths, slots);
         if before.moved || before.hops != hops {
-            let gone = changes.get_or_insert_default();
-            gone.extend((before.hops.is_some() && hops.is_none()).then_some(*net));
+            changes.any = true;
+            if let (Some(gone), Some(_), None) = (&mut changes.gone, &before.hops, &hops) {
+                gone.insert(*net);
+            }
         }
     }
 

@@ -324,10 +324,10 @@ impl World {
             .collect();
         assert_eq!(self.rib.routes(), routes);
         let changed = self.rib.take_changes();
-        assert!(changed.is_some() || routes == self.routes, "a change was not told");
+        assert!(changed || routes == self.routes, "a change was not told");
         let gone: Vec<&IpNet> =
             self.routes.keys().filter(|net| !routes.contains_key(net)).collect();
-        let told = changed.unwrap_or_default();
+        let told: Vec<&IpNet> = self.rib.gone().collect();
         assert!(gone.iter().all(|net| told.contains(net)), "{gone:?} went, told were {told:?}");
         self.routes = routes;
     }

@@ -63,6 +63,8 @@ struct Net {
     now: Duration,
     /// Whether packets of BFD get lost.
     deaf: bool,
+    /// Whether nobody fetches what was learned.
+    slow: bool,
 }
 
 impl Net {
@@ -93,7 +95,7 @@ impl Net {
                     self.act(node, action);
                 }
                 let speaker = self.speakers.get_mut(&node).unwrap();
-                if speaker.has_learned(now) {
+                if !self.slow && speaker.has_learned() {
                     self.learned.insert(node, speaker.learned());
                 }
             }
@@ -353,6 +355,20 @@ fn without_an_answer_all_is_complete_after_the_restart_time() {
     assert!(net.learned.get(&1).is_none_or(|learned| !learned.complete));
     net.run(s(91));
     assert!(net.learned[&1].complete);
+}
+
+#[test]
+fn that_all_is_complete_is_known_though_nobody_fetched_what_was_learned_before() {
+    let mut net = Net::of(&[1, 2, 3]);
+    net.slow = true;
+    net.run(s(20));
+    let learned = net.speakers.get_mut(&1).unwrap().learned();
+    assert_eq!((learned.routes.len(), learned.complete), (2, true));
+    let mut net = Net::default();
+    net.slow = true;
+    net.start(1, config(1, &[2]));
+    net.run(s(200));
+    assert!(net.speakers[&1].deadline().unwrap() > net.now, "it sleeps");
 }
 
 #[test]
