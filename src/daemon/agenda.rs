@@ -1,8 +1,9 @@
 //! When to do what: pure, with the time passed in and one deadline coming out.
 //!
 //! The first event is handled at once. What comes while a pass runs, and for as long again as it took,
-//! is joined into the next one, so that a storm costs no more than half of a processor. After a pass
-//! that went wrong everything is looked at again, later each time.
+//! is joined into the next one, so that a storm costs no more than half of a processor. Services that
+//! changed are little work, and do not wait for as long as a look at everything took. After a pass that
+//! went wrong everything is looked at again, later each time.
 
 use std::time::Duration;
 
@@ -50,6 +51,10 @@ pub struct Agenda {
     services: bool,
     /// No pass begins before.
     free: Duration,
+    /// But Services that changed are looked after from here on.
+    soon: Duration,
+    /// Whether that is what is done now.
+    light: bool,
     audit: Duration,
     drains: Option<Duration>,
     save: Option<Duration>,
@@ -71,6 +76,8 @@ impl Agenda {
             table: false,
             services: false,
             free: Duration::ZERO,
+            soon: Duration::ZERO,
+            light: false,
             audit: period,
             drains: None,
             save: None,
@@ -82,12 +89,12 @@ impl Agenda {
 
     /// No pass begins before `until`, unless [`Agenda::go`] says so.
     pub fn hold(&mut self, until: Duration) {
-        self.free = until;
+        (self.free, self.soon) = (until, until);
     }
 
     /// What was waited for is there.
     pub fn go(&mut self) {
-        self.free = Duration::ZERO;
+        (self.free, self.soon) = (Duration::ZERO, Duration::ZERO);
     }
 
     /// A look is due.
@@ -124,7 +131,7 @@ impl Agenda {
     /// What to do now, if anything.
     pub fn due(&self, now: Duration) -> Option<Work> {
         if now < self.free {
-            return None;
+            return self.services_at().filter(|at| *at <= now).map(|_| Work::Services);
         }
         let over = |at: Option<Duration>| at.is_some_and(|at| at <= now);
         if self.all {
@@ -151,11 +158,19 @@ impl Agenda {
         let at_once = self.all || self.services || self.network || self.table;
         let next = [self.drains, self.save, at_once.then_some(Duration::ZERO)];
         let next = next.into_iter().flatten().fold(self.audit, Duration::min);
-        next.max(self.free).saturating_sub(now)
+        let next = next.max(self.free);
+        self.services_at().map_or(next, |at| at.min(next)).saturating_sub(now)
+    }
+
+    /// When Services that changed may be looked after, where there are any. A look at everything that is
+    /// due has them in it.
+    fn services_at(&self) -> Option<Duration> {
+        (self.services && !self.all).then_some(self.soon)
     }
 
     /// Work has been begun: what comes from here on is new.
     pub fn begin(&mut self, work: Work, now: Duration) {
+        self.light = work == Work::Services;
         match work {
             Work::Look(Scope::All | Scope::Frame) => {
                 (self.all, self.network, self.table, self.services) = (false, false, false, false);
@@ -173,7 +188,9 @@ impl Agenda {
     /// A pass that began at `begun` is over. `well`: the kernel holds what is wanted, of all that was
     /// looked at; `draining`: real servers wait for their connections to end.
     pub fn end(&mut self, begun: Duration, now: Duration, well: bool, draining: bool) {
-        self.free = now + PAUSE.max(now.saturating_sub(begun));
+        let as_long = now + PAUSE.max(now.saturating_sub(begun));
+        self.free = self.free.max(as_long);
+        self.soon = if self.light { as_long } else { now + PAUSE };
         if well {
             self.failures = 0;
         } else {
@@ -183,6 +200,7 @@ impl Agenda {
             // News may be what mends it (a link that is up again), but not always.
             let after = PAUSE * (1 << self.failures.min(10));
             self.free = self.free.max(now + after.min(BACK_OFF.0));
+            self.soon = self.free;
         }
         self.drains = draining.then_some(self.drains.unwrap_or(now + DRAINS));
     }
@@ -219,6 +237,23 @@ mod tests {
         assert_eq!((agenda.due(ms(9)), agenda.rest(ms(9))), (None, ms(99)));
         assert_eq!(work(&mut agenda, ms(108), ms(3), true), Some(Work::Services));
         assert_eq!(agenda.due(ms(500)), None);
+    }
+
+    #[test]
+    fn a_service_that_changed_does_not_wait_for_as_long_as_a_look_at_everything_took() {
+        let mut agenda = agenda();
+        agenda.look(Scope::All);
+        work(&mut agenda, ms(0), ms(8000), true);
+        agenda.services();
+        agenda.look(Scope::Network);
+        assert_eq!((agenda.due(ms(8000)), agenda.rest(ms(8000))), (None, ms(100)));
+        assert_eq!(work(&mut agenda, ms(8100), ms(3), true), Some(Work::Services));
+        assert_eq!((agenda.due(ms(8110)), agenda.rest(ms(8110))), (None, ms(7890)));
+        agenda.services();
+        assert_eq!(agenda.rest(ms(8110)), ms(93));
+        agenda.look(Scope::All);
+        assert_eq!(agenda.rest(ms(8300)), ms(7700), "that has it in it");
+        assert_eq!(agenda.due(ms(16_000)), Some(Work::Look(Scope::All)));
     }
 
     #[test]
