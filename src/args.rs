@@ -238,16 +238,39 @@ pub fn parse_with(
         flags.push((flag, value(flag, &mut parser)?));
     }
     let path = flags.iter().rfind(|(flag, _)| flag.name == "config").map(|(_, path)| &**path);
-    let conf = conf(path)?.map_or(Ok(Vec::new()), |(path, text)| conf::flags(&path, &text))?;
+    let typed_is = |what: &[&str]| {
+        let flag = |(flag, text): &(&Flag, String)| {
+            what.contains(&flag.name) && flags::switch(text) == Some(true)
+        };
+        flags.iter().any(flag) || command.is_some_and(|command| what.contains(&command.name()))
+    };
+    let mut args = Args { bgp_routes, ..Args::new() };
+    let conf = match conf(path)
+        .and_then(|conf| conf.map_or(Ok(Vec::new()), |(p, t)| conf::flags(&p, &t)))
+    {
+        Ok(conf) => conf,
+        // What is wrong in it is no reason to keep the help back.
+        Err(_) if typed_is(&["help", "version"]) => Vec::new(),
+        Err(e) if path.is_none() && typed_is(&["cleanup", "cleanup-config"]) => {
+            args.warnings.push(format!("{e}; going on without it"));
+            Vec::new()
+        }
+        Err(e) => return Err(e),
+    };
     let is_typed = |flag: &Flag| flags.iter().any(|(typed, _)| typed.name == flag.name);
     let conf: Vec<_> = conf.into_iter().filter(|(flag, _)| !is_typed(flag)).collect();
 
-    let mut args = Args { bgp_routes, ..Args::new() };
     let mut period = args.grace;
     let mut asked = None; // for a command that is a flag
     let any = !flags.is_empty();
     for (flag, text) in conf.into_iter().chain(flags) {
         asked = take(flag, text, &mut args, &mut period).or(asked);
+    }
+    if let (Some(Command::Cleanup), Some(other)) = (asked, command)
+        && other != Command::Cleanup
+    {
+        let text = format!("--cleanup-config and {} are two commands: give one", other.name());
+        return Err(wrong(text));
     }
     args.command = match asked.or(command) {
         Some(command) => command,
@@ -266,7 +289,8 @@ fn find(typed: &str, is: impl Fn(&Flag) -> bool) -> Result<&'static Flag> {
     FLAGS.iter().find(|f| is(f)).ok_or_else(|| {
         let name = typed.trim_start_matches('-');
         let near = nearest(name, FLAGS.iter().map(|f| f.name));
-        wrong(format!("there is no flag {typed}{}", near.replace("mean ", "mean --")))
+        let near = near.replace("mean ", "mean --");
+        wrong(format!("there is no flag {typed}{near}; `kinglet help` lists them"))
     })
 }
 

@@ -179,7 +179,7 @@ impl File {
             }
             Err(Unusable::Bad(why)) => why,
         };
-        let bad = beside(path, ".bad");
+        let bad = aside(path);
         let moved = match fs::rename(path, &bad) {
             Ok(()) => format!("it is now {}", bad.display()),
             Err(e) => format!("it stays where it is: {e}"),
@@ -287,6 +287,11 @@ fn is_same((last, of): &(Header, Sum), header: &Header, sum: Sum) -> bool {
         && last.listed == header.listed
         && held(last) == held(header)
         && (fresh || last.kinds == header.kinds)
+}
+
+/// Where a snapshot is put that can't be used.
+pub fn aside(path: &Path) -> PathBuf {
+    beside(path, ".bad")
 }
 
 /// `path` with more at its end.

@@ -1,4 +1,4 @@
-//! The configuration file: one `flag = value` a line, `#` before a comment. Flags that are typed win.
+//! The configuration file: one `flag = value` a line; one that begins with `#` is a comment. Flags that are typed win.
 
 use super::{
     flags::{FLAGS, Flag},
@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 pub const PATH: &str = "/etc/kinglet.conf";
 
 /// These ask for something once, and are no configuration.
-const ONCE: [&str; 7] = ["help", "version", "cleanup-config", "config", "from", "format", "watch"];
+const ONCE: [&str; 10] =
+    ["help", "version", "cleanup-config", "config", "from", "format", "watch", "peer", "in", "out"];
 
 /// The flags of a file's text, in its order. A line that is wrong is told with its number.
 pub fn flags(path: &str, text: &str) -> Result<Vec<(&'static Flag, String)>> {
@@ -107,5 +108,22 @@ mod tests {
         let none = args("", "master = x").unwrap_err().to_string();
         assert!(none.contains("no command was given"), "{none}");
         assert_eq!(args("--config=y", "").unwrap().command, super::super::Command::Run);
+    }
+    #[test]
+    fn a_file_that_is_wrong_keeps_neither_help_nor_cleanup_back() {
+        use super::super::Command;
+        for (typed, command) in [
+            ("help", Command::Help),
+            ("-h", Command::Help),
+            ("run --version", Command::Version),
+            ("cleanup", Command::Cleanup),
+            ("--cleanup-config", Command::Cleanup),
+        ] {
+            let args = args(typed, "mastr = x").unwrap();
+            let warned = args.warnings.iter().any(|warning| warning.contains("line 1"));
+            assert_eq!((args.command, warned), (command, command == Command::Cleanup), "{typed}");
+        }
+        assert!(args("cleanup --config=y", "mastr = x").is_err(), "it was asked for by name");
+        assert!(args("run", "mastr = x").is_err());
     }
 }

@@ -104,9 +104,14 @@ fn mistakes_are_told_with_what_was_perhaps_meant() {
         ("", "no command was given; `kinglet help` lists them"),
         ("snyc", "\"snyc\" is no command (did you mean sync?); `kinglet help` lists them"),
         ("plan sync", "plan and sync are two commands"),
-        ("sync --masster=x", "there is no flag --masster (did you mean --master?)"),
-        ("sync --wholly-unknown", "there is no flag --wholly-unknown"),
-        ("sync -x", "there is no flag -x"),
+        (
+            "sync --masster=x",
+            "there is no flag --masster (did you mean --master?); `kinglet help` lists them",
+        ),
+        ("sync --wholly-unknown", "there is no flag --wholly-unknown; `kinglet help` lists them"),
+        ("plan --cleanup-config", "--cleanup-config and plan are two commands: give one"),
+        ("--cleanup-config sync", "--cleanup-config and sync are two commands: give one"),
+        ("sync -x", "there is no flag -x; `kinglet help` lists them"),
         ("sync --master", "--master needs a value"),
         ("sync --from x", "--from is for plan, not for sync"),
         ("sync --format sh", "--format sh is for plan, not for sync"),
@@ -193,5 +198,7 @@ fn the_routes_of_bgp_are_asked_for_with_a_peer_and_a_direction() {
     assert!(error("bgp --peer 192.0.2.1").contains("are for bgp routes"));
     assert!(error("bgp routes --in").contains("name it with --peer"));
     assert!(error("bgp routes --peer 192.0.2.1 --in --out").contains("exclude each other"));
-    assert!(error("bgp routes --peer router").contains("a list of addresses is expected"));
+    for wrong in ["router", "192.0.2.1,192.0.2.2"] {
+        assert!(error(&format!("bgp routes --peer {wrong}")).contains("an address is expected"));
+    }
 }

@@ -96,7 +96,10 @@ mod tests {
     ];
 
     /// What some nodes use.
-    const MORE: [(&str, &str); 13] = [
+    const MORE: [(&str, &str); 16] = [
+        ("TCP_MD5SIG", "--peer-router-passwords"),
+        ("IP_ADVANCED_ROUTER", "IP_ROUTE_MULTIPATH"),
+        ("IP_ROUTE_MULTIPATH", "IPv4 routes of several gateways, learned by BGP"),
         ("NETFILTER_XTABLES", "NFT_COMPAT, NETFILTER_XT_MARK"),
         ("NFT_COMPAT", "beside Docker, ufw or another user of iptables-nft that drops"),
         ("NETFILTER_XT_MARK", "the same"),

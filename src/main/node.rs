@@ -74,7 +74,10 @@ pub fn bgp(args: &Args) -> Result<u8> {
     let json = if args.format == Format::Json { ".json" } else { "" };
     match ask(&socket, &format!("{page}{json}")) {
         Ok(Some(said)) => out(&said.page).map(|_| u8::from(!said.right)),
-        Ok(None) => Err(Error::new(doing(), "no kinglet runs here")),
+        Ok(None) => Err(Error::new(
+            doing(),
+            "no kinglet runs here: start one (kinglet run); --run-dir says where it listens",
+        )),
         Err(e) => Err(Error::new(doing(), e)),
     }
 }
@@ -192,7 +195,8 @@ pub fn cleanup(args: &Args) -> Result<u8> {
         }
     };
     let socket = args.run_dir.join(SOCKET);
-    let files = [Some(socket.as_path()), args.snapshot.as_deref()];
+    let aside = args.snapshot.as_deref().map(snapshot::aside);
+    let files = [Some(socket.as_path()), args.snapshot.as_deref(), aside.as_deref()];
     cleanup::cleanup(
         &mut Kernel::open()?,
         &options(args),

@@ -67,15 +67,15 @@ fn peer(view: View) -> Peer {
     }
 }
 
-/// What is behind a path below `/bgp`; `None`: nothing. With `.json` it is for programs. `/bgp` are
+/// What is behind a path below `/bgp`; `None`: nothing; `Err`: why that can't be shown. With `.json` it is for programs. `/bgp` are
 /// the peers, `/bgp/routes` all routes, `/bgp/in/ADDR` and `/bgp/out/ADDR` those of one peer.
-pub fn page(speaker: &Speaker, now: Duration, path: &str) -> Option<String> {
+pub fn page(speaker: &Speaker, now: Duration, path: &str) -> Option<Result<String, String>> {
     let (path, json) = path.strip_suffix(".json").map_or((path, false), |path| (path, true));
     let addr = |text: &str| text.parse::<IpAddr>().ok();
     let which = match path {
         "/bgp" => {
             let peers = peers(speaker, now);
-            return Some(if json { object("peers", &peers) } else { table(&peers) });
+            return Some(Ok(if json { object("peers", &peers) } else { table(&peers) }));
         }
         "/bgp/routes" => Which::All,
         _ => match path.strip_prefix("/bgp/in/").and_then(addr) {
@@ -83,8 +83,13 @@ pub fn page(speaker: &Speaker, now: Duration, path: &str) -> Option<String> {
             None => Which::To(path.strip_prefix("/bgp/out/").and_then(addr)?),
         },
     };
+    if let Which::From(peer) | Which::To(peer) = which
+        && !speaker.config().peers.contains_key(&peer)
+    {
+        return Some(Err(format!("there is no peer {peer}; `kinglet bgp` lists them\n")));
+    }
     let routes: Vec<Route> = speaker.rib().shown(which).into_iter().map(route).collect();
-    Some(if json { object("routes", &routes) } else { list(&routes) })
+    Some(Ok(if json { object("routes", &routes) } else { list(&routes) }))
 }
 
 fn object(name: &str, list: &impl Serialize) -> String {

@@ -80,7 +80,7 @@ impl Facts {
     }
 
     /// What the BGP speaker has to show under a path; `None`: there is none, or no such page.
-    pub fn bgp(&self, path: &str) -> Option<String> {
+    pub fn bgp(&self, path: &str) -> Option<Result<String, String>> {
         self.0.bgp.get()?.look(|speaker, now| bgp::page(speaker, now, path))
     }
 

@@ -33,13 +33,18 @@ pub fn page(page: &Page, path: &str, facts: &Facts) -> Answer {
             let body = serde_json::to_string(status).unwrap_or_default();
             Answer { media: "application/json", ..Answer::text(verdict(status), body) }
         }),
-        Page::Status if path.starts_with("/bgp") => {
-            let off = || Answer::text(503, "BGP is not spoken here\n");
-            facts.bgp(path).map_or_else(off, |body| Answer::text(200, body))
-        }
+        Page::Status if path.starts_with("/bgp") => match facts.bgp(path) {
+            Some(Ok(body)) => Answer::text(200, body),
+            Some(Err(why)) => Answer::text(503, why),
+            None => Answer::text(503, NO_BGP),
+        },
         _ => Answer::bare(404),
     }
 }
+
+/// Where there is no speaker.
+const NO_BGP: &str = "BGP is not spoken here: either this node's pass failed (kinglet status), or the \
+                      flags ask for none (--run-router, --routes, --peer-router-ips)\n";
 
 /// 200: the node is right; 503: it is not. The exit code of `kinglet status` comes from it.
 fn verdict(status: &Status) -> u16 {

@@ -364,8 +364,7 @@ fn that_all_is_complete_is_known_though_nobody_fetched_what_was_learned_before()
     net.run(s(20));
     let learned = net.speakers.get_mut(&1).unwrap().learned();
     assert_eq!((learned.routes.len(), learned.complete), (2, true));
-    let mut net = Net::default();
-    net.slow = true;
+    let mut net = Net { slow: true, ..Net::default() };
     net.start(1, config(1, &[2]));
     net.run(s(200));
     assert!(net.speakers[&1].deadline().unwrap() > net.now, "it sleeps");

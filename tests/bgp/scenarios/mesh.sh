@@ -29,6 +29,11 @@ full() {
 within $((30 + MESH * 3)) "$MESH nodes: each has a session with each, and a route to its pods" full $(seq "$MESH")
 echo "  ($((SECONDS - start)) s from the first start)"
 check "no route to its own pods" routed node-1 10.244.1.0/24
+stranger() {
+  ! "$KINGLET" bgp routes --peer 192.0.2.99 --in --run-dir "$LAB/node-1/run" > "$TMPDIR/printed" &&
+    grep -q "there is no peer 192.0.2.99" "$TMPDIR/printed"
+}
+[ "$SPEAKER" = bird ] || check "the routes of one that is no peer are not just none" stranger
 
 new=$((MESH + 1))
 node_up $new; cluster_says
