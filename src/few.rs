@@ -1,6 +1,7 @@
-//! A map for few entries: a sorted list, without the 4 to 9 KB that `BTreeMap` brings along for each
-//! kind of key and value. Its words are `BTreeMap`'s. To put one in moves all behind it, so what may
-//! hold many thousands and is not filled in order is better off with the other.
+//! A map for few entries, or for many that come in their order: a sorted list, without the 4 to 9 KB
+//! that `BTreeMap` brings along for each kind of key and value, and the half of its leaves that are empty
+//! then. Its words are `BTreeMap`'s. To put one in moves all behind it, so what may hold many thousands
+//! and is not filled in order is better off with the other.
 
 mod sorted;
 
@@ -46,6 +47,11 @@ impl<K, V> Few<K, V> {
     /// All keys in their order.
     pub fn keys(&self) -> impl Iterator<Item = &K> {
         self.0.iter().map(|(key, _)| key)
+    }
+
+    /// Nothing but the values in the order of their keys.
+    pub fn into_values(self) -> impl Iterator<Item = V> {
+        self.0.into_iter().map(|(_, value)| value)
     }
 
     /// All values in the order of their keys, to be changed.
@@ -100,6 +106,15 @@ impl<K: Ord, V> Few<K, V> {
         K: Borrow<Q>,
     {
         self.find(key).is_ok()
+    }
+
+    /// The entries from a key on, itself too where it is there.
+    pub fn tail<Q: Ord + ?Sized>(&self, key: &Q) -> impl Iterator<Item = (&K, &V)>
+    where
+        K: Borrow<Q>,
+    {
+        let from = self.find(key).unwrap_or_else(|at| at);
+        self.0[from..].iter().map(|(key, value)| (key, value))
     }
 
     /// Puts an entry in, and gives the value that the key had.
@@ -246,6 +261,7 @@ mod tests {
                 (map.get(&key), map.contains_key(&key))
             );
             assert!(few.iter().eq(&map), "{step}: {few:?} {map:?}");
+            assert!(few.tail(&key).eq(map.range(key..)), "{step}: {few:?} {map:?}");
         }
         assert!(few.keys().eq(map.keys()) && few.values().eq(map.values()));
         assert_eq!((few.len(), few.is_empty()), (map.len(), false));

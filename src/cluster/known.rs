@@ -4,7 +4,7 @@
 //! An object that can't be understood keeps its last good version. A kind of which something is not
 //! known for sure is doubtful: its objects count, and nothing that it feeds is taken away.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use super::{Cluster, EndpointSlice, Kind, Name, Object};
 use crate::few::{Few, Sorted};
@@ -274,11 +274,11 @@ impl Changes {
 
 /// The Services of all values that are in one map and not, or not the same, in the other.
 fn different<V: PartialEq>(
-    a: &BTreeMap<Name, V>,
-    b: &BTreeMap<Name, V>,
+    a: &Few<Name, V>,
+    b: &Few<Name, V>,
     of: impl Fn(&V) -> Option<Name>,
 ) -> Sorted<Name> {
-    let only = |a: &BTreeMap<Name, V>, b: &BTreeMap<Name, V>| -> Vec<Name> {
+    let only = |a: &Few<Name, V>, b: &Few<Name, V>| -> Vec<Name> {
         a.iter().filter(|(k, v)| b.get(k) != Some(v)).filter_map(|(_, v)| of(v)).collect()
     };
     only(a, b).into_iter().chain(only(b, a)).collect()

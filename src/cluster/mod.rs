@@ -6,7 +6,7 @@ pub mod node;
 pub mod service;
 pub mod slices;
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,9 +24,9 @@ pub struct Cluster {
     /// By name.
     #[serde(with = "as_list")]
     pub nodes: Few<Box<str>, Node>,
-    /// By namespace and name. The API's order is another one (`-` is before `/`), so this is no list.
+    /// By namespace and name.
     #[serde(with = "as_list")]
-    pub services: BTreeMap<Name, Service>,
+    pub services: Few<Name, Service>,
     /// By name, and by Service.
     pub slices: Slices,
     /// Kinds of which an object could not be understood, and no earlier version of it is known:
@@ -34,13 +34,33 @@ pub struct Cluster {
     pub doubtful: Sorted<Kind>,
 }
 
-/// Namespace (empty for a Node) and name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// Namespace (empty for a Node) and name. They sort as the API lists them, by NAMESPACE/NAME: `team-x` is
+/// before `team`. So what is listed comes in its order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Name {
     /// The namespace.
     pub namespace: Box<str>,
     /// The name in it.
     pub name: Box<str>,
+}
+
+impl Ord for Name {
+    fn cmp(&self, other: &Name) -> Ordering {
+        if self.namespace == other.namespace {
+            return self.name.cmp(&other.name);
+        }
+        fn whole(name: &Name) -> impl Iterator<Item = u8> {
+            name.namespace.bytes().chain([b'/']).chain(name.name.bytes())
+        }
+        // No real name has a slash in it; where one has, two of them are not the same all the same.
+        whole(self).cmp(whole(other)).then_with(|| self.namespace.cmp(&other.namespace))
+    }
+}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Name) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl std::fmt::Display for Name {
@@ -200,5 +220,35 @@ mod as_list {
     {
         let values = Vec::<V>::deserialize(from)?;
         Ok(values.into_iter().map(|value| (value.key(), value)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_sort_as_the_api_lists_them_and_no_two_are_the_same() {
+        let listed = [
+            "default/kubernetes",
+            "team-x/a",
+            "team-x/b",
+            "team/a",
+            "team/a-b",
+            "team/a.b",
+            "team/b",
+            "team0/a",
+        ];
+        let name = |text: &str| {
+            let (namespace, name) = text.split_once('/').unwrap();
+            Name { namespace: namespace.into(), name: name.into() }
+        };
+        assert!(listed.is_sorted());
+        assert!(listed.map(name).is_sorted());
+        let odd =
+            |namespace: &str, name: &str| Name { namespace: namespace.into(), name: name.into() };
+        let (one, other) = (odd("a", "b/c"), odd("a/b", "c"));
+        assert_eq!((one.cmp(&other), other.cmp(&one)), (Ordering::Less, Ordering::Greater));
+        assert_eq!(one.cmp(&one), Ordering::Equal);
     }
 }

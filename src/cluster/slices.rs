@@ -4,18 +4,15 @@
 //! index is needed; those that are called otherwise (of a Service with a very long name, or made by
 //! hand) are noted apart.
 
-use std::collections::BTreeMap;
-
-use crate::few::Sorted;
-
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{EndpointSlice, Name};
+use crate::few::{Few, Sorted};
 
-/// EndpointSlices by namespace and name. They come in another order.
+/// EndpointSlices by namespace and name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Slices {
-    named: BTreeMap<Name, EndpointSlice>,
+    named: Few<Name, EndpointSlice>,
     /// Services, with their slices that are not called after them.
     odd: Sorted<(Name, Box<str>)>,
 }
@@ -61,7 +58,7 @@ impl Slices {
 
     /// Those whose name starts with a name, in their order.
     pub fn starting<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a EndpointSlice> {
-        let near = self.named.range(name..).map(|(_, slice)| slice);
+        let near = self.named.tail(name).map(|(_, slice)| slice);
         near.take_while(move |slice| {
             slice.name.namespace == name.namespace && slice.name.name.starts_with(&*name.name)
         })
@@ -73,7 +70,7 @@ impl Slices {
     }
 
     /// By name.
-    pub fn named(&self) -> &BTreeMap<Name, EndpointSlice> {
+    pub fn named(&self) -> &Few<Name, EndpointSlice> {
         &self.named
     }
 

@@ -4,8 +4,6 @@
 //! After a look that left nothing undone the kernel holds what was wanted. Then a Service is worked
 //! out as it was and as it is, and the difference is made; no state of the kernel is kept for it.
 
-use std::ops::Bound;
-
 use super::{Pass, look, record, remove_stale};
 use crate::{
     bgp::rib::Learned,
@@ -267,8 +265,8 @@ impl Keeper {
             }
             return Ok(self.take(pass, scope, done).after(changed));
         };
-        let rest = cluster.services.range((Bound::Excluded(last), Bound::Unbounded));
-        let names: Vec<&Name> = rest.map(|(name, _)| name).take(PART).collect();
+        let rest = cluster.services.tail(&last).map(|(name, _)| name).filter(|name| **name != last);
+        let names: Vec<&Name> = rest.take(PART).collect();
         self.audited = names.last().filter(|_| names.len() == PART).map(|name| (*name).clone());
         let Some(Sure { local, mut claims }) = self.sure.take() else { return Ok(changed) };
         let moment = Moment::of(cluster, &local)?;
