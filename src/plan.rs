@@ -47,7 +47,8 @@ impl Serialize for Step<'_> {
     }
 }
 
-/// The steps that turn `have` into `want`, which is sorted as a state is, without those removals that `may_go` forbids.
+/// The steps that turn `have` into `want`, which is sorted as a state is, without those removals that
+/// `may_go` forbids.
 ///
 /// Links, modules, settings and files are never removed by a cycle.
 pub fn plan<'a>(

@@ -1,4 +1,5 @@
-//! The configuration file: one `flag = value` a line; one that begins with `#` is a comment. Flags that are typed win.
+//! The configuration file: one `flag = value` a line; one that begins with `#` is a comment. Flags that
+//! are typed win.
 
 use super::{
     flags::{FLAGS, Flag},

@@ -82,9 +82,9 @@ impl Drains {
 
 /// The reals that are still draining, as they are wanted, and the new record.
 ///
-/// `have` is what IPVS holds and is not wanted as it is, of which only what the plan may take away is to be shown here: else
-/// a real that nobody is sure about would lose its weight. `busy` are those that still have
-/// connections. `grace` is in seconds; 0 turns draining off.
+/// `have` is what IPVS holds and is not wanted as it is, of which only what the plan may take away is
+/// to be shown here: else a real that nobody is sure about would lose its weight. `busy` are those that
+/// still have connections. `grace` is in seconds; 0 turns draining off.
 pub fn drain<'a>(
     have: impl IntoIterator<Item = &'a Item>,
     want: &State,

@@ -49,8 +49,9 @@ impl Scope {
 
 impl Kernel {
     /// What the kernel holds of ours, of the parts that are wanted, as seen from what is; and which of
-    /// the real servers that are not wanted as they are have connections. Of `want`, which has nothing beyond the scope, sysctls and files are looked at by
-    /// name, and an IPVS service that is there already counts as ours.
+    /// the real servers that are not wanted as they are have connections. Of `want`, which has nothing
+    /// beyond the scope, sysctls and files are looked at by name, and an IPVS service that is there
+    /// already counts as ours.
     pub fn observe(
         &mut self,
         options: &Options,

@@ -67,8 +67,9 @@ fn peer(view: View) -> Peer {
     }
 }
 
-/// What is behind a path below `/bgp`; `None`: nothing; `Err`: why that can't be shown. With `.json` it is for programs. `/bgp` are
-/// the peers, `/bgp/routes` all routes, `/bgp/in/ADDR` and `/bgp/out/ADDR` those of one peer.
+/// What is behind a path below `/bgp`; `None`: nothing; `Err`: why that can't be shown. With `.json` it
+/// is for programs. `/bgp` are the peers, `/bgp/routes` all routes, `/bgp/in/ADDR` and `/bgp/out/ADDR`
+/// those of one peer.
 pub fn page(speaker: &Speaker, now: Duration, path: &str) -> Option<Result<String, String>> {
     let (path, json) = path.strip_suffix(".json").map_or((path, false), |path| (path, true));
     let addr = |text: &str| text.parse::<IpAddr>().ok();
