@@ -238,20 +238,22 @@ pub fn parse_with(
         flags.push((flag, value(flag, &mut parser)?));
     }
     let path = flags.iter().rfind(|(flag, _)| flag.name == "config").map(|(_, path)| &**path);
-    let typed_is = |what: &[&str]| {
-        let flag = |(flag, text): &(&Flag, String)| {
-            what.contains(&flag.name) && flags::switch(text) == Some(true)
-        };
-        flags.iter().any(flag) || command.is_some_and(|command| what.contains(&command.name()))
-    };
+    let asked = flags.iter().rev().find_map(|(flag, text)| stands_for(flag, text));
+    if let (Some(Command::Cleanup), Some(other)) = (asked, command)
+        && other != Command::Cleanup
+    {
+        let text = format!("--cleanup-config and {} are two commands: give one", other.name());
+        return Err(wrong(text));
+    }
+    let command = asked.or(command);
     let mut args = Args { bgp_routes, ..Args::new() };
     let conf = match conf(path)
         .and_then(|conf| conf.map_or(Ok(Vec::new()), |(p, t)| conf::flags(&p, &t)))
     {
         Ok(conf) => conf,
         // What is wrong in it is no reason to keep the help back.
-        Err(_) if typed_is(&["help", "version"]) => Vec::new(),
-        Err(e) if path.is_none() && typed_is(&["cleanup", "cleanup-config"]) => {
+        Err(_) if matches!(command, Some(Command::Help | Command::Version)) => Vec::new(),
+        Err(e) if path.is_none() && command == Some(Command::Cleanup) => {
             args.warnings.push(format!("{e}; going on without it"));
             Vec::new()
         }
@@ -261,18 +263,11 @@ pub fn parse_with(
     let conf: Vec<_> = conf.into_iter().filter(|(flag, _)| !is_typed(flag)).collect();
 
     let mut period = args.grace;
-    let mut asked = None; // for a command that is a flag
     let any = !flags.is_empty();
     for (flag, text) in conf.into_iter().chain(flags) {
-        asked = take(flag, text, &mut args, &mut period).or(asked);
+        take(flag, text, &mut args, &mut period);
     }
-    if let (Some(Command::Cleanup), Some(other)) = (asked, command)
-        && other != Command::Cleanup
-    {
-        let text = format!("--cleanup-config and {} are two commands: give one", other.name());
-        return Err(wrong(text));
-    }
-    args.command = match asked.or(command) {
+    args.command = match command {
         Some(command) => command,
         // kube-router is started with flags alone.
         None if any => Command::Run,
@@ -311,8 +306,19 @@ fn value(flag: &Flag, parser: &mut Parser) -> Result<String> {
     Ok(text)
 }
 
-/// Keeps a flag's value. `Some`: the flag stands for a command.
-fn take(flag: &Flag, text: String, args: &mut Args, period: &mut u64) -> Option<Command> {
+/// The command that a flag stands for.
+fn stands_for(flag: &Flag, text: &str) -> Option<Command> {
+    let command = match flag.name {
+        "help" => Command::Help,
+        "version" => Command::Version,
+        "cleanup-config" => Command::Cleanup,
+        _ => return None,
+    };
+    flags::switch(text).unwrap_or(false).then_some(command)
+}
+
+/// Keeps a flag's value.
+fn take(flag: &Flag, text: String, args: &mut Args, period: &mut u64) {
     if !flag.honoured && text != flag.default {
         let warning = format!("--{} has no effect in this version", flag.name);
         if !args.warnings.contains(&warning) {
@@ -321,9 +327,6 @@ fn take(flag: &Flag, text: String, args: &mut Args, period: &mut u64) -> Option<
     }
     let on = flags::switch(&text).unwrap_or(false);
     match flag.name {
-        "help" if on => return Some(Command::Help),
-        "version" if on => return Some(Command::Version),
-        "cleanup-config" if on => return Some(Command::Cleanup),
         "master" => args.master = Some(text).filter(|t| !t.is_empty()),
         "kubeconfig" => args.kubeconfig = Some(text).filter(|t| !t.is_empty()).map(Into::into),
         "hostname-override" => args.hostname_override = Some(text).filter(|t| !t.is_empty()),
@@ -383,7 +386,6 @@ fn take(flag: &Flag, text: String, args: &mut Args, period: &mut u64) -> Option<
         }
         name => args.bgp.take(name, &text, on),
     }
-    None
 }
 
 fn short(duration: &str) -> u32 {

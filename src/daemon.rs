@@ -303,7 +303,7 @@ impl Daemon {
             self.agenda.look(Scope::All);
         }
         let now = self.now();
-        self.agenda.end(begun, now, well, self.keeper.is_draining());
+        self.agenda.end(work, begun, now, well, self.keeper.is_draining());
         let done =
             well && !matches!(work, Work::Look(Scope::Network | Scope::Table) | Work::Drains);
         if self.keeper.has_moved() {

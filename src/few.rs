@@ -49,11 +49,6 @@ impl<K, V> Few<K, V> {
         self.0.iter().map(|(key, _)| key)
     }
 
-    /// Nothing but the values in the order of their keys.
-    pub fn into_values(self) -> impl Iterator<Item = V> {
-        self.0.into_iter().map(|(_, value)| value)
-    }
-
     /// All values in the order of their keys, to be changed.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.0.iter_mut().map(|(_, value)| value)

@@ -124,7 +124,6 @@ mod tests {
             table: TABLE_MAIN,
             to: to.parse().unwrap(),
             via: Some(Via::One(via.parse().unwrap())),
-
             src: None,
         }
     }

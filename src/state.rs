@@ -256,7 +256,6 @@ mod tests {
             table: TABLE_MAIN,
             to: "10.0.0.0/24".parse().unwrap(),
             via: None,
-
             src: None,
         });
         state.insert(Item::Service {

@@ -104,7 +104,6 @@ fn real_datagram() -> Vec<u8> {
         table: TABLE_MAIN,
         to: "10.244.1.0/24".parse().unwrap(),
         via: Some(Via::One("192.0.2.12".parse().unwrap())),
-
         src: None,
     };
     let flow = Flow {

@@ -27,7 +27,6 @@ fn route(to: &str, via: &str) -> Item {
         table: TABLE_MAIN,
         to: to.parse().unwrap(),
         via: Some(Via::One(via.parse().unwrap())),
-
         src: None,
     }
 }

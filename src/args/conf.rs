@@ -110,6 +110,7 @@ mod tests {
         assert!(none.contains("no command was given"), "{none}");
         assert_eq!(args("--config=y", "").unwrap().command, super::super::Command::Run);
     }
+
     #[test]
     fn a_file_that_is_wrong_keeps_neither_help_nor_cleanup_back() {
         use super::super::Command;

@@ -102,7 +102,7 @@ impl Session {
             (state, _) => state,
         };
         // One that wants to hear more often does not wait for what was due by what it said before.
-        self.send = self.send.min(now + Duration::from_micros(self.every().into()));
+        self.send = self.send.min(now + self.every());
         if self.state == was {
             return None;
         }
@@ -133,8 +133,8 @@ impl Session {
         if self.send <= now {
             // RFC 5880 section 6.8.7: 75 to 100 % of it, or to 90 where one that is lost is one too many.
             let spread = if self.bfd.times == 1 { 15 } else { 25 };
-            let share = 75 + u64::from(self.dice() % (spread + 1));
-            self.send = now + Duration::from_micros(u64::from(self.every()) * share / 100);
+            let share = 75 + self.dice() % (spread + 1);
+            self.send = now + self.every() * share / 100;
         } else if !self.confirm {
             return None;
         }
@@ -166,9 +166,9 @@ impl Session {
         if self.state == State::Up { self.bfd.tx } else { self.bfd.tx.max(SLOW) }
     }
 
-    /// How often something is sent at least, in microseconds.
-    fn every(&self) -> u32 {
-        self.tx().max(self.said.rx)
+    /// How often something is sent at least.
+    fn every(&self) -> Duration {
+        Duration::from_micros(self.tx().max(self.said.rx).into())
     }
 
     /// For how long silence means nothing (RFC 5880 section 6.8.4).

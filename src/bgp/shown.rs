@@ -9,7 +9,7 @@ use super::{
     choice::{LOCAL, Path, hops},
     out::told,
     policy::Refusal,
-    rib::Rib,
+    rib::{Dest, Rib},
     update::LARGE_COMMUNITY,
     wire::take_u32,
 };
@@ -95,12 +95,10 @@ impl Rib {
                         Shown::new(*net, hop, from, &path.said.attributes)
                     }
                     Which::To(_) if index > 0 => break,
-                    Which::To(_) => {
-                        match self.shown_to(at.filter(|at| dest.was_told(*at)), net, path) {
-                            Some(shown) => Shown { from, ..shown },
-                            None => break,
-                        }
-                    }
+                    Which::To(_) => match self.shown_to(at, net, path, dest) {
+                        Some(shown) => Shown { from, ..shown },
+                        None => break,
+                    },
                 };
                 shown.stale = path.stale;
                 shown.best = index == 0;
@@ -122,8 +120,9 @@ impl Rib {
     }
 
     /// What a peer is told of a path, where it was told of the network.
-    fn shown_to(&self, at: Option<u16>, net: &IpNet, path: &Path) -> Option<Shown> {
-        let told = told(&self.config, &self.slots, self.slots.session(at?)?, net, path)?;
+    fn shown_to(&self, at: Option<u16>, net: &IpNet, path: &Path, dest: &Dest) -> Option<Shown> {
+        let at = at.filter(|at| dest.was_told(*at))?;
+        let told = told(&self.config, &self.slots, self.slots.session(at)?, net, path)?;
         Some(Shown::new(*net, Some(told.next_hop), None, &told.attributes))
     }
 }

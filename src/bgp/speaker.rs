@@ -45,13 +45,6 @@ struct Known {
     told: Vec<String>,
 }
 
-/// What [`Learned`] has beside the routes.
-#[derive(Clone, Default)]
-struct Told {
-    lost: Sorted<IpAddr>,
-    complete: bool,
-}
-
 /// The whole of it.
 pub struct Speaker {
     config: Arc<Config>,
@@ -63,8 +56,8 @@ pub struct Speaker {
     seed: u32,
     strangers: Sorted<IpAddr>,
     complete: bool,
-    /// What was given last, beside the routes.
-    told: Told,
+    /// What was given last beside the routes: who was lost, and whether it was complete.
+    told: (Sorted<IpAddr>, bool),
     actions: Vec<Action>,
 }
 
@@ -81,7 +74,7 @@ impl Speaker {
             seed,
             strangers: Sorted::new(),
             complete: false,
-            told: Told::default(),
+            told: Default::default(),
             actions: Vec::new(),
         };
         speaker.meet(Duration::ZERO);
@@ -318,9 +311,7 @@ impl Speaker {
 
     /// Whether anything was learned since [`Speaker::learned`] gave it last.
     pub fn has_learned(&self) -> bool {
-        self.rib.has_changed()
-            || self.complete != self.told.complete
-            || self.lost() != self.told.lost
+        self.rib.has_changed() || self.told != (self.lost(), self.complete)
     }
 
     /// The peers whose session was up and is down, and which are not just restarting.
@@ -333,9 +324,9 @@ impl Speaker {
     pub fn learned(&mut self) -> Learned {
         let routes = self.rib.routes();
         self.rib.take_changes();
-        self.told = Told { lost: self.lost(), complete: self.complete };
+        self.told = (self.lost(), self.complete);
         let gone = self.rib.gone().filter(|net| !routes.contains_key(net)).copied().collect();
-        let Told { lost, complete } = self.told.clone();
+        let (lost, complete) = self.told.clone();
         Learned { routes, gone, lost, complete }
     }
 

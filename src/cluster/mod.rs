@@ -199,23 +199,18 @@ pub trait Keyed {
 mod as_list {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::Keyed;
+    use super::{Few, Keyed};
 
-    pub fn serialize<'a, K: 'a, V: Serialize + 'a, M, S>(
-        map: &'a M,
+    pub fn serialize<K, V: Serialize, S: Serializer>(
+        map: &Few<K, V>,
         to: S,
-    ) -> Result<S::Ok, S::Error>
-    where
-        &'a M: IntoIterator<Item = (&'a K, &'a V)>,
-        S: Serializer,
-    {
-        to.collect_seq(map.into_iter().map(|(_, value)| value))
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(map.values())
     }
 
-    pub fn deserialize<'de, K, V, M, D>(from: D) -> Result<M, D::Error>
+    pub fn deserialize<'de, V, D>(from: D) -> Result<Few<V::Key, V>, D::Error>
     where
-        V: Keyed<Key = K> + Deserialize<'de>,
-        M: FromIterator<(K, V)> + IntoIterator<Item = (K, V)>,
+        V: Keyed + Deserialize<'de>,
         D: Deserializer<'de>,
     {
         let values = Vec::<V>::deserialize(from)?;

@@ -41,7 +41,7 @@ impl Slices {
 
     /// Takes in all of another collection.
     pub fn extend(&mut self, other: Slices) {
-        other.named.into_values().for_each(|slice| self.insert(slice));
+        other.named.into_iter().for_each(|(_, slice)| self.insert(slice));
     }
 
     /// The slices of a Service, each once.

@@ -53,8 +53,6 @@ pub struct Agenda {
     free: Duration,
     /// But Services that changed are looked after from here on.
     soon: Duration,
-    /// Whether that is what is done now.
-    light: bool,
     audit: Duration,
     drains: Option<Duration>,
     save: Option<Duration>,
@@ -77,7 +75,6 @@ impl Agenda {
             services: false,
             free: Duration::ZERO,
             soon: Duration::ZERO,
-            light: false,
             audit: period,
             drains: None,
             save: None,
@@ -170,7 +167,6 @@ impl Agenda {
 
     /// Work has been begun: what comes from here on is new.
     pub fn begin(&mut self, work: Work, now: Duration) {
-        self.light = work == Work::Services;
         match work {
             Work::Look(Scope::All | Scope::Frame) => {
                 (self.all, self.network, self.table, self.services) = (false, false, false, false);
@@ -185,12 +181,12 @@ impl Agenda {
         }
     }
 
-    /// A pass that began at `begun` is over. `well`: the kernel holds what is wanted, of all that was
+    /// The `work` that began at `begun` is over. `well`: the kernel holds what is wanted, of all that was
     /// looked at; `draining`: real servers wait for their connections to end.
-    pub fn end(&mut self, begun: Duration, now: Duration, well: bool, draining: bool) {
+    pub fn end(&mut self, work: Work, begun: Duration, now: Duration, well: bool, draining: bool) {
         let as_long = now + PAUSE.max(now.saturating_sub(begun));
         self.free = self.free.max(as_long);
-        self.soon = if self.light { as_long } else { now + PAUSE };
+        self.soon = if work == Work::Services { as_long } else { now + PAUSE };
         if well {
             self.failures = 0;
         } else {
@@ -221,7 +217,7 @@ mod tests {
     fn work(agenda: &mut Agenda, now: Duration, takes: Duration, well: bool) -> Option<Work> {
         let work = agenda.due(now)?;
         agenda.begin(work, now);
-        agenda.end(now, now + takes, well, false);
+        agenda.end(work, now, now + takes, well, false);
         Some(work)
     }
 
@@ -330,13 +326,13 @@ mod tests {
         let mut agenda = agenda();
         agenda.services();
         agenda.begin(Work::Services, ms(0));
-        agenda.end(ms(0), ms(1), true, true);
+        agenda.end(Work::Services, ms(0), ms(1), true, true);
         assert_eq!(agenda.rest(ms(1)), ms(5000));
         agenda.begin(Work::Services, ms(3000));
-        agenda.end(ms(3000), ms(3001), true, true);
+        agenda.end(Work::Services, ms(3000), ms(3001), true, true);
         assert_eq!(agenda.due(ms(5001)), Some(Work::Drains), "not put off by other work");
         agenda.begin(Work::Drains, ms(5001));
-        agenda.end(ms(5001), ms(5002), true, false);
+        agenda.end(Work::Drains, ms(5001), ms(5002), true, false);
         assert_eq!(agenda.due(ms(20_000)), None);
     }
 

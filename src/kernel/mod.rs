@@ -177,18 +177,17 @@ impl Kernel {
         }
     }
 
-    /// What `keep` makes of the routes of a dump goes behind what is `found` already.
+    /// What `keep` makes of the routes of a dump, which may be very many.
     fn routes<T>(
         &mut self,
-        found: &mut Vec<T>,
         request: &Request,
         what: &str,
         keep: impl Fn(route::Route) -> Option<T>,
-    ) -> Result<()> {
-        match self.route.dump_into(found, request, |body| keep(route::read_route(body)?)) {
+    ) -> Result<Vec<T>> {
+        match self.route.dump(request, |body| keep(route::read_route(body)?)) {
             // A family that this kernel does not have, or a table that nothing was put into yet.
-            Err(e) if is_absent(&e) => Ok(()),
-            listed => listed.doing(|| format!("listing {what}")),
+            Err(e) if is_absent(&e) => Ok(Vec::new()),
+            kept => kept.doing(|| format!("listing {what}")),
         }
     }
 
@@ -207,7 +206,8 @@ impl Kernel {
                 let link = found.oif.and_then(|oif| names.get(&oif))?;
                 Some(Tunnel { link: (*link).into(), to: Some(found.to) })
             };
-            self.routes(&mut tunnels, &route::list_routes(ipv4, TABLE_MAIN), "routes", tunnel)?;
+            let list = route::list_routes(ipv4, TABLE_MAIN);
+            tunnels.extend(self.routes(&list, "routes", tunnel)?);
         }
         for name in names.values() {
             if !tunnels.iter().any(|t| *t.link == **name) {

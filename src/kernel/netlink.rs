@@ -130,28 +130,13 @@ impl Conn {
     pub fn dump<T>(
         &mut self,
         request: &Request,
-        read: impl FnMut(&[u8]) -> Option<T>,
-    ) -> io::Result<Vec<T>> {
-        let mut found = Vec::new();
-        self.dump_into(&mut found, request, read)?;
-        Ok(found)
-    }
-
-    /// As [`Conn::dump`], which puts what it finds behind what is there already.
-    pub fn dump_into<T>(
-        &mut self,
-        found: &mut Vec<T>,
-        request: &Request,
         mut read: impl FnMut(&[u8]) -> Option<T>,
-    ) -> io::Result<()> {
-        let before = found.len();
+    ) -> io::Result<Vec<T>> {
         for _ in 0..REPEATS {
-            let whole = self.dump_once(request, |body| found.extend(read(body)));
-            if matches!(whole, Ok(true)) {
-                return Ok(());
+            let mut found = Vec::new();
+            if self.dump_once(request, |body| found.extend(read(body)))? {
+                return Ok(found);
             }
-            found.truncate(before);
-            whole?;
         }
         Err(io::Error::other("the table changes faster than it can be read"))
     }

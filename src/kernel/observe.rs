@@ -96,7 +96,7 @@ impl Kernel {
             self.observe_routes(&mut seen)?;
         }
         let record = match options.table() && scope != Scope::Network {
-            true => self.observe_table(&mut seen, want)?,
+            true => self.observe_table(&mut seen)?,
             false => Sorted::new(),
         };
         if options.services && network {
@@ -115,7 +115,7 @@ impl Kernel {
                 }
                 At::Mark { mark, .. } => is_our_mark(*mark),
             };
-            busy = self.observe_services(&mut seen, want, scope, ours)?;
+            busy = self.observe_services(&mut seen, scope, ours)?;
         }
         Ok((seen.into(), busy))
     }
@@ -159,9 +159,7 @@ impl Kernel {
                 let route::Route { to, via, src, .. } = found;
                 is_ours.then_some(Item::Route { table: TABLE_MAIN, to, via, src })
             };
-            let mut found = Vec::new();
-            self.routes(&mut found, &route::list_routes(ipv4, TABLE_MAIN), "routes", item)?;
-            seen.extend(found);
+            seen.extend(self.routes(&route::list_routes(ipv4, TABLE_MAIN), "routes", item)?);
         }
         Ok(())
     }
@@ -181,9 +179,8 @@ impl Kernel {
             })
             .collect();
         for ipv4 in [true, false] {
-            let mut found = Vec::new();
             let local = route::list_local_routes(ipv4, index);
-            self.routes(&mut found, &local, "local routes", Some)?;
+            let found = self.routes(&local, "local routes", Some)?;
             let (own, ours): (Vec<_>, Vec<_>) = found
                 .into_iter()
                 .filter(|r| r.table == TABLE_LOCAL && r.oif == Some(index))
@@ -208,7 +205,7 @@ impl Kernel {
 
     /// Our nftables table with the elements of its sets; the record of the IPVS services that we made
     /// is one of them. A table whose sets are of another version counts as empty: it is made anew.
-    fn observe_table(&mut self, seen: &mut Seen<'_>, want: &State) -> Result<Sorted<Virtual>> {
+    fn observe_table(&mut self, seen: &mut Seen<'_>) -> Result<Sorted<Virtual>> {
         let mut record = Sorted::new();
         self.chains = None;
         if self.modules.status("nf_tables") == Some(Module::Loadable) {
@@ -247,7 +244,7 @@ impl Kernel {
         found.extend(rules.doing(|| "listing the rules of the table inet kinglet")?);
         let fits = sets.iter().all(|(_, fits)| *fits) && sets.len() == Set::each().count();
         self.chains = fits.then_some(names);
-        let wanted = want.iter().find_map(|item| match item {
+        let wanted = seen.want.iter().find_map(|item| match item {
             Item::Table { skeleton, .. } => *skeleton,
             _ => None,
         });
@@ -277,7 +274,6 @@ impl Kernel {
     fn observe_services(
         &mut self,
         seen: &mut Seen<'_>,
-        want: &State,
         scope: Scope,
         ours: impl Fn(&At) -> bool,
     ) -> Result<Sorted<RealKey>> {
@@ -287,7 +283,7 @@ impl Kernel {
         }
         let family = self.ipvs_family()?;
         let generic = self.generic()?;
-        if want.iter().any(|item| matches!(item, Item::Timeout { .. })) {
+        if seen.want.iter().any(|item| matches!(item, Item::Timeout { .. })) {
             let read = |body: &[u8]| Some(ipvs::read_timeouts(body));
             let found = generic.ask(&ipvs::get_timeouts(family), read);
             seen.extend(found.doing(|| "reading the timeouts of IPVS")?.into_iter().flatten());

@@ -35,7 +35,8 @@ impl From<State> for Have {
 
 /// Gathers what is there, in any order.
 pub struct Seen<'a> {
-    want: &'a State,
+    /// What it is seen from.
+    pub want: &'a State,
     met: Vec<bool>,
     others: Vec<Item>,
 }

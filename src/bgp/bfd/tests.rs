@@ -6,6 +6,11 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+/// What another side says that heard session 11.
+fn answer() -> Packet {
+    Packet { state: State::Init, times: 3, mine: 5, yours: 11, ..Packet::default() }
+}
+
 /// Two sides, and a way between them that takes no time.
 struct Pair {
     ends: [Session; 2],
@@ -142,14 +147,7 @@ fn a_packet_for_another_session_changes_nothing() {
 fn a_poll_is_confirmed_at_once_and_one_that_wants_nothing_is_sent_nothing_else() {
     let mut session = Session::new(BFD, 11, ms(0));
     session.send(ms(0)).unwrap();
-    let packet = Packet {
-        state: State::Init,
-        times: 3,
-        mine: 5,
-        yours: 11,
-        poll: true,
-        ..Packet::default()
-    };
+    let packet = Packet { poll: true, ..answer() };
     assert_eq!(session.hear(packet, ms(1)), Some(Change::Up));
     let sent = Packet::read(&session.send(ms(1)).unwrap()).unwrap();
     assert_eq!((sent.fin, sent.poll, sent.state), (true, false, State::Up));
@@ -163,15 +161,7 @@ fn one_that_wants_to_hear_more_often_does_from_then_on() {
     // FRR bears one packet a second until it is up, and counts on what it says then at once.
     let mut session = Session::new(Bfd { tx: 100_000, rx: 100_000, ..BFD }, 11, ms(0));
     session.send(ms(0)).unwrap();
-    let slow = Packet {
-        state: State::Init,
-        times: 3,
-        mine: 5,
-        yours: 11,
-        tx: 1_000_000,
-        rx: 1_000_000,
-        ..Packet::default()
-    };
+    let slow = Packet { tx: 1_000_000, rx: 1_000_000, ..answer() };
     assert_eq!(session.hear(slow, ms(1)), Some(Change::Up));
     session.send(ms(1)).unwrap();
     let fast = Packet { state: State::Up, tx: 100_000, rx: 100_000, ..slow };

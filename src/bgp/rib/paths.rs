@@ -6,43 +6,43 @@ use std::{ops, slice};
 use crate::bgp::choice::Path;
 
 /// None, one or several paths. What is not here is a slice's.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[allow(clippy::box_collection)] // a list is three words, and a place for it beside a path but one
 pub enum Paths {
+    /// None.
+    #[default]
+    None,
     /// One.
     One(Path),
-    /// Any other number, or one that is left of several.
+    /// Several, or the one that is left of them.
     Many(Box<Vec<Path>>),
-}
-
-impl Default for Paths {
-    fn default() -> Paths {
-        Paths::Many(Box::default())
-    }
 }
 
 impl Paths {
     /// Puts one in as the last.
     pub fn push(&mut self, path: Path) {
-        match self {
-            Paths::Many(all) if all.is_empty() => *self = Paths::One(path),
-            Paths::Many(all) => all.push(path),
-            Paths::One(_) => {
-                let Paths::One(first) = std::mem::take(self) else { return };
-                *self = Paths::Many(Box::new(vec![first, path]));
+        *self = match std::mem::take(self) {
+            Paths::None => Paths::One(path),
+            Paths::One(first) => Paths::Many(Box::new(vec![first, path])),
+            Paths::Many(mut all) => {
+                all.push(path);
+                Paths::Many(all)
             }
-        }
+        };
     }
 
     /// Takes out what is not to be kept; each may be changed meanwhile.
     pub fn retain_mut(&mut self, mut keep: impl FnMut(&mut Path) -> bool) {
-        match self {
-            Paths::Many(all) => all.retain_mut(keep),
-            Paths::One(path) => {
-                if !keep(path) {
-                    *self = Paths::default();
-                }
+        let any = match self {
+            Paths::None => false,
+            Paths::One(path) => keep(path),
+            Paths::Many(all) => {
+                all.retain_mut(keep);
+                !all.is_empty()
             }
+        };
+        if !any {
+            *self = Paths::None;
         }
     }
 }
@@ -52,6 +52,7 @@ impl ops::Deref for Paths {
 
     fn deref(&self) -> &[Path] {
         match self {
+            Paths::None => &[],
             Paths::One(path) => slice::from_ref(path),
             Paths::Many(all) => all,
         }
@@ -61,6 +62,7 @@ impl ops::Deref for Paths {
 impl ops::DerefMut for Paths {
     fn deref_mut(&mut self) -> &mut [Path] {
         match self {
+            Paths::None => &mut [],
             Paths::One(path) => slice::from_mut(path),
             Paths::Many(all) => all,
         }
