@@ -128,9 +128,9 @@ pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) 
     let last = file.load();
     api.expect(&setup.node, last.as_ref());
     let ports = kernel.ports();
-    let network = Events::of_network(ports.clone()).doing(|| "listening to the kernel's routes")?;
+    let network = Events::of_network(&ports).doing(|| "listening to the kernel's routes")?;
     // A kernel without nftables has nothing to say of it.
-    let table = Events::of_table(ports).ok();
+    let table = Events::of_table(&ports).ok();
     let voice = Voice::new()?;
     let sources = Sources::new(signals, network, table, voice.news())?;
     let age = last.as_ref().and_then(snapshot::Snapshot::age);

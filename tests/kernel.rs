@@ -7,7 +7,7 @@ use std::process::Command;
 
 use common::{kept, namespace::in_namespace, sh};
 use kinglet::{
-    kernel::{Kernel, Scope},
+    kernel::{Kernel, Scope, events::Events},
     local::Options,
     plan::{self, Step, plan},
     ruleset::{self, NFT_TABLE, Set, Skeleton},
@@ -125,6 +125,28 @@ fn a_refusal_reaches_its_own_step_among_a_thousand() {
             refused.iter().all(|r| r.contains("198.51.100.1") && r.contains("invalid gateway"))
         );
         assert_eq!(sh("ip route show proto 17 | wc -l").trim(), "990");
+    });
+}
+
+#[test]
+fn what_others_do_is_news_and_however_much_of_our_own_is_not() {
+    in_namespace("what_others_do_is_news_and_however_much_of_our_own_is_not", || {
+        let mut kernel = Kernel::open().unwrap();
+        let ports = kernel.ports();
+        let mut network = Events::of_network(&ports).unwrap();
+        let mut table = Events::of_table(&ports).unwrap();
+        let routes =
+            (0..3000).map(|i| route(&format!("10.{}.{}.0/24", i / 256, i % 256), "192.0.2.12"));
+        let mut want: State = routes.collect();
+        want.insert(Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) });
+        assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
+        assert_eq!((network.read().unwrap(), table.read().unwrap()), (false, false));
+        sh("ip route del 10.1.7.0/24");
+        assert_eq!((network.read().unwrap(), table.read().unwrap()), (true, false));
+        sh("nft flush table inet kinglet");
+        assert_eq!((network.read().unwrap(), table.read().unwrap()), (false, true));
+        sh("ip route add 172.16.0.0/24 via 192.0.2.12");
+        assert!(!network.read().unwrap(), "a route of another program");
     });
 }
 

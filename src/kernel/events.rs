@@ -1,5 +1,5 @@
-//! What the kernel says when somebody changes it: a reason to look again, and nothing more. What was
-//! done by our own sockets is no news. Messages that were lost (ENOBUFS) are a reason too.
+//! What the kernel says when somebody else changes it: a reason to look again, and nothing more. Messages
+//! that were lost (ENOBUFS) are a reason too.
 
 use std::{
     fs::File,
@@ -46,20 +46,19 @@ const BUFFER: usize = 32 * 1024;
 pub struct Events {
     socket: File,
     concerns: fn(&Frame<'_>) -> bool,
-    /// The netlink ports of our own sockets, whose doings are no news.
-    own: Vec<u32>,
     buffer: Vec<u8>,
 }
 
 impl Events {
-    /// Changes to links, addresses and routes.
-    pub fn of_network(own: Vec<u32>) -> io::Result<Events> {
+    /// Changes to links, addresses and routes. What our `own` netlink ports ask for is no news: it would
+    /// fill the socket.
+    pub fn of_network(own: &[u32]) -> io::Result<Events> {
         let groups = [LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE];
         Events::open(NlFamily::Route, &groups, concerns_network, own)
     }
 
     /// Changes to our nftables table, and those of others that count for it.
-    pub fn of_table(own: Vec<u32>) -> io::Result<Events> {
+    pub fn of_table(own: &[u32]) -> io::Result<Events> {
         Events::open(NlFamily::Netfilter, &[NFTABLES], concerns_table, own)
     }
 
@@ -67,13 +66,14 @@ impl Events {
         family: NlFamily,
         groups: &[u32],
         concerns: fn(&Frame<'_>) -> bool,
-        own: Vec<u32>,
+        own: &[u32],
     ) -> io::Result<Events> {
         let socket = NlSocket::connect(family, None, Groups::empty())?;
+        sys::deaf_to(&socket, own)?;
         socket.add_mcast_membership(Groups::new_groups(groups))?;
         socket.nonblock()?;
         let socket = File::from(sys::owned(socket));
-        Ok(Events { socket, concerns, own, buffer: vec![0; BUFFER] })
+        Ok(Events { socket, concerns, buffer: vec![0; BUFFER] })
     }
 
     /// Reads all that has come, and says whether any of it is a reason to look.
@@ -92,7 +92,7 @@ impl Events {
             };
             let datagram = self.buffer.get(..len).unwrap_or_default();
             news |= frames(datagram).any(|frame| match frame {
-                Ok(frame) => !self.own.contains(&frame.port()) && (self.concerns)(&frame),
+                Ok(frame) => (self.concerns)(&frame),
                 Err(_) => true,
             });
         }

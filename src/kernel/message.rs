@@ -77,12 +77,6 @@ impl Request {
         self.fine.contains(&errno)
     }
 
-    /// Asks for an acknowledgement of this request alone.
-    pub fn acknowledged(mut self) -> Request {
-        self.flags |= NlmF::ACK.bits();
-        self
-    }
-
     /// Its size on the wire in bytes.
     pub fn size(&self) -> usize {
         HEADER + self.body.len()
@@ -133,7 +127,6 @@ pub struct Frame<'a> {
     kind: u16,
     flags: u16,
     seq: u32,
-    port: u32,
     body: &'a [u8],
 }
 
@@ -146,11 +139,6 @@ impl<'a> Frame<'a> {
     /// Its type: RTM_*, or a subsystem and its message.
     pub fn kind(&self) -> u16 {
         self.kind
-    }
-
-    /// The netlink port of the socket that it answers, or whose doing it tells of.
-    pub fn port(&self) -> u32 {
-        self.port
     }
 
     /// Of the request that it answers.
@@ -202,7 +190,6 @@ pub fn frames(mut datagram: &[u8]) -> impl Iterator<Item = io::Result<Frame<'_>>
             kind: u16::from_ne_bytes([head[4], head[5]]),
             flags: u16::from_ne_bytes([head[6], head[7]]),
             seq: u32::from_ne_bytes([head[8], head[9], head[10], head[11]]),
-            port: u32::from_ne_bytes([head[12], head[13], head[14], head[15]]),
             body,
         }))
     })

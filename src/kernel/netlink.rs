@@ -18,7 +18,7 @@ use super::message::{Request, Verdict, frames};
 
 /// Largest datagram that the kernel builds for a dump (it sizes its own buffer by ours).
 const RECV_BUFFER: usize = 32 * 1024;
-/// Acks for more messages than this overflow a receive buffer of the default size (at about 300).
+/// Refusals of more messages than this overflow a receive buffer of the default size (at about 300).
 pub const BATCH: usize = 128;
 /// A dump that something else disturbs (NLM_F_DUMP_INTR) is repeated so often.
 const REPEATS: usize = 20;
@@ -59,7 +59,7 @@ impl Conn {
     pub fn send(&mut self, requests: &[Request]) -> io::Result<Vec<Verdict>> {
         let mut verdicts = Vec::with_capacity(requests.len());
         for batch in requests.chunks(BATCH) {
-            verdicts.extend(self.exchange(batch, NlmF::ACK.bits(), batch.len())?);
+            verdicts.extend(self.exchange(batch, batch.len() - 1)?);
         }
         Ok(verdicts)
     }
@@ -72,32 +72,31 @@ impl Conn {
         requests: &[Request],
         end: &Request,
     ) -> io::Result<Verdict> {
-        let Some((last, others)) = requests.split_last() else { return Ok(Ok(())) };
+        if requests.is_empty() {
+            return Ok(Ok(()));
+        }
         let mut batch = vec![begin.clone()];
-        batch.extend_from_slice(others);
-        batch.extend([last.clone().acknowledged(), end.clone()]);
-        let verdicts = self.exchange(&batch, 0, 1)?;
+        batch.extend_from_slice(requests);
+        batch.push(end.clone());
+        let verdicts = self.exchange(&batch, requests.len())?;
         Ok(verdicts.into_iter().find(Result::is_err).unwrap_or(Ok(())))
     }
 
-    /// One `send`, and its answers until `awaited` of them have come. A batch that was turned down
-    /// whole answers for its first message alone.
-    fn exchange(
-        &mut self,
-        batch: &[Request],
-        flags: u16,
-        awaited: usize,
-    ) -> io::Result<Vec<Verdict>> {
+    /// One `send`, and what the kernel says to it. It names each request that it refuses, unasked; of the
+    /// others only that at `last` is to be answered, which says that it came so far. A batch that is
+    /// turned down whole has an answer to its first request and no other.
+    fn exchange(&mut self, batch: &[Request], last: usize) -> io::Result<Vec<Verdict>> {
         let first = self.seq.wrapping_add(1);
         let mut bytes = Vec::with_capacity(batch.iter().map(Request::size).sum());
-        for request in batch {
+        for (at, request) in batch.iter().enumerate() {
+            let flags = if at == last { NlmF::ACK } else { NlmF::empty() };
             self.seq = self.seq.wrapping_add(1);
-            request.write(self.seq, flags, &mut bytes);
+            request.write(self.seq, flags.bits(), &mut bytes);
         }
         self.socket.send(&bytes, Msg::empty())?;
-        let mut verdicts: Vec<Option<Verdict>> = vec![None; batch.len()];
-        let mut left = awaited;
-        while left > 0 {
+        let mut verdicts: Vec<Verdict> = vec![Ok(()); batch.len()];
+        let mut refused = None;
+        loop {
             let datagram = match receive(&self.socket, &mut self.buffer) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 datagram => datagram?,
@@ -105,24 +104,23 @@ impl Conn {
             for frame in frames(datagram) {
                 let frame = frame?;
                 let Some(answer) = frame.answer() else { continue };
-                let index = frame.seq().wrapping_sub(first) as usize;
-                let Some(request) = batch.get(index) else { continue }; // of an earlier batch
-                verdicts[index] = Some(match answer {
-                    Err(no) if request.is_fine(no.errno) => Ok(()),
-                    answer => answer,
-                });
-                left -= 1;
-                if left == 0 {
-                    break;
+                let at = frame.seq().wrapping_sub(first) as usize;
+                let Some(request) = batch.get(at) else { continue }; // of an earlier batch
+                if let Err(no) = answer
+                    && !request.is_fine(no.errno)
+                {
+                    refused.get_or_insert_with(|| no.clone());
+                    verdicts[at] = Err(no);
+                }
+                if at == last {
+                    return Ok(verdicts);
                 }
             }
         }
-        let refused = verdicts.iter().flatten().find_map(|v| v.clone().err());
-        if left > 0 && refused.is_none() {
-            return Err(io::Error::other("the kernel did not answer every request"));
+        match refused {
+            Some(no) => Ok(vec![Err(no); batch.len()]),
+            None => Err(io::Error::other("the kernel did not answer every request")),
         }
-        let silent = || if flags == 0 { Ok(()) } else { refused.clone().map_or(Ok(()), Err) };
-        Ok(verdicts.into_iter().map(|v| v.unwrap_or_else(silent)).collect())
     }
 
     /// Asks for a dump and keeps what `read` makes of each message's body; a dump that was disturbed

@@ -188,13 +188,37 @@ pub fn least_ttl(socket: &impl AsRawFd, ipv4: bool, ttl: u8) -> io::Result<()> {
 pub fn only_from_neighbours(socket: &impl AsRawFd, ipv4: bool) -> io::Result<()> {
     const NET_OFF: u32 = 0xfff0_0000; // SKF_NET_OFF, linux/filter.h
     let ttl = NET_OFF + if ipv4 { 8 } else { 7 };
-    let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
-    let mut steps = [
-        step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, ttl),
-        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, 255),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
-    ];
+    let load = step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, ttl);
+    filter(socket, &mut [load, unless(255, 1), TAKE, DROP])
+}
+
+/// Lets a socket that hears what the kernel tells all take nothing that these netlink ports asked for.
+pub fn deaf_to(socket: &impl AsRawFd, ports: &[u32]) -> io::Result<()> {
+    const NLMSG_PID: u32 = 12; // struct nlmsghdr
+    // A filter reads in network order, and the kernel writes in its own.
+    let value = |port: &u32| u32::from_be_bytes(port.to_ne_bytes());
+    let mut steps = vec![step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, NLMSG_PID)];
+    steps.extend(ports.iter().flat_map(|port| [unless(value(port), 1), DROP]));
+    steps.push(TAKE);
+    filter(socket, &mut steps)
+}
+
+/// Takes the whole of it.
+const TAKE: libc::sock_filter = step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX);
+const DROP: libc::sock_filter = step(libc::BPF_RET | libc::BPF_K, 0, 0, 0);
+
+/// A step of a filter (linux/filter.h).
+const fn step(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt, jf, k }
+}
+
+/// Leaves some steps out, unless what was loaded is this.
+const fn unless(value: u32, leave_out: u8) -> libc::sock_filter {
+    step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, leave_out, value)
+}
+
+/// Runs these steps on all that comes to a socket.
+fn filter(socket: &impl AsRawFd, steps: &mut [libc::sock_filter]) -> io::Result<()> {
     let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
     // SAFETY: the program and its steps live through the call, which copies them and writes to neither.
     let code = unsafe {
