@@ -204,8 +204,8 @@ impl Daemon {
             self.teller.beat();
             let rest = self.agenda.rest(self.now()).min(SLEEP);
             let first = smol::block_on(sources.wait(news, rest));
-            if self.voice.learned().is_some_and(|learned| self.keeper.learn(learned)) {
-                self.agenda.look(Scope::Network);
+            if self.voice.has_learned() {
+                self.agenda.learn();
             }
             let rest = std::iter::from_fn(|| news.try_recv().ok()).take(JOINED);
             first.into_iter().chain(rest).for_each(|news| self.hear(news));
@@ -283,7 +283,7 @@ impl Daemon {
         if std::mem::take(&mut self.from_snapshot) && !self.known.is_complete() {
             log::info(format_args!("working from the snapshot until the API answers"));
         }
-        let Daemon { keeper, known, teller, .. } = self;
+        let Daemon { keeper, known, teller, voice, .. } = self;
         let cluster: &Cluster = &known.cluster;
         let moved = work == Work::Services;
         let done = |step: &Step<'_>, outcome: &_| teller.step(step, outcome, moved);
@@ -291,6 +291,10 @@ impl Daemon {
             Work::Save if self.file.is_unsettled() => return self.settle(),
             Work::Save => return self.save(),
             Work::Look(scope) => keeper.look(cluster, scope, done),
+            Work::Learn => match voice.learned() {
+                Some(learned) => keeper.learn(cluster, learned, done),
+                None => Ok(Deed::default()),
+            },
             Work::Audit => keeper.audit(cluster, done),
             Work::Services => keeper.services(cluster, done),
             Work::Drains if keeper.touch_drains(cluster) => keeper.services(cluster, done),
@@ -304,8 +308,11 @@ impl Daemon {
         }
         let now = self.now();
         self.agenda.end(work, begun, now, well, self.keeper.is_draining());
-        let done =
-            well && !matches!(work, Work::Look(Scope::Network | Scope::Table) | Work::Drains);
+        let done = well
+            && !matches!(
+                work,
+                Work::Look(Scope::Network | Scope::Table) | Work::Learn | Work::Drains
+            );
         if self.keeper.has_moved() {
             self.voice.may_differ();
         }

@@ -37,6 +37,8 @@ pub struct Pass {
     pub draining: State,
     /// The record of those: to be written down before the steps are taken.
     pub drains: Drains,
+    /// Whether something unwanted may not be taken away.
+    pub stuck: bool,
 }
 
 /// Looks at the kernel of this node, or at a part of it, and plans for that, with what BGP learned.
@@ -127,5 +129,6 @@ fn pass(
     let stuck = steps.iter().filter(|step| matches!(step, Step::Remove(_)));
     let stuck: State = stuck.map(|step| step.item().clone()).collect();
     have.others.retain(|item| !stuck.contains(item));
-    Pass { local, desired, have, draining: State::new(), drains: Drains::default() }
+    let (draining, drains) = (State::new(), Drains::default());
+    Pass { local, desired, have, draining, drains, stuck: !stuck.is_empty() }
 }

@@ -22,6 +22,7 @@ use kinglet::{
 
 const TO4: &str = "10.244.1.0/24";
 const TO6: &str = "fd44:1::/64";
+const OUTSIDE: &str = "198.51.100.0/24";
 
 fn route(to: &str, via: &[&str]) -> Item {
     let via = Via::new(via.iter().map(|hop| hop.parse().unwrap()));
@@ -214,50 +215,63 @@ fn a_gateway_that_cannot_be_costs_its_own_route_and_no_other() {
 }
 
 #[test]
-fn what_bgp_learns_is_a_look_at_the_network_and_goes_once_all_peers_have_spoken() {
-    in_namespace(
-        "what_bgp_learns_is_a_look_at_the_network_and_goes_once_all_peers_have_spoken",
-        || {
-            let mut cluster = Cluster::default();
-            for (name, last) in [("a", 11), ("b", 12)] {
-                cluster.insert(Object::Node(Node {
-                    name: name.into(),
-                    internal_ips: vec![[192, 0, 2, last].into()],
-                    pod_cidrs: vec![format!("10.244.{}.0/24", last - 11).parse().unwrap()],
-                    ..Node::default()
-                }));
-            }
-            let options = Options {
-                services: false,
-                cni: false,
-                pod_egress: false,
-                peers: true,
-                ..Options::default()
-            };
-            let begin = || Keeper::new(Kernel::open().unwrap(), "a", options.clone());
-            let hears = |keeper: &mut Keeper, hops: &[u8], complete| {
-                let via = Via::new(hops.iter().map(|last| [192, 0, 2, *last].into()));
-                let nets = ["10.244.1.0/24", "198.51.100.0/24"].map(|net| net.parse().unwrap());
-                let routes = nets.into_iter().filter_map(|net| Some((net, via.clone()?))).collect();
-                let learned = Learned { routes, complete, ..Learned::default() };
-                assert!(keeper.learn(learned.clone()) && !keeper.learn(learned));
-                let done = |step: &Step, outcome: &Outcome| assert_eq!(*outcome, Ok(()), "{step}");
-                assert!(keeper.look(&cluster, Scope::Network, done).unwrap().is_well());
-                [gateways(TO4).join(" "), gateways("198.51.100.0/24").join(" ")]
-            };
-            let mut first = begin();
-            assert_eq!(hears(&mut first, &[13], false), ["192.0.2.13", "192.0.2.13"]);
-            let two = "192.0.2.13 192.0.2.14";
-            assert_eq!(hears(&mut first, &[14, 13], false), [two, two]);
-            let mut second = begin();
-            assert!(second.look(&cluster, Scope::Network, |_, _| {}).unwrap().is_well());
-            assert_eq!(gateways("198.51.100.0/24").join(" "), two, "a peer may still say it");
-            assert_eq!(hears(&mut second, &[], true), ["192.0.2.12", ""]);
-            // What was there in this run and is not any more is waited for by nobody.
-            assert_eq!(hears(&mut first, &[13], false), ["192.0.2.13", "192.0.2.13"]);
-            assert_eq!(hears(&mut first, &[], false), ["192.0.2.12", ""]);
-        },
-    );
+fn what_bgp_learns_is_made_at_once_and_goes_once_all_peers_have_spoken() {
+    in_namespace("what_bgp_learns_is_made_at_once_and_goes_once_all_peers_have_spoken", || {
+        let mut cluster = Cluster::default();
+        for (name, last) in [("a", 11), ("b", 12)] {
+            cluster.insert(Object::Node(Node {
+                name: name.into(),
+                internal_ips: vec![[192, 0, 2, last].into()],
+                pod_cidrs: vec![format!("10.244.{}.0/24", last - 11).parse().unwrap()],
+                ..Node::default()
+            }));
+        }
+        let options = Options {
+            services: false,
+            cni: false,
+            pod_egress: false,
+            peers: true,
+            ..Options::default()
+        };
+        let begin = || Keeper::new(Kernel::open().unwrap(), "a", options.clone());
+        let hears_each = |keeper: &mut Keeper, hops: [&[u8]; 2], complete| {
+            let nets = [TO4, OUTSIDE].map(|net| net.parse().unwrap());
+            let via = |hops: &[u8]| Via::new(hops.iter().map(|last| [192, 0, 2, *last].into()));
+            let routes = nets.into_iter().zip(hops.map(via));
+            let routes = routes.filter_map(|(net, via)| Some((net, via?))).collect();
+            let learned = Learned { routes, complete, ..Learned::default() };
+            let done = |step: &Step, outcome: &Outcome| assert_eq!(*outcome, Ok(()), "{step}");
+            assert!(keeper.learn(&cluster, learned.clone(), done).unwrap().is_well());
+            let nothing = |step: &Step, _: &Outcome| panic!("{step}: it is known");
+            assert!(keeper.learn(&cluster, learned, nothing).unwrap().is_well());
+            [gateways(TO4).join(" "), gateways(OUTSIDE).join(" ")]
+        };
+        let hears =
+            |keeper: &mut Keeper, hops, complete| hears_each(keeper, [hops, hops], complete);
+        let mut first = begin();
+        assert_eq!(hears(&mut first, &[13], false), ["192.0.2.13", "192.0.2.13"]);
+        let two = "192.0.2.13 192.0.2.14";
+        assert_eq!(hears(&mut first, &[14, 13], false), [two, two]);
+        let mut second = begin();
+        assert!(second.look(&cluster, Scope::Network, |_, _| {}).unwrap().is_well());
+        assert_eq!(gateways(OUTSIDE).join(" "), two, "a peer may still say it");
+        assert_eq!(hears(&mut second, &[], true), ["192.0.2.12", ""]);
+        // What was there in this run and is not any more is waited for by nobody.
+        assert_eq!(hears(&mut first, &[13], false), ["192.0.2.13", "192.0.2.13"]);
+        assert_eq!(hears(&mut first, &[], false), ["192.0.2.12", ""]);
+        // Where routes are all that changed, the others are not looked at.
+        let mut third = begin();
+        assert!(third.look(&cluster, Scope::All, |_, _| {}).unwrap().is_well());
+        assert_eq!(hears_each(&mut third, [&[13, 14], &[13]], true), [two, "192.0.2.13"]);
+        sh(&format!("ip route del {OUTSIDE}"));
+        let other = hears_each(&mut third, [&[14], &[13, 14]], true);
+        assert_eq!(other, ["192.0.2.14", two], "one of them was gone, and is made");
+        sh(&format!("ip route del {OUTSIDE}"));
+        assert_eq!(hears_each(&mut third, [&[14, 13], &[13, 14]], true), [two, ""]);
+        assert!(third.look(&cluster, Scope::Network, |_, _| {}).unwrap().is_well());
+        assert_eq!(gateways(OUTSIDE).join(" "), two);
+        assert_eq!(hears_each(&mut third, [&[13, 14], &[]], true), [two, ""]);
+    });
 }
 
 /// Not a promise of a time: it says on stderr how long ten thousand routes take.

@@ -27,8 +27,6 @@ use crate::{
 
 /// A peer that takes nothing for so long is not told that we go.
 const FLUSH: Duration = Duration::from_secs(1);
-/// What was learned is passed on no more often: a peer tells thousands of routes in a burst.
-const JOIN: Duration = Duration::from_millis(100);
 /// The thread's stack.
 const STACK: usize = 256 << 10;
 
@@ -105,6 +103,11 @@ impl Sessions {
         self.shared.work.ring();
     }
 
+    /// Whether something was learned since it was given last.
+    pub fn has_learned(&self) -> bool {
+        self.shared.hold().learned
+    }
+
     /// What was learned, where something changed since it was given last.
     pub fn learned(&self) -> Option<Learned> {
         let mut held = self.shared.hold();
@@ -176,8 +179,6 @@ struct Driver {
     events: Vec<Event>,
     /// Who connected.
     callers: Vec<TcpStream>,
-    /// When what was learned may be passed on again.
-    tell: Duration,
     poll: Poll,
     buffer: Box<Buffer>,
 }
@@ -192,7 +193,6 @@ impl Driver {
             probes: Probes::default(),
             events: Vec::new(),
             callers: Vec::new(),
-            tell: Duration::ZERO,
             poll: Poll::default(),
             buffer: stream::buffer(),
         }
@@ -234,16 +234,14 @@ impl Driver {
         if std::mem::take(&mut held.configured) {
             self.listen(held.speaker.config());
         }
-        if now >= self.tell && !held.learned && held.speaker.has_learned() {
-            self.tell = now + JOIN;
+        if !held.learned && held.speaker.has_learned() {
             held.learned = true;
             shared.news.ring();
         }
         let links = self.links.iter().filter_map(Link::deadline);
         let listeners = self.listeners.iter().filter_map(Listener::deadline);
-        let tell = (now < self.tell).then_some(self.tell);
         let at_once = (!self.events.is_empty()).then_some(now);
-        let others = [held.speaker.deadline(), tell, at_once].into_iter().flatten();
+        let others = [held.speaker.deadline(), at_once].into_iter().flatten();
         Some(links.chain(listeners).chain(others).min())
     }
 

@@ -2,8 +2,8 @@
 //!
 //! The first event is handled at once. What comes while a pass runs, and for as long again as it took,
 //! is joined into the next one, so that a storm costs no more than half of a processor. Services that
-//! changed are little work, and do not wait for as long as a look at everything took. After a pass that
-//! went wrong everything is looked at again, later each time.
+//! changed and routes that were learned are little work, and do not wait for as long as a look at
+//! everything took. After a pass that went wrong everything is looked at again, later each time.
 
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use crate::kernel::Scope;
 
 /// The least pause between two passes.
 const PAUSE: Duration = Duration::from_millis(100);
+/// The same after routes were learned: a peer tells thousands of them one after the other.
+const LESSON: Duration = Duration::from_millis(10);
 /// The first pause after a pass that went wrong, and the longest.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// How often the connections of draining real servers are looked at.
@@ -32,6 +34,8 @@ pub enum Work {
     Audit,
     /// Make right what follows from the Services that changed.
     Services,
+    /// Make right what follows from the routes that BGP learned.
+    Learn,
     /// Look after the real servers that drain.
     Drains,
     /// Write the snapshot.
@@ -49,9 +53,12 @@ pub struct Agenda {
     network: bool,
     table: bool,
     services: bool,
+    learn: bool,
+    /// Whether it is the turn of a look: little work goes first, but not for ever.
+    turn: bool,
     /// No pass begins before.
     free: Duration,
-    /// But Services that changed are looked after from here on.
+    /// But Services that changed and routes that were learned are looked after from here on.
     soon: Duration,
     audit: Duration,
     drains: Option<Duration>,
@@ -73,6 +80,8 @@ impl Agenda {
             network: false,
             table: false,
             services: false,
+            learn: false,
+            turn: false,
             free: Duration::ZERO,
             soon: Duration::ZERO,
             audit: period,
@@ -113,6 +122,11 @@ impl Agenda {
         self.services = true;
     }
 
+    /// Routes were learned.
+    pub fn learn(&mut self) {
+        self.learn = true;
+    }
+
     /// The cluster is not what the snapshot says any more.
     pub fn save(&mut self, now: Duration) {
         let due = self.saved.map_or(now + FIRST_SAVE, |saved| now.max(saved + SAVE));
@@ -128,15 +142,16 @@ impl Agenda {
     /// What to do now, if anything.
     pub fn due(&self, now: Duration) -> Option<Work> {
         if now < self.free {
-            return self.services_at().filter(|at| *at <= now).map(|_| Work::Services);
+            return self.little().filter(|_| self.soon <= now);
         }
         let over = |at: Option<Duration>| at.is_some_and(|at| at <= now);
+        let little = self.little().filter(|_| !self.turn || !self.network && !self.table);
         if self.all {
             Some(Work::Look(Scope::All))
         } else if self.audit <= now {
             Some(Work::Audit)
-        } else if self.services {
-            Some(Work::Services)
+        } else if little.is_some() {
+            little
         } else if self.network {
             Some(Work::Look(Scope::Network))
         } else if self.table {
@@ -152,17 +167,22 @@ impl Agenda {
 
     /// How long there is nothing to do.
     pub fn rest(&self, now: Duration) -> Duration {
-        let at_once = self.all || self.services || self.network || self.table;
+        let little = self.little().map(|_| self.soon);
+        let at_once = self.all || little.is_some() || self.network || self.table;
         let next = [self.drains, self.save, at_once.then_some(Duration::ZERO)];
         let next = next.into_iter().flatten().fold(self.audit, Duration::min);
         let next = next.max(self.free);
-        self.services_at().map_or(next, |at| at.min(next)).saturating_sub(now)
+        little.map_or(next, |at| at.min(next)).saturating_sub(now)
     }
 
-    /// When Services that changed may be looked after, where there are any. A look at everything that is
-    /// due has them in it.
-    fn services_at(&self) -> Option<Duration> {
-        (self.services && !self.all).then_some(self.soon)
+    /// What little work there is, if any. A look at everything that is due comes first.
+    fn little(&self) -> Option<Work> {
+        match self {
+            Agenda { all: true, .. } => None,
+            Agenda { services: true, .. } => Some(Work::Services),
+            Agenda { learn: true, .. } => Some(Work::Learn),
+            _ => None,
+        }
     }
 
     /// Work has been begun: what comes from here on is new.
@@ -176,6 +196,7 @@ impl Agenda {
             Work::Look(Scope::Table) => self.table = false,
             Work::Audit => self.audit = now + self.period / self.parts,
             Work::Services => self.services = false,
+            Work::Learn => self.learn = false,
             Work::Drains => self.drains = None,
             Work::Save => (self.save, self.saved) = (None, Some(now)),
         }
@@ -184,9 +205,11 @@ impl Agenda {
     /// The `work` that began at `begun` is over. `well`: the kernel holds what is wanted, of all that was
     /// looked at; `draining`: real servers wait for their connections to end.
     pub fn end(&mut self, work: Work, begun: Duration, now: Duration, well: bool, draining: bool) {
-        let as_long = now + PAUSE.max(now.saturating_sub(begun));
-        self.free = self.free.max(as_long);
-        self.soon = if work == Work::Services { as_long } else { now + PAUSE };
+        let took = now.saturating_sub(begun);
+        let least = if work == Work::Learn { LESSON } else { PAUSE };
+        self.free = self.free.max(now + took.max(least));
+        self.turn = matches!(work, Work::Services | Work::Learn);
+        self.soon = if self.turn { now + took.max(least) } else { now + PAUSE };
         if well {
             self.failures = 0;
         } else {
@@ -265,6 +288,39 @@ mod tests {
             now += ms(1);
         }
         assert!(busy <= ms(30_400) && busy > ms(29_000), "{busy:?}");
+    }
+
+    #[test]
+    fn a_storm_of_little_work_keeps_nothing_else_from_its_turn() {
+        let mut agenda = agenda();
+        let mut now = ms(0);
+        let mut done = Vec::new();
+        while now < ms(1000) {
+            agenda.services();
+            agenda.learn();
+            agenda.look(Scope::Network);
+            agenda.look(Scope::Table);
+            done.extend(work(&mut agenda, now, ms(2), true));
+            now += ms(2);
+        }
+        let count = |of: Work| done.iter().filter(|work| **work == of).count();
+        assert!(count(Work::Services) > 3, "{done:?}");
+        assert!(count(Work::Look(Scope::Network)) > 3, "{done:?}");
+    }
+
+    #[test]
+    fn routes_that_are_told_one_after_the_other_are_joined_for_a_short_while() {
+        let mut agenda = agenda();
+        agenda.learn();
+        assert_eq!(work(&mut agenda, ms(5), ms(3), true), Some(Work::Learn));
+        agenda.learn();
+        assert_eq!((agenda.due(ms(9)), agenda.rest(ms(9))), (None, ms(9)));
+        assert_eq!(work(&mut agenda, ms(28), ms(60), true), Some(Work::Learn));
+        agenda.learn();
+        assert_eq!(agenda.rest(ms(88)), ms(60));
+        agenda.look(Scope::All);
+        assert_eq!(work(&mut agenda, ms(148), ms(9), true), Some(Work::Look(Scope::All)));
+        assert_eq!(agenda.rest(ms(157)), ms(100), "what came since is not in it");
     }
 
     #[test]

@@ -80,9 +80,14 @@ impl Voice {
         Ok(())
     }
 
+    /// Whether the peers taught something that was not asked for yet; rings no more.
+    pub fn has_learned(&self) -> bool {
+        self.news.hush();
+        self.sessions.as_ref().is_some_and(Sessions::has_learned)
+    }
+
     /// What the peers taught, where that is something else by now.
     pub fn learned(&self) -> Option<Learned> {
-        self.news.hush();
         self.sessions.as_ref()?.learned()
     }
 

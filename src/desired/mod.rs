@@ -69,7 +69,6 @@ struct Draft {
     items: Vec<Item>,
     unmet: Vec<Unmet>,
     errors: Vec<Error>,
-    claims: Claims,
 }
 
 /// Works out all of it, from the cluster and from what BGP learned. Where this node's own Node object
@@ -90,16 +89,17 @@ pub fn desired_of(
     let view = View { cluster, local, own, ipv6: has_ipv6(local), asked };
     let bounds = routes::Bounds::of(&view, learned);
     let claimed = local.options.router.then(|| view.router(&bounds, &mut draft));
+    let mut claims = Claims::default();
     if local.options.services {
-        view.services(&mut draft);
+        view.services(&mut draft, &mut claims);
     }
     if let Some(claimed) = claimed {
-        routes::of_peers(&view, &bounds, &claimed, &mut draft);
+        routes::of_peers(&view, &bounds, bounds.routes(), &claimed, &claims, &mut draft);
     }
     if local.options.table() {
         node::table(&view, &mut draft);
     }
-    let Draft { mut items, unmet, errors, claims } = draft;
+    let Draft { mut items, unmet, errors } = draft;
     items.retain(asked);
     Ok(Desired { state: items.into(), unmet, errors, claims })
 }
@@ -212,7 +212,7 @@ impl<'a> View<'a> {
         routes::of_nodes(self, bounds, draft)
     }
 
-    fn services(&self, draft: &mut Draft) {
+    fn services(&self, draft: &mut Draft, claims: &mut Claims) {
         if self.module("ip_vs") == Some(Module::Absent) {
             draft.unmet.push(Unmet::new(
                 "Services",
@@ -224,9 +224,9 @@ impl<'a> View<'a> {
         let place = self.place();
         let mut taken = place.own.clone();
         taken.extend(self.cluster.nodes.values().flat_map(Node::addrs));
-        draft.claims = Claims::new(taken);
+        *claims = Claims::new(taken);
         for service in self.cluster.services.values() {
-            let (items, unmet) = self.service(service, &place, &mut draft.claims);
+            let (items, unmet) = self.service(service, &place, claims);
             draft.items.extend(items);
             draft.unmet.extend(unmet);
         }

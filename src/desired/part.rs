@@ -1,15 +1,18 @@
-//! Some Services alone: what an event about them changes, at a cost that does not grow with the
-//! cluster.
+//! Some Services alone, or some routes that BGP learned: what an event about them changes, at a cost that
+//! does not grow with all that there is.
 //!
 //! Worked out once before the cluster changes and once after it; the difference is all that there is
 //! to do, as long as the kernel held what was wanted. Items that several Services share are given up
 //! only where it is plain that nobody else has them; a look at everything finds the rest.
 
+use ipnet::IpNet;
+
 use super::{
-    NOTHING, Unmet, View, has_ipv6, may_go, own_node,
+    Draft, NOTHING, Unmet, View, has_ipv6, may_go, own_node, routes,
     services::{Claims, Place},
 };
 use crate::{
+    bgp::rib::Learned,
     cluster::{Cluster, Name},
     error::Result,
     few::Sorted,
@@ -50,6 +53,27 @@ impl<'a> Moment<'a> {
         };
         let (items, unmet) = view.service(service, &self.place, claims);
         Part { state: items.collect(), unmet }
+    }
+
+    /// The routes to some networks as `old` had them, and as `new` has them; `None` where that is not all
+    /// that follows from it. Nobody else may have changed.
+    pub fn reroute(
+        &self,
+        (old, new): (&Learned, &Learned),
+        nets: &Sorted<IpNet>,
+        claims: &Claims,
+    ) -> Option<(State, State)> {
+        let view = &self.view;
+        let [then, now] = [old, new].map(|learned| routes::Bounds::of(view, learned));
+        let [before, after] = [&then, &now].map(|bounds| {
+            let mut draft = Draft::default();
+            let claimed = routes::of_nodes(view, bounds, &mut draft);
+            draft.items.retain(|item| matches!(item, Item::Route { to, .. } if nets.contains(to)));
+            routes::of_peers(view, bounds, bounds.routes_to(nets), &claimed, claims, &mut draft);
+            draft
+        });
+        let alone = !now.differ(&then) && before.unmet == after.unmet;
+        alone.then(|| (before.items.into(), after.items.into()))
     }
 }
 

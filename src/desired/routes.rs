@@ -8,11 +8,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Draft, NOTHING, Unmet, View};
+use super::{Draft, NOTHING, Unmet, View, services::Claims};
 use crate::{
     bgp::rib::Learned,
     cluster::Node,
-    few::{Few, Sorted},
+    few::{self, Few, Sorted},
     local::{Host, Routes},
     state::{Item, TABLE_MAIN, Via},
 };
@@ -89,6 +89,35 @@ impl<'a> Bounds<'a> {
             own: view.own_addrs(),
             neighbours,
         }
+    }
+
+    /// What was learned.
+    pub(super) fn routes(&self) -> few::Iter<'a, IpNet, Via> {
+        self.learned.routes.iter()
+    }
+
+    /// What was learned of some networks.
+    pub(super) fn routes_to(
+        &self,
+        nets: &'a Sorted<IpNet>,
+    ) -> impl Iterator<Item = (&'a IpNet, &'a Via)> + use<'a> {
+        let learned = self.learned;
+        nets.iter().filter_map(|net| Some((net, learned.routes.get(net)?)))
+    }
+
+    /// Whether others may be refused now than `then`: what lies within a link hangs on all next hops.
+    pub(super) fn differ(&self, then: &Bounds<'_>) -> bool {
+        self.neighbours != then.neighbours && (self.routes_a_link() || then.routes_a_link())
+    }
+
+    /// Whether anything was learned that lies within the network of one of this node's own links.
+    fn routes_a_link(&self) -> bool {
+        let within = |link: &IpNet| {
+            let from = link.trunc();
+            let mut rest = self.learned.routes.tail(&from).map(|(to, _)| to);
+            rest.find(|to| **to != from).is_some_and(|to| from.contains(to))
+        };
+        self.on_link.iter().flatten().any(within)
     }
 
     /// The gateways of a learned route: those of its next hops that can be.
@@ -175,20 +204,22 @@ pub(super) fn of_nodes<'a>(view: &View<'a>, bounds: &Bounds<'_>, draft: &mut Dra
     claimed
 }
 
-/// The routes that BGP learned to networks that are not spoken for. What is refused is told once for
-/// each reason: there may be very many.
-pub(super) fn of_peers(
+/// Of these routes, which BGP learned, those to networks that are not spoken for. What is refused is told
+/// once for each reason: there may be very many.
+pub(super) fn of_peers<'l>(
     view: &View<'_>,
     bounds: &Bounds<'_>,
+    routes: impl Iterator<Item = (&'l IpNet, &'l Via)>,
     claimed: &Claimed<'_>,
+    claims: &Claims,
     draft: &mut Draft,
 ) {
     let mut refused = [(0usize, None); 1 + Refused::TOLD.len()];
-    for (to, hops) in &bounds.learned.routes {
+    for (to, hops) in routes {
         let alone = to.prefix_len() == to.max_prefix_len();
         if claimed.contains_key(to)
             || !view.family(to.addr().is_ipv4())
-            || alone && draft.claims.has(to.addr())
+            || alone && claims.has(to.addr())
         {
             continue; // somebody else's, or a virtual address that is served here
         }

@@ -5,12 +5,15 @@
 //! out as it was and as it is, and the difference is made; no state of the kernel is kept for it.
 
 use super::{Pass, look, record, remove_stale};
+use ipnet::IpNet;
+
 use crate::{
     bgp::rib::Learned,
     cluster::{Cluster, Name},
     desired::{
         Unmet,
         drain::{Drains, drain, has_real},
+        may_go,
         part::{Moment, given_up, release},
         services::Claims,
     },
@@ -19,7 +22,7 @@ use crate::{
     kernel::{Kernel, Outcome, Scope, files},
     local::{Local, Options},
     plan::{Step, plan},
-    state::{At, Item, Protocol, State, TABLE_MAIN},
+    state::{At, Item, Protocol, State, TABLE_MAIN, Via},
 };
 
 /// More Services than this are cheaper worked out together.
@@ -34,6 +37,8 @@ pub struct Keeper {
     options: Options,
     /// What BGP learned up to now.
     learned: Learned,
+    /// Whether the routes that are there are those that were wanted last, and no others of ours.
+    routed: bool,
     /// What the last look found; `None`: nothing is sure, and the next one is at everything.
     sure: Option<Sure>,
     drains: Drains,
@@ -83,6 +88,7 @@ impl Keeper {
             node: node.into(),
             options,
             learned: Learned::default(),
+            routed: false,
             sure: None,
             drains: Drains::default(),
             audited: None,
@@ -114,18 +120,54 @@ impl Keeper {
         self.unmet.iter().chain(&self.also)
     }
 
-    /// Holds from now on what BGP learned. True: it is other than it was, and a look at the network
-    /// (`Scope::Network`) makes the node right.
-    pub fn learn(&mut self, mut learned: Learned) -> bool {
+    /// Holds from now on what BGP learned, and makes the node right: where some routes are all that
+    /// changed, without a look at the others.
+    pub fn learn(
+        &mut self,
+        cluster: &Cluster,
+        mut learned: Learned,
+        mut done: impl FnMut(&Step, &Outcome),
+    ) -> Result<Deed> {
         let old = std::mem::take(&mut self.learned);
-        let same = learned.gone.iter().all(|net| old.gone.contains(net))
-            && (&learned.routes, &learned.lost, learned.complete)
-                == (&old.routes, &old.lost, old.complete);
+        let new_gone = learned.gone.iter().any(|net| !old.gone.contains(net));
         if !learned.complete {
-            learned.gone.extend(old.gone);
+            learned.gone.extend(old.gone.iter().copied());
         }
         self.learned = learned;
-        !same
+        let new = &self.learned;
+        let alone = (&old.lost, old.complete) == (&new.lost, new.complete);
+        if alone && !new_gone && old.routes == new.routes {
+            return Ok(Deed::default());
+        }
+        let routed = std::mem::take(&mut self.routed);
+        let rerouted = if alone && routed { self.reroute(cluster, &old) } else { None };
+        drop(old);
+        let Some((have, want)) = rerouted else { return self.look(cluster, Scope::Network, done) };
+        let mut deed = Deed::default();
+        self.kernel.apply(&plan(&have, &want, |_| true), |step, outcome| {
+            deed.count(&outcome);
+            done(step, &outcome);
+        });
+        self.claim(&want);
+        self.routed = deed.is_well();
+        if !self.routed {
+            self.sure = None;
+        }
+        Ok(deed)
+    }
+
+    /// The routes that are other than they were with the `old`, as they are there and as they are wanted;
+    /// `None` where only a look at all of them can tell.
+    fn reroute(&self, cluster: &Cluster, old: &Learned) -> Option<(State, State)> {
+        let Sure { local, claims } = self.sure.as_ref()?;
+        let learned = &self.learned;
+        let nets = differing(&old.routes, &learned.routes);
+        let moment = Moment::of(cluster, local).ok()?;
+        let (have, want) = moment.reroute((old, learned), &nets, claims)?;
+        let stays = |item: &Item| !may_go(item, &cluster.doubtful, learned, local);
+        let mut stuck = plan(&have, &want, stays).into_iter();
+        let stuck = stuck.any(|step| matches!(step, Step::Remove(_)));
+        (!stuck).then_some((have, want))
     }
 
     /// Of what is claimed in this run nobody needs to wait whether somebody will claim it, once it is
@@ -218,6 +260,7 @@ impl Keeper {
         self.claim(&pass.desired.state);
         if scope != Scope::Table {
             self.unmet = pass.desired.unmet;
+            self.routed = !pass.stuck;
         }
         if matches!(scope, Scope::All | Scope::Frame) {
             self.moved |= self.local.as_ref() != Some(&pass.local);
@@ -395,6 +438,19 @@ impl Deed {
     fn count(&mut self, outcome: &Outcome) {
         self.refused += usize::from(outcome.is_err());
     }
+}
+
+/// The networks to which there is no route in one of them, or another one.
+fn differing(old: &Few<IpNet, Via>, new: &Few<IpNet, Via>) -> Sorted<IpNet> {
+    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+    let mut found = Vec::new();
+    while let Some(net) = old.peek().into_iter().chain(new.peek()).map(|(net, _)| **net).min() {
+        let of = |route: &(&IpNet, &Via)| *route.0 == net;
+        if old.next_if(of) != new.next_if(of) {
+            found.push(net);
+        }
+    }
+    found.into()
 }
 
 /// The IPVS service that an item is, or stands behind.

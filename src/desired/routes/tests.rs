@@ -3,9 +3,9 @@
 use super::*;
 use crate::{
     cluster::{Cluster, Name, Object, Service, ServicePort},
-    desired::desired,
+    desired::{desired, part::Moment},
     local::{HostLink, Local, Options, Tunnel},
-    state::Protocol,
+    state::{Protocol, State},
 };
 
 fn node(name: &str, addr: &str, pods: &str) -> Node {
@@ -230,4 +230,65 @@ fn no_route_has_more_gateways_than_one_message_can_hold() {
     let hops: Vec<&str> = hops.iter().map(String::as_str).collect();
     let (routes, _) = both(&[("203.0.113.0/24", &hops)]);
     assert_eq!(routes[1].matches("nexthop").count(), GATEWAYS);
+}
+
+#[test]
+fn routes_that_change_alone_come_to_what_all_of_them_come_to() {
+    let mut dice = 0x6b69_6e67_6c65_7432u64; // xorshift
+    let mut below = |limit: usize| {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        (dice % limit as u64) as usize
+    };
+    let mut cluster = cluster();
+    cluster.insert(Object::Service(Service {
+        name: Name { namespace: "shop".into(), name: "web".into() },
+        cluster_ips: vec!["10.96.0.1".parse().unwrap()],
+        ports: vec![ServicePort {
+            name: "http".into(),
+            protocol: Protocol::Tcp,
+            port: 80,
+            node_port: None,
+        }],
+        ..Service::default()
+    }));
+    let local = local(Routes::Both);
+    let nets = ["10.244.0.128/25", "10.244.1.0/24", "10.244.2.0/24", "10.96.0.1/32"]
+        .into_iter()
+        .chain(["192.0.2.0/24", "192.0.2.8/29", "203.0.113.0/24", "fd44:1::/64", "224.0.0.0/8"]);
+    let nets: Vec<IpNet> = nets.map(|net| net.parse().unwrap()).collect();
+    let ways: [&[&str]; 5] = [
+        &["192.0.2.12"],
+        &["192.0.2.13", "192.0.2.12"],
+        &["192.0.2.11"],
+        &["198.51.100.1"],
+        &["fd77::12"],
+    ];
+    let (mut old, mut alone, mut steps) = (Learned::default(), 0, 0);
+    for _ in 0..3000 {
+        let (mut new, mut changed) = (old.clone(), Sorted::new());
+        for _ in 0..=below(2) {
+            let net = nets[below(nets.len())];
+            changed.insert(net);
+            match below(4) {
+                0 => drop(new.routes.remove(&net)),
+                _ => {
+                    let hops = ways[below(ways.len())].iter().map(|hop| hop.parse().unwrap());
+                    new.routes.insert(net, Via::new(hops).unwrap());
+                }
+            }
+        }
+        let [before, after] = [&old, &new].map(|l| desired(&cluster, l, &local).unwrap());
+        let moment = Moment::of(&cluster, &local).unwrap();
+        if let Some((have, want)) = moment.reroute((&old, &new), &changed, &after.claims) {
+            let kept = before.state.iter().filter(|item| !have.contains(*item)).cloned();
+            assert_eq!(kept.chain(want.iter().cloned()).collect::<State>(), after.state);
+            assert_eq!(before.unmet, after.unmet);
+            alone += 1;
+            steps += usize::from(have != want);
+        }
+        old = new;
+    }
+    assert!(alone > 1000 && steps > 200, "{alone} {steps}");
 }
