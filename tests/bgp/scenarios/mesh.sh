@@ -20,9 +20,10 @@ full() {
   for n; do
     peers_are "node-$n" $(($# - 1)) || return
     for m; do
-      [ "$n" = "$m" ] || { routed "node-$n" "10.244.$m.0/24" "192.0.2.$((10 + m))" &&
-        routed "node-$n" "fd44:$m::/64" "2001:db8::$m"; } || return
-    done
+      [ "$n" = "$m" ] || printf '%s via %s\n' "10.244.$m.0/24" "192.0.2.$((10 + m))" "fd44:$m::/64" "2001:db8::$m"
+    done | sort > "$TMPDIR/wanted"
+    for family in -4 -6; do ip -n "node-$n" $family route show proto "$PROTO"; done |
+      sed 's/ dev .*//' | sort | diff "$TMPDIR/wanted" - || { echo "on node-$n"; return 1; }
   done
 }
 # shellcheck disable=SC2046
@@ -36,7 +37,10 @@ stranger() {
 [ "$SPEAKER" = bird ] || check "the routes of one that is no peer are not just none" stranger
 
 new=$((MESH + 1))
-node_up $new; cluster_says
+node_up $new
+# shellcheck disable=SC2046
+[ "$MESH" -lt 20 ] || nodes_meet $(seq $new)
+cluster_says
 speaker node-$new --routes=bgp --enable-ipv6=true
 # shellcheck disable=SC2046
 within 30 "a node that is added joins" full $(seq $new)
