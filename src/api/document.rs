@@ -4,7 +4,6 @@
 use std::io::Read;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::{
     page::{Fault, Head, Lists},
@@ -24,11 +23,11 @@ pub fn from_list(text: impl Read) -> Result<Reading> {
     let mut lists = Lists::open(text).map_err(|fault| fail(explain(fault)))?;
     loop {
         // Items without a kind of their own, in a list that has not told its kind yet.
-        let mut waiting: Vec<Box<RawValue>> = Vec::new();
+        let mut waiting: Vec<String> = Vec::new();
         let head = lists
             .next(&mut |head, item| {
-                if let Some(item) = gathered.item(head, item) {
-                    waiting.push(item);
+                if !gathered.item(head, item) {
+                    waiting.push(item.to_owned());
                 }
             })
             .map_err(|fault| fail(explain(fault)))?;
@@ -45,7 +44,7 @@ pub fn from_list(text: impl Read) -> Result<Reading> {
         }
         for item in waiting {
             // The list has told its kind by now; an item that still has none is of no use.
-            gathered.item(&head, item);
+            gathered.item(&head, &item);
         }
         if lists.at_end().map_err(|fault| fail(explain(fault)))? {
             return Ok(gathered.reading());
@@ -73,33 +72,33 @@ struct Gathered {
 }
 
 impl Gathered {
-    /// Takes an item in, or gives it back where its kind is not known yet.
-    fn item(&mut self, head: &Head, item: Box<RawValue>) -> Option<Box<RawValue>> {
+    /// Takes an item in, unless its kind is not known yet.
+    fn item(&mut self, head: &Head, item: &str) -> bool {
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "camelCase", default)]
         struct Typed {
             kind: Option<String>,
             api_version: Option<String>,
         }
-        let typed: Typed = json::from_str(item.get()).unwrap_or_default();
+        let typed: Typed = json::from_str(item).unwrap_or_default();
         let (kind, version) = match (typed.kind, &head.kind) {
             (Some(kind), _) => (kind, typed.api_version),
             (None, Some(list)) => {
                 let kind = list.strip_suffix("List").unwrap_or_default();
                 (kind.to_owned(), head.api_version.clone())
             }
-            (None, None) => return Some(item),
+            (None, None) => return false,
         };
         self.nth += 1;
         match Shape::of(&kind, version.as_deref().unwrap_or_default()) {
-            Some(Shape::Endpoints) => self.endpoints.take(Shape::Endpoints, self.nth, item.get()),
+            Some(Shape::Endpoints) => self.endpoints.take(Shape::Endpoints, self.nth, item),
             Some(shape) => {
                 self.has_slices |= shape == Shape::EndpointSlice;
-                self.reading.take(shape, self.nth, item.get());
+                self.reading.take(shape, self.nth, item);
             }
             None => {}
         }
-        None
+        true
     }
 
     fn reading(mut self) -> Reading {
@@ -199,8 +198,8 @@ mod tests {
                 r#"{"kind":"Node","apiVersion":"v1","metadata":{"name":"a"}}"#,
                 "its kind is \"Node\" and not List; make it with `kubectl get nodes,",
             ),
-            (r#"{"kind":"List","items":[]} x"#, "expected value at line 1 column 28"),
-            (r#"{"kind":"List","items":[}"#, "expected value at line 1 column 25"),
+            (r#"{"kind":"List","items":[]} x"#, "a list of objects should stand where 'x' stands"),
+            (r#"{"kind":"List","items":[}"#, "a value is missing"),
         ] {
             let got = from_list(text.as_bytes()).unwrap_err().to_string();
             let want = format!("reading the list of objects: {want}");

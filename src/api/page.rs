@@ -1,25 +1,24 @@
 //! One list of objects as it comes off the wire: item by item, never a tree of the whole.
 //!
-//! An item is kept as raw text just long enough to be understood, so that one that is not costs only
-//! itself. metadata may come before or after the items, since JSON has no order.
+//! Where an item ends is seen from its brackets and quotes ([`Scan`]) as it comes, and its text is kept
+//! just long enough to be understood, so that one that is not costs only itself. metadata may come before
+//! or after the items, since JSON has no order.
 
-use std::{
-    cell::Cell,
-    fmt,
-    io::{self, BufRead, BufReader, Read},
-    rc::Rc,
-};
+mod scan;
 
-use serde::{
-    Deserialize,
-    de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
-use serde_json::value::RawValue;
+use std::io::{self, BufRead, BufReader, Read};
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::json;
+use scan::Scan;
 
 /// An item must be smaller; etcd does not hold objects of even 2 MiB.
 pub const ITEM: usize = 4 << 20;
 /// Text that must not be passed without an item's end: what memory must bear.
-const STRETCH: u64 = 16 << 20;
+const STRETCH: usize = 16 << 20;
+/// So much is asked of the stream at a time.
+const CHUNK: usize = 16 << 10;
 
 /// What a list says about itself.
 #[derive(Default)]
@@ -50,47 +49,157 @@ pub enum Fault {
     Io(io::Error),
 }
 
-/// Takes the items; of the head it sees what came before them.
-pub type Sink<'a> = dyn FnMut(&Head, Box<RawValue>) + 'a;
+/// Takes the text of each item; of the head it sees what came before them.
+pub type Sink<'a> = dyn FnMut(&Head, &str) + 'a;
 
 /// A stream of one list or more.
-pub struct Lists<R: Read> {
-    json: serde_json::Deserializer<serde_json::de::IoRead<BufReader<Metered<R>>>>,
-    left: Rc<Cell<u64>>,
+pub struct Lists<R> {
+    from: BufReader<R>,
+    /// How much may come before an item's end.
+    left: usize,
+    /// The value that was read last.
+    text: Vec<u8>,
 }
 
 impl<R: Read> Lists<R> {
     /// Looks at the first bytes: a login page is not JSON, and says so best itself.
     pub fn open(from: R) -> Result<Lists<R>, Fault> {
-        let left = Rc::new(Cell::new(STRETCH));
-        let mut from = BufReader::with_capacity(16 << 10, Metered { from, left: Rc::clone(&left) });
-        loop {
-            let bytes = from.fill_buf().map_err(Fault::Io)?;
-            let blank = bytes.iter().take_while(|b| b.is_ascii_whitespace()).count();
-            match bytes.get(blank) {
-                Some(b'{') => break,
-                Some(_) => return Err(Fault::Foreign(first_line(&bytes[blank..]))),
-                None if bytes.is_empty() => return Err(Fault::Empty),
-                None => from.consume(blank),
-            }
+        let from = BufReader::with_capacity(CHUNK, from);
+        let mut lists = Lists { from, left: STRETCH, text: Vec::new() };
+        match lists.peek()? {
+            Some(b'{') => Ok(lists),
+            Some(_) => Err(Fault::Foreign(first_line(lists.from.buffer()))),
+            None => Err(Fault::Empty),
         }
-        Ok(Lists { json: serde_json::Deserializer::from_reader(from), left })
     }
 
     /// The next list.
-    pub fn next(&mut self, sink: &mut Sink) -> Result<Head, Fault> {
-        let seed = List { left: &self.left, sink };
-        seed.deserialize(&mut self.json).map_err(fault)
+    pub fn next(&mut self, sink: &mut Sink<'_>) -> Result<Head, Fault> {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Metadata {
+            resource_version: Option<String>,
+            r#continue: Option<String>,
+        }
+        let mut head = Head::default();
+        self.expect(b"{", "a list of objects")?;
+        let mut more = self.peek()? != Some(b'}');
+        if !more {
+            self.pass(1)?;
+        }
+        while more {
+            let key: String = self.parsed()?;
+            self.expect(b":", "a colon")?;
+            match key.as_str() {
+                "kind" => head.kind = self.parsed()?,
+                "apiVersion" => head.api_version = self.parsed()?,
+                "metadata" => {
+                    let found = self.parsed::<Option<Metadata>>()?.unwrap_or_default();
+                    head.version = found.resource_version;
+                    head.next = found.r#continue.filter(|token| !token.is_empty());
+                }
+                "items" => self.items(&mut head, sink)?,
+                _ => drop(self.value()?),
+            }
+            more = self.expect(b",}", "a comma or the list's end")? == b',';
+        }
+        Ok(head)
     }
 
     /// Whether all has been read.
     pub fn at_end(&mut self) -> Result<bool, Fault> {
-        match self.json.end() {
-            Ok(()) => Ok(true),
-            Err(e) if e.is_syntax() => Ok(false),
-            Err(e) => Err(fault(e)),
+        Ok(self.peek()?.is_none())
+    }
+
+    fn items(&mut self, head: &mut Head, sink: &mut Sink<'_>) -> Result<(), Fault> {
+        head.items = true;
+        if self.peek()? != Some(b'[') {
+            return match self.value()? {
+                "null" => Ok(()), // Go's nil slice
+                other => {
+                    let other = first_line(other.as_bytes());
+                    Err(Fault::Wrong(format!("its items are no array, but {other}")))
+                }
+            };
+        }
+        self.pass(1)?;
+        let mut more = self.peek()? != Some(b']');
+        if !more {
+            self.pass(1)?;
+        }
+        while more {
+            sink(head, self.value()?);
+            self.left = STRETCH;
+            more = self.expect(b",]", "a comma or the end of the items")? == b',';
+        }
+        Ok(())
+    }
+
+    /// The next byte that is not blank, which stays where it is; `None` at the end.
+    fn peek(&mut self) -> Result<Option<u8>, Fault> {
+        loop {
+            let bytes = fill(&mut self.from)?;
+            let blank = bytes.iter().take_while(|b| b.is_ascii_whitespace()).count();
+            let (found, over) = (bytes.get(blank).copied(), bytes.is_empty());
+            self.pass(blank)?;
+            if found.is_some() || over {
+                return Ok(found);
+            }
         }
     }
+
+    fn pass(&mut self, count: usize) -> Result<(), Fault> {
+        self.from.consume(count);
+        self.left = self.left.checked_sub(count).ok_or_else(|| {
+            let why = format!("an item of the list is larger than {} MiB", STRETCH >> 20);
+            Fault::Io(io::Error::new(io::ErrorKind::InvalidData, why))
+        })?;
+        Ok(())
+    }
+
+    /// Passes one of these bytes.
+    fn expect(&mut self, any: &[u8], what: &str) -> Result<u8, Fault> {
+        let found = self.peek()?.ok_or(Fault::Cut)?;
+        if !any.contains(&found) {
+            let found = char::from(found);
+            return Err(Fault::Wrong(format!("{what} should stand where {found:?} stands")));
+        }
+        self.pass(1)?;
+        Ok(found)
+    }
+
+    /// Reads a value, whatever it is.
+    fn value(&mut self) -> Result<&str, Fault> {
+        self.peek()?;
+        self.text.clear();
+        let (mut scan, mut over) = (Scan::default(), false);
+        while !over {
+            let bytes = fill(&mut self.from)?;
+            if bytes.is_empty() {
+                return Err(Fault::Cut);
+            }
+            let len;
+            (len, over) = scan.pass(bytes).map_err(|why| Fault::Wrong(why.to_owned()))?;
+            self.text.extend_from_slice(&bytes[..len]);
+            self.pass(len)?;
+        }
+        std::str::from_utf8(&self.text).map_err(|e| Fault::Wrong(e.to_string()))
+    }
+
+    /// Reads a value that is understood at once.
+    fn parsed<T: DeserializeOwned>(&mut self) -> Result<T, Fault> {
+        json::from_str(self.value()?).map_err(|e| Fault::Wrong(e.to_string()))
+    }
+}
+
+/// What has come and was not passed; nothing at the end.
+fn fill<R: Read>(from: &mut BufReader<R>) -> Result<&[u8], Fault> {
+    while let Err(e) = from.fill_buf() {
+        if e.kind() != io::ErrorKind::Interrupted {
+            return Err(Fault::Io(e));
+        }
+    }
+    Ok(from.buffer())
 }
 
 /// The start of what is not JSON, for people.
@@ -104,119 +213,6 @@ pub fn first_line(bytes: &[u8]) -> String {
     }
 }
 
-fn fault(error: serde_json::Error) -> Fault {
-    if error.is_eof() {
-        Fault::Cut
-    } else if error.is_io() {
-        Fault::Io(error.into())
-    } else {
-        Fault::Wrong(error.to_string())
-    }
-}
-
-/// Counts what is read between two items.
-struct Metered<R> {
-    from: R,
-    left: Rc<Cell<u64>>,
-}
-
-impl<R: Read> Read for Metered<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.from.read(into)?;
-        match self.left.get().checked_sub(read as u64) {
-            Some(left) => self.left.set(left),
-            None => {
-                let why = format!("an item of the list is larger than {} MiB", STRETCH >> 20);
-                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
-            }
-        }
-        Ok(read)
-    }
-}
-
-struct List<'s, 'f> {
-    left: &'s Cell<u64>,
-    sink: &'s mut Sink<'f>,
-}
-
-impl<'de> DeserializeSeed<'de> for List<'_, '_> {
-    type Value = Head;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Head, D::Error> {
-        from.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for List<'_, '_> {
-    type Value = Head;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a list of objects")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Head, A::Error> {
-        #[derive(Default, Deserialize)]
-        #[serde(rename_all = "camelCase", default)]
-        struct Metadata {
-            resource_version: Option<String>,
-            r#continue: Option<String>,
-        }
-        let mut head = Head::default();
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "kind" => head.kind = map.next_value()?,
-                "apiVersion" => head.api_version = map.next_value()?,
-                "metadata" => {
-                    let found = map.next_value::<Option<Metadata>>()?.unwrap_or_default();
-                    head.version = found.resource_version;
-                    head.next = found.r#continue.filter(|token| !token.is_empty());
-                }
-                "items" => {
-                    head.items = true;
-                    map.next_value_seed(Items { left: self.left, head: &head, sink: self.sink })?;
-                }
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(head)
-    }
-}
-
-struct Items<'s, 'f> {
-    left: &'s Cell<u64>,
-    head: &'s Head,
-    sink: &'s mut Sink<'f>,
-}
-
-impl<'de> DeserializeSeed<'de> for Items<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Items<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("an array of items")
-    }
-
-    /// Go's nil slice.
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(item) = seq.next_element::<Box<RawValue>>()? {
-            self.left.set(STRETCH);
-            (self.sink)(self.head, item);
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,7 +220,7 @@ mod tests {
     fn read(text: &str) -> Result<(Head, Vec<String>), Fault> {
         let mut items = Vec::new();
         let head =
-            Lists::open(text.as_bytes())?.next(&mut |_, item| items.push(item.get().to_owned()))?;
+            Lists::open(text.as_bytes())?.next(&mut |_, item| items.push(item.to_owned()))?;
         Ok((head, items))
     }
 
@@ -250,8 +246,11 @@ mod tests {
         assert!(matches!(read("[]"), Err(Fault::Foreign(line)) if line == "[]"));
         assert!(matches!(read("\n <html>\n<p>"), Err(Fault::Foreign(line)) if line == "<html>"));
         for (text, want) in [
-            (r#"{"items":5}"#, "invalid type: integer `5`, expected an array of items"),
-            (r#"{"items":[{]}"#, "key must be a string"),
+            (r#"{"items":5}"#, "its items are no array, but 5"),
+            (r#"{"items":[{]}"#, "a bracket that does not fit"),
+            (r#"{"items":[1 2]}"#, "a comma or the end of the items should stand where '2' stands"),
+            (r#"{"items":[],}"#, "a value is missing"),
+            (r#"{7:[]}"#, "invalid type: integer `7`, expected a string"),
             (r#"{"metadata":7}"#, "invalid type: integer `7`, expected struct Metadata"),
         ] {
             assert!(

@@ -172,7 +172,7 @@ fn a_bad_object_is_named_and_does_not_stop_the_rest() {
         ok(format!(
             r#"{{"kind":"ServiceList","items":[
         {{"metadata":{{"name":"web","namespace":"shop"}},"spec":{{"clusterIP":"10.0.0.1","ports":[{{"port":"80"}}]}}}},
-        {{"metadata":7}}, "{}",
+        {{"metadata":7}}, "{}", {{"a":}}, ["\u{{1}}"],
         {{"metadata":{{"name":"db","namespace":"shop"}},"spec":{{"clusterIP":"10.0.0.2","ports":[{{"port":5432}}]}}}}]}}"#,
             "x".repeat(5_000_000)
         ))
@@ -184,6 +184,8 @@ fn a_bad_object_is_named_and_does_not_stop_the_rest() {
             "Service shop/web could not be understood: spec.ports[0].port: invalid type: string \"80\", expected i64",
             "Service no. 2 of the list could not be understood: metadata: invalid type: integer `7`, expected struct Meta",
             "Service no. 3 of the list could not be understood: it is larger than 4 MiB",
+            "Service no. 4 of the list could not be understood: a: expected value",
+            "Service no. 5 of the list could not be understood: invalid type: sequence, expected struct Wire",
         ]
     );
     assert_eq!(got.cluster.services.len(), 1);
