@@ -28,6 +28,8 @@ use super::{api, node, options, out, policy};
 
 /// More lines than this about what can't be honoured are for `plan` to tell, not for every `sync`.
 const UNMET_LINES: usize = 5;
+/// Steps are told as they are taken, in pieces of so many bytes.
+const TOLD: usize = 8 << 10;
 
 /// What is known for one pass, and what the next one has to know.
 struct Learned {
@@ -160,15 +162,21 @@ pub fn sync(args: &Args) -> Result<u8> {
         Scope::All,
     )?;
     let pass = with_bad(pass, learned.known.complaints());
-    let mut refused = 0;
+    let (mut refused, mut taken) = (0, String::new());
     let (flows, errors) = pass.take(&mut kernel, Scope::All, |step, outcome| match outcome {
         Err(why) => {
             refused += 1;
             log::error(format_args!("{step}: refused: {why}"));
         }
-        Ok(()) if args.format == Format::Text => drop(out(&format!("{step}\n"))),
+        Ok(()) if args.format == Format::Text => {
+            taken += &format!("{step}\n");
+            if taken.len() >= TOLD {
+                let _ = out(&std::mem::take(&mut taken));
+            }
+        }
         Ok(()) => {}
     });
+    let _ = out(&taken);
     if flows > 0 {
         log::info(format_args!("{flows} flows of UDP Services led astray, and were removed"));
     }
