@@ -6,6 +6,7 @@
 //   probe sctp ADDRESS PORT [SECONDS]  as http, over SCTP (serve answers it where the kernel has SCTP)
 //   probe hold ADDRESS PORT SECONDS  one connection, a question each second; `N answers of NAME CLIENT`; 0, or as http
 //   probe load ADDRESS PORT RATE SECONDS  opens RATE connections a second; `N ok, M failed`, and why on stderr
+//   probe many ADDRESS PORT SECONDS  one question after the other; `N M`: so many a second, and the median in microseconds
 //   probe rss PROGRAM ARGUMENT...    runs it; `rss KIB`, its peak, on stderr
 #include <arpa/inet.h>
 #include <errno.h>
@@ -274,6 +275,39 @@ static int rss(char **command)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+static int less(const void *a, const void *b)
+{
+	return (*(const int *)a > *(const int *)b) - (*(const int *)a < *(const int *)b);
+}
+
+static int many(char **to, int seconds)
+{
+	enum { MOST = 200000 };
+	static int took[MOST];
+	struct at there = at(to[0], to[1]);
+	struct timespec begun, ended;
+	long all = 0, n = 0;
+	while (all < seconds * 1000000L && n < MOST) {
+		char in[4096];
+		ssize_t got;
+		clock_gettime(CLOCK_MONOTONIC, &begun);
+		int s = connected(&there, SOCK_STREAM, 0, 3, 0);
+		if (s < 0 || write(s, "GET / HTTP/1.0\r\n\r\n", 18) < 0)
+			return failed();
+		while ((got = read(s, in, sizeof in)) > 0)
+			;
+		if (got < 0)
+			return failed();
+		close(s);
+		clock_gettime(CLOCK_MONOTONIC, &ended);
+		took[n] = (ended.tv_sec - begun.tv_sec) * 1000000 + (ended.tv_nsec - begun.tv_nsec) / 1000;
+		all += took[n++];
+	}
+	qsort(took, n, sizeof *took, less);
+	printf("%ld %d\n", n * 1000000 / all, took[n / 2]);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct rlimit files = { HELD + 16, HELD + 16 };
@@ -293,9 +327,11 @@ int main(int argc, char **argv)
 		return hold(argv + 2, seconds);
 	if (argc == 6 && !strcmp(verb, "load"))
 		return load(argv + 2, seconds, atoi(argv[5]));
+	if (argc == 5 && !strcmp(verb, "many"))
+		return many(argv + 2, seconds);
 	if (argc >= 3 && !strcmp(verb, "rss"))
 		return rss(argv + 2);
 	fputs("probe serve NAME PORT | http|udp|sctp ADDRESS PORT [SECONDS] | hold ADDRESS PORT SECONDS | "
-	      "load ADDRESS PORT RATE SECONDS | rss PROGRAM ARGUMENT...\n", stderr);
+	      "load ADDRESS PORT RATE SECONDS | many ADDRESS PORT SECONDS | rss PROGRAM ARGUMENT...\n", stderr);
 	return 2;
 }
