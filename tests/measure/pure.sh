@@ -3,7 +3,7 @@
 # all lists from the API, to work out what a node should hold, and the bytes that the API sends for it.
 set -euo pipefail
 kinglet=$1 apiserver=$2 clusters=$3 rows=$4 work=$(mktemp -d)
-trap 'kill $(jobs -p) 2> /dev/null; rm -rf "$work"' EXIT
+trap 'kill $(jobs -p) 2> /dev/null || true; rm -rf "$work"' EXIT
 
 ip link set lo up
 ip link add eth0 type veth peer name far

@@ -3,7 +3,7 @@
 # (the API, and the look at the kernel), `ip -batch` of the same routes, and BIRD's kernel protocol.
 set -euo pipefail
 kinglet=$1 apiserver=$2 rows=$3 work=$(mktemp -d)
-trap 'kill $(jobs -p) 2> /dev/null; rm -rf "$work"' EXIT
+trap 'kill $(jobs -p) 2> /dev/null || true; rm -rf "$work"' EXIT
 
 ip link set lo up
 ip link add eth0 type veth peer name far

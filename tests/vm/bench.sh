@@ -45,22 +45,21 @@ changed() {
   kill $nc 2> /dev/null
 }
 
-# asked SIZE: requests one after the other, to the first Service and to one of its endpoints, all of which answer here
+# asked SIZE: requests one after the other, to the first Service and to one of its endpoints, all of which answer here; but for
+# those of the lab's own nodes, who have nobody behind them
 asked() {
-  vip=$(in_ns node-1 ipvsadm -Sn | sed -n 's/^-A -t \(10\.96\.1\.0\):\([0-9]*\) .*/\1 \2/p' | head -1)
-  [ -n "$vip" ] || vip=$(in_ns node-1 ipvsadm -Sn | sed -n 's/^-A -t \(10\.96[0-9.]*\):\([0-9]*\) .*/\1 \2/p' | head -1)
+  vip=$(in_ns node-1 ipvsadm -Sn | sed -n 's/^-A -t \(10\.96[0-9.]*\):\([0-9]*\) .*/\1 \2/p' | head -1)
   reals=$(in_ns node-1 ipvsadm -Sn | sed -n "s/^-a -t ${vip% *}:${vip#* } -r \([0-9.]*\):\([0-9]*\) .*/\1 \2/p")
   echo "$reals" | while read -r addr port; do
-    case $addr in 10.244.0.*) continue ;; esac
+    case $addr in 10.244.[012].*)
+      in_ns node-1 ipvsadm -d -t "${vip% *}:${vip#* }" -r "$addr:$port"
+      continue ;;
+    esac
     gateway=$(ip -n node-1 route get "$addr" | sed -n 's/.* via \([0-9.]*\) .*/\1/p')
     ip addr add "$addr/32" dev lan 2> /dev/null; ip addr add "$gateway/32" dev lan 2> /dev/null
     [ -e "/tmp/serve-$port" ] || { /job/probe serve bench "$port" & echo $! > "/tmp/serve-$port"; }
   done
-  real=$(echo "$reals" | grep -v '^10\.244\.0\.' | head -1)
-  # An endpoint of this very node has nobody behind it.
-  echo "$reals" | sed -n 's/^\(10\.244\.0\.[0-9]*\) .*/\1/p' | while read -r addr; do
-    in_ns node-1 ipvsadm -d -t "${vip% *}:${vip#* }" -r "$addr:${real#* }"
-  done
+  real=$(echo "$reals" | grep -v '^10\.244\.[012]\.' | head -1)
   sleep 0.5
   for _ in 1 2 3; do
     # shellcheck disable=SC2086
