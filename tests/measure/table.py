@@ -59,7 +59,8 @@ def table(title, columns, of=("small", "middle", "large")):
 
 table("Memory at its peak, in the emulated machine", [
     ("first `sync`", "first-peak"), ("one with nothing to do", "again-peak"), ("daemon", "daemon-peak"),
-    ("daemon at rest", "daemon-rss"), ("its wake-ups at rest", "daemon-wakes")])
+    ("daemon at rest", "daemon-rss"), ("its wake-ups at rest, BGP off", "daemon-wakes"),
+    ("looking for a mesh of nodes that are not there", "daemon-wakes-mesh")])
 table("IPVS from nothing, beside `ipvsadm --restore` of the same entries", [
     ("entries", "ipvsadm-entries"), ("`sync`", "fill"), ("`ipvsadm --restore`", "ipvsadm-restore"),
     ("ratio", lambda size: ratio(size, "fill", "ipvsadm-restore")), ("from the snapshot, without the API", "from-snapshot"),

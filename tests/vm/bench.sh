@@ -40,6 +40,7 @@ switches() { cat /proc/"$daemon"/task/*/status | awk '/^voluntary/ { n += $2 } E
 # changed SIZE N: another address for an endpoint, and until the kernel has it
 changed() {
   until lag=$(status kinglet_last_change_seconds); [ -n "$lag" ]; do sleep 0.1; done
+  sleep 0.3  # or it waits for the pause after the last one
   busybox nc 192.0.2.254 8080 < "/job/cluster/$1/change-$2" > /tmp/answer & nc=$!
   until change=$(status kinglet_last_change_seconds); [ "${change:-$lag}" != "$lag" ]; do sleep 0.1; done
   kill $nc 2> /dev/null
@@ -69,16 +70,24 @@ asked() {
   done
 }
 
-# followed SIZE: the daemon: its memory, what it costs when nothing happens, and one endpoint that changes
-followed() {
+# started [FLAG...]: the daemon, until it has nothing to do for five seconds
+started() {
+  rm -f /run/lab/node-1/var/lib/kinglet/*  # a snapshot of another size is as old as this API server
   ip netns exec node-1 unshare -m /bin/sh /run/lab/on node-1 /job/kinglet run --master $API --hostname-override node-1 \
-    --run-firewall=false --metrics-port 9100 --audit-period 240h > /results/daemon 2>&1 & daemon=$!
+    --run-firewall=false --metrics-port 9100 --audit-period 240h "$@" > /results/daemon 2>&1 & daemon=$!
   until [ "$(status 'kinglet_items_wanted{kind="real"}')" -gt 0 ] 2> /dev/null; do sleep 0.1; done
   spent=0 last=$(now)
   while [ "$(echo "$last $(now)" | awk '{ print ($2 - $1 < 5) }')" = 1 ]; do  # for 5 s it had nothing to do
     [ "$(ticks)" = "$spent" ] || { spent=$(ticks); last=$(now); }
     sleep 0.1
   done
+}
+ended() { kill "$daemon"; wait "$daemon"; }
+wakes() { before=$(switches); sleep 10; row "$1" "$2" "$(echo "$before $(switches)" | awk '{ print ($2 - $1) / 10 }')" /s; }
+
+# followed SIZE: the daemon: its memory, what it costs when nothing happens, and one endpoint that changes
+followed() {
+  started
   row "$1" daemon-rss "$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$daemon/status")" KiB
   row "$1" daemon-peak "$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$daemon/status")" KiB
   # What the change of one endpoint costs the kernel: its calls, and what goes to it by netlink.
@@ -88,8 +97,7 @@ followed() {
   kill $strace; wait $strace
   row "$1" event-calls "$(grep -c '(' /tmp/calls)" calls
   row "$1" event-netlink "$(sed -n 's/.*send[a-z]*([0-9]*, .*nlmsg_len=\([0-9]*\).*/\1/p' /tmp/calls | awk '{ n += $1 } END { print n + 0 }')" bytes
-  before=$(switches); sleep 10
-  row "$1" daemon-wakes "$(echo "$before $(switches)" | awk '{ print ($2 - $1) / 10 }')" /s
+  wakes "$1" daemon-wakes-mesh  # none of whose nodes are there
   for n in 2 1 2 1 2 1 2 1 2 1 2 1; do
     changed "$1" $n
     row "$1" event-pass "$(status kinglet_last_pass_seconds | awk '{ print $1 * 1000 }')" ms
@@ -105,7 +113,10 @@ followed() {
     done
     row "$1" ipvsadm-change "$(echo "$t $(now)" | awk '{ print ($2 - $1) * 100 }')" ms
   done
-  kill "$daemon"; wait "$daemon"
+  ended
+  started --routes=nodes
+  wakes "$1" daemon-wakes
+  ended
 }
 
 for size; do
