@@ -83,10 +83,7 @@ impl<R: Read> Lists<R> {
         }
         let mut head = Head::default();
         self.expect(b"{", "a list of objects")?;
-        let mut more = self.peek()? != Some(b'}');
-        if !more {
-            self.pass(1)?;
-        }
+        let mut more = !self.closes(b'}')?;
         while more {
             let key: String = self.parsed()?;
             self.expect(b":", "a colon")?;
@@ -123,10 +120,7 @@ impl<R: Read> Lists<R> {
             };
         }
         self.pass(1)?;
-        let mut more = self.peek()? != Some(b']');
-        if !more {
-            self.pass(1)?;
-        }
+        let mut more = !self.closes(b']')?;
         while more {
             sink(head, self.value()?);
             self.left = STRETCH;
@@ -155,6 +149,13 @@ impl<R: Read> Lists<R> {
             Fault::Io(io::Error::new(io::ErrorKind::InvalidData, why))
         })?;
         Ok(())
+    }
+
+    /// Passes a bracket, where it is what comes next; whether it is.
+    fn closes(&mut self, bracket: u8) -> Result<bool, Fault> {
+        let closes = self.peek()? == Some(bracket);
+        self.pass(usize::from(closes))?;
+        Ok(closes)
     }
 
     /// Passes one of these bytes.
