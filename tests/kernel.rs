@@ -134,10 +134,24 @@ fn what_others_do_to_routes_is_news_and_however_much_of_our_own_is_not() {
         let mut kernel = Kernel::open().unwrap();
         let mut events = Events::of_network(&kernel.ports()).unwrap();
         let to = |i| format!("10.{}.{}.0/24", i / 256, i % 256);
-        let want: State = (0..3000).map(|i| route(&to(i), "192.0.2.12")).collect();
+        let mut want: State = (0..3000).map(|i| route(&to(i), "192.0.2.12")).collect();
+        assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
+        assert!(!events.read().unwrap());
+        // For each address the kernel adds a route to the table of local ones by itself.
+        want.insert(Item::Link { name: BRIDGE.into(), kind: LinkKind::Bridge, mtu: None });
+        assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
+        assert!(events.read().unwrap(), "of the link it tells by itself");
+        want.extend((0..3000).map(|i| {
+            let addr = format!("10.96.{}.{}/32", i / 256, i % 256).parse().unwrap();
+            Item::Addr { link: BRIDGE.into(), addr }
+        }));
         assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
         assert!(!events.read().unwrap());
         sh("ip route del 10.1.7.0/24");
+        assert!(events.read().unwrap());
+        sh("ip addr del 10.96.1.7/32 dev kube-bridge");
+        assert!(events.read().unwrap());
+        sh("ip route del table local local 10.96.1.8 dev kube-bridge");
         assert!(events.read().unwrap());
         sh("ip route add 172.16.0.0/24 via 192.0.2.12");
         assert!(!events.read().unwrap(), "a route of another program");

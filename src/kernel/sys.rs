@@ -192,13 +192,27 @@ pub fn only_from_neighbours(socket: &impl AsRawFd, ipv4: bool) -> io::Result<()>
     filter(socket, &mut [load, unless(255, 1), TAKE, DROP])
 }
 
-/// Lets a socket that hears what the kernel tells all take nothing that these netlink ports asked for.
+/// Lets a socket that hears what the kernel tells all take nothing that these netlink ports asked for; of
+/// routes, nothing either that the kernel made or removed by itself (RTPROT_KERNEL): what they follow from,
+/// a link or an address, is told as well.
 pub fn deaf_to(socket: &impl AsRawFd, ports: &[u32]) -> io::Result<()> {
-    const NLMSG_PID: u32 = 12; // struct nlmsghdr
+    // struct nlmsghdr { u32 len; u16 type, flags; u32 seq, pid; }
+    // struct rtmsg { u8 family, dst_len, src_len, tos, table, protocol, scope, type; u32 flags; }
+    const TYPE: u32 = 4;
+    const PID: u32 = 12;
+    const PROTOCOL: u32 = 21;
+    const RTPROT_KERNEL: u32 = libc::RTPROT_KERNEL as u32;
+    let load = |size, at| step(libc::BPF_LD | size | libc::BPF_ABS, 0, 0, at);
     // A filter reads in network order, and the kernel writes in its own.
-    let value = |port: &u32| u32::from_be_bytes(port.to_ne_bytes());
-    let mut steps = vec![step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, NLMSG_PID)];
-    steps.extend(ports.iter().flat_map(|port| [unless(value(port), 1), DROP]));
+    let port = |port: &u32| u32::from_be_bytes(port.to_ne_bytes());
+    let kind = |kind: u16| u32::from(u16::from_be_bytes(kind.to_ne_bytes()));
+    let mut steps = vec![load(libc::BPF_W, PID)];
+    steps.extend(ports.iter().flat_map(|own| [unless(port(own), 1), DROP]));
+    let made = step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, 0, kind(libc::RTM_NEWROUTE));
+    let route = [load(libc::BPF_H, TYPE), made, unless(kind(libc::RTM_DELROUTE), 3)];
+    let by_itself = [load(libc::BPF_B, PROTOCOL), unless(RTPROT_KERNEL, 1), DROP];
+    steps.push(unless(0, 6));
+    steps.extend(route.into_iter().chain(by_itself));
     steps.push(TAKE);
     filter(socket, &mut steps)
 }
