@@ -263,17 +263,17 @@ impl Daemon {
         }
         self.changed = true;
         let said = changes.all || changes.nodes || listed;
-        if said || self.voice.concerns(&self.known.cluster, &touched) {
+        if said || self.voice.concerns(&self.known.cluster, &touched.services) {
             self.voice.may_differ();
         }
         self.heard.get_or_insert(self.start.elapsed());
         if !self.known.has_nodes() {
             return; // they will come
         }
-        if changes.all || changes.nodes || listed || !sure {
+        if changes.all || listed || !sure {
             self.agenda.look(Scope::All);
         } else {
-            self.agenda.services();
+            self.agenda.change();
         }
     }
 
@@ -285,7 +285,7 @@ impl Daemon {
         }
         let Daemon { keeper, known, teller, voice, .. } = self;
         let cluster: &Cluster = &known.cluster;
-        let moved = work == Work::Services;
+        let moved = work == Work::Changes;
         let done = |step: &Step<'_>, outcome: &_| teller.step(step, outcome, moved);
         let deed = match work {
             Work::Save if self.file.is_unsettled() => return self.settle(),
@@ -296,8 +296,8 @@ impl Daemon {
                 None => Ok(Deed::default()),
             },
             Work::Audit => keeper.audit(cluster, done),
-            Work::Services => keeper.services(cluster, done),
-            Work::Drains if keeper.touch_drains(cluster) => keeper.services(cluster, done),
+            Work::Changes => keeper.changes(cluster, done),
+            Work::Drains if keeper.touch_drains(cluster) => keeper.changes(cluster, done),
             Work::Drains => Ok(Deed::default()),
         };
         self.agenda.split(self.keeper.parts(&self.known.cluster));

@@ -7,9 +7,11 @@ use std::process::Command;
 
 use common::{kept, namespace::in_namespace, sh};
 use kinglet::{
-    kernel::{Kernel, Scope, events::Events},
+    cluster::{Cluster, Node, Object, known::Changes},
+    kernel::{Kernel, Outcome, Scope, events::Events},
     local::Options,
     plan::{self, Step, plan},
+    reconcile::Keeper,
     ruleset::{self, NFT_TABLE, Set, Skeleton},
     state::{BRIDGE, Item, LinkKind, Protocol, State, TABLE_MAIN, Value, Via, Virtual},
 };
@@ -125,6 +127,62 @@ fn a_refusal_reaches_its_own_step_among_a_thousand() {
             refused.iter().all(|r| r.contains("198.51.100.1") && r.contains("invalid gateway"))
         );
         assert_eq!(sh("ip route show proto 17 | wc -l").trim(), "990");
+    });
+}
+
+#[test]
+fn a_node_that_comes_or_goes_is_no_reason_to_look_at_the_others() {
+    in_namespace("a_node_that_comes_or_goes_is_no_reason_to_look_at_the_others", || {
+        let node = |name: &str, last: u8| {
+            Object::Node(Node {
+                name: name.into(),
+                internal_ips: vec![[192, 0, 2, last].into()],
+                pod_cidrs: vec![format!("10.244.{last}.0/24").parse().unwrap()],
+                ..Node::default()
+            })
+        };
+        let mut cluster = Cluster::default();
+        for (name, last) in [("a", 11), ("b", 12), ("c", 13)] {
+            cluster.insert(node(name, last));
+        }
+        let options = Options { services: false, cni: false, ..Options::default() };
+        let mut keeper = Keeper::new(Kernel::open().unwrap(), "a", options);
+        assert!(keeper.look(&cluster, Scope::All, |_, _| {}).unwrap().is_well());
+        sh("ip route del 10.244.12.0/24");
+        let changes = Changes { nodes: true, ..Changes::default() };
+        let routes = || sh("ip route show proto 17 | sed 's/ dev.*//'");
+        let mut changed = |cluster: &mut Cluster, change: &dyn Fn(&mut Cluster)| {
+            assert!(keeper.touch(cluster, &changes));
+            change(cluster);
+            let mut steps = Vec::new();
+            let done = |step: &Step, outcome: &Outcome| {
+                assert_eq!(*outcome, Ok(()), "{step}");
+                steps.push(step.to_string());
+            };
+            assert!(keeper.changes(cluster, done).unwrap().is_well());
+            steps
+        };
+        let come = changed(&mut cluster, &|cluster| cluster.insert(node("d", 14)));
+        assert_eq!(
+            come,
+            [
+                "+ element pod-nets 10.244.14.0/24",
+                "+ element node-ips 192.0.2.14",
+                "+ route 10.244.14.0/24 via 192.0.2.14"
+            ]
+        );
+        assert_eq!(routes(), "10.244.13.0/24 via 192.0.2.13\n10.244.14.0/24 via 192.0.2.14\n");
+        let gone = changed(&mut cluster, &|cluster| drop(cluster.nodes.remove("c")));
+        assert_eq!(gone.len(), 3, "{gone:?}");
+        assert_eq!(routes(), "10.244.14.0/24 via 192.0.2.14\n");
+        let known = sh("nft list set inet kinglet node-ips4");
+        assert!(known.contains("192.0.2.14") && !known.contains("192.0.2.13"), "{known}");
+        // This one, of which much more follows.
+        let moved = changed(&mut cluster, &|cluster| {
+            let Object::Node(own) = node("a", 11) else { return };
+            cluster.insert(Object::Node(Node { pod_cidrs: vec![], ..own }));
+        });
+        assert!(moved.contains(&"+ route 10.244.12.0/24 via 192.0.2.12".to_owned()), "{moved:?}");
     });
 }
 

@@ -125,14 +125,14 @@ impl Known {
         known
     }
 
-    /// The Services that news of one object is about, as it was and as it is: what follows from them
-    /// may change when it is heard.
-    pub fn touches(&self, news: &News) -> Sorted<Name> {
+    /// What news of one object is about, as it was and as it is: what follows from that may change when
+    /// it is heard.
+    pub fn touches(&self, news: &News) -> Changes {
         match &news.what {
             What::One { name, now: Ok(now), .. } => {
-                Changes::between(&self.cluster.get(news.kind, name), now).services
+                Changes::between(&self.cluster.get(news.kind, name), now)
             }
-            _ => Sorted::new(),
+            _ => Changes::default(),
         }
     }
 

@@ -82,6 +82,11 @@ pub struct ServicePort {
 }
 
 impl Service {
+    /// Its addresses, but for those of its node ports.
+    pub fn addrs(&self) -> impl Iterator<Item = IpAddr> {
+        [&self.cluster_ips, &self.external_ips, &self.balancer_ips].into_iter().flatten().copied()
+    }
+
     /// Gives back what its lists can do without: a list grows by doubling while it is read.
     pub(super) fn fit(&mut self) {
         self.cluster_ips.shrink_to_fit();

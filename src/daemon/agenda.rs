@@ -1,9 +1,9 @@
 //! When to do what: pure, with the time passed in and one deadline coming out.
 //!
 //! The first event is handled at once. What comes while a pass runs, and for as long again as it took,
-//! is joined into the next one, so that a storm costs no more than half of a processor. Services that
-//! changed and routes that were learned are little work, and do not wait for as long as a look at
-//! everything took. After a pass that went wrong everything is looked at again, later each time.
+//! is joined into the next one, so that a storm costs no more than half of a processor. What
+//! follows from some objects or from routes that were learned is little work, and does not wait for as
+//! long as a look at everything took. After a pass that went wrong everything is looked at again, later each time.
 
 use std::time::Duration;
 
@@ -32,8 +32,8 @@ pub enum Work {
     Look(Scope),
     /// Look at the next part of everything.
     Audit,
-    /// Make right what follows from the Services that changed.
-    Services,
+    /// Make right what follows from the objects that changed.
+    Changes,
     /// Make right what follows from the routes that BGP learned.
     Learn,
     /// Look after the real servers that drain.
@@ -52,13 +52,13 @@ pub struct Agenda {
     all: bool,
     network: bool,
     table: bool,
-    services: bool,
+    changes: bool,
     learn: bool,
     /// Whether it is the turn of a look: little work goes first, but not for ever.
     turn: bool,
     /// No pass begins before.
     free: Duration,
-    /// But Services that changed and routes that were learned are looked after from here on.
+    /// But what changed and what was learned is looked after from here on.
     soon: Duration,
     audit: Duration,
     drains: Option<Duration>,
@@ -79,7 +79,7 @@ impl Agenda {
             all: false,
             network: false,
             table: false,
-            services: false,
+            changes: false,
             learn: false,
             turn: false,
             free: Duration::ZERO,
@@ -117,9 +117,9 @@ impl Agenda {
         self.parts = parts.max(1);
     }
 
-    /// Services changed.
-    pub fn services(&mut self) {
-        self.services = true;
+    /// Objects changed.
+    pub fn change(&mut self) {
+        self.changes = true;
     }
 
     /// Routes were learned.
@@ -179,7 +179,7 @@ impl Agenda {
     fn little(&self) -> Option<Work> {
         match self {
             Agenda { all: true, .. } => None,
-            Agenda { services: true, .. } => Some(Work::Services),
+            Agenda { changes: true, .. } => Some(Work::Changes),
             Agenda { learn: true, .. } => Some(Work::Learn),
             _ => None,
         }
@@ -189,13 +189,13 @@ impl Agenda {
     pub fn begin(&mut self, work: Work, now: Duration) {
         match work {
             Work::Look(Scope::All | Scope::Frame) => {
-                (self.all, self.network, self.table, self.services) = (false, false, false, false);
+                (self.all, self.network, self.table, self.changes) = (false, false, false, false);
                 self.audit = now + self.period / self.parts;
             }
             Work::Look(Scope::Network) => self.network = false,
             Work::Look(Scope::Table) => self.table = false,
             Work::Audit => self.audit = now + self.period / self.parts,
-            Work::Services => self.services = false,
+            Work::Changes => self.changes = false,
             Work::Learn => self.learn = false,
             Work::Drains => self.drains = None,
             Work::Save => (self.save, self.saved) = (None, Some(now)),
@@ -208,7 +208,7 @@ impl Agenda {
         let took = now.saturating_sub(begun);
         let least = if work == Work::Learn { LESSON } else { PAUSE };
         self.free = self.free.max(now + took.max(least));
-        self.turn = matches!(work, Work::Services | Work::Learn);
+        self.turn = matches!(work, Work::Changes | Work::Learn);
         self.soon = if self.turn { now + took.max(least) } else { now + PAUSE };
         if well {
             self.failures = 0;
@@ -248,13 +248,13 @@ mod tests {
     fn the_first_event_is_handled_at_once_and_a_burst_is_joined() {
         let mut agenda = agenda();
         assert_eq!(agenda.due(ms(5)), None);
-        agenda.services();
-        assert_eq!((agenda.due(ms(5)), agenda.rest(ms(5))), (Some(Work::Services), ms(0)));
-        assert_eq!(work(&mut agenda, ms(5), ms(3), true), Some(Work::Services));
-        agenda.services();
-        agenda.services();
+        agenda.change();
+        assert_eq!((agenda.due(ms(5)), agenda.rest(ms(5))), (Some(Work::Changes), ms(0)));
+        assert_eq!(work(&mut agenda, ms(5), ms(3), true), Some(Work::Changes));
+        agenda.change();
+        agenda.change();
         assert_eq!((agenda.due(ms(9)), agenda.rest(ms(9))), (None, ms(99)));
-        assert_eq!(work(&mut agenda, ms(108), ms(3), true), Some(Work::Services));
+        assert_eq!(work(&mut agenda, ms(108), ms(3), true), Some(Work::Changes));
         assert_eq!(agenda.due(ms(500)), None);
     }
 
@@ -263,12 +263,12 @@ mod tests {
         let mut agenda = agenda();
         agenda.look(Scope::All);
         work(&mut agenda, ms(0), ms(8000), true);
-        agenda.services();
+        agenda.change();
         agenda.look(Scope::Network);
         assert_eq!((agenda.due(ms(8000)), agenda.rest(ms(8000))), (None, ms(100)));
-        assert_eq!(work(&mut agenda, ms(8100), ms(3), true), Some(Work::Services));
+        assert_eq!(work(&mut agenda, ms(8100), ms(3), true), Some(Work::Changes));
         assert_eq!((agenda.due(ms(8110)), agenda.rest(ms(8110))), (None, ms(7890)));
-        agenda.services();
+        agenda.change();
         assert_eq!(agenda.rest(ms(8110)), ms(93));
         agenda.look(Scope::All);
         assert_eq!(agenda.rest(ms(8300)), ms(7700), "that has it in it");
@@ -296,7 +296,7 @@ mod tests {
         let mut now = ms(0);
         let mut done = Vec::new();
         while now < ms(1000) {
-            agenda.services();
+            agenda.change();
             agenda.learn();
             agenda.look(Scope::Network);
             agenda.look(Scope::Table);
@@ -304,7 +304,7 @@ mod tests {
             now += ms(2);
         }
         let count = |of: Work| done.iter().filter(|work| **work == of).count();
-        assert!(count(Work::Services) > 3, "{done:?}");
+        assert!(count(Work::Changes) > 3, "{done:?}");
         assert!(count(Work::Look(Scope::Network)) > 3, "{done:?}");
     }
 
@@ -328,7 +328,7 @@ mod tests {
         let mut agenda = agenda();
         agenda.look(Scope::Table);
         agenda.look(Scope::Network);
-        agenda.services();
+        agenda.change();
         agenda.look(Scope::All);
         assert_eq!(work(&mut agenda, ms(0), ms(9), true), Some(Work::Look(Scope::All)));
         assert_eq!(agenda.due(ms(1000)), None);
@@ -380,12 +380,12 @@ mod tests {
     #[test]
     fn drains_are_looked_at_while_there_are_any() {
         let mut agenda = agenda();
-        agenda.services();
-        agenda.begin(Work::Services, ms(0));
-        agenda.end(Work::Services, ms(0), ms(1), true, true);
+        agenda.change();
+        agenda.begin(Work::Changes, ms(0));
+        agenda.end(Work::Changes, ms(0), ms(1), true, true);
         assert_eq!(agenda.rest(ms(1)), ms(5000));
-        agenda.begin(Work::Services, ms(3000));
-        agenda.end(Work::Services, ms(3000), ms(3001), true, true);
+        agenda.begin(Work::Changes, ms(3000));
+        agenda.end(Work::Changes, ms(3000), ms(3001), true, true);
         assert_eq!(agenda.due(ms(5001)), Some(Work::Drains), "not put off by other work");
         agenda.begin(Work::Drains, ms(5001));
         agenda.end(Work::Drains, ms(5001), ms(5002), true, false);

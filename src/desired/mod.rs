@@ -222,9 +222,7 @@ impl<'a> View<'a> {
         }
         node::service_proxy(self, draft);
         let place = self.place();
-        let mut taken = place.own.clone();
-        taken.extend(self.cluster.nodes.values().flat_map(Node::addrs));
-        *claims = Claims::new(taken);
+        *claims = Claims::new(self.taken());
         for service in self.cluster.services.values() {
             let (items, unmet) = self.service(service, &place, claims);
             draft.items.extend(items);
@@ -257,6 +255,12 @@ impl<'a> View<'a> {
     fn own_addrs(&self) -> Sorted<IpAddr> {
         let on_link = self.host().into_iter().flat_map(Host::on_link);
         self.own.addrs().chain(on_link.map(|net| net.addr())).collect()
+    }
+
+    /// What no Service gets on the dummy link: this node's addresses, and those of the others.
+    fn taken(&self) -> Sorted<IpAddr> {
+        let others = self.cluster.nodes.values().flat_map(Node::addrs);
+        self.own_addrs().into_iter().chain(others).collect()
     }
 
     fn place(&self) -> services::Place<'a> {

@@ -135,7 +135,7 @@ fn hairpins(view: &View<'_>, items: &mut Vec<Item>) {
     items.extend(ports.iter().map(|port| Item::Hairpin { port: port.clone() }));
 }
 
-/// Our nftables table, and what its sets hold of the nodes and not of Services.
+/// Our nftables table, with what its sets hold of the nodes and not of Services.
 pub fn table(view: &View<'_>, draft: &mut Draft) {
     if !view.has_table() {
         draft.unmet.push(Unmet::new(
@@ -156,6 +156,11 @@ pub fn table(view: &View<'_>, draft: &mut Draft) {
         accept: accepts(view, draft),
     };
     draft.items.push(Item::Table { name: NFT_TABLE.into(), skeleton: Some(skeleton) });
+    elements(view, draft);
+}
+
+/// What the sets of our table hold of the nodes, where there is one.
+pub fn elements(view: &View<'_>, draft: &mut Draft) {
     let mut element = |set, value| {
         draft.items.push(Item::Element { set, value });
     };

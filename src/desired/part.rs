@@ -1,11 +1,15 @@
-//! Some Services alone, or some routes that BGP learned: what an event about them changes, at a cost that
-//! does not grow with all that there is.
+//! Some Services alone, the Nodes alone, or some routes that BGP learned: what an event about them changes,
+//! at a cost that does not grow with all that there is.
 //!
 //! Worked out once before the cluster changes and once after it; the difference is all that there is
 //! to do, as long as the kernel held what was wanted. Items that several Services share are given up
 //! only where it is plain that nobody else has them; a look at everything finds the rest.
 
+mod nodes;
+
 use ipnet::IpNet;
+
+pub use nodes::Nodes;
 
 use super::{
     Draft, NOTHING, Unmet, View, has_ipv6, may_go, own_node, routes,

@@ -111,7 +111,7 @@ impl<'a> Bounds<'a> {
     }
 
     /// Whether anything was learned that lies within the network of one of this node's own links.
-    fn routes_a_link(&self) -> bool {
+    pub(super) fn routes_a_link(&self) -> bool {
         let within = |link: &IpNet| {
             let from = link.trunc();
             let mut rest = self.learned.routes.tail(&from).map(|(to, _)| to);

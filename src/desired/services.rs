@@ -64,6 +64,11 @@ impl Claims {
         Claims { taken, ..Claims::default() }
     }
 
+    /// Other addresses are those of Nodes and of links here; no Service may have asked for any of them.
+    pub fn taken(&mut self, taken: Sorted<IpAddr>) {
+        self.taken = taken;
+    }
+
     /// A mark that nobody else has: where it can be the same one as always for this place.
     fn mark(&mut self, at: &Virtual) -> u32 {
         if let Some(mark) = self.marks.get(at) {

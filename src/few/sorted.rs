@@ -85,7 +85,9 @@ impl<T> Default for Sorted<T> {
 
 impl<T: Ord> From<Vec<T>> for Sorted<T> {
     fn from(mut values: Vec<T>) -> Sorted<T> {
-        values.sort_unstable();
+        if !values.is_sorted() {
+            values.sort_unstable(); // by a heap, in a std that is built to be small: it knows no order
+        }
         values.dedup();
         Sorted(values)
     }

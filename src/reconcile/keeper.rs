@@ -1,20 +1,19 @@
-//! What keeps a node right from one event to the next: whole looks, and between them the Services
-//! that an event touches, and nothing else.
+//! What keeps a node right from one event to the next: whole looks, and between them what follows from
+//! the objects that an event touches, and nothing else.
 //!
 //! After a look that left nothing undone the kernel holds what was wanted. Then a Service is worked
 //! out as it was and as it is, and the difference is made; no state of the kernel is kept for it.
 
-use super::{Pass, look, record, remove_stale};
-use ipnet::IpNet;
+mod network;
 
+use super::{Pass, look, record, remove_stale};
 use crate::{
     bgp::rib::Learned,
-    cluster::{Cluster, Name},
+    cluster::{Cluster, Name, known::Changes},
     desired::{
         Unmet,
         drain::{Drains, drain, has_real},
-        may_go,
-        part::{Moment, given_up, release},
+        part::{Moment, Nodes, given_up, release},
         services::Claims,
     },
     error::{Error, Result},
@@ -22,7 +21,7 @@ use crate::{
     kernel::{Kernel, Outcome, Scope, files},
     local::{Local, Options},
     plan::{Step, plan},
-    state::{At, Item, Protocol, State, TABLE_MAIN, Via},
+    state::{At, Item, Protocol, State},
 };
 
 /// More Services than this are cheaper worked out together.
@@ -46,6 +45,8 @@ pub struct Keeper {
     audited: Option<Name>,
     /// Services that changed since, as they were.
     touched: Few<Name, State>,
+    /// The Nodes as they were before one of them changed.
+    nodes: Option<Nodes>,
     unmet: Vec<Unmet>,
     /// What can't be honoured beside the kernel.
     also: Vec<Unmet>,
@@ -93,6 +94,7 @@ impl Keeper {
             drains: Drains::default(),
             audited: None,
             touched: Few::new(),
+            nodes: None,
             unmet: Vec::new(),
             also: Vec::new(),
             local: None,
@@ -120,67 +122,6 @@ impl Keeper {
         self.unmet.iter().chain(&self.also)
     }
 
-    /// Holds from now on what BGP learned, and makes the node right: where some routes are all that
-    /// changed, without a look at the others.
-    pub fn learn(
-        &mut self,
-        cluster: &Cluster,
-        mut learned: Learned,
-        mut done: impl FnMut(&Step, &Outcome),
-    ) -> Result<Deed> {
-        let old = std::mem::take(&mut self.learned);
-        let new_gone = learned.gone.iter().any(|net| !old.gone.contains(net));
-        if !learned.complete {
-            learned.gone.extend(old.gone.iter().copied());
-        }
-        self.learned = learned;
-        let new = &self.learned;
-        let alone = (&old.lost, old.complete) == (&new.lost, new.complete);
-        if alone && !new_gone && old.routes == new.routes {
-            return Ok(Deed::default());
-        }
-        let routed = std::mem::take(&mut self.routed);
-        let rerouted = if alone && routed { self.reroute(cluster, &old) } else { None };
-        drop(old);
-        let Some((have, want)) = rerouted else { return self.look(cluster, Scope::Network, done) };
-        let mut deed = Deed::default();
-        self.kernel.apply(&plan(&have, &want, |_| true), |step, outcome| {
-            deed.count(&outcome);
-            done(step, &outcome);
-        });
-        self.claim(&want);
-        self.routed = deed.is_well();
-        if !self.routed {
-            self.sure = None;
-        }
-        Ok(deed)
-    }
-
-    /// The routes that are other than they were with the `old`, as they are there and as they are wanted;
-    /// `None` where only a look at all of them can tell.
-    fn reroute(&self, cluster: &Cluster, old: &Learned) -> Option<(State, State)> {
-        let Sure { local, claims } = self.sure.as_ref()?;
-        let learned = &self.learned;
-        let nets = differing(&old.routes, &learned.routes);
-        let moment = Moment::of(cluster, local).ok()?;
-        let (have, want) = moment.reroute((old, learned), &nets, claims)?;
-        let stays = |item: &Item| !may_go(item, &cluster.doubtful, learned, local);
-        let mut stuck = plan(&have, &want, stays).into_iter();
-        let stuck = stuck.any(|step| matches!(step, Step::Remove(_)));
-        (!stuck).then_some((have, want))
-    }
-
-    /// Of what is claimed in this run nobody needs to wait whether somebody will claim it, once it is
-    /// not any more.
-    fn claim(&mut self, state: &State) {
-        if self.options.peers && !self.learned.complete {
-            self.learned.gone.extend(state.iter().filter_map(|item| match item {
-                Item::Route { table: TABLE_MAIN, to, .. } => Some(*to),
-                _ => None,
-            }));
-        }
-    }
-
     /// Whether a whole look is due before anything else can be done.
     pub fn is_lost(&self) -> bool {
         self.sure.is_none()
@@ -191,9 +132,14 @@ impl Keeper {
         !self.drains.is_empty()
     }
 
-    /// The cluster is about to change what follows from these Services. False: so much of it changes
-    /// that a whole look is due instead.
-    pub fn touch(&mut self, cluster: &Cluster, names: &Sorted<Name>) -> bool {
+    /// The cluster is about to change in this way. False: so much follows from it that a whole look is due
+    /// instead.
+    pub fn touch(&mut self, cluster: &Cluster, changes: &Changes) -> bool {
+        (!changes.nodes || self.touch_nodes(cluster))
+            && self.touch_services(cluster, &changes.services)
+    }
+
+    fn touch_services(&mut self, cluster: &Cluster, names: &Sorted<Name>) -> bool {
         let Some(sure) = &mut self.sure else { return false };
         let fresh: Vec<&Name> = names.iter().filter(|n| !self.touched.contains_key(n)).collect();
         if self.touched.len() + fresh.len() > MANY || sure.claims.is_contested() {
@@ -219,7 +165,7 @@ impl Keeper {
         let Some(sure) = &self.sure else { return false };
         let owners = self.drains.services().filter_map(|at| sure.claims.owner(&at).cloned());
         let owners: Sorted<Name> = owners.collect();
-        self.touch(cluster, &owners)
+        self.touch_services(cluster, &owners)
     }
 
     /// Looks at the kernel, or at a part of it, and makes it right. `done` hears of each step.
@@ -233,6 +179,7 @@ impl Keeper {
             // Not sure of anything until it has gone well.
             self.sure = None;
             self.touched.clear();
+            self.nodes = None;
             self.audited = None;
         }
         let pass = self.see(cluster, scope)?;
@@ -294,7 +241,7 @@ impl Keeper {
         cluster: &Cluster,
         mut done: impl FnMut(&Step, &Outcome),
     ) -> Result<Deed> {
-        let changed = self.services(cluster, &mut done)?; // or they would be taken for wrong
+        let changed = self.changes(cluster, &mut done)?; // or they would be taken for wrong
         if self.parts(cluster) == 1 {
             return self.look(cluster, Scope::All, done);
         }
@@ -321,12 +268,23 @@ impl Keeper {
             .map(|deed| deed.after(changed))
     }
 
-    /// Makes right what follows from the Services that were touched.
-    pub fn services(
+    /// Makes right what follows from all that was touched.
+    pub fn changes(
         &mut self,
         cluster: &Cluster,
-        done: impl FnMut(&Step, &Outcome),
+        mut done: impl FnMut(&Step, &Outcome),
     ) -> Result<Deed> {
+        let first = match self.nodes.take() {
+            Some(before) => match self.renode(cluster, &before, &mut done) {
+                Some(deed) => deed,
+                None => return self.look(cluster, Scope::All, done),
+            },
+            None => Deed::default(),
+        };
+        Ok(self.services(cluster, done)?.after(first))
+    }
+
+    fn services(&mut self, cluster: &Cluster, done: impl FnMut(&Step, &Outcome)) -> Result<Deed> {
         let touched = std::mem::take(&mut self.touched);
         if touched.is_empty() {
             return Ok(Deed::default());
@@ -438,19 +396,6 @@ impl Deed {
     fn count(&mut self, outcome: &Outcome) {
         self.refused += usize::from(outcome.is_err());
     }
-}
-
-/// The networks to which there is no route in one of them, or another one.
-fn differing(old: &Few<IpNet, Via>, new: &Few<IpNet, Via>) -> Sorted<IpNet> {
-    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
-    let mut found = Vec::new();
-    while let Some(net) = old.peek().into_iter().chain(new.peek()).map(|(net, _)| **net).min() {
-        let of = |route: &(&IpNet, &Via)| *route.0 == net;
-        if old.next_if(of) != new.next_if(of) {
-            found.push(net);
-        }
-    }
-    found.into()
 }
 
 /// The IPVS service that an item is, or stands behind.

@@ -57,23 +57,34 @@ def table(title, columns, of=("small", "middle", "large")):
         print(f"| {size} | " + " | ".join(cells) + " |")
 
 
-table("Memory at its peak, in the emulated machine", [
+table("Memory at its peak, and what wakes the daemon", [
     ("first `sync`", "first-peak"), ("one with nothing to do", "again-peak"), ("daemon", "daemon-peak"),
     ("daemon at rest", "daemon-rss"), ("its wake-ups at rest, BGP off", "daemon-wakes"),
     ("looking for a mesh of nodes that are not there", "daemon-wakes-mesh")])
-table("IPVS from nothing, beside `ipvsadm --restore` of the same entries", [
-    ("entries", "ipvsadm-entries"), ("`sync`", "fill"), ("`ipvsadm --restore`", "ipvsadm-restore"),
-    ("ratio", lambda size: ratio(size, "fill", "ipvsadm-restore")), ("from the snapshot, without the API", "from-snapshot"),
-    ("`sync`, nothing to do", "again"), ("its steps", "again-steps")])
-table("One endpoint that changes", [
-    ("from event to kernel", "event"), ("the pass", "event-pass"), ("system calls", "event-calls"), ("by netlink", "event-netlink"),
-    ("one more and one less by `ipvsadm`", "ipvsadm-change")])
-table("Requests through a ClusterIP, one after the other, beside the same endpoints without it", [
+table("IPVS from nothing, in virtual time, beside `ipvsadm --restore` of the same services; with routes, addresses and nftables", [
+    ("entries of ipvsadm", "ipvsadm-entries"), ("`sync`", "fill"), ("`ipvsadm --restore`", "ipvsadm-restore"),
+    ("ratio", lambda size: ratio(size, "fill", "ipvsadm-restore")), ("the kernel alone, for the same messages", "fill-kernel"),
+    ("their bytes", "fill-netlink"), ("its instructions", "fill-instructions")])
+table("From the start of a process, in virtual time", [
+    ("to the first route", "fill-first"), ("to the last Service", "fill"), ("from the snapshot, without the API, to the first route", "from-snapshot-first"),
+    ("to the last Service", "from-snapshot"), ("a `sync` that writes the snapshot", "written")])
+for what, title in ("event", "One endpoint that changes"), ("added", "One Service that is added"), ("gone", "One node that goes"):
+    table(f"{title}, in virtual time", [
+        ("from event to kernel", what), ("instructions", f"{what}-instructions"), ("system calls", f"{what}-calls"),
+        ("netlink, both ways", f"{what}-netlink")] + [("one more and one less by `ipvsadm`", "ipvsadm-change")] * (what == "event"))
+table("Nothing that changed, in virtual time", [
+    ("one pass", "again"), ("its instructions", "again-instructions"), ("system calls", "again-calls"), ("from the API", "again-bytes"),
+    ("its steps", "again-steps")])
+table("Nothing that changed, and the daemon looks", [
+    ("one poll: instructions", "poll-instructions"), ("system calls", "poll-calls"), ("from the API", "poll-bytes"),
+    ("one audit of all: instructions", "audit-instructions"), ("system calls", "audit-calls"), ("netlink", "audit-netlink"), ("its longest pass", "audit-pass")])
+table("Requests through a ClusterIP, in virtual time, one after the other, beside the same endpoints without it", [
     ("ClusterIP", "vip-requests"), ("endpoint", "real-requests"), ("ratio", lambda size: ratio(size, "vip-requests", "real-requests")),
     ("ClusterIP, median", "vip-latency"), ("endpoint, median", "real-latency")])
 table("Routes to all nodes, on this kernel: a `sync` less a `plan`", [
     ("routes", "routes"), ("kinglet", lambda size: number(routes(size))), ("`ip -batch`", "ip-batch"),
-    ("ratio", lambda size: number(routes(size) / median(size, "ip-batch"))), ("BIRD, from its start", "bird-routes"),
+    ("ratio", lambda size: number(routes(size) / median(size, "ip-batch"))),
+    ("the kernel alone, for the same messages", "routes-kernel"), ("BIRD, from its start", "bird-routes"),
     ("`sync`, from its start", "sync-routes"), ("nothing to do", "again-routes")],
     of=[size for size in sizes if size.endswith("-nodes")])
 table("Without a kernel: reading all lists from the API, and working out what a node should hold (from a dump)", [
@@ -93,7 +104,7 @@ measured = [{"size": size, "what": what, "unit": units[what], "median": median(s
 (folder / "bench.json").write_text(json.dumps(measured, indent=1) + "\n")
 
 ENDPOINTS = {"small": 500, "middle": 10_000, "large": 50_000}
-COLOURS = ["#1b6ca8", "#d1495b", "#3c8d53", "#8a5fbf"]
+COLOURS = ["#1b6ca8", "#d1495b", "#3c8d53", "#8a5fbf", "#c98a1b"]
 
 
 def plot(name, title, lines):
@@ -135,11 +146,13 @@ def plot(name, title, lines):
 if "--plot" in sys.argv:
     plot("memory", "Memory at its peak (KiB)", [
         ("first sync", "first-peak"), ("sync, nothing to do", "again-peak"), ("daemon", "daemon-peak"), ("daemon at rest", "daemon-rss")])
-    plot("time", "Time in the emulated machine (s)", [
-        ("sync, from nothing", "fill"), ("ipvsadm --restore", "ipvsadm-restore"), ("from the snapshot", "from-snapshot"),
-        ("sync, nothing to do", "again")])
-    plot("event", "One endpoint that changes (ms)", [
-        ("from event to kernel", "event"), ("the pass", "event-pass"), ("by ipvsadm", "ipvsadm-change")])
-    plot("instructions", "Instructions", [("reading the API", "read"), ("planning", "plan")])
+    plot("time", "Virtual time (ms)", [
+        ("sync, from nothing", "fill"), ("ipvsadm --restore", "ipvsadm-restore"), ("the kernel alone", "fill-kernel"),
+        ("from the snapshot", "from-snapshot"), ("sync, nothing to do", "again")])
+    plot("event", "From an event to the kernel (ms)", [
+        ("one endpoint changed", "event"), ("one Service added", "added"), ("one node gone", "gone"), ("by ipvsadm", "ipvsadm-change")])
+    plot("instructions", "Instructions, the kernel's among them", [
+        ("sync, from nothing", "fill-instructions"), ("sync, nothing to do", "again-instructions"), ("one audit of all", "audit-instructions"),
+        ("one endpoint changed", "event-instructions"), ("one poll", "poll-instructions")])
 wrong = [size for size in sizes if median(size, "again-steps")]
 sys.exit(f"a second pass changed something: {', '.join(wrong)}" if wrong else 0)

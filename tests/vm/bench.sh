@@ -1,7 +1,8 @@
 # shellcheck shell=sh
 # shellcheck source=SCRIPTDIR/lab.sh
-# bench.sh SIZE...: the main job, the daemon and the way of a request at some sizes, beside ipvsadm and the way without IPVS, in the
-# guest. One row a line, for tests/bench: SIZE WHAT VALUE UNIT
+# bench.sh SIZE...: the main job and the daemon at some sizes, beside ipvsadm and the kernel alone, and the way of a request beside
+# that without IPVS; in the guest. One row a line, for tests/bench: SIZE WHAT VALUE UNIT
+# It runs in virtual time, where a nanosecond is an instruction (the kernel's are among them): its times repeat, and waiting is free.
 . /job/lab.sh
 
 lab_up
@@ -10,20 +11,25 @@ ip addr add 172.16.0.1/12 dev lan
 rm -f /results/rows
 
 row() { echo "$*" | tee -a /results/rows; }
-now() { read -r up _ < /proc/uptime; echo "$up"; }
-since() { echo "$1 $(now)" | awk '{ printf "%.2f", $2 - $1 }'; }
+fail() { echo "bench: $*" >&2; exit 1; }
+per() { awk -v n="$1" -v by="$2" 'BEGIN { printf "%.6g\n", n / by }'; }
+of() { sed -n "s/^$1 //p" "$2"; }
 
-# measured SIZE WHAT [FLAG...]: one pass, its time, its peak memory and its number of steps
-measured() {
+# What the API server was asked for by now, in requests, and the bytes of what came after so many.
+asked_for() { wc -l < /results/apiserver.log; }
+bytes_after() { awk -v after="$1" 'NR > after { n += $4 } END { print n }' /results/apiserver.log; }
+
+# passed SIZE WHAT [FLAG...]: one pass, which may have nobody to ask: until its first route and its end, its peak, its steps
+passed() {
   size=$1 what=$2; shift 2
   [ $# -gt 0 ] || set -- --snapshot=
-  t=$(now)
-  on node-1 /job/probe rss /job/kinglet sync --master $API --hostname-override node-1 --run-firewall=false "$@" \
-    > /tmp/steps 2> /tmp/err || [ "$what" = from-snapshot ] || { cat /tmp/err; exit 1; }
-  set -- "$size" "$what"
-  row "$1" "$2" "$(since "$t")" s
-  row "$1" "$2-peak" "$(sed -n 's/^rss //p' /tmp/err)" KiB
-  row "$1" "$2-steps" "$(wc -l < /tmp/steps)" steps
+  on node-1 /job/meter run /job/kinglet sync --master $API --hostname-override node-1 --run-firewall=false "$@" \
+    > /tmp/steps 2> /tmp/err || [ "$what" = from-snapshot ] || fail "$(cat /tmp/err)"
+  row "$size" "$what" "$(per "$(of took /tmp/err)" 1e6)" ms
+  row "$size" "$what-instructions" "$(of cpu /tmp/err)" instructions
+  row "$size" "$what-peak" "$(of peak /tmp/err)" KiB
+  row "$size" "$what-steps" "$(wc -l < /tmp/steps)" steps
+  [ ! -s /tmp/steps ] || row "$size" "$what-first" "$(per "$(of first /tmp/err)" 1e6)" ms
 }
 
 empty() {
@@ -33,113 +39,175 @@ empty() {
   in_ns node-1 ip route flush proto 17
 }
 
-status() { busybox wget -q -O - http://192.0.2.11:9100/metrics | sed -n "s/^$1 //p"; }
-ticks() { awk '{ print $14 + $15 }' "/proc/$daemon/stat"; }
-switches() { cat /proc/"$daemon"/task/*/status | awk '/^voluntary/ { n += $2 } END { print n }'; }
-
-# changed SIZE N: another address for an endpoint, and until the kernel has it
-changed() {
-  until lag=$(status kinglet_last_change_seconds); [ -n "$lag" ]; do sleep 0.1; done
-  sleep 0.3  # or it waits for the pause after the last one
-  busybox nc 192.0.2.254 8080 < "/job/cluster/$1/change-$2" > /tmp/answer & nc=$!
-  until change=$(status kinglet_last_change_seconds); [ "${change:-$lag}" != "$lag" ]; do sleep 0.1; done
-  kill $nc 2> /dev/null
+# filled SIZE: from nothing, beside `ipvsadm --restore` of the same services, and the kernel with the same messages
+filled() {
+  in_ns node-1 ipvsadm -Sn > /tmp/saved
+  row "$1" ipvsadm-entries "$(wc -l < /tmp/saved)" lines
+  for _ in 1 2 3; do
+    empty
+    in_ns node-1 /job/meter run ipvsadm -R < /tmp/saved 2> /tmp/err
+    row "$1" ipvsadm-restore "$(per "$(of took /tmp/err)" 1e6)" ms
+    empty
+    passed "$1" fill
+  done
+  # That the same messages name the same link, it is there before with the same number.
+  empty; ip -n node-1 link add kube-dummy-if index 999 type dummy
+  on node-1 strace -f -o /tmp/trace -e trace=socket,sendto -e write=all /job/kinglet sync --master $API --hostname-override node-1 \
+    --run-firewall=false --snapshot= > /dev/null
+  empty; ip -n node-1 link add kube-dummy-if index 999 type dummy
+  for protocol in ROUTE NETFILTER GENERIC; do in_ns node-1 /job/meter replay NETLINK_$protocol /tmp/trace; done > /tmp/replay
+  rm /tmp/trace
+  cat /tmp/replay
+  [ "$(in_ns node-1 ipvsadm -Sn | sort | md5sum)" = "$(sort /tmp/saved | md5sum)" ] || fail "what was sent again is not what was there"
+  row "$1" fill-kernel "$(awk '{ n += $2 } END { print n / 1e6 }' /tmp/replay)" ms
+  row "$1" fill-netlink "$(awk '{ n += $3 } END { print n }' /tmp/replay)" bytes
 }
 
-# asked SIZE: requests one after the other, to the first Service and to one of its endpoints, all of which answer here; but for
-# those of the lab's own nodes, who have nobody behind them
+# asked SIZE: requests one after the other, to the first Service and to what was one of its endpoints, all of which node-3 answers; but for
+# those of the lab's own nodes. The endpoint that is asked without IPVS is none of the Service's any more: a client's port that was in use
+# towards both would be one and the same connection to IPVS.
 asked() {
   vip=$(in_ns node-1 ipvsadm -Sn | sed -n 's/^-A -t \(10\.96[0-9.]*\):\([0-9]*\) .*/\1 \2/p' | head -1)
-  reals=$(in_ns node-1 ipvsadm -Sn | sed -n "s/^-a -t ${vip% *}:${vip#* } -r \([0-9.]*\):\([0-9]*\) .*/\1 \2/p")
-  echo "$reals" | while read -r addr port; do
-    case $addr in 10.244.[012].*)
-      in_ns node-1 ipvsadm -d -t "${vip% *}:${vip#* }" -r "$addr:$port"
-      continue ;;
-    esac
+  in_ns node-1 ipvsadm -Sn | sed -n "s/^-a -t ${vip% *}:${vip#* } -r \([0-9.]*\):\([0-9]*\) .*/\1 \2/p" > /tmp/reals
+  real=$(grep -v '^10\.244\.[012]\.' /tmp/reals | head -1)
+  in_ns node-3 /job/probe serve bench "${real#* }" & server=$!
+  while read -r addr port; do
+    case "$addr $port" in 10.244.[012].* | "$real") in_ns node-1 ipvsadm -d -t "${vip% *}:${vip#* }" -r "$addr:$port" ;; esac
     gateway=$(ip -n node-1 route get "$addr" | sed -n 's/.* via \([0-9.]*\) .*/\1/p')
-    ip addr add "$addr/32" dev lan 2> /dev/null; ip addr add "$gateway/32" dev lan 2> /dev/null
-    [ -e "/tmp/serve-$port" ] || { /job/probe serve bench "$port" & echo $! > "/tmp/serve-$port"; }
-  done
-  real=$(echo "$reals" | grep -v '^10\.244\.[012]\.' | head -1)
-  sleep 0.5
+    for here in "$addr" "$gateway"; do ip -n node-3 addr replace "$here/32" dev eth0; done
+  done < /tmp/reals
+  ip -n node-3 route replace 172.16.0.0/12 dev eth0
+  echo 262144 > /proc/sys/net/netfilter/nf_conntrack_max  # the requests of some seconds are more than a small machine's table holds
+  sleep 1
   for _ in 1 2 3; do
-    # shellcheck disable=SC2086
-    in_ns node-1 /job/probe many $vip 3 > /tmp/many && row "$1" vip-requests "$(cut -d' ' -f1 /tmp/many)" /s && row "$1" vip-latency "$(cut -d' ' -f2 /tmp/many)" us
-    # shellcheck disable=SC2086
-    in_ns node-1 /job/probe many $real 3 > /tmp/many && row "$1" real-requests "$(cut -d' ' -f1 /tmp/many)" /s && row "$1" real-latency "$(cut -d' ' -f2 /tmp/many)" us
+    for way in vip real; do
+      [ $way = vip ] && to=$vip || to=$real
+      # shellcheck disable=SC2086
+      in_ns node-1 /job/probe many $to 2 > /tmp/many || fail "a request to the $way of $vip ($real) failed"
+      row "$1" $way-requests "$(cut -d' ' -f1 /tmp/many)" /s
+      row "$1" $way-latency "$(cut -d' ' -f2 /tmp/many)" us
+    done
   done
+  kill $server
 }
 
-# started [FLAG...]: the daemon, until it has nothing to do for five seconds
+status() { busybox wget -q -O - http://192.0.2.11:9100/metrics 2> /dev/null | sed -n "s/^$1 //p"; }
+cpu() { /job/meter cpu "$daemon"; }
+switches() { cat /proc/"$daemon"/task/*/status | awk '/^voluntary/ { n += $2 } END { print n }'; }
+
+# started [FLAG...]: the daemon, until all is done and its snapshot is written
 started() {
   rm -f /run/lab/node-1/var/lib/kinglet/*  # a snapshot of another size is as old as this API server
   ip netns exec node-1 unshare -m /bin/sh /run/lab/on node-1 /job/kinglet run --master $API --hostname-override node-1 \
-    --run-firewall=false --metrics-port 9100 --audit-period 240h "$@" > /results/daemon 2>&1 & daemon=$!
-  until [ "$(status 'kinglet_items_wanted{kind="real"}')" -gt 0 ] 2> /dev/null; do sleep 0.1; done
-  spent=0 last=$(now)
-  while [ "$(echo "$last $(now)" | awk '{ print ($2 - $1 < 5) }')" = 1 ]; do  # for 5 s it had nothing to do
-    [ "$(ticks)" = "$spent" ] || { spent=$(ticks); last=$(now); }
-    sleep 0.1
-  done
+    --run-firewall=false --metrics-port 9100 "$@" > /results/daemon 2>&1 & daemon=$!
+  until [ "$(status 'kinglet_items_wanted{kind="real"}')" -gt 0 ] 2> /dev/null; do sleep 1; done
+  sleep 30
 }
 ended() { kill "$daemon"; wait "$daemon"; }
-wakes() { before=$(switches); sleep 10; row "$1" "$2" "$(echo "$before $(switches)" | awk '{ print ($2 - $1) / 10 }')" /s; }
+wakes() { before=$(switches); sleep 60; row "$1" "$2" "$(per $(($(switches) - before)) 60)" /s; }
 
-# followed SIZE: the daemon: its memory, what it costs when nothing happens, and one endpoint that changes
+# traced SIZE WHAT BY COMMAND...: what the daemon calls while it runs, by so many, and its bytes of netlink in both directions
+traced() {
+  size=$1 what=$2 by=$3; shift 3
+  rm -f /tmp/strace
+  strace -f -e raw=all -p "$daemon" -o /tmp/calls 2> /tmp/strace & strace=$!
+  until grep -q attached /tmp/strace 2> /dev/null; do sleep 0.1; done
+  "$@"
+  kill $strace; wait $strace
+  row "$size" "$what-calls" "$(per "$(grep -vc 'resumed>\|+++\|---' /tmp/calls)" "$by")" calls
+  # Which of its files are netlink sockets: /proc/net/netlink has their inodes in its tenth column.
+  for file in /proc/"$daemon"/fd/*; do echo "${file##*/} $(readlink "$file")"; done > /tmp/files
+  awk 'FNR == 1 { part++ }
+    part == 1 { inode[$10] }
+    part == 2 && /socket:/ { gsub(/socket:\[|\]/, "", $2); if ($2 in inode) netlink[sprintf("(0x%x", $1)] }
+    part == 3 && match($0, /(send|recv)[a-z]*\(0x[0-9a-f]+/) {
+      split(substr($0, RSTART, RLENGTH), call, "(")
+      begun[$1] = "(" call[2] in netlink
+    }
+    part == 3 && /(send|recv)[a-z]*(\(| resumed)/ && / = 0x/ && begun[$1] { print $NF; begun[$1] = 0 }
+ "/proc/$daemon/net/netlink" /tmp/files /tmp/calls > /tmp/bytes
+  n=0; while read -r bytes; do n=$((n + bytes)); done < /tmp/bytes
+  row "$size" "$what-netlink" "$(per $n "$by")" bytes
+}
+
+# sent SIZE REQUEST: to the API server, and two seconds for what it does
+sent() { busybox nc 192.0.2.254 8080 < "/job/cluster/$1/$2" > /tmp/answer; sleep 2; grep -q '^HTTP/1.1 200' /tmp/answer || fail "$2: $(cat /tmp/answer)"; }
+
+# passing SIZE REQUEST: what the request takes the daemon: one pass, in instructions and in milliseconds
+passing() {
+  passes=$(status kinglet_passes_total) before=$(cpu)
+  sent "$1" "$2"
+  set -- "$1" "$2" $(($(cpu) - before))
+  [ "$(status kinglet_passes_total)" = $((passes + 1)) ] || fail "$2 was not one pass: $(($(status kinglet_passes_total) - passes))"
+  echo "$3 $(per "$(status kinglet_last_change_seconds)" 1e-3)"
+}
+
+# changed SIZE WHAT REQUEST BACK: the request as an event, and another that makes it undone
+changed() {
+  sent "$1" "$4"
+  for _ in 1 2 3 4 5; do
+    passing "$1" "$3" > /tmp/passed
+    row "$1" "$2-instructions" "$(cut -d' ' -f1 /tmp/passed)" instructions
+    row "$1" "$2" "$(cut -d' ' -f2 /tmp/passed)" ms
+    passing "$1" "$4" > /tmp/passed
+  done
+  traced "$1" "$2" 1 sent "$1" "$3"
+}
+
+# rested SIZE WHAT TIMES SECONDS: what one of so many turns costs a daemon to which nothing happens
+rested() {
+  before=$(cpu); lines=$(asked_for)
+  sleep "$4"
+  row "$1" "$2-instructions" "$(per $(($(cpu) - before)) "$3")" instructions
+  row "$1" "$2-bytes" "$(per "$(bytes_after "$lines")" "$3")" bytes
+  traced "$1" "$2" "$3" sleep "$4"
+}
+
+# followed SIZE: the daemon: its memory, what it costs when nothing happens, and what changes
 followed() {
   started
   row "$1" daemon-rss "$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$daemon/status")" KiB
   row "$1" daemon-peak "$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$daemon/status")" KiB
-  # What the change of one endpoint costs the kernel: its calls, and what goes to it by netlink.
-  strace -f -p "$daemon" -o /tmp/calls -e trace=sendto,sendmsg,recvfrom,recvmsg,read,write,open,openat,stat 2> /tmp/strace & strace=$!
-  sleep 3
-  changed "$1" 1
-  kill $strace; wait $strace
-  row "$1" event-calls "$(grep -c '(' /tmp/calls)" calls
-  row "$1" event-netlink "$(sed -n 's/.*send[a-z]*([0-9]*, .*nlmsg_len=\([0-9]*\).*/\1/p' /tmp/calls | awk '{ n += $1 } END { print n + 0 }')" bytes
   wakes "$1" daemon-wakes-mesh  # none of whose nodes are there
-  for n in 2 1 2 1 2 1 2 1 2 1 2 1; do
-    changed "$1" $n
-    row "$1" event-pass "$(status kinglet_last_pass_seconds | awk '{ print $1 * 1000 }')" ms
-    row "$1" event "$(echo "$change" | awk '{ print $1 * 1000 }')" ms
-  done
+  ended
+  started --routes=nodes --audit-period=240h
+  wakes "$1" daemon-wakes
+  changed "$1" event change-1 change-2
+  changed "$1" added service-there service-gone
+  changed "$1" gone node-gone node-there
+  sent "$1" node-there
   # What the same change takes by ipvsadm: one real server more, and one less.
   set -- "$1" "$(in_ns node-1 ipvsadm -Sn | sed -n 's/^-A -t \([^ ]*\) .*/\1/p' | head -1)"
   for _ in 1 2 3 4 5; do
-    t=$(now)
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
-      in_ns node-1 ipvsadm -a -t "$2" -r 10.255.255.9:8080 -m
-      in_ns node-1 ipvsadm -d -t "$2" -r 10.255.255.9:8080
-    done
-    row "$1" ipvsadm-change "$(echo "$t $(now)" | awk '{ print ($2 - $1) * 100 }')" ms
+    in_ns node-1 /job/meter run ipvsadm -a -t "$2" -r 10.255.255.9:8080 -m 2> /tmp/err
+    in_ns node-1 /job/meter run ipvsadm -d -t "$2" -r 10.255.255.9:8080 2>> /tmp/err
+    row "$1" ipvsadm-change "$(of took /tmp/err | awk '{ n += $1 } END { print n / 1e6 }')" ms
   done
   ended
   started --routes=nodes
-  wakes "$1" daemon-wakes
+  rested "$1" audit 5 300
+  row "$1" audit-pass "$(per "$(status kinglet_last_pass_seconds)" 1e-3)" ms
+  ended
+  started --routes=nodes --audit-period=240h --poll-interval=10s
+  rested "$1" poll 30 300
   ended
 }
 
 for size; do
   api_up /job/cluster/"$size"
-  measured "$size" first
-  measured "$size" again
-  measured "$size" again
-  in_ns node-1 ipvsadm -Sn > /tmp/saved
-  row "$size" ipvsadm-entries "$(wc -l < /tmp/saved)" lines
-  for _ in 1 2 3; do
-    empty
-    t=$(now)
-    in_ns node-1 ipvsadm -R < /tmp/saved
-    row "$size" ipvsadm-restore "$(since "$t")" s
-    empty
-    measured "$size" fill
-  done
+  passed "$size" first
+  lines=$(asked_for)
+  passed "$size" again
+  row "$size" again-bytes "$(bytes_after "$lines")" bytes
+  on node-1 strace -f -c -S calls -o /tmp/calls /job/kinglet sync --master $API --hostname-override node-1 --run-firewall=false --snapshot=
+  row "$size" again-calls "$(awk '$NF == "total" { print $4 }' /tmp/calls)" calls
+  filled "$size"
   asked "$size"
   empty
-  measured "$size" written --snapshot=/tmp/snapshot
+  passed "$size" written --snapshot=/tmp/snapshot
   empty
   kill "$api"; wait "$api"; rm /tmp/api
-  measured "$size" from-snapshot --snapshot=/tmp/snapshot
+  passed "$size" from-snapshot --snapshot=/tmp/snapshot
   rm /tmp/snapshot
   empty
   api_up /job/cluster/"$size"

@@ -1,0 +1,132 @@
+//! Routes that BGP learned, and Nodes: where they are all that changed, nothing else is looked at.
+
+use ipnet::IpNet;
+
+use super::{Deed, Keeper, Sure};
+use crate::{
+    bgp::rib::Learned,
+    cluster::Cluster,
+    desired::{
+        may_go,
+        part::{Moment, Nodes},
+    },
+    error::Result,
+    few::{Few, Sorted},
+    kernel::{Outcome, Scope},
+    plan::{Step, plan},
+    state::{Item, State, TABLE_MAIN, Via},
+};
+
+impl Keeper {
+    /// Holds from now on what BGP learned, and makes the node right: where some routes are all that
+    /// changed, without a look at the others.
+    pub fn learn(
+        &mut self,
+        cluster: &Cluster,
+        mut learned: Learned,
+        mut done: impl FnMut(&Step, &Outcome),
+    ) -> Result<Deed> {
+        let old = std::mem::take(&mut self.learned);
+        let new_gone = learned.gone.iter().any(|net| !old.gone.contains(net));
+        if !learned.complete {
+            learned.gone.extend(old.gone.iter().copied());
+        }
+        self.learned = learned;
+        let new = &self.learned;
+        let alone = (&old.lost, old.complete) == (&new.lost, new.complete);
+        if alone && !new_gone && old.routes == new.routes {
+            return Ok(Deed::default());
+        }
+        let rerouted = if alone { self.rerouted(cluster, &old) } else { None };
+        drop(old);
+        let deed = rerouted.and_then(|(have, want)| self.step(cluster, &have, &want, &mut done));
+        if let Some(deed) = deed {
+            return Ok(deed);
+        }
+        self.routed = false;
+        self.look(cluster, Scope::Network, done)
+    }
+
+    /// The routes that are other than they were with the `old`, as they are there and as they are wanted.
+    fn rerouted(&self, cluster: &Cluster, old: &Learned) -> Option<(State, State)> {
+        let Sure { local, claims } = self.sure.as_ref()?;
+        let nets = differing(&old.routes, &self.learned.routes);
+        Moment::of(cluster, local).ok()?.reroute((old, &self.learned), &nets, claims)
+    }
+
+    /// One of the Nodes is about to change. False: a whole look is due instead.
+    pub(super) fn touch_nodes(&mut self, cluster: &Cluster) -> bool {
+        let Some(sure) = &self.sure else { return false };
+        if self.nodes.is_none() {
+            let moment = Moment::of(cluster, &sure.local);
+            self.nodes = moment.ok().map(|moment| moment.nodes(&self.learned));
+        }
+        self.nodes.is_some()
+    }
+
+    /// Makes right what follows from the Nodes, which were like this before; `None` where only a whole
+    /// look can.
+    pub(super) fn renode(
+        &mut self,
+        cluster: &Cluster,
+        before: &Nodes,
+        done: impl FnMut(&Step, &Outcome),
+    ) -> Option<Deed> {
+        let Sure { local, claims } = self.sure.as_mut()?;
+        let want = Moment::of(cluster, local).ok()?.renode(before, &self.learned, claims)?;
+        self.step(cluster, &before.state, &want, done)
+    }
+
+    /// Makes the difference between what is there of the network and what is wanted of it; `None` where
+    /// what should go may not, or may have been kept before.
+    fn step(
+        &mut self,
+        cluster: &Cluster,
+        have: &State,
+        want: &State,
+        mut done: impl FnMut(&Step, &Outcome),
+    ) -> Option<Deed> {
+        let routed = std::mem::take(&mut self.routed);
+        let Sure { local, .. } = self.sure.as_ref().filter(|_| routed)?;
+        let steps = plan(have, want, |_| true);
+        let may = |item: &Item| may_go(item, &cluster.doubtful, &self.learned, local);
+        if steps.iter().any(|step| matches!(step, Step::Remove(item) if !may(item))) {
+            return None;
+        }
+        let mut deed = Deed::default();
+        self.kernel.apply(&steps, |step, outcome| {
+            deed.count(&outcome);
+            done(step, &outcome);
+        });
+        self.claim(want);
+        self.routed = deed.is_well();
+        if !self.routed {
+            self.sure = None;
+        }
+        Some(deed)
+    }
+
+    /// Of what is claimed in this run nobody needs to wait whether somebody will claim it, once it is
+    /// not any more.
+    pub(super) fn claim(&mut self, state: &State) {
+        if self.options.peers && !self.learned.complete {
+            self.learned.gone.extend(state.iter().filter_map(|item| match item {
+                Item::Route { table: TABLE_MAIN, to, .. } => Some(*to),
+                _ => None,
+            }));
+        }
+    }
+}
+
+/// The networks to which there is no route in one of them, or another one.
+fn differing(old: &Few<IpNet, Via>, new: &Few<IpNet, Via>) -> Sorted<IpNet> {
+    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+    let mut found = Vec::new();
+    while let Some(net) = old.peek().into_iter().chain(new.peek()).map(|(net, _)| **net).min() {
+        let of = |route: &(&IpNet, &Via)| *route.0 == net;
+        if old.next_if(of) != new.next_if(of) {
+            found.push(net);
+        }
+    }
+    found.into()
+}
