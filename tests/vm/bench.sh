@@ -124,8 +124,7 @@ traced() {
       split(substr($0, RSTART, RLENGTH), call, "(")
       begun[$1] = "(" call[2] in netlink
     }
-    part == 3 && /(send|recv)[a-z]*(\(| resumed)/ && / = 0x/ && begun[$1] { print $NF; begun[$1] = 0 }
- "/proc/$daemon/net/netlink" /tmp/files /tmp/calls > /tmp/bytes
+    part == 3 && /(send|recv)[a-z]*(\(| resumed)/ && / = 0x/ && begun[$1] { print $NF; begun[$1] = 0 }' "/proc/$daemon/net/netlink" /tmp/files /tmp/calls > /tmp/bytes
   n=0; while read -r bytes; do n=$((n + bytes)); done < /tmp/bytes
   row "$size" "$what-netlink" "$(per $n "$by")" bytes
 }
