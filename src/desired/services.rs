@@ -372,8 +372,14 @@ struct Scheduler {
 /// Those networks that are in no other one of them.
 pub fn outermost(nets: &[IpNet]) -> Vec<IpNet> {
     let nets: Sorted<IpNet> = nets.iter().map(IpNet::trunc).collect();
-    let inner = |net: &IpNet| nets.iter().any(|other| other != net && other.contains(net));
-    nets.iter().copied().filter(|net| !inner(net)).collect()
+    let mut outer: Vec<IpNet> = Vec::new();
+    for net in nets {
+        // In their order each stands before all that are in it.
+        if !outer.last().is_some_and(|last| last.contains(&net)) {
+            outer.push(net);
+        }
+    }
+    outer
 }
 
 #[cfg(test)]

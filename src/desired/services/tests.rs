@@ -177,3 +177,23 @@ fn two_places_never_get_one_mark() {
     assert_eq!(marks.len(), 5000);
     assert_eq!(Claims::default().mark(&at(7)), Claims::default().mark(&at(7)));
 }
+
+#[test]
+fn outermost_are_the_networks_that_are_in_no_other() {
+    let mut dice = 0x9e37_79b9_u32; // xorshift
+    for _ in 0..2000 {
+        let mut nets: Vec<IpNet> = Vec::new();
+        while nets.len() < 12 {
+            dice ^= dice << 13;
+            dice ^= dice >> 17;
+            dice ^= dice << 5;
+            let addr = IpAddr::from([10, 0, 0, (dice >> 8) as u8]);
+            nets.push(IpNet::new(addr, 24 + (dice >> 3) as u8 % 9).unwrap());
+        }
+        nets.push("fd00::/8".parse().unwrap());
+        let truncated: Sorted<IpNet> = nets.iter().map(IpNet::trunc).collect();
+        let inner = |net: &IpNet| truncated.iter().any(|o| o != net && o.contains(net));
+        let expected: Vec<_> = truncated.iter().copied().filter(|net| !inner(net)).collect();
+        assert_eq!(outermost(&nets), expected);
+    }
+}
