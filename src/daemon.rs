@@ -9,6 +9,7 @@ mod tell;
 mod voice;
 
 use std::{
+    net::IpAddr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
     sync::Arc,
@@ -27,6 +28,7 @@ use crate::{
     api::{Api, Rhythm, STACK, Source, Start, snapshot},
     cluster::{Cluster, Kind, Known, News, What},
     error::{Doing, Error, Result},
+    few::Sorted,
     kernel::{Kernel, Scope, events::Events, lock::Lock, sys},
     local::Options,
     log,
@@ -217,18 +219,26 @@ impl Daemon {
                 self.voice.end();
                 return Ok(ended);
             }
-            if sources.network()? {
-                self.teller.kernel_event();
-                self.agenda.look(Scope::Network);
-            }
+            self.network(&mut sources, &Sorted::new())?;
             if sources.table()? {
                 self.teller.kernel_event();
                 self.agenda.look(Scope::Table);
             }
             if let Some(work) = self.agenda.due(self.now()) {
                 self.work(work);
+                let own = self.keeper.addrs();
+                self.network(&mut sources, &own)?;
             }
         }
+    }
+
+    /// What the kernel tells of the network is a reason to look at it, unless it is of our own addresses.
+    fn network(&mut self, sources: &mut Sources, own: &Sorted<IpAddr>) -> Result<()> {
+        if sources.network(own)? {
+            self.teller.kernel_event();
+            self.agenda.look(Scope::Network);
+        }
+        Ok(())
     }
 
     /// A configuration that is wrong is no reason to give up a right one.
@@ -393,12 +403,13 @@ impl Sources {
         }
     }
 
-    fn network(&mut self) -> Result<bool> {
-        self.network.read().doing(|| "listening to the kernel's routes")
+    fn network(&mut self, own: &Sorted<IpAddr>) -> Result<bool> {
+        self.network.read(own).doing(|| "listening to the kernel's routes")
     }
 
     fn table(&mut self) -> Result<bool> {
-        let table = self.table.as_mut().map_or(Ok(false), Events::read);
+        let read = |table: &mut Events| table.read(&Sorted::new());
+        let table = self.table.as_mut().map_or(Ok(false), read);
         table.doing(|| "listening to nftables")
     }
 }

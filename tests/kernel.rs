@@ -8,6 +8,7 @@ use std::process::Command;
 use common::{kept, namespace::in_namespace, sh};
 use kinglet::{
     cluster::{Cluster, Node, Object, known::Changes},
+    few::Sorted,
     kernel::{Kernel, Outcome, Scope, events::Events},
     local::Options,
     plan::{self, Step, plan},
@@ -194,25 +195,36 @@ fn what_others_do_to_routes_is_news_and_however_much_of_our_own_is_not() {
         let to = |i| format!("10.{}.{}.0/24", i / 256, i % 256);
         let mut want: State = (0..3000).map(|i| route(&to(i), "192.0.2.12")).collect();
         assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
-        assert!(!events.read().unwrap());
+        assert!(!events.read(&Sorted::new()).unwrap());
         // For each address the kernel adds a route to the table of local ones by itself.
         want.insert(Item::Link { name: BRIDGE.into(), kind: LinkKind::Bridge, mtu: None });
         assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
-        assert!(events.read().unwrap(), "of the link it tells by itself");
+        assert!(events.read(&Sorted::new()).unwrap(), "of the link it tells by itself");
         want.extend((0..3000).map(|i| {
             let addr = format!("10.96.{}.{}/32", i / 256, i % 256).parse().unwrap();
             Item::Addr { link: BRIDGE.into(), addr }
         }));
         assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
-        assert!(!events.read().unwrap());
+        assert!(!events.read(&Sorted::new()).unwrap());
+        want.extend((0..60).map(|i| {
+            let addr = format!("fd96::{i:x}/128").parse().unwrap();
+            Item::Addr { link: BRIDGE.into(), addr }
+        }));
+        assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
+        let own = kernel.addrs();
+        assert_eq!((own.len(), kernel.addrs().len()), (60, 0));
+        std::thread::sleep(std::time::Duration::from_millis(300)); // a work queue tells of them
+        assert!(!events.read(&own).unwrap());
+        sh("ip addr del fd96::7/128 dev kube-bridge");
+        assert!(events.read(&Sorted::new()).unwrap());
         sh("ip route del 10.1.7.0/24");
-        assert!(events.read().unwrap());
+        assert!(events.read(&Sorted::new()).unwrap());
         sh("ip addr del 10.96.1.7/32 dev kube-bridge");
-        assert!(events.read().unwrap());
+        assert!(events.read(&Sorted::new()).unwrap());
         sh("ip route del table local local 10.96.1.8 dev kube-bridge");
-        assert!(events.read().unwrap());
+        assert!(events.read(&Sorted::new()).unwrap());
         sh("ip route add 172.16.0.0/24 via 192.0.2.12");
-        assert!(!events.read().unwrap(), "a route of another program");
+        assert!(!events.read(&Sorted::new()).unwrap(), "a route of another program");
     });
 }
 
@@ -223,9 +235,9 @@ fn what_others_do_to_our_table_is_news_and_what_we_do_is_not() {
         let mut events = Events::of_table(&kernel.ports()).unwrap();
         let want = State::from([Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) }]);
         assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
-        assert!(!events.read().unwrap());
+        assert!(!events.read(&Sorted::new()).unwrap());
         sh("nft flush table inet kinglet");
-        assert!(events.read().unwrap());
+        assert!(events.read(&Sorted::new()).unwrap());
     });
 }
 

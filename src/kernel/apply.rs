@@ -1,7 +1,8 @@
 //! Makes steps happen: runs of the same kind travel in one batch, each with its own verdict.
 
-use std::{fmt::Display, time::Duration};
+use std::{fmt::Display, net::IpAddr, time::Duration};
 
+use ipnet::IpNet;
 use neli::consts::socket::NlFamily;
 
 use super::{
@@ -128,6 +129,10 @@ impl Kernel {
         };
         let outcomes = attributed(run, request, "its link is not there", |r| self.route.send(r));
         self.give_way(run);
+        self.addrs.extend(run.iter().filter_map(|step| match step.item() {
+            Item::Addr { addr: IpNet::V6(addr), .. } => Some(IpAddr::V6(addr.addr())),
+            _ => None,
+        }));
         run.iter()
             .zip(outcomes)
             .map(|(step, outcome)| outcome.map_err(|e| stranger(step, e)))

@@ -4,12 +4,13 @@
 use std::{
     fs::File,
     io::{self, Read},
+    net::IpAddr,
     os::fd::{AsFd, BorrowedFd},
 };
 
 use neli::{
     consts::{
-        rtnl::{Ifla, Rta, Rtm},
+        rtnl::{Ifa, Ifla, Rta, Rtm},
         socket::NlFamily,
     },
     socket::NlSocket,
@@ -23,6 +24,7 @@ use super::{
     sys,
 };
 use crate::{
+    few::Sorted,
     ruleset::NFT_TABLE,
     state::{TABLE_LOCAL, addr_from_bytes},
 };
@@ -76,8 +78,9 @@ impl Events {
         Ok(Events { socket, concerns, buffer: vec![0; BUFFER] })
     }
 
-    /// Reads all that has come, and says whether any of it is a reason to look.
-    pub fn read(&mut self) -> io::Result<bool> {
+    /// Reads all that has come, and says whether any of it is a reason to look. Word of our `own` addresses
+    /// is none: whoever gave them, the kernel tells of IPv6's as of itself.
+    pub fn read(&mut self, own: &Sorted<IpAddr>) -> io::Result<bool> {
         let mut news = false;
         loop {
             let len = match self.socket.read(&mut self.buffer) {
@@ -92,7 +95,7 @@ impl Events {
             };
             let datagram = self.buffer.get(..len).unwrap_or_default();
             news |= frames(datagram).any(|frame| match frame {
-                Ok(frame) => (self.concerns)(&frame),
+                Ok(frame) => (self.concerns)(&frame) && !tells_of(&frame, own),
                 Err(_) => true,
             });
         }
@@ -103,6 +106,12 @@ impl AsFd for Events {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+fn tells_of(frame: &Frame<'_>, addrs: &Sorted<IpAddr>) -> bool {
+    let attrs = Attrs::after(frame.body(), IFADDR);
+    matches!(Rtm::from(frame.kind()), Rtm::Newaddr | Rtm::Deladdr)
+        && attrs.get(Ifa::Address).and_then(addr_from_bytes).is_some_and(|a| addrs.contains(&a))
 }
 
 /// Pods come and go with links of their own, which are ports of a bridge: no route of ours leads

@@ -25,7 +25,7 @@ use neli::consts::socket::NlFamily;
 
 use crate::{
     error::{Doing, Error, Result},
-    few::Few,
+    few::{Few, Sorted},
     local::{Host, HostLink, Module, Options, Tunnel},
     state::{BRIDGE, DUMMY, Flow, TABLE_MAIN},
 };
@@ -83,6 +83,8 @@ pub struct Kernel {
     /// The chains of our table, as of the last look; `None`: it is to be made anew.
     chains: Option<Vec<String>>,
     modules: Modules,
+    /// The IPv6 addresses that were given and taken.
+    addrs: Vec<IpAddr>,
 }
 
 impl Kernel {
@@ -96,7 +98,13 @@ impl Kernel {
             links: Few::new(),
             chains: None,
             modules: Modules::open(&[&MODULES[..], &SCHEDULERS].concat()),
+            addrs: Vec::new(),
         })
+    }
+
+    /// The IPv6 addresses that it gave and took since this was asked last.
+    pub fn addrs(&mut self) -> Sorted<IpAddr> {
+        std::mem::take(&mut self.addrs).into()
     }
 
     /// The netlink ports from which it changes what [`events`] tell of.

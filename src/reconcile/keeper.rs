@@ -6,6 +6,8 @@
 
 mod network;
 
+use std::net::IpAddr;
+
 use super::{Pass, look, record, remove_stale};
 use crate::{
     bgp::rib::Learned,
@@ -100,6 +102,11 @@ impl Keeper {
             local: None,
             moved: false,
         }
+    }
+
+    /// The IPv6 addresses that were given and taken since this was asked last.
+    pub fn addrs(&mut self) -> Sorted<IpAddr> {
+        self.kernel.addrs()
     }
 
     /// Whether this node was found to be another than before, since this was asked last.

@@ -32,8 +32,11 @@ passed() {
   [ ! -s /tmp/steps ] || row "$size" "$what-first" "$(per "$(of first /tmp/err)" 1e6)" ms
 }
 
+# Nothing is there any more. For two minutes (IP_VS_DEST_TRASH_PERIOD) the kernel keeps the real servers that went, and looks through all of
+# them for each that comes.
 empty() {
   in_ns node-1 ipvsadm -C
+  sleep 240
   in_ns node-1 nft delete table inet kinglet 2>/dev/null
   ip -n node-1 link del kube-dummy-if 2>/dev/null
   in_ns node-1 ip route flush proto 17
@@ -184,7 +187,7 @@ followed() {
   done
   ended
   started --routes=nodes
-  rested "$1" audit 5 300
+  rested "$1" audit 2 120
   row "$1" audit-pass "$(per "$(status kinglet_last_pass_seconds)" 1e-3)" ms
   ended
   started --routes=nodes --audit-period=240h --poll-interval=10s
