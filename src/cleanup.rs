@@ -10,9 +10,9 @@ use std::path::Path;
 
 use crate::{
     error::Result,
-    kernel::{Kernel, Outcome, files},
+    kernel::{Done, Kernel, Outcome, files},
     local::Options,
-    plan::{Step, clear},
+    plan::clear,
 };
 
 /// Takes it all away; `done` hears of each step, `gone` of each file: the record of draining real
@@ -22,8 +22,8 @@ pub fn cleanup<'a>(
     kernel: &mut Kernel,
     options: &Options,
     others: impl Iterator<Item = &'a Path>,
-    done: impl FnMut(&Step, Outcome),
-    mut gone: impl FnMut(&Path, Outcome),
+    done: Done<'_>,
+    gone: &mut dyn FnMut(&Path, &Outcome),
 ) -> Result<()> {
     let (router, services) = (true, true);
     let options = Options { router, services, ..options.clone() };
@@ -33,8 +33,8 @@ pub fn cleanup<'a>(
     for path in [Path::new(files::DRAINS)].into_iter().chain(others) {
         match files::remove(path) {
             Ok(false) => {}
-            Ok(true) => gone(path, Ok(())),
-            Err(e) => gone(path, Err(e.to_string())),
+            Ok(true) => gone(path, &Ok(())),
+            Err(e) => gone(path, &Err(e.to_string())),
         }
     }
     Ok(())

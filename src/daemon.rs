@@ -296,7 +296,7 @@ impl Daemon {
         let Daemon { keeper, known, teller, voice, .. } = self;
         let cluster: &Cluster = &known.cluster;
         let moved = work == Work::Changes;
-        let done = |step: &Step<'_>, outcome: &_| teller.step(step, outcome, moved);
+        let done = &mut |step: &Step<'_>, outcome: &_| teller.step(step, outcome, moved);
         let deed = match work {
             Work::Save if self.file.is_unsettled() => return self.settle(),
             Work::Save => return self.save(),

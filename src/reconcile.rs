@@ -16,7 +16,7 @@ use crate::{
     },
     error::{Doing, Error, Result},
     kernel::{
-        Kernel, Outcome, Scope,
+        Done, Kernel, Scope,
         files::{self, DRAINS},
     },
     local::{Local, Options},
@@ -94,12 +94,7 @@ impl Pass {
     /// Makes it happen: the record of what drains first, then the steps, and at last the flows of UDP
     /// Services that lead to where nobody answers any more. `done` hears of each step. Given are the
     /// number of those flows, and what went wrong beside the steps, which nothing of it stops.
-    pub fn take(
-        &self,
-        kernel: &mut Kernel,
-        scope: Scope,
-        done: impl FnMut(&Step, Outcome),
-    ) -> (usize, Vec<Error>) {
+    pub fn take(&self, kernel: &mut Kernel, scope: Scope, done: Done<'_>) -> (usize, Vec<Error>) {
         let services = self.local.options.services && scope == Scope::All;
         let recorded = if services { record(&self.drains) } else { Ok(()) };
         kernel.apply(&self.steps(), done);

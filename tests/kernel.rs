@@ -40,8 +40,8 @@ fn apply(kernel: &mut Kernel, want: &State) -> (Vec<Step<'static>>, Vec<String>)
     let have = have.all(want);
     let steps = plan(kept(have), kept(want.clone()), |_| true);
     let mut refused = Vec::new();
-    kernel.apply(&steps, |step, outcome| {
-        refused.extend(outcome.err().map(|why| format!("{step}: {why}")));
+    kernel.apply(&steps, &mut |step, outcome| {
+        refused.extend(outcome.as_ref().err().map(|why| format!("{step}: {why}")));
     });
     (steps, refused)
 }
@@ -148,7 +148,7 @@ fn a_node_that_comes_or_goes_is_no_reason_to_look_at_the_others() {
         }
         let options = Options { services: false, cni: false, ..Options::default() };
         let mut keeper = Keeper::new(Kernel::open().unwrap(), "a", options);
-        assert!(keeper.look(&cluster, Scope::All, |_, _| {}).unwrap().is_well());
+        assert!(keeper.look(&cluster, Scope::All, &mut |_, _| {}).unwrap().is_well());
         sh("ip route del 10.244.12.0/24");
         let changes = Changes { nodes: true, ..Changes::default() };
         let routes = || sh("ip route show proto 17 | sed 's/ dev.*//'");
@@ -156,7 +156,7 @@ fn a_node_that_comes_or_goes_is_no_reason_to_look_at_the_others() {
             assert!(keeper.touch(cluster, &changes));
             change(cluster);
             let mut steps = Vec::new();
-            let done = |step: &Step, outcome: &Outcome| {
+            let done = &mut |step: &Step, outcome: &Outcome| {
                 assert_eq!(*outcome, Ok(()), "{step}");
                 steps.push(step.to_string());
             };

@@ -39,7 +39,7 @@ fn steps(kernel: &mut Kernel, want: &State) -> Vec<Step<'static>> {
 /// Makes it so, and sees that a second look finds nothing to do.
 fn make(kernel: &mut Kernel, want: &State) -> Vec<Step<'static>> {
     let taken = steps(kernel, want);
-    kernel.apply(&taken, |step, outcome| assert_eq!(outcome, Ok(()), "{step}"));
+    kernel.apply(&taken, &mut |step, outcome| assert_eq!(*outcome, Ok(()), "{step}"));
     assert_eq!(steps(kernel, want), [], "it reads back as it was written");
     taken
 }
@@ -207,8 +207,8 @@ fn a_gateway_that_cannot_be_costs_its_own_route_and_no_other() {
         ]);
         let mut refused = Vec::new();
         let todo = steps(&mut kernel, &want);
-        kernel.apply(&todo, |step, outcome| {
-            refused.extend(outcome.err().map(|why| format!("{step}: {why}")));
+        kernel.apply(&todo, &mut |step, outcome| {
+            refused.extend(outcome.as_ref().err().map(|why| format!("{step}: {why}")));
         });
         assert_eq!(refused.len(), 2, "{refused:?}");
         assert_eq!(gateways("10.244.2.0/24").len(), 2);
@@ -242,9 +242,9 @@ fn what_bgp_learns_is_made_at_once_and_goes_once_all_peers_have_spoken() {
             let routes = nets.into_iter().zip(hops.map(via));
             let routes = routes.filter_map(|(net, via)| Some((net, via?))).collect();
             let learned = Learned { routes, complete, ..Learned::default() };
-            let done = |step: &Step, outcome: &Outcome| assert_eq!(*outcome, Ok(()), "{step}");
+            let done = &mut |step: &Step, outcome: &Outcome| assert_eq!(*outcome, Ok(()), "{step}");
             assert!(keeper.learn(&cluster, learned.clone(), done).unwrap().is_well());
-            let nothing = |step: &Step, _: &Outcome| panic!("{step}: it is known");
+            let nothing = &mut |step: &Step, _: &Outcome| panic!("{step}: it is known");
             assert!(keeper.learn(&cluster, learned, nothing).unwrap().is_well());
             [gateways(TO4).join(" "), gateways(OUTSIDE).join(" ")]
         };
@@ -255,7 +255,7 @@ fn what_bgp_learns_is_made_at_once_and_goes_once_all_peers_have_spoken() {
         let two = "192.0.2.13 192.0.2.14";
         assert_eq!(hears(&mut first, &[14, 13], false), [two, two]);
         let mut second = begin();
-        assert!(second.look(&cluster, Scope::Network, |_, _| {}).unwrap().is_well());
+        assert!(second.look(&cluster, Scope::Network, &mut |_, _| {}).unwrap().is_well());
         assert_eq!(gateways(OUTSIDE).join(" "), two, "a peer may still say it");
         assert_eq!(hears(&mut second, &[], true), ["192.0.2.12", ""]);
         // What was there in this run and is not any more is waited for by nobody.
@@ -263,14 +263,14 @@ fn what_bgp_learns_is_made_at_once_and_goes_once_all_peers_have_spoken() {
         assert_eq!(hears(&mut first, &[], false), ["192.0.2.12", ""]);
         // Where routes are all that changed, the others are not looked at.
         let mut third = begin();
-        assert!(third.look(&cluster, Scope::All, |_, _| {}).unwrap().is_well());
+        assert!(third.look(&cluster, Scope::All, &mut |_, _| {}).unwrap().is_well());
         assert_eq!(hears_each(&mut third, [&[13, 14], &[13]], true), [two, "192.0.2.13"]);
         sh(&format!("ip route del {OUTSIDE}"));
         let other = hears_each(&mut third, [&[14], &[13, 14]], true);
         assert_eq!(other, ["192.0.2.14", two], "one of them was gone, and is made");
         sh(&format!("ip route del {OUTSIDE}"));
         assert_eq!(hears_each(&mut third, [&[14, 13], &[13, 14]], true), [two, ""]);
-        assert!(third.look(&cluster, Scope::Network, |_, _| {}).unwrap().is_well());
+        assert!(third.look(&cluster, Scope::Network, &mut |_, _| {}).unwrap().is_well());
         assert_eq!(gateways(OUTSIDE).join(" "), two);
         assert_eq!(hears_each(&mut third, [&[13, 14], &[]], true), [two, ""]);
     });
@@ -288,7 +288,7 @@ fn ten_thousand_routes_are_made_read_and_taken_away() {
                 let began = Instant::now();
                 let taken = steps(&mut kernel, want);
                 let looked = began.elapsed();
-                kernel.apply(&taken, |step, outcome| assert_eq!(outcome, Ok(()), "{step}"));
+                kernel.apply(&taken, &mut |step, outcome| assert_eq!(*outcome, Ok(()), "{step}"));
                 let took = began.elapsed() - looked;
                 eprintln!(
                     "{} hops: {what}: look {looked:?}, {} steps {took:?}",

@@ -19,6 +19,9 @@ use crate::{
 /// What became of a step: done, or the reason why not.
 pub type Outcome = Result<(), String>;
 
+/// Who hears of each step what became of it.
+pub type Done<'a> = &'a mut dyn FnMut(&Step<'_>, &Outcome);
+
 /// Requests of this many sets of elements go into one transaction; the limit is the send buffer.
 const TRANSACTION: usize = 4;
 
@@ -65,7 +68,7 @@ fn most(run: &[Step]) -> usize {
 impl Kernel {
     /// Takes the steps in their order and says of each what became of it. One that is refused does
     /// not stop the others.
-    pub fn apply(&mut self, steps: &[Step], mut done: impl FnMut(&Step, Outcome)) {
+    pub fn apply(&mut self, steps: &[Step], done: Done<'_>) {
         let runs = steps.chunk_by(|a, b| way(a) == way(b));
         for run in runs.flat_map(|run| run.chunks(most(run))) {
             let outcomes = match way(&run[0]) {
@@ -78,7 +81,7 @@ impl Kernel {
                 Way::Ipvs => self.ipvs(run),
                 Way::Route => self.route(run),
             };
-            for (step, outcome) in run.iter().zip(outcomes) {
+            for (step, outcome) in run.iter().zip(&outcomes) {
                 done(step, outcome);
             }
         }

@@ -29,7 +29,7 @@ use crate::{
     local::{Host, HostLink, Module, Options, Tunnel},
     state::{BRIDGE, DUMMY, Flow, TABLE_MAIN},
 };
-pub use apply::Outcome;
+pub use apply::{Done, Outcome};
 use files::Modules;
 use message::{Attrs, Request};
 use netlink::Conn;

@@ -187,7 +187,7 @@ pub fn cleanup(args: &Args) -> Result<u8> {
         return Err(Error::new("cleaning up", why));
     };
     let refused = Cell::new(0);
-    let told = |what: &dyn Display, outcome: Outcome| match outcome {
+    let told = |what: &dyn Display, outcome: &Outcome| match outcome {
         Ok(()) => drop(out(&format!("{what}\n"))),
         Err(why) => {
             refused.set(refused.get() + 1);
@@ -201,8 +201,8 @@ pub fn cleanup(args: &Args) -> Result<u8> {
         &mut Kernel::open()?,
         &options(args),
         files.into_iter().flatten(),
-        |step, outcome| told(step, outcome),
-        |path, outcome| told(&format_args!("- file {}", path.display()), outcome),
+        &mut |step, outcome| told(step, outcome),
+        &mut |path, outcome| told(&format_args!("- file {}", path.display()), outcome),
     )?;
     Ok(u8::from(refused.get() > 0))
 }

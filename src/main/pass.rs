@@ -163,7 +163,7 @@ pub fn sync(args: &Args) -> Result<u8> {
     )?;
     let pass = with_bad(pass, learned.known.complaints());
     let (mut refused, mut taken) = (0, String::new());
-    let (flows, errors) = pass.take(&mut kernel, Scope::All, |step, outcome| match outcome {
+    let (flows, errors) = pass.take(&mut kernel, Scope::All, &mut |step, outcome| match outcome {
         Err(why) => {
             refused += 1;
             log::error(format_args!("{step}: refused: {why}"));

@@ -20,7 +20,7 @@ use crate::{
     },
     error::{Error, Result},
     few::{Few, Sorted},
-    kernel::{Kernel, Outcome, Scope, files},
+    kernel::{Done, Kernel, Outcome, Scope, files},
     local::{Local, Options},
     plan::{Step, plan},
     state::{At, Item, Protocol, State},
@@ -176,12 +176,7 @@ impl Keeper {
     }
 
     /// Looks at the kernel, or at a part of it, and makes it right. `done` hears of each step.
-    pub fn look(
-        &mut self,
-        cluster: &Cluster,
-        scope: Scope,
-        done: impl FnMut(&Step, &Outcome),
-    ) -> Result<Deed> {
+    pub fn look(&mut self, cluster: &Cluster, scope: Scope, done: Done<'_>) -> Result<Deed> {
         if scope == Scope::All {
             // Not sure of anything until it has gone well.
             self.sure = None;
@@ -197,16 +192,11 @@ impl Keeper {
         look(&mut self.kernel, cluster, &self.learned, &self.node, &self.options, scope)
     }
 
-    fn take(
-        &mut self,
-        mut pass: Pass,
-        scope: Scope,
-        mut done: impl FnMut(&Step, &Outcome),
-    ) -> Deed {
+    fn take(&mut self, mut pass: Pass, scope: Scope, done: Done<'_>) -> Deed {
         let mut deed = Deed::default();
-        let (flows, errors) = pass.take(&mut self.kernel, scope, |step, outcome| {
-            deed.count(&outcome);
-            done(step, &outcome);
+        let (flows, errors) = pass.take(&mut self.kernel, scope, &mut |step, outcome| {
+            deed.count(outcome);
+            done(step, outcome);
         });
         deed.flows = flows;
         deed.errors = errors;
@@ -243,12 +233,8 @@ impl Keeper {
 
     /// Looks at the next part of everything and makes it right: where there are many Services, first
     /// at all but the real servers, then at some Services after another.
-    pub fn audit(
-        &mut self,
-        cluster: &Cluster,
-        mut done: impl FnMut(&Step, &Outcome),
-    ) -> Result<Deed> {
-        let changed = self.changes(cluster, &mut done)?; // or they would be taken for wrong
+    pub fn audit(&mut self, cluster: &Cluster, done: Done<'_>) -> Result<Deed> {
+        let changed = self.changes(cluster, done)?; // or they would be taken for wrong
         if self.parts(cluster) == 1 {
             return self.look(cluster, Scope::All, done);
         }
@@ -276,13 +262,9 @@ impl Keeper {
     }
 
     /// Makes right what follows from all that was touched.
-    pub fn changes(
-        &mut self,
-        cluster: &Cluster,
-        mut done: impl FnMut(&Step, &Outcome),
-    ) -> Result<Deed> {
+    pub fn changes(&mut self, cluster: &Cluster, done: Done<'_>) -> Result<Deed> {
         let first = match self.nodes.take() {
-            Some(before) => match self.renode(cluster, &before, &mut done) {
+            Some(before) => match self.renode(cluster, &before, done) {
                 Some(deed) => deed,
                 None => return self.look(cluster, Scope::All, done),
             },
@@ -291,7 +273,7 @@ impl Keeper {
         Ok(self.services(cluster, done)?.after(first))
     }
 
-    fn services(&mut self, cluster: &Cluster, done: impl FnMut(&Step, &Outcome)) -> Result<Deed> {
+    fn services(&mut self, cluster: &Cluster, done: Done<'_>) -> Result<Deed> {
         let touched = std::mem::take(&mut self.touched);
         if touched.is_empty() {
             return Ok(Deed::default());
@@ -338,7 +320,7 @@ impl Keeper {
         Sure { local, claims }: Sure,
         have: &State,
         mut want: State,
-        mut done: impl FnMut(&Step, &Outcome),
+        done: Done<'_>,
     ) -> Result<Deed> {
         let may_go = |item: &Item| given_up(item, cluster, &local, &claims);
         self.drain(have, &mut want, may_go)?;
@@ -346,9 +328,9 @@ impl Keeper {
         let mut deed = Deed::default();
         deed.errors.extend(record(&self.drains).err());
         let mut gone = Vec::new();
-        self.kernel.apply(&steps, |step, outcome| {
-            deed.count(&outcome);
-            done(step, &outcome);
+        self.kernel.apply(&steps, &mut |step, outcome| {
+            deed.count(outcome);
+            done(step, outcome);
             if let (Step::Remove(Item::Real { of, addr, port, .. }), Ok(())) = (step, outcome) {
                 gone.push((*of, *addr, *port));
             }

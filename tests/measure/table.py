@@ -25,6 +25,8 @@ def median(size, what):
 def number(value):
     if value is None:
         return "-"
+    if value >= 1e6:
+        return f"{value / 1e6:,.3g} M" if value < 1e9 else f"{value / 1e6:,.0f} M"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -62,9 +64,11 @@ table("Memory at its peak, and what wakes the daemon", [
     ("daemon at rest", "daemon-rss"), ("its wake-ups at rest, BGP off", "daemon-wakes"),
     ("looking for a mesh of nodes that are not there", "daemon-wakes-mesh")])
 table("IPVS from nothing, in virtual time, beside `ipvsadm --restore` of the same services; with routes, addresses and nftables", [
-    ("entries of ipvsadm", "ipvsadm-entries"), ("`sync`", "fill"), ("`ipvsadm --restore`", "ipvsadm-restore"),
-    ("ratio", lambda size: ratio(size, "fill", "ipvsadm-restore")), ("the kernel alone, for the same messages", "fill-kernel"),
-    ("their bytes", "fill-netlink"), ("its instructions", "fill-instructions")])
+    ("entries of ipvsadm", "ipvsadm-entries"), ("`sync`, its own", "fill-instructions"),
+    ("`ipvsadm --restore`", "ipvsadm-restore-instructions"),
+    ("ratio", lambda size: ratio(size, "fill-instructions", "ipvsadm-restore-instructions")),
+    ("`sync`, with the API server on the same processor", "fill"), ("`ipvsadm --restore`", "ipvsadm-restore"),
+    ("the kernel alone, for the same messages", "fill-kernel"), ("their bytes", "fill-netlink")])
 table("From the start of a process, in virtual time", [
     ("to the first route", "fill-first"), ("to the last Service", "fill"), ("from the snapshot, without the API, to the first route", "from-snapshot-first"),
     ("to the last Service", "from-snapshot"), ("a `sync` that writes the snapshot", "written")])
@@ -76,7 +80,7 @@ table("Nothing that changed, in virtual time", [
     ("one pass", "again"), ("its instructions", "again-instructions"), ("system calls", "again-calls"), ("from the API", "again-bytes"),
     ("its steps", "again-steps")])
 table("Nothing that changed, and the daemon looks", [
-    ("one poll: instructions", "poll-instructions"), ("system calls", "poll-calls"), ("from the API", "poll-bytes"),
+    ("one poll: instructions", "poll-instructions"), ("system calls", "poll-calls"), ("from the API", "poll-api"),
     ("one audit of all: instructions", "audit-instructions"), ("system calls", "audit-calls"), ("netlink", "audit-netlink"), ("its longest pass", "audit-pass")])
 table("Requests through a ClusterIP, in virtual time, one after the other, beside the same endpoints without it", [
     ("ClusterIP", "vip-requests"), ("endpoint", "real-requests"), ("ratio", lambda size: ratio(size, "vip-requests", "real-requests")),

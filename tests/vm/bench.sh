@@ -15,10 +15,6 @@ fail() { echo "bench: $*" >&2; exit 1; }
 per() { awk -v n="$1" -v by="$2" 'BEGIN { printf "%.6g\n", n / by }'; }
 of() { sed -n "s/^$1 //p" "$2"; }
 
-# What the API server was asked for by now, in requests, and the bytes of what came after so many.
-asked_for() { wc -l < /results/apiserver.log; }
-bytes_after() { awk -v after="$1" 'NR > after { n += $4 } END { print n }' /results/apiserver.log; }
-
 # passed SIZE WHAT [FLAG...]: one pass, which may have nobody to ask: until its first route and its end, its peak, its steps
 passed() {
   size=$1 what=$2; shift 2
@@ -50,6 +46,7 @@ filled() {
     empty
     in_ns node-1 /job/meter run ipvsadm -R < /tmp/saved 2> /tmp/err
     row "$1" ipvsadm-restore "$(per "$(of took /tmp/err)" 1e6)" ms
+    row "$1" ipvsadm-restore-instructions "$(of cpu /tmp/err)" instructions
     empty
     passed "$1" fill
   done
@@ -109,7 +106,8 @@ started() {
 ended() { kill "$daemon"; wait "$daemon"; }
 wakes() { before=$(switches); sleep 60; row "$1" "$2" "$(per $(($(switches) - before)) 60)" /s; }
 
-# traced SIZE WHAT BY COMMAND...: what the daemon calls while it runs, by so many, and its bytes of netlink in both directions
+# traced SIZE WHAT BY COMMAND...: what the daemon calls while it runs, by so many, its bytes of netlink in both directions, and those that
+# came from the API server, heads and all
 traced() {
   size=$1 what=$2 by=$3; shift 3
   rm -f /tmp/strace
@@ -118,18 +116,23 @@ traced() {
   "$@"
   kill $strace; wait $strace
   row "$size" "$what-calls" "$(per "$(grep -vc 'resumed>\|+++\|---' /tmp/calls)" "$by")" calls
-  # Which of its files are netlink sockets: /proc/net/netlink has their inodes in its tenth column.
+  # Which of its files are netlink sockets: /proc/net/netlink has their inodes in its tenth column. What else receives is TCP.
   for file in /proc/"$daemon"/fd/*; do echo "${file##*/} $(readlink "$file")"; done > /tmp/files
   awk 'FNR == 1 { part++ }
     part == 1 { inode[$10] }
     part == 2 && /socket:/ { gsub(/socket:\[|\]/, "", $2); if ($2 in inode) netlink[sprintf("(0x%x", $1)] }
     part == 3 && match($0, /(send|recv)[a-z]*\(0x[0-9a-f]+/) {
       split(substr($0, RSTART, RLENGTH), call, "(")
-      begun[$1] = "(" call[2] in netlink
+      of[$1] = "(" call[2] in netlink ? "netlink" : call[1] == "recvfrom" ? "api" : ""
     }
-    part == 3 && /(send|recv)[a-z]*(\(| resumed)/ && / = 0x/ && begun[$1] { print $NF; begun[$1] = 0 }' "/proc/$daemon/net/netlink" /tmp/files /tmp/calls > /tmp/bytes
-  n=0; while read -r bytes; do n=$((n + bytes)); done < /tmp/bytes
-  row "$size" "$what-netlink" "$(per $n "$by")" bytes
+    part == 3 && /(send|recv)[a-z]*(\(| resumed)/ && / = 0x/ && of[$1] { print of[$1], $NF; of[$1] = "" }
+  ' "/proc/$daemon/net/netlink" /tmp/files /tmp/calls > /tmp/bytes
+  netlink=0 api=0
+  while read -r of bytes; do
+    if [ "$of" = api ]; then api=$((api + bytes)); else netlink=$((netlink + bytes)); fi
+  done < /tmp/bytes
+  row "$size" "$what-netlink" "$(per $netlink "$by")" bytes
+  row "$size" "$what-api" "$(per $api "$by")" bytes
 }
 
 # sent SIZE REQUEST: to the API server, and two seconds for what it does
@@ -158,10 +161,9 @@ changed() {
 
 # rested SIZE WHAT TIMES SECONDS: what one of so many turns costs a daemon to which nothing happens
 rested() {
-  before=$(cpu); lines=$(asked_for)
+  before=$(cpu)
   sleep "$4"
   row "$1" "$2-instructions" "$(per $(($(cpu) - before)) "$3")" instructions
-  row "$1" "$2-bytes" "$(per "$(bytes_after "$lines")" "$3")" bytes
   traced "$1" "$2" "$3" sleep "$4"
 }
 
@@ -198,9 +200,9 @@ followed() {
 for size; do
   api_up /job/cluster/"$size"
   passed "$size" first
-  lines=$(asked_for)
+  lines=$(wc -l < /results/apiserver.log)
   passed "$size" again
-  row "$size" again-bytes "$(bytes_after "$lines")" bytes
+  row "$size" again-bytes "$(awk -v after="$lines" 'NR > after { n += $4 } END { print n }' /results/apiserver.log)" bytes
   on node-1 strace -f -c -S calls -o /tmp/calls /job/kinglet sync --master $API --hostname-override node-1 --run-firewall=false --snapshot=
   row "$size" again-calls "$(awk '$NF == "total" { print $4 }' /tmp/calls)" calls
   filled "$size"

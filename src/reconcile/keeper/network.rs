@@ -12,7 +12,7 @@ use crate::{
     },
     error::Result,
     few::{Few, Sorted},
-    kernel::{Outcome, Scope},
+    kernel::{Done, Scope},
     plan::{Step, plan},
     state::{Item, State, TABLE_MAIN, Via},
 };
@@ -24,7 +24,7 @@ impl Keeper {
         &mut self,
         cluster: &Cluster,
         mut learned: Learned,
-        mut done: impl FnMut(&Step, &Outcome),
+        done: Done<'_>,
     ) -> Result<Deed> {
         let old = std::mem::take(&mut self.learned);
         let new_gone = learned.gone.iter().any(|net| !old.gone.contains(net));
@@ -39,7 +39,7 @@ impl Keeper {
         }
         let rerouted = if alone { self.rerouted(cluster, &old) } else { None };
         drop(old);
-        let deed = rerouted.and_then(|(have, want)| self.step(cluster, &have, &want, &mut done));
+        let deed = rerouted.and_then(|(have, want)| self.step(cluster, &have, &want, done));
         if let Some(deed) = deed {
             return Ok(deed);
         }
@@ -70,7 +70,7 @@ impl Keeper {
         &mut self,
         cluster: &Cluster,
         before: &Nodes,
-        done: impl FnMut(&Step, &Outcome),
+        done: Done<'_>,
     ) -> Option<Deed> {
         let Sure { local, claims } = self.sure.as_mut()?;
         let want = Moment::of(cluster, local).ok()?.renode(before, &self.learned, claims)?;
@@ -84,7 +84,7 @@ impl Keeper {
         cluster: &Cluster,
         have: &State,
         want: &State,
-        mut done: impl FnMut(&Step, &Outcome),
+        done: Done<'_>,
     ) -> Option<Deed> {
         let routed = std::mem::take(&mut self.routed);
         let Sure { local, .. } = self.sure.as_ref().filter(|_| routed)?;
@@ -94,9 +94,9 @@ impl Keeper {
             return None;
         }
         let mut deed = Deed::default();
-        self.kernel.apply(&steps, |step, outcome| {
-            deed.count(&outcome);
-            done(step, &outcome);
+        self.kernel.apply(&steps, &mut |step, outcome| {
+            deed.count(outcome);
+            done(step, outcome);
         });
         self.claim(want);
         self.routed = deed.is_well();
