@@ -7,6 +7,7 @@ use std::process::Command;
 
 use common::{kept, namespace::in_namespace, sh};
 use kinglet::{
+    bgp::rib::Learned,
     cluster::{Cluster, Node, Object, known::Changes},
     few::Sorted,
     kernel::{Kernel, Outcome, Scope, events::Events},
@@ -152,7 +153,8 @@ fn a_node_that_comes_or_goes_is_no_reason_to_look_at_the_others() {
         sh("ip route del 10.244.12.0/24");
         let changes = Changes { nodes: true, ..Changes::default() };
         let routes = || sh("ip route show proto 17 | sed 's/ dev.*//'");
-        let mut changed = |cluster: &mut Cluster, change: &dyn Fn(&mut Cluster)| {
+        type Change<'a> = &'a dyn Fn(&mut Cluster);
+        let changed = |keeper: &mut Keeper, cluster: &mut Cluster, change: Change<'_>| {
             assert!(keeper.touch(cluster, &changes));
             change(cluster);
             let mut steps = Vec::new();
@@ -163,7 +165,7 @@ fn a_node_that_comes_or_goes_is_no_reason_to_look_at_the_others() {
             assert!(keeper.changes(cluster, done).unwrap().is_well());
             steps
         };
-        let come = changed(&mut cluster, &|cluster| cluster.insert(node("d", 14)));
+        let come = changed(&mut keeper, &mut cluster, &|cluster| cluster.insert(node("d", 14)));
         assert_eq!(
             come,
             [
@@ -173,17 +175,39 @@ fn a_node_that_comes_or_goes_is_no_reason_to_look_at_the_others() {
             ]
         );
         assert_eq!(routes(), "10.244.13.0/24 via 192.0.2.13\n10.244.14.0/24 via 192.0.2.14\n");
-        let gone = changed(&mut cluster, &|cluster| drop(cluster.nodes.remove("c")));
+        let gone = changed(&mut keeper, &mut cluster, &|cluster| drop(cluster.nodes.remove("c")));
         assert_eq!(gone.len(), 3, "{gone:?}");
         assert_eq!(routes(), "10.244.14.0/24 via 192.0.2.14\n");
         let known = sh("nft list set inet kinglet node-ips4");
         assert!(known.contains("192.0.2.14") && !known.contains("192.0.2.13"), "{known}");
         // This one, of which much more follows.
-        let moved = changed(&mut cluster, &|cluster| {
+        let moved = changed(&mut keeper, &mut cluster, &|cluster| {
             let Object::Node(own) = node("a", 11) else { return };
             cluster.insert(Object::Node(Node { pod_cidrs: vec![], ..own }));
         });
         assert!(moved.contains(&"+ route 10.244.12.0/24 via 192.0.2.12".to_owned()), "{moved:?}");
+        // What comes in between finds the Nodes as they are now.
+        let mut well = |step: &Step, outcome: &Outcome| assert_eq!(*outcome, Ok(()), "{step}");
+        let mut nothing = |step: &Step, _: &Outcome| panic!("{step}: it is done");
+        let learned = |via: Option<&str>| {
+            let via =
+                via.map(|via| ("10.244.14.0/24".parse().unwrap(), Via::One(via.parse().unwrap())));
+            Learned { routes: via.into_iter().collect(), complete: true, ..Learned::default() }
+        };
+        let other = "10.244.12.0/24 via 192.0.2.12\n";
+        assert!(keeper.learn(&cluster, learned(None), &mut well).unwrap().is_well());
+        assert!(keeper.touch(&cluster, &changes));
+        cluster.nodes.remove("d");
+        let told = learned(Some("192.0.2.13"));
+        assert!(keeper.learn(&cluster, told, &mut well).unwrap().is_well());
+        assert_eq!(routes(), format!("{other}10.244.14.0/24 via 192.0.2.13\n"));
+        assert!(keeper.learn(&cluster, learned(None), &mut well).unwrap().is_well());
+        assert_eq!(routes(), other);
+        assert!(keeper.touch(&cluster, &changes));
+        cluster.insert(node("d", 14));
+        assert!(keeper.look(&cluster, Scope::Network, &mut well).unwrap().is_well());
+        assert_eq!(routes(), format!("{other}10.244.14.0/24 via 192.0.2.14\n"));
+        assert!(keeper.changes(&cluster, &mut nothing).unwrap().is_well());
     });
 }
 

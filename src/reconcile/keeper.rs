@@ -177,15 +177,18 @@ impl Keeper {
 
     /// Looks at the kernel, or at a part of it, and makes it right. `done` hears of each step.
     pub fn look(&mut self, cluster: &Cluster, scope: Scope, done: Done<'_>) -> Result<Deed> {
+        let mut first = Deed::default();
         if scope == Scope::All {
             // Not sure of anything until it has gone well.
             self.sure = None;
             self.touched.clear();
             self.nodes = None;
             self.audited = None;
+        } else {
+            first = self.nodes(cluster, done)?;
         }
         let pass = self.see(cluster, scope)?;
-        Ok(self.take(pass, scope, done))
+        Ok(self.take(pass, scope, done).after(first))
     }
 
     fn see(&mut self, cluster: &Cluster, scope: Scope) -> Result<Pass> {
@@ -263,13 +266,7 @@ impl Keeper {
 
     /// Makes right what follows from all that was touched.
     pub fn changes(&mut self, cluster: &Cluster, done: Done<'_>) -> Result<Deed> {
-        let first = match self.nodes.take() {
-            Some(before) => match self.renode(cluster, &before, done) {
-                Some(deed) => deed,
-                None => return self.look(cluster, Scope::All, done),
-            },
-            None => Deed::default(),
-        };
+        let first = self.nodes(cluster, done)?;
         Ok(self.services(cluster, done)?.after(first))
     }
 
@@ -379,6 +376,7 @@ impl Deed {
         self.refused += first.refused;
         self.flows += first.flows;
         self.errors.extend(first.errors);
+        self.want = self.want.or(first.want);
         self
     }
 

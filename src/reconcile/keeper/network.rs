@@ -26,6 +26,7 @@ impl Keeper {
         mut learned: Learned,
         done: Done<'_>,
     ) -> Result<Deed> {
+        let first = self.nodes(cluster, done)?;
         let old = std::mem::take(&mut self.learned);
         let new_gone = learned.gone.iter().any(|net| !old.gone.contains(net));
         if !learned.complete {
@@ -35,16 +36,16 @@ impl Keeper {
         let new = &self.learned;
         let alone = (&old.lost, old.complete) == (&new.lost, new.complete);
         if alone && !new_gone && old.routes == new.routes {
-            return Ok(Deed::default());
+            return Ok(first);
         }
         let rerouted = if alone { self.rerouted(cluster, &old) } else { None };
         drop(old);
         let deed = rerouted.and_then(|(have, want)| self.step(cluster, &have, &want, done));
         if let Some(deed) = deed {
-            return Ok(deed);
+            return Ok(deed.after(first));
         }
         self.routed = false;
-        self.look(cluster, Scope::Network, done)
+        Ok(self.look(cluster, Scope::Network, done)?.after(first))
     }
 
     /// The routes that are other than they were with the `old`, as they are there and as they are wanted.
@@ -64,14 +65,16 @@ impl Keeper {
         self.nodes.is_some()
     }
 
-    /// Makes right what follows from the Nodes, which were like this before; `None` where only a whole
-    /// look can.
-    pub(super) fn renode(
-        &mut self,
-        cluster: &Cluster,
-        before: &Nodes,
-        done: Done<'_>,
-    ) -> Option<Deed> {
+    /// Makes right what follows from the Nodes, where one of them changed: before anything else that would
+    /// find them as they are now.
+    pub(super) fn nodes(&mut self, cluster: &Cluster, done: Done<'_>) -> Result<Deed> {
+        let Some(before) = self.nodes.take() else { return Ok(Deed::default()) };
+        let deed = self.renode(cluster, &before, done);
+        deed.map_or_else(|| self.look(cluster, Scope::All, done), Ok)
+    }
+
+    /// As they were before, and are now; `None` where only a whole look can make it right.
+    fn renode(&mut self, cluster: &Cluster, before: &Nodes, done: Done<'_>) -> Option<Deed> {
         let Sure { local, claims } = self.sure.as_mut()?;
         let want = Moment::of(cluster, local).ok()?.renode(before, &self.learned, claims)?;
         self.step(cluster, &before.state, &want, done)
