@@ -70,7 +70,7 @@ asked() {
   vip=$(in_ns node-1 ipvsadm -Sn | sed -n 's/^-A -t \(10\.96[0-9.]*\):\([0-9]*\) .*/\1 \2/p' | head -1)
   in_ns node-1 ipvsadm -Sn | sed -n "s/^-a -t ${vip% *}:${vip#* } -r \([0-9.]*\):\([0-9]*\) .*/\1 \2/p" > /tmp/reals
   real=$(grep -v '^10\.244\.[012]\.' /tmp/reals | head -1)
-  in_ns node-3 /job/probe serve bench "${real#* }" & server=$!
+  ip netns exec node-3 /job/probe serve bench "${real#* }" & server=$!  # a function would be a process of its own
   while read -r addr port; do
     case "$addr $port" in 10.244.[012].* | "$real") in_ns node-1 ipvsadm -d -t "${vip% *}:${vip#* }" -r "$addr:$port" ;; esac
     gateway=$(ip -n node-1 route get "$addr" | sed -n 's/.* via \([0-9.]*\) .*/\1/p')
@@ -88,7 +88,7 @@ asked() {
       row "$1" $way-latency "$(cut -d' ' -f2 /tmp/many)" us
     done
   done
-  kill $server
+  kill $server; wait $server
 }
 
 status() { busybox wget -q -O - http://192.0.2.11:9100/metrics 2> /dev/null | sed -n "s/^$1 //p"; }
@@ -126,13 +126,10 @@ traced() {
       of[$1] = "(" call[2] in netlink ? "netlink" : call[1] == "recvfrom" ? "api" : ""
     }
     part == 3 && /(send|recv)[a-z]*(\(| resumed)/ && / = 0x/ && of[$1] { print of[$1], $NF; of[$1] = "" }
-  ' "/proc/$daemon/net/netlink" /tmp/files /tmp/calls > /tmp/bytes
-  netlink=0 api=0
-  while read -r of bytes; do
-    if [ "$of" = api ]; then api=$((api + bytes)); else netlink=$((netlink + bytes)); fi
-  done < /tmp/bytes
-  row "$size" "$what-netlink" "$(per $netlink "$by")" bytes
-  row "$size" "$what-api" "$(per $api "$by")" bytes
+  ' "/proc/$daemon/net/netlink" /tmp/files /tmp/calls | while read -r of bytes; do echo "$of $((bytes))"; done > /tmp/bytes
+  for of in netlink api; do
+    row "$size" "$what-$of" "$(per "$(awk -v of=$of '$1 == of { n += $2 } END { printf "%d", n }' /tmp/bytes)" "$by")" bytes
+  done
 }
 
 # sent SIZE REQUEST: to the API server, and two seconds for what it does
@@ -217,5 +214,5 @@ for size; do
   api_up /job/cluster/"$size"
   followed "$size"
   empty
-  kill "$api"; wait "$api"; rm /tmp/api
+  kill "$api" || fail "the API server is gone"; wait "$api"; rm /tmp/api
 done
