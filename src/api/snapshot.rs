@@ -229,18 +229,20 @@ impl File {
             written: now(),
             kinds: kinds.collect(),
         };
-        let mut sum = Sum::default();
-        let counted = each_line(&known.cluster, |line| {
-            sum.add(line);
-            Ok(())
-        });
         let doing = || format!("writing the snapshot {}", path.display());
-        counted.doing(doing)?;
-        if self.last.as_ref().is_some_and(|last| is_same(last, &header, sum)) {
-            return Ok(false);
+        if let Some((_, of)) = self.last.as_ref().filter(|(last, _)| is_same(last, &header)) {
+            let mut sum = Sum::default();
+            let counted = each_line(&known.cluster, |line| {
+                sum.add(line);
+                Ok(())
+            });
+            counted.doing(doing)?;
+            if *of == sum {
+                return Ok(false);
+            }
         }
         match write(path, &header, &known.cluster).doing(doing) {
-            Ok(file) => {
+            Ok((file, sum)) => {
                 self.last = Some((header, sum));
                 self.beside = Some(file);
                 Ok(true)
@@ -275,14 +277,13 @@ impl File {
     }
 }
 
-/// Whether it is not worth a write.
-fn is_same((last, of): &(Header, Sum), header: &Header, sum: Sum) -> bool {
+/// Whether it is not worth a write, where nothing else differs.
+fn is_same(last: &Header, header: &Header) -> bool {
     let held = |header: &Header| -> Vec<(Kind, bool)> {
         header.kinds.iter().map(|(kind, version)| (*kind, version.is_some())).collect()
     };
     let fresh = header.written.checked_sub(last.written).is_some_and(|age| age < VERSIONS);
-    *of == sum
-        && last.identity == header.identity
+    last.identity == header.identity
         && last.contact == header.contact
         && last.listed == header.listed
         && held(last) == held(header)
@@ -320,7 +321,8 @@ fn each_line(
     Ok(count)
 }
 
-fn write(path: &Path, header: &Header, cluster: &Cluster) -> io::Result<fs::File> {
+/// Given with the file is the sum of all objects.
+fn write(path: &Path, header: &Header, cluster: &Cluster) -> io::Result<(fs::File, Sum)> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
@@ -333,11 +335,15 @@ fn write(path: &Path, header: &Header, cluster: &Cluster) -> io::Result<fs::File
         to.write_all(bytes)
     };
     put(format!("{FORMAT}\n{}\n", serde_json::to_string(header)?).as_bytes())?;
-    let count = each_line(cluster, &mut put)?;
+    let mut objects = Sum::default();
+    let count = each_line(cluster, |line| {
+        objects.add(line);
+        put(line)
+    })?;
     writeln!(to, "end {count} {:016x}", sum.0)?;
     to.flush()?;
     drop(to);
-    Ok(file)
+    Ok((file, objects))
 }
 
 /// Reads a snapshot; memory holds the cluster and one line.
