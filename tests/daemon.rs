@@ -260,6 +260,9 @@ fn status_says_that_the_node_is_right_and_a_hangup_keeps_the_process() {
         let text = status().stdout;
         assert!(text.starts_with("node node-1 is right\n"), "{text}");
         assert!(text.contains("10.244.1.0/24") && text.contains("192.0.2.12"), "{text}");
+        objects.edit("nodes.json", "10.244.2.0/24", "10.244.7.0/24");
+        let said = |to: &str| status().stdout.contains(to);
+        until("another podCIDR is told", || said("10.244.7.0/24") && !said("10.244.2.0/24"));
         assert_eq!(curl(9099, "/metrics"), "200");
         // Nothing that it does not need stays with it: CAP_NET_ADMIN and CAP_NET_BIND_SERVICE.
         let rights = sh(&format!("grep CapEff /proc/{}/status", daemon.child.id()));

@@ -189,9 +189,13 @@ impl Teller {
             status.leaving = known.cluster.nodes.get(&self.node).is_some_and(|node| node.leaving);
             status.snapshot.in_use = !known.is_complete();
             status.wakes.audits += u64::from(work == Work::Audit);
-            if let Ok(Deed { want: Some(want), .. }) = deed {
-                status.cluster = Counts::of(&known.cluster);
+            let want = deed.as_ref().ok().and_then(|deed| deed.want.as_ref());
+            let nodes = deed.as_ref().ok().and_then(|deed| deed.nodes.as_ref());
+            if let Some(want) = want {
                 status.want(want);
+            }
+            if let Some(want) = want.or(nodes) {
+                status.cluster = Counts::of(&known.cluster);
                 status.routes = routes(&known.cluster, &self.node, want);
             }
             self.traffic(status);

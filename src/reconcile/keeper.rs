@@ -74,6 +74,8 @@ pub struct Deed {
     pub errors: Vec<Error>,
     /// What is wanted in all, where everything was looked at.
     pub want: Option<State>,
+    /// What is wanted of the Nodes, where they are what changed.
+    pub nodes: Option<State>,
 }
 
 impl Deed {
@@ -377,6 +379,7 @@ impl Deed {
         self.flows += first.flows;
         self.errors.extend(first.errors);
         self.want = self.want.or(first.want);
+        self.nodes = self.nodes.or(first.nodes);
         self
     }
 

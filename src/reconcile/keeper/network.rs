@@ -77,7 +77,8 @@ impl Keeper {
     fn renode(&mut self, cluster: &Cluster, before: &Nodes, done: Done<'_>) -> Option<Deed> {
         let Sure { local, claims } = self.sure.as_mut()?;
         let want = Moment::of(cluster, local).ok()?.renode(before, &self.learned, claims)?;
-        self.step(cluster, &before.state, &want, done)
+        let deed = self.step(cluster, &before.state, &want, done)?;
+        Some(Deed { nodes: Some(want), ..deed })
     }
 
     /// Makes the difference between what is there of the network and what is wanted of it; `None` where
