@@ -17,7 +17,8 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = from_watch(kind, stream, |news| {
         let touched = known.touches(&news);
         let changes = known.hear(news);
-        assert!(changes.services.iter().all(|name| touched.contains(name)), "what changes was foretold");
+        assert!(changes.services.iter().all(|name| touched.services.contains(name)), "what changes was foretold");
+        assert!(!changes.nodes || touched.nodes, "what changes was foretold");
     });
     assert!(!known.is_complete());
 });
