@@ -27,7 +27,7 @@ ddd 9 80 : p3a
 END
 
 of() { sed -n "s/^$1:[^0-9]*\([0-9]*\).*/\1/p" "/proc/$daemon/status"; }
-uses() { echo "rss $(of VmRSS) threads $(of Threads) files $(find "/proc/$daemon/fd" -type l | wc -l) own $(of RssAnon)"; }
+uses() { echo "rss $(of VmRSS) threads $(of Threads) files $(find "/proc/$daemon/fd" -type l | wc -l) own $(of RssAnon) mapped $(of VmData)"; }
 kept() { echo "$1" | sed 's/^rss [0-9]* //; s/ own .*//'; }  # what may not be more at all
 # hours N: as they are: a change every two and a half minutes
 hours() {
@@ -89,9 +89,11 @@ echo "  after a day: $last"
 within 10 "all is right at the end of the day" settled node-1
 served "and served" p1c cluster:1 80 "p1a p2a" p1c
 same "threads and open files are as many as after an hour" "$(kept "$first")" "$(kept "$last")"
-flat() { echo "$1 $2" | awk '{ exit !($10 <= $2 * 1.02) }'; }
-check "the memory that it takes is flat (within 2 %)" flat "$first" "$last"
-check "and so it is once each fault was there" flat "$seen" "$last"
+# A fault may touch for the first time what is mapped already: some 60 KiB, without a call that asks for more.
+flat() { echo "$1 $2" | awk -v at="$3" -v by="$4" '{ exit !($(10 + at) <= $at * (1 + by / 100)) }'; }
+check "the memory that it has asked for is that of the first hour (within 1 %)" flat "$first" "$last" 10 1
+check "what it takes of it is flat once each fault was there (within 2 %)" flat "$seen" "$last" 2 2
+check "and is that of the first hour within 4 %" flat "$first" "$last" 2 4
 kill $daemon; wait $daemon
 same "it ends well" 0 $?
 finish
