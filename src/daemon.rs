@@ -219,26 +219,24 @@ impl Daemon {
                 self.voice.end();
                 return Ok(ended);
             }
-            self.network(&mut sources, &Sorted::new())?;
-            if sources.table()? {
-                self.teller.kernel_event();
-                self.agenda.look(Scope::Table);
-            }
+            self.told(sources.network(&Sorted::new())?, Scope::Network);
+            self.told(sources.table()?, Scope::Table);
             if let Some(work) = self.agenda.due(self.now()) {
                 self.work(work);
                 let own = self.keeper.addrs();
-                self.network(&mut sources, &own)?;
+                if !own.is_empty() {
+                    self.told(sources.network(&own)?, Scope::Network);
+                }
             }
         }
     }
 
-    /// What the kernel tells of the network is a reason to look at it, unless it is of our own addresses.
-    fn network(&mut self, sources: &mut Sources, own: &Sorted<IpAddr>) -> Result<()> {
-        if sources.network(own)? {
+    /// The kernel told of something: a reason to look, where it is news.
+    fn told(&mut self, news: bool, scope: Scope) {
+        if news {
             self.teller.kernel_event();
-            self.agenda.look(Scope::Network);
+            self.agenda.look(scope);
         }
-        Ok(())
     }
 
     /// A configuration that is wrong is no reason to give up a right one.

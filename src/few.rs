@@ -175,6 +175,22 @@ impl<K: Ord, V> FromIterator<(K, V)> for Few<K, V> {
     }
 }
 
+/// The keys that are in one of two lists in their order and not, or with another value, in the other.
+pub fn differing<K: Ord + Copy, V: PartialEq>(
+    old: impl Iterator<Item = (K, V)>,
+    new: impl Iterator<Item = (K, V)>,
+) -> Sorted<K> {
+    let (mut old, mut new) = (old.peekable(), new.peekable());
+    let mut found = Vec::new();
+    while let Some(key) = old.peek().into_iter().chain(new.peek()).map(|(key, _)| *key).min() {
+        let of = |entry: &(K, V)| entry.0 == key;
+        if old.next_if(of) != new.next_if(of) {
+            found.push(key);
+        }
+    }
+    found.into()
+}
+
 /// Entries by reference.
 pub type Iter<'a, K, V> = std::iter::Map<slice::Iter<'a, (K, V)>, fn(&'a (K, V)) -> (&'a K, &'a V)>;
 

@@ -26,13 +26,13 @@ pub struct Endpoint {
     /// addresses[0]; the others mean nothing to a proxy.
     pub addr: IpAddr,
     /// conditions.ready; absent means yes.
-    #[serde(default = "yes", skip_serializing_if = "is_so")]
+    #[serde(default = "super::node::yes", skip_serializing_if = "Clone::clone")]
     pub ready: bool,
     /// conditions.serving; absent means as `ready` there, and yes where this is written.
-    #[serde(default = "yes", skip_serializing_if = "is_so")]
+    #[serde(default = "super::node::yes", skip_serializing_if = "Clone::clone")]
     pub serving: bool,
     /// conditions.terminating; absent means no.
-    #[serde(default, skip_serializing_if = "is_not_so")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub terminating: bool,
     /// nodeName, in v1beta1 `topology["kubernetes.io/hostname"]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,20 +40,6 @@ pub struct Endpoint {
     /// Topology hints, where there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hints: Option<Box<Hints>>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-fn is_so(what: &bool) -> bool {
-    *what
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-fn is_not_so(what: &bool) -> bool {
-    !what
 }
 
 /// For whom an endpoint is meant (`hints` of discovery.k8s.io/v1).

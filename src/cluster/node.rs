@@ -74,7 +74,7 @@ pub struct Fault {
     pub why: Box<str>,
 }
 
-fn yes() -> bool {
+pub(super) fn yes() -> bool {
     true
 }
 

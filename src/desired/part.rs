@@ -118,26 +118,10 @@ mod tests {
     use super::*;
     use crate::{
         cluster::{Endpoint, EndpointSlice, Node, Service, ServicePort, SlicePort},
-        desired::desired,
+        desired::{desired, tests::Dice},
         local::Host,
         state::Protocol,
     };
-
-    /// Numbers that look random and are the same every time (xorshift).
-    struct Dice(u64);
-
-    impl Dice {
-        fn below(&mut self, limit: u64) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0 % limit
-        }
-
-        fn one_in(&mut self, n: u64) -> bool {
-            self.below(n) == 0
-        }
-    }
 
     fn name(number: u64) -> Name {
         Name { namespace: "shop".into(), name: format!("s{number}").into() }

@@ -16,7 +16,7 @@ fn node(name: &str, addr: &str, pods: &str) -> Object {
     })
 }
 
-fn service(name: &str, addr: &str, port: u16) -> Object {
+pub(super) fn service(name: &str, addr: &str, port: u16) -> Object {
     let port = ServicePort { name: "".into(), protocol: Protocol::Tcp, port, node_port: None };
     Object::Service(Service {
         name: Name { namespace: "shop".into(), name: name.into() },
@@ -37,7 +37,27 @@ pub(super) fn local(host: Option<Host>) -> Local {
     Local { node: "a".into(), options: Options::default(), host }
 }
 
-fn host(addr: &str) -> Host {
+/// Numbers that look random and are the same every time (xorshift).
+pub(super) struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    pub fn of<T: Copy>(&mut self, values: &[T]) -> T {
+        values[self.below(values.len() as u64) as usize]
+    }
+}
+
+pub(super) fn host(addr: &str) -> Host {
     let addrs = vec![addr.parse().unwrap()];
     Host { links: vec![HostLink { name: "eth0".into(), mtu: 1450, addrs }], ..Host::default() }
 }

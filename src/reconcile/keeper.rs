@@ -199,10 +199,7 @@ impl Keeper {
 
     fn take(&mut self, mut pass: Pass, scope: Scope, done: Done<'_>) -> Deed {
         let mut deed = Deed::default();
-        let (flows, errors) = pass.take(&mut self.kernel, scope, &mut |step, outcome| {
-            deed.count(outcome);
-            done(step, outcome);
-        });
+        let (flows, errors) = pass.take(&mut self.kernel, scope, &mut deed.counting(done));
         deed.flows = flows;
         deed.errors = errors;
         deed.errors.append(&mut pass.desired.errors);
@@ -327,13 +324,13 @@ impl Keeper {
         let mut deed = Deed::default();
         deed.errors.extend(record(&self.drains).err());
         let mut gone = Vec::new();
-        self.kernel.apply(&steps, &mut |step, outcome| {
-            deed.count(outcome);
+        let mut heard = |step: &Step, outcome: &Outcome| {
             done(step, outcome);
             if let (Step::Remove(Item::Real { of, addr, port, .. }), Ok(())) = (step, outcome) {
                 gone.push((*of, *addr, *port));
             }
-        });
+        };
+        self.kernel.apply(&steps, &mut deed.counting(&mut heard));
         self.drains.forget(&gone.into());
         if leads_astray(&steps) {
             match remove_stale(&mut self.kernel, &want) {
@@ -383,8 +380,12 @@ impl Deed {
         self
     }
 
-    fn count(&mut self, outcome: &Outcome) {
-        self.refused += usize::from(outcome.is_err());
+    /// Counts what is refused, before who listens hears of it.
+    fn counting<'d>(&'d mut self, done: Done<'d>) -> impl FnMut(&Step<'_>, &Outcome) + 'd {
+        |step, outcome| {
+            self.refused += usize::from(outcome.is_err());
+            done(step, outcome);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     bgp::rib::Learned,
     cluster::{Node, Service},
     desired::{Draft, Unmet, node, routes, services::Claims},
-    few::Sorted,
+    few::{Sorted, differing},
     state::State,
 };
 
@@ -30,11 +30,15 @@ pub struct Nodes {
 impl Moment<'_> {
     /// What follows from the Nodes, and from what BGP learned of their pods.
     pub fn nodes(&self, learned: &Learned) -> Nodes {
+        self.nodes_within(&routes::Bounds::of(&self.view, learned))
+    }
+
+    fn nodes_within(&self, bounds: &routes::Bounds<'_>) -> Nodes {
         let view = &self.view;
         let mut draft = Draft::default();
         let mut claimed = routes::Claimed::new();
         if view.local.options.router {
-            claimed = routes::of_nodes(view, &routes::Bounds::of(view, learned), &mut draft);
+            claimed = routes::of_nodes(view, bounds, &mut draft);
         }
         if view.local.options.table() && view.has_table() {
             node::elements(view, &mut draft);
@@ -52,10 +56,10 @@ impl Moment<'_> {
     /// a Node had, nor what is told of them.
     pub fn renode(&self, old: &Nodes, learned: &Learned, claims: &mut Claims) -> Option<State> {
         let view = &self.view;
-        let new = self.nodes(learned);
-        let nets = differing(&old.claimed, &new.claimed);
-        let addrs = differing(&old.taken, &new.taken);
         let bounds = routes::Bounds::of(view, learned);
+        let new = self.nodes_within(&bounds);
+        let nets = only_one_has(&old.claimed, &new.claimed);
+        let addrs = only_one_has(&old.taken, &new.taken);
         let fixed = |service: &Service| !service.addrs().any(|addr| addrs.contains(&addr));
         let alone = (&old.own, &old.unmet) == (&new.own, &new.unmet)
             && bounds.routes_to(&nets).next().is_none()
@@ -68,12 +72,9 @@ impl Moment<'_> {
     }
 }
 
-/// What one of them has and the other one has not.
-fn differing<T: Ord + Copy>(a: &Sorted<T>, b: &Sorted<T>) -> Sorted<T> {
-    let only = |a: &Sorted<T>, b: &Sorted<T>| -> Vec<T> {
-        a.iter().filter(|value| !b.contains(*value)).copied().collect()
-    };
-    only(a, b).into_iter().chain(only(b, a)).collect()
+fn only_one_has<T: Ord + Copy>(a: &Sorted<T>, b: &Sorted<T>) -> Sorted<T> {
+    let [a, b] = [a, b].map(|values| values.iter().map(|value| (*value, ())));
+    differing(a, b)
 }
 
 #[cfg(test)]

@@ -3,7 +3,11 @@
 use super::*;
 use crate::{
     cluster::{Cluster, Name, Object, Service, ServicePort},
-    desired::{desired, part::Moment},
+    desired::{
+        desired,
+        part::Moment,
+        tests::{Dice, service},
+    },
     local::{HostLink, Local, Options, Tunnel},
     state::{Protocol, State},
 };
@@ -234,25 +238,10 @@ fn no_route_has_more_gateways_than_one_message_can_hold() {
 
 #[test]
 fn routes_that_change_alone_come_to_what_all_of_them_come_to() {
-    let mut dice = 0x6b69_6e67_6c65_7432u64; // xorshift
-    let mut below = |limit: usize| {
-        dice ^= dice << 13;
-        dice ^= dice >> 7;
-        dice ^= dice << 17;
-        (dice % limit as u64) as usize
-    };
+    let mut dice = Dice(0x6b69_6e67_6c65_7432);
+    let mut below = |limit: usize| dice.below(limit as u64) as usize;
     let mut cluster = cluster();
-    cluster.insert(Object::Service(Service {
-        name: Name { namespace: "shop".into(), name: "web".into() },
-        cluster_ips: vec!["10.96.0.1".parse().unwrap()],
-        ports: vec![ServicePort {
-            name: "http".into(),
-            protocol: Protocol::Tcp,
-            port: 80,
-            node_port: None,
-        }],
-        ..Service::default()
-    }));
+    cluster.insert(service("web", "10.96.0.1", 80));
     let local = local(Routes::Both);
     let nets = ["10.244.0.128/25", "10.244.1.0/24", "10.244.2.0/24", "10.96.0.1/32"]
         .into_iter()

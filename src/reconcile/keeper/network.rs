@@ -1,7 +1,5 @@
 //! Routes that BGP learned, and Nodes: where they are all that changed, nothing else is looked at.
 
-use ipnet::IpNet;
-
 use super::{Deed, Keeper, Sure};
 use crate::{
     bgp::rib::Learned,
@@ -11,10 +9,10 @@ use crate::{
         part::{Moment, Nodes},
     },
     error::Result,
-    few::{Few, Sorted},
+    few::differing,
     kernel::{Done, Scope},
     plan::{Step, plan},
-    state::{Item, State, TABLE_MAIN, Via},
+    state::{Item, State, TABLE_MAIN},
 };
 
 impl Keeper {
@@ -51,7 +49,9 @@ impl Keeper {
     /// The routes that are other than they were with the `old`, as they are there and as they are wanted.
     fn rerouted(&self, cluster: &Cluster, old: &Learned) -> Option<(State, State)> {
         let Sure { local, claims } = self.sure.as_ref()?;
-        let nets = differing(&old.routes, &self.learned.routes);
+        let [old_routes, routes] =
+            [old, &self.learned].map(|learned| learned.routes.iter().map(|(net, via)| (*net, via)));
+        let nets = differing(old_routes, routes);
         Moment::of(cluster, local).ok()?.reroute((old, &self.learned), &nets, claims)
     }
 
@@ -98,10 +98,7 @@ impl Keeper {
             return None;
         }
         let mut deed = Deed::default();
-        self.kernel.apply(&steps, &mut |step, outcome| {
-            deed.count(outcome);
-            done(step, outcome);
-        });
+        self.kernel.apply(&steps, &mut deed.counting(done));
         self.claim(want);
         self.routed = deed.is_well();
         if !self.routed {
@@ -120,17 +117,4 @@ impl Keeper {
             }));
         }
     }
-}
-
-/// The networks to which there is no route in one of them, or another one.
-fn differing(old: &Few<IpNet, Via>, new: &Few<IpNet, Via>) -> Sorted<IpNet> {
-    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
-    let mut found = Vec::new();
-    while let Some(net) = old.peek().into_iter().chain(new.peek()).map(|(net, _)| **net).min() {
-        let of = |route: &(&IpNet, &Via)| *route.0 == net;
-        if old.next_if(of) != new.next_if(of) {
-            found.push(net);
-        }
-    }
-    found.into()
 }

@@ -2,27 +2,13 @@
 
 use super::*;
 use crate::{
-    cluster::{Cluster, Name, ServicePort},
-    desired::desired,
-    local::{Host, HostLink, Local},
-    state::{Item, Protocol, Via},
+    cluster::{Cluster, Object},
+    desired::{
+        desired,
+        tests::{self, Dice},
+    },
+    state::{Item, Via},
 };
-
-/// Numbers that look random and are the same every time (xorshift).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit as u64) as usize
-    }
-
-    fn of<T: Copy>(&mut self, values: &[T]) -> T {
-        values[self.below(values.len())]
-    }
-}
 
 /// Two may have one network or one address, one lies behind a router, and one in a network of pods.
 fn node(name: &str, dice: &mut Dice) -> Node {
@@ -39,18 +25,8 @@ fn node(name: &str, dice: &mut Dice) -> Node {
 
 fn service(dice: &mut Dice) -> Service {
     let external = dice.of(&["192.0.2.11", "192.0.2.13", "203.0.113.7", "203.0.113.8"]);
-    Service {
-        name: Name { namespace: "shop".into(), name: "web".into() },
-        cluster_ips: vec!["10.96.0.1".parse().unwrap()],
-        external_ips: vec![external.parse().unwrap()],
-        ports: vec![ServicePort {
-            name: "http".into(),
-            protocol: Protocol::Tcp,
-            port: 80,
-            node_port: None,
-        }],
-        ..Service::default()
-    }
+    let Object::Service(web) = tests::service("web", "10.96.0.1", 80) else { unreachable!() };
+    Service { external_ips: vec![external.parse().unwrap()], ..web }
 }
 
 fn learned(dice: &mut Dice) -> Learned {
@@ -66,16 +42,10 @@ fn learned(dice: &mut Dice) -> Learned {
     learned
 }
 
-fn local() -> Local {
-    let addrs = vec!["192.0.2.11/24".parse().unwrap()];
-    let link = HostLink { name: "eth0".into(), mtu: 1500, addrs };
-    crate::desired::tests::local(Some(Host { links: vec![link], ..Host::default() }))
-}
-
 #[test]
 fn nodes_that_change_alone_come_to_what_all_of_it_comes_to() {
     let mut dice = Dice(0x6b69_6e67_6c65_7433);
-    let local = local();
+    let local = tests::local(Some(tests::host("192.0.2.11/24")));
     let mut cluster = Cluster::default();
     let own = Node { internal_ips: vec!["192.0.2.11".parse().unwrap()], ..node("a", &mut dice) };
     let own = Node { pod_cidrs: vec!["10.244.0.0/24".parse().unwrap()], ..own };
