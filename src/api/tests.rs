@@ -182,10 +182,10 @@ fn a_bad_object_is_named_and_does_not_stop_the_rest() {
         texts(&got.bad),
         [
             "Service shop/web could not be understood: spec.ports[0].port: invalid type: string \"80\", expected i64",
-            "Service no. 2 of the list could not be understood: metadata: invalid type: integer `7`, expected struct Meta",
+            "Service no. 2 of the list could not be understood: metadata: invalid type: integer `7`, expected struct ObjectMeta",
             "Service no. 3 of the list could not be understood: it is larger than 4 MiB",
             "Service no. 4 of the list could not be understood: a: expected value",
-            "Service no. 5 of the list could not be understood: invalid type: sequence, expected struct Wire",
+            "Service no. 5 of the list could not be understood: invalid type: sequence, expected struct ServiceJson",
         ]
     );
     assert_eq!(got.cluster.services.len(), 1);

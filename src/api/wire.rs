@@ -1,8 +1,10 @@
-//! The shapes of API objects on the wire: the fields that are used, and no others.
+//! Parses API objects from JSON, reading only the fields that kinglet uses.
 //!
-//! Everything may be absent or null, as Go writes empty lists. Each kind's file says what its fields
-//! mean; an object that breaks the API's own rules is an error with the path of the field, so that
-//! it can be found with `kubectl get -o yaml`.
+//! [`read`] parses an object with serde (`parse`) and converts it with the function of its kind
+//! (`node::read`, `service::read`, `endpoints::slice`, `endpoints::subsets`). Every field may be absent or
+//! null, because Go encodes an empty list as null. An object that violates the rules of the API is an
+//! error with the path of the field (from `path`), so that the field can be found with `kubectl get -o
+//! yaml`. Splitting lists and watches into objects is left to `page` and `stream`.
 
 mod bgp;
 mod endpoints;
@@ -20,23 +22,24 @@ use crate::{
     cluster::{Kind, Name, Object},
     json,
 };
-use notes::Notes;
+use notes::Annotations;
 
-/// The shapes that are understood.
+/// An API resource that can be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// core/v1
+    /// Node of core/v1.
     Node,
-    /// core/v1
+    /// Service of core/v1.
     Service,
-    /// discovery.k8s.io, v1 and v1beta1
+    /// EndpointSlice of discovery.k8s.io/v1 and v1beta1.
     EndpointSlice,
-    /// core/v1
+    /// Endpoints of core/v1.
     Endpoints,
 }
 
 impl Shape {
-    /// By kind and apiVersion. Other groups have kinds of the same names (a Knative Service).
+    /// Returns the resource with this kind and apiVersion; `None` if there is none. Other API groups use
+    /// the same kinds, for example Knative's Service.
     pub fn of(kind: &str, version: &str) -> Option<Shape> {
         match (kind, version) {
             ("Node", "v1") => Some(Shape::Node),
@@ -49,7 +52,7 @@ impl Shape {
         }
     }
 
-    /// What it becomes.
+    /// Returns the kind of the objects that this resource is converted to.
     pub fn kind(self) -> Kind {
         match self {
             Shape::Node => Kind::Node,
@@ -58,7 +61,7 @@ impl Shape {
         }
     }
 
-    /// As the API writes it.
+    /// Returns the kind as the API writes it.
     pub fn name(self) -> &'static str {
         match self {
             Shape::Node => "Node",
@@ -69,7 +72,9 @@ impl Shape {
     }
 }
 
-/// What one item of a list says: one object, or one for each subset and family of Endpoints.
+/// Parses one API object. Core Endpoints give one EndpointSlice for each subset and address family, and
+/// all other resources give one object. Fails if the object is not valid; the error starts with the path
+/// of the field.
 pub fn read(shape: Shape, item: &str) -> Result<Vec<Object>, String> {
     match shape {
         Shape::Node => Ok(vec![Object::Node(node::read(parse(item)?)?)]),
@@ -81,7 +86,8 @@ pub fn read(shape: Shape, item: &str) -> Result<Vec<Object>, String> {
     }
 }
 
-/// The name of an item that is not understood, as far as it can be made out.
+/// Returns `NAMESPACE/NAME`, or `NAME`, of an object that is otherwise not valid; `None` if it has no
+/// name that can be read.
 pub fn name(item: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Named {
@@ -99,7 +105,8 @@ pub fn name(item: &str) -> Option<String> {
     })
 }
 
-/// The uid of the one Node in a list, and the list's version.
+/// Parses a list of at most one Node. Returns the uid of the Node (`None` if the list is empty) and the
+/// resourceVersion of the list. Fails if the text is not such a list.
 pub fn identity(list: &str) -> Result<(Option<String>, String), String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -120,42 +127,45 @@ pub fn identity(list: &str) -> Result<(Option<String>, String), String> {
     struct Uid {
         uid: Option<String>,
     }
-    let wrong = |e| format!("the reply is no list of Nodes: {e}");
-    let List { metadata, items } = json::from_str(list).map_err(wrong)?;
+    let invalid = |e| format!("the reply is not a list of Nodes: {e}");
+    let List { metadata, items } = json::from_str(list).map_err(invalid)?;
     let uid = items.unwrap_or_default().into_iter().find_map(|item| item.metadata.uid);
     Ok((uid, metadata.resource_version))
 }
 
-/// JSON into a shape; a wrong type is told with its path.
+/// Parses JSON. Fails if the text is not valid or a field has the wrong type; the error starts with the
+/// path of the field.
 fn parse<'a, T: Deserialize<'a>>(item: &'a str) -> Result<T, String> {
     json::from_str(item).map_err(|e| {
         let text = e.to_string();
         let why = text.rsplit_once(" at line ").map_or(text.as_str(), |(why, _)| why);
-        match path::at(item, e.line(), e.column()) {
+        match path::at_position(item, e.line(), e.column()) {
             path if path.is_empty() => why.to_owned(),
             path => format!("{path}: {why}"),
         }
     })
 }
 
-/// metadata, of every kind.
+/// The metadata of an object of any kind.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Meta {
+struct ObjectMeta {
     name: Option<Box<str>>,
     namespace: Option<Box<str>>,
     #[serde(rename = "deletionTimestamp")]
     deleted: Option<IgnoredAny>,
-    labels: Option<Notes>,
-    annotations: Option<Notes>,
+    labels: Option<Annotations>,
+    annotations: Option<Annotations>,
 }
 
-impl Meta {
+impl ObjectMeta {
+    /// Takes the name. Fails if it is absent or empty.
     fn name(&mut self) -> Result<Box<str>, String> {
         let name = self.name.take().filter(|name| !name.is_empty());
         name.ok_or_else(|| "metadata.name: it is missing".to_owned())
     }
 
+    /// Takes the namespace and the name. Fails if one of them is absent or empty.
     fn full_name(&mut self) -> Result<Name, String> {
         let namespace = self.namespace.take().filter(|name| !name.is_empty());
         let namespace = namespace.ok_or("metadata.namespace: it is missing")?;
@@ -163,20 +173,22 @@ impl Meta {
     }
 }
 
-/// An address as Kubernetes 1.36 wants new ones: no leading zeros, no zone, no IPv4 within IPv6.
-fn addr(path: &str, text: &str) -> Result<IpAddr, String> {
+/// Parses an IP address by the strict rules of Kubernetes 1.36 for new objects: no leading zeros, no zone
+/// and no IPv4 address mapped to IPv6. `path` is the field, for the error.
+fn parse_addr(path: &str, text: &str) -> Result<IpAddr, String> {
     match text.parse() {
         Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
             Err(format!("{path}: {text:?} is an IPv4 address written as IPv6"))
         }
         Ok(addr) => Ok(addr),
-        Err(_) => Err(format!("{path}: {} is no IP address", short(text))),
+        Err(_) => Err(format!("{path}: {} is not an IP address", quote(text))),
     }
 }
 
-/// A network, without its host bits.
-fn net(path: &str, text: &str) -> Result<IpNet, String> {
-    let net: IpNet = text.parse().map_err(|_| format!("{path}: {} is no CIDR", short(text)))?;
+/// Parses a CIDR and clears its host bits. Fails if it is not one, or if it is an IPv4 network mapped to
+/// IPv6.
+fn parse_net(path: &str, text: &str) -> Result<IpNet, String> {
+    let net: IpNet = text.parse().map_err(|_| format!("{path}: {} is not a CIDR", quote(text)))?;
     match net.addr() {
         IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => {
             Err(format!("{path}: {text:?} is an IPv4 network written as IPv6"))
@@ -185,34 +197,35 @@ fn net(path: &str, text: &str) -> Result<IpNet, String> {
     }
 }
 
-/// The parts of a text between commas, without blanks and the empty ones.
-fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
+/// Returns the parts of a text between commas, trimmed, without empty ones.
+fn split_list(text: Option<&str>) -> impl Iterator<Item = &str> {
     text.unwrap_or_default().split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
-/// A port number from 1.
-fn port(path: &str, number: i64) -> Result<u16, String> {
+/// Converts a port number. Fails if it is not from 1 to 65535.
+fn parse_port(path: &str, number: i64) -> Result<u16, String> {
     match u16::try_from(number) {
         Ok(port) if port > 0 => Ok(port),
-        _ => Err(format!("{path}: {number} is no port (1 to 65535)")),
+        _ => Err(format!("{path}: {number} is not a port (1 to 65535)")),
     }
 }
 
-fn protocol(path: &str, text: Option<&str>) -> Result<crate::state::Protocol, String> {
+/// Parses a protocol; TCP if it is absent or empty.
+fn parse_protocol(path: &str, text: Option<&str>) -> Result<crate::state::Protocol, String> {
     let text = text.filter(|text| !text.is_empty()).unwrap_or("TCP");
-    text.parse().map_err(|_| format!("{path}: {} is not TCP, UDP or SCTP", short(text)))
+    text.parse().map_err(|_| format!("{path}: {} is not TCP, UDP or SCTP", quote(text)))
 }
 
-/// In quotes, and no longer than a line of a log can bear.
-fn short(text: &str) -> String {
+/// Returns the text in quotes, cut to 80 characters so that a log line stays readable.
+fn quote(text: &str) -> String {
     match text.char_indices().nth(80) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),
     }
 }
 
-/// Takes in what is not there yet.
-fn add<T: PartialEq>(to: &mut Vec<T>, value: T) {
+/// Appends a value if the list does not contain it yet.
+fn push_unique<T: PartialEq>(to: &mut Vec<T>, value: T) {
     if !to.contains(&value) {
         to.push(value);
     }

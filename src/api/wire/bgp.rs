@@ -1,44 +1,45 @@
-//! What a Node's annotations say of BGP, as kube-router reads them.
+//! Reads the annotations of a Node that configure BGP, with the meaning that they have in kube-router.
 //!
-//! Most Nodes have none of them. What can't be read costs only itself: it is kept as a fault, for the
-//! node that it is about to tell of.
+//! Most Nodes have none. A value that is not valid does not affect the others: [`read`] records it as a
+//! [`Fault`], which the node that it concerns reports. The external routers are read by `from_yaml` from
+//! one annotation, or by `from_lists` from five older ones.
 
 use std::net::Ipv4Addr;
 
 use serde_json::Value;
 
-use super::{super::yaml, Notes, add, list, net, short};
+use super::{super::yaml, Annotations, parse_net, push_unique, quote, split_list};
 use crate::{
     cluster::node::{Bgp, Fault, Reflector},
     router::{self, Router, Told},
 };
 
-/// What they say; none where there are none.
-pub fn read(notes: &Notes) -> Option<Box<Bgp>> {
+/// Reads all BGP annotations; `None` if the Node has none.
+pub fn read(notes: &Annotations) -> Option<Box<Bgp>> {
     let mut bgp = Bgp::default();
     let mut faults = Faults(Vec::new());
-    bgp.asn = faults.one(notes, "node.asn", |text| {
-        router::asn(text).map_err(|_| format!("{} is no AS number", short(text)))
+    bgp.asn = faults.value(notes, "node.asn", |text| {
+        router::asn(text).map_err(|_| format!("{} is not an AS number", quote(text)))
     });
-    for part in list(notes.of("node.bgp.communities")) {
-        let found = faults.keep("node.bgp.communities", community(part));
-        found.into_iter().for_each(|community| add(&mut bgp.communities, community));
+    for part in split_list(notes.kube_router("node.bgp.communities")) {
+        let found = faults.record("node.bgp.communities", community(part));
+        found.into_iter().for_each(|community| push_unique(&mut bgp.communities, community));
     }
-    for part in list(notes.of("node.bgp.customimportreject")) {
-        let found = net("", part).map_err(|_| format!("{} is no CIDR", short(part)));
-        let found = faults.keep("node.bgp.customimportreject", found);
-        found.into_iter().for_each(|net| add(&mut bgp.reject, net));
+    for part in split_list(notes.kube_router("node.bgp.customimportreject")) {
+        let found = parse_net("", part).map_err(|_| format!("{} is not a CIDR", quote(part)));
+        let found = faults.record("node.bgp.customimportreject", found);
+        found.into_iter().for_each(|net| push_unique(&mut bgp.reject, net));
     }
     bgp.prepend = prepend(notes, &mut faults);
-    bgp.reflector = faults.one(notes, "rr.server", cluster).map(Reflector::Server);
-    if notes.of("rr.server").is_none() {
-        bgp.reflector = faults.one(notes, "rr.client", cluster).map(Reflector::Client);
+    bgp.reflector = faults.value(notes, "rr.server", cluster_id).map(Reflector::Server);
+    if notes.kube_router("rr.server").is_none() {
+        bgp.reflector = faults.value(notes, "rr.client", cluster_id).map(Reflector::Client);
     }
-    for part in list(notes.of("bgp-local-addresses")) {
-        let found = faults.keep("bgp-local-addresses", router::address(part));
-        found.into_iter().for_each(|addr| add(&mut bgp.addrs, addr));
+    for part in split_list(notes.kube_router("bgp-local-addresses")) {
+        let found = faults.record("bgp-local-addresses", router::address(part));
+        found.into_iter().for_each(|addr| push_unique(&mut bgp.addrs, addr));
     }
-    bgp.routers = match notes.of("peers") {
+    bgp.routers = match notes.kube_router("peers") {
         Some(text) => from_yaml(text, &mut faults),
         None => from_lists(notes, &mut faults),
     };
@@ -46,54 +47,57 @@ pub fn read(notes: &Notes) -> Option<Box<Bgp>> {
     (bgp != Bgp::default()).then(|| Box::new(bgp))
 }
 
-/// What could not be read, in the order of reading.
+/// The annotations that are not valid, in the order in which they are read.
 struct Faults(Vec<Fault>);
 
 impl Faults {
+    /// Adds a fault of `kube-router.io/ANNOTATION`.
     fn add(&mut self, annotation: &str, why: String) {
         let annotation = format!("kube-router.io/{annotation}").into();
         self.0.push(Fault { annotation, why: why.into() });
     }
 
-    fn keep<T>(&mut self, annotation: &str, found: Result<T, String>) -> Option<T> {
+    /// Returns the value of a result; adds a fault and returns `None` if it is an error.
+    fn record<T>(&mut self, annotation: &str, found: Result<T, String>) -> Option<T> {
         found.map_err(|why| self.add(annotation, why)).ok()
     }
 
-    /// An annotation that is one value.
-    fn one<T>(
+    /// Returns the value of an annotation, parsed by `read`; `None` if it is absent or not valid.
+    fn value<T>(
         &mut self,
-        notes: &Notes,
+        notes: &Annotations,
         annotation: &str,
         read: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
-        self.keep(annotation, read(notes.of(annotation)?.trim()))
+        self.record(annotation, read(notes.kube_router(annotation)?.trim()))
     }
 }
 
-/// Both are needed, and either alone is a mistake.
-fn prepend(notes: &Notes, faults: &mut Faults) -> Option<(u32, u8)> {
-    let (of, times) = ("path-prepend.as", "path-prepend.repeat-n");
-    match (notes.of(of), notes.of(times)) {
-        (Some(_), None) => faults.add(of, format!("kube-router.io/{times} is missing")),
-        (None, Some(_)) => faults.add(times, format!("kube-router.io/{of} is missing")),
+/// Returns the AS to prepend and the number of times; `None` if the number is 0 or an annotation is absent
+/// or not valid. One annotation without the other is a fault.
+fn prepend(notes: &Annotations, faults: &mut Faults) -> Option<(u32, u8)> {
+    let (asn_key, times_key) = ("path-prepend.as", "path-prepend.repeat-n");
+    match (notes.kube_router(asn_key), notes.kube_router(times_key)) {
+        (Some(_), None) => faults.add(asn_key, format!("kube-router.io/{times_key} is missing")),
+        (None, Some(_)) => faults.add(times_key, format!("kube-router.io/{asn_key} is missing")),
         _ => {}
     }
-    let asn = faults.one(notes, of, router::asn);
-    let times = faults.one(notes, times, |text| {
-        text.parse::<u8>().map_err(|_| format!("{} is no number from 0 to 255", short(text)))
+    let asn = faults.value(notes, asn_key, router::asn);
+    let times = faults.value(notes, times_key, |text| {
+        text.parse::<u8>().map_err(|_| format!("{} is not a number from 0 to 255", quote(text)))
     });
     asn.zip(times).filter(|(_, times)| *times > 0)
 }
 
-/// A cluster id (RFC 4456): a number, or four with dots.
-fn cluster(text: &str) -> Result<Ipv4Addr, String> {
+/// Parses a cluster id (RFC 4456 section 7): a number of 32 bits, or an IPv4 address.
+fn cluster_id(text: &str) -> Result<Ipv4Addr, String> {
     let number = text.parse::<u32>().map(Ipv4Addr::from);
     number.or_else(|_| text.parse()).map_err(|_| {
-        format!("{} is no cluster id: a number of 32 bits, or an IPv4 address", short(text))
+        format!("{} is not a cluster id: a number of 32 bits, or an IPv4 address", quote(text))
     })
 }
 
-/// By the names of the registry of well-known ones (IANA, BGP Well-known Communities).
+/// The well-known communities by name, after the IANA registry "BGP Well-known Communities".
 const COMMUNITIES: [(&str, u32); 14] = [
     ("internet", 0),
     ("graceful-shutdown", 0xffff_0000),
@@ -111,6 +115,7 @@ const COMMUNITIES: [(&str, u32); 14] = [
     ("no-export-subconfed", 0xffff_ff03),
 ];
 
+/// Parses a community (RFC 1997): a number of 32 bits, two of 16 bits with a colon, or a well-known name.
 fn community(text: &str) -> Result<u32, String> {
     let halves = || {
         let (high, low) = text.split_once(':')?;
@@ -119,20 +124,21 @@ fn community(text: &str) -> Result<u32, String> {
     let named = || COMMUNITIES.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
     text.parse().ok().or_else(halves).or_else(named).ok_or_else(|| {
         format!(
-            "{} is no community: a number of 32 bits, two of 16 with a colon, or a known name",
-            short(text)
+            "{} is not a community: a number of 32 bits, two of 16 bits with a colon, or a \
+             well-known name",
+            quote(text)
         )
     })
 }
 
-/// The one annotation: a list of maps.
+/// Reads the routers of the annotation `peers`, which is a YAML list of maps.
 fn from_yaml(text: &str, faults: &mut Faults) -> Vec<Router> {
     let mut routers = Vec::new();
     let entries = match yaml::read(text) {
         Ok(Value::Array(entries)) => entries,
         Ok(Value::Null) => Vec::new(),
         Ok(_) => {
-            faults.add("peers", "it is no list".to_owned());
+            faults.add("peers", "it is not a list".to_owned());
             Vec::new()
         }
         Err(why) => {
@@ -141,29 +147,30 @@ fn from_yaml(text: &str, faults: &mut Faults) -> Vec<Router> {
         }
     };
     for (i, entry) in entries.iter().enumerate() {
-        let of = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
+        let field = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
         let bfd = entry.get("bfd").filter(|bfd| bfd.get("enabled") == Some(&Value::Bool(true)));
         let bfd = bfd.map(|bfd| {
             ["port", "desired_min_tx_interval", "required_min_rx_interval", "detection_multiplier"]
                 .map(|key| bfd.get(key).and_then(Value::as_str).unwrap_or_default())
         });
         let told = Told {
-            addr: of("remoteip"),
-            asn: of("remoteasn"),
-            port: of("port"),
-            local: of("localip"),
-            password: of("password"),
+            addr: field("remoteip"),
+            asn: field("remoteasn"),
+            port: field("port"),
+            local: field("localip"),
+            password: field("password"),
             bfd,
         };
-        put(&mut routers, told, i, "peers", faults);
+        add_router(&mut routers, told, i, "peers", faults);
     }
     routers
 }
 
-/// The five annotations before it, which belong together by their places.
-fn from_lists(notes: &Notes, faults: &mut Faults) -> Vec<Router> {
+/// Reads the routers of the five older annotations. Each is a list, and their entries at the same index
+/// belong to one router. Returns no router if the lengths differ; all but `peer.asns` may be absent.
+fn from_lists(notes: &Annotations, faults: &mut Faults) -> Vec<Router> {
     let parts = |annotation: &str| -> Vec<String> {
-        let text = notes.of(annotation).unwrap_or_default().trim();
+        let text = notes.kube_router(annotation).unwrap_or_default().trim();
         let parts = text.split(',').filter(|_| !text.is_empty());
         parts.map(|part| part.trim().to_owned()).collect()
     };
@@ -174,21 +181,22 @@ fn from_lists(notes: &Notes, faults: &mut Faults) -> Vec<Router> {
         ("peer.passwords", true),
         ("peer.localips", true),
     ]
-    .map(|(annotation, may_lack)| (annotation, parts(annotation), may_lack));
-    for (annotation, list, may_lack) in &mut lists {
-        let (len, many) = (list.len(), ips.len());
-        if len != many && !(*may_lack && len == 0) {
-            let why = format!("it holds {len} and kube-router.io/peer.ips {many}");
+    .map(|(annotation, optional)| (annotation, parts(annotation), optional));
+    for (annotation, list, optional) in &mut lists {
+        let (len, routers) = (list.len(), ips.len());
+        if len != routers && !(*optional && len == 0) {
+            let why =
+                format!("its length is {len}, but that of kube-router.io/peer.ips is {routers}");
             faults.add(annotation, why);
             return Vec::new();
         }
-        list.resize(many, String::new());
+        list.resize(routers, String::new());
     }
     let [(_, asns, _), (_, ports, _), (_, passwords, _), (_, locals, _)] = &lists;
     let mut routers = Vec::new();
     let rest = asns.iter().zip(ports).zip(passwords).zip(locals);
     for (i, (addr, (((asn, port), password), local))) in ips.iter().zip(rest).enumerate() {
-        put(
+        add_router(
             &mut routers,
             Told { addr, asn, port, local, password, bfd: None },
             i,
@@ -199,11 +207,19 @@ fn from_lists(notes: &Notes, faults: &mut Faults) -> Vec<Router> {
     routers
 }
 
-fn put(routers: &mut Vec<Router>, told: Told<'_>, i: usize, of: &str, faults: &mut Faults) {
+/// Parses router number `i` of an annotation and adds it. An invalid router, or a second one with the
+/// same address, becomes a fault.
+fn add_router(
+    routers: &mut Vec<Router>,
+    told: Told<'_>,
+    i: usize,
+    annotation: &str,
+    faults: &mut Faults,
+) {
     let read = Router::read(told).map_err(|why| format!("number {}: {why}", i + 1));
-    if let Some(router) = faults.keep(of, read) {
+    if let Some(router) = faults.record(annotation, read) {
         if routers.iter().any(|other| other.addr == router.addr) {
-            faults.add(of, format!("number {}: {} is there twice", i + 1, router.addr));
+            faults.add(annotation, format!("number {}: {} occurs twice", i + 1, router.addr));
         } else {
             routers.push(router);
         }
@@ -228,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_them_keeps_nothing() {
+    fn a_node_without_bgp_annotations_has_no_bgp_settings() {
         assert_eq!(notes(&serde_json::json!({})), None);
         assert_eq!(notes(&serde_json::json!({"node.asn": null, "peers": null})), None);
         assert_eq!(
@@ -238,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn each_annotation_says_one_thing() {
+    fn each_annotation_sets_its_own_field() {
         let got = notes(&serde_json::json!({
             "node.asn": " 64513",
             "node.bgp.communities": "4259840101, 65000:100,no-export,no-export",
@@ -262,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn routers_are_a_list_of_maps() {
+    fn routers_are_read_from_a_yaml_list_of_maps() {
         let text = "- remoteip: 192.0.2.1\n  remoteasn: 64513\n  password: czNjcmV0\n  port: 1790\n  localip: 192.0.2.11\n- {remoteip: 'fd00::1', remoteasn: 64514, bfd: {enabled: false}}\n- {remoteip: fd00::2, remoteasn: 64514, bfd: {enabled: true, desired_min_tx_interval: 300, detection_multiplier: 5}}\n";
         let got = notes(&serde_json::json!({"peers": text, "peer.ips": "10.0.0.1"})).unwrap();
         assert_eq!(faults(&got), [""; 0]);
@@ -282,11 +298,11 @@ mod tests {
         assert_eq!(got.routers[1].bfd, None);
         let bfd = crate::router::Bfd { port: 3784, tx: 300_000, rx: 1_000_000, times: 5 };
         assert_eq!(got.routers[2].bfd, Some(bfd));
-        assert_eq!(got.routers.len(), 3, "the older annotations do not count beside it");
+        assert_eq!(got.routers.len(), 3, "the older annotations are ignored beside it");
     }
 
     #[test]
-    fn the_older_lists_say_the_same() {
+    fn routers_are_read_from_the_older_parallel_lists() {
         let got = notes(&serde_json::json!({
             "peer.ips": "192.0.2.1,192.0.2.2", "peer.asns": "64513,64514", "peer.ports": ",1790",
             "peer.passwords": ",czNjcmV0", "peer.localips": "192.0.2.11,",
@@ -301,23 +317,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_costs_only_itself_and_says_why_without_a_password() {
+    fn an_invalid_annotation_is_reported_without_its_password_and_alone_ignored() {
         for (json, want) in [
             (
                 serde_json::json!({"node.asn": "x"}),
-                "kube-router.io/node.asn: \"x\" is no AS number",
+                "kube-router.io/node.asn: \"x\" is not an AS number",
             ),
             (
                 serde_json::json!({"node.asn": "0"}),
-                "kube-router.io/node.asn: \"0\" is no AS number",
+                "kube-router.io/node.asn: \"0\" is not an AS number",
             ),
             (
                 serde_json::json!({"node.bgp.communities": "65536:1"}),
-                "kube-router.io/node.bgp.communities: \"65536:1\" is no community: a number",
+                "kube-router.io/node.bgp.communities: \"65536:1\" is not a community: a number",
             ),
             (
                 serde_json::json!({"node.bgp.customimportreject": "10.0.0.0"}),
-                "kube-router.io/node.bgp.customimportreject: \"10.0.0.0\" is no CIDR",
+                "kube-router.io/node.bgp.customimportreject: \"10.0.0.0\" is not a CIDR",
             ),
             (
                 serde_json::json!({"path-prepend.as": "64513"}),
@@ -325,17 +341,17 @@ mod tests {
             ),
             (
                 serde_json::json!({"path-prepend.as": "64513", "path-prepend.repeat-n": "256"}),
-                "kube-router.io/path-prepend.repeat-n: \"256\" is no number from 0 to 255",
+                "kube-router.io/path-prepend.repeat-n: \"256\" is not a number from 0 to 255",
             ),
             (
                 serde_json::json!({"rr.client": "fd00::1"}),
-                "kube-router.io/rr.client: \"fd00::1\" is no cluster id",
+                "kube-router.io/rr.client: \"fd00::1\" is not a cluster id",
             ),
             (
                 serde_json::json!({"bgp-local-addresses": "0.0.0.0"}),
                 "kube-router.io/bgp-local-addresses: 0.0.0.0 is no address of one host",
             ),
-            (serde_json::json!({"peers": "a: b"}), "kube-router.io/peers: it is no list"),
+            (serde_json::json!({"peers": "a: b"}), "kube-router.io/peers: it is not a list"),
             (serde_json::json!({"peers": "- [a"}), "kube-router.io/peers: line "),
             (
                 serde_json::json!({"peers": "- x"}),
@@ -347,24 +363,24 @@ mod tests {
             ),
             (
                 serde_json::json!({"peer.ips": "192.0.2.1", "peer.asns": "1,2"}),
-                "kube-router.io/peer.asns: it holds 2 and kube-router.io/peer.ips 1",
+                "kube-router.io/peer.asns: its length is 2, but that of kube-router.io/peer.ips is 1",
             ),
             (
                 serde_json::json!({"peer.asns": "1"}),
-                "kube-router.io/peer.asns: it holds 1 and kube-router.io/peer.ips 0",
+                "kube-router.io/peer.asns: its length is 1, but that of kube-router.io/peer.ips is 0",
             ),
         ] {
             let text = json.to_string();
             let got = notes(&json).unwrap();
-            let told = faults(&got);
-            assert!(told.len() == 1 && told[0].starts_with(want), "{text}: {told:?}");
-            assert!(!told[0].contains("s3cret"));
+            let found = faults(&got);
+            assert!(found.len() == 1 && found[0].starts_with(want), "{text}: {found:?}");
+            assert!(!found[0].contains("s3cret"));
             assert_eq!(*got, Bgp { faults: got.faults.clone(), ..Bgp::default() }, "{text}");
         }
     }
 
     #[test]
-    fn the_good_ones_of_a_list_count() {
+    fn valid_entries_of_a_list_are_kept_beside_invalid_ones() {
         let got = notes(&serde_json::json!({
             "node.bgp.communities": "x,65000:1",
             "node.bgp.customimportreject": "10.0.0.0/16,y",
@@ -375,7 +391,7 @@ mod tests {
         assert_eq!(
             faults(&got)[2..],
             [
-                "kube-router.io/peers: number 2: 192.0.2.1 is there twice",
+                "kube-router.io/peers: number 2: 192.0.2.1 occurs twice",
                 "kube-router.io/peers: number 3: BFD: \"x\" is no number from 1 to 65535",
                 "kube-router.io/peers: number 4: \"z\" is no IP address",
             ]

@@ -1,19 +1,22 @@
-//! discovery.k8s.io EndpointSlice, v1 and v1beta1 in one shape, and core/v1 Endpoints, which become
-//! one slice per subset and family.
+//! Converts EndpointSlices of discovery.k8s.io (v1 and v1beta1) and Endpoints of core/v1.
+//!
+//! [`slice`] reads both versions of EndpointSlice with the same struct. [`subsets`] converts Endpoints to
+//! one EndpointSlice for each subset and address family, so that the rest of the program knows only
+//! EndpointSlices.
 
 use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use super::{Meta, addr, port, protocol, short};
+use super::{ObjectMeta, parse_addr, parse_port, parse_protocol, quote};
 use crate::cluster::{Endpoint, EndpointSlice, Hints, Name, SlicePort};
 
-/// An EndpointSlice.
+/// An EndpointSlice as it is on the wire.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Slice {
+pub struct SliceJson {
     #[serde(default)]
-    metadata: Meta,
+    metadata: ObjectMeta,
     address_type: Option<String>,
     endpoints: Option<Vec<Member>>,
     ports: Option<Vec<Port>>,
@@ -25,7 +28,7 @@ struct Member {
     addresses: Option<Vec<String>>,
     conditions: Option<Conditions>,
     node_name: Option<Box<str>>,
-    /// v1beta1, where a server before 1.20 has no nodeName.
+    /// Only in v1beta1. A server before Kubernetes 1.20 gives the node name here and not in nodeName.
     topology: Option<Topology>,
     hints: Option<HintLists>,
 }
@@ -62,11 +65,11 @@ struct Port {
     port: Option<i64>,
 }
 
-/// Core Endpoints.
+/// Core Endpoints as they are on the wire.
 #[derive(Deserialize)]
-pub struct Endpoints {
+pub struct EndpointsJson {
     #[serde(default)]
-    metadata: Meta,
+    metadata: ObjectMeta,
     subsets: Option<Vec<Subset>>,
 }
 
@@ -85,8 +88,9 @@ struct Address {
     node_name: Option<Box<str>>,
 }
 
-/// What is kept of an EndpointSlice.
-pub fn slice(mut wire: Slice) -> Result<EndpointSlice, String> {
+/// Converts an EndpointSlice. A slice of the addressType FQDN has no endpoints. Fails if the name is
+/// missing, or if an address, port or addressType is not valid.
+pub fn slice(mut wire: SliceJson) -> Result<EndpointSlice, String> {
     let name = wire.metadata.full_name()?;
     let ports = ports("ports", wire.ports.unwrap_or_default())?;
     let ipv4 = match wire.address_type.as_deref() {
@@ -94,7 +98,7 @@ pub fn slice(mut wire: Slice) -> Result<EndpointSlice, String> {
         Some("IPv6") => Some(false),
         Some("FQDN") => None,
         other => {
-            let other = short(other.unwrap_or_default());
+            let other = quote(other.unwrap_or_default());
             return Err(format!("addressType: {other} is not IPv4, IPv6 or FQDN"));
         }
     };
@@ -107,19 +111,21 @@ pub fn slice(mut wire: Slice) -> Result<EndpointSlice, String> {
     Ok(EndpointSlice { name, service: service(wire.metadata), endpoints, ports })
 }
 
-/// The Service that a slice belongs to. Those of headless Services carry a label, and no proxy
-/// looks at them.
-fn service(meta: Meta) -> Option<Box<str>> {
+/// Returns the name of the Service that a slice belongs to; `None` if it has none, or if it carries the
+/// label for headless Services, which no proxy handles.
+fn service(meta: ObjectMeta) -> Option<Box<str>> {
     let labels = meta.labels?;
     let headless = labels.get("service.kubernetes.io/headless").is_some();
     let service = labels.get("kubernetes.io/service-name")?;
     (!service.is_empty() && !headless).then(|| service.into())
 }
 
+/// Converts endpoint number `i`. Only its first address is used, and absent conditions have the defaults
+/// of the API: ready, serving as ready, not terminating.
 fn endpoint(i: usize, member: Member, ipv4: bool) -> Result<Endpoint, String> {
     let path = format!("endpoints[{i}].addresses[0]");
     let text = member.addresses.and_then(|list| list.into_iter().next());
-    let addr = addr(&path, &text.ok_or_else(|| format!("{path}: it is missing"))?)?;
+    let addr = parse_addr(&path, &text.ok_or_else(|| format!("{path}: it is missing"))?)?;
     if addr.is_ipv4() != ipv4 {
         return Err(format!("{path}: {addr} is not of the slice's addressType"));
     }
@@ -135,7 +141,7 @@ fn endpoint(i: usize, member: Member, ipv4: bool) -> Result<Endpoint, String> {
     })
 }
 
-/// None where there is no name in it, as an endpoint without hints.
+/// Converts the topology hints; `None` if they contain no name, which is the same as no hints.
 fn hints(lists: HintLists) -> Option<Box<Hints>> {
     let names = |list: Option<Vec<For>>| -> Vec<Box<str>> {
         let names = list.into_iter().flatten().filter_map(|to| to.name);
@@ -145,22 +151,24 @@ fn hints(lists: HintLists) -> Option<Box<Hints>> {
     (hints != Hints::default()).then(|| Box::new(hints))
 }
 
+/// Converts the ports of a slice or a subset. `path` is their field.
 fn ports(path: &str, wire: Vec<Port>) -> Result<Vec<SlicePort>, String> {
     let mut ports = Vec::with_capacity(wire.len());
     for (i, from) in wire.into_iter().enumerate() {
-        // "All ports": nothing that a proxy could send to.
+        // A port without a number means all ports, which a proxy can't forward to.
         let Some(number) = from.port else { continue };
         ports.push(SlicePort {
-            protocol: protocol(&format!("{path}[{i}].protocol"), from.protocol.as_deref())?,
-            port: port(&format!("{path}[{i}].port"), number)?,
+            protocol: parse_protocol(&format!("{path}[{i}].protocol"), from.protocol.as_deref())?,
+            port: parse_port(&format!("{path}[{i}].port"), number)?,
             name: from.name.unwrap_or_default(),
         });
     }
     Ok(ports)
 }
 
-/// What is kept of core Endpoints: named `name/0`, `name/1`, … which no slice can be.
-pub fn subsets(mut wire: Endpoints) -> Result<Vec<EndpointSlice>, String> {
+/// Converts core Endpoints. The slices are named `NAME/0`, `NAME/1`, … because no real EndpointSlice can
+/// have a slash in its name. Fails if the name is missing, or if an address or a port is not valid.
+pub fn subsets(mut wire: EndpointsJson) -> Result<Vec<EndpointSlice>, String> {
     let Name { namespace, name } = wire.metadata.full_name()?;
     let headless = wire.metadata.labels.unwrap_or_default();
     let headless = headless.get("service.kubernetes.io/headless").is_some();
@@ -175,7 +183,7 @@ pub fn subsets(mut wire: Endpoints) -> Result<Vec<EndpointSlice>, String> {
             for (j, from) in list.unwrap_or_default().into_iter().enumerate() {
                 let path = format!("subsets[{i}].{path}[{j}].ip");
                 let text = from.ip.ok_or_else(|| format!("{path}: it is missing"))?;
-                let addr = addr(&path, &text)?;
+                let addr = parse_addr(&path, &text)?;
                 let node = from.node_name;
                 all.push(Endpoint {
                     addr,
@@ -216,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_conditions_mean_what_the_api_says() {
+    fn absent_conditions_have_the_defaults_of_the_api() {
         let got = with(r#""addressType":"IPv4","ports":[{"port":80},{"port":null}],"endpoints":[{"addresses":["10.0.0.1","10.0.0.9"]},
             {"addresses":["10.0.0.2"],"conditions":{"ready":false}},{"addresses":["10.0.0.3"],"conditions":{"ready":false,"serving":true,"terminating":true}},
             {"addresses":["10.0.0.4"],"conditions":null,"nodeName":"a","topology":{"kubernetes.io/hostname":"b"}}]"#).unwrap();
@@ -237,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn hints_are_names_of_zones_and_nodes_and_without_a_name_there_are_none() {
+    fn hints_are_zone_and_node_names_and_none_without_a_name() {
         let hints = |json: &str| {
             let member = format!(r#"{{"addresses":["10.0.0.1"],"hints":{json}}}"#);
             let got = with(&format!(r#""addressType":"IPv4","endpoints":[{member}]"#)).unwrap();
@@ -257,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_no_endpoints_and_null_lists_are_empty() {
+    fn fqdn_slices_have_no_endpoints_and_null_lists_are_empty() {
         let got = with(
             r#""addressType":"FQDN","ports":null,"endpoints":[{"addresses":["example.com"]}]"#,
         )
@@ -267,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_the_rules_is_told_with_its_path() {
+    fn an_invalid_field_gives_an_error_with_its_path() {
         for (rest, want) in [
             (r#""addressType":null"#, "addressType: \"\" is not IPv4, IPv6 or FQDN"),
             (
@@ -276,7 +284,7 @@ mod tests {
             ),
             (
                 r#""addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"]},{"addresses":["x"]}]"#,
-                "endpoints[1].addresses[0]: \"x\" is no IP address",
+                "endpoints[1].addresses[0]: \"x\" is not an IP address",
             ),
             (
                 r#""addressType":"IPv4","endpoints":[{"addresses":["fd00::1"]}]"#,
@@ -292,16 +300,16 @@ mod tests {
             ),
             (
                 r#""addressType":"IPv4","ports":[{"port":65536}]"#,
-                "ports[0].port: 65536 is no port (1 to 65535)",
+                "ports[0].port: 65536 is not a port (1 to 65535)",
             ),
         ] {
             assert_eq!(with(rest).unwrap_err(), want);
         }
     }
 
-    /// Hand-made after the documentation of core/v1.
+    /// The object is hand-made from the documentation of core/v1; there is no recording of one.
     #[test]
-    fn endpoints_become_one_slice_per_subset_and_family() {
+    fn core_endpoints_become_one_slice_per_subset_and_family() {
         let json = r#"{"metadata":{"name":"web","namespace":"shop"},"subsets":[{"addresses":[{"ip":"10.0.0.1","nodeName":"a"},{"ip":"fd00::1"}],
             "notReadyAddresses":[{"ip":"10.0.0.2"}],"ports":[{"name":"http","port":80}]},{"addresses":null,"ports":[{"port":81}]},
             {"addresses":[{"ip":"10.0.0.3"}],"ports":[{"port":53,"protocol":"UDP"}]}]}"#;

@@ -1,16 +1,18 @@
-//! core/v1 Node.
+//! Converts a Node of core/v1: addresses, podCIDRs, zone, readiness and the annotations of kube-router.
+//!
+//! The annotations for BGP are left to `bgp`.
 
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{Meta, add, bgp, list, net};
+use super::{ObjectMeta, bgp, parse_addr, parse_net, push_unique, split_list};
 use crate::cluster::Node;
 
-/// The object.
+/// A Node as it is on the wire.
 #[derive(Deserialize)]
-pub struct Wire {
+pub struct NodeJson {
     #[serde(default)]
-    metadata: Meta,
+    metadata: ObjectMeta,
     spec: Option<Spec>,
     status: Option<Status>,
 }
@@ -30,7 +32,7 @@ struct Taint {
     key: Box<str>,
 }
 
-/// The cluster's autoscaler is about to delete the Node.
+/// The taint by which the cluster autoscaler announces that it will delete the Node.
 const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 
 #[derive(Deserialize)]
@@ -53,8 +55,8 @@ struct Address {
     address: Option<String>,
 }
 
-/// What is kept of it.
-pub fn read(mut wire: Wire) -> Result<Node, String> {
+/// Converts a Node. Fails if it has no name, or if an address or a podCIDR is not valid.
+pub fn read(mut wire: NodeJson) -> Result<Node, String> {
     let name = wire.metadata.name()?;
     let mut node = Node { name, pod_cidrs: pod_cidrs(&wire)?, ..Node::default() };
     let labels = wire.metadata.labels.unwrap_or_default();
@@ -76,28 +78,36 @@ pub fn read(mut wire: Wire) -> Result<Node, String> {
             Some("ExternalIP") => &mut node.external_ips,
             _ => continue,
         };
-        // Some clouds give names as addresses; a name is not for us.
-        if let Some(text) = address.as_deref().filter(|text| meant_as_ip(text)) {
-            add(to, super::addr(&format!("status.addresses[{i}].address"), text)?);
+        // Some cloud providers set host names as addresses; they are ignored.
+        if let Some(text) = address.as_deref().filter(|text| looks_like_ip(text)) {
+            push_unique(to, parse_addr(&format!("status.addresses[{i}].address"), text)?);
         }
     }
     Ok(node)
 }
 
-fn meant_as_ip(text: &str) -> bool {
+/// Returns true if the text has a colon, or is made of digits and dots only.
+fn looks_like_ip(text: &str) -> bool {
     text.contains(':') || text.chars().all(|c| c.is_ascii_digit() || c == '.') && !text.is_empty()
 }
 
-/// The first source that has any, as in kube-router: an annotation replaces what the spec says.
-fn pod_cidrs(wire: &Wire) -> Result<Vec<IpNet>, String> {
-    let list = |text: Option<&str>, path: &str| -> Vec<(String, String)> {
-        list(text).map(|part| (path.to_owned(), part.to_owned())).collect()
+/// Returns the podCIDRs of the first source that has any, as in kube-router: the annotations pod-cidrs and
+/// pod-cidr, then spec.podCIDRs and spec.podCIDR.
+fn pod_cidrs(wire: &NodeJson) -> Result<Vec<IpNet>, String> {
+    let with_path = |text: Option<&str>, path: &str| -> Vec<(String, String)> {
+        split_list(text).map(|part| (path.to_owned(), part.to_owned())).collect()
     };
     let mut found = Vec::new();
     if let Some(annotations) = &wire.metadata.annotations {
-        found = list(annotations.of("pod-cidrs"), "the annotation kube-router.io/pod-cidrs");
+        found = with_path(
+            annotations.kube_router("pod-cidrs"),
+            "the annotation kube-router.io/pod-cidrs",
+        );
         if found.is_empty() {
-            found = list(annotations.of("pod-cidr"), "the annotation kube-router.io/pod-cidr");
+            found = with_path(
+                annotations.kube_router("pod-cidr"),
+                "the annotation kube-router.io/pod-cidr",
+            );
         }
     }
     if let (true, Some(spec)) = (found.is_empty(), &wire.spec) {
@@ -105,12 +115,12 @@ fn pod_cidrs(wire: &Wire) -> Result<Vec<IpNet>, String> {
             found.push((format!("spec.podCIDRs[{i}]"), text.clone()));
         }
         if found.is_empty() {
-            found = list(spec.pod_cidr.as_deref(), "spec.podCIDR");
+            found = with_path(spec.pod_cidr.as_deref(), "spec.podCIDR");
         }
     }
     let mut nets = Vec::new();
     for (path, text) in found {
-        add(&mut nets, net(&path, &text)?);
+        push_unique(&mut nets, parse_net(&path, &text)?);
     }
     Ok(nets)
 }
@@ -130,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn an_annotation_comes_before_the_spec_and_the_list_before_the_single_one() {
+    fn annotations_precede_the_spec_and_lists_precede_single_values() {
         let spec = r#""spec":{"podCIDR":"10.1.0.0/24","podCIDRs":["10.2.0.7/24","fd00:2::/64","10.2.0.0/24"]}"#;
         assert_eq!(
             cidrs(&format!(r#"{{"metadata":{{"name":"a"}},{spec}}}"#)),
@@ -152,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_zone_is_a_label_and_an_empty_one_is_none() {
+    fn the_zone_is_read_from_its_label_and_an_empty_label_is_no_zone() {
         for (labels, want) in [
             (r#"{"topology.kubernetes.io/zone":"a"}"#, Some("a")),
             (r#"{"topology.kubernetes.io/zone":""}"#, None),
@@ -166,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_leaves_when_it_is_deleted_or_about_to_be() {
+    fn a_node_is_leaving_if_it_is_deleted_or_tainted_for_deletion() {
         for (json, want) in [
             (r#"{"metadata":{"name":"n","deletionTimestamp":null},"spec":{"taints":null}}"#, false),
             (r#"{"metadata":{"name":"n","deletionTimestamp":"2026-11-24T00:00:00Z"}}"#, true),
@@ -181,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_ready_unless_its_condition_says_otherwise_whenever_it_last_said_so() {
+    fn a_node_is_ready_unless_its_condition_is_false_and_heartbeats_are_no_change() {
         let with = |conditions: &str| {
             node(&format!(
                 r#"{{"metadata":{{"name":"n"}},"status":{{"conditions":{conditions}}}}}"#
@@ -206,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_annotation_of_bgp_does_not_cost_the_node() {
+    fn an_invalid_bgp_annotation_does_not_invalidate_the_node() {
         let notes = r#"{"kube-router.io/node.asn":"x","kube-router.io/pod-cidr":"10.3.0.0/24"}"#;
         let json = format!(r#"{{"metadata":{{"name":"n","annotations":{notes}}}}}"#);
         let got = node(&json).unwrap();
@@ -214,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn names_among_the_addresses_are_passed_over() {
+    fn host_names_among_the_addresses_are_ignored() {
         let got = node(r#"{"metadata":{"name":"a"},"status":{"addresses":[{"type":"InternalIP","address":"ip-10.internal"},
             {"type":"Hostname","address":"10.0.0.9"},{"type":"InternalIP","address":"10.0.0.1"},{"type":"InternalIP","address":"10.0.0.1"},
             {"type":"ExternalIP","address":"2001:db8::1"},{"type":"InternalIP"}]}}"#).unwrap();
@@ -223,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_the_rules_is_told_with_its_path() {
+    fn an_invalid_field_gives_an_error_with_its_path() {
         for (json, want) in [
             ("{}", "metadata.name: it is missing"),
             (r#"{"metadata":{"name":""}}"#, "metadata.name: it is missing"),
@@ -233,7 +243,7 @@ mod tests {
             ),
             (
                 r#"{"metadata":{"name":"a"},"spec":{"podCIDR":"10.0.0.0"}}"#,
-                "spec.podCIDR: \"10.0.0.0\" is no CIDR",
+                "spec.podCIDR: \"10.0.0.0\" is not a CIDR",
             ),
             (
                 r#"{"metadata":{"name":"a"},"spec":{"podCIDRs":["::ffff:10.0.0.0/120"]}}"#,
@@ -241,15 +251,15 @@ mod tests {
             ),
             (
                 r#"{"metadata":{"name":"a","annotations":{"kube-router.io/pod-cidr":"x"}}}"#,
-                "the annotation kube-router.io/pod-cidr: \"x\" is no CIDR",
+                "the annotation kube-router.io/pod-cidr: \"x\" is not a CIDR",
             ),
             (
                 r#"{"metadata":{"name":"a"},"status":{"addresses":[{"type":"InternalIP","address":"10.0.0.01"}]}}"#,
-                "status.addresses[0].address: \"10.0.0.01\" is no IP address",
+                "status.addresses[0].address: \"10.0.0.01\" is not an IP address",
             ),
             (
                 r#"{"metadata":{"name":"a"},"status":{"addresses":[{"type":"InternalIP","address":"fe80::1%eth0"}]}}"#,
-                "status.addresses[0].address: \"fe80::1%eth0\" is no IP address",
+                "status.addresses[0].address: \"fe80::1%eth0\" is not an IP address",
             ),
         ] {
             assert_eq!(node(json).unwrap_err(), want);

@@ -1,4 +1,7 @@
-//! Labels and annotations: of all that an object carries, the few that mean something here.
+//! Labels and annotations of an object, reduced to the keys that kinglet uses.
+//!
+//! An object may have many large annotations. All keys other than those in [`RECOGNIZED`] are skipped
+//! while parsing, without an allocation.
 
 use std::fmt;
 
@@ -7,12 +10,12 @@ use serde::{
     de::{IgnoredAny, MapAccess, Visitor},
 };
 
-/// What kube-router's own begin with.
+/// The prefix of the annotations of kube-router.
 const KUBE_ROUTER: &str = "kube-router.io/";
 
-/// All that are read: labels, what kube-router lets a Node and a Service be annotated with, and what
-/// Kubernetes itself once did where a Service has a field now.
-const READ: [&str; 29] = [
+/// All keys that are kept: labels, the annotations of kube-router for Nodes and Services, and an
+/// annotation of Kubernetes that a field of Service replaced.
+const RECOGNIZED: [&str; 29] = [
     "kubernetes.io/service-name",
     "service.kubernetes.io/headless",
     "service.kubernetes.io/service-proxy-name",
@@ -44,43 +47,46 @@ const READ: [&str; 29] = [
     "kube-router.io/service.skiplbips",
 ];
 
-/// What stands there, in no order.
+/// The recognized labels or annotations of an object, unordered, without duplicates.
 #[derive(Default)]
-pub struct Notes(Vec<(&'static str, Box<str>)>);
+pub struct Annotations(Vec<(&'static str, Box<str>)>);
 
-impl Notes {
-    /// The text of one by its whole name, which must be one of those that are read.
+impl Annotations {
+    /// Returns the value of a full key, which must be in [`RECOGNIZED`]; `None` if it is absent or null.
     pub fn get(&self, name: &str) -> Option<&str> {
-        debug_assert!(READ.contains(&name), "{name} is not read");
+        debug_assert!(RECOGNIZED.contains(&name), "{name} is not recognized");
         self.0.iter().find(|(own, _)| *own == name).map(|(_, text)| &**text)
     }
 
-    /// The text of one of kube-router's own, by what follows `kube-router.io/`.
-    pub fn of(&self, name: &str) -> Option<&str> {
-        debug_assert!(READ.iter().any(|own| own.strip_prefix(KUBE_ROUTER) == Some(name)), "{name}");
-        let of = |own: &str| own.strip_prefix(KUBE_ROUTER) == Some(name);
-        self.0.iter().find(|(own, _)| of(own)).map(|(_, text)| &**text)
+    /// Returns the value of the key `kube-router.io/NAME`; `None` if it is absent or null.
+    pub fn kube_router(&self, name: &str) -> Option<&str> {
+        debug_assert!(
+            RECOGNIZED.iter().any(|own| own.strip_prefix(KUBE_ROUTER) == Some(name)),
+            "{name}"
+        );
+        let matches = |own: &str| own.strip_prefix(KUBE_ROUTER) == Some(name);
+        self.0.iter().find(|(own, _)| matches(own)).map(|(_, text)| &**text)
     }
 }
 
-impl<'de> Deserialize<'de> for Notes {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Notes, D::Error> {
-        struct All;
+impl<'de> Deserialize<'de> for Annotations {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Annotations, D::Error> {
+        struct MapVisitor;
 
-        impl<'de> Visitor<'de> for All {
-            type Value = Notes;
+        impl<'de> Visitor<'de> for MapVisitor {
+            type Value = Annotations;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of texts")
+                f.write_str("an object of strings")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Notes, A::Error> {
-                let mut notes = Notes::default();
+            fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Annotations, A::Error> {
+                let mut notes = Annotations::default();
                 while let Some(Key(name)) = from.next_key()? {
                     match name {
                         Some(name) => {
                             let text: Option<Box<str>> = from.next_value()?;
-                            notes.0.retain(|(own, _)| *own != name); // the last one counts
+                            notes.0.retain(|(own, _)| *own != name); // the last duplicate wins
                             notes.0.extend(text.map(|text| (name, text)));
                         }
                         None => drop(from.next_value::<IgnoredAny>()?),
@@ -90,30 +96,30 @@ impl<'de> Deserialize<'de> for Notes {
             }
         }
 
-        from.deserialize_map(All)
+        from.deserialize_map(MapVisitor)
     }
 }
 
-/// A name, where it is one of those that are read.
+/// A key; `None` if it is not in [`RECOGNIZED`].
 struct Key(Option<&'static str>);
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Key, D::Error> {
-        struct Name;
+        struct KeyVisitor;
 
-        impl Visitor<'_> for Name {
+        impl Visitor<'_> for KeyVisitor {
             type Value = Key;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
+                f.write_str("a key")
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Key, E> {
-                Ok(Key(READ.into_iter().find(|name| *name == text)))
+                Ok(Key(RECOGNIZED.into_iter().find(|name| *name == text)))
             }
         }
 
-        from.deserialize_identifier(Name)
+        from.deserialize_identifier(KeyVisitor)
     }
 }
 
@@ -122,13 +128,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_means_nothing_is_left_out_and_the_last_of_two_counts() {
+    fn unknown_keys_are_dropped_and_the_last_duplicate_wins() {
         let text = r#"{"app":"web","kube-router.io/node.asn":"1","other":[{}],
             "kube-router.io/node.\u0061sn":"2","topology.kubernetes.io/zone":null}"#;
-        let notes: Notes = crate::json::from_str(text).unwrap();
+        let notes: Annotations = crate::json::from_str(text).unwrap();
         assert_eq!(notes.0.len(), 1);
         assert_eq!(
-            (notes.of("node.asn"), notes.get("kube-router.io/node.asn")),
+            (notes.kube_router("node.asn"), notes.get("kube-router.io/node.asn")),
             (Some("2"), Some("2"))
         );
         assert_eq!(notes.get("topology.kubernetes.io/zone"), None);

@@ -1,12 +1,16 @@
-//! Where in an object serde stopped: `spec.ports[0].port`. serde_json says only line and column.
+//! Converts a position in a JSON text into the path of its field, for example `spec.ports[0].port`.
+//!
+//! serde_json's errors have only a line and a column, which are useless for an object in a long list.
 
+/// One element of a path.
 enum Step<'a> {
     Key(&'a str),
     Index(usize),
 }
 
-/// The path at a place in JSON text that is well formed up to there.
-pub fn at(json: &str, line: usize, column: usize) -> String {
+/// Returns the path of the value at a line and a column (from 1, in bytes, as in serde_json's errors).
+/// The JSON text must be well formed up to there. The path of the root is empty.
+pub fn at_position(json: &str, line: usize, column: usize) -> String {
     let before: usize = json.split('\n').take(line.saturating_sub(1)).map(|l| l.len() + 1).sum();
     let end = (before + column).min(json.len());
     let bytes = json.as_bytes();
@@ -17,7 +21,7 @@ pub fn at(json: &str, line: usize, column: usize) -> String {
         let byte = bytes[at];
         at += 1;
         match byte {
-            // What opens at the very place is itself of the wrong type.
+            // A bracket at the position itself opens a value of the wrong type, which is not entered.
             b'{' | b'[' if at == end => {}
             b'{' => {
                 steps.push(Step::Key(""));
@@ -81,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_type_is_told_with_its_path() {
+    fn the_position_of_a_type_error_gives_the_path_of_its_field() {
         for (json, want) in [
             (r#"{"a":5}"#, "a"),
             (r#"{"x":[{}],"a":[]}"#, "a"),
@@ -96,7 +100,7 @@ mod tests {
             ("[7]", "[0]"),
         ] {
             let e = serde_json::from_str::<Outer>(json).unwrap_err();
-            assert_eq!(super::at(json, e.line(), e.column()), want, "{json}: {e}");
+            assert_eq!(super::at_position(json, e.line(), e.column()), want, "{json}: {e}");
         }
     }
 }

@@ -1,21 +1,26 @@
-//! core/v1 Service.
+//! Converts a Service of core/v1: addresses, ports, policies and the annotations of kube-router.
+//!
+//! A Service that no proxy serves (headless, ExternalName, or of another proxy) is kept with its name
+//! only, so that nothing is configured for it.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{Meta, add, addr, list, net, port, protocol};
+use super::{
+    ObjectMeta, parse_addr, parse_net, parse_port, parse_protocol, push_unique, split_list,
+};
 use crate::cluster::{Advertise, Service, ServicePort};
 
-/// Seconds that ClientIP affinity lasts where the object does not say.
-const AFFINITY: i64 = 10_800;
+/// The default of ClientIP affinity, in seconds: three hours, as in the API.
+const DEFAULT_AFFINITY: i64 = 10_800;
 
-/// The object.
+/// A Service as it is on the wire.
 #[derive(Deserialize)]
-pub struct Wire {
+pub struct ServiceJson {
     #[serde(default)]
-    metadata: Meta,
+    metadata: ObjectMeta,
     spec: Option<Spec>,
     status: Option<Status>,
 }
@@ -64,11 +69,11 @@ struct ClientIp {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Status {
-    load_balancer: Option<Balancer>,
+    load_balancer: Option<LoadBalancer>,
 }
 
 #[derive(Deserialize)]
-struct Balancer {
+struct LoadBalancer {
     ingress: Option<Vec<Ingress>>,
 }
 
@@ -79,8 +84,9 @@ struct Ingress {
     ip_mode: Option<String>,
 }
 
-/// What is kept of it.
-pub fn read(mut wire: Wire) -> Result<Service, String> {
+/// Converts a Service. Fails if it has no name, or if an address, a port, a source range or the affinity
+/// timeout is not valid.
+pub fn read(mut wire: ServiceJson) -> Result<Service, String> {
     let name = wire.metadata.full_name()?;
     let spec = wire.spec.unwrap_or_default();
     let labels = wire.metadata.labels.unwrap_or_default();
@@ -89,7 +95,7 @@ pub fn read(mut wire: Wire) -> Result<Service, String> {
         Some(ips) if !ips.is_empty() => ("spec.clusterIPs", ips.to_vec()),
         _ => ("spec.clusterIP", spec.cluster_ip.iter().cloned().collect()),
     };
-    // Headless, of no address at all, or another proxy's: nothing for us to serve.
+    // A Service that is headless, has no address yet, or is served by another proxy.
     if spec.kind.as_deref() == Some("ExternalName")
         || matches!(cluster_ips.first().map(String::as_str), None | Some("" | "None"))
         || labels.get("service.kubernetes.io/service-proxy-name").is_some()
@@ -102,7 +108,8 @@ pub fn read(mut wire: Wire) -> Result<Service, String> {
     let balancer_ips: Vec<String> = ingress
         .into_iter()
         .filter(|i| {
-            i.ip_mode.as_deref() != Some("Proxy") && notes.of("service.skiplbips").is_none()
+            i.ip_mode.as_deref() != Some("Proxy")
+                && notes.kube_router("service.skiplbips").is_none()
         })
         .filter_map(|i| i.ip)
         .collect();
@@ -117,49 +124,55 @@ pub fn read(mut wire: Wire) -> Result<Service, String> {
         },
         internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
         external_local: spec.external_traffic_policy.as_deref() == Some("Local")
-            || notes.of("service.local") == Some("true"),
+            || notes.kube_router("service.local") == Some("true"),
         source_ranges: source_ranges(
             &spec.load_balancer_source_ranges.unwrap_or_default(),
             notes.get("service.beta.kubernetes.io/load-balancer-source-ranges"),
         )?,
         health_port: node_port("spec.healthCheckNodePort", spec.health_check_node_port)?
             .unwrap_or_default(),
-        scheduler: notes.of("service.scheduler").filter(|name| !name.is_empty()).map(Into::into),
-        scheduler_flags: scheduler_flags(notes.of("service.schedflags")),
-        dsr: notes.of("service.dsr").is_some(),
+        scheduler: notes
+            .kube_router("service.scheduler")
+            .filter(|name| !name.is_empty())
+            .map(Into::into),
+        scheduler_flags: scheduler_flags(notes.kube_router("service.schedflags")),
+        dsr: notes.kube_router("service.dsr").is_some(),
         advertise: Advertise {
-            cluster_ips: notes.of("service.advertise.clusterip").map(is_true),
-            external_ips: notes.of("service.advertise.externalip").map(is_true),
-            balancer_ips: notes.of("service.advertise.loadbalancerip").map(is_true),
+            cluster_ips: notes.kube_router("service.advertise.clusterip").map(is_true),
+            external_ips: notes.kube_router("service.advertise.externalip").map(is_true),
+            balancer_ips: notes.kube_router("service.advertise.loadbalancerip").map(is_true),
         },
         name,
     })
 }
 
-/// As Go's strconv.ParseBool has it; what is no such word means no, as in kube-router.
+/// Returns true if Go's strconv.ParseBool would. Any other text counts as false, as in kube-router.
 fn is_true(text: &str) -> bool {
     matches!(text, "1" | "t" | "T" | "true" | "True" | "TRUE")
 }
 
-/// Those of the spec, else those of the annotation that was there before it.
+/// Returns the source ranges of the spec, or else of the older annotation. Fails if one is not a CIDR.
 fn source_ranges(spec: &[String], note: Option<&str>) -> Result<Vec<IpNet>, String> {
     let mut ranges = Vec::new();
     for (i, text) in spec.iter().enumerate() {
-        // The API lets blanks pass.
-        add(&mut ranges, net(&format!("spec.loadBalancerSourceRanges[{i}]"), text.trim())?);
+        // The API server accepts spaces around a range.
+        push_unique(
+            &mut ranges,
+            parse_net(&format!("spec.loadBalancerSourceRanges[{i}]"), text.trim())?,
+        );
     }
     if ranges.is_empty() {
         let path = "the annotation service.beta.kubernetes.io/load-balancer-source-ranges";
-        for text in list(note) {
-            add(&mut ranges, net(path, text)?);
+        for text in split_list(note) {
+            push_unique(&mut ranges, parse_net(path, text)?);
         }
     }
     Ok(ranges)
 }
 
-/// What kube-router calls them; others mean nothing to it, nor to us.
+/// Returns the IPVS scheduler flags for kube-router's names; other names are ignored, as in kube-router.
 fn scheduler_flags(note: Option<&str>) -> u32 {
-    let flags = list(note).map(|flag| match flag {
+    let flags = split_list(note).map(|flag| match flag {
         "flag-1" => 0x08, // IP_VS_SVC_F_SCHED1
         "flag-2" => 0x10, // IP_VS_SVC_F_SCHED2
         "flag-3" => 0x20, // IP_VS_SVC_F_SCHED3
@@ -168,26 +181,31 @@ fn scheduler_flags(note: Option<&str>) -> u32 {
     flags.fold(0, |all, flag| all | flag)
 }
 
-/// 0 is how Go writes none.
+/// Converts a node port; `None` if it is 0, which is how Go encodes an absent one.
 fn node_port(path: &str, number: Option<i64>) -> Result<Option<u16>, String> {
-    number.filter(|number| *number != 0).map(|number| port(path, number)).transpose()
+    number.filter(|number| *number != 0).map(|number| parse_port(path, number)).transpose()
 }
 
+/// Parses addresses, without empty ones and duplicates.
 fn addrs(path: &str, texts: &[String]) -> Result<Vec<IpAddr>, String> {
     let mut addrs = Vec::with_capacity(texts.len());
     for text in texts.iter().filter(|text| !text.is_empty()) {
-        add(&mut addrs, addr(path, text)?);
+        push_unique(&mut addrs, parse_addr(path, text)?);
     }
     Ok(addrs)
 }
 
+/// Converts the ports of a Service. Fails if one has no number, or a value that is not valid.
 fn ports(wire: Vec<Port>) -> Result<Vec<ServicePort>, String> {
     let mut ports = Vec::with_capacity(wire.len());
     for (i, from) in wire.into_iter().enumerate() {
         let number = from.port.ok_or_else(|| format!("spec.ports[{i}].port: it is missing"))?;
         ports.push(ServicePort {
-            protocol: protocol(&format!("spec.ports[{i}].protocol"), from.protocol.as_deref())?,
-            port: port(&format!("spec.ports[{i}].port"), number)?,
+            protocol: parse_protocol(
+                &format!("spec.ports[{i}].protocol"),
+                from.protocol.as_deref(),
+            )?,
+            port: parse_port(&format!("spec.ports[{i}].port"), number)?,
             node_port: node_port(&format!("spec.ports[{i}].nodePort"), from.node_port)?,
             name: from.name.unwrap_or_default(),
         });
@@ -195,10 +213,11 @@ fn ports(wire: Vec<Port>) -> Result<Vec<ServicePort>, String> {
     Ok(ports)
 }
 
+/// Returns the timeout of ClientIP affinity in seconds. Fails if it is not from 1 to 86400 (a day), as the
+/// API requires.
 fn affinity(config: Option<AffinityConfig>) -> Result<u32, String> {
     let seconds = config.and_then(|c| c.client_ip).and_then(|c| c.timeout_seconds);
-    let seconds = seconds.unwrap_or(AFFINITY);
-    // What the API allows: a day.
+    let seconds = seconds.unwrap_or(DEFAULT_AFFINITY);
     u32::try_from(seconds).ok().filter(|seconds| (1..=86_400).contains(seconds)).ok_or_else(|| {
         format!("spec.sessionAffinityConfig.clientIP.timeoutSeconds: {seconds} is not 1 to 86400")
     })
@@ -222,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn annotations_of_kube_router_say_how_to_serve() {
+    fn annotations_of_kube_router_set_how_a_service_is_served() {
         let got = annotated(
             r#"{"kube-router.io/service.scheduler":"mh","kube-router.io/service.schedflags":" flag-3,flag-1 , flag-9,",
                 "kube-router.io/service.dsr":"tunnel","kube-router.io/service.local":"true","kube-router.io/service.skiplbips":""}"#,
@@ -235,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn annotations_say_whether_addresses_are_announced_and_what_is_no_word_for_it_means_no() {
+    fn annotations_set_which_addresses_are_advertised_and_invalid_values_are_false() {
         let got = annotated(
             r#"{"kube-router.io/service.advertise.clusterip":"true",
                 "kube-router.io/service.advertise.externalip":"0",
@@ -256,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn without_annotations_or_with_null_ones_nothing_is_changed() {
+    fn absent_or_null_annotations_have_no_effect() {
         for notes in [
             "null",
             "{}",
@@ -276,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn source_ranges_come_from_the_spec_and_else_from_the_old_annotation() {
+    fn source_ranges_are_read_from_the_spec_or_else_from_the_old_annotation() {
         let old =
             r#"{"service.beta.kubernetes.io/load-balancer-source-ranges":"10.0.0.0/8, fd00::/8,"}"#;
         for (notes, spec, want) in [
@@ -296,11 +315,11 @@ mod tests {
         }
         let bad = annotated(&old.replace("fd00::/8", "x"), "").unwrap_err();
         let path = "the annotation service.beta.kubernetes.io/load-balancer-source-ranges";
-        assert_eq!(bad, format!("{path}: \"x\" is no CIDR"));
+        assert_eq!(bad, format!("{path}: \"x\" is not a CIDR"));
     }
 
     #[test]
-    fn a_health_port_of_0_or_null_is_none() {
+    fn a_health_check_node_port_of_0_or_null_is_absent() {
         for (json, want) in [("30848", 30848), ("0", 0), ("null", 0)] {
             let got = annotated("{}", &format!(r#","healthCheckNodePort":{json}"#)).unwrap();
             assert_eq!(got.health_port, want);
@@ -308,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn null_and_absent_are_the_same() {
+    fn null_fields_are_treated_as_absent() {
         let got = with(r#"{"clusterIP":"10.0.0.1","clusterIPs":null,"ports":[{"name":null,"protocol":null,"port":80}],"sessionAffinity":"ClientIP","sessionAffinityConfig":null}"#).unwrap();
         assert_eq!(got.cluster_ips, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
         assert_eq!(
@@ -324,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_proxy_serves_is_kept_with_nothing() {
+    fn services_that_no_proxy_serves_have_no_addresses_and_ports() {
         for spec in [
             "null",
             "{}",
@@ -339,16 +358,16 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_the_rules_is_told_with_its_path() {
+    fn an_invalid_field_gives_an_error_with_its_path() {
         for (spec, want) in [
             (r#"{"clusterIP":"10.0.0.1","ports":[{}]}"#, "spec.ports[0].port: it is missing"),
             (
                 r#"{"clusterIP":"10.0.0.1","ports":[{"port":0}]}"#,
-                "spec.ports[0].port: 0 is no port (1 to 65535)",
+                "spec.ports[0].port: 0 is not a port (1 to 65535)",
             ),
             (
                 r#"{"clusterIP":"10.0.0.1","ports":[{"port":1},{"port":70000}]}"#,
-                "spec.ports[1].port: 70000 is no port (1 to 65535)",
+                "spec.ports[1].port: 70000 is not a port (1 to 65535)",
             ),
             (
                 r#"{"clusterIP":"10.0.0.1","ports":[{"port":"80"}]}"#,
@@ -356,7 +375,7 @@ mod tests {
             ),
             (
                 r#"{"clusterIP":"10.0.0.1","ports":[{"port":1,"nodePort":-1}]}"#,
-                "spec.ports[0].nodePort: -1 is no port (1 to 65535)",
+                "spec.ports[0].nodePort: -1 is not a port (1 to 65535)",
             ),
             (
                 r#"{"clusterIP":"10.0.0.1","ports":[{"port":1,"protocol":"ICMP"}]}"#,
@@ -364,7 +383,7 @@ mod tests {
             ),
             (
                 r#"{"clusterIP":"10.0.0.1","loadBalancerSourceRanges":["10.0.0.0/8","10.0.0.0"]}"#,
-                "spec.loadBalancerSourceRanges[1]: \"10.0.0.0\" is no CIDR",
+                "spec.loadBalancerSourceRanges[1]: \"10.0.0.0\" is not a CIDR",
             ),
             (
                 r#"{"clusterIP":"10.0.0.1","loadBalancerSourceRanges":["::ffff:10.0.0.0/120"]}"#,
@@ -372,16 +391,16 @@ mod tests {
             ),
             (
                 r#"{"clusterIP":"10.0.0.1","healthCheckNodePort":65536}"#,
-                "spec.healthCheckNodePort: 65536 is no port (1 to 65535)",
+                "spec.healthCheckNodePort: 65536 is not a port (1 to 65535)",
             ),
-            (r#"{"clusterIP":"10.0.0.01"}"#, "spec.clusterIP: \"10.0.0.01\" is no IP address"),
+            (r#"{"clusterIP":"10.0.0.01"}"#, "spec.clusterIP: \"10.0.0.01\" is not an IP address"),
             (
                 r#"{"clusterIPs":["10.0.0.1","::ffff:10.0.0.1"]}"#,
                 "spec.clusterIPs: \"::ffff:10.0.0.1\" is an IPv4 address written as IPv6",
             ),
             (
                 r#"{"clusterIP":"10.0.0.1","externalIPs":["x"]}"#,
-                "spec.externalIPs: \"x\" is no IP address",
+                "spec.externalIPs: \"x\" is not an IP address",
             ),
             (
                 r#"{"clusterIP":"10.0.0.1","sessionAffinity":"ClientIP","sessionAffinityConfig":{"clientIP":{"timeoutSeconds":0}}}"#,
