@@ -1,6 +1,9 @@
-//! The body of an answer as it comes: counted, and not for ever.
+//! The body of an HTTP response as a reader: decompresses, counts bytes and limits the time per item.
 //!
-//! The HTTP client ends a read that brings nothing. What brings a byte now and then is ended here.
+//! The HTTP client's timeouts end a single read that returns no data, but a server that sends one byte
+//! now and then would never trip them. [`Incoming`] therefore fails if an item of a list takes longer
+//! than its timeout; the reader of the list (`list::page`) restarts the [`ItemDeadline`] at each item.
+//! gzip is left to [`Gunzip`]. Watches have no such deadline here: `stream::Lines` has its own.
 
 use std::{
     cell::Cell,
@@ -18,59 +21,68 @@ use ureq::{
 use super::traffic::Count;
 use crate::gzip::Gunzip;
 
-/// A body that is being read.
+/// A reader of a response body.
 pub struct Incoming<'a> {
-    from: From,
-    bytes: &'a Count,
-    /// None: as slow as it likes.
-    time: Option<Duration>,
-    since: Pace,
+    decoder: Decoder,
+    received: &'a Count,
+    /// The longest time that an item may take; `None` if there is no limit.
+    item_timeout: Option<Duration>,
+    deadline: ItemDeadline,
 }
 
-enum From {
-    Plain(BodyReader<'static>),
-    Packed(Box<Gunzip<BodyReader<'static>>>),
+/// A body by its Content-Encoding.
+enum Decoder {
+    Identity(BodyReader<'static>),
+    Gzip(Box<Gunzip<BodyReader<'static>>>),
 }
 
-/// Since when something whole is waited for.
+/// The time at which the current item of a body began, shared by the body and its parser.
 #[derive(Clone)]
-pub struct Pace(Rc<Cell<Instant>>);
+pub struct ItemDeadline(Rc<Cell<Instant>>);
 
-impl Pace {
-    /// It came; the next one has all its time again.
+impl ItemDeadline {
+    /// Restarts the time limit, because an item is complete.
     pub fn start(&self) {
         self.0.set(Instant::now());
     }
 }
 
 impl<'a> Incoming<'a> {
-    /// `time` is what each item may take.
-    pub fn new(answer: Response<Body>, bytes: &'a Count, time: Option<Duration>) -> Incoming<'a> {
-        let since = Pace(Rc::new(Cell::new(Instant::now())));
-        let encoding = answer.headers().get(CONTENT_ENCODING);
-        let packed = encoding.is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"gzip"));
-        let body = answer.into_body().into_reader();
-        let from =
-            if packed { From::Packed(Box::new(Gunzip::new(body))) } else { From::Plain(body) };
-        Incoming { from, bytes, time, since }
+    /// Returns the reader of a response's body. It adds the bytes read, after decompression, to
+    /// `received`. Reading fails if an item takes longer than `item_timeout`; `None` means no limit.
+    pub fn new(
+        response: Response<Body>,
+        received: &'a Count,
+        item_timeout: Option<Duration>,
+    ) -> Incoming<'a> {
+        let deadline = ItemDeadline(Rc::new(Cell::new(Instant::now())));
+        let encoding = response.headers().get(CONTENT_ENCODING);
+        let is_gzip = encoding.is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"gzip"));
+        let body = response.into_body().into_reader();
+        let decoder = if is_gzip {
+            Decoder::Gzip(Box::new(Gunzip::new(body)))
+        } else {
+            Decoder::Identity(body)
+        };
+        Incoming { decoder, received, item_timeout, deadline }
     }
 
-    /// For whoever knows when an item is whole.
-    pub fn pace(&self) -> Pace {
-        self.since.clone()
+    /// Returns the deadline of this body, for a parser that restarts it at the end of each item.
+    pub fn pace(&self) -> ItemDeadline {
+        self.deadline.clone()
     }
 }
 
 impl Read for Incoming<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.time.is_some_and(|time| self.since.0.get().elapsed() > time) {
+        if self.item_timeout.is_some_and(|limit| self.deadline.0.get().elapsed() > limit) {
             return Err(too_slow());
         }
-        let read = match &mut self.from {
-            From::Plain(body) => body.read(into),
-            From::Packed(body) => body.read(into),
+        let read = match &mut self.decoder {
+            Decoder::Identity(body) => body.read(into),
+            Decoder::Gzip(body) => body.read(into),
         }?;
-        self.bytes.add(read as u64);
+        self.received.add(read as u64);
         Ok(read)
     }
 }
@@ -81,8 +93,9 @@ impl fmt::Debug for Incoming<'_> {
     }
 }
 
-/// The error of what comes byte by byte.
+/// Returns the error for an item or event that arrives too slowly. Its kind is `InvalidData`, so that
+/// `Failure::cut` shows its text.
 pub fn too_slow() -> io::Error {
-    let why = "it comes too slowly: a few bytes now and then";
+    let why = "the server sends too slowly: only a few bytes now and then";
     io::Error::new(io::ErrorKind::InvalidData, why)
 }

@@ -225,7 +225,7 @@ mod tests {
         });
         assert_eq!(
             services(&server).unwrap_err().text,
-            "503 Service Unavailable: starting; the API server, or etcd behind it, is not well"
+            "503 Service Unavailable: starting; the API server, or etcd behind it, is not healthy"
         );
     }
 
@@ -287,7 +287,7 @@ mod tests {
                 "the connection was cut in the middle of the list",
             ),
             (&long, "the connection was cut in the middle of the list"),
-            (&deep, "the reply is no list of objects: a value is nested too deeply"),
+            (&deep, "the reply is not a list of objects: a value is nested too deeply"),
             (&huge, "an item of the list is larger than 16 MiB"),
             (
                 "<!DOCTYPE html>\n<title>Log in</title>",
@@ -305,19 +305,19 @@ mod tests {
             (&status, "the reply is no ServiceList (kind \"Status\")"),
             (
                 r#"{"kind":"ServiceList","items":{}}"#,
-                "the reply is no list of objects: its items are no array, but {}",
+                "the reply is not a list of objects: its items are not an array but {}",
             ),
             (
                 r#"{"kind":"ServiceList","items":"x"}"#,
-                "the reply is no list of objects: its items are no array, but \"x\"",
+                "the reply is not a list of objects: its items are not an array but \"x\"",
             ),
             (
                 r#"{"kind":5,"items":[]}"#,
-                "the reply is no list of objects: invalid type: integer `5`, expected a string",
+                "the reply is not a list of objects: invalid type: integer `5`, expected a string",
             ),
             (
                 r#"{"kind":"ServiceList","items":[{"a":]}"#,
-                "the reply is no list of objects: a bracket that does not fit",
+                "the reply is not a list of objects: a closing bracket of the wrong kind",
             ),
             (r#"{"kind":"ServiceList","items":[]}{}"#, "the reply goes on after the list"),
         ] {

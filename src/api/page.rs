@@ -1,8 +1,10 @@
-//! One list of objects as it comes off the wire: item by item, never a tree of the whole.
+//! Parses lists of objects from a stream, item by item, without a tree of the whole list.
 //!
-//! Where an item ends is seen from its brackets and quotes ([`Scan`]) as it comes, and its text is kept
-//! just long enough to be understood, so that one that is not costs only itself. metadata may come before
-//! or after the items, since JSON has no order.
+//! [`Lists::next`] reads the fields of one list; `read_items` passes the text of each item to a callback.
+//! `read_value` finds the end of an item from its brackets and quotes ([`Scan`]) while the data arrives,
+//! and only one item is in memory at a time. The callback parses the item with `wire`, so that an
+//! item that is not valid does not affect the others. The list's metadata may come before or after its
+//! items, because the members of a JSON object have no order (RFC 8259 section 4).
 
 mod scan;
 
@@ -13,59 +15,60 @@ use serde::{Deserialize, de::DeserializeOwned};
 use crate::json;
 use scan::Scan;
 
-/// An item must be smaller; etcd does not hold objects of even 2 MiB.
+/// The largest item that is accepted, in bytes. etcd does not store objects of even 2 MiB.
 pub const ITEM: usize = 4 << 20;
-/// Text that must not be passed without an item's end: what memory must bear.
-const STRETCH: usize = 16 << 20;
-/// So much is asked of the stream at a time.
-const CHUNK: usize = 16 << 10;
+/// The largest number of bytes without the end of an item. It limits the memory that a list can use.
+const MAX_BETWEEN_ITEMS: usize = 16 << 20;
+/// The size of the read buffer, in bytes.
+const BUFFER: usize = 16 << 10;
 
-/// What a list says about itself.
+/// The fields of a list other than its items.
 #[derive(Default)]
 pub struct Head {
-    /// `List`, `ServiceList`, …
+    /// kind, for example `List` or `ServiceList`.
     pub kind: Option<String>,
-    /// The version of the list's own kind.
+    /// apiVersion
     pub api_version: Option<String>,
     /// metadata.resourceVersion
     pub version: Option<String>,
-    /// metadata.continue, where there are more pages.
+    /// metadata.continue; `None` if this is the last page.
     pub next: Option<String>,
-    /// The key `items` was there.
+    /// True if the list has the key `items`.
     pub items: bool,
 }
 
-/// Why a list could not be read.
+/// The reason why a list could not be read.
 pub enum Fault {
-    /// Nothing came.
+    /// The stream is empty.
     Empty,
-    /// It stopped in the middle.
+    /// The stream ended within the list.
     Cut,
-    /// It is not JSON: its first line.
+    /// The stream is not a JSON object; this is its first line.
     Foreign(String),
-    /// It is JSON, but not a list.
+    /// The stream is a JSON object but not a valid list; this is the error.
     Wrong(String),
-    /// The stream failed.
+    /// Reading failed, or an item is too large.
     Io(io::Error),
 }
 
-/// Takes the text of each item; of the head it sees what came before them.
+/// A callback that receives the text of each item, and the fields of the list that came before it.
 pub type Sink<'a> = dyn FnMut(&Head, &str) + 'a;
 
-/// A stream of one list or more.
+/// A stream of one or more lists.
 pub struct Lists<R> {
     from: BufReader<R>,
-    /// How much may come before an item's end.
-    left: usize,
-    /// The value that was read last.
+    /// The number of bytes that may follow before the end of the current item.
+    budget: usize,
+    /// The text of the last value read.
     text: Vec<u8>,
 }
 
 impl<R: Read> Lists<R> {
-    /// Looks at the first bytes: a login page is not JSON, and says so best itself.
+    /// Returns the lists of a stream. Fails if the stream is empty or does not start with a brace; a login
+    /// page, for example, is best described by its own first line.
     pub fn open(from: R) -> Result<Lists<R>, Fault> {
-        let from = BufReader::with_capacity(CHUNK, from);
-        let mut lists = Lists { from, left: STRETCH, text: Vec::new() };
+        let from = BufReader::with_capacity(BUFFER, from);
+        let mut lists = Lists { from, budget: MAX_BETWEEN_ITEMS, text: Vec::new() };
         match lists.peek()? {
             Some(b'{') => Ok(lists),
             Some(_) => Err(Fault::Foreign(first_line(lists.from.buffer()))),
@@ -73,7 +76,7 @@ impl<R: Read> Lists<R> {
         }
     }
 
-    /// The next list.
+    /// Reads the next list, passes its items to `sink` and returns its other fields.
     pub fn next(&mut self, sink: &mut Sink<'_>) -> Result<Head, Fault> {
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "camelCase", default)]
@@ -83,117 +86,119 @@ impl<R: Read> Lists<R> {
         }
         let mut head = Head::default();
         self.expect(b"{", "a list of objects")?;
-        let mut more = !self.closes(b'}')?;
+        let mut more = !self.consume_if(b'}')?;
         while more {
-            let key: String = self.parsed()?;
+            let key: String = self.parse_value()?;
             self.expect(b":", "a colon")?;
             match key.as_str() {
-                "kind" => head.kind = self.parsed()?,
-                "apiVersion" => head.api_version = self.parsed()?,
+                "kind" => head.kind = self.parse_value()?,
+                "apiVersion" => head.api_version = self.parse_value()?,
                 "metadata" => {
-                    let found = self.parsed::<Option<Metadata>>()?.unwrap_or_default();
+                    let found = self.parse_value::<Option<Metadata>>()?.unwrap_or_default();
                     head.version = found.resource_version;
                     head.next = found.r#continue.filter(|token| !token.is_empty());
                 }
-                "items" => self.items(&mut head, sink)?,
-                _ => drop(self.value()?),
+                "items" => self.read_items(&mut head, sink)?,
+                _ => drop(self.read_value()?),
             }
             more = self.expect(b",}", "a comma or the list's end")? == b',';
         }
         Ok(head)
     }
 
-    /// Whether all has been read.
+    /// Returns true if only whitespace is left in the stream.
     pub fn at_end(&mut self) -> Result<bool, Fault> {
         Ok(self.peek()?.is_none())
     }
 
-    fn items(&mut self, head: &mut Head, sink: &mut Sink<'_>) -> Result<(), Fault> {
+    /// Reads the array of items.
+    fn read_items(&mut self, head: &mut Head, sink: &mut Sink<'_>) -> Result<(), Fault> {
         head.items = true;
         if self.peek()? != Some(b'[') {
-            return match self.value()? {
-                "null" => Ok(()), // Go's nil slice
+            return match self.read_value()? {
+                "null" => Ok(()), // the JSON of a nil slice in Go
                 other => {
                     let other = first_line(other.as_bytes());
-                    Err(Fault::Wrong(format!("its items are no array, but {other}")))
+                    Err(Fault::Wrong(format!("its items are not an array but {other}")))
                 }
             };
         }
-        self.pass(1)?;
-        let mut more = !self.closes(b']')?;
+        self.consume(1)?;
+        let mut more = !self.consume_if(b']')?;
         while more {
-            sink(head, self.value()?);
-            self.left = STRETCH;
+            sink(head, self.read_value()?);
+            self.budget = MAX_BETWEEN_ITEMS;
             more = self.expect(b",]", "a comma or the end of the items")? == b',';
         }
         Ok(())
     }
 
-    /// The next byte that is not blank, which stays where it is; `None` at the end.
+    /// Skips whitespace and returns the next byte without consuming it; `None` at the end of the stream.
     fn peek(&mut self) -> Result<Option<u8>, Fault> {
         loop {
             let bytes = fill(&mut self.from)?;
             let blank = bytes.iter().take_while(|b| b.is_ascii_whitespace()).count();
             let (found, over) = (bytes.get(blank).copied(), bytes.is_empty());
-            self.pass(blank)?;
+            self.consume(blank)?;
             if found.is_some() || over {
                 return Ok(found);
             }
         }
     }
 
-    fn pass(&mut self, count: usize) -> Result<(), Fault> {
+    /// Consumes bytes of the buffer. Fails if the budget is used up.
+    fn consume(&mut self, count: usize) -> Result<(), Fault> {
         self.from.consume(count);
-        self.left = self.left.checked_sub(count).ok_or_else(|| {
-            let why = format!("an item of the list is larger than {} MiB", STRETCH >> 20);
+        self.budget = self.budget.checked_sub(count).ok_or_else(|| {
+            let why = format!("an item of the list is larger than {} MiB", MAX_BETWEEN_ITEMS >> 20);
             Fault::Io(io::Error::new(io::ErrorKind::InvalidData, why))
         })?;
         Ok(())
     }
 
-    /// Passes a bracket, where it is what comes next; whether it is.
-    fn closes(&mut self, bracket: u8) -> Result<bool, Fault> {
-        let closes = self.peek()? == Some(bracket);
-        self.pass(usize::from(closes))?;
-        Ok(closes)
-    }
-
-    /// Passes one of these bytes.
-    fn expect(&mut self, any: &[u8], what: &str) -> Result<u8, Fault> {
-        let found = self.peek()?.ok_or(Fault::Cut)?;
-        if !any.contains(&found) {
-            let found = char::from(found);
-            return Err(Fault::Wrong(format!("{what} should stand where {found:?} stands")));
-        }
-        self.pass(1)?;
+    /// Consumes the next byte if it is `bracket`. Returns true if it is.
+    fn consume_if(&mut self, bracket: u8) -> Result<bool, Fault> {
+        let found = self.peek()? == Some(bracket);
+        self.consume(usize::from(found))?;
         Ok(found)
     }
 
-    /// Reads a value, whatever it is.
-    fn value(&mut self) -> Result<&str, Fault> {
+    /// Consumes and returns the next byte. Fails if it is not in `any`, which `noun` describes.
+    fn expect(&mut self, any: &[u8], noun: &str) -> Result<u8, Fault> {
+        let found = self.peek()?.ok_or(Fault::Cut)?;
+        if !any.contains(&found) {
+            let found = char::from(found);
+            return Err(Fault::Wrong(format!("expected {noun}, found {found:?}")));
+        }
+        self.consume(1)?;
+        Ok(found)
+    }
+
+    /// Reads a value of any type and returns its text.
+    fn read_value(&mut self) -> Result<&str, Fault> {
         self.peek()?;
         self.text.clear();
-        let (mut scan, mut over) = (Scan::default(), false);
-        while !over {
+        let (mut scan, mut ended) = (Scan::default(), false);
+        while !ended {
             let bytes = fill(&mut self.from)?;
             if bytes.is_empty() {
                 return Err(Fault::Cut);
             }
             let len;
-            (len, over) = scan.pass(bytes).map_err(|why| Fault::Wrong(why.to_owned()))?;
+            (len, ended) = scan.feed(bytes).map_err(|why| Fault::Wrong(why.to_owned()))?;
             self.text.extend_from_slice(&bytes[..len]);
-            self.pass(len)?;
+            self.consume(len)?;
         }
         std::str::from_utf8(&self.text).map_err(|e| Fault::Wrong(e.to_string()))
     }
 
-    /// Reads a value that is understood at once.
-    fn parsed<T: DeserializeOwned>(&mut self) -> Result<T, Fault> {
-        json::from_str(self.value()?).map_err(|e| Fault::Wrong(e.to_string()))
+    /// Reads and parses a value.
+    fn parse_value<T: DeserializeOwned>(&mut self) -> Result<T, Fault> {
+        json::from_str(self.read_value()?).map_err(|e| Fault::Wrong(e.to_string()))
     }
 }
 
-/// What has come and was not passed; nothing at the end.
+/// Returns the bytes that were received and not consumed yet; empty only at the end of the stream.
 fn fill<R: Read>(from: &mut BufReader<R>) -> Result<&[u8], Fault> {
     while let Err(e) = from.fill_buf() {
         if e.kind() != io::ErrorKind::Interrupted {
@@ -203,7 +208,8 @@ fn fill<R: Read>(from: &mut BufReader<R>) -> Result<&[u8], Fault> {
     Ok(from.buffer())
 }
 
-/// The start of what is not JSON, for people.
+/// Returns the first line that is not blank, without control characters and cut to 200 characters, for
+/// error messages about data that is not JSON.
 pub fn first_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(2000)]);
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
@@ -226,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn items_come_one_by_one_whatever_stands_around_them() {
+    fn items_are_passed_on_in_order_whatever_fields_surround_them() {
         for text in [
             r#"{"kind":"NodeList","metadata":{"resourceVersion":"7","continue":"x"},"items":[{"a": 1},2,null]}"#,
             r#" {"items":[{"a": 1},2,null],"odd":[[{}]],"metadata":{"continue":"x","resourceVersion":"7"},"kind":"NodeList"}"#,
@@ -240,16 +246,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_says_how() {
+    fn input_that_is_not_a_list_gives_a_specific_fault() {
         assert!(matches!(read(""), Err(Fault::Empty)));
         assert!(matches!(read(" \n "), Err(Fault::Empty)));
         assert!(matches!(read(r#"{"items":[{"a":"#), Err(Fault::Cut)));
         assert!(matches!(read("[]"), Err(Fault::Foreign(line)) if line == "[]"));
         assert!(matches!(read("\n <html>\n<p>"), Err(Fault::Foreign(line)) if line == "<html>"));
         for (text, want) in [
-            (r#"{"items":5}"#, "its items are no array, but 5"),
-            (r#"{"items":[{]}"#, "a bracket that does not fit"),
-            (r#"{"items":[1 2]}"#, "a comma or the end of the items should stand where '2' stands"),
+            (r#"{"items":5}"#, "its items are not an array but 5"),
+            (r#"{"items":[{]}"#, "a closing bracket of the wrong kind"),
+            (r#"{"items":[1 2]}"#, "expected a comma or the end of the items, found '2'"),
             (r#"{"items":[],}"#, "a value is missing"),
             (r#"{7:[]}"#, "invalid type: integer `7`, expected a string"),
             (r#"{"metadata":7}"#, "invalid type: integer `7`, expected struct Metadata"),

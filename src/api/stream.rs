@@ -1,4 +1,9 @@
-//! A watch as it comes off the wire: lines, one event each, of which one at a time is in memory.
+//! Parses the stream of a watch: lines of JSON with one event each (Kubernetes API Concepts, "Efficient
+//! detection of changes").
+//!
+//! [`Lines::next`] returns one line at a time, so that only one event is in memory. [`read`] parses a line
+//! as an [`Event`], and leaves the fields of its object to `wire`. The reaction to events is left to
+//! `follow`; [`from_watch`] reads a recorded stream without a server.
 
 use std::{
     io::{self, BufRead, BufReader, Read},
@@ -19,17 +24,17 @@ use crate::{
     json,
 };
 
-/// Memory for a line that is kept from one to the next.
-const KEPT: usize = 64 << 10;
+/// The capacity of the line buffer that is kept from one line to the next, in bytes.
+const MAX_KEPT_CAPACITY: usize = 64 << 10;
 
-/// Why no further line came, where that is not the regular end.
+/// The reason why a stream of lines ended early.
 #[derive(Debug)]
 pub enum Fault {
-    /// It stopped in the middle of a line.
+    /// The stream ended within a line.
     Cut,
-    /// What comes is no event.
+    /// The stream contains something other than events; this is the error.
     Wrong(String),
-    /// The stream failed.
+    /// Reading failed, or a line arrived too slowly.
     Io(io::Error),
 }
 
@@ -37,23 +42,25 @@ pub enum Fault {
 pub struct Lines<R> {
     from: BufReader<R>,
     line: Vec<u8>,
-    /// What a line may take from its first byte to its last.
-    time: Duration,
+    /// The longest time between the first and the last byte of a line.
+    timeout: Duration,
 }
 
 impl<R: Read> Lines<R> {
-    /// Reads nothing yet.
-    pub fn new(from: R, time: Duration) -> Lines<R> {
-        Lines { from: BufReader::with_capacity(4 << 10, from), line: Vec::new(), time }
+    /// Returns the lines of a stream; reading a line fails if it takes longer than `timeout`. Nothing is
+    /// read before the first call of [`Lines::next`].
+    pub fn new(from: R, timeout: Duration) -> Lines<R> {
+        Lines { from: BufReader::with_capacity(4 << 10, from), line: Vec::new(), timeout }
     }
 
-    /// The next line that is not blank. `None`: the stream ended, and not in the middle of one.
+    /// Returns the next line that is not blank, without its line feed; `None` if the stream ended after
+    /// a complete line.
     pub fn next(&mut self) -> Result<Option<&[u8]>, Fault> {
         self.line.clear();
-        self.line.shrink_to(KEPT);
+        self.line.shrink_to(MAX_KEPT_CAPACITY);
         let mut began = None;
         loop {
-            if began.is_some_and(|began: Instant| began.elapsed() > self.time) {
+            if began.is_some_and(|began: Instant| began.elapsed() > self.timeout) {
                 return Err(Fault::Io(too_slow()));
             }
             let bytes = match self.from.fill_buf() {
@@ -78,7 +85,7 @@ impl<R: Read> Lines<R> {
                 Some(_) => {
                     let line = page::first_line(&self.line);
                     return Err(Fault::Wrong(format!(
-                        "what comes is not JSON but starts with {line:?}; is that the API server, \
+                        "the stream is not JSON but starts with {line:?}; is that the API server, \
                          or a proxy before it?"
                     )));
                 }
@@ -89,30 +96,31 @@ impl<R: Read> Lines<R> {
     }
 }
 
-/// What one event says.
+/// One event of a watch.
 #[derive(Debug)]
 pub enum Event {
-    /// An object is as it is now, as in [`What::One`].
+    /// ADDED, MODIFIED or DELETED, with the content of [`What::One`].
     One {
-        /// Which.
+        /// The namespace (empty for a Node) and the name of the object.
         name: Name,
-        /// As it is now.
+        /// The object after the event: empty if it was deleted, several if core Endpoints have several
+        /// subsets; the error if the object is not valid.
         now: Result<Vec<Object>, String>,
-        /// The version that is reached with it.
+        /// The resourceVersion after the event.
         version: String,
     },
-    /// Nothing changed up to this version.
+    /// BOOKMARK: there was no other change up to this resourceVersion.
     Bookmark(String),
-    /// The watch is over, as a Status says why.
+    /// ERROR: the server ended the watch with a Status.
     Error {
-        /// An HTTP status.
+        /// The HTTP status code of the Status; 500 if it has none.
         code: u16,
-        /// For people.
+        /// The code and the message of the Status, for people.
         text: String,
     },
 }
 
-/// The parts of an object that every kind has, and those of a Status.
+/// The common fields of objects of all kinds, and the fields of a Status.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Head {
@@ -130,8 +138,8 @@ struct Metadata {
     resource_version: Option<String>,
 }
 
-/// Reads the event of one line. An object that is not understood is one with an error; an error is
-/// what is no event at all.
+/// Parses the event of one line. Fails if the line is not an event about an object of this shape. If
+/// only the object is not valid, the event itself contains the error.
 pub fn read(shape: Shape, line: &[u8]) -> Result<Event, String> {
     #[derive(Deserialize)]
     struct Line<'a> {
@@ -139,12 +147,12 @@ pub fn read(shape: Shape, line: &[u8]) -> Result<Event, String> {
         #[serde(borrow)]
         object: &'a RawValue,
     }
-    fn wrong(e: impl std::fmt::Display) -> String {
-        format!("what comes is no event of a watch: {e}")
+    fn invalid(e: impl std::fmt::Display) -> String {
+        format!("a line is not an event of a watch: {e}")
     }
-    let text = std::str::from_utf8(line).map_err(wrong)?;
-    let Line { r#type, object } = json::from_str(text).map_err(wrong)?;
-    let head: Head = json::from_str(object.get()).map_err(wrong)?;
+    let text = std::str::from_utf8(line).map_err(invalid)?;
+    let Line { r#type, object } = json::from_str(text).map_err(invalid)?;
+    let head: Head = json::from_str(object.get()).map_err(invalid)?;
     let kind = head.kind.unwrap_or_default();
     if r#type == "ERROR" {
         let (code, message) = (head.code.unwrap_or(500), head.message.unwrap_or_default());
@@ -153,25 +161,25 @@ pub fn read(shape: Shape, line: &[u8]) -> Result<Event, String> {
     }
     if kind != shape.name() {
         let kind = page::first_line(kind.as_bytes());
-        return Err(format!("what comes is no {} but of kind {kind:?}", shape.name()));
+        return Err(format!("an event is of kind {kind:?}, not {}", shape.name()));
     }
     let Metadata { name, namespace, resource_version } = head.metadata.unwrap_or_default();
     let version = resource_version.filter(|version| !version.is_empty());
-    let version = version.ok_or("what comes is an object without metadata.resourceVersion")?;
-    let gone = match &*r#type {
+    let version = version.ok_or("an event has an object without metadata.resourceVersion")?;
+    let deleted = match &*r#type {
         "BOOKMARK" => return Ok(Event::Bookmark(version)),
         "ADDED" | "MODIFIED" => false,
         "DELETED" => true,
         other => {
             let other = page::first_line(other.as_bytes());
-            return Err(format!("what comes is an event of the unknown type {other:?}"));
+            return Err(format!("an event has the unknown type {other:?}"));
         }
     };
     let name = name.filter(|name| !name.is_empty());
-    let name = name.ok_or("what comes is an object without metadata.name")?;
+    let name = name.ok_or("an event has an object without metadata.name")?;
     let name = Name { namespace: namespace.unwrap_or_default(), name };
     let now = match shape {
-        _ if gone => Ok(Vec::new()),
+        _ if deleted => Ok(Vec::new()),
         Shape::Endpoints => {
             wire::read(shape, object.get()).map_err(|why| format!("core Endpoints: {why}"))
         }
@@ -180,8 +188,13 @@ pub fn read(shape: Shape, line: &[u8]) -> Result<Event, String> {
     Ok(Event::One { name, now, version })
 }
 
-/// Reads all events of a watch, from a file or a recording.
-pub fn from_watch(kind: Kind, from: impl Read, mut tell: impl FnMut(News)) -> Result<(), String> {
+/// Reads all events of a recorded watch of one kind and passes each to `on_update`. Fails if the
+/// recording is not a watch of this kind or ends within an event.
+pub fn from_watch(
+    kind: Kind,
+    from: impl Read,
+    mut on_update: impl FnMut(News),
+) -> Result<(), String> {
     let shape = match kind {
         Kind::Node => Shape::Node,
         Kind::Service => Shape::Service,
@@ -201,7 +214,7 @@ pub fn from_watch(kind: Kind, from: impl Read, mut tell: impl FnMut(News)) -> Re
             Event::Bookmark(version) => What::Reached(version),
             Event::Error { text, .. } => What::Lost(text),
         };
-        tell(News { kind, what });
+        on_update(News { kind, what });
     }
 }
 
@@ -209,9 +222,9 @@ pub fn from_watch(kind: Kind, from: impl Read, mut tell: impl FnMut(News)) -> Re
 mod tests {
     use super::*;
 
-    fn told(kind: Kind, text: &[u8]) -> (Vec<News>, Result<(), String>) {
+    fn updates(kind: Kind, text: &[u8]) -> (Vec<News>, Result<(), String>) {
         let mut news = Vec::new();
-        let end = from_watch(kind, text, |piece| news.push(piece));
+        let end = from_watch(kind, text, |update| news.push(update));
         (news, end)
     }
 
@@ -220,8 +233,8 @@ mod tests {
     }
 
     #[test]
-    fn recorded_watches_read_whole() {
-        let (news, end) = told(Kind::Service, &recorded("services.changes"));
+    fn recorded_watches_are_read_completely() {
+        let (news, end) = updates(Kind::Service, &recorded("services.changes"));
         end.unwrap();
         let texts: Vec<String> = news
             .iter()
@@ -242,19 +255,19 @@ mod tests {
                 "Reached(\"436\")"
             ]
         );
-        let (news, end) = told(Kind::EndpointSlice, &recorded("endpointslices.pod-ready-flap"));
+        let (news, end) = updates(Kind::EndpointSlice, &recorded("endpointslices.pod-ready-flap"));
         end.unwrap();
         assert_eq!(news.len(), 25);
-        let (news, _) = told(Kind::Service, &recorded("services.bookmarks150"));
+        let (news, _) = updates(Kind::Service, &recorded("services.bookmarks150"));
         assert!(news.iter().all(|n| matches!(&n.what, What::Reached(v) if v == "638")));
-        let (news, _) = told(Kind::Service, &recorded("services.410-error-event"));
+        let (news, _) = updates(Kind::Service, &recorded("services.410-error-event"));
         assert!(
             matches!(&news[0].what, What::Lost(why) if why == "410 too old resource version: 498 (507)")
         );
     }
 
     #[test]
-    fn an_object_that_is_not_understood_is_told_with_its_name_and_version() {
+    fn the_event_of_an_invalid_object_has_its_name_and_version() {
         let line = r#"{"type":"ADDED","object":{"kind":"Service","metadata":{"name":"web","namespace":"shop",
             "resourceVersion":"7"},"spec":{"clusterIP":"10.0.0.1","ports":[{"port":"80"}]}}}"#;
         let Event::One { name, now, version } =
@@ -267,43 +280,43 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_whole_wherever_they_are_cut_and_blank_ones_are_none() {
+    fn only_complete_lines_are_events_and_blank_lines_are_ignored() {
         let bytes = recorded("services.changes");
         for end in (0..bytes.len()).step_by(97) {
-            let (news, ended) = told(Kind::Service, &bytes[..end]);
+            let (news, ended) = updates(Kind::Service, &bytes[..end]);
             let lines = bytes[..end].iter().filter(|b| **b == b'\n').count();
             assert_eq!(news.len(), lines, "{end}");
             assert_eq!(ended.is_err(), end > 0 && bytes[end - 1] != b'\n', "{end}");
         }
         let blank = [b"\n \r\n", &bytes[..], b"\n\n"].concat();
-        assert_eq!(told(Kind::Service, &blank).0.len(), 5);
+        assert_eq!(updates(Kind::Service, &blank).0.len(), 5);
     }
 
     #[test]
-    fn what_is_no_event_says_so() {
+    fn a_line_that_is_not_an_event_gives_a_specific_error() {
         let long = format!("{{\"type\":\"{}", "x".repeat(5 << 20));
         for (text, want) in [
-            ("<html>\n", "what comes is not JSON but starts with \"<html>\""),
-            ("[]\n", "what comes is not JSON"),
-            ("{}\n", "what comes is no event of a watch: missing field `type`"),
-            ("{\"type\":\"ADDED\"}\n", "what comes is no event of a watch: missing field `object`"),
-            ("{\"type\":\"ADDED\",\"object\":{}}\n", "what comes is no Service but of kind \"\""),
+            ("<html>\n", "the stream is not JSON but starts with \"<html>\""),
+            ("[]\n", "the stream is not JSON"),
+            ("{}\n", "a line is not an event of a watch: missing field `type`"),
+            ("{\"type\":\"ADDED\"}\n", "a line is not an event of a watch: missing field `object`"),
+            ("{\"type\":\"ADDED\",\"object\":{}}\n", "an event is of kind \"\", not Service"),
             (
                 "{\"type\":\"ADDED\",\"object\":{\"kind\":\"Service\"}}\n",
-                "what comes is an object without metadata.resourceVersion",
+                "an event has an object without metadata.resourceVersion",
             ),
             (
                 "{\"type\":\"ODD\",\"object\":{\"kind\":\"Service\",\"metadata\":{\"resourceVersion\":\"1\"}}}\n",
-                "what comes is an event of the unknown type \"ODD\"",
+                "an event has the unknown type \"ODD\"",
             ),
             (
                 "{\"type\":\"DELETED\",\"object\":{\"kind\":\"Service\",\"metadata\":{\"resourceVersion\":\"1\"}}}\n",
-                "what comes is an object without metadata.name",
+                "an event has an object without metadata.name",
             ),
             (&long, "an event is larger than 4 MiB"),
             ("{\"type\"", "it ends in the middle of an event"),
         ] {
-            let (news, end) = told(Kind::Service, text.as_bytes());
+            let (news, end) = updates(Kind::Service, text.as_bytes());
             assert!(news.is_empty());
             let end = end.unwrap_err();
             assert!(end.starts_with(want), "{text:.60}: {end}");

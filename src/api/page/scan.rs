@@ -1,57 +1,66 @@
-//! Where a JSON value ends: seen from its brackets and quotes, in any pieces. What is in it is for others to
-//! understand.
+//! Finds the end of a JSON value (RFC 8259) in a stream, from its brackets and quotes only.
+//!
+//! The value may arrive in pieces of any size. Its content is not validated; the parser does that once
+//! the value is complete.
 
-/// Nested deeper than this is no object of Kubernetes (serde_json bears as much).
-const DEPTH: u32 = 127;
+/// The deepest nesting that is accepted. serde_json has the same limit, and no Kubernetes object is
+/// nested deeper.
+const MAX_DEPTH: u32 = 127;
 
-/// A value of which a part was seen.
+/// The state of the scan of one value.
 #[derive(Default)]
 pub struct Scan {
+    /// The number of open brackets.
     depth: u32,
-    /// A bit for each bracket that is open, the innermost lowest: whether it is a curly one.
-    curly: u128,
-    inside: Inside,
+    /// One bit for each open bracket, the innermost in the lowest bit: 1 for a brace, 0 for a square
+    /// bracket.
+    braces: u128,
+    within: Within,
 }
 
+/// The kind of token that the next byte belongs to.
 #[derive(Clone, Copy, Default)]
-enum Inside {
-    /// Nothing, or a list or an object.
+enum Within {
+    /// No token: the start of the value, or a position between the tokens of a list or an object.
     #[default]
-    Brackets,
-    Quotes,
-    /// Quotes, behind a backslash.
+    Structure,
+    /// A string.
+    String,
+    /// A string, after a backslash.
     Escape,
-    /// A number or a word that is a value by itself.
-    Word,
+    /// A number, `true`, `false` or `null` that is the whole value.
+    Literal,
 }
 
 impl Scan {
-    /// How many of these bytes belong to it, and whether it is over there.
-    pub fn pass(&mut self, bytes: &[u8]) -> Result<(usize, bool), &'static str> {
+    /// Scans the next piece. Returns the number of its bytes that belong to the value, and true if the
+    /// value ends there. Fails if the value is missing, nested too deeply, or closes a bracket with one
+    /// of the other kind.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(usize, bool), &'static str> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
-            match self.inside {
-                Inside::Quotes => {
+            match self.within {
+                Within::String => {
                     let end = bytes[at..].iter().position(|b| matches!(b, b'"' | b'\\'));
                     let Some(end) = end else { return Ok((bytes.len(), false)) };
                     at += end;
-                    self.inside = match bytes[at] {
-                        b'"' => Inside::Brackets,
-                        _ => Inside::Escape,
+                    self.within = match bytes[at] {
+                        b'"' => Within::Structure,
+                        _ => Within::Escape,
                     };
                     if bytes[at] == b'"' && self.depth == 0 {
                         return Ok((at + 1, true));
                     }
                 }
-                Inside::Escape => self.inside = Inside::Quotes,
-                Inside::Word
+                Within::Escape => self.within = Within::String,
+                Within::Literal
                     if matches!(byte, b',' | b'}' | b']') || byte.is_ascii_whitespace() =>
                 {
                     return Ok((at, true));
                 }
-                Inside::Word => {}
-                Inside::Brackets => match byte {
-                    b'"' => self.inside = Inside::Quotes,
+                Within::Literal => {}
+                Within::Structure => match byte {
+                    b'"' => self.within = Within::String,
                     b'{' | b'[' => self.open(byte == b'{')?,
                     b'}' | b']' => {
                         self.close(byte == b'}')?;
@@ -60,7 +69,7 @@ impl Scan {
                         }
                     }
                     b',' | b':' if self.depth == 0 => return Err("a value is missing"),
-                    _ if self.depth == 0 => self.inside = Inside::Word,
+                    _ if self.depth == 0 => self.within = Within::Literal,
                     _ => {}
                 },
             }
@@ -69,22 +78,22 @@ impl Scan {
         Ok((at, false))
     }
 
-    fn open(&mut self, curly: bool) -> Result<(), &'static str> {
-        if self.depth == DEPTH {
+    fn open(&mut self, brace: bool) -> Result<(), &'static str> {
+        if self.depth == MAX_DEPTH {
             return Err("a value is nested too deeply");
         }
         self.depth += 1;
-        self.curly = self.curly << 1 | u128::from(curly);
+        self.braces = self.braces << 1 | u128::from(brace);
         Ok(())
     }
 
-    fn close(&mut self, curly: bool) -> Result<(), &'static str> {
+    fn close(&mut self, brace: bool) -> Result<(), &'static str> {
         match self.depth {
             0 => Err("a value is missing"),
-            _ if (self.curly & 1 == 1) != curly => Err("a bracket that does not fit"),
+            _ if (self.braces & 1 == 1) != brace => Err("a closing bracket of the wrong kind"),
             _ => {
                 self.depth -= 1;
-                self.curly >>= 1;
+                self.braces >>= 1;
                 Ok(())
             }
         }
@@ -95,13 +104,14 @@ impl Scan {
 mod tests {
     use super::*;
 
-    /// The value at the start of a text that comes in pieces of this size.
+    /// Returns the value at the start of a text that arrives in pieces of this size; `None` if its end
+    /// is missing.
     fn value(text: &str, piece: usize) -> Result<Option<&str>, &'static str> {
         let (mut scan, mut len) = (Scan::default(), 0);
         for bytes in text.as_bytes().chunks(piece) {
-            let (more, over) = scan.pass(bytes)?;
+            let (more, ended) = scan.feed(bytes)?;
             len += more;
-            if over {
+            if ended {
                 return Ok(Some(&text[..len]));
             }
         }
@@ -109,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_ends_where_it_does_in_whatever_pieces_it_comes() {
+    fn the_end_of_a_value_is_found_for_any_size_of_pieces() {
         for (text, end) in [
             (r#"{"a":[1,{"b":"}]\"\\"}],"c":null} ,"#, 33),
             (r#"["x",[],{}]]"#, 11),
@@ -131,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_no_value_is_an_error() {
+    fn invalid_or_too_deep_brackets_are_errors() {
         for text in ["]", "}", ",", ":", "[}", r#"{"a":[}"#] {
             assert!(value(text, 1).is_err(), "{text}");
         }
