@@ -1,7 +1,10 @@
-//! One HTTP client for one API server: GET, and an answer or a [`Failure`].
+//! An HTTP client for one API server. It only sends GET and returns a body or a [`Failure`].
 //!
-//! Nothing is taken from the environment, redirects are not followed (the token would go with them),
-//! and a server that asks to wait is waited for.
+//! [`Client::get`], [`Client::watch`] and [`Client::probe`] differ in their timeouts. All use `request`,
+//! which counts the result and repeats a request whose kept connection was closed, and `send`, which
+//! adds the headers. Redirects are not followed, because the token would be sent to their target, and
+//! proxy settings of the environment are ignored. Credentials come from `auth`, the text of errors from
+//! `failure`; retries other than those for 429 are left to `list` and `watch`.
 
 use std::{
     fmt,
@@ -27,7 +30,7 @@ use ureq::{
 use super::{
     auth::{Access, Token},
     body::Incoming,
-    failure::{CONNECT, Failure, IDLE, Why},
+    failure::{CONNECT_TIMEOUT, Failure, READ_TIMEOUT, Why},
     page,
     traffic::{Outcomes, Traffic},
 };
@@ -36,38 +39,40 @@ use crate::{
     log,
 };
 
-/// How often a 429 is waited for.
-const WAITS: usize = 3;
-/// The longest that a server may make us wait, in seconds.
-const LONGEST: u64 = 30;
-/// Connections that are kept: each kind is followed on its own.
-const KINDS: usize = 3;
-/// How long, in seconds: the server closes what was idle for 90, and a new one costs a handshake.
-const KEPT: u64 = 80;
-/// How much of an error's body is read.
-const ERROR_BODY: u64 = 64 << 10;
-/// And for how long.
-const ERROR_TIME: Duration = Duration::from_secs(5);
+/// The number of times that a request is repeated after status 429.
+const MAX_RETRIES: usize = 3;
+/// The longest Retry-After that is respected, in seconds; a longer one is cut to this.
+const MAX_RETRY_AFTER: u64 = 30;
+/// The number of idle connections that are kept: one for each kind, because each has its own thread.
+const MAX_IDLE_CONNECTIONS: usize = 3;
+/// The time for which an idle connection is kept, in seconds. The server closes one after 90 s; a new
+/// connection costs a TLS handshake.
+const MAX_IDLE_AGE: u64 = 80;
+/// The number of bytes that are read of an error's body.
+const MAX_ERROR_BODY: u64 = 64 << 10;
+/// The time limit for reading an error's body.
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long what is waited for. A test can't wait as long.
+/// The timeouts of requests. Tests use shorter ones than the default.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// For an answer, and for each further piece of one.
+    /// The limit for a response's head, and for each read of its body. Default: 30 s.
     pub answer: Duration,
-    /// For an item of a list, or an event of a watch, from its first byte to its last. A link of 56
-    /// kbit/s brings 400 KB in it; one that gives a byte a second is as good as dead.
+    /// The limit for an item of a list or an event of a watch, from its first byte to its last.
+    /// Default: 60 s, in which a link of 56 kbit/s transfers 400 KB. A connection that transfers one
+    /// byte a second is useless.
     pub item: Duration,
-    /// For anything at all on an open watch. The first bookmark of a quiet one was seen after 60 to
-    /// 120 s, the next ones sooner; after half a minute more the connection is taken for dead.
+    /// The limit for silence on an open watch. Default: 150 s. On a quiet watch the first bookmark was
+    /// seen after 60 to 120 s and the next ones sooner; 30 s later the connection is considered dead.
     pub quiet: Duration,
-    /// For the end of a watch, beyond the time for which it was asked.
+    /// The time that a watch may stay open beyond its `timeoutSeconds`. Default: 30 s.
     pub beyond: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Patience {
         Patience {
-            answer: Duration::from_secs(IDLE),
+            answer: Duration::from_secs(READ_TIMEOUT),
             item: Duration::from_secs(60),
             quiet: Duration::from_secs(150),
             beyond: Duration::from_secs(30),
@@ -75,48 +80,50 @@ impl Default for Patience {
     }
 }
 
-/// The way to one API server.
+/// An HTTP client with the address, the credentials and the idle connections of one API server.
 pub struct Client {
     agent: Agent,
-    /// The server's URL, as the user knows it.
+    /// The server's URL, as the user gave it.
     pub server: String,
-    /// Where the CA came from.
+    /// The file or field that the CA came from, for messages.
     pub ca: String,
-    /// What it is, in short; 0 without one.
+    /// The hash of the CA; 0 if there is none.
     pub ca_hash: u64,
-    /// What requests start with: the server's URL, with the name for TLS as its host.
-    prefix: String,
-    /// The Host header, where the prefix would give another one.
+    /// The URL to which a request's path is appended: the server's URL, but with the host name that TLS
+    /// verifies.
+    base_url: String,
+    /// The Host header; `None` if the host of `base_url` is right.
     host: Option<String>,
     token: Token,
-    /// How long what is waited for.
+    /// The timeouts.
     pub patience: Patience,
-    /// What was asked and what came.
+    /// The counters of requests and bytes.
     pub traffic: Traffic,
-    /// A connection may be kept from an earlier request, and the server may have closed it since.
-    kept: AtomicBool,
+    /// True if an idle connection of an earlier request may exist, which the server may have closed.
+    may_reuse: AtomicBool,
 }
 
-/// Connects to the server's own address whatever name its certificate has to hold (tls-server-name).
-struct Fixed {
-    real: Uri,
+/// A resolver that always resolves the server's own address, because with `tls-server-name` the host of
+/// the request's URL is only the name that the certificate must be valid for.
+struct FixedResolver {
+    server: Uri,
     resolver: DefaultResolver,
 }
 
-impl fmt::Debug for Fixed {
+impl fmt::Debug for FixedResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "always {}", self.real)
+        write!(f, "always {}", self.server)
     }
 }
 
-impl Resolver for Fixed {
+impl Resolver for FixedResolver {
     fn resolve(
         &self,
         _: &Uri,
         config: &Config,
         timeout: NextTimeout,
     ) -> std::result::Result<ResolvedSocketAddrs, ureq::Error> {
-        self.resolver.resolve(&self.real, config, timeout)
+        self.resolver.resolve(&self.server, config, timeout)
     }
 }
 
@@ -126,7 +133,8 @@ impl Client {
         Client::with(access, Patience::default())
     }
 
-    /// No connection is made yet.
+    /// Returns a client; it does not connect before the first request. Fails if the server's URL can't
+    /// be combined with the `tls-server-name`.
     pub fn with(access: Access, patience: Patience) -> Result<Client> {
         let idle = patience.answer;
         let mut config = Config::builder()
@@ -134,15 +142,15 @@ impl Client {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .proxy(None) // the default reads HTTPS_PROXY
-            .timeout_connect(Some(Duration::from_secs(CONNECT)))
-            .timeout_recv_response(Some(idle)) // all of the head: one byte a second is no answer
+            .timeout_connect(Some(Duration::from_secs(CONNECT_TIMEOUT)))
+            .timeout_recv_response(Some(idle)) // the whole head, even if it comes byte by byte
             .timeout_per_read(Some(idle))
             .timeout_per_write(Some(idle))
             .input_buffer_size(16 << 10) // the defaults are 128 KiB, per layer
             .output_buffer_size(4 << 10)
-            .max_idle_connections(KINDS)
-            .max_idle_connections_per_host(KINDS)
-            .max_idle_age(Duration::from_secs(KEPT))
+            .max_idle_connections(MAX_IDLE_CONNECTIONS)
+            .max_idle_connections_per_host(MAX_IDLE_CONNECTIONS)
+            .max_idle_age(Duration::from_secs(MAX_IDLE_AGE))
             .user_agent(concat!("kinglet/", env!("CARGO_PKG_VERSION")))
             .accept("application/json");
         if let Some(tls) = access.tls {
@@ -150,105 +158,126 @@ impl Client {
         }
         let config = config.build();
         let Access { server, ca, ca_hash, server_name, token, .. } = access;
-        let (agent, prefix, host) = match server_name {
+        let (agent, base_url, host) = match server_name {
             None => (config.new_agent(), server.clone(), None),
             Some(name) => {
                 let doing = || format!("using tls-server-name {name:?}");
-                let (real, prefix, host) = renamed(&server, &name).doing(doing)?;
-                let resolver = Fixed { real, resolver: DefaultResolver::default() };
+                let (real, base_url, host) = with_host(&server, &name).doing(doing)?;
+                let resolver = FixedResolver { server: real, resolver: DefaultResolver::default() };
                 (
                     Agent::with_parts(config, DefaultConnector::default(), resolver),
-                    prefix,
+                    base_url,
                     Some(host),
                 )
             }
         };
-        let (traffic, kept) = (Traffic::default(), AtomicBool::new(false));
-        Ok(Client { agent, server, ca, ca_hash, prefix, host, token, patience, traffic, kept })
+        let (traffic, may_reuse) = (Traffic::default(), AtomicBool::new(false));
+        Ok(Client {
+            agent,
+            server,
+            ca,
+            ca_hash,
+            base_url,
+            host,
+            token,
+            patience,
+            traffic,
+            may_reuse,
+        })
     }
 
-    /// Gets a path with its query. The answer is a 200 whose body is still to be read. A server that
-    /// asks to wait is waited for, a few times.
+    /// Sends GET for a path with its query and returns the body of the response, which is read later.
+    /// After status 429 it waits for the time in Retry-After (1 s by default, 30 s at most) and repeats
+    /// the request up to 3 times. Fails if there is no response or its status is not 200.
     pub fn get(&self, path: &str) -> std::result::Result<Incoming<'_>, Failure> {
-        let mut waits = 0;
+        let mut retries = 0;
         loop {
-            match self.once(path, &self.traffic.lists, None) {
-                Err(failure) if failure.why == Why::Status(429) && waits < WAITS => {
-                    waits += 1;
+            match self.request(path, &self.traffic.lists, None) {
+                Err(failure) if failure.why == Why::Status(429) && retries < MAX_RETRIES => {
+                    retries += 1;
                     let wait = failure.retry_after.unwrap_or(Duration::from_secs(1));
-                    log::info(format_args!("{} asks to wait {} s", self.server, wait.as_secs()));
+                    log::info(format_args!(
+                        "{} answered 429 Too Many Requests; trying again in {} s",
+                        self.server,
+                        wait.as_secs()
+                    ));
                     thread::sleep(wait);
                 }
-                done => {
-                    return Ok(Incoming::new(done?, &self.traffic.bytes, Some(self.patience.item)));
+                result => {
+                    let limit = Some(self.patience.item);
+                    return Ok(Incoming::new(result?, &self.traffic.bytes, limit));
                 }
             }
         }
     }
 
-    /// Opens a watch, which may be silent for `quiet` and must be over after `whole`.
+    /// Opens a watch. Reading its body fails after `quiet` without data, or `whole` after the head of
+    /// the response. Fails if there is no response or its status is not 200.
     pub fn watch(
         &self,
         path: &str,
         quiet: Duration,
         whole: Duration,
     ) -> std::result::Result<Incoming<'_>, Failure> {
-        let answer = self.once(path, &self.traffic.watches, Some((quiet, whole)))?;
-        Ok(Incoming::new(answer, &self.traffic.bytes, None))
+        let response = self.request(path, &self.traffic.watches, Some((quiet, whole)))?;
+        Ok(Incoming::new(response, &self.traffic.bytes, None))
     }
 
-    /// Gets something small, and waits for nobody.
+    /// Sends GET for a small object and returns up to 4 MiB of its body. Status 429 is an error too.
     pub fn probe(&self, path: &str) -> std::result::Result<String, Failure> {
-        let answer = self.once(path, &self.traffic.probes, None)?;
+        let response = self.request(path, &self.traffic.probes, None)?;
         let mut body = Vec::new();
-        let whole = Incoming::new(answer, &self.traffic.bytes, Some(self.patience.item));
-        let read = whole.take(page::ITEM as u64).read_to_end(&mut body);
+        let incoming = Incoming::new(response, &self.traffic.bytes, Some(self.patience.item));
+        let read = incoming.take(page::ITEM as u64).read_to_end(&mut body);
         read.map_err(|e| Failure::cut(e, "answer", &self.ca))?;
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
-    fn once(
+    /// Sends one request and counts its result. `watch` holds the `quiet` and `whole` timeouts of a
+    /// watch; `None` for any other request. Fails if there is no response or its status is not 200.
+    fn request(
         &self,
         path: &str,
         outcomes: &Outcomes,
         watch: Option<(Duration, Duration)>,
     ) -> std::result::Result<Response<Body>, Failure> {
-        let answer = match self.ask(path, watch) {
-            // The server may have closed a connection that was kept.
-            Err(failure) if failure.why == Why::Empty && self.kept.swap(false, Relaxed) => {
-                self.ask(path, watch)
+        let response = match self.send(path, watch) {
+            // The server may have closed an idle connection; a new one may work.
+            Err(failure) if failure.why == Why::Empty && self.may_reuse.swap(false, Relaxed) => {
+                self.send(path, watch)
             }
-            answer => answer,
+            response => response,
         };
-        outcomes.count(answer.as_ref().ok().map(|answer| answer.status().as_u16()));
-        let answer = answer?;
-        self.kept.store(true, Relaxed);
-        let status = answer.status();
+        outcomes.count(response.as_ref().ok().map(|response| response.status().as_u16()));
+        let response = response?;
+        self.may_reuse.store(true, Relaxed);
+        let status = response.status();
         if status == 200 {
-            return Ok(answer);
+            return Ok(response);
         }
-        let header = |name| answer.headers().get(name).and_then(|v| v.to_str().ok());
+        let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
         let location = header(LOCATION).map(str::to_owned);
         let wait = header(RETRY_AFTER).and_then(|value| value.trim().parse::<u64>().ok());
         let mut body = Vec::new();
-        // What can't be read of an error's text is left out.
-        let text = Incoming::new(answer, &self.traffic.bytes, Some(ERROR_TIME));
-        let _ = text.take(ERROR_BODY).read_to_end(&mut body);
-        let retry_after = wait.map(|seconds| Duration::from_secs(seconds.min(LONGEST)));
+        // If the body can't be read to its end, the message is made from the part that was read.
+        let text = Incoming::new(response, &self.traffic.bytes, Some(ERROR_BODY_TIMEOUT));
+        let _ = text.take(MAX_ERROR_BODY).read_to_end(&mut body);
+        let retry_after = wait.map(|seconds| Duration::from_secs(seconds.min(MAX_RETRY_AFTER)));
         Err(Failure { retry_after, ..Failure::status(status, &body, location.as_deref()) })
     }
 
-    fn ask(
+    /// Sends one request with its headers and waits for the head of the response, of any status.
+    fn send(
         &self,
         path: &str,
         watch: Option<(Duration, Duration)>,
     ) -> std::result::Result<Response<Body>, Failure> {
-        let mut request = self.agent.get(format!("{}{path}", self.prefix));
+        let mut request = self.agent.get(format!("{}{path}", self.base_url));
         if let Some((quiet, whole)) = watch {
             let config = request.config().timeout_per_read(Some(quiet));
             request = config.timeout_recv_body(Some(whole)).build();
         } else {
-            // Watches are never compressed: the header would be for nothing.
+            // Not sent for a watch, because the API server never compresses watches.
             request = request.header(ACCEPT_ENCODING, "gzip");
         }
         if let Some(host) = &self.host {
@@ -261,17 +290,18 @@ impl Client {
     }
 }
 
-/// The real URL, the URL with `name` as its host, and the real host with its port.
-fn renamed(server: &str, name: &str) -> std::result::Result<(Uri, String, String), String> {
+/// Returns the server's URL, its URL with `name` as the host, and its host and port. Fails if `name` is
+/// not a host name.
+fn with_host(server: &str, name: &str) -> std::result::Result<(Uri, String, String), String> {
     let real: Uri = server.parse().map_err(|e| format!("{e}"))?;
     let authority = real.authority().map(|a| a.as_str().to_owned()).unwrap_or_default();
     let port = real.port_u16().unwrap_or(443);
     let name = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
     let path = real.path().trim_end_matches('/');
-    let prefix = format!("https://{name}:{port}{path}");
-    match prefix.parse::<Uri>() {
-        Ok(uri) if uri.host() == Some(&name) => Ok((real, prefix, authority)),
-        _ => Err("it is no host name".to_owned()),
+    let base_url = format!("https://{name}:{port}{path}");
+    match base_url.parse::<Uri>() {
+        Ok(uri) if uri.host() == Some(&name) => Ok((real, base_url, authority)),
+        _ => Err("it is not a host name".to_owned()),
     }
 }
 

@@ -1,5 +1,9 @@
-//! A cluster from a file: what `kubectl get nodes,services,endpointslices -A -o json` prints, or lists
-//! of one kind as the API gives them, one after another.
+//! Reads a cluster from JSON text instead of an API server, for `--from`.
+//!
+//! The text is the output of `kubectl get nodes,services,endpointslices -A -o json`, or a sequence of
+//! lists of one kind each, as the API returns them. [`from_list`] splits each list with
+//! [`Lists::next`], finds the kind of each item (`Collector::add_item`) and joins the results
+//! (`Collector::finish`). The fields of an item are left to `wire`.
 
 use std::io::Read;
 
@@ -15,19 +19,20 @@ use crate::{
     json,
 };
 
-/// Reads all lists of a text. Items of kinds that are not used are passed over, and Endpoints where
-/// there are EndpointSlices.
+/// Reads all lists in a text. Items of unused kinds are ignored, and so are core Endpoints if the text
+/// has EndpointSlices. Fails if the text is not a sequence of lists; an item that is not valid is only
+/// recorded in the result.
 pub fn from_list(text: impl Read) -> Result<Reading> {
     let fail = |why: String| Error::new("reading the list of objects", why);
-    let mut gathered = Gathered::default();
+    let mut collector = Collector::default();
     let mut lists = Lists::open(text).map_err(|fault| fail(explain(fault)))?;
     loop {
-        // Items without a kind of their own, in a list that has not told its kind yet.
-        let mut waiting: Vec<String> = Vec::new();
+        // Items without a kind in a list whose own kind comes after its items.
+        let mut untyped: Vec<String> = Vec::new();
         let head = lists
             .next(&mut |head, item| {
-                if !gathered.item(head, item) {
-                    waiting.push(item.to_owned());
+                if !collector.add_item(head, item) {
+                    untyped.push(item.to_owned());
                 }
             })
             .map_err(|fault| fail(explain(fault)))?;
@@ -35,23 +40,24 @@ pub fn from_list(text: impl Read) -> Result<Reading> {
         if !head.items || !kind.ends_with("List") {
             let kind = super::page::first_line(kind.as_bytes());
             return Err(fail(format!(
-                "its kind is {kind:?} and not List; make it with `kubectl get \
+                "its kind is {kind:?}, not List; create it with `kubectl get \
                  nodes,services,endpointslices -A -o json`"
             )));
         }
         if kind == "EndpointSliceList" {
-            gathered.has_slices = true;
+            collector.has_slices = true;
         }
-        for item in waiting {
-            // The list has told its kind by now; an item that still has none is of no use.
-            gathered.item(&head, &item);
+        for item in untyped {
+            // The kind of the list is known now. An item that still has no kind is ignored.
+            collector.add_item(&head, &item);
         }
         if lists.at_end().map_err(|fault| fail(explain(fault)))? {
-            return Ok(gathered.reading());
+            return Ok(collector.finish());
         }
     }
 }
 
+/// Returns the text for a fault of a file.
 fn explain(fault: Fault) -> String {
     match fault {
         Fault::Empty => "it is empty".to_owned(),
@@ -62,18 +68,20 @@ fn explain(fault: Fault) -> String {
     }
 }
 
+/// The objects of all lists read so far.
 #[derive(Default)]
-struct Gathered {
+struct Collector {
     reading: Reading,
-    /// What comes from core Endpoints.
+    /// Objects from core Endpoints, kept apart until it is known if there are EndpointSlices.
     endpoints: Reading,
     has_slices: bool,
+    /// The number of items so far.
     nth: usize,
 }
 
-impl Gathered {
-    /// Takes an item in, unless its kind is not known yet.
-    fn item(&mut self, head: &Head, item: &str) -> bool {
+impl Collector {
+    /// Adds an item. Returns false if the item and the head of its list have no kind yet.
+    fn add_item(&mut self, head: &Head, item: &str) -> bool {
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "camelCase", default)]
         struct Typed {
@@ -101,7 +109,8 @@ impl Gathered {
         true
     }
 
-    fn reading(mut self) -> Reading {
+    /// Returns all objects.
+    fn finish(mut self) -> Reading {
         if !self.has_slices {
             self.reading.add(self.endpoints);
         }
@@ -118,7 +127,7 @@ mod tests {
         *,
     };
 
-    /// As kubectl joins lists: kind and apiVersion in each item, keys in alphabetical order.
+    /// Joins lists as kubectl does: kind and apiVersion in each item, keys in alphabetical order.
     fn kubectl(lists: &[(&str, &str, &str)]) -> String {
         let mut items = Vec::new();
         for (file, kind, version) in lists {
@@ -140,6 +149,7 @@ mod tests {
         ("list/endpointslices.json", "EndpointSlice", "discovery.k8s.io/v1");
     const ENDPOINTS: (&str, &str, &str) = ("list/endpoints.json", "Endpoints", "v1");
 
+    /// Returns the numbers of Nodes, Services, EndpointSlices and invalid objects.
     fn counts(text: &str) -> [usize; 4] {
         let got = from_list(text.as_bytes()).unwrap();
         let cluster = got.cluster;
@@ -147,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kubectl_prints_parses_whole() {
+    fn the_output_of_kubectl_is_read_completely() {
         assert_eq!(counts(&kubectl(&[NODES, SERVICES, SLICES])), [3, 24, 29, 0]);
         assert_eq!(counts(&kubectl(&[NODES, SERVICES, ENDPOINTS])), [3, 24, 22, 0]);
         assert_eq!(counts(&kubectl(&[ENDPOINTS, SERVICES, SLICES, NODES])), [3, 24, 29, 0]);
@@ -155,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_one_kind_are_joined_in_any_order_of_their_keys() {
+    fn consecutive_lists_are_joined_whatever_the_order_of_their_keys() {
         let text = |name| String::from_utf8(recorded(name)).unwrap();
         let all = text("list/nodes.json")
             + "\n"
@@ -171,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn other_kinds_are_passed_over_and_bad_objects_named() {
+    fn other_kinds_are_ignored_and_invalid_objects_are_reported() {
         let text = r#"{"kind":"List","apiVersion":"v1","items":[{"kind":"Pod","apiVersion":"v1"},
             {"kind":"Service","apiVersion":"serving.knative.dev/v1","metadata":{"name":"a"}},
             {"kind":"Node","apiVersion":"v1","metadata":{}},
@@ -189,14 +199,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_gives_a_clear_error() {
+    fn text_that_is_not_a_list_gives_a_specific_error() {
         for (text, want) in [
             ("", "it is empty"),
             ("{\"items\":[", "it ends in the middle of the list"),
             ("apiVersion: v1\nitems:\n", "it is not JSON but starts with \"apiVersion: v1\""),
             (
                 r#"{"kind":"Node","apiVersion":"v1","metadata":{"name":"a"}}"#,
-                "its kind is \"Node\" and not List; make it with `kubectl get nodes,",
+                "its kind is \"Node\", not List; create it with `kubectl get nodes,",
             ),
             (r#"{"kind":"List","items":[]} x"#, "a list of objects should stand where 'x' stands"),
             (r#"{"kind":"List","items":[}"#, "a value is missing"),
@@ -208,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn random_changes_of_recorded_json_never_panic() {
+    fn randomly_mutated_json_never_panics() {
         let mut dice = Dice(7);
         let all = kubectl(&[NODES, SERVICES, SLICES, ENDPOINTS]);
         let list: Value = serde_json::from_str(&all).unwrap();

@@ -1,4 +1,8 @@
-//! What went wrong with a request, as a sentence that says what to do about it.
+//! The error of a request to the API server: a cause for code to react to and a sentence for people.
+//!
+//! [`Failure::status`] describes a response with an error status, [`Failure::transport`] a request
+//! without a response, [`Failure::list`] and [`Failure::cut`] a body that broke off. The sentence gives
+//! the cause and, if one is likely, the remedy. TLS errors are described by [`tls::explain`].
 
 use std::{io, time::Duration};
 
@@ -8,48 +12,50 @@ use ureq::{Timeout, http::StatusCode};
 use super::{page, tls};
 use crate::json;
 
-/// A request that did not give what was asked for.
+/// The error of a request that failed.
 #[derive(Debug)]
 pub struct Failure {
-    /// What a caller may react to.
+    /// The cause, for callers that react to it.
     pub why: Why,
-    /// For people.
+    /// The cause and the remedy, for people.
     pub text: String,
-    /// The server asked to wait so long.
+    /// The time to wait before the next attempt (Retry-After, 30 s at most); `None` if the server gave
+    /// none.
     pub retry_after: Option<Duration>,
 }
 
-/// The causes that are told apart.
+/// The causes that callers distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// The server answered, with this status.
+    /// The server responded with this HTTP status.
     Status(u16),
-    /// The server did not answer in time: etcd may be down behind it.
+    /// The server did not respond in time, for example because etcd is down.
     Silent,
-    /// The server hung up without an answer: for the same reason, or because the connection was an
-    /// old one.
+    /// The server closed the connection without a response. Either etcd is down, or the connection was
+    /// an idle one that had timed out.
     Empty,
-    /// Anything else.
+    /// Any other cause.
     Other,
 }
 
-/// Seconds that a read may take, for messages.
-pub const IDLE: u64 = 30;
-/// Seconds that connecting may take, TLS included.
-pub const CONNECT: u64 = 10;
+/// The default timeout of a response's head and of each read, in seconds; messages quote it.
+pub const READ_TIMEOUT: u64 = 30;
+/// The timeout of connecting, including the TLS handshake, in seconds.
+pub const CONNECT_TIMEOUT: u64 = 10;
 
 impl Failure {
-    /// One that came of itself.
+    /// Returns a failure without a Retry-After.
     pub fn new(why: Why, text: impl Into<String>) -> Failure {
         Failure { why, text: text.into(), retry_after: None }
     }
 
-    /// One that nobody reacts to.
+    /// Returns a failure of the cause [`Why::Other`].
     pub fn other(text: impl Into<String>) -> Failure {
         Failure::new(Why::Other, text)
     }
 
-    /// An answer with another status than 200. `body` is its start.
+    /// Returns the failure for a response whose status is not 200. `body` is the start of its body,
+    /// `location` the value of its Location header.
     pub fn status(status: StatusCode, body: &[u8], location: Option<&str>) -> Failure {
         let code = status.as_u16();
         let mut text = format!("{code} {}", status.canonical_reason().unwrap_or("(unknown)"));
@@ -63,20 +69,27 @@ impl Failure {
         Failure::new(Why::Status(code), text)
     }
 
-    /// A request that got no answer. `ca` names where the CA came from.
+    /// Returns the failure for a request without a response. `ca` is the file or field that the CA came
+    /// from.
     pub fn transport(error: ureq::Error, ca: &str) -> Failure {
         use ureq::Error as E;
         let text = match error {
             E::Io(e) => return Failure::io(&e, ca),
             E::Rustls(e) => tls::explain(&e, ca),
             E::Timeout(Timeout::Connect | Timeout::Resolve) => {
-                format!("no connection within {CONNECT} s; is the server up, and a firewall open?")
+                format!(
+                    "no connection within {CONNECT_TIMEOUT} s; is the server up, and does a \
+                     firewall block the port?"
+                )
             }
             E::Timeout(_) => {
-                let text = format!("no answer within {IDLE} s; is etcd up behind the API server?");
+                let text =
+                    format!("no answer within {READ_TIMEOUT} s; is etcd up behind the API server?");
                 return Failure::new(Why::Silent, text);
             }
-            E::HostNotFound => "its name is not known; does DNS work here?".to_owned(),
+            E::HostNotFound => {
+                "the host name of the server is unknown; does DNS work here?".to_owned()
+            }
             E::Protocol(e) => format!("the answer is not HTTP ({e}); is it https://?"),
             E::LargeResponseHeader(..) => "the head of the answer is too large".to_owned(),
             other => other.to_string(),
@@ -100,9 +113,9 @@ impl Failure {
                 "connection refused; is the API server running there, and is the port right?",
             ),
             io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
-                Failure::other(format!("{error}; has this node a route to it?"))
+                Failure::other(format!("{error}; does this node have a route to the server?"))
             }
-            // getaddrinfo's errors have no kind of their own.
+            // getaddrinfo(3) errors have no ErrorKind of their own.
             _ if error.to_string().contains("lookup address") => {
                 Failure::other(format!("{error}; does DNS work here?"))
             }
@@ -110,7 +123,7 @@ impl Failure {
         }
     }
 
-    /// A list that began and could not be read to its end.
+    /// Returns the failure for a list that could not be read to its end.
     pub fn list(fault: page::Fault, ca: &str) -> Failure {
         use page::Fault;
         let text = match fault {
@@ -120,21 +133,22 @@ impl Failure {
                 "the reply is not JSON but starts with {line:?}; is that the API server, or a proxy \
                  before it?"
             ),
-            Fault::Wrong(why) => format!("the reply is no list of objects: {why}"),
+            Fault::Wrong(why) => format!("the reply is not a list of objects: {why}"),
             Fault::Io(e) => return Failure::cut(e, "list", ca),
         };
         Failure::other(text)
     }
 
-    /// A body, of `what`, whose end did not come.
+    /// Returns the failure for a body that could not be read to its end. `what` is the noun for its
+    /// content, for example "list".
     pub fn cut(error: io::Error, what: &str, ca: &str) -> Failure {
-        // A ureq::Error may be wrapped in it.
+        // The io::Error may wrap a ureq::Error.
         match ureq::Error::from(error) {
-            ureq::Error::Io(e) if cut(e.kind()) => {
+            ureq::Error::Io(e) if is_disconnect(e.kind()) => {
                 Failure::other(format!("the connection was cut in the middle of the {what}"))
             }
             ureq::Error::Timeout(_) => {
-                let text = format!("nothing more came for {IDLE} s in the middle of the {what}");
+                let text = format!("no data for {READ_TIMEOUT} s in the middle of the {what}");
                 Failure::new(Why::Silent, text)
             }
             ureq::Error::Io(e) if e.kind() == io::ErrorKind::InvalidData => {
@@ -145,7 +159,8 @@ impl Failure {
     }
 }
 
-fn cut(kind: io::ErrorKind) -> bool {
+/// Returns true if the error means that the other side closed the connection.
+fn is_disconnect(kind: io::ErrorKind) -> bool {
     matches!(
         kind,
         io::ErrorKind::UnexpectedEof
@@ -155,7 +170,7 @@ fn cut(kind: io::ErrorKind) -> bool {
     )
 }
 
-/// What the body of an error says: a Status, or some text.
+/// Returns the message in the body of an error: that of a Kubernetes Status, or else the first line.
 fn message(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Status {
@@ -167,10 +182,11 @@ fn message(body: &[u8]) -> String {
     }
 }
 
+/// Returns advice for an HTTP status; `None` if there is none for it.
 fn hint(code: u16, message: &str, location: Option<&str>) -> Option<String> {
     Some(match code {
         300..=399 => format!(
-            "it sends us to {}, which is not followed; give the API server's own URL",
+            "the server redirects to {}, and redirects are not followed; give the API server's own URL",
             location.map_or("nowhere".to_owned(), |to| page::first_line(to.as_bytes()))
         ),
         400 if message.contains("HTTPS server") => "use https:// in its URL".to_owned(),
@@ -178,7 +194,7 @@ fn hint(code: u16, message: &str, location: Option<&str>) -> Option<String> {
         403 => "this user needs the rights in boards/kubernetes/rbac.yaml".to_owned(),
         404 => "is that the URL of a Kubernetes API server?".to_owned(),
         429 => "the API server is overloaded; try again later".to_owned(),
-        500 | 503 | 504 => "the API server, or etcd behind it, is not well".to_owned(),
+        500 | 503 | 504 => "the API server, or etcd behind it, is not healthy".to_owned(),
         502 => "is the API server up behind that proxy?".to_owned(),
         _ => return None,
     })

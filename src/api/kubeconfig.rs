@@ -1,9 +1,11 @@
-//! A kubeconfig: the cluster and the user of its current context.
+//! Reads a kubeconfig: the cluster and the user of its current context, as an [`Access`].
 //!
-//! YAML as kubectl, kubeadm and k3s write it, or JSON. What needs another program or another host
-//! (exec, auth-provider, proxy-url) is refused with a sentence, since without it every request would
-//! fail in a way that is harder to understand. Where a field is there as data and as a file, the
-//! data counts, and a tokenFile before a token, as in client-go.
+//! The file is JSON, or YAML as kubectl, kubeadm and k3s write it (parsed by [`yaml`]). [`parse`] follows
+//! current-context to the entries of its cluster ([`ClusterEntry`]) and its user ([`credentials`]).
+//! Fields that need another program or another host (exec, auth-provider, proxy-url) are errors here,
+//! because ignoring them would make every request fail with an error that is harder to understand.
+//! As in client-go, a `…-data` field has precedence over a file, and tokenFile over token.
+//! Format: "Organizing Cluster Access Using kubeconfig Files" in the Kubernetes documentation.
 
 use std::{fs, path::Path};
 
@@ -11,21 +13,22 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use super::{
-    auth::{Access, Token, base},
+    auth::{Access, Token, normalize_url},
     tls::{self, Pem, Trust},
     yaml,
 };
 use crate::error::{Doing, Error};
 
-/// Larger ones are something else.
-const SIZE: u64 = 1 << 20;
+/// The largest file that is read, in bytes. A larger file is not a kubeconfig.
+const MAX_SIZE: u64 = 1 << 20;
 
-/// Reads a file. `master`, where given, stands in for the server that it names.
+/// Reads a kubeconfig file. `master`, if given, replaces the server of its cluster. Fails if the file,
+/// or a certificate, key or token that it refers to, can't be read or is not valid.
 pub fn read(path: &Path, master: Option<&str>) -> crate::error::Result<Access> {
     let doing = || format!("reading the kubeconfig {}", path.display());
     let size = fs::metadata(path).doing(doing)?.len();
-    if size > SIZE {
-        return Err(Error::new(doing(), "it is too large (over 1 MiB) to be one"));
+    if size > MAX_SIZE {
+        return Err(Error::new(doing(), "it is too large (over 1 MiB) to be a kubeconfig"));
     }
     let text = fs::read(path).doing(doing)?;
     let text = String::from_utf8(text).map_err(|_| Error::new(doing(), "it is not UTF-8 text"))?;
@@ -33,11 +36,11 @@ pub fn read(path: &Path, master: Option<&str>) -> crate::error::Result<Access> {
     parse(&text, folder, master).doing(doing)
 }
 
-/// The same from its text. `folder` is where relative paths start.
+/// Reads a kubeconfig from its text. Relative paths in it are relative to `folder`.
 pub fn parse(text: &str, folder: &Path, master: Option<&str>) -> Result<Access, String> {
-    let root = value(text.trim_start_matches('\u{feff}'))?;
+    let root = json_or_yaml(text.trim_start_matches('\u{feff}'))?;
     if !root.is_object() {
-        return Err("it is no kubeconfig".to_owned());
+        return Err("it is not a kubeconfig".to_owned());
     }
     let name = field(&root, "current-context")?
         .ok_or("current-context is not set; set it with `kubectl config use-context NAME`")?;
@@ -45,19 +48,21 @@ pub fn parse(text: &str, folder: &Path, master: Option<&str>) -> Result<Access, 
     let cluster = field(context, "cluster")?
         .ok_or_else(|| format!("the context {name:?} names no cluster"))?;
     let user = field(context, "user")?;
-    let at = entry(&root, "clusters", "cluster", &cluster)?;
-    let who = match &user {
+    let cluster_entry = entry(&root, "clusters", "cluster", &cluster)?;
+    let user_entry = match &user {
         Some(user) => entry(&root, "users", "user", user)?,
         None => &Value::Null,
     };
-    let place = Place::read(at, folder).map_err(|why| format!("cluster {cluster:?}: {why}"))?;
+    let cluster_entry = ClusterEntry::read(cluster_entry, folder)
+        .map_err(|why| format!("cluster {cluster:?}: {why}"))?;
     let user = user.unwrap_or_default();
     let (client, token) =
-        credentials(who, folder).map_err(|why| format!("user {user:?}: {why}"))?;
-    place.access(client.as_ref(), token, master)
+        credentials(user_entry, folder).map_err(|why| format!("user {user:?}: {why}"))?;
+    cluster_entry.into_access(client.as_ref(), token, master)
 }
 
-fn value(text: &str) -> Result<Value, String> {
+/// Parses text as JSON if it starts with a brace and is valid JSON, and as YAML otherwise.
+fn json_or_yaml(text: &str) -> Result<Value, String> {
     if text.trim_start().starts_with('{')
         && let Ok(value) = serde_json::from_str(text)
     {
@@ -66,7 +71,8 @@ fn value(text: &str) -> Result<Value, String> {
     yaml::read(text)
 }
 
-/// The named entry of a list; `inner` is the field that its content is in.
+/// Returns the content of a named entry of a list, which is in its field `inner`; null if the field is
+/// absent. Fails if there is no such entry or its content is not a map.
 fn entry<'a>(root: &'a Value, list: &str, inner: &str, name: &str) -> Result<&'a Value, String> {
     let entries = root.get(list).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let entry = entries
@@ -80,65 +86,73 @@ fn entry<'a>(root: &'a Value, list: &str, inner: &str, name: &str) -> Result<&'a
     }
 }
 
-/// A text field; null and empty count as not there.
-fn field(of: &Value, key: &str) -> Result<Option<String>, String> {
-    match of.get(key) {
+/// Returns a text field; `None` if it is absent, null or empty. A number is returned as its text.
+fn field(entry: &Value, key: &str) -> Result<Option<String>, String> {
+    match entry.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.is_empty() => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(Value::Number(number)) => Ok(Some(number.to_string())),
-        Some(_) => Err(format!("{key} is not text")),
+        Some(_) => Err(format!("{key} is not a string")),
     }
 }
 
-/// A field that is given as data in base64, or as the name of a file.
-fn pem(of: &Value, key: &str, folder: &Path) -> Result<Option<Pem>, String> {
+/// Returns the PEM text of a field, from base64 in `KEY-data` or else from the file named in `KEY`;
+/// `None` if both are absent.
+fn pem(entry: &Value, key: &str, folder: &Path) -> Result<Option<Pem>, String> {
     let data = format!("{key}-data");
-    if let Some(mut text) = field(of, &data)? {
+    if let Some(mut text) = field(entry, &data)? {
         text.retain(|c| !c.is_ascii_whitespace());
-        let text = STANDARD.decode(text).map_err(|e| format!("{data} is no base64: {e}"))?;
+        let text = STANDARD.decode(text).map_err(|e| format!("{data} is not base64: {e}"))?;
         return Ok(Some(Pem { text, from: format!("{data} of the kubeconfig") }));
     }
-    match field(of, key)? {
+    match field(entry, key)? {
         Some(file) => Pem::file(&folder.join(file)).map(Some).map_err(|e| e.to_string()),
         None => Ok(None),
     }
 }
 
-fn refuse(of: &Value, keys: &[(&str, &str)]) -> Result<(), String> {
+/// Fails if an entry has one of these fields with a value. Each field comes with advice for its error.
+fn reject_unsupported(entry: &Value, keys: &[(&str, &str)]) -> Result<(), String> {
     for (key, advice) in keys {
-        if of.get(*key).is_some_and(|v| !matches!(v, Value::Null) && v.as_str() != Some("")) {
+        if entry.get(*key).is_some_and(|v| !matches!(v, Value::Null) && v.as_str() != Some("")) {
             return Err(format!("{key} is not supported; {advice}"));
         }
     }
     Ok(())
 }
 
-/// The entry of a cluster.
-struct Place {
+/// An entry of the list `clusters`.
+struct ClusterEntry {
     server: Option<String>,
+    /// `None` if there is none, or if `insecure` is true.
     ca: Option<Pem>,
+    /// insecure-skip-tls-verify
     insecure: bool,
     server_name: Option<String>,
 }
 
-impl Place {
-    fn read(of: &Value, folder: &Path) -> Result<Place, String> {
-        refuse(of, &[("proxy-url", "give a server that can be reached without a proxy")])?;
-        let insecure = match of.get("insecure-skip-tls-verify") {
+impl ClusterEntry {
+    fn read(entry: &Value, folder: &Path) -> Result<ClusterEntry, String> {
+        reject_unsupported(
+            entry,
+            &[("proxy-url", "set a server that can be reached without a proxy")],
+        )?;
+        let insecure = match entry.get("insecure-skip-tls-verify") {
             None | Some(Value::Null) => false,
             Some(Value::Bool(yes)) => *yes,
             Some(_) => return Err("insecure-skip-tls-verify is neither true nor false".to_owned()),
         };
-        Ok(Place {
-            server: field(of, "server")?,
-            ca: if insecure { None } else { pem(of, "certificate-authority", folder)? },
+        Ok(ClusterEntry {
+            server: field(entry, "server")?,
+            ca: if insecure { None } else { pem(entry, "certificate-authority", folder)? },
             insecure,
-            server_name: field(of, "tls-server-name")?,
+            server_name: field(entry, "tls-server-name")?,
         })
     }
 
-    fn access(
+    /// Combines this cluster with a user's client certificate and token.
+    fn into_access(
         self,
         client: Option<&(Pem, Pem)>,
         token: Token,
@@ -146,63 +160,69 @@ impl Place {
     ) -> Result<Access, String> {
         let url = master
             .or(self.server.as_deref())
-            .ok_or("its cluster has no server; give --master URL or set it")?;
-        let server = base(url, self.ca.is_some() || self.insecure || client.is_some())?;
+            .ok_or("its cluster has no server; give --master URL or set its server")?;
+        let server = normalize_url(url, self.ca.is_some() || self.insecure || client.is_some())?;
         if server.starts_with("http://") {
             let warning = (!matches!(token, Token::None))
-                .then(|| format!("{server} is plain http: its token can be read on the way"));
+                .then(|| format!("{server} is plain http: the token is sent unencrypted"));
             let (tls, ca, server_name) = (None, String::new(), None);
             return Ok(Access { server, tls, ca, ca_hash: 0, server_name, token, warning });
         }
         let warning = self.insecure.then(|| {
             format!(
-                "INSECURE: the certificate of {server} is not checked (insecure-skip-tls-verify): \
-                 anybody on the way can pose as the API server"
+                "INSECURE: the certificate of {server} is not verified \
+                 (insecure-skip-tls-verify): any host on the path can impersonate the API server"
             )
         });
         let trust = if self.insecure {
-            Trust::Anybody
+            Trust::Unverified
         } else {
-            Trust::Ca(self.ca.or_else(tls::system).ok_or(
+            Trust::Ca(self.ca.or_else(tls::system_cas).ok_or(
                 "its cluster has no certificate-authority, and this system has no CA certificates \
                  in /etc/ssl; set certificate-authority-data",
             )?)
         };
         let (ca, ca_hash) = match &trust {
             Trust::Ca(pem) => (pem.from.clone(), pem.hash()),
-            Trust::Anybody => ("nothing".to_owned(), 0),
+            Trust::Unverified => ("nothing".to_owned(), 0),
         };
         let client = client.map(|(cert, key)| (cert, key));
-        let tls = Some(tls::config(&trust, client).map_err(|e| e.to_string())?);
+        let tls = Some(tls::client_config(&trust, client).map_err(|e| e.to_string())?);
         Ok(Access { server, tls, ca, ca_hash, server_name: self.server_name, token, warning })
     }
 }
 
-/// The entry of a user: its client certificate with its key, and its token.
-fn credentials(of: &Value, folder: &Path) -> Result<(Option<(Pem, Pem)>, Token), String> {
-    const INSTEAD: &str = "use a token, a tokenFile or a client certificate (for example of a \
+/// Reads an entry of the list `users`: the client certificate with its key (`None` if there is none),
+/// and the token.
+fn credentials(entry: &Value, folder: &Path) -> Result<(Option<(Pem, Pem)>, Token), String> {
+    const USE_SUPPORTED: &str = "use a token, a tokenFile or a client certificate (for example of a \
                            ServiceAccount: see boards/kubernetes)";
-    const NOBODY: &str = "use the credentials of the user that it should be";
-    refuse(
-        of,
+    const USE_THE_OTHER: &str = "use the credentials of the user to impersonate";
+    reject_unsupported(
+        entry,
         &[
-            ("exec", INSTEAD),
-            ("auth-provider", INSTEAD),
-            ("username", INSTEAD),
-            ("password", INSTEAD),
-            ("as", NOBODY),
-            ("as-uid", NOBODY),
-            ("as-groups", NOBODY),
-            ("as-user-extra", NOBODY),
+            ("exec", USE_SUPPORTED),
+            ("auth-provider", USE_SUPPORTED),
+            ("username", USE_SUPPORTED),
+            ("password", USE_SUPPORTED),
+            ("as", USE_THE_OTHER),
+            ("as-uid", USE_THE_OTHER),
+            ("as-groups", USE_THE_OTHER),
+            ("as-user-extra", USE_THE_OTHER),
         ],
     )?;
-    let client = match (pem(of, "client-certificate", folder)?, pem(of, "client-key", folder)?) {
-        (Some(cert), Some(key)) => Some((cert, key)),
-        (None, None) => None,
-        (Some(_), None) => return Err("it has a client-certificate and no client-key".to_owned()),
-        (None, Some(_)) => return Err("it has a client-key and no client-certificate".to_owned()),
-    };
-    let token = match (field(of, "tokenFile")?, field(of, "token")?) {
+    let client =
+        match (pem(entry, "client-certificate", folder)?, pem(entry, "client-key", folder)?) {
+            (Some(cert), Some(key)) => Some((cert, key)),
+            (None, None) => None,
+            (Some(_), None) => {
+                return Err("it has a client-certificate and no client-key".to_owned());
+            }
+            (None, Some(_)) => {
+                return Err("it has a client-key and no client-certificate".to_owned());
+            }
+        };
+    let token = match (field(entry, "tokenFile")?, field(entry, "token")?) {
         (Some(file), _) => Token::File(folder.join(file)),
         (None, Some(token)) => Token::Fixed(token),
         (None, None) => Token::None,
@@ -218,7 +238,7 @@ mod tests {
         Path::new("tests/api/tls")
     }
 
-    /// As kubeadm writes it.
+    /// Returns an admin.conf as kubeadm writes it.
     fn admin() -> String {
         let data = |name| STANDARD.encode(fs::read(folder().join(name)).unwrap());
         format!(
@@ -232,7 +252,7 @@ mod tests {
         )
     }
 
-    /// One context of one cluster and one user.
+    /// Returns a kubeconfig of one context, with these fields of its cluster and its user.
     fn with(cluster: &str, user: &str) -> String {
         format!(
             "current-context: c\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n\
@@ -241,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kubeadm_and_k3s_write_is_understood() {
+    fn kubeconfigs_of_kubeadm_and_k3s_are_read() {
         let access = parse(&admin(), folder(), None).unwrap();
         assert_eq!(access.server, "https://10.0.0.1:6443");
         assert!(access.tls.unwrap().client_cert().is_some());
@@ -255,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_looked_for_beside_the_kubeconfig_and_keys_of_every_form_are_read() {
+    fn paths_are_relative_to_the_kubeconfig_and_keys_of_all_formats_are_read() {
         for (cert, key) in [
             ("client.crt", "client.key"),
             ("client.crt", "client.sec1.key"),
@@ -291,14 +311,14 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_work_is_a_clear_error() {
+    fn invalid_or_unsupported_kubeconfigs_give_a_specific_error() {
         let ca = "server: 'https://h:1', certificate-authority: ca.crt";
         let none = "{name: k, cluster: {server: 'http://h:1'}}";
         for (text, want) in [
-            (String::new(), "it holds nothing"),
-            ("[]".to_owned(), "it is no kubeconfig"),
+            (String::new(), "it is empty"),
+            ("[]".to_owned(), "it is not a kubeconfig"),
             ("kind: Config".to_owned(), "current-context is not set"),
-            ("{\"current-context\": {}}".to_owned(), "current-context is not text"),
+            ("{\"current-context\": {}}".to_owned(), "current-context is not a string"),
             ("current-context: c".to_owned(), "it has no context \"c\" under contexts"),
             (
                 "current-context: c\ncontexts: [{name: c}]".to_owned(),
@@ -318,14 +338,14 @@ mod tests {
                 ),
                 "it has no user \"u\" under users",
             ),
-            (with("", ""), "its cluster has no server; give --master URL or set it"),
+            (with("", ""), "its cluster has no server; give --master URL or set its server"),
             (
                 with("server: 'ftp://h'", ""),
                 "\"ftp://h\" is not http://HOST:PORT or https://HOST:PORT",
             ),
             (
                 with("server: 'http://h:1', proxy-url: 'http://p'", ""),
-                "cluster \"k\": proxy-url is not supported; give a server",
+                "cluster \"k\": proxy-url is not supported; set a server",
             ),
             (
                 with("server: 'https://h:1', insecure-skip-tls-verify: maybe", ""),
@@ -337,15 +357,15 @@ mod tests {
             ),
             (
                 with("server: 'https://h:1', certificate-authority-data: '%'", ""),
-                "cluster \"k\": certificate-authority-data is no base64",
+                "cluster \"k\": certificate-authority-data is not base64",
             ),
             (
                 with("server: 'https://h:1', certificate-authority-data: aGVsbG8=", ""),
-                "reading certificates from certificate-authority-data of the kubeconfig: no certificate in PEM form",
+                "reading certificates from certificate-authority-data of the kubeconfig: it contains no certificate in PEM form",
             ),
             (
                 with("server: 'https://h:1', certificate-authority: client.key", ""),
-                "reading certificates from tests/api/tls/client.key: no certificate in PEM form",
+                "reading certificates from tests/api/tls/client.key: it contains no certificate in PEM form",
             ),
             (with(ca, "exec: {command: aws}"), "user \"u\": exec is not supported; use a token"),
             (
@@ -371,9 +391,9 @@ mod tests {
             ),
             (
                 with(ca, "client-certificate: client.crt, client-key: client.crt"),
-                "reading the key from tests/api/tls/client.crt: no private key in PEM form is in it (PKCS#8, PKCS#1 or SEC1, not encrypted)",
+                "reading the key from tests/api/tls/client.crt: it contains no private key in PEM form (PKCS#8, PKCS#1 or SEC1, not encrypted)",
             ),
-            (with(ca, "token: [a]"), "user \"u\": token is not text"),
+            (with(ca, "token: [a]"), "user \"u\": token is not a string"),
         ] {
             let got = parse(&text, folder(), None).err().unwrap_or_else(|| panic!("{text}"));
             assert!(got.starts_with(want), "{text}: {got}");
@@ -381,11 +401,11 @@ mod tests {
         let got = read(Path::new("/nowhere"), None).err().unwrap().to_string();
         assert!(got.starts_with("reading the kubeconfig /nowhere: No such file"), "{got}");
         let got = read(Path::new("/proc/self/exe"), None).err().unwrap().to_string();
-        assert!(got.ends_with("it is too large (over 1 MiB) to be one"), "{got}");
+        assert!(got.ends_with("it is too large (over 1 MiB) to be a kubeconfig"), "{got}");
     }
 
     #[test]
-    fn random_changes_of_a_kubeconfig_never_panic() {
+    fn randomly_mutated_kubeconfigs_never_panic() {
         let mut dice = Dice(11);
         let short = with("server: 'https://h:1', insecure-skip-tls-verify: true", "token: abc");
         let nasty = "a: &x 1\n? [b]\n: *x\n<<: {c: !!str d}\n--- !t\n- |2-\n  e\n- >+\n f\n%TAG ! x\n'g': \"\\u00e9\\x41\"\n...\n";
@@ -394,7 +414,7 @@ mod tests {
             let text = [&admin(), &short, nasty][if round % 20 == 0 { 0 } else { 1 + round % 2 }]
                 .to_owned();
             let text = String::from_utf8_lossy(&dice.mutate(text.as_bytes())).into_owned();
-            match value(&text).and_then(|_| parse(&text, folder(), None).map(drop)) {
+            match json_or_yaml(&text).and_then(|_| parse(&text, folder(), None).map(drop)) {
                 Ok(()) => fine += 1,
                 Err(_) => bad += 1,
             }

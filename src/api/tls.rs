@@ -1,7 +1,9 @@
-//! Certificates and keys: from PEM to what the HTTP client takes, checked before it sees them.
+//! Builds the TLS configuration of the HTTP client from PEM text, and explains TLS errors.
 //!
-//! ureq panics on a client key that does not belong to its certificate, and skips certificates of a
-//! CA that it can't read; both are errors here.
+//! [`client_config`] validates all certificates and keys before ureq uses them. ureq panics if a client
+//! key does not belong to its certificate, and skips CA certificates that it can't read; here both are
+//! errors. [`explain`] turns an error of a handshake into a sentence with advice. The sources of the PEM
+//! text are left to `auth` and `kubeconfig`.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -16,73 +18,77 @@ use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use super::snapshot::Sum;
 use crate::error::{Doing, Error, Result};
 
-/// Some PEM text, and where it came from.
+/// A PEM text (RFC 7468) and its source.
 pub struct Pem {
-    /// The text, or what stands in its place.
+    /// The bytes of the source, which are not validated yet.
     pub text: Vec<u8>,
-    /// A file, or a field of a kubeconfig: for messages.
+    /// The file or the kubeconfig field that the text came from, for messages.
     pub from: String,
 }
 
-/// Whom to believe that the server is the server.
+/// The rule by which the certificate of the server is verified.
 pub enum Trust {
-    /// Whoever shows a certificate of this CA.
+    /// The certificate must be signed by this CA, or by one of these if there are several.
     Ca(Pem),
-    /// Anybody (insecure-skip-tls-verify).
-    Anybody,
+    /// Any certificate is accepted (insecure-skip-tls-verify).
+    Unverified,
 }
 
 impl Pem {
-    /// Reads a file.
+    /// Reads a file. Fails if it can't be read.
     pub fn file(path: &Path) -> Result<Pem> {
         let from = path.display().to_string();
         let text = fs::read(path).doing(|| format!("reading {from}"))?;
         Ok(Pem { text, from })
     }
 
-    /// Tells one from another.
+    /// Returns a hash of the text (64-bit FNV-1a), by which snapshots distinguish clusters.
     pub fn hash(&self) -> u64 {
         let mut sum = Sum::default();
         sum.add(&self.text);
         sum.0
     }
 
+    /// Parses all certificates in the text. Fails if there is none or one is not valid PEM.
     fn certificates(&self) -> Result<Vec<CertificateDer<'static>>> {
         let certs: std::result::Result<Vec<_>, _> =
             CertificateDer::pem_slice_iter(&self.text).collect();
         let certs = certs.doing(|| format!("reading certificates from {}", self.from))?;
         if certs.is_empty() {
-            let why = "no certificate in PEM form (-----BEGIN CERTIFICATE-----) is in it";
+            let why = "it contains no certificate in PEM form (-----BEGIN CERTIFICATE-----)";
             return Err(Error::new(format!("reading certificates from {}", self.from), why));
         }
         Ok(certs)
     }
 }
 
-/// The CAs that the system trusts, where the file is kept: for servers with a public certificate.
-pub fn system() -> Option<Pem> {
+/// Returns the CA certificates of the system, for servers with a public certificate; `None` if none of
+/// the usual files can be read.
+pub fn system_cas() -> Option<Pem> {
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"]
         .into_iter()
         .find_map(|path| Pem::file(Path::new(path)).ok())
 }
 
-/// What the HTTP client takes. `client` is a certificate (with its chain) and its key.
-pub fn config(trust: &Trust, client: Option<(&Pem, &Pem)>) -> Result<TlsConfig> {
+/// Returns the TLS configuration for the HTTP client. `client` is a client certificate with its chain,
+/// and its key. Fails if a certificate or key is not valid, or if the key does not belong to the
+/// certificate.
+pub fn client_config(trust: &Trust, client: Option<(&Pem, &Pem)>) -> Result<TlsConfig> {
     let provider = Arc::new(ring::default_provider());
     let builder = TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::clone(&provider));
     let builder = match trust {
-        Trust::Anybody => {
+        Trust::Unverified => {
             builder.root_certs(RootCerts::new_with_certs(&[])).disable_verification(true)
         }
-        Trust::Ca(pem) => builder.root_certs(roots(pem)?),
+        Trust::Ca(pem) => builder.root_certs(root_certs(pem)?),
     };
     let Some((cert, key)) = client else { return Ok(builder.build()) };
     let chain = cert.certificates()?;
     let secret = PrivateKeyDer::from_pem_slice(&key.text).map_err(|_| {
-        let why = "no private key in PEM form is in it (PKCS#8, PKCS#1 or SEC1, not encrypted)";
+        let why = "it contains no private key in PEM form (PKCS#8, PKCS#1 or SEC1, not encrypted)";
         Error::new(format!("reading the key from {}", key.from), why)
     })?;
-    fits(&chain, &secret, &provider).doing(|| {
+    check_key(&chain, &secret, &provider).doing(|| {
         format!("using the certificate from {} with the key from {}", cert.from, key.from)
     })?;
     let chain: Vec<_> = chain.iter().map(|c| Certificate::from_der(c).to_owned()).collect();
@@ -91,20 +97,24 @@ pub fn config(trust: &Trust, client: Option<(&Pem, &Pem)>) -> Result<TlsConfig> 
     Ok(builder.client_cert(Some(ClientCert::new_with_certs(&chain, secret))).build())
 }
 
-fn roots(pem: &Pem) -> Result<RootCerts> {
+/// Returns the CA certificates of a PEM text. Fails if none is usable.
+fn root_certs(pem: &Pem) -> Result<RootCerts> {
     let certs = pem.certificates()?;
     let mut store = RootCertStore::empty();
-    // A bundle of a system may hold one that is too odd; the one certificate of a cluster may not.
+    // A system's bundle may contain a few certificates that rustls can't parse. Only if none is left,
+    // for example because the single certificate of a cluster is unusable, this is an error.
     let (added, _) = store.add_parsable_certificates(certs.iter().cloned());
     if added == 0 {
-        let why = "what is in it is no certificate of a CA";
+        let why = "it contains no usable CA certificate";
         return Err(Error::new(format!("reading certificates from {}", pem.from), why));
     }
     let certs: Vec<_> = certs.iter().map(|c| Certificate::from_der(c).to_owned()).collect();
     Ok(RootCerts::new_with_certs(&certs))
 }
 
-fn fits(
+/// Fails if the key does not belong to the first certificate of the chain, or if the certificate is not
+/// valid.
+fn check_key(
     chain: &[CertificateDer<'static>],
     key: &PrivateKeyDer<'static>,
     provider: &rustls::crypto::CryptoProvider,
@@ -114,24 +124,25 @@ fn fits(
         Err(Tls::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
             Err("the key does not belong to the certificate".to_owned())
         }
-        Err(Tls::InvalidCertificate(why)) => Err(format!("not a certificate: {}", words(&why))),
+        Err(Tls::InvalidCertificate(why)) => Err(format!("not a certificate: {}", describe(&why))),
         Err(why) => Err(why.to_string()),
     }
 }
 
-/// The certificate's error in words. rustls has none for an error of webpki, and would show its Debug.
-fn words(error: &CertificateError) -> String {
+/// Returns the text of a certificate error. For an error of webpki, rustls's own text is the Debug form.
+fn describe(error: &CertificateError) -> String {
     match error {
         CertificateError::Other(why) => why.to_string(),
         _ => error.to_string(),
     }
 }
 
-/// What a failed handshake means for the reader. `ca` names where the CA came from.
+/// Returns the text of a TLS error, with advice if the cause is a common one. `ca` is the file or field
+/// that the CA came from.
 pub fn explain(error: &Tls, ca: &str) -> String {
     use rustls::{AlertDescription as Alert, CertificateError as Bad};
     let text = match error {
-        Tls::InvalidCertificate(why) => format!("invalid peer certificate: {}", words(why)),
+        Tls::InvalidCertificate(why) => format!("invalid peer certificate: {}", describe(why)),
         _ => error.to_string(),
     };
     let advice = match error {
@@ -149,10 +160,12 @@ pub fn explain(error: &Tls, ca: &str) -> String {
         Tls::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
             "use one of those names in the server's URL, or give tls-server-name".to_owned()
         }
-        Tls::InvalidMessage(_) => "that port speaks no TLS; is it http://?".to_owned(),
+        Tls::InvalidMessage(_) => {
+            "the server does not speak TLS on that port; is it http://?".to_owned()
+        }
         Tls::AlertReceived(
             Alert::CertificateRequired | Alert::BadCertificate | Alert::UnknownCA,
-        ) => "the server does not accept our client certificate".to_owned(),
+        ) => "the server does not accept the client certificate".to_owned(),
         _ => return text,
     };
     format!("{text}; {advice}")
@@ -181,7 +194,7 @@ mod tests {
         let client =
             client.map(|name| (file(&format!("{name}.crt")), file(&format!("{name}.key"))));
         let client = client.as_ref().map(|(cert, key)| (cert, key));
-        let tls = Some(config(&Trust::Ca(file(ca)), client).unwrap());
+        let tls = Some(client_config(&Trust::Ca(file(ca)), client).unwrap());
         let ca = format!("tests/api/tls/{ca}");
         let access = Access { tls, ca, server_name: name.map(str::to_owned), ..server.access() };
         match Client::new(access).unwrap().get("/x") {
@@ -191,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_that_fails_says_what_to_do() {
+    fn the_error_of_a_failed_handshake_contains_advice() {
         for (server, ca, want) in [
             ("server", "ca.crt", "ok"),
             (
@@ -216,14 +229,17 @@ mod tests {
         }
         let plain = serve(|_, _| b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec());
         let url = plain.url.replace("http:", "https:");
-        let tls = Some(config(&Trust::Ca(file("ca.crt")), None).unwrap());
+        let tls = Some(client_config(&Trust::Ca(file("ca.crt")), None).unwrap());
         let client = Client::new(Access { server: url, tls, ..plain.access() }).unwrap();
         let got = client.get("/x").unwrap_err().text;
-        assert!(got.ends_with("that port speaks no TLS; is it http://?"), "{got}");
+        assert!(
+            got.ends_with("the server does not speak TLS on that port; is it http://?"),
+            "{got}"
+        );
     }
 
     #[test]
-    fn an_error_of_webpki_is_told_without_its_wrapping() {
+    fn an_error_of_webpki_is_shown_without_its_debug_wrapper() {
         let why = io::Error::other("CaUsedAsEndEntity");
         let why = CertificateError::Other(OtherError(Arc::new(why)));
         let got = explain(&Tls::InvalidCertificate(why), "ca.crt");
@@ -231,14 +247,14 @@ mod tests {
     }
 
     #[test]
-    fn insecure_takes_any_certificate() {
+    fn any_certificate_is_accepted_without_verification() {
         let server = serve_tls("expired", false, |_, _| ok("{}"));
-        let tls = Some(config(&Trust::Anybody, None).unwrap());
+        let tls = Some(client_config(&Trust::Unverified, None).unwrap());
         assert!(Client::new(Access { tls, ..server.access() }).unwrap().get("/x").is_ok());
     }
 
     #[test]
-    fn a_client_certificate_is_shown_to_who_asks_for_it() {
+    fn a_client_certificate_is_sent_to_a_server_that_requests_one() {
         for name in ["client", "rsa"] {
             let server = serve_tls("server", true, |_, _| ok("{}"));
             assert_eq!(get(&server, "ca.crt", Some(name), None), "ok");
@@ -249,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tls_server_name_changes_what_is_checked_and_nothing_else() {
+    fn tls_server_name_changes_only_the_name_that_is_verified() {
         let server = serve_tls("named", false, |_, _| ok("{}"));
         assert_eq!(get(&server, "ca.crt", None, Some("kubernetes")), "ok");
         let host = server.url.strip_prefix("https://").unwrap();

@@ -1,60 +1,62 @@
-//! What was asked of the API and what came: counters that a monitor reads while others count.
+//! Counters of the requests to the API server and of the data received.
+//!
+//! They are atomic: the threads that send requests count, while the status page reads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One counter.
+/// A counter that starts at 0 and only grows.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
 impl Count {
-    /// One more.
+    /// Adds 1.
     pub fn one(&self) {
         self.add(1);
     }
 
-    /// So many more.
+    /// Adds `more`.
     pub fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
 
-    /// How many so far.
+    /// Returns the current value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// All that is counted, from the start of the process.
+/// The counters of one client, since the process started.
 #[derive(Debug, Default)]
 pub struct Traffic {
-    /// Requests for a whole list, or a page of one, by how they ended.
+    /// Requests for a list or a page of a list, by result.
     pub lists: Outcomes,
-    /// Requests for a watch, by how they began.
+    /// Requests for a watch, by the result with which the watch was opened.
     pub watches: Outcomes,
-    /// Requests that only ask whether it is still the same cluster, by how they ended.
+    /// Requests that only check if the server is still of the same cluster, by result.
     pub probes: Outcomes,
-    /// Bytes of bodies, after gzip was undone.
+    /// Bytes of response bodies, after decompression.
     pub bytes: Count,
-    /// Events of watches, bookmarks among them.
+    /// Events received by watches, including bookmarks.
     pub events: Count,
-    /// How often a resourceVersion was too old to go on from.
+    /// Times that the server refused a resourceVersion because it was too old (410 Gone).
     pub gone: Count,
 }
 
-/// How requests of one sort ended.
+/// The results of the requests of one kind.
 #[derive(Debug, Default)]
 pub struct Outcomes {
-    /// 200.
+    /// Status 200.
     pub ok: Count,
-    /// 4xx: the server does not want to.
+    /// Status 4xx: the server refused the request.
     pub refused: Count,
-    /// 5xx, and whatever else it answers.
+    /// Status 5xx, or any other status than 200 and 4xx.
     pub failed: Count,
-    /// No answer at all.
+    /// No response, because of a network error or a timeout.
     pub unanswered: Count,
 }
 
 impl Outcomes {
-    /// Each with the word for it.
+    /// Returns each result's label, as used in the metrics, with its count.
     pub fn each(&self) -> [(&'static str, u64); 4] {
         [
             ("ok", self.ok.get()),
@@ -64,7 +66,7 @@ impl Outcomes {
         ]
     }
 
-    /// Counts an answer's status; none where no answer came.
+    /// Counts a response by its status; `None` if there was no response.
     pub(super) fn count(&self, status: Option<u16>) {
         match status {
             Some(200) => self.ok.one(),

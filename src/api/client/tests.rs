@@ -4,7 +4,7 @@ use super::{
 };
 
 #[test]
-fn every_recorded_error_says_what_to_do() {
+fn recorded_error_responses_give_a_message_with_advice() {
     let rights = "this user needs the rights in boards/kubernetes/rbac.yaml";
     let status = "is that the URL of a Kubernetes API server?";
     for (name, want) in [
@@ -75,7 +75,7 @@ fn every_recorded_error_says_what_to_do() {
         ("422-invalid", "422 Unprocessable Entity: Service \"BAD_NAME\" is invalid"),
         (
             "504-future-rv-list",
-            "504 Gateway Timeout: Timeout: Too large resource version: 99999999, current: 412; the API server, or etcd behind it, is not well",
+            "504 Gateway Timeout: Timeout: Too large resource version: 99999999, current: 412; the API server, or etcd behind it, is not healthy",
         ),
         (
             "etcd-down-create",
@@ -83,7 +83,7 @@ fn every_recorded_error_says_what_to_do() {
         ),
         (
             "etcd-hung-livez",
-            "500 Internal Server Error: [+]ping ok; the API server, or etcd behind it, is not well",
+            "500 Internal Server Error: [+]ping ok; the API server, or etcd behind it, is not healthy",
         ),
     ] {
         let file = format!("err/{name}.http");
@@ -97,14 +97,14 @@ fn every_recorded_error_says_what_to_do() {
 }
 
 #[test]
-fn error_bodies_of_any_kind_give_one_line() {
+fn error_bodies_of_any_kind_give_a_one_line_message() {
     let long = format!("{}\nsecond", "y".repeat(1_000_000));
     for (status, headers, body, want) in [
         ("403 Forbidden", "", "", "403 Forbidden; this user needs".to_owned()),
         ("502 Bad Gateway", "", "<html>\r\n<body>nginx", "502 Bad Gateway: <html>; is the API server up behind that proxy?".to_owned()),
         ("500 Internal Server Error", "", &long, format!("500 Internal Server Error: {}…; ", "y".repeat(200))),
         ("400 Bad Request", "", "Client sent an HTTP request to an HTTPS server.\n", "400 Bad Request: Client sent an HTTP request to an HTTPS server.; use https:// in its URL".to_owned()),
-        ("302 Found", "Location: https://login.example/\r\n", "", "302 Found; it sends us to https://login.example/, which is not followed; give the API server's own URL".to_owned()),
+        ("302 Found", "Location: https://login.example/\r\n", "", "302 Found; the server redirects to https://login.example/, and redirects are not followed; give the API server's own URL".to_owned()),
         ("404 Not Found", "", "{\"message\":5}", "404 Not Found: {\"message\":5}; ".to_owned()),
         ("418 I'm a teapot", "", "a\u{7}b", "418 I'm a teapot: ab".to_owned()),
         ("299 Odd", "", "", "299 (unknown)".to_owned()),
@@ -118,7 +118,7 @@ fn error_bodies_of_any_kind_give_one_line() {
 }
 
 #[test]
-fn a_server_that_asks_to_wait_is_waited_for_three_times() {
+fn status_429_is_retried_three_times_after_retry_after() {
     let server = serve(|_, nth| match nth {
         1..=2 => reply("429 Too Many Requests", "Retry-After: 0\r\n", "later"),
         _ => ok("{}"),
@@ -138,7 +138,7 @@ fn a_server_that_asks_to_wait_is_waited_for_three_times() {
 }
 
 #[test]
-fn a_request_says_who_asks_and_for_what() {
+fn a_request_has_the_expected_headers() {
     let server = serve(|_, _| ok("{}"));
     let token = Token::Fixed("secret".to_owned());
     Client::new(Access { token, ..server.access() }).unwrap().get("/a?b=c").unwrap();
@@ -157,7 +157,7 @@ fn a_request_says_who_asks_and_for_what() {
 }
 
 #[test]
-fn a_server_that_is_not_there_or_silent_is_told_apart() {
+fn connection_refused_empty_reply_and_timeout_are_distinct_errors() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let server = serve(|_, _| Vec::new());
     let gone = Client::new(Access { server: format!("http://{free}"), ..server.access() }).unwrap();
@@ -192,7 +192,7 @@ fn a_server_that_is_not_there_or_silent_is_told_apart() {
 }
 
 #[test]
-fn a_connection_that_the_server_closed_meanwhile_is_replaced() {
+fn an_idle_connection_closed_by_the_server_is_replaced() {
     let server = serve(|_, _| b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}".to_vec());
     let client = server.client();
     for _ in 0..20 {
