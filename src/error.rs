@@ -1,21 +1,24 @@
-//! The one error type: what was being done, and why it did not work.
+//! The error type of this crate: an action and the cause of its failure, as text for people.
 //!
-//! It reads `doing: cause`. An outer layer adds its own `doing` in front with [`Doing::doing`].
+//! An [`Error`] is displayed as `doing: cause`. A caller adds its own action in front of an error
+//! with [`Doing::doing`]. Code that must react to a cause uses another type, for example
+//! `api::failure::Failure` or an errno; it never matches on this text.
 
 use std::fmt;
 
-/// Something that could not be done: `doing: cause`.
+/// An error for people, displayed as `doing: cause`.
 #[derive(Debug)]
 pub struct Error {
     doing: String,
     cause: String,
 }
 
-/// What every fallible function of kinglet returns.
+/// The result of functions whose errors are only displayed.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// `doing` names the action and its object, `cause` says why it failed and what to do about it.
+    /// Returns an error. `doing` names the action and its object; `cause` is the reason of the failure
+    /// and, if there is one, the remedy.
     pub fn new(doing: impl Into<String>, cause: impl fmt::Display) -> Error {
         Error { doing: doing.into(), cause: cause.to_string() }
     }
@@ -29,9 +32,10 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Puts what was being done in front of any error.
+/// Adds the action that failed in front of any error.
 pub trait Doing<T> {
-    /// Turns `Err(cause)` into `doing: cause`; `doing` is only made when it is needed.
+    /// Turns `Err(cause)` into an [`Error`] that reads `doing: cause`. `doing` is called only if the
+    /// result is an error.
     fn doing<D: Into<String>>(self, doing: impl FnOnce() -> D) -> Result<T>;
 }
 

@@ -1,9 +1,10 @@
-//! JSON into what serde derives, and an object is an object.
+//! A front end of serde_json that exists to save code size: it is a build trick, not a format rule.
 //!
-//! A derived struct can be read from a list of its fields too, and all the code for it would be
-//! linked, for serde_json tries it where a `[` stands. JSON that is written for people has no such
-//! lists: they are errors here, and what is never called is left out, a quarter of all that reads
-//! JSON. So every struct is asked for as a map, at every depth.
+//! serde derives code that reads a struct from a list of its fields as well as from a map, and
+//! serde_json calls that code if it finds a `[`. The code for lists is a quarter of all code that reads
+//! JSON. [`from_str`] wraps the deserializer in [`Objects`], which asks for a map in place of each
+//! struct, at every depth. The list code is then never called, and the linker drops it. The side
+//! effect is that a list in place of a struct is an error; JSON written for people has no such lists.
 
 use std::fmt;
 
@@ -15,7 +16,8 @@ use serde::{
     },
 };
 
-/// Reads a value that is all of a text.
+/// Parses `text` as one JSON value. Fails if the text is not valid JSON, does not fit `T`, or goes on
+/// after the value.
 pub fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> serde_json::Result<T> {
     let mut from = serde_json::Deserializer::from_str(text);
     let value = T::deserialize(Objects(&mut from))?;
@@ -23,10 +25,11 @@ pub fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> serde_json::Result<
     Ok(value)
 }
 
-/// Any part of serde's, with structs as maps in all that it leads to.
+/// A wrapper around a part of serde (deserializer, visitor, seed or access) that makes structs maps in
+/// everything reached through it.
 struct Objects<T>(T);
 
-/// Methods that lead no deeper.
+/// Forwards the methods that reach no nested value.
 macro_rules! plain {
     ($($name:ident)*) => {
         $(fn $name<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -58,7 +61,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
         self.0.deserialize_unit_struct(name, visitor)
     }
 
-    /// serde_json's raw value is one by a name of its own.
+    /// Not wrapped, because serde_json reads a `RawValue` as a newtype struct with a special name.
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
         name: &'static str,
@@ -111,7 +114,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
     }
 }
 
-/// What it is not asked for here is no part of JSON.
+/// The methods for scalars are missing: [`Objects`] wraps a visitor only in methods that reach nested
+/// values, and serde's default for the others is an error.
 impl<'de, V: Visitor<'de>> Visitor<'de> for Objects<V> {
     type Value = V::Value;
 
@@ -244,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_serde_derives_is_read_at_every_depth() {
+    fn derived_types_are_read_at_every_depth() {
         let text = r#"{"list":[{"n":1},null],"pair":[2,{"n":3}],"map":{"a":{"n":4}},
             "kinds":["Bare",{"With":{"n":5}}],"raw":[ 6 ],"more":[[]]}"#;
         let Outer { list, pair, map, kinds, raw } = from_str(text).unwrap();
@@ -255,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_no_struct_at_any_depth() {
+    fn a_list_in_place_of_a_struct_is_an_error_at_any_depth() {
         let wrong = |e: serde_json::Error| e.to_string();
         let got = from_str::<Inner>("[1]").map_err(wrong);
         let want = "invalid type: sequence, expected struct Inner at line 1 column 0";
@@ -270,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_one_value() {
+    fn text_after_the_value_is_an_error() {
         assert!(from_str::<Inner>(r#"{"n":1} "#).is_ok());
         let got = from_str::<Inner>(r#"{"n":1}{"#).unwrap_err().to_string();
         assert_eq!(got, "trailing characters at line 1 column 8");

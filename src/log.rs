@@ -1,18 +1,19 @@
-//! Lines on stderr for the person who reads the log: a level, then one sentence.
+//! Log lines on stderr: a level, then one sentence for the operator.
 //!
-//! Where stderr goes to the journal or to syslog, a line starts with its priority (`<4>`,
-//! sd-daemon(3)); at a terminal it starts with a word.
+//! If JOURNAL_STREAM is set, stderr goes to the journal or to syslog and a line starts with its
+//! priority (`<4>`, sd-daemon(3)). Otherwise a line starts with `kinglet:` and the level as a word.
 
 use std::{fmt, io::Write, sync::OnceLock};
 
-/// Where the lines go decides how they start.
+/// True if stderr goes to the journal; looked up in the environment once.
 static JOURNAL: OnceLock<bool> = OnceLock::new();
 
-fn line(priority: u8, word: &str, text: fmt::Arguments<'_>) {
-    // systemd sets JOURNAL_STREAM for what it starts.
+/// Writes one line. `priority` is a syslog(3) level from 0 to 7.
+fn write_line(priority: u8, word: &str, text: fmt::Arguments<'_>) {
+    // systemd sets JOURNAL_STREAM for the services that it starts.
     let journal = *JOURNAL.get_or_init(|| std::env::var_os("JOURNAL_STREAM").is_some());
     let mut err = std::io::stderr().lock();
-    // A log that can't be written is no reason to stop.
+    // An error is ignored: kinglet goes on if the log can't be written.
     let _ = if journal {
         writeln!(err, "<{priority}>{text}")
     } else {
@@ -20,17 +21,17 @@ fn line(priority: u8, word: &str, text: fmt::Arguments<'_>) {
     };
 }
 
-/// Something failed; the reader has to do something.
+/// Logs a failure that the operator has to act on.
 pub fn error(text: fmt::Arguments<'_>) {
-    line(3, "error: ", text);
+    write_line(3, "error: ", text);
 }
 
-/// Something is not as the reader would expect.
+/// Logs a condition that the operator would not expect.
 pub fn warn(text: fmt::Arguments<'_>) {
-    line(4, "warning: ", text);
+    write_line(4, "warning: ", text);
 }
 
-/// What happens, for the reader who follows.
+/// Logs a normal event.
 pub fn info(text: fmt::Arguments<'_>) {
-    line(6, "", text);
+    write_line(6, "", text);
 }
