@@ -2,7 +2,7 @@
 //!
 //! serde derives code that reads a struct from a list of its fields as well as from a map, and
 //! serde_json calls that code if it finds a `[`. The code for lists is a quarter of all code that reads
-//! JSON. [`from_str`] wraps the deserializer in [`Objects`], which asks for a map in place of each
+//! JSON. [`from_str`] wraps the deserializer in `Objects`, which asks for a map in place of each
 //! struct, at every depth. The list code is then never called, and the linker drops it. The side
 //! effect is that a list in place of a struct is an error; JSON written for people has no such lists.
 

@@ -193,7 +193,7 @@ mod tests {
             bad,
             [
                 "Node no. 3 of the list could not be understood: metadata.name: it is missing",
-                "EndpointSlice shop/web could not be understood: core Endpoints: subsets[0].addresses[0].ip: \"x\" is no IP address",
+                "EndpointSlice shop/web could not be understood: core Endpoints: subsets[0].addresses[0].ip: \"x\" is not an IP address",
             ]
         );
     }
@@ -208,7 +208,7 @@ mod tests {
                 r#"{"kind":"Node","apiVersion":"v1","metadata":{"name":"a"}}"#,
                 "its kind is \"Node\", not List; create it with `kubectl get nodes,",
             ),
-            (r#"{"kind":"List","items":[]} x"#, "a list of objects should stand where 'x' stands"),
+            (r#"{"kind":"List","items":[]} x"#, "expected a list of objects, found 'x'"),
             (r#"{"kind":"List","items":[}"#, "a value is missing"),
         ] {
             let got = from_list(text.as_bytes()).unwrap_err().to_string();

@@ -4,7 +4,7 @@
 //! `read_value` finds the end of an item from its brackets and quotes ([`Scan`]) while the data arrives,
 //! and only one item is in memory at a time. The callback parses the item with `wire`, so that an
 //! item that is not valid does not affect the others. The list's metadata may come before or after its
-//! items, because the members of a JSON object have no order (RFC 8259 section 4).
+//! items, because the members of a JSON object have no order (RFC 8259 section 1).
 
 mod scan;
 

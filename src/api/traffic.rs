@@ -38,7 +38,8 @@ pub struct Traffic {
     pub bytes: Count,
     /// Events received by watches, including bookmarks.
     pub events: Count,
-    /// Times that the server refused a resourceVersion because it was too old (410 Gone).
+    /// Times that a watch could not go on from its resourceVersion, because the version was too old (410
+    /// Gone) or newer than the server's.
     pub gone: Count,
 }
 

@@ -15,33 +15,33 @@ use crate::{
 };
 
 /// Reads all BGP annotations; `None` if the Node has none.
-pub fn read(notes: &Annotations) -> Option<Box<Bgp>> {
+pub fn read(annotations: &Annotations) -> Option<Box<Bgp>> {
     let mut bgp = Bgp::default();
     let mut faults = Faults(Vec::new());
-    bgp.asn = faults.value(notes, "node.asn", |text| {
+    bgp.asn = faults.value(annotations, "node.asn", |text| {
         router::asn(text).map_err(|_| format!("{} is not an AS number", quote(text)))
     });
-    for part in split_list(notes.kube_router("node.bgp.communities")) {
+    for part in split_list(annotations.kube_router("node.bgp.communities")) {
         let found = faults.record("node.bgp.communities", community(part));
         found.into_iter().for_each(|community| push_unique(&mut bgp.communities, community));
     }
-    for part in split_list(notes.kube_router("node.bgp.customimportreject")) {
+    for part in split_list(annotations.kube_router("node.bgp.customimportreject")) {
         let found = parse_net("", part).map_err(|_| format!("{} is not a CIDR", quote(part)));
         let found = faults.record("node.bgp.customimportreject", found);
         found.into_iter().for_each(|net| push_unique(&mut bgp.reject, net));
     }
-    bgp.prepend = prepend(notes, &mut faults);
-    bgp.reflector = faults.value(notes, "rr.server", cluster_id).map(Reflector::Server);
-    if notes.kube_router("rr.server").is_none() {
-        bgp.reflector = faults.value(notes, "rr.client", cluster_id).map(Reflector::Client);
+    bgp.prepend = prepend(annotations, &mut faults);
+    bgp.reflector = faults.value(annotations, "rr.server", cluster_id).map(Reflector::Server);
+    if annotations.kube_router("rr.server").is_none() {
+        bgp.reflector = faults.value(annotations, "rr.client", cluster_id).map(Reflector::Client);
     }
-    for part in split_list(notes.kube_router("bgp-local-addresses")) {
+    for part in split_list(annotations.kube_router("bgp-local-addresses")) {
         let found = faults.record("bgp-local-addresses", router::address(part));
         found.into_iter().for_each(|addr| push_unique(&mut bgp.addrs, addr));
     }
-    bgp.routers = match notes.kube_router("peers") {
+    bgp.routers = match annotations.kube_router("peers") {
         Some(text) => from_yaml(text, &mut faults),
-        None => from_lists(notes, &mut faults),
+        None => from_lists(annotations, &mut faults),
     };
     bgp.faults = faults.0;
     (bgp != Bgp::default()).then(|| Box::new(bgp))
@@ -65,25 +65,25 @@ impl Faults {
     /// Returns the value of an annotation, parsed by `read`; `None` if it is absent or not valid.
     fn value<T>(
         &mut self,
-        notes: &Annotations,
+        annotations: &Annotations,
         annotation: &str,
         read: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
-        self.record(annotation, read(notes.kube_router(annotation)?.trim()))
+        self.record(annotation, read(annotations.kube_router(annotation)?.trim()))
     }
 }
 
 /// Returns the AS to prepend and the number of times; `None` if the number is 0 or an annotation is absent
 /// or not valid. One annotation without the other is a fault.
-fn prepend(notes: &Annotations, faults: &mut Faults) -> Option<(u32, u8)> {
+fn prepend(annotations: &Annotations, faults: &mut Faults) -> Option<(u32, u8)> {
     let (asn_key, times_key) = ("path-prepend.as", "path-prepend.repeat-n");
-    match (notes.kube_router(asn_key), notes.kube_router(times_key)) {
+    match (annotations.kube_router(asn_key), annotations.kube_router(times_key)) {
         (Some(_), None) => faults.add(asn_key, format!("kube-router.io/{times_key} is missing")),
         (None, Some(_)) => faults.add(times_key, format!("kube-router.io/{asn_key} is missing")),
         _ => {}
     }
-    let asn = faults.value(notes, asn_key, router::asn);
-    let times = faults.value(notes, times_key, |text| {
+    let asn = faults.value(annotations, asn_key, router::asn);
+    let times = faults.value(annotations, times_key, |text| {
         text.parse::<u8>().map_err(|_| format!("{} is not a number from 0 to 255", quote(text)))
     });
     asn.zip(times).filter(|(_, times)| *times > 0)
@@ -153,7 +153,7 @@ fn from_yaml(text: &str, faults: &mut Faults) -> Vec<Router> {
             ["port", "desired_min_tx_interval", "required_min_rx_interval", "detection_multiplier"]
                 .map(|key| bfd.get(key).and_then(Value::as_str).unwrap_or_default())
         });
-        let told = Told {
+        let raw = Told {
             addr: field("remoteip"),
             asn: field("remoteasn"),
             port: field("port"),
@@ -161,16 +161,16 @@ fn from_yaml(text: &str, faults: &mut Faults) -> Vec<Router> {
             password: field("password"),
             bfd,
         };
-        add_router(&mut routers, told, i, "peers", faults);
+        add_router(&mut routers, raw, i, "peers", faults);
     }
     routers
 }
 
 /// Reads the routers of the five older annotations. Each is a list, and their entries at the same index
 /// belong to one router. Returns no router if the lengths differ; all but `peer.asns` may be absent.
-fn from_lists(notes: &Annotations, faults: &mut Faults) -> Vec<Router> {
+fn from_lists(annotations: &Annotations, faults: &mut Faults) -> Vec<Router> {
     let parts = |annotation: &str| -> Vec<String> {
-        let text = notes.kube_router(annotation).unwrap_or_default().trim();
+        let text = annotations.kube_router(annotation).unwrap_or_default().trim();
         let parts = text.split(',').filter(|_| !text.is_empty());
         parts.map(|part| part.trim().to_owned()).collect()
     };
@@ -211,12 +211,12 @@ fn from_lists(notes: &Annotations, faults: &mut Faults) -> Vec<Router> {
 /// same address, becomes a fault.
 fn add_router(
     routers: &mut Vec<Router>,
-    told: Told<'_>,
+    raw: Told<'_>,
     i: usize,
     annotation: &str,
     faults: &mut Faults,
 ) {
-    let read = Router::read(told).map_err(|why| format!("number {}: {why}", i + 1));
+    let read = Router::read(raw).map_err(|why| format!("number {}: {why}", i + 1));
     if let Some(router) = faults.record(annotation, read) {
         if routers.iter().any(|other| other.addr == router.addr) {
             faults.add(annotation, format!("number {}: {} occurs twice", i + 1, router.addr));
@@ -231,7 +231,7 @@ mod tests {
     use super::*;
     use crate::router::Secret;
 
-    fn notes(json: &Value) -> Option<Box<Bgp>> {
+    fn annotations(json: &Value) -> Option<Box<Bgp>> {
         let mut map = serde_json::Map::new();
         for (key, value) in json.as_object().unwrap() {
             map.insert(format!("kube-router.io/{key}"), value.clone());
@@ -245,17 +245,19 @@ mod tests {
 
     #[test]
     fn a_node_without_bgp_annotations_has_no_bgp_settings() {
-        assert_eq!(notes(&serde_json::json!({})), None);
-        assert_eq!(notes(&serde_json::json!({"node.asn": null, "peers": null})), None);
+        assert_eq!(annotations(&serde_json::json!({})), None);
+        assert_eq!(annotations(&serde_json::json!({"node.asn": null, "peers": null})), None);
         assert_eq!(
-            notes(&serde_json::json!({"pod-cidr": "10.0.0.0/24", "node.bgp.communities": ","})),
+            annotations(
+                &serde_json::json!({"pod-cidr": "10.0.0.0/24", "node.bgp.communities": ","})
+            ),
             None
         );
     }
 
     #[test]
     fn each_annotation_sets_its_own_field() {
-        let got = notes(&serde_json::json!({
+        let got = annotations(&serde_json::json!({
             "node.asn": " 64513",
             "node.bgp.communities": "4259840101, 65000:100,no-export,no-export",
             "node.bgp.customimportreject": "10.0.0.0/16, fd00::/8 ,10.0.0.0/16",
@@ -273,14 +275,14 @@ mod tests {
         assert_eq!(got.reflector, Some(Reflector::Server([0, 0, 0, 42].into())), "a server first");
         assert_eq!(format!("{:?}", got.addrs), "[192.0.2.11, fd00::11]");
         assert_eq!(faults(&got), [""; 0]);
-        let got = notes(&serde_json::json!({"rr.client": "198.51.100.1"})).unwrap();
+        let got = annotations(&serde_json::json!({"rr.client": "198.51.100.1"})).unwrap();
         assert_eq!(got.reflector, Some(Reflector::Client([198, 51, 100, 1].into())));
     }
 
     #[test]
     fn routers_are_read_from_a_yaml_list_of_maps() {
         let text = "- remoteip: 192.0.2.1\n  remoteasn: 64513\n  password: czNjcmV0\n  port: 1790\n  localip: 192.0.2.11\n- {remoteip: 'fd00::1', remoteasn: 64514, bfd: {enabled: false}}\n- {remoteip: fd00::2, remoteasn: 64514, bfd: {enabled: true, desired_min_tx_interval: 300, detection_multiplier: 5}}\n";
-        let got = notes(&serde_json::json!({"peers": text, "peer.ips": "10.0.0.1"})).unwrap();
+        let got = annotations(&serde_json::json!({"peers": text, "peer.ips": "10.0.0.1"})).unwrap();
         assert_eq!(faults(&got), [""; 0]);
         let first = Router {
             addr: [192, 0, 2, 1].into(),
@@ -303,7 +305,7 @@ mod tests {
 
     #[test]
     fn routers_are_read_from_the_older_parallel_lists() {
-        let got = notes(&serde_json::json!({
+        let got = annotations(&serde_json::json!({
             "peer.ips": "192.0.2.1,192.0.2.2", "peer.asns": "64513,64514", "peer.ports": ",1790",
             "peer.passwords": ",czNjcmV0", "peer.localips": "192.0.2.11,",
         }))
@@ -371,7 +373,7 @@ mod tests {
             ),
         ] {
             let text = json.to_string();
-            let got = notes(&json).unwrap();
+            let got = annotations(&json).unwrap();
             let found = faults(&got);
             assert!(found.len() == 1 && found[0].starts_with(want), "{text}: {found:?}");
             assert!(!found[0].contains("s3cret"));
@@ -381,7 +383,7 @@ mod tests {
 
     #[test]
     fn valid_entries_of_a_list_are_kept_beside_invalid_ones() {
-        let got = notes(&serde_json::json!({
+        let got = annotations(&serde_json::json!({
             "node.bgp.communities": "x,65000:1",
             "node.bgp.customimportreject": "10.0.0.0/16,y",
             "peers": "- {remoteip: 192.0.2.1, remoteasn: 64513}\n- {remoteip: 192.0.2.1, remoteasn: 2}\n- {remoteip: 192.0.2.3, remoteasn: 2, bfd: {enabled: true, port: x}}\n- {remoteip: z}\n",

@@ -146,12 +146,13 @@ mod tests {
             cidrs(&format!(r#"{{"metadata":{{"name":"a"}},{spec}}}"#)),
             ["10.2.0.0/24", "fd00:2::/64"]
         );
-        let notes = r#""kube-router.io/pod-cidr":"10.3.0.0/24""#;
-        let with = |notes: &str| {
-            format!(r#"{{"metadata":{{"name":"a","annotations":{{{notes}}}}},{spec}}}"#)
+        let annotations = r#""kube-router.io/pod-cidr":"10.3.0.0/24""#;
+        let with = |annotations: &str| {
+            format!(r#"{{"metadata":{{"name":"a","annotations":{{{annotations}}}}},{spec}}}"#)
         };
-        assert_eq!(cidrs(&with(notes)), ["10.3.0.0/24"]);
-        let both = format!(r#"{notes},"kube-router.io/pod-cidrs":" 10.4.0.0/24 , fd00:4::/64,""#);
+        assert_eq!(cidrs(&with(annotations)), ["10.3.0.0/24"]);
+        let both =
+            format!(r#"{annotations},"kube-router.io/pod-cidrs":" 10.4.0.0/24 , fd00:4::/64,""#);
         assert_eq!(cidrs(&with(&both)), ["10.4.0.0/24", "fd00:4::/64"]);
         assert_eq!(cidrs(&with(r#""kube-router.io/pod-cidr":"""#)), ["10.2.0.0/24", "fd00:2::/64"]);
         assert_eq!(
@@ -217,8 +218,9 @@ mod tests {
 
     #[test]
     fn an_invalid_bgp_annotation_does_not_invalidate_the_node() {
-        let notes = r#"{"kube-router.io/node.asn":"x","kube-router.io/pod-cidr":"10.3.0.0/24"}"#;
-        let json = format!(r#"{{"metadata":{{"name":"n","annotations":{notes}}}}}"#);
+        let annotations =
+            r#"{"kube-router.io/node.asn":"x","kube-router.io/pod-cidr":"10.3.0.0/24"}"#;
+        let json = format!(r#"{{"metadata":{{"name":"n","annotations":{annotations}}}}}"#);
         let got = node(&json).unwrap();
         assert_eq!((got.pod_cidrs.len(), got.bgp.unwrap().faults.len()), (1, 1));
     }

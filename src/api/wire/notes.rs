@@ -81,18 +81,18 @@ impl<'de> Deserialize<'de> for Annotations {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Annotations, A::Error> {
-                let mut notes = Annotations::default();
+                let mut annotations = Annotations::default();
                 while let Some(Key(name)) = from.next_key()? {
                     match name {
                         Some(name) => {
                             let text: Option<Box<str>> = from.next_value()?;
-                            notes.0.retain(|(own, _)| *own != name); // the last duplicate wins
-                            notes.0.extend(text.map(|text| (name, text)));
+                            annotations.0.retain(|(own, _)| *own != name); // the last duplicate wins
+                            annotations.0.extend(text.map(|text| (name, text)));
                         }
                         None => drop(from.next_value::<IgnoredAny>()?),
                     }
                 }
-                Ok(notes)
+                Ok(annotations)
             }
         }
 
@@ -131,12 +131,12 @@ mod tests {
     fn unknown_keys_are_dropped_and_the_last_duplicate_wins() {
         let text = r#"{"app":"web","kube-router.io/node.asn":"1","other":[{}],
             "kube-router.io/node.\u0061sn":"2","topology.kubernetes.io/zone":null}"#;
-        let notes: Annotations = crate::json::from_str(text).unwrap();
-        assert_eq!(notes.0.len(), 1);
+        let annotations: Annotations = crate::json::from_str(text).unwrap();
+        assert_eq!(annotations.0.len(), 1);
         assert_eq!(
-            (notes.kube_router("node.asn"), notes.get("kube-router.io/node.asn")),
+            (annotations.kube_router("node.asn"), annotations.get("kube-router.io/node.asn")),
             (Some("2"), Some("2"))
         );
-        assert_eq!(notes.get("topology.kubernetes.io/zone"), None);
+        assert_eq!(annotations.get("topology.kubernetes.io/zone"), None);
     }
 }

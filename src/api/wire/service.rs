@@ -90,7 +90,7 @@ pub fn read(mut wire: ServiceJson) -> Result<Service, String> {
     let name = wire.metadata.full_name()?;
     let spec = wire.spec.unwrap_or_default();
     let labels = wire.metadata.labels.unwrap_or_default();
-    let notes = wire.metadata.annotations.unwrap_or_default();
+    let annotations = wire.metadata.annotations.unwrap_or_default();
     let (path, cluster_ips) = match spec.cluster_ips.as_deref() {
         Some(ips) if !ips.is_empty() => ("spec.clusterIPs", ips.to_vec()),
         _ => ("spec.clusterIP", spec.cluster_ip.iter().cloned().collect()),
@@ -109,7 +109,7 @@ pub fn read(mut wire: ServiceJson) -> Result<Service, String> {
         .into_iter()
         .filter(|i| {
             i.ip_mode.as_deref() != Some("Proxy")
-                && notes.kube_router("service.skiplbips").is_none()
+                && annotations.kube_router("service.skiplbips").is_none()
         })
         .filter_map(|i| i.ip)
         .collect();
@@ -124,23 +124,23 @@ pub fn read(mut wire: ServiceJson) -> Result<Service, String> {
         },
         internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
         external_local: spec.external_traffic_policy.as_deref() == Some("Local")
-            || notes.kube_router("service.local") == Some("true"),
+            || annotations.kube_router("service.local") == Some("true"),
         source_ranges: source_ranges(
             &spec.load_balancer_source_ranges.unwrap_or_default(),
-            notes.get("service.beta.kubernetes.io/load-balancer-source-ranges"),
+            annotations.get("service.beta.kubernetes.io/load-balancer-source-ranges"),
         )?,
         health_port: node_port("spec.healthCheckNodePort", spec.health_check_node_port)?
             .unwrap_or_default(),
-        scheduler: notes
+        scheduler: annotations
             .kube_router("service.scheduler")
             .filter(|name| !name.is_empty())
             .map(Into::into),
-        scheduler_flags: scheduler_flags(notes.kube_router("service.schedflags")),
-        dsr: notes.kube_router("service.dsr").is_some(),
+        scheduler_flags: scheduler_flags(annotations.kube_router("service.schedflags")),
+        dsr: annotations.kube_router("service.dsr").is_some(),
         advertise: Advertise {
-            cluster_ips: notes.kube_router("service.advertise.clusterip").map(is_true),
-            external_ips: notes.kube_router("service.advertise.externalip").map(is_true),
-            balancer_ips: notes.kube_router("service.advertise.loadbalancerip").map(is_true),
+            cluster_ips: annotations.kube_router("service.advertise.clusterip").map(is_true),
+            external_ips: annotations.kube_router("service.advertise.externalip").map(is_true),
+            balancer_ips: annotations.kube_router("service.advertise.loadbalancerip").map(is_true),
         },
         name,
     })
@@ -152,7 +152,7 @@ fn is_true(text: &str) -> bool {
 }
 
 /// Returns the source ranges of the spec, or else of the older annotation. Fails if one is not a CIDR.
-fn source_ranges(spec: &[String], note: Option<&str>) -> Result<Vec<IpNet>, String> {
+fn source_ranges(spec: &[String], annotation: Option<&str>) -> Result<Vec<IpNet>, String> {
     let mut ranges = Vec::new();
     for (i, text) in spec.iter().enumerate() {
         // The API server accepts spaces around a range.
@@ -163,7 +163,7 @@ fn source_ranges(spec: &[String], note: Option<&str>) -> Result<Vec<IpNet>, Stri
     }
     if ranges.is_empty() {
         let path = "the annotation service.beta.kubernetes.io/load-balancer-source-ranges";
-        for text in split_list(note) {
+        for text in split_list(annotation) {
             push_unique(&mut ranges, parse_net(path, text)?);
         }
     }
@@ -171,8 +171,8 @@ fn source_ranges(spec: &[String], note: Option<&str>) -> Result<Vec<IpNet>, Stri
 }
 
 /// Returns the IPVS scheduler flags for kube-router's names; other names are ignored, as in kube-router.
-fn scheduler_flags(note: Option<&str>) -> u32 {
-    let flags = split_list(note).map(|flag| match flag {
+fn scheduler_flags(annotation: Option<&str>) -> u32 {
+    let flags = split_list(annotation).map(|flag| match flag {
         "flag-1" => 0x08, // IP_VS_SVC_F_SCHED1
         "flag-2" => 0x10, // IP_VS_SVC_F_SCHED2
         "flag-3" => 0x20, // IP_VS_SVC_F_SCHED3
@@ -232,9 +232,9 @@ mod tests {
         read(super::super::parse(&json)?)
     }
 
-    fn annotated(notes: &str, spec: &str) -> Result<Service, String> {
+    fn annotated(annotations: &str, spec: &str) -> Result<Service, String> {
         let json = format!(
-            r#"{{"metadata":{{"name":"web","namespace":"shop","annotations":{notes}}},"spec":{{"clusterIP":"10.0.0.1"{spec}}},
+            r#"{{"metadata":{{"name":"web","namespace":"shop","annotations":{annotations}}},"spec":{{"clusterIP":"10.0.0.1"{spec}}},
                 "status":{{"loadBalancer":{{"ingress":[{{"ip":"203.0.113.1"}}]}}}}}}"#
         );
         read(super::super::parse(&json)?)
@@ -276,21 +276,21 @@ mod tests {
 
     #[test]
     fn absent_or_null_annotations_have_no_effect() {
-        for notes in [
+        for annotations in [
             "null",
             "{}",
             r#"{"kube-router.io/service.scheduler":null,"kube-router.io/service.schedflags":null,"kube-router.io/service.dsr":null,
                 "kube-router.io/service.local":null,"kube-router.io/service.skiplbips":null}"#,
             r#"{"kube-router.io/service.scheduler":"","kube-router.io/service.schedflags":"","kube-router.io/service.local":"false"}"#,
         ] {
-            let got = annotated(notes, "").unwrap();
+            let got = annotated(annotations, "").unwrap();
             let plain = Service {
                 name: got.name.clone(),
                 cluster_ips: got.cluster_ips.clone(),
                 balancer_ips: vec!["203.0.113.1".parse().unwrap()],
                 ..Service::default()
             };
-            assert_eq!(got, plain, "{notes}");
+            assert_eq!(got, plain, "{annotations}");
         }
     }
 
@@ -298,7 +298,7 @@ mod tests {
     fn source_ranges_are_read_from_the_spec_or_else_from_the_old_annotation() {
         let old =
             r#"{"service.beta.kubernetes.io/load-balancer-source-ranges":"10.0.0.0/8, fd00::/8,"}"#;
-        for (notes, spec, want) in [
+        for (annotations, spec, want) in [
             (
                 "null",
                 r#"["198.51.100.7/24"," 10.0.0.0/8","10.0.0.0/8"]"#,
@@ -310,8 +310,8 @@ mod tests {
             ("{}", "null", "[]"),
         ] {
             let spec = format!(r#","loadBalancerSourceRanges":{spec}"#);
-            let got = annotated(notes, &spec).unwrap();
-            assert_eq!(format!("{:?}", got.source_ranges), want, "{notes} {spec}");
+            let got = annotated(annotations, &spec).unwrap();
+            assert_eq!(format!("{:?}", got.source_ranges), want, "{annotations} {spec}");
         }
         let bad = annotated(&old.replace("fd00::/8", "x"), "").unwrap_err();
         let path = "the annotation service.beta.kubernetes.io/load-balancer-source-ranges";
