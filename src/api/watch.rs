@@ -97,23 +97,66 @@ pub enum Input {
     },
 }
 
-/// The state of one kind.
+/// The reason for a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ListReason {
+    /// There is no version yet, or the resync period is over. A successful list proves that the server
+    /// works and resets the count of failures.
+    Due,
+    /// The version can't be continued from. A successful list does not reset the count of failures,
+    /// because the watch after it may fail again.
+    Required,
+}
+
+/// A request to send next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    List(ListReason),
+    Probe,
+    Watch,
+}
+
+/// The state between two inputs. Each request starts from `Waiting`, and its result leads back there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Waits for a time, and then takes a step; the time is in the past if the step is due at once. If
+    /// the resync period is over by then, the step becomes a list.
+    Waiting { until: Duration, then: Step },
+    /// Waits for a list. [`Input::Listed`] and [`Input::ListedEmpty`] lead to a watch, after the poll
+    /// interval if there is one. [`Input::Failed`] leads to the same list after a backoff.
+    Listing(ListReason),
+    /// Waits for a probe. [`Input::Probed`] leads to a watch, or to a list if the server's version is
+    /// older than ours; [`Input::OtherCluster`] leads to a list. [`Input::Failed`] leads to another
+    /// probe after a backoff.
+    Probing,
+    /// Waits for the events and the end of a watch. [`Input::Ended`] leads to the next watch, after the
+    /// poll interval if there is one, or after a backoff if the watch was empty and far too short.
+    /// [`Input::Expired`], [`Input::Invalid`] and an event out of order lead to a list: at once, and with
+    /// a backoff if that repeats. [`Input::Disconnected`] leads to a probe after a backoff, and
+    /// [`Input::TimedOut`] to a probe, or to a list if the watch was a short one. [`Input::Failed`] leads
+    /// to another watch after a backoff, with a probe before it if the server did not answer.
+    Watching {
+        /// Time of the request, later that of [`Input::Opened`].
+        since: Duration,
+        /// The requested length in seconds.
+        seconds: u64,
+        /// True if an event or a bookmark arrived.
+        received: bool,
+    },
+}
+
+/// The state machine of one kind.
 #[derive(Debug)]
 pub struct WatchState {
     rhythm: Rhythm,
+    state: State,
+    /// `None` before the first list if there was no snapshot.
     version: Option<String>,
     /// A full list is due from this time on, whatever the inputs are.
     resync_at: Duration,
-    /// The version can't be continued from; a list must come first.
-    list: bool,
-    /// The server may be another one than the version is from.
-    doubt: bool,
-    /// All changes from before this run have arrived.
+    /// All changes from before this run have arrived. It never becomes false again (client-go's
+    /// HasSynced).
     synced: bool,
-    /// Nothing is done before this time.
-    until: Duration,
-    /// Start of the open watch, its requested length in seconds, and true if it brought anything.
-    open: (Duration, u64, bool),
     /// Failures in a row, without a success between them.
     failures: u32,
     /// Versions that expired in a row, without a long-lived watch between them.
@@ -124,18 +167,19 @@ pub struct WatchState {
 }
 
 impl WatchState {
-    /// Creates the state at time 0. `seed` is any number that differs between nodes and kinds.
+    /// Creates the state machine at time 0. `seed` is any number that differs between nodes and kinds.
     pub fn new(start: Start, rhythm: Rhythm, seed: u64) -> WatchState {
         let resync_at = start.age.map_or(Duration::ZERO, |age| rhythm.resync.saturating_sub(age));
+        let then = match start.version {
+            Some(_) => Step::Probe,
+            None => Step::List(ListReason::Due),
+        };
         WatchState {
             rhythm,
-            resync_at,
-            list: false,
-            doubt: start.version.is_some(),
+            state: State::Waiting { until: Duration::ZERO, then },
             version: start.version,
+            resync_at,
             synced: false,
-            until: Duration::ZERO,
-            open: (Duration::ZERO, 0, false),
             failures: 0,
             expirations: 0,
             empty_lists: 0,
@@ -162,25 +206,50 @@ impl WatchState {
     /// Returns what to do now. Times are measured from any fixed zero. The value may change after each
     /// call of [`WatchState::handle_input`], and when the time of a [`Action::Wait`] is over.
     pub fn next_action(&mut self, now: Duration) -> Action {
-        if now < self.until {
-            return Action::Wait(self.until - now);
-        }
-        let Some(version) = self.version.clone().filter(|_| !self.list && now < self.resync_at)
-        else {
-            return Action::List;
+        let step = match self.state {
+            State::Waiting { until, .. } if now < until => return Action::Wait(until - now),
+            _ => self.step(),
         };
-        if self.doubt {
-            return Action::Probe;
+        let version = self.version.clone().filter(|_| now < self.resync_at);
+        match (step, version) {
+            (Step::List(reason), _) => {
+                self.state = State::Listing(reason);
+                Action::List
+            }
+            (_, None) => {
+                self.state = State::Listing(ListReason::Due);
+                Action::List
+            }
+            (Step::Probe, Some(_)) => {
+                self.state = State::Probing;
+                Action::Probe
+            }
+            (Step::Watch, Some(version)) => {
+                let seconds = self.watch_seconds(now);
+                self.state = State::Watching { since: now, seconds, received: false };
+                Action::Watch { version, seconds }
+            }
         }
+    }
+
+    /// Returns the request that the state waits for, or with which the wait ends.
+    fn step(&self) -> Step {
+        match self.state {
+            State::Waiting { then, .. } => then,
+            State::Listing(reason) => Step::List(reason),
+            State::Probing => Step::Probe,
+            State::Watching { .. } => Step::Watch,
+        }
+    }
+
+    /// Returns the length of a watch that starts now. It ends before the next resync.
+    fn watch_seconds(&mut self, now: Duration) -> u64 {
         // From a snapshot's version a short watch comes first: its end proves that we are synced.
-        let seconds = if self.rhythm.poll.is_some() || !self.synced {
-            SHORT_WATCH
-        } else {
-            let left = (self.resync_at - now).as_secs().max(SHORT_WATCH);
-            left.min(WATCH_SECONDS.0 + self.random_up_to(WATCH_SECONDS.1 - WATCH_SECONDS.0))
-        };
-        self.open = (now, seconds, false);
-        Action::Watch { version, seconds }
+        if self.rhythm.poll.is_some() || !self.synced {
+            return SHORT_WATCH;
+        }
+        let left = (self.resync_at - now).as_secs().max(SHORT_WATCH);
+        left.min(WATCH_SECONDS.0 + self.random_up_to(WATCH_SECONDS.1 - WATCH_SECONDS.0))
     }
 
     /// Processes an input. Returns false if an open watch must be closed.
@@ -195,10 +264,14 @@ impl WatchState {
                 let pause = self.backoff(self.empty_lists);
                 self.listed(now, version, pause.min(self.rhythm.resync));
             }
-            Input::Probed(version) if !self.is_older(&version) => self.doubt = false,
-            Input::Probed(_) | Input::OtherCluster => self.list = true,
+            Input::Probed(version) if !self.is_older(&version) => self.wait(now, Step::Watch),
+            Input::Probed(_) | Input::OtherCluster => {
+                self.wait(now, Step::List(ListReason::Required));
+            }
             Input::Opened => {
-                self.open.0 = now;
+                if let State::Watching { since, .. } = &mut self.state {
+                    *since = now;
+                }
                 return true;
             }
             // Versions only grow: either events are out of order, or the server went back in time.
@@ -218,47 +291,51 @@ impl WatchState {
             }
             Input::Ended => self.ended(now),
             Input::Expired | Input::Invalid => self.relist(now),
-            Input::TimedOut if self.open.1 <= SHORT_WATCH => self.relist(now),
-            Input::TimedOut => {
-                self.doubt = true;
-                if self.failures > 0 {
-                    self.back_off(now, None);
-                }
-            }
+            Input::TimedOut => match self.state {
+                State::Watching { seconds: ..=SHORT_WATCH, .. } => self.relist(now),
+                _ if self.failures > 0 => self.back_off(now, None, Step::Probe),
+                _ => self.wait(now, Step::Probe),
+            },
             Input::Disconnected => {
                 self.reset_if_long_lived(now);
-                self.doubt = true;
-                self.back_off(now, None);
+                self.back_off(now, None, Step::Probe);
             }
             Input::Failed { answered, retry_after } => {
-                self.doubt |= !answered;
-                self.back_off(now, retry_after);
+                let then = match self.step() {
+                    Step::Watch if !answered => Step::Probe,
+                    step => step,
+                };
+                self.back_off(now, retry_after, then);
             }
         }
         false
     }
 
+    fn wait(&mut self, until: Duration, then: Step) {
+        self.state = State::Waiting { until, then };
+    }
+
     /// Continues from the version of a list; the next list is due after `again`.
     fn listed(&mut self, now: Duration, version: String, again: Duration) {
-        if !self.list {
+        if self.state != State::Listing(ListReason::Required) {
             self.failures = 0;
         }
         self.version = Some(version);
-        (self.list, self.doubt, self.synced) = (false, false, true);
+        self.synced = true;
         self.resync_at = now + again;
-        self.until = now + self.rhythm.poll.unwrap_or_default();
+        self.wait(now + self.rhythm.poll.unwrap_or_default(), Step::Watch);
     }
 
     fn ended(&mut self, now: Duration) {
-        let (since, seconds, brought) = self.open;
+        let State::Watching { since, seconds, received } = self.state else { return };
         // An empty watch that ended before half of its time was ended by a proxy: it proves nothing.
-        if !brought && (now - since).as_millis() * 2 < u128::from(seconds) * 1000 {
+        if !received && (now - since).as_millis() * 2 < u128::from(seconds) * 1000 {
             self.reset_if_long_lived(now);
-            self.back_off(now, None);
+            self.back_off(now, None, Step::Watch);
             return;
         }
         (self.failures, self.expirations, self.synced) = (0, 0, true);
-        self.until = now + self.rhythm.poll.unwrap_or_default();
+        self.wait(now + self.rhythm.poll.unwrap_or_default(), Step::Watch);
     }
 
     /// Returns true if `version` is older than ours. Versions that are not numbers can't be compared;
@@ -273,13 +350,17 @@ impl WatchState {
 
     /// Records that the open watch brought something.
     fn received(&mut self, now: Duration) {
-        self.open.2 = true;
+        if let State::Watching { received, .. } = &mut self.state {
+            *received = true;
+        }
         self.failures = 0;
         self.reset_if_long_lived(now);
     }
 
     fn reset_if_long_lived(&mut self, now: Duration) {
-        if now - self.open.0 >= MAX_BACKOFF {
+        if let State::Watching { since, .. } = self.state
+            && now - since >= MAX_BACKOFF
+        {
             (self.failures, self.expirations) = (0, 0);
         }
     }
@@ -288,17 +369,19 @@ impl WatchState {
     /// after it.
     fn relist(&mut self, now: Duration) {
         self.reset_if_long_lived(now);
-        self.list = true;
         self.expirations = self.expirations.saturating_add(1);
-        if self.expirations > 1 {
-            self.until = now + self.backoff(self.expirations - 1);
-        }
+        let pause = match self.expirations {
+            1 => Duration::ZERO,
+            nth => self.backoff(nth - 1),
+        };
+        self.wait(now + pause, Step::List(ListReason::Required));
     }
 
-    fn back_off(&mut self, now: Duration, retry_after: Option<Duration>) {
+    /// Waits after a failure, at least for `retry_after` but no longer than [`MAX_BACKOFF`].
+    fn back_off(&mut self, now: Duration, retry_after: Option<Duration>, then: Step) {
         self.failures = self.failures.saturating_add(1);
         let pause = self.backoff(self.failures);
-        self.until = now + pause.max(retry_after.unwrap_or_default()).min(MAX_BACKOFF);
+        self.wait(now + pause.max(retry_after.unwrap_or_default()).min(MAX_BACKOFF), then);
     }
 
     /// Returns the wait after the `nth` failure in a row, from 1: a random time between half of the
