@@ -133,8 +133,8 @@ struct Watcher<'a, T> {
     logs: bool,
     /// The uid of this node's Node object in the cluster that is followed.
     uid: Option<String>,
-    /// The distinct failures since the last success, oldest first.
-    failures: Vec<String>,
+    /// The distinct failures since the last success, oldest first: the action that failed, and the cause.
+    failures: Vec<(String, String)>,
     /// The last request was answered with 429.
     throttled: bool,
 }
@@ -172,13 +172,11 @@ impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
                     thread::sleep(wait);
                 }
                 Action::Wait(_) => {
-                    let doing = format!("following {}", self.kind.plural());
-                    let text = self.failures.pop().unwrap_or_default();
-                    let (doing, text) = match text.split_once(": ") {
-                        Some((doing, text)) => (doing.to_owned(), text.to_owned()),
-                        None => (doing, text),
-                    };
-                    return Err(Error::new(doing, text));
+                    let (doing, cause) = self.failures.pop().unwrap_or_else(|| {
+                        let doing = format!("watching {}", self.kind.plural());
+                        (doing, "the changes could not be fetched".to_owned())
+                    });
+                    return Err(Error::new(doing, cause));
                 }
                 action => self.run_action(action),
             }
@@ -293,7 +291,7 @@ impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
                     }
                 }
                 Ok(Event::Error { code, text }) => {
-                    return self.watch_refused(Failure::new(Why::Status(code), text));
+                    return self.watch_refused(Failure::event(code, text));
                 }
                 Err(why) => return self.stream_failed(stream::Fault::Wrong(why)),
             }
@@ -302,10 +300,9 @@ impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
 
     /// Handles an error status, either in reply to the request or as an event of the open watch.
     fn watch_refused(&mut self, failure: Failure) {
-        let future = failure.text.contains("Too large resource version");
         match failure.why {
             Why::Status(410) => self.version_expired(),
-            Why::Status(504) if future => self.version_expired(),
+            _ if failure.future_version => self.version_expired(),
             // The server has another version of the API, or this account may only list. The next list
             // shows which.
             Why::Status(403 | 404) => {
@@ -333,7 +330,7 @@ impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
     /// Remembers a reason why [`Watcher::sync_once`] may fail. To [`Api::follow`] it is no failure.
     fn note_failure(&mut self, doing: &str, why: &str) {
         if !self.logs {
-            self.failures.push(format!("{doing} {}: {why}", self.kind.plural()));
+            self.failures.push((format!("{doing} {}", self.kind.plural()), why.to_owned()));
         }
     }
 
@@ -359,7 +356,7 @@ impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
     }
 
     fn request_failed(&mut self, doing: &str, failure: Failure) {
-        let Failure { why, text, retry_after } = failure;
+        let Failure { why, text, retry_after, .. } = failure;
         self.throttled = why == Why::Status(429);
         let answered = matches!(why, Why::Status(_));
         self.handle_input(Input::Failed { answered, retry_after });
@@ -367,19 +364,20 @@ impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
     }
 
     /// Logs a failure and sends it as [`What::Lost`], if it differs from those since the last success.
-    fn report_failure(&mut self, doing: &str, text: &str) {
-        let (what, server) = (self.kind.plural(), &self.api.client.server);
-        let text = format!("{doing} {what} from {server}: {text}");
-        if self.failures.last() == Some(&text) {
+    fn report_failure(&mut self, doing: &str, cause: &str) {
+        let doing = format!("{doing} {} from {}", self.kind.plural(), self.api.client.server);
+        let text = format!("{doing}: {cause}");
+        let failure = (doing, cause.to_owned());
+        if self.failures.last() == Some(&failure) {
             return;
         }
-        if self.logs && !self.failures.contains(&text) {
+        if self.logs && !self.failures.contains(&failure) {
             log::warn(format_args!("{text}; retrying"));
         }
         if self.failures.len() == REMEMBERED_FAILURES {
             self.failures.remove(0);
         }
-        self.failures.push(text.clone());
+        self.failures.push(failure);
         self.has_receiver &= (self.tell)(News { kind: self.kind, what: What::Lost(text) });
     }
 
