@@ -1,27 +1,30 @@
-//! `kinglet dump`: the cluster and this node as they were seen, as JSON. A bug report, and a test case:
-//! `plan --from` plans from it with no API and no root.
+//! The JSON document that `kinglet dump` writes: the cluster, the facts about this node, and the state
+//! of its kernel. It serves as a bug report and as a test case, because `kinglet plan --from` plans from
+//! it without an API server and without root.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{cluster::Cluster, json, local::Host, state::State};
 
-/// All that a plan is made from.
+/// The complete input of a plan.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Dump {
     /// The version of kinglet that wrote it.
     pub kinglet: Box<str>,
-    /// The node that it was written on.
+    /// The name of the node on which it was written.
     pub node: Box<str>,
-    /// What the API said.
+    /// The objects of the API.
     pub cluster: Cluster,
-    /// What the node was.
+    /// The facts about the node.
     pub host: Option<Host>,
-    /// What its kernel held.
+    /// The items in its kernel.
     pub kernel: State,
 }
 
 impl Dump {
-    /// Reads a dump. `None`: the text is JSON, but no dump (a `kubectl` list, perhaps).
+    /// Parses a dump. Returns `None` if the text does not start with a JSON object that has the key
+    /// `kinglet`, for example if it is a list by `kubectl`. Fails if it has that key but is not a valid
+    /// dump.
     pub fn read(text: &str) -> Result<Option<Dump>, serde_json::Error> {
         #[derive(Deserialize)]
         struct Probe {
@@ -41,7 +44,7 @@ mod tests {
     use crate::{cluster::Node, state::Item};
 
     #[test]
-    fn a_dump_reads_back_and_a_list_is_none() {
+    fn a_dump_reads_back_and_other_json_is_not_taken_for_a_dump() {
         let mut cluster = Cluster::default();
         cluster.nodes.insert("a".into(), Node { name: "a".into(), ..Node::default() });
         let kernel = State::from([Item::Module { name: "ip_vs".into() }]);

@@ -1,5 +1,5 @@
-//! This node: what it was told, and what it is. Pure data: the flags and `kernel` fill it,
-//! `desired` reads it.
+//! The local node: the options from the command line, and the facts found on the host. Pure data:
+//! `main` fills [`Options`] from the flags, `kernel` fills [`Host`], and `desired` reads both.
 
 mod bgp;
 
@@ -14,62 +14,65 @@ use crate::{
 };
 pub use bgp::{Advertise, Bgp, RouterId, Routes};
 
-/// What `desired` knows of this node besides the cluster.
+/// The input of `desired` besides the cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Local {
     /// The name of its Node object.
     pub node: Box<str>,
-    /// What it was told to do.
+    /// The options from the command line.
     pub options: Options,
-    /// What it is; `None` where no kernel is looked at, and any node may be asked for.
+    /// The facts about the host. `None` if no kernel is read, for example in `plan --from` for any node.
     pub host: Option<Host>,
 }
 
-/// Which parts of the job are wanted, and how.
+/// The options that decide which parts of the desired state are computed, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// Routes to the other nodes' pods (`--run-router`).
+    /// True if routes to the other nodes' pods are installed (`--run-router`).
     pub router: bool,
-    /// Services (`--run-service-proxy`).
+    /// True if Services are served (`--run-service-proxy`).
     pub services: bool,
-    /// The CNI configuration (`--enable-cni`; a part of the router's work).
+    /// True if the CNI configuration is written (`--enable-cni`). It needs `router` too.
     pub cni: bool,
-    /// Path of the CNI configuration.
+    /// Path of the CNI configuration file.
     pub cni_conf: Box<str>,
-    /// Whether the pods get the MTU of the node's link (`--auto-mtu`).
+    /// True if the pods get the MTU of the node's link (`--auto-mtu`).
     pub auto_mtu: bool,
-    /// Whether IPv4 is used at all.
+    /// True if IPv4 is used.
     pub ipv4: bool,
-    /// Whether IPv6 is used at all.
+    /// True if IPv6 is used.
     pub ipv6: bool,
-    /// IPVS services of these networks are a stranger's, whatever the cluster says.
+    /// Networks whose IPVS services belong to another program (`--excluded-cidrs`). They are never changed.
     pub excluded: Vec<IpNet>,
-    /// Whether virtual addresses are closed but for the ports of Services (`--ipvs-permit-all`).
+    /// True if packets to virtual addresses are dropped except on the ports of Services
+    /// (`--ipvs-permit-all`).
     pub guard: bool,
-    /// Whether all that comes through a Service is masqueraded (`--masquerade-all`).
+    /// True if all traffic through a Service is masqueraded (`--masquerade-all`).
     pub masquerade_all: bool,
-    /// Whether what pods send out of the cluster is masqueraded (`--enable-pod-egress`).
+    /// True if traffic from pods to outside of the cluster is masqueraded (`--enable-pod-egress`).
     pub pod_egress: bool,
-    /// At which of this node's addresses NodePorts are served.
+    /// The addresses of this node on which NodePorts are served.
     pub node_ports: NodePorts,
-    /// The networks that external addresses may be of; empty: any (`--service-external-ip-range`).
+    /// The networks in which external IPs are allowed (`--service-external-ip-range`); empty if any is.
     pub external: Vec<IpNet>,
-    /// Seconds that a real server which should go may keep its connections; 0: it goes at once.
+    /// Seconds for which a real server that is to be removed may keep its connections; 0 if it is removed
+    /// at once.
     pub grace: u64,
-    /// Whether BGP peers are configured, whose routes nobody but them may call stale.
+    /// True if BGP is used or external peers are configured. Their routes are then only removed by BGP.
     pub peers: bool,
-    /// What BGP is told; `None`: it is not spoken.
+    /// The BGP options; `None` if BGP is not used.
     pub bgp: Option<Bgp>,
-    /// Where routes to the other nodes' pods come from (`--routes`).
+    /// The source of routes to the other nodes' pods (`--routes`).
     pub routes: Routes,
-    /// Whether a daemon is at work, which can answer at healthCheckNodePorts.
+    /// True for the daemon, which can serve healthCheckNodePorts.
     pub daemon: bool,
-    /// The timeouts of IPVS by [`crate::state::Timeout`], in seconds; 0: the kernel's own (`--service-*-timeout`).
+    /// The IPVS timeouts in seconds, indexed by [`crate::state::Timeout`] (`--service-*-timeout`). 0 keeps
+    /// the kernel's value.
     pub timeouts: [u32; 3],
 }
 
 impl Default for Options {
-    /// As the command line is without flags.
+    /// Returns the options of a command line without flags.
     fn default() -> Options {
         Options {
             router: true,
@@ -96,81 +99,83 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Whether the family of an address is used.
+    /// Returns true if a family is used: IPv4 if `ipv4` is true, otherwise IPv6.
     pub fn family(&self, ipv4: bool) -> bool {
         if ipv4 { self.ipv4 } else { self.ipv6 }
     }
 
-    /// Whether Services have to be known: to serve them, or to announce their addresses.
+    /// Returns true if Services must be read, either to serve them or to advertise their addresses.
     pub fn reads_services(&self) -> bool {
         self.services || self.bgp.as_ref().is_some_and(Bgp::announces_services)
     }
 
-    /// Whether our nftables table is needed.
+    /// Returns true if our nftables table is needed.
     pub fn table(&self) -> bool {
         self.services || self.router && self.pod_egress
     }
 
-    /// Whether an IPVS service at an address is none of ours.
+    /// Returns true if an IPVS service on this address belongs to another program.
     pub fn excludes(&self, addr: IpAddr) -> bool {
         self.excluded.iter().any(|net| net.contains(&addr))
     }
 }
 
-/// At which of this node's addresses NodePorts are served.
+/// The addresses of this node on which NodePorts are served.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NodePorts {
-    /// Its first of each family.
+    /// The first one of each family.
     Primary,
-    /// All of them (`--nodeport-bindon-all-ip`).
+    /// All addresses (`--nodeport-bindon-all-ip`).
     All,
-    /// Those of some networks (`--nodeport-addresses`).
+    /// The addresses in these networks (`--nodeport-addresses`).
     Of(Vec<IpNet>),
 }
 
-/// What was found on this node before anything was decided.
+/// The facts found on this node before the desired state is computed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Host {
     /// The links that are up, with their addresses.
     pub links: Vec<HostLink>,
-    /// The ports of the pods' bridge.
+    /// The names of the ports of the pods' bridge.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Box<str>>,
-    /// kube-router's tunnels, and the pod networks that are routed through them.
+    /// The tunnels of kube-router, with the pod networks that are routed through them.
     pub tunnels: Vec<Tunnel>,
-    /// Modules by what can be said of them; one that is not named may be built in or absent.
+    /// The kernel modules whose availability is known. A module that is not in the map may be built in or
+    /// absent.
     pub modules: Few<Box<str>, Module>,
-    /// The settings on which other settings depend, by their path below /proc/sys.
+    /// The sysctls that influence the desired value of others, by their path below /proc/sys.
     pub sysctls: Few<Box<str>, Box<str>>,
-    /// The chains of other programs that drop by their policy, as nft writes them.
+    /// The nftables chains of other programs whose policy is drop, written as nft does.
     #[serde(default)]
     pub closed: Vec<Box<str>>,
-    /// The same of the older xtables, with their program, where no rule accepts what ours marks.
+    /// The legacy iptables chains whose policy is drop and that have no rule to accept packets with our
+    /// mark, each with its program.
     #[serde(default)]
     pub legacy: Vec<Box<str>>,
-    /// Whether there are such where one does.
+    /// True if there is a legacy iptables chain whose policy is drop and that accepts our mark.
     #[serde(default)]
     pub passing: bool,
-    /// Ports on which a program listens at all addresses or at one of this node's.
+    /// Ports on which a program listens, on all addresses or on one of this node's.
     #[serde(default)]
     pub listens: Sorted<(Protocol, u16)>,
-    /// The CNI configuration that is there.
+    /// The text of the existing CNI configuration. `None` if there is no file, or it could not be read.
     pub cni: Option<Box<str>>,
-    /// Why the CNI configuration that is there could not be read.
+    /// The error, if the existing CNI configuration could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cni_unreadable: Option<Box<str>>,
-    /// The names of all files in its folder.
+    /// The names of all files in the folder of the CNI configuration.
     pub cni_folder: Vec<Box<str>>,
 }
 
 impl Host {
-    /// The networks of this node's own links, ours and the pods' left out.
+    /// Returns the networks of the node's links, except our dummy link and the pods' bridge.
     pub fn on_link(&self) -> Vec<IpNet> {
         let ours = |l: &&HostLink| *l.name != *DUMMY && *l.name != *BRIDGE;
         self.links.iter().filter(ours).flat_map(|l| l.addrs.iter().copied()).collect()
     }
 
-    /// The link that carries an address.
+    /// Returns the link that has an address. `None` if no link has it.
     pub fn link_of(&self, addr: IpAddr) -> Option<&HostLink> {
         self.links.iter().find(|l| l.addrs.iter().any(|net| net.addr() == addr))
     }
@@ -181,7 +186,7 @@ impl Host {
 pub struct HostLink {
     /// Interface name.
     pub name: Box<str>,
-    /// In bytes.
+    /// The MTU in bytes.
     pub mtu: u32,
     /// Its addresses with their prefix lengths.
     pub addrs: Vec<IpNet>,
@@ -192,18 +197,18 @@ pub struct HostLink {
 pub struct Tunnel {
     /// Interface name, `tun-` and eleven hexadecimal digits.
     pub link: Box<str>,
-    /// Where the route leads; `None`: the tunnel has none.
+    /// The destination of the route; `None` if the tunnel has no route.
     pub to: Option<IpNet>,
 }
 
-/// Whether a kernel module's work can be had.
+/// The availability of a kernel module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Module {
     /// Loaded or built in.
     Present,
-    /// On disk.
+    /// On disk, not loaded.
     Loadable,
-    /// Neither, and this kernel could tell.
+    /// Neither loaded nor on disk, and not built in as far as the kernel reports it.
     Absent,
 }

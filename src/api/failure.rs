@@ -22,6 +22,8 @@ pub struct Failure {
     /// The time to wait before the next attempt (Retry-After, 30 s at most); `None` if the server gave
     /// none.
     pub retry_after: Option<Duration>,
+    /// True if the server has not reached the requested resourceVersion yet.
+    pub future_version: bool,
 }
 
 /// The causes that callers distinguish.
@@ -46,7 +48,7 @@ pub const CONNECT_TIMEOUT: u64 = 10;
 impl Failure {
     /// Returns a failure without a Retry-After.
     pub fn new(why: Why, text: impl Into<String>) -> Failure {
-        Failure { why, text: text.into(), retry_after: None }
+        Failure { why, text: text.into(), retry_after: None, future_version: false }
     }
 
     /// Returns a failure of the cause [`Why::Other`].
@@ -66,7 +68,14 @@ impl Failure {
         if let Some(hint) = hint(code, &message, location) {
             text = format!("{text}; {hint}");
         }
-        Failure::new(Why::Status(code), text)
+        let future_version = is_future_version(code, &message);
+        Failure { future_version, ..Failure::new(Why::Status(code), text) }
+    }
+
+    /// Returns the failure for an error event of a watch. `text` contains the message of the Status.
+    pub fn event(code: u16, text: String) -> Failure {
+        let future_version = is_future_version(code, &text);
+        Failure { future_version, ..Failure::new(Why::Status(code), text) }
     }
 
     /// Returns the failure for a request without a response. `ca` is the file or field that the CA came
@@ -198,4 +207,10 @@ fn hint(code: u16, message: &str, location: Option<&str>) -> Option<String> {
         502 => "is the API server up behind that proxy?".to_owned(),
         _ => return None,
     })
+}
+
+/// Returns true if a Status means that the server has not reached the requested resourceVersion yet.
+/// Servers before Kubernetes 1.17 mark that only by the message; client-go's reflector matches it too.
+fn is_future_version(code: u16, message: &str) -> bool {
+    code == 504 && message.contains("Too large resource version")
 }

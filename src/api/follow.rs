@@ -1,5 +1,11 @@
-//! Following the kinds, one plain thread for each: [`watch`](super::watch) says what to do next, this
-//! does it, and what comes is told piece by piece.
+//! The driver that follows one kind: it lists, probes and watches as [`watch`](super::watch) decides,
+//! and passes each change on.
+//!
+//! [`Api::follow`] blocks in a plain thread per kind and never returns while the receiver lives;
+//! [`Api::catch_up`] brings a store up to date once, for a command that runs a single pass.
+//! `Watcher::run_action` executes an action, and its result goes to
+//! [`WatchState::handle_input`](super::watch::WatchState::handle_input) and, as [`News`], to the
+//! receiver. Requests are in `client` and `list`, the parsing of events in `stream`.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -13,7 +19,7 @@ use super::{
     client::Patience,
     failure::{Failure, Why},
     stream::{self, Event, Lines},
-    watch::{Action, Following, Heard, Rhythm, SHORT, Start},
+    watch::{Action, Input, Rhythm, SHORT_WATCH, Start, WatchState},
 };
 use crate::{
     cluster::{Kind, Known, News, What},
@@ -21,35 +27,36 @@ use crate::{
     log,
 };
 
-/// What a thread that follows needs of stack.
+/// The stack, in bytes, that a thread needs for [`Api::follow`].
 pub const STACK: usize = 256 << 10;
-/// How often a pass waits for a server that asks to.
-const WAITS: usize = 3;
-/// Texts of failures that are remembered, so that each is logged once.
-const TEXTS: usize = 8;
+/// How often [`Api::catch_up`] waits for a server that asks for it (429), before it gives up.
+const MAX_WAITS: usize = 3;
+/// Number of failure texts that are remembered, so that each is logged only once.
+const REMEMBERED_FAILURES: usize = 8;
 
 impl Api {
-    /// Follows one kind until `tell` says, with false, that nobody listens any more. It blocks: each
-    /// kind has a thread of its own ([`STACK`] is enough), and all share this `Api`.
+    /// Follows one kind until `tell` returns false, which means that the receiver is gone. It blocks:
+    /// each kind has a thread of its own with a stack of [`STACK`] bytes, and all share this `Api`.
     ///
-    /// `tell` hears a full list first, or from a snapshot's version what changed since; then each
-    /// change. It hears [`What::Reached`] where nothing changed, so that the kind counts as heard of,
-    /// and [`What::Lost`] once for each failure with another text; failures are logged here. It may
+    /// `tell` receives a full list first, or the changes since `start`; after that each change. It
+    /// receives [`What::Reached`] if nothing changed, so that the kind counts as up to date, and
+    /// [`What::Lost`] once for each failure with another text. Failures are logged here. `tell` may
     /// block.
     pub fn follow(&self, kind: Kind, start: Start, rhythm: Rhythm, tell: impl FnMut(News) -> bool) {
-        let mut follower = Follower::new(self, kind, start, rhythm, tell);
-        follower.logs = true;
-        while follower.listens {
-            match follower.next() {
+        let mut watcher = Watcher::new(self, kind, start, rhythm, tell);
+        watcher.logs = true;
+        while watcher.has_receiver {
+            match watcher.next_action() {
                 Action::Wait(wait) => thread::sleep(wait),
-                action => follower.take(action),
+                action => watcher.run_action(action),
             }
         }
     }
 
-    /// Brings what is known up to date, once. Where the last full lists are of less than `resync`
-    /// ago, only what changed since is asked for, the kinds side by side, since each takes a second;
-    /// else all is listed. What fails is told, and leaves its kind as it was.
+    /// Brings `known` up to date once. If the last full lists are younger than `resync`, only the
+    /// changes since then are requested; each kind has its own thread then, because a short watch
+    /// takes a second. Otherwise all kinds are listed. Returns the errors; a kind that failed keeps
+    /// its old objects.
     pub fn catch_up(
         &self,
         known: &mut Known,
@@ -58,18 +65,19 @@ impl Api {
         resync: Duration,
     ) -> Vec<Error> {
         if age.is_some_and(|age| age < resync) {
-            return self.changes(known, kinds, age, resync);
+            return self.fetch_changes(known, kinds, age, resync);
         }
-        let hear = |kind, reading| drop(known.hear(News { kind, what: What::All(reading) }));
-        let failed = self.each(kinds, hear).err();
-        if failed.is_none() && self.is_expected() {
-            // For the snapshot; where it fails, there is a next time.
+        let store = |kind, reading| drop(known.hear(News { kind, what: What::All(reading) }));
+        let failed = self.list_each(kinds, store).err();
+        if failed.is_none() && self.has_node_name() {
+            // The uid of our Node is for the snapshot only, so a failure is ignored.
             let _ = self.probe();
         }
         failed.into_iter().collect()
     }
 
-    fn changes(
+    /// Fetches the changes since the versions in `known`, all kinds at the same time.
+    fn fetch_changes(
         &self,
         known: &mut Known,
         kinds: &[Kind],
@@ -85,11 +93,14 @@ impl Api {
                 let (rhythm, to) = (Rhythm { poll: None, resync }, to.clone());
                 let run = move || {
                     let tell = |news| to.send(news).is_ok();
-                    Follower::new(self, kind, start, rhythm, tell).once()
+                    Watcher::new(self, kind, start, rhythm, tell).sync_once()
                 };
                 match thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run) {
                     Ok(thread) => threads.push(thread),
-                    Err(e) => errors.push(Error::new("starting a thread", e)),
+                    Err(e) => {
+                        let doing = format!("starting the thread that watches {}", kind.plural());
+                        errors.push(Error::new(doing, e));
+                    }
                 }
             }
             drop(to);
@@ -99,7 +110,7 @@ impl Api {
             for thread in threads {
                 match thread.join() {
                     Ok(done) => errors.extend(done.err()),
-                    Err(_) => errors.push(Error::new("following the API", "a thread broke down")),
+                    Err(_) => errors.push(Error::new("watching the API", "a thread panicked")),
                 }
             }
             errors
@@ -107,80 +118,82 @@ impl Api {
     }
 }
 
-struct Follower<'a, T> {
+/// The follower of one kind.
+struct Watcher<'a, T> {
     api: &'a Api,
     kind: Kind,
-    following: Following,
-    begun: Instant,
+    state: WatchState,
+    /// The zero of the state's times.
+    started: Instant,
+    /// Receives the changes; returns false if there is no receiver any more.
     tell: T,
-    /// Somebody does.
-    listens: bool,
-    /// Failures are logged.
+    /// False once `tell` returned false.
+    has_receiver: bool,
+    /// True if failures are logged, false if they are returned as an error.
     logs: bool,
-    /// The uid of our own Node in the cluster that is followed.
+    /// The uid of this node's Node object in the cluster that is followed.
     uid: Option<String>,
-    /// What went wrong since the last good news, in other words each time.
-    failures: Vec<String>,
-    /// The server asked to wait.
-    told_to_wait: bool,
+    /// The distinct failures since the last success, oldest first: the action that failed, and the cause.
+    failures: Vec<(String, String)>,
+    /// The last request was answered with 429.
+    throttled: bool,
 }
 
-impl<'a, T: FnMut(News) -> bool> Follower<'a, T> {
+impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
     fn new(api: &'a Api, kind: Kind, mut start: Start, rhythm: Rhythm, tell: T) -> Self {
         let uid = api.contact().uid;
         if uid.is_none() {
-            // Nobody could tell whether it is of the same cluster.
+            // Without a uid the probe can't check that the version is of the same cluster.
             start = Start::default();
         }
         let seed = RandomState::new().hash_one(kind.name());
-        Follower {
+        Watcher {
             api,
             kind,
-            following: Following::new(start, rhythm, seed),
-            begun: Instant::now(),
+            state: WatchState::new(start, rhythm, seed),
+            started: Instant::now(),
             tell,
-            listens: true,
+            has_receiver: true,
             logs: false,
             uid,
             failures: Vec::new(),
-            told_to_wait: false,
+            throttled: false,
         }
     }
 
-    /// Until all is known that happened before, or something failed.
-    fn once(mut self) -> Result<()> {
+    /// Runs until all changes from before this call have arrived. Fails with the last failure as soon as
+    /// the state machine wants to wait, except for up to [`MAX_WAITS`] waits after a 429.
+    fn sync_once(mut self) -> Result<()> {
         let mut waits = 0;
-        while !self.following.is_current() && self.listens {
-            match self.next() {
-                Action::Wait(wait) if self.told_to_wait && waits < WAITS => {
+        while !self.state.is_synced() && self.has_receiver {
+            match self.next_action() {
+                Action::Wait(wait) if self.throttled && waits < MAX_WAITS => {
                     waits += 1;
                     thread::sleep(wait);
                 }
                 Action::Wait(_) => {
-                    let doing = format!("following {}", self.kind.plural());
-                    let text = self.failures.pop().unwrap_or_default();
-                    let (doing, text) = match text.split_once(": ") {
-                        Some((doing, text)) => (doing.to_owned(), text.to_owned()),
-                        None => (doing, text),
-                    };
-                    return Err(Error::new(doing, text));
+                    let (doing, cause) = self.failures.pop().unwrap_or_else(|| {
+                        let doing = format!("watching {}", self.kind.plural());
+                        (doing, "the changes could not be fetched".to_owned())
+                    });
+                    return Err(Error::new(doing, cause));
                 }
-                action => self.take(action),
+                action => self.run_action(action),
             }
         }
         Ok(())
     }
 
-    fn next(&mut self) -> Action {
-        self.following.next(self.begun.elapsed())
+    fn next_action(&mut self) -> Action {
+        self.state.next_action(self.started.elapsed())
     }
 
-    fn hear(&mut self, heard: Heard) -> bool {
-        self.following.hear(self.begun.elapsed(), heard)
+    fn handle_input(&mut self, input: Input) -> bool {
+        self.state.handle_input(self.started.elapsed(), input)
     }
 
-    fn take(&mut self, action: Action) {
-        self.told_to_wait = false;
+    fn run_action(&mut self, action: Action) {
+        self.throttled = false;
         match action {
             Action::List => self.list(),
             Action::Probe => self.probe(),
@@ -190,20 +203,20 @@ impl<'a, T: FnMut(News) -> bool> Follower<'a, T> {
     }
 
     fn list(&mut self) {
-        let known = self.following.version().map(str::to_owned);
+        let known = self.state.version().map(str::to_owned);
         let reading = match self.api.list(self.kind, &mut false, known.as_deref()) {
             Ok(reading) => reading,
-            Err(failure) => return self.failed("listing", failure),
+            Err(failure) => return self.request_failed("listing", failure),
         };
         let Some(version) = reading.versions.get(&self.kind).cloned() else {
-            let why = "the list has no resourceVersion, so it can't be followed";
-            return self.failed("listing", Failure::other(why));
+            let why = "the list has no metadata.resourceVersion, so no watch can start from it";
+            return self.request_failed("listing", Failure::other(why));
         };
         let empty = reading.cluster.is_empty_of(self.kind) && reading.bad.is_empty();
-        self.hear(if empty { Heard::Empty(version) } else { Heard::Listed(version) });
-        self.good(What::All(reading));
-        if self.kind == Kind::Node && self.uid.is_none() && self.api.is_expected() {
-            // For the snapshot; where it fails, there is a next time.
+        self.handle_input(if empty { Input::ListedEmpty(version) } else { Input::Listed(version) });
+        self.send(What::All(reading));
+        if self.kind == Kind::Node && self.uid.is_none() && self.api.has_node_name() {
+            // The uid of our Node is for the snapshot only, so a failure is ignored.
             self.uid = self.api.probe().ok().and_then(|(uid, _)| uid);
         }
     }
@@ -214,167 +227,176 @@ impl<'a, T: FnMut(News) -> bool> Follower<'a, T> {
                 let same = self.uid.is_none() || self.uid == uid;
                 if !same && self.logs {
                     log::warn(format_args!(
-                        "{} is another cluster than before, or this node is a new one in it; all {} \
-                         are listed again",
+                        "the uid of this node's Node object changed: {} is another cluster than \
+                         before, or this node was registered again; listing all {}",
                         self.api.client.server,
                         self.kind.plural()
                     ));
                 }
                 self.uid = uid.or(self.uid.take());
-                self.hear(if same { Heard::Probed(version) } else { Heard::Foreign });
+                self.handle_input(if same { Input::Probed(version) } else { Input::OtherCluster });
             }
-            // We may not ask: only a list helps.
+            // This account may not get Nodes, so the cluster can't be checked: a list is needed.
             Err(Failure { why: Why::Status(400 | 403 | 404..=407 | 410), .. }) => {
-                self.hear(Heard::Foreign);
+                self.handle_input(Input::OtherCluster);
             }
-            Err(failure) => self.failed("watching", failure),
+            Err(failure) => self.request_failed("watching", failure),
         }
     }
 
     fn watch(&mut self, version: &str, seconds: u64) {
-        let (shape, path) = self.api.place(self.kind);
-        let bookmarks = if seconds > SHORT { "&allowWatchBookmarks=true" } else { "" };
-        let version = super::list::encode(version);
+        let (shape, path) = self.api.resource_path(self.kind);
+        let bookmarks = if seconds > SHORT_WATCH { "&allowWatchBookmarks=true" } else { "" };
+        let version = super::list::percent_encode(version);
         let path =
             format!("{path}?watch=1&resourceVersion={version}&timeoutSeconds={seconds}{bookmarks}");
         let Patience { quiet, beyond, item, .. } = self.api.client.patience;
         let whole = Duration::from_secs(seconds) + beyond;
         let mut lines = match self.api.client.watch(&path, quiet.min(whole), whole) {
             Ok(body) => Lines::new(body, item),
-            Err(failure) => return self.refused(failure),
+            Err(failure) => return self.watch_refused(failure),
         };
-        self.hear(Heard::Opened);
-        if self.following.is_current() && seconds > SHORT {
-            self.reached();
+        self.handle_input(Input::Opened);
+        if self.state.is_synced() && seconds > SHORT_WATCH {
+            self.send_reached();
         }
-        while self.listens {
+        while self.has_receiver {
             let line = match lines.next() {
                 Ok(Some(line)) => line,
                 Ok(None) => {
-                    self.hear(Heard::Ended);
-                    if self.following.is_current() {
-                        self.reached();
+                    self.handle_input(Input::Ended);
+                    if self.state.is_synced() {
+                        self.send_reached();
                     } else {
-                        self.ends("watching", "it ended too soon to tell");
+                        let why = "the watch ended too early to be complete; is there a proxy \
+                                   before the API server?";
+                        self.note_failure("watching", why);
                     }
                     return;
                 }
-                Err(fault) => return self.broken(fault),
+                Err(fault) => return self.stream_failed(fault),
             };
             self.api.traffic().events.one();
             match stream::read(shape, line) {
                 Ok(Event::One { name, now, version }) => {
-                    if !self.hear(Heard::Event(version.clone())) {
-                        return self.lost("watching", "events came out of order");
+                    if !self.handle_input(Input::Event(version.clone())) {
+                        return self.report_failure("watching", "events came out of order");
                     }
-                    self.good(What::One { name, now, version });
+                    self.send(What::One { name, now, version });
                 }
                 Ok(Event::Bookmark(version)) => {
-                    self.hear(Heard::Bookmark(version));
-                    if self.following.is_current() {
-                        self.reached();
+                    self.handle_input(Input::Bookmark(version));
+                    if self.state.is_synced() {
+                        self.send_reached();
                     }
                 }
                 Ok(Event::Error { code, text }) => {
-                    return self.refused(Failure::new(Why::Status(code), text));
+                    return self.watch_refused(Failure::event(code, text));
                 }
-                Err(why) => return self.broken(stream::Fault::Wrong(why)),
+                Err(why) => return self.stream_failed(stream::Fault::Wrong(why)),
             }
         }
     }
 
-    /// A watch that the server does not want to begin, or to go on with.
-    fn refused(&mut self, failure: Failure) {
-        let future = failure.text.contains("Too large resource version");
+    /// Handles an error status, either in reply to the request or as an event of the open watch.
+    fn watch_refused(&mut self, failure: Failure) {
         match failure.why {
-            Why::Status(410) => self.gone(),
-            Why::Status(504) if future => self.gone(),
-            // Another version of the API, or the right to list alone: a list finds out.
+            Why::Status(410) => self.version_expired(),
+            _ if failure.future_version => self.version_expired(),
+            // The server has another version of the API, or this account may only list. The next list
+            // shows which.
             Why::Status(403 | 404) => {
-                self.hear(Heard::Gone);
-                self.lost("watching", &failure.text);
+                self.handle_input(Input::Expired);
+                self.report_failure("watching", &failure.text);
             }
-            _ => self.failed("watching", failure),
+            _ => self.request_failed("watching", failure),
         }
     }
 
-    /// No failure: the server keeps what happened only for so long.
-    fn gone(&mut self) {
+    /// Handles a version that the server does not have. This is normal operation and not reported as a
+    /// failure, because the server keeps its history only for a limited time.
+    fn version_expired(&mut self) {
         self.api.traffic().gone.one();
-        self.hear(Heard::Gone);
+        self.handle_input(Input::Expired);
         if self.logs {
             log::info(format_args!(
-                "the API server can't go on from where {} were; listing them",
+                "the API server can't watch {} from the last resourceVersion; listing them",
                 self.kind.plural()
             ));
         }
-        self.ends("following", "their versions are gone at once");
+        self.note_failure("watching", "each resourceVersion had expired when the watch began");
     }
 
-    /// What is no failure to one who goes on, but may be why one who asks once learns nothing.
-    fn ends(&mut self, doing: &str, why: &str) {
+    /// Remembers a reason why [`Watcher::sync_once`] may fail. To [`Api::follow`] it is no failure.
+    fn note_failure(&mut self, doing: &str, why: &str) {
         if !self.logs {
-            self.failures.push(format!("{doing} {}: {why}", self.kind.plural()));
+            self.failures.push((format!("{doing} {}", self.kind.plural()), why.to_owned()));
         }
     }
 
-    fn broken(&mut self, fault: stream::Fault) {
+    /// Handles a stream that broke before the watch ended.
+    fn stream_failed(&mut self, fault: stream::Fault) {
         let failure = match fault {
             stream::Fault::Cut => {
                 Failure::cut(std::io::ErrorKind::UnexpectedEof.into(), "watch", "")
             }
             stream::Fault::Io(e) => Failure::cut(e, "watch", &self.api.client.ca),
             stream::Fault::Wrong(why) => {
-                self.hear(Heard::Garbage);
-                return self.lost("watching", &why);
+                self.handle_input(Input::Invalid);
+                return self.report_failure("watching", &why);
             }
         };
         if failure.why == Why::Silent {
-            // The probe finds out whether that means something.
-            self.hear(Heard::Silent);
+            // No bookmark came. The probe finds out if the server is down; only then it is a failure.
+            self.handle_input(Input::TimedOut);
             return;
         }
-        self.hear(Heard::Cut);
-        self.lost("watching", &failure.text);
+        self.handle_input(Input::Disconnected);
+        self.report_failure("watching", &failure.text);
     }
 
-    fn failed(&mut self, doing: &str, failure: Failure) {
-        let Failure { why, text, retry_after } = failure;
-        self.told_to_wait = why == Why::Status(429);
-        self.hear(Heard::Failed { answered: matches!(why, Why::Status(_)), retry_after });
-        self.lost(doing, &text);
+    fn request_failed(&mut self, doing: &str, failure: Failure) {
+        let Failure { why, text, retry_after, .. } = failure;
+        self.throttled = why == Why::Status(429);
+        let answered = matches!(why, Why::Status(_));
+        self.handle_input(Input::Failed { answered, retry_after });
+        self.report_failure(doing, &text);
     }
 
-    fn lost(&mut self, doing: &str, text: &str) {
-        let (what, server) = (self.kind.plural(), &self.api.client.server);
-        let text = format!("{doing} {what} from {server}: {text}");
-        if self.failures.last() == Some(&text) {
+    /// Logs a failure and sends it as [`What::Lost`], if it differs from those since the last success.
+    fn report_failure(&mut self, doing: &str, cause: &str) {
+        let doing = format!("{doing} {} from {}", self.kind.plural(), self.api.client.server);
+        let text = format!("{doing}: {cause}");
+        let failure = (doing, cause.to_owned());
+        if self.failures.last() == Some(&failure) {
             return;
         }
-        if self.logs && !self.failures.contains(&text) {
-            log::warn(format_args!("{text}; it is tried again"));
+        if self.logs && !self.failures.contains(&failure) {
+            log::warn(format_args!("{text}; retrying"));
         }
-        if self.failures.len() == TEXTS {
+        if self.failures.len() == REMEMBERED_FAILURES {
             self.failures.remove(0);
         }
-        self.failures.push(text.clone());
-        self.listens &= (self.tell)(News { kind: self.kind, what: What::Lost(text) });
+        self.failures.push(failure);
+        self.has_receiver &= (self.tell)(News { kind: self.kind, what: What::Lost(text) });
     }
 
-    fn reached(&mut self) {
-        if let Some(version) = self.following.version().map(str::to_owned) {
-            self.good(What::Reached(version));
+    /// Sends that the kind is up to date at the current version.
+    fn send_reached(&mut self) {
+        if let Some(version) = self.state.version().map(str::to_owned) {
+            self.send(What::Reached(version));
         }
     }
 
-    fn good(&mut self, what: What) {
-        // With lists alone, between watches that fail, nothing is well yet.
-        if !self.failures.is_empty() && self.following.is_well() {
+    /// Sends a change. It ends a series of failures, unless only the lists succeed and each watch after
+    /// them fails.
+    fn send(&mut self, what: What) {
+        if !self.failures.is_empty() && self.state.watches_work() {
             self.failures.clear();
             if self.logs {
                 log::info(format_args!("{} are followed again", self.kind.plural()));
             }
         }
-        self.listens &= (self.tell)(News { kind: self.kind, what });
+        self.has_receiver &= (self.tell)(News { kind: self.kind, what });
     }
 }

@@ -1,6 +1,10 @@
-//! All objects of one kind, page by page.
+//! Lists all objects of one kind, page by page.
 //!
-//! A consistent list first; where etcd is down behind the server, what the server holds in its cache.
+//! `list_consistent` is tried first: pages of 500 objects, all of the same resourceVersion. If the
+//! failure looks as if etcd is down behind the server, `list_cached` asks for the server's watch cache
+//! (resourceVersion=0), which may be old. `read_page` reads one page; `page` splits it into items and
+//! `Reading::take` parses them. See "Efficient detection of changes" and "Retrieving large results
+//! sets in chunks" in the Kubernetes API concepts.
 
 use super::{
     client::Client,
@@ -10,14 +14,14 @@ use super::{
 };
 use crate::{cluster::Reading, log};
 
-/// Objects per page: what client-go asks for.
-const LIMIT: usize = 500;
-/// How often a list is begun again because its pages expired.
-const AGAIN: usize = 3;
+/// Objects per page, as in client-go.
+const PAGE_SIZE: usize = 500;
+/// How often a list is restarted because its continue token expired.
+const MAX_RESTARTS: usize = 3;
 
-/// Lists a kind. `cached` tells that etcd did not answer for an earlier kind, and is set when it
-/// does not for this one: then only the cache is asked. A cache that is older than `known`, a version,
-/// tells nothing.
+/// Lists a kind. If `cached` is true, etcd did not answer for an earlier kind and only the cache is
+/// asked; it is set if etcd does not answer for this kind. A cached list is refused if it is older than
+/// the resourceVersion `known`. Fails with the error of the consistent list if neither works.
 pub fn list(
     client: &Client,
     shape: Shape,
@@ -26,19 +30,18 @@ pub fn list(
     known: Option<&str>,
 ) -> Result<Reading, Failure> {
     if *cached {
-        return in_cache(client, shape, path);
+        return list_cached(client, shape, path);
     }
-    let failure = match consistent(client, shape, path) {
-        Err(failure) if is_etcd(failure.why) => failure,
+    let failure = match list_consistent(client, shape, path) {
+        Err(failure) if suggests_etcd_down(failure.why) => failure,
         done => return done,
     };
     let number = |version: Option<&str>| version.and_then(|version| version.parse::<u64>().ok());
     let known = number(known);
-    match in_cache(client, shape, path) {
+    match list_cached(client, shape, path) {
         Ok(reading) if number(reading.versions.get(&shape.kind()).map(String::as_str)) >= known => {
             log::warn(format_args!(
-                "listing {} from {}: {}; taking what the API server has in its cache, which may be \
-                 old",
+                "listing {} from {}: {}; using the API server's cache instead, which may be old",
                 shape.kind().plural(),
                 client.server,
                 failure.text
@@ -46,49 +49,55 @@ pub fn list(
             *cached = true;
             Ok(reading)
         }
-        // The first failure tells more.
+        // The first failure is closer to the cause.
         _ => Err(failure),
     }
 }
 
-/// What an API server does whose etcd is down or hangs.
-fn is_etcd(why: Why) -> bool {
+/// Returns true if an API server fails in this way when its etcd is down or hangs.
+fn suggests_etcd_down(why: Why) -> bool {
     matches!(why, Why::Silent | Why::Empty | Why::Status(500 | 503 | 504))
 }
 
-/// With resourceVersion=0 the limit is ignored: all comes in one page.
-fn in_cache(client: &Client, shape: Shape, path: &str) -> Result<Reading, Failure> {
+/// Lists from the server's cache. With resourceVersion=0 the server ignores a limit and sends
+/// everything in one page.
+fn list_cached(client: &Client, shape: Shape, path: &str) -> Result<Reading, Failure> {
     let mut reading = Reading::default();
-    page(client, shape, &format!("{path}?resourceVersion=0"), &mut reading)?;
+    read_page(client, shape, &format!("{path}?resourceVersion=0"), &mut reading)?;
     Ok(reading)
 }
 
-fn consistent(client: &Client, shape: Shape, path: &str) -> Result<Reading, Failure> {
-    let first = format!("{path}?limit={LIMIT}");
+/// Lists the current state from etcd in pages. A list whose continue token expired (410) is restarted
+/// up to [`MAX_RESTARTS`] times.
+fn list_consistent(client: &Client, shape: Shape, path: &str) -> Result<Reading, Failure> {
+    let first = format!("{path}?limit={PAGE_SIZE}");
     let mut begun = 0;
     'again: loop {
         begun += 1;
         let mut reading = Reading::default();
-        let mut next = page(client, shape, &first, &mut reading)?;
+        let mut next = read_page(client, shape, &first, &mut reading)?;
         while let Some(token) = next {
-            let query = format!("{first}&continue={}", encode(&token));
-            next = match page(client, shape, &query, &mut reading) {
-                Err(failure) if failure.why == Why::Status(410) && begun <= AGAIN => {
-                    log::info(format_args!("the list of {path} expired; beginning again"));
+            let query = format!("{first}&continue={}", percent_encode(&token));
+            next = match read_page(client, shape, &query, &mut reading) {
+                Err(failure) if failure.why == Why::Status(410) && begun <= MAX_RESTARTS => {
+                    log::info(format_args!(
+                        "the list of {path} expired between two pages; restarting it"
+                    ));
                     continue 'again;
                 }
                 page => page?,
             };
             if next.as_ref() == Some(&token) {
-                return Err(Failure::other("the server gives the same page again and again"));
+                return Err(Failure::other("the server returned the same continue token twice"));
             }
         }
         return Ok(reading);
     }
 }
 
-/// One page. What it returns is the token of the next one.
-fn page(
+/// Reads one page into `reading`. Returns the continue token of the next page, `None` after the last
+/// one. Fails if the reply is not a complete list of this kind.
+fn read_page(
     client: &Client,
     shape: Shape,
     path: &str,
@@ -109,14 +118,15 @@ fn page(
     if !lists.at_end().map_err(fault)? {
         return Err(Failure::other("the reply goes on after the list"));
     }
-    is_list_of(shape, &head)?;
+    check_list_kind(shape, &head)?;
     if let Some(version) = head.version {
         reading.versions.insert(shape.kind(), version);
     }
     Ok(head.next)
 }
 
-fn is_list_of(shape: Shape, head: &Head) -> Result<(), Failure> {
+/// Fails if the head of a reply is not that of a list of this kind.
+fn check_list_kind(shape: Shape, head: &Head) -> Result<(), Failure> {
     let kind = head.kind.as_deref().unwrap_or_default();
     if head.items && kind.strip_suffix("List") == Some(shape.name()) {
         return Ok(());
@@ -125,8 +135,9 @@ fn is_list_of(shape: Shape, head: &Head) -> Result<(), Failure> {
     Err(Failure::other(format!("the reply is no {}List (kind {kind:?})", shape.name())))
 }
 
-/// A token is base64 for URLs, but nobody promised it.
-pub fn encode(token: &str) -> String {
+/// Percent-encodes a query value (RFC 3986, section 2.1). Continue tokens and resourceVersions are
+/// opaque, so they may contain any character.
+pub fn percent_encode(token: &str) -> String {
     let mut text = String::with_capacity(token.len());
     for byte in token.bytes() {
         match byte {
@@ -156,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_joined() {
+    fn pages_are_joined_into_one_list() {
         let server = serve(|_, nth| ok(recorded(&format!("list/services.limit10.p{nth}.json"))));
         let got = services(&server).unwrap();
         assert_eq!((got.cluster.services.len(), got.bad.len()), (24, 0));
@@ -174,12 +185,12 @@ mod tests {
         let server = serve(|_, _| ok(recorded("list/services.limit10.p1.json")));
         assert_eq!(
             services(&server).unwrap_err().text,
-            "the server gives the same page again and again"
+            "the server returned the same continue token twice"
         );
     }
 
     #[test]
-    fn a_page_that_expired_begins_the_list_again_but_not_for_ever() {
+    fn an_expired_page_restarts_the_list_up_to_three_times() {
         let server = serve(|_, nth| match nth {
             1 | 3 => ok(recorded("list/services.limit10.p1.json")),
             2 => recorded("err/410-continue.http"),
@@ -196,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn with_etcd_down_the_cache_is_asked_and_then_for_the_other_kinds_at_once() {
+    fn if_etcd_is_down_the_cache_is_listed_and_at_once_for_the_kinds_after() {
         type Answer = fn() -> Vec<u8>;
         let down: [Answer; 3] = [
             || recorded("err/504-future-rv-list.http"),
@@ -230,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_understood_as_it_was_recorded() {
+    fn recorded_gzip_lists_are_decompressed_and_a_cut_one_fails() {
         let server = serve(|_, _| recorded("big/services.gzip.http"));
         let got = services(&server).unwrap();
         assert_eq!((got.cluster.services.len(), got.bad.len()), (324, 0));
@@ -245,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_cut_anywhere_in_the_list_is_an_error_that_says_so() {
+    fn a_connection_that_breaks_anywhere_in_the_list_is_reported_as_cut() {
         let whole = recorded("list/services.http");
         std::thread::scope(|scope| {
             for half in 0..2 {
@@ -257,7 +268,7 @@ mod tests {
         assert_eq!(services(&server).unwrap().cluster.services.len(), 24);
     }
 
-    /// Cuts at every twentieth byte.
+    /// Ends the reply after every twentieth byte, from `first` on.
     fn cut_all(whole: &[u8], first: usize) {
         let cut = Arc::new(AtomicUsize::new(0));
         let (at, bytes) = (Arc::clone(&cut), whole.to_vec());
@@ -265,14 +276,14 @@ mod tests {
         let client = server.client();
         for end in (first..whole.len()).step_by(20) {
             cut.store(end, Ordering::SeqCst);
-            let got = consistent(&client, Shape::Service, "/api/v1/services");
+            let got = list_consistent(&client, Shape::Service, "/api/v1/services");
             let got = got.err().unwrap_or_else(|| panic!("cut at {end} is no error")).text;
             assert!(got.contains("cut"), "{end}: {got}");
         }
     }
 
     #[test]
-    fn what_is_no_list_gives_a_clear_error() {
+    fn a_reply_that_is_not_a_list_fails_with_its_reason() {
         let long = format!("{{\"kind\":\"ServiceList\",\"items\":[\"{}\"", "x".repeat(5_000_000));
         let huge = format!("{{\"kind\":\"ServiceList\",\"items\":[\"{}\"]}}", "x".repeat(17 << 20));
         let deep = format!("{{\"kind\":\"ServiceList\",\"items\":{}", "[".repeat(100_000));

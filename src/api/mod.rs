@@ -1,9 +1,15 @@
-//! The API server: the only HTTP.
+//! The client of the Kubernetes API server. It only lists and watches; all HTTP is in this folder.
 //!
-//! [`Api`] finds the server and its credentials and reads the kinds of object that are asked for into
-//! a [`Reading`]. Pages are read as streams and of each object only what is used is kept. An object
-//! that can't be understood is named and does not stop the others; it makes its kind doubtful.
-//! [`from_list`] reads the same from a file.
+//! `auth::find` and `kubeconfig` locate the server and its credentials, and `client::Client` sends
+//! the requests. A list passes through `list::list`, `page::Lists::next` (one item at a time, never a
+//! tree of the whole list) and `wire::read` (keeps only the fields that kinglet uses) into a
+//! [`Reading`]. A watch passes through `follow::Watcher::watch`, `stream::Lines::next` and
+//! `stream::read` into [`News`](crate::cluster::News); `watch::WatchState` decides when to list, to
+//! probe, to watch or to wait. [`snapshot`] keeps the last good cluster on disk, and [`from_list`]
+//! reads objects from a file.
+//!
+//! An object that can't be parsed is reported by name and does not stop the others; its kind becomes
+//! doubtful.
 
 mod auth;
 mod body;
@@ -50,100 +56,109 @@ use snapshot::{Contact, Identity, Snapshot};
 use traffic::Traffic;
 use wire::Shape;
 
-/// Where the flags say that the API server is; with neither, a pod finds it by its environment.
+/// The location of the API server as given by flags. If neither flag is set, the in-cluster
+/// configuration of a pod is used.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
-    /// `--master`: its URL.
+    /// `--master`: the URL of the server.
     pub master: Option<String>,
-    /// `--kubeconfig`: a file.
+    /// `--kubeconfig`: the path of a kubeconfig file.
     pub kubeconfig: Option<PathBuf>,
 }
 
-/// Where the API serves Nodes.
+/// The path of the Nodes resource.
 const NODES: &str = "/api/v1/nodes";
-/// Where the API serves each shape of endpoints, the best first.
+/// The resources that hold endpoints, in order of preference: newer API versions come first.
 const ENDPOINTS: [(Shape, &str); 3] = [
     (Shape::EndpointSlice, "/apis/discovery.k8s.io/v1/endpointslices"),
     (Shape::EndpointSlice, "/apis/discovery.k8s.io/v1beta1/endpointslices"), // before 1.21
     (Shape::Endpoints, "/api/v1/endpoints"),                                 // before 1.17
 ];
 
-/// An API server and the way to it. Threads share it.
+/// A connection to one API server. Threads share it.
 pub struct Api {
     client: Client,
-    /// Which of [`ENDPOINTS`] it serves.
+    /// Index into [`ENDPOINTS`] of the resource that the server has.
     endpoints: AtomicUsize,
-    /// This node's name, and the uid of its Node object where it is known.
+    /// The name of this node, and the uid of its Node object if that is known. The name is empty until
+    /// [`Api::expect`] is called.
     own: Mutex<(String, Option<String>)>,
 }
 
 impl Api {
-    /// Finds the server and its credentials; asks nothing yet.
+    /// Finds the server and its credentials, with the default timeouts. Sends no request yet. Fails if
+    /// the flags, the kubeconfig or the files that it names can't be used.
     pub fn open(source: &Source) -> Result<Api> {
         Api::with(source, Patience::default())
     }
 
-    /// The same, with another patience.
+    /// Does the same as [`Api::open`], with other timeouts.
     pub fn with(source: &Source, patience: Patience) -> Result<Api> {
         let access = auth::find(source)?;
         if let Some(warning) = &access.warning {
             log::warn(format_args!("{warning}"));
         }
-        Ok(Api::over(Client::with(access, patience)?))
+        Ok(Api::from_client(Client::with(access, patience)?))
     }
 
-    fn over(client: Client) -> Api {
+    /// Wraps a client; the endpoints resource is the newest one and the node has no name yet.
+    fn from_client(client: Client) -> Api {
         Api { client, endpoints: 0.into(), own: Mutex::default() }
     }
 
-    /// Which cluster this is, as far as it can be told without asking.
+    /// Returns the identity of the cluster as far as it is known without a request: the server's URL,
+    /// the hash of its CA, and `node`.
     pub fn identity(&self, node: &str) -> Identity {
         let (server, node) = (self.client.server.clone(), node.to_owned());
         Identity { server, ca: self.client.ca_hash, node }
     }
 
-    /// Its URL.
+    /// Returns the URL of the server.
     pub fn server(&self) -> &str {
         &self.client.server
     }
 
-    /// What was asked and what came, so far.
+    /// Returns the counters of requests and replies since the start of the process.
     pub fn traffic(&self) -> &Traffic {
         &self.client.traffic
     }
 
-    /// Tells who we are, and which cluster a snapshot is of: as soon as the server answers, it has to
-    /// be the same one, else all is listed.
+    /// Sets the name of this node, and the cluster that `snapshot` belongs to. If the uid of the Node
+    /// object that the server returns later is another one, everything is listed again. Must be called
+    /// before [`Api::follow`] and [`Api::catch_up`]; otherwise the cluster is not checked.
     pub fn expect(&self, node: &str, snapshot: Option<&Snapshot>) {
         let Contact { uid, endpoints } = snapshot.map(|s| s.contact.clone()).unwrap_or_default();
         *self.own() = (node.to_owned(), uid);
         self.endpoints.store(endpoints.min(ENDPOINTS.len() - 1), Ordering::Relaxed);
     }
 
-    /// Whether it matters which cluster it is.
-    fn is_expected(&self) -> bool {
+    /// Returns true if [`Api::expect`] set a node name, so that the cluster can be checked by the uid
+    /// of this node's Node object.
+    fn has_node_name(&self) -> bool {
         !self.own().0.is_empty()
     }
 
-    /// What the server told of itself: for [`snapshot::File::save`].
+    /// Returns the facts that were learned from the server, for [`snapshot::File::save`].
     pub fn contact(&self) -> Contact {
         let endpoints = self.endpoints.load(Ordering::Relaxed);
         Contact { uid: self.own().1.clone(), endpoints }
     }
 
+    /// Locks the node's name and uid. A panic of another thread does not make them unusable.
     fn own(&self) -> std::sync::MutexGuard<'_, (String, Option<String>)> {
         self.own.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Lists the kinds, one after another. A kind that can't be listed is an error for all.
+    /// Lists the kinds, one after another, into one result. Fails if any of them can't be listed.
     pub fn read(&self, kinds: &[Kind]) -> Result<Reading> {
         let mut whole = Reading::default();
-        self.each(kinds, |_, reading| whole.add(reading))?;
+        self.list_each(kinds, |_, reading| whole.add(reading))?;
         Ok(whole)
     }
 
-    /// The same, and each is told as it comes.
-    fn each(&self, kinds: &[Kind], mut take: impl FnMut(Kind, Reading)) -> Result<()> {
+    /// Lists the kinds, one after another, and passes each result to `take`. Fails at the first kind that
+    /// can't be listed.
+    fn list_each(&self, kinds: &[Kind], mut take: impl FnMut(Kind, Reading)) -> Result<()> {
         let mut cached = false;
         for &kind in kinds {
             let reading = self.list(kind, &mut cached, None).map_err(|failure| {
@@ -155,6 +170,7 @@ impl Api {
         Ok(())
     }
 
+    /// Lists one kind. `cached` and `known` are as in [`list::list`].
     fn list(
         &self,
         kind: Kind,
@@ -162,14 +178,14 @@ impl Api {
         known: Option<&str>,
     ) -> std::result::Result<Reading, Failure> {
         if kind == Kind::EndpointSlice {
-            return self.endpoints(cached, known);
+            return self.list_endpoints(cached, known);
         }
-        let (shape, path) = self.place(kind);
+        let (shape, path) = self.resource_path(kind);
         list::list(&self.client, shape, path, cached, known)
     }
 
-    /// Where a kind is, as what.
-    fn place(&self, kind: Kind) -> (Shape, &'static str) {
+    /// Returns the resource in which a kind is served, and its path.
+    fn resource_path(&self, kind: Kind) -> (Shape, &'static str) {
         match kind {
             Kind::Node => (Shape::Node, NODES),
             Kind::Service => (Shape::Service, "/api/v1/services"),
@@ -177,9 +193,10 @@ impl Api {
         }
     }
 
-    /// The uid of our own Node, where there is one, and the version of the whole cluster.
+    /// Requests this node's own Node object. Returns its uid, which is `None` if there is no such Node,
+    /// and the current resourceVersion of the cluster.
     fn probe(&self) -> std::result::Result<(Option<String>, String), Failure> {
-        let node = list::encode(&self.own().0);
+        let node = list::percent_encode(&self.own().0);
         let path = format!("{NODES}?fieldSelector=metadata.name%3D{node}&limit=1");
         let body = self.client.probe(&path)?;
         if !body.trim_ascii_start().starts_with('{') {
@@ -193,13 +210,14 @@ impl Api {
         Ok((uid, version))
     }
 
-    /// In order, for servers are upgraded.
-    fn endpoints(
+    /// Lists endpoints from the first of [`ENDPOINTS`] that the server has. Each list tries them in order
+    /// again, because a server may have been upgraded. Fails with the last 404 if it has none of them.
+    fn list_endpoints(
         &self,
         cached: &mut bool,
         known: Option<&str>,
     ) -> std::result::Result<Reading, Failure> {
-        let mut absent = Failure::other("it serves no endpoints");
+        let mut absent = Failure::other("the server has neither EndpointSlices nor Endpoints");
         for (i, (shape, path)) in ENDPOINTS.into_iter().enumerate() {
             match list::list(&self.client, shape, path, cached, known) {
                 Err(failure) if failure.why == Why::Status(404) => absent = failure,
@@ -214,14 +232,16 @@ impl Api {
 }
 
 impl Reading {
-    /// Takes in an item of a list, the `nth`.
+    /// Parses an item of a list and adds it. An item that can't be parsed goes to `bad` and makes its kind
+    /// doubtful. `nth` is the position in the list, from 1; it stands in for the name of an item that
+    /// has none.
     fn take(&mut self, shape: Shape, nth: usize, item: &str) {
-        let understood = if item.len() > page::ITEM {
+        let parsed = if item.len() > page::ITEM {
             Err(format!("it is larger than {} MiB", page::ITEM >> 20))
         } else {
             wire::read(shape, item)
         };
-        match understood {
+        match parsed {
             Ok(objects) => objects.into_iter().for_each(|object| self.cluster.insert(object)),
             Err(why) => {
                 let kind = shape.kind();
@@ -236,7 +256,7 @@ impl Reading {
         }
     }
 
-    /// Takes in another reading, of another kind.
+    /// Adds the objects of another reading, which is of other kinds.
     fn add(&mut self, other: Reading) {
         self.cluster.nodes.extend(other.cluster.nodes);
         self.cluster.services.extend(other.cluster.services);

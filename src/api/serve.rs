@@ -1,4 +1,6 @@
-//! For tests: a server on a real socket that answers each request with given bytes and hangs up.
+//! A server for tests: it listens on a real socket, replies to each request with given bytes, and
+//! closes the connection. It also has the recorded replies of tests/api, and [`Dice`], the random
+//! numbers of the tests that mutate input. The server of the black-box tests is tests/apiserver.
 
 use std::{
     io::{Read, Write},
@@ -20,17 +22,21 @@ use super::{
     client::{Client, Patience},
 };
 
+/// A server that runs until the test process ends.
 pub struct Server {
+    /// Its URL, with a free port of 127.0.0.1.
     pub url: String,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
-/// Answers with what `answer` says to a request's target and its number.
+/// Starts a server without TLS. `answer` gets a request's target and its number, from 1, and returns
+/// the bytes of the reply.
 pub fn serve(answer: impl FnMut(&str, usize) -> Vec<u8> + Send + 'static) -> Server {
     start(None, answer)
 }
 
-/// The same over TLS, with a certificate of tests/api/tls; `mutual`: the client has to show one.
+/// Starts a server with TLS and the certificate `name` of tests/api/tls. If `mutual` is true, the client
+/// must present a certificate too.
 pub fn serve_tls(
     name: &str,
     mutual: bool,
@@ -74,7 +80,7 @@ fn start(
                     seen.push(head);
                     seen.len()
                 };
-                // A client that has had enough hangs up first.
+                // The client may close the connection before it has read everything.
                 let _ = stream.write_all(&answer(&target, nth)).and_then(|()| stream.flush());
             };
             match &tls {
@@ -94,42 +100,45 @@ fn start(
 trait ReadWrite: Read + Write {}
 impl<T: Read + Write> ReadWrite for T {}
 
+/// Reads the head of a request, byte by byte.
 fn head(stream: &mut dyn ReadWrite) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
         head.push(byte[0]);
         if !head[0].is_ascii_alphabetic() {
-            break; // TLS, to a server that speaks none
+            break; // a TLS hello, but this server has no TLS
         }
     }
     String::from_utf8_lossy(&head).into_owned()
 }
 
 impl Server {
-    /// The heads of the requests so far.
+    /// Returns the heads of the requests so far.
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 
-    /// Their targets.
+    /// Returns the targets (path and query) of the requests so far.
     pub fn targets(&self) -> Vec<String> {
         let target = |head: &String| head.split(' ').nth(1).unwrap_or_default().to_owned();
         self.requests().iter().map(target).collect()
     }
 
+    /// Returns access to this server without TLS or credentials.
     pub fn access(&self) -> Access {
         let (server, ca, token) = (self.url.clone(), String::new(), Token::None);
         Access { server, tls: None, ca, ca_hash: 0, server_name: None, token, warning: None }
     }
 
+    /// Returns a client of this server, with a timeout of 5 s for an answer.
     pub fn client(&self) -> Client {
         let patience = Patience { answer: Duration::from_secs(5), ..Patience::default() };
         Client::with(self.access(), patience).unwrap()
     }
 }
 
-/// A whole answer.
+/// Builds a complete HTTP/1.1 reply. Each line of `headers` ends with CRLF.
 pub fn reply(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
     let mut bytes = format!(
@@ -141,21 +150,22 @@ pub fn reply(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     bytes
 }
 
-/// A good one.
+/// Builds a reply with status 200 and a JSON body.
 pub fn ok(body: impl AsRef<[u8]>) -> Vec<u8> {
     reply("200 OK", "Content-Type: application/json\r\n", body)
 }
 
-/// A file of tests/api.
+/// Reads a file of tests/api.
 pub fn recorded(name: &str) -> Vec<u8> {
     let path = format!("tests/api/{name}");
     std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// Numbers that look random and are the same in every run (xorshift64*).
+/// Pseudo-random numbers that are equal in every run (xorshift64*). The seed must not be 0.
 pub struct Dice(pub u64);
 
 impl Dice {
+    /// Returns a number from 0 to `limit` - 1.
     pub fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -163,7 +173,8 @@ impl Dice {
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % limit
     }
 
-    /// Changes some bytes: replaced, doubled, left out, or a piece moved.
+    /// Returns a copy with one to four random changes: a byte replaced, removed or inserted, or a piece of up
+    /// to 39 bytes copied to another place.
     pub fn mutate(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut bytes = bytes.to_vec();
         for _ in 0..=self.below(4) {

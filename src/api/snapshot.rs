@@ -1,10 +1,10 @@
-//! The last good cluster on disk, for a start without the API and for a pass that asks only what
-//! changed.
+//! The snapshot: the last good cluster on disk. A start without the API server works from it, and a
+//! pass continues from its resourceVersions and fetches only the changes.
 //!
-//! Text: a line that names the format, a line of JSON about the whole, one line of JSON for each
-//! object, and a last line with their number and a checksum (FNV-1a) of all before it. It is read and
-//! written as a stream, and put in place by a rename. What can't be used is put aside and stops
-//! nothing.
+//! The file is text: a line with the name of the format, the header as a line of JSON, one line of JSON
+//! per object, and a last line with the number of objects and a checksum (FNV-1a) of everything before
+//! it. [`File::save`] writes it as a stream to a second file, and [`File::settle`] renames that into
+//! place. [`File::load`] renames a damaged or foreign file to `….bad` and continues without it.
 
 use std::{
     fs,
@@ -24,27 +24,29 @@ use crate::{
     json, log,
 };
 
-/// Which cluster this is, as far as it can be told without asking.
+/// The identity of a cluster as far as it is known without a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The server's URL.
     pub server: String,
-    /// A hash of the CA's certificates; 0 without one.
+    /// A hash of the CA's certificates; 0 if there is no CA.
     pub ca: u64,
     /// The name of this node.
     pub node: String,
 }
 
-/// What the server told of itself.
+/// Facts that the server gave about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contact {
-    /// The uid of this node's Node object: by it the server is known to be the same cluster.
+    /// The uid of this node's Node object. A server that has a Node with this uid is of the same cluster.
+    /// `None` if it is not known.
     pub uid: Option<String>,
-    /// In which of their shapes it serves endpoints.
+    /// The resource in which the server has endpoints, as an index into `api::ENDPOINTS`.
     pub endpoints: usize,
 }
 
-/// FNV-1a of 64 bits: finds what a disk did to a file, and costs nothing.
+/// A 64-bit FNV-1a hash. It detects damage by the disk at almost no cost; it is no protection against
+/// an attacker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sum(pub u64);
 
@@ -55,7 +57,7 @@ impl Default for Sum {
 }
 
 impl Sum {
-    /// Takes in what comes next.
+    /// Adds the next bytes to the hash.
     pub fn add(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
@@ -63,35 +65,37 @@ impl Sum {
     }
 }
 
-/// What a snapshot told.
+/// The contents of a snapshot.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// The cluster. Nothing of it is doubtful: that is for [`Known::new`].
+    /// The cluster. Its `doubtful` is empty; [`Known::new`] fills it.
     pub cluster: Cluster,
-    /// Where a watch of each kind goes on.
+    /// The resourceVersion of each kind from which a watch continues. A kind without one must be listed.
     pub versions: Few<Kind, String>,
-    /// What the server told of itself.
+    /// The facts that the server gave about itself.
     pub contact: Contact,
-    /// When the oldest of its full lists was made, in seconds since 1970.
+    /// Time of the oldest of the full lists, in seconds since 1970.
     pub listed: u64,
-    /// The name of the node that it was written on.
+    /// The name of the node that wrote the file.
     pub node: Box<str>,
 }
 
 impl Snapshot {
-    /// How long ago the oldest full list was made. `None`: the clock is before it, so nobody knows.
+    /// Returns the time since the oldest full list. `None` if the clock is before that list, because the
+    /// age is unknown then.
     pub fn age(&self) -> Option<Duration> {
         now().checked_sub(self.listed).map(Duration::from_secs)
     }
 }
 
-/// The clock, in seconds since 1970.
+/// Returns the time of the system clock in seconds since 1970; 0 if it is earlier than that.
 pub fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }
 
-/// What a file holds, whatever cluster it is of; nothing where there is none. It is only read.
+/// Reads a snapshot file without a check of its cluster, and leaves it in place even if it is damaged.
+/// Returns `None` if there is no file. Fails if it can't be read or is damaged.
 pub fn peek(path: &Path) -> error::Result<Option<Snapshot>> {
     let doing = || format!("reading the snapshot {}", path.display());
     let from = match fs::File::open(path) {
@@ -103,35 +107,37 @@ pub fn peek(path: &Path) -> error::Result<Option<Snapshot>> {
             let node = identity.node.into();
             Ok(Some(Snapshot { cluster, contact, listed, node, ..Snapshot::default() }))
         }
-        Err(Unusable::Io(e)) => Err(e).doing(doing),
-        Err(Unusable::Bad(why)) => Err(why).doing(doing),
+        Err(ReadError::Io(e)) => Err(e).doing(doing),
+        Err(ReadError::Bad(why)) => Err(why).doing(doing),
     }
 }
 
-/// The first line; a later form of the file has another number.
+/// The first line. Each later format has a new number.
 const FORMAT: &str = "kinglet snapshot 2";
-/// Its objects lack what later ones tell (annotations of BGP, readiness): they are good to start from,
-/// and everything is listed.
-const BEFORE: &str = "kinglet snapshot 1";
-/// What every form of it starts with.
-const NAME: &str = "kinglet snapshot ";
-/// Where only versions moved on, the file is left alone for so many seconds: flash wears out.
-const VERSIONS: u64 = 600;
+/// The first line of the previous format. Its Nodes lack fields (BGP annotations, readiness), so they are
+/// used for a start, but every kind is listed.
+const OLD_FORMAT: &str = "kinglet snapshot 1";
+/// The start of the first line in every format.
+const FORMAT_PREFIX: &str = "kinglet snapshot ";
+/// Seconds for which the file is not rewritten if only resourceVersions changed, because each write
+/// wears out flash memory.
+const VERSIONS_ONLY_INTERVAL: u64 = 600;
 
-/// The second line.
+/// The second line of the file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
     identity: Identity,
     contact: Contact,
-    /// When a full list was made last, and when this was written.
+    /// Time of the last full list, in seconds since 1970.
     listed: u64,
+    /// Time at which the file was written, in seconds since 1970.
     written: u64,
-    /// The kinds that are held. Without a version: one that has to be listed, since something of it
-    /// was not understood.
+    /// The kinds in the file, with their resourceVersions. `None` for a kind that must be listed because
+    /// one of its objects could not be parsed.
     kinds: Few<Kind, Option<String>>,
 }
 
-/// An object, as it is written; `cluster::Object` is how it is read.
+/// An object by reference, for writing. [`Object`] has the same variants, for reading.
 #[derive(Serialize)]
 enum Line<'a> {
     Node(&'a Node),
@@ -139,58 +145,61 @@ enum Line<'a> {
     EndpointSlice(&'a EndpointSlice),
 }
 
-/// Why a file tells nothing.
-enum Unusable {
-    /// It can't be read at all.
+/// The reason why a file can't be used.
+enum ReadError {
+    /// Reading failed.
     Io(io::Error),
-    /// It is not what it should be.
+    /// The file is damaged, or not for this cluster or this version of kinglet.
     Bad(String),
 }
 
-/// The file, and what is known to be in it.
+/// The snapshot file, and a summary of its current contents.
 #[derive(Debug)]
 pub struct File {
     path: Option<PathBuf>,
     identity: Identity,
-    /// What was read or written last, and the sum of its objects' lines.
+    /// The header of the last read or write, and the hash of the lines of the objects. `None` if the
+    /// contents are unknown.
     last: Option<(Header, Sum)>,
-    /// Written beside the file in force, and not in its place yet.
-    beside: Option<fs::File>,
-    /// It could not be written, and that was told.
-    refused: bool,
+    /// A file that was written but not yet renamed into place.
+    pending: Option<fs::File>,
+    /// True if the last write failed. The next failures are not reported then.
+    failed: bool,
 }
 
 impl File {
-    /// Reads and writes nothing yet. Without a path, nothing ever.
+    /// Creates the handle; the disk is not accessed yet. If `path` is `None`, there is no snapshot: nothing
+    /// is read or written.
     pub fn new(path: Option<PathBuf>, identity: Identity) -> File {
-        File { path, identity, last: None, beside: None, refused: false }
+        File { path, identity, last: None, pending: None, failed: false }
     }
 
-    /// What it holds. One that is damaged, of another cluster or of a later version is renamed to
-    /// `….bad` with a warning, and counts as none.
+    /// Reads the file. Returns `None` if there is none. A file that is damaged, of another cluster or of
+    /// another version of kinglet is renamed to `….bad` with a warning, and `None` is returned.
     pub fn load(&mut self) -> Option<Snapshot> {
         let path = self.path.as_ref()?;
         let why = match self.read(path) {
-            Ok((header, sum, cluster)) => return Some(self.keep(header, sum, cluster)),
-            Err(Unusable::Io(e)) if e.kind() == io::ErrorKind::NotFound => return None,
-            Err(Unusable::Io(e)) => {
+            Ok((header, sum, cluster)) => return Some(self.accept(header, sum, cluster)),
+            Err(ReadError::Io(e)) if e.kind() == io::ErrorKind::NotFound => return None,
+            Err(ReadError::Io(e)) => {
                 log::warn(format_args!("reading the snapshot {}: {e}", path.display()));
                 return None;
             }
-            Err(Unusable::Bad(why)) => why,
+            Err(ReadError::Bad(why)) => why,
         };
         let bad = aside(path);
         let moved = match fs::rename(path, &bad) {
-            Ok(()) => format!("it is now {}", bad.display()),
-            Err(e) => format!("it stays where it is: {e}"),
+            Ok(()) => format!("it was renamed to {}", bad.display()),
+            Err(e) => format!("it could not be renamed to {}: {e}", bad.display()),
         };
         log::warn(format_args!("the snapshot {} is not used: {why}; {moved}", path.display()));
         None
     }
 
-    fn keep(&mut self, mut header: Header, sum: Sum, cluster: Cluster) -> Snapshot {
+    /// Remembers the header, and returns the snapshot without the values that are not valid here.
+    fn accept(&mut self, mut header: Header, sum: Sum, cluster: Cluster) -> Snapshot {
         if header.identity.node != self.identity.node {
-            // Its uid is that of somebody else's Node.
+            // The uid is that of another node's Node object.
             header.contact.uid = None;
         }
         let versions = header.kinds.iter().filter_map(|(k, v)| Some((*k, v.clone()?))).collect();
@@ -199,23 +208,25 @@ impl File {
         Snapshot { cluster, versions, contact, listed, node: self.identity.node.as_str().into() }
     }
 
-    fn read(&self, path: &Path) -> Result<(Header, Sum, Cluster), Unusable> {
-        let from = fs::File::open(path).map_err(Unusable::Io)?;
+    /// Reads the file, and fails if it is of another cluster.
+    fn read(&self, path: &Path) -> Result<(Header, Sum, Cluster), ReadError> {
+        let from = fs::File::open(path).map_err(ReadError::Io)?;
         let (header, sum, cluster) = read(BufReader::with_capacity(16 << 10, from))?;
         let Identity { server, ca, .. } = &header.identity;
         if *server != self.identity.server {
-            return Err(Unusable::Bad(format!("it is of another cluster, {server}")));
+            return Err(ReadError::Bad(format!("it is of another cluster, {server}")));
         }
         if *ca != self.identity.ca {
-            let why = format!("it is of another cluster: {server} had another CA then");
-            return Err(Unusable::Bad(why));
+            let why = format!("it is of another cluster: the CA of {server} was another one");
+            return Err(ReadError::Bad(why));
         }
         Ok((header, sum, cluster))
     }
 
-    /// Writes it beside the one in force, where the objects changed since it was read or written, or
-    /// `listed` did; says whether [`File::settle`] is to follow. That it can't be written is an error
-    /// only once. `listed` and `contact` as in [`Snapshot`].
+    /// Writes the snapshot to a second file, unless neither the objects nor `listed` changed since the
+    /// last read or write. Returns true if it was written; [`File::settle`] must follow. Fails if it can't
+    /// be written, but only the first time; the next failures return false. `listed` and `contact` are as
+    /// in [`Snapshot`].
     pub fn save(&mut self, known: &Known, listed: u64, contact: &Contact) -> error::Result<bool> {
         let Some(path) = &self.path else { return Ok(false) };
         let doubtful: Sorted<Kind> = known.complaints().map(|bad| bad.kind).collect();
@@ -230,9 +241,9 @@ impl File {
             kinds: kinds.collect(),
         };
         let doing = || format!("writing the snapshot {}", path.display());
-        if let Some((_, of)) = self.last.as_ref().filter(|(last, _)| is_same(last, &header)) {
+        if let Some((_, of)) = self.last.as_ref().filter(|(last, _)| is_unchanged(last, &header)) {
             let mut sum = Sum::default();
-            let counted = each_line(&known.cluster, |line| {
+            let counted = for_each_line(&known.cluster, |line| {
                 sum.add(line);
                 Ok(())
             });
@@ -244,45 +255,49 @@ impl File {
         match write(path, &header, &known.cluster).doing(doing) {
             Ok((file, sum)) => {
                 self.last = Some((header, sum));
-                self.beside = Some(file);
+                self.pending = Some(file);
                 Ok(true)
             }
-            Err(e) => self.refuse(e),
+            Err(e) => self.write_failed(e),
         }
     }
 
-    /// Puts what was written in its place, and says whether there was anything. It waits until the
-    /// disk has it, which after half a minute it has: the kernel writes by itself what is older.
+    /// Renames the written file into place. Returns false if nothing was pending. It waits for fsync(2),
+    /// which is quick half a minute after [`File::save`], because the kernel has written the pages by
+    /// itself then. Fails as [`File::save`] does.
     pub fn settle(&mut self) -> error::Result<bool> {
-        let (Some(path), Some(file)) = (&self.path, self.beside.take()) else { return Ok(false) };
-        // Else the new name may come to the disk before what it names.
-        let settled = file.sync_all().and_then(|()| fs::rename(beside(path, ".new"), path));
+        let (Some(path), Some(file)) = (&self.path, self.pending.take()) else { return Ok(false) };
+        // Without fsync the rename may reach the disk before the contents.
+        let settled = file.sync_all().and_then(|()| fs::rename(with_suffix(path, ".new"), path));
         match settled.doing(|| format!("writing the snapshot {}", path.display())) {
             Ok(()) => {
-                self.refused = false;
+                self.failed = false;
                 Ok(true)
             }
-            Err(e) => self.refuse(e),
+            Err(e) => self.write_failed(e),
         }
     }
 
-    /// Whether something waits for [`File::settle`].
+    /// Returns true if [`File::settle`] is due.
     pub fn is_unsettled(&self) -> bool {
-        self.beside.is_some()
+        self.pending.is_some()
     }
 
-    fn refuse(&mut self, e: error::Error) -> error::Result<bool> {
+    /// Forgets the contents of the file. Returns the error if it is the first since the last success.
+    fn write_failed(&mut self, e: error::Error) -> error::Result<bool> {
         self.last = None;
-        if std::mem::replace(&mut self.refused, true) { Ok(false) } else { Err(e) }
+        if std::mem::replace(&mut self.failed, true) { Ok(false) } else { Err(e) }
     }
 }
 
-/// Whether it is not worth a write, where nothing else differs.
-fn is_same(last: &Header, header: &Header) -> bool {
+/// Returns true if the new header alone is no reason to write: nothing differs, or only the versions and
+/// the last write is recent.
+fn is_unchanged(last: &Header, header: &Header) -> bool {
     let held = |header: &Header| -> Vec<(Kind, bool)> {
         header.kinds.iter().map(|(kind, version)| (*kind, version.is_some())).collect()
     };
-    let fresh = header.written.checked_sub(last.written).is_some_and(|age| age < VERSIONS);
+    let fresh =
+        header.written.checked_sub(last.written).is_some_and(|age| age < VERSIONS_ONLY_INTERVAL);
     last.identity == header.identity
         && last.contact == header.contact
         && last.listed == header.listed
@@ -290,20 +305,20 @@ fn is_same(last: &Header, header: &Header) -> bool {
         && (fresh || last.kinds == header.kinds)
 }
 
-/// Where a snapshot is put that can't be used.
+/// Returns the path to which an unusable snapshot is renamed.
 pub fn aside(path: &Path) -> PathBuf {
-    beside(path, ".bad")
+    with_suffix(path, ".bad")
 }
 
-/// `path` with more at its end.
-fn beside(path: &Path, more: &str) -> PathBuf {
+/// Appends `suffix` to a path.
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(more);
+    name.push(suffix);
     name.into()
 }
 
-/// The line of each object, one at a time.
-fn each_line(
+/// Passes the line of each object to `take`, and returns their number. One line is in memory at a time.
+fn for_each_line(
     cluster: &Cluster,
     mut take: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<usize> {
@@ -321,12 +336,13 @@ fn each_line(
     Ok(count)
 }
 
-/// Given with the file is the sum of all objects.
+/// Writes a snapshot to `path` with `.new` appended. Returns the open file and the hash of the lines of
+/// the objects.
 fn write(path: &Path, header: &Header, cluster: &Cluster) -> io::Result<(fs::File, Sum)> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    let new = beside(path, ".new");
+    let new = with_suffix(path, ".new");
     let file =
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     let (mut to, mut sum) = (BufWriter::with_capacity(16 << 10, &file), Sum::default());
@@ -336,7 +352,7 @@ fn write(path: &Path, header: &Header, cluster: &Cluster) -> io::Result<(fs::Fil
     };
     put(format!("{FORMAT}\n{}\n", serde_json::to_string(header)?).as_bytes())?;
     let mut objects = Sum::default();
-    let count = each_line(cluster, |line| {
+    let count = for_each_line(cluster, |line| {
         objects.add(line);
         put(line)
     })?;
@@ -346,27 +362,28 @@ fn write(path: &Path, header: &Header, cluster: &Cluster) -> io::Result<(fs::Fil
     Ok((file, objects))
 }
 
-/// Reads a snapshot; memory holds the cluster and one line.
-fn read(mut from: impl BufRead) -> Result<(Header, Sum, Cluster), Unusable> {
-    let bad = |why: String| Unusable::Bad(why);
+/// Reads a snapshot. Memory holds the cluster and one line. Returns the header, the hash of the lines of
+/// the objects, and the cluster.
+fn read(mut from: impl BufRead) -> Result<(Header, Sum, Cluster), ReadError> {
+    let bad = |why: String| ReadError::Bad(why);
     let (mut all, mut objects) = (Sum::default(), Sum::default());
     let mut line = String::new();
     let mut next = |line: &mut String| {
         line.clear();
         match from.by_ref().take(page::ITEM as u64).read_line(line) {
-            Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(bad("it is no text".into())),
-            Err(e) => Err(Unusable::Io(e)),
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(bad("it is not text".into())),
+            Err(e) => Err(ReadError::Io(e)),
             Ok(_) if line.ends_with('\n') => Ok(()),
-            Ok(_) => Err(bad("it is damaged: it ends too early".into())),
+            Ok(_) => Err(bad("it is damaged: it ends before its last line".into())),
         }
     };
     next(&mut line)?;
     all.add(line.as_bytes());
-    let old = line.trim_end() == BEFORE;
+    let old = line.trim_end() == OLD_FORMAT;
     if line.trim_end() != FORMAT && !old {
-        return Err(bad(match line.strip_prefix(NAME) {
+        return Err(bad(match line.strip_prefix(FORMAT_PREFIX) {
             Some(_) => "another version of kinglet wrote it".into(),
-            None => "it is no snapshot of kinglet's".into(),
+            None => "it is not a kinglet snapshot".into(),
         }));
     }
     next(&mut line)?;
@@ -382,7 +399,7 @@ fn read(mut from: impl BufRead) -> Result<(Header, Sum, Cluster), Unusable> {
         if let Some(end) = line.strip_prefix("end ") {
             return match end.trim_end() == format!("{count} {:016x}", all.0) {
                 true => Ok((header, objects, cluster)),
-                false => Err(bad("it is damaged: its checksum is another one".into())),
+                false => Err(bad("it is damaged: its checksum does not match".into())),
             };
         }
         let object: Object = json::from_str(&line)
@@ -394,12 +411,12 @@ fn read(mut from: impl BufRead) -> Result<(Header, Sum, Cluster), Unusable> {
     }
 }
 
-/// Reads what may be a snapshot, from anywhere.
+/// Reads a snapshot from any source. Fails with the reason if it is damaged or not a snapshot.
 pub fn from_snapshot(from: impl BufRead) -> Result<Cluster, String> {
     match read(from) {
         Ok((.., cluster)) => Ok(cluster),
-        Err(Unusable::Bad(why)) => Err(why),
-        Err(Unusable::Io(e)) => Err(e.to_string()),
+        Err(ReadError::Bad(why)) => Err(why),
+        Err(ReadError::Io(e)) => Err(e.to_string()),
     }
 }
 

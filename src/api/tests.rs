@@ -9,10 +9,10 @@ use crate::cluster::{Endpoint, Known, Service};
 const ALL: [Kind; 3] = [Kind::Node, Kind::Service, Kind::EndpointSlice];
 
 fn api(server: &Server) -> Api {
-    Api::over(server.client())
+    Api::from_client(server.client())
 }
 
-/// A server of recorded lists, in a folder of tests/api.
+/// Starts a server that replies with the recorded lists of a folder of tests/api.
 fn recorded_server(folder: &'static str) -> Server {
     serve(move |target, _| {
         let path = target.split('?').next().unwrap_or_default();
@@ -30,7 +30,7 @@ fn texts<T: ToString>(list: &[T]) -> Vec<String> {
 }
 
 #[test]
-fn recorded_lists_parse_whole() {
+fn recorded_lists_parse_without_errors() {
     let got = api(&recorded_server("list")).read(&ALL).unwrap();
     let cluster = &got.cluster;
     assert_eq!(got.bad, []);
@@ -64,7 +64,7 @@ fn recorded_lists_parse_whole() {
     assert!(service(&got, "shop/web-etp-local").external_local);
     assert!(!service(&got, "shop/web").internal_local && !service(&got, "shop/web").external_local);
 
-    // What kube-router's annotations and a load balancer add.
+    // Fields that come from kube-router's annotations and from a load balancer.
     let annotated = service(&got, "shop/kr-annot");
     assert_eq!((annotated.scheduler.as_deref(), annotated.scheduler_flags), (Some("mh"), 0x18));
     assert!(annotated.dsr && !annotated.external_local);
@@ -77,7 +77,7 @@ fn recorded_lists_parse_whole() {
     let zones: Vec<_> = cluster.nodes.values().map(|n| n.zone.as_deref().unwrap()).collect();
     assert_eq!(zones, ["zone-0", "zone-1", "zone-0"]);
 
-    // Slices by Service, with ready and other endpoints.
+    // Endpoints by Service, ready and not ready.
     let of = |name: &str| -> Vec<&Endpoint> {
         let slices = cluster.slices.values().filter(|s| s.service.as_deref() == Some(name));
         slices.flat_map(|s| &s.endpoints).collect()
@@ -92,7 +92,7 @@ fn recorded_lists_parse_whole() {
 }
 
 #[test]
-fn a_dual_stack_cluster_parses_whole() {
+fn lists_of_a_dual_stack_cluster_parse_without_errors() {
     let got = api(&recorded_server("dualstack")).read(&ALL).unwrap();
     assert_eq!(got.bad, []);
     for node in got.cluster.nodes.values() {
@@ -103,7 +103,8 @@ fn a_dual_stack_cluster_parses_whole() {
     assert!(got.cluster.services.values().any(|s| s.cluster_ips.len() == 2));
 }
 
-/// Hand-made after the documentation of discovery.k8s.io/v1beta1: no recording has it.
+/// Written by hand after the documentation of discovery.k8s.io/v1beta1, because there is no recording
+/// of that version.
 const V1BETA1: &str = r#"{"kind":"EndpointSliceList","apiVersion":"discovery.k8s.io/v1beta1","metadata":{"resourceVersion":"9"},"items":[
     {"metadata":{"name":"web-abc","namespace":"shop","labels":{"kubernetes.io/service-name":"web"}},"addressType":"IPv4",
      "endpoints":[{"addresses":["10.244.1.5"],"conditions":{"ready":true},"topology":{"kubernetes.io/hostname":"node-1","topology.kubernetes.io/zone":"a"}},
@@ -112,7 +113,7 @@ const V1BETA1: &str = r#"{"kind":"EndpointSliceList","apiVersion":"discovery.k8s
      "ports":[{"name":"","protocol":"TCP","port":8080}]}]}"#;
 
 #[test]
-fn an_old_server_is_asked_for_what_it_has() {
+fn endpoints_are_listed_in_the_newest_version_that_the_server_has() {
     let old = serve(|target, _| match target.split('?').next() {
         Some("/apis/discovery.k8s.io/v1beta1/endpointslices") => ok(V1BETA1),
         _ => recorded("err/404-path.http"),
@@ -143,7 +144,11 @@ fn an_old_server_is_asked_for_what_it_has() {
         ]
     );
     api_of_old.read(&[Kind::EndpointSlice]).unwrap();
-    assert_eq!(old.targets().len(), 4, "it may have been upgraded meanwhile");
+    assert_eq!(
+        old.targets().len(),
+        4,
+        "each list tries v1 first, since the server may have been upgraded"
+    );
 
     let older = serve(|target, _| match target.split('?').next() {
         Some("/api/v1/endpoints") => ok(recorded("list/endpoints.json")),
@@ -167,7 +172,7 @@ fn an_old_server_is_asked_for_what_it_has() {
 }
 
 #[test]
-fn a_bad_object_is_named_and_does_not_stop_the_rest() {
+fn an_object_that_does_not_parse_is_reported_by_name_and_the_others_are_kept() {
     let server = serve(|_, _| {
         ok(format!(
             r#"{{"kind":"ServiceList","items":[
@@ -193,7 +198,7 @@ fn a_bad_object_is_named_and_does_not_stop_the_rest() {
 }
 
 #[test]
-fn a_watch_that_a_proxy_ends_at_once_is_an_error_that_says_so() {
+fn catching_up_fails_if_a_proxy_ends_the_watch_at_once() {
     let server = serve(|target, _| match target.contains("watch=1") {
         true => ok(""),
         false => ok(r#"{"metadata":{"resourceVersion":"500"},"items":[{"metadata":{"uid":"u"}}]}"#),
@@ -204,11 +209,16 @@ fn a_watch_that_a_proxy_ends_at_once_is_an_error_that_says_so() {
     let api = api(&server);
     *api.own() = ("node-1".into(), Some("u".into()));
     let errors = api.catch_up(&mut known, &[Kind::Node], Some(age), resync);
-    assert_eq!(texts(&errors), ["watching nodes: it ended too soon to tell"]);
+    assert_eq!(
+        texts(&errors),
+        [
+            "watching nodes: the watch ended too early to be complete; is there a proxy before the API server?"
+        ]
+    );
 }
 
 #[test]
-fn a_kind_that_is_refused_is_told_with_its_name() {
+fn a_list_that_is_forbidden_fails_with_the_name_of_its_kind() {
     let server = serve(|target, _| match target.contains("nodes") {
         true => ok(recorded("list/nodes.json")),
         false => reply("403 Forbidden", "", "no"),

@@ -1,4 +1,5 @@
-//! EndpointSlices: which addresses may answer for a Service.
+//! The EndpointSlice: the addresses that serve a Service, and their ports. Fields follow
+//! discovery.k8s.io/v1; `api::wire::endpoints` also maps v1beta1 and core Endpoints to it.
 
 use std::net::IpAddr;
 
@@ -7,42 +8,44 @@ use serde::{Deserialize, Serialize};
 use super::Name;
 use crate::state::Protocol;
 
-/// What kinglet keeps of an EndpointSlice (or of core Endpoints, which become one slice per subset).
+/// The fields of an EndpointSlice that kinglet uses. Core Endpoints become one slice per subset.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EndpointSlice {
     /// metadata.namespace and metadata.name
     pub name: Name,
-    /// The label `kubernetes.io/service-name`; `None`: it belongs to no Service.
+    /// The label `kubernetes.io/service-name`; `None` if the slice belongs to no Service.
     pub service: Option<Box<str>>,
-    /// Its endpoints. Slices of addressType FQDN are kept with none.
+    /// Its endpoints; empty if addressType is FQDN.
     pub endpoints: Vec<Endpoint>,
-    /// Its ports, with the number that the endpoints of this slice listen on.
+    /// Its ports, with the numbers on which the endpoints of this slice listen.
     pub ports: Vec<SlicePort>,
 }
 
-/// One endpoint: what can answer at one address. What nearly all are is not written: there are many.
+/// An endpoint: one address that serves. Fields with their usual value are not serialized, because a
+/// cluster has many endpoints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// addresses[0]; the others mean nothing to a proxy.
+    /// addresses[0]. The API defines no meaning for further addresses, and a proxy ignores them.
     pub addr: IpAddr,
-    /// conditions.ready; absent means yes.
-    #[serde(default = "super::node::yes", skip_serializing_if = "Clone::clone")]
+    /// conditions.ready; true if absent.
+    #[serde(default = "super::node::default_true", skip_serializing_if = "Clone::clone")]
     pub ready: bool,
-    /// conditions.serving; absent means as `ready` there, and yes where this is written.
-    #[serde(default = "super::node::yes", skip_serializing_if = "Clone::clone")]
+    /// conditions.serving. If absent in the API, it equals `ready`; if absent in a snapshot or dump, it is
+    /// true.
+    #[serde(default = "super::node::default_true", skip_serializing_if = "Clone::clone")]
     pub serving: bool,
-    /// conditions.terminating; absent means no.
+    /// conditions.terminating; false if absent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub terminating: bool,
-    /// nodeName, in v1beta1 `topology["kubernetes.io/hostname"]`.
+    /// nodeName; in v1beta1 `topology["kubernetes.io/hostname"]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<Box<str>>,
-    /// Topology hints, where there are any.
+    /// hints; `None` if there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hints: Option<Box<Hints>>,
 }
 
-/// For whom an endpoint is meant (`hints` of discovery.k8s.io/v1).
+/// The topology hints of an endpoint (`hints` in discovery.k8s.io/v1): the clients that should use it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Hints {
@@ -52,25 +55,25 @@ pub struct Hints {
     pub nodes: Vec<Box<str>>,
 }
 
-/// One port of a slice.
+/// A port of a slice.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SlicePort {
-    /// Matches the Service's port of this name; empty where it has no name.
+    /// The name, equal to that of the Service's port; empty if the port has no name.
     pub name: Box<str>,
     /// The transport protocol.
     pub protocol: Protocol,
-    /// The number; a slice port without one is not kept.
+    /// The port number. A port without a number is left out.
     pub port: u16,
 }
 
 impl EndpointSlice {
-    /// Gives back what its lists can do without: a list grows by doubling while it is read.
-    pub(super) fn fit(&mut self) {
+    /// Frees the spare capacity of the vectors, which grow by doubling while they are parsed.
+    pub(super) fn shrink_to_fit(&mut self) {
         self.endpoints.shrink_to_fit();
         self.ports.shrink_to_fit();
     }
 
-    /// The Service that it belongs to.
+    /// Returns the Service that the slice belongs to. `None` if it has no service-name label.
     pub fn of(&self) -> Option<Name> {
         let (namespace, name) = (self.name.namespace.clone(), self.service.clone()?);
         Some(Name { namespace, name })

@@ -1,33 +1,34 @@
-//! The cluster as it is heard of, piece by piece: what the API says is taken in, and the last good
-//! state is never lost.
+//! The store of the cluster's objects: it applies lists and watch events, and keeps the last good state.
 //!
-//! An object that can't be understood keeps its last good version. A kind of which something is not
-//! known for sure is doubtful: its objects count, and nothing that it feeds is taken away.
+//! An update passes through [`Known::hear`], which calls `apply_list` or `apply_object` and then
+//! `update_doubtful`, and returns the [`Changes`] that `desired` must recompute. An object that can't be
+//! parsed keeps its last good version. A kind of which not everything is known is *doubtful*: its objects
+//! are used, but nothing that derives from the kind is removed from the kernel.
 
 use std::fmt;
 
 use super::{Cluster, EndpointSlice, Kind, Name, Object};
 use crate::few::{Few, Sorted};
 
-/// The objects of one or more kinds as they were read.
+/// The result of listing one or more kinds.
 #[derive(Debug, Default)]
 pub struct Reading {
-    /// What was understood. Kinds with a bad object are doubtful.
+    /// The objects that could be parsed. A kind with an invalid object is doubtful.
     pub cluster: Cluster,
-    /// What was not.
+    /// The objects that could not be parsed.
     pub bad: Vec<Bad>,
-    /// The resourceVersion of each kind's list: where a watch goes on.
+    /// The resourceVersion of each kind's list, from which a watch continues.
     pub versions: Few<Kind, String>,
 }
 
-/// An object that could not be understood.
+/// An object that could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bad {
-    /// What it feeds.
+    /// The kind in the store: EndpointSlice for core Endpoints too.
     pub kind: Kind,
-    /// namespace/name, or its number in the list where it has none.
+    /// namespace/name, or the position in the list if it has no name.
     pub name: String,
-    /// The path of the field, and what is wrong with it.
+    /// The path of the invalid field, and the error.
     pub why: String,
 }
 
@@ -37,54 +38,54 @@ impl fmt::Display for Bad {
     }
 }
 
-/// What the API said of one kind.
+/// An update of one kind from the API.
 #[derive(Debug)]
 pub struct News {
-    /// Of which kind.
+    /// The kind.
     pub kind: Kind,
-    /// What.
+    /// The change.
     pub what: What,
 }
 
-/// What there is to say of a kind.
+/// A change of a kind.
 #[derive(Debug)]
 pub enum What {
-    /// All its objects; the resourceVersion of the list is with them.
+    /// A full list of its objects, with the resourceVersion of the list.
     All(Reading),
-    /// One object as it is now: none where it is gone, several where core Endpoints have several
-    /// subsets. `Err`: why it could not be understood.
+    /// The new version of one object. The vector is empty if the object was deleted, and has several
+    /// slices if core Endpoints have several subsets. `Err` is the reason why it could not be parsed.
     One {
-        /// Namespace (none for a Node) and name.
+        /// Namespace (empty for a Node) and name.
         name: Name,
-        /// As it is now.
+        /// The new version.
         now: Result<Vec<Object>, String>,
-        /// The resourceVersion that is reached with it.
+        /// The resourceVersion after the change.
         version: String,
     },
-    /// Nothing changed up to this resourceVersion.
+    /// The kind is up to date at this resourceVersion.
     Reached(String),
-    /// The API can't be followed now, and why; it is tried again.
+    /// The API can't be followed at the moment, for this reason; it is tried again.
     Lost(String),
 }
 
-/// What is to be worked out again.
+/// The parts of the desired state that must be recomputed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// All of it: what is doubtful is something else than before.
+    /// Everything, because the set of doubtful kinds changed.
     pub all: bool,
-    /// What comes from Nodes.
+    /// The part that derives from Nodes.
     pub nodes: bool,
-    /// What comes from these Services and their slices.
+    /// The parts that derive from these Services and their slices.
     pub services: Sorted<Name>,
 }
 
 impl Changes {
-    /// Whether there is nothing to be done.
+    /// Returns true if nothing must be recomputed.
     pub fn is_empty(&self) -> bool {
         *self == Changes::default()
     }
 
-    /// Takes in what else changed.
+    /// Adds other changes.
     pub fn join(&mut self, other: Changes) {
         self.all |= other.all;
         self.nodes |= other.nodes;
@@ -92,41 +93,42 @@ impl Changes {
     }
 }
 
-/// All that is known of the cluster, and how far it is known.
+/// The store: the objects of the cluster, and how complete they are.
 #[derive(Debug)]
 pub struct Known {
-    /// The last good state. Its `doubtful` kinds follow from all that is below.
+    /// The last good state. Its `doubtful` kinds are derived from the fields below.
     pub cluster: Cluster,
-    /// How far each kind was followed: where a watch goes on.
+    /// The resourceVersion that each kind has reached, from which a watch continues.
     pub versions: Few<Kind, String>,
-    /// The kinds that can't be followed now, and why.
+    /// The kinds that can't be followed at the moment, with the reason.
     pub lost: Few<Kind, String>,
-    /// Objects that could not be understood, by kind and name, with the reason, and whether the
-    /// version before stands in for them.
-    bad: Few<(Kind, String), (String, bool)>,
-    /// Kinds of which the API has said nothing yet in this run.
-    unheard: Sorted<Kind>,
-    /// Kinds of which the API suddenly listed nothing.
-    emptied: Sorted<Kind>,
+    /// Objects that could not be parsed, by kind and name, with the reason. The bool is true if an earlier
+    /// version of the object is used instead.
+    invalid: Few<(Kind, String), (String, bool)>,
+    /// Kinds that are not up to date yet in this run.
+    unsynced: Sorted<Kind>,
+    /// Kinds whose last list was empty although objects were known.
+    suddenly_empty: Sorted<Kind>,
 }
 
 impl Known {
-    /// What is known at the start: nothing, or what a snapshot told. `kinds` will be heard of.
+    /// Creates the store with the contents of a snapshot, or empty. `kinds` are the kinds that will be
+    /// followed; each of them is doubtful until it is up to date.
     pub fn new(cluster: Cluster, versions: Few<Kind, String>, kinds: &[Kind]) -> Known {
         let mut known = Known {
             cluster,
             versions,
             lost: Few::new(),
-            bad: Few::new(),
-            unheard: kinds.iter().copied().collect(),
-            emptied: Sorted::new(),
+            invalid: Few::new(),
+            unsynced: kinds.iter().copied().collect(),
+            suddenly_empty: Sorted::new(),
         };
-        known.settle();
+        known.update_doubtful();
         known
     }
 
-    /// What news of one object is about, as it was and as it is: what follows from that may change when
-    /// it is heard.
+    /// Returns the changes that [`Known::hear`] will make for an update of one object. Nothing for any
+    /// other update. It must be called first, while the store still has the old version of the object.
     pub fn touches(&self, news: &News) -> Changes {
         match &news.what {
             What::One { name, now: Ok(now), .. } => {
@@ -136,7 +138,7 @@ impl Known {
         }
     }
 
-    /// Takes in what the API said.
+    /// Applies an update, and returns the parts of the desired state that it affects.
     pub fn hear(&mut self, news: News) -> Changes {
         let kind = news.kind;
         let mut changes = match news.what {
@@ -145,91 +147,101 @@ impl Known {
                 return Changes::default();
             }
             What::Reached(version) => {
-                self.unheard.remove(&kind);
+                self.unsynced.remove(&kind);
                 self.versions.insert(kind, version);
                 Changes::default()
             }
-            // It may be the first of many that changed since the snapshot: the kind is not known yet.
+            // More changes since the snapshot may follow, so the kind is not up to date yet.
             What::One { name, now, version } => {
                 self.versions.insert(kind, version);
-                self.one(kind, &name, now)
+                self.apply_object(kind, &name, now)
             }
             What::All(mut reading) => {
-                self.unheard.remove(&kind);
+                self.unsynced.remove(&kind);
                 self.versions.extend(std::mem::take(&mut reading.versions));
-                self.all(kind, reading)
+                self.apply_list(kind, reading)
             }
         };
         self.lost.remove(&kind);
-        changes.all |= self.settle();
+        changes.all |= self.update_doubtful();
         changes
     }
 
-    /// Whether anything is known of Nodes, without which nothing can be said.
+    /// Returns true if Nodes are known or up to date. The desired state can't be computed before that.
     pub fn has_nodes(&self) -> bool {
-        !self.cluster.nodes.is_empty() || !self.unheard.contains(&Kind::Node)
+        !self.cluster.nodes.is_empty() || !self.unsynced.contains(&Kind::Node)
     }
 
-    /// Whether the API has told of every kind in this run.
+    /// Returns true if every kind was up to date at least once in this run.
     pub fn is_complete(&self) -> bool {
-        self.unheard.is_empty()
+        self.unsynced.is_empty()
     }
 
-    /// What is not as it should be: objects that were not understood, and lists that are not believed.
+    /// Returns the problems to report: objects that could not be parsed, and empty lists that were ignored.
     pub fn complaints(&self) -> impl Iterator<Item = Bad> {
-        let bad = self.bad.iter().map(|((kind, name), (why, kept))| {
-            let kept = if *kept { "; the version before it stays in force" } else { "" };
+        let bad = self.invalid.iter().map(|((kind, name), (why, kept))| {
+            let kept = if *kept { "; its previous version stays in force" } else { "" };
             Bad { kind: *kind, name: name.clone(), why: format!("{why}{kept}") }
         });
-        bad.chain(self.emptied.iter().map(|kind| {
-            let why =
-                format!("the API lists no {} any more; the last good ones stay", kind.plural());
+        bad.chain(self.suddenly_empty.iter().map(|kind| {
+            let why = format!(
+                "the API suddenly lists no {}; the last known ones are kept",
+                kind.plural()
+            );
             Bad { kind: *kind, name: "list".to_owned(), why }
         }))
     }
 
-    /// Works out which kinds are doubtful, and says whether that changed.
-    fn settle(&mut self) -> bool {
-        let lacking = self.bad.iter().filter(|(_, (_, kept))| !kept).map(|((kind, _), _)| kind);
-        let doubtful = lacking.chain(&self.unheard).chain(&self.emptied).copied().collect();
+    /// Recomputes the doubtful kinds. Returns true if they changed.
+    fn update_doubtful(&mut self) -> bool {
+        let missing = self.invalid.iter().filter(|(_, (_, kept))| !kept).map(|((kind, _), _)| kind);
+        let doubtful = missing.chain(&self.unsynced).chain(&self.suddenly_empty).copied().collect();
         let changed = self.cluster.doubtful != doubtful;
         self.cluster.doubtful = doubtful;
         changed
     }
 
-    fn one(&mut self, kind: Kind, name: &Name, now: Result<Vec<Object>, String>) -> Changes {
+    /// Replaces or deletes one object. An invalid one is recorded and keeps its earlier version.
+    fn apply_object(
+        &mut self,
+        kind: Kind,
+        name: &Name,
+        now: Result<Vec<Object>, String>,
+    ) -> Changes {
         match now {
             Ok(objects) => {
-                self.bad.remove(&(kind, name.to_string()));
+                self.invalid.remove(&(kind, name.to_string()));
                 let changes = Changes::between(&self.cluster.remove(kind, name), &objects);
                 objects.into_iter().for_each(|object| self.cluster.insert(object));
                 changes
             }
             Err(why) => {
                 let kept = !self.cluster.get(kind, name).is_empty();
-                self.bad.insert((kind, name.to_string()), (why, kept));
+                self.invalid.insert((kind, name.to_string()), (why, kept));
                 Changes::default()
             }
         }
     }
 
-    fn all(&mut self, kind: Kind, reading: Reading) -> Changes {
+    /// Replaces all objects of a kind. An empty list is ignored if objects were known; invalid objects keep
+    /// their earlier versions.
+    fn apply_list(&mut self, kind: Kind, reading: Reading) -> Changes {
         let Reading { mut cluster, bad, .. } = reading;
-        // There is always a Service named kubernetes, and our own Node.
+        // In a working cluster there is always the Service `kubernetes`, and our own Node.
         let emptied = cluster.is_empty_of(kind) && !self.cluster.is_empty_of(kind);
         if emptied && bad.is_empty() {
-            self.emptied.insert(kind);
+            self.suddenly_empty.insert(kind);
             return Changes::default();
         }
-        self.emptied.remove(&kind);
-        self.bad.retain(|(of, _), _| *of != kind);
+        self.suddenly_empty.remove(&kind);
+        self.invalid.retain(|(of, _), _| *of != kind);
         for Bad { name, why, .. } in bad {
             let (namespace, short) = name.split_once('/').unwrap_or(("", &name));
             let key = Name { namespace: namespace.into(), name: short.into() };
-            let last = self.cluster.get(kind, &key);
-            let kept = !last.is_empty();
-            last.into_iter().for_each(|object| cluster.insert(object));
-            self.bad.insert((kind, name), (why, kept));
+            let earlier = self.cluster.get(kind, &key);
+            let kept = !earlier.is_empty();
+            earlier.into_iter().for_each(|object| cluster.insert(object));
+            self.invalid.insert((kind, name), (why, kept));
         }
         let mut changes = Changes::default();
         match kind {
@@ -239,13 +251,15 @@ impl Known {
             }
             Kind::Service => {
                 changes.services =
-                    different(&self.cluster.services, &cluster.services, |s| Some(s.name.clone()));
+                    changed_services(&self.cluster.services, &cluster.services, |s| {
+                        Some(s.name.clone())
+                    });
                 self.cluster.services = cluster.services;
             }
             Kind::EndpointSlice => {
                 let of = EndpointSlice::of;
                 changes.services =
-                    different(self.cluster.slices.named(), cluster.slices.named(), of);
+                    changed_services(self.cluster.slices.named(), cluster.slices.named(), of);
                 self.cluster.slices = cluster.slices;
             }
         }
@@ -254,16 +268,17 @@ impl Known {
 }
 
 impl Changes {
-    /// What is to be worked out again where an object is another one than before.
+    /// Returns the changes between two versions of an object; nothing if they are equal.
     fn between(before: &[Object], now: &[Object]) -> Changes {
         let mut changes = Changes::default();
         if before != now {
-            before.iter().chain(now).for_each(|object| changes.touch(object));
+            before.iter().chain(now).for_each(|object| changes.add_object(object));
         }
         changes
     }
 
-    fn touch(&mut self, object: &Object) {
+    /// Adds the parts that derive from an object.
+    fn add_object(&mut self, object: &Object) {
         match object {
             Object::Node(_) => self.nodes = true,
             Object::Service(service) => drop(self.services.insert(service.name.clone())),
@@ -272,8 +287,9 @@ impl Changes {
     }
 }
 
-/// The Services of all values that are in one map and not, or not the same, in the other.
-fn different<V: PartialEq>(
+/// Returns the Services of all values that differ between two maps or are in only one of them. `of` gives
+/// the Service of a value.
+fn changed_services<V: PartialEq>(
     a: &Few<Name, V>,
     b: &Few<Name, V>,
     of: impl Fn(&V) -> Option<Name>,

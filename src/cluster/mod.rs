@@ -1,4 +1,11 @@
-//! What the API says, as little of it as kinglet uses. Pure data: `api` fills it, `desired` reads it.
+//! The Kubernetes objects that kinglet uses, reduced to the fields that it needs. Pure data: [`api`]
+//! parses them, [`desired`] computes the kernel's state from them.
+//!
+//! [`Known`] is the store: it applies lists and watch events to the [`Cluster`] and returns the
+//! [`Changes`]. Each object type has its own file; [`Slices`] is the index of EndpointSlices by Service.
+//!
+//! [`api`]: crate::api
+//! [`desired`]: crate::desired
 
 pub mod endpoints;
 pub mod known;
@@ -18,29 +25,29 @@ pub use node::Node;
 pub use service::{Advertise, Service, ServicePort};
 pub use slices::Slices;
 
-/// The whole cluster as kinglet knows it.
+/// All objects of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cluster {
-    /// By name.
+    /// Nodes by name.
     #[serde(with = "as_list")]
     pub nodes: Few<Box<str>, Node>,
-    /// By namespace and name.
+    /// Services by namespace and name.
     #[serde(with = "as_list")]
     pub services: Few<Name, Service>,
-    /// By name, and by Service.
+    /// EndpointSlices by name and by Service.
     pub slices: Slices,
-    /// Kinds of which an object could not be understood, and no earlier version of it is known:
-    /// nothing that such a kind feeds may be taken away.
+    /// Kinds of which not every object is known, for example because one could not be parsed and there is
+    /// no earlier version of it. Nothing in the kernel that derives from such a kind may be removed.
     pub doubtful: Sorted<Kind>,
 }
 
-/// Namespace (empty for a Node) and name. They sort as the API lists them, by NAMESPACE/NAME: `team-x` is
-/// before `team`. So what is listed comes in its order.
+/// The key of an object: its namespace (empty for a Node) and its name. Keys sort by NAMESPACE/NAME, as
+/// etcd does: `team-x` is before `team`. Objects of a list therefore arrive in this order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Name {
-    /// The namespace.
+    /// metadata.namespace
     pub namespace: Box<str>,
-    /// The name in it.
+    /// metadata.name
     pub name: Box<str>,
 }
 
@@ -52,7 +59,7 @@ impl Ord for Name {
         fn whole(name: &Name) -> impl Iterator<Item = u8> {
             name.namespace.bytes().chain([b'/']).chain(name.name.bytes())
         }
-        // No real name has a slash in it; where one has, two of them are not the same all the same.
+        // Valid names have no slash. If one has, two different keys still must not compare as equal.
         whole(self).cmp(whole(other)).then_with(|| self.namespace.cmp(&other.namespace))
     }
 }
@@ -78,12 +85,12 @@ impl std::fmt::Display for Name {
 pub enum Kind {
     Node,
     Service,
-    /// Core Endpoints too, where the server has no EndpointSlices.
+    /// Also core Endpoints, if the server has no EndpointSlices.
     EndpointSlice,
 }
 
 impl Kind {
-    /// Those that are read: where Services are off, only Nodes.
+    /// Returns the kinds that are read: only Nodes if `services` is false.
     pub fn needed(services: bool) -> &'static [Kind] {
         match services {
             true => &[Kind::Node, Kind::Service, Kind::EndpointSlice],
@@ -91,7 +98,7 @@ impl Kind {
         }
     }
 
-    /// As in an object's `kind`.
+    /// Returns the name as in an object's `kind` field.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Node => "Node",
@@ -100,7 +107,7 @@ impl Kind {
         }
     }
 
-    /// As in a URL and in an RBAC rule.
+    /// Returns the plural as in a URL and in an RBAC rule.
     pub fn plural(self) -> &'static str {
         match self {
             Kind::Node => "nodes",
@@ -110,7 +117,7 @@ impl Kind {
     }
 }
 
-/// One object, of whatever kind.
+/// An object of any kind.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[allow(missing_docs)]
 pub enum Object {
@@ -120,35 +127,38 @@ pub enum Object {
 }
 
 impl Cluster {
-    /// Takes in an object, in place of the version that was known.
+    /// Adds an object, or replaces its earlier version.
     pub fn insert(&mut self, object: Object) {
         match object {
             Object::Node(node) => drop(self.nodes.insert(node.name.clone(), node)),
             Object::Service(mut service) => {
-                service.fit();
+                service.shrink_to_fit();
                 self.services.insert(service.name.clone(), service);
             }
             Object::EndpointSlice(mut slice) => {
-                slice.fit();
+                slice.shrink_to_fit();
                 self.slices.insert(slice);
             }
         }
     }
 
-    /// Takes out an object of the API, which may stand here as several slices, and gives it.
+    /// Removes an object of the API and returns it. Core Endpoints may be several slices here; the vector
+    /// is empty if the object is not known.
     pub fn remove(&mut self, kind: Kind, name: &Name) -> Vec<Object> {
         match kind {
             Kind::Node => self.nodes.remove(&name.name).map(Object::Node).into_iter().collect(),
             Kind::Service => self.services.remove(name).map(Object::Service).into_iter().collect(),
             Kind::EndpointSlice => {
-                let keys: Vec<Name> = self.parts(name).map(|part| part.name.clone()).collect();
+                let keys: Vec<Name> =
+                    self.slices_of_object(name).map(|part| part.name.clone()).collect();
                 let removed = keys.iter().filter_map(|key| self.slices.remove(key));
                 removed.map(Object::EndpointSlice).collect()
             }
         }
     }
 
-    /// An object of the API as it is known.
+    /// Returns an object of the API. Core Endpoints may be several slices here; the vector is empty if the
+    /// object is not known.
     pub fn get(&self, kind: Kind, name: &Name) -> Vec<Object> {
         match kind {
             Kind::Node => {
@@ -157,11 +167,13 @@ impl Cluster {
             Kind::Service => {
                 self.services.get(name).cloned().map(Object::Service).into_iter().collect()
             }
-            Kind::EndpointSlice => self.parts(name).cloned().map(Object::EndpointSlice).collect(),
+            Kind::EndpointSlice => {
+                self.slices_of_object(name).cloned().map(Object::EndpointSlice).collect()
+            }
         }
     }
 
-    /// Whether no object of a kind is known.
+    /// Returns true if no object of a kind is known.
     pub fn is_empty_of(&self, kind: Kind) -> bool {
         match kind {
             Kind::Node => self.nodes.is_empty(),
@@ -170,32 +182,32 @@ impl Cluster {
         }
     }
 
-    /// Forgets the passwords that Nodes are annotated with, for those who are to see all the rest.
+    /// Removes the BGP passwords from the annotations of Nodes, so that the rest can be shown.
     pub fn forget_passwords(&mut self) {
         let routers = self.nodes.values_mut().filter_map(|node| node.bgp.as_mut());
         let words = routers.flat_map(|bgp| &mut bgp.routers).filter_map(|r| r.password.as_mut());
         words.for_each(Secret::forget);
     }
 
-    /// The slice of a name, or those that core Endpoints of this name became: `name/0`, `name/1`…
-    /// (the API lets no name hold a slash, and `/` sorts before all that may follow there but `-`
-    /// and `.`).
-    fn parts<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a EndpointSlice> {
+    /// Returns the slice of a name, or the slices `name/0`, `name/1`… that core Endpoints of this name
+    /// were split into. A name of the API has no slash. `/` sorts before every character that may follow
+    /// in a name, except `-` and `.`.
+    fn slices_of_object<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a EndpointSlice> {
         let is_part = |part: &str| part.is_empty() || part.starts_with('/');
         let near = self.slices.starting(name);
         near.filter(move |s| s.name.name.strip_prefix(&*name.name).is_some_and(is_part))
     }
 }
 
-/// An object that knows its own key.
+/// An object that contains its own key.
 pub trait Keyed {
-    /// Name, or namespace and name.
+    /// The type of the key: a name, or a namespace and a name.
     type Key: Ord;
-    /// Its key.
+    /// Returns the key.
     fn key(&self) -> Self::Key;
 }
 
-/// Maps are written as lists of their values: JSON has no structured keys.
+/// Serializes a map as the list of its values, because a JSON key can only be a string.
 mod as_list {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -223,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_sort_as_the_api_lists_them_and_no_two_are_the_same() {
+    fn names_sort_as_in_a_list_of_the_api_and_only_equal_ones_compare_equal() {
         let listed = [
             "default/kubernetes",
             "team-x/a",

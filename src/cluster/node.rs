@@ -1,4 +1,5 @@
-//! A Node: where it is, which pod networks are its own, and what it is annotated with for BGP.
+//! The Node: its addresses, its pod networks, and its BGP settings from the annotations of kube-router.
+//! `api::wire::node` and `api::wire::bgp` parse it.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Keyed;
 use crate::router::Router;
 
-/// What kinglet keeps of a core/v1 Node.
+/// The fields of a core/v1 Node that kinglet uses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {
     /// metadata.name
@@ -17,64 +18,66 @@ pub struct Node {
     pub internal_ips: Vec<IpAddr>,
     /// status.addresses of type ExternalIP, in order.
     pub external_ips: Vec<IpAddr>,
-    /// The annotations `kube-router.io/pod-cidrs` and `/pod-cidr` first, then spec.podCIDRs, then
-    /// spec.podCIDR; without host bits and duplicates.
+    /// The pod networks: the annotations `kube-router.io/pod-cidrs` and `/pod-cidr` first, then
+    /// spec.podCIDRs, then spec.podCIDR. Host bits are cleared and duplicates removed.
     pub pod_cidrs: Vec<IpNet>,
     /// The label `topology.kubernetes.io/zone`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<Box<str>>,
-    /// It is being deleted, or the cluster's autoscaler is about to: load balancers should leave it.
+    /// True if the Node is being deleted, or the cluster autoscaler is about to delete it. Load balancers
+    /// should not send traffic to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
-    /// status.conditions of type Ready is True; where there is none, it counts as if.
-    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    /// True if the condition Ready in status.conditions is True, or if there is no such condition.
+    #[serde(default = "default_true", skip_serializing_if = "Clone::clone")]
     pub ready: bool,
-    /// What its annotations say of BGP; most Nodes have none.
+    /// The BGP settings from its annotations; `None` for most Nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bgp: Option<Box<Bgp>>,
 }
 
-/// What annotations of a Node say of BGP (`kube-router.io/…`).
+/// The BGP settings in the annotations `kube-router.io/…` of a Node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Bgp {
-    /// `node.asn`: its AS, where the nodes are no full mesh.
+    /// `node.asn`: its AS number, if the nodes are not a full mesh.
     pub asn: Option<u32>,
-    /// `node.bgp.communities`
+    /// `node.bgp.communities`: the communities (RFC 1997) of the routes that it advertises.
     pub communities: Vec<u32>,
-    /// `node.bgp.customimportreject`: networks of which nothing is let in.
+    /// `node.bgp.customimportreject`: networks from which no route is accepted.
     pub reject: Vec<IpNet>,
-    /// `path-prepend.as` and `path-prepend.repeat-n`
+    /// `path-prepend.as` and `path-prepend.repeat-n`: an AS number and how often it is prepended.
     pub prepend: Option<(u32, u8)>,
-    /// `peers`, else `peer.ips` and its fellows: routers outside.
+    /// `peers`, or if it is absent `peer.ips` and the other `peer.…` annotations: the external peers.
     pub routers: Vec<Router>,
-    /// `rr.server`, else `rr.client`
+    /// `rr.server`, or if it is absent `rr.client`: its role in route reflection.
     pub reflector: Option<Reflector>,
-    /// `bgp-local-addresses`: at which it listens.
+    /// `bgp-local-addresses`: the addresses on which it listens for BGP.
     pub addrs: Vec<IpAddr>,
-    /// What could not be read of them.
+    /// The annotations, or parts of them, that could not be parsed.
     pub faults: Vec<Fault>,
 }
 
-/// Its part in route reflection (RFC 4456), with the cluster id.
+/// The role of a node in route reflection, with the cluster id (RFC 4456).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reflector {
-    /// It passes on to clients what others told it.
+    /// A route reflector: it passes routes from its peers on to its clients.
     Server(Ipv4Addr),
-    /// It speaks with servers alone.
+    /// A client: among the nodes, it only peers with reflectors.
     Client(Ipv4Addr),
 }
 
-/// An annotation, or a part of it, that could not be read.
+/// An annotation, or a part of one, that could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// Its key.
+    /// The key of the annotation.
     pub annotation: Box<str>,
-    /// What is wrong with it.
+    /// The error.
     pub why: Box<str>,
 }
 
-pub(super) fn yes() -> bool {
+/// The serde default of fields that are usually true.
+pub(super) fn default_true() -> bool {
     true
 }
 
@@ -94,12 +97,13 @@ impl Default for Node {
 }
 
 impl Node {
-    /// All its addresses.
+    /// Returns all its addresses, the internal ones first.
     pub fn addrs(&self) -> impl Iterator<Item = IpAddr> {
         self.internal_ips.iter().chain(&self.external_ips).copied()
     }
 
-    /// Its address of a family: the first InternalIP, else the first ExternalIP.
+    /// Returns its address of a family (IPv4 if `ipv4` is true): the first InternalIP, or if there is none
+    /// the first ExternalIP. `None` if it has neither.
     pub fn addr(&self, ipv4: bool) -> Option<IpAddr> {
         self.addrs().find(|a| a.is_ipv4() == ipv4)
     }
@@ -118,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_internal_address_of_a_family_counts_and_external_ones_come_after() {
+    fn the_address_of_a_family_is_the_first_internal_one_or_else_the_first_external_one() {
         let node = Node {
             internal_ips: vec!["fd00::1".parse().unwrap()],
             external_ips: vec!["203.0.113.1".parse().unwrap(), "203.0.113.2".parse().unwrap()],
@@ -127,16 +131,17 @@ mod tests {
         assert_eq!(node.addr(true), Some("203.0.113.1".parse().unwrap()));
         assert_eq!(node.addr(false), Some("fd00::1".parse().unwrap()));
     }
+
     #[test]
-    fn what_was_written_before_it_had_annotations_and_readiness_still_reads() {
+    fn a_node_of_an_old_snapshot_parses_and_default_fields_are_not_serialized() {
         let old = r#"{"name":"a","internal_ips":[],"external_ips":[],"pod_cidrs":[]}"#;
         let node: Node = crate::json::from_str(old).unwrap();
         assert_eq!(node, Node { name: "a".into(), ..Node::default() });
-        assert_eq!(serde_json::to_string(&node).unwrap(), old, "and nothing more is written");
+        assert_eq!(serde_json::to_string(&node).unwrap(), old, "default fields are not serialized");
     }
 
     #[test]
-    fn what_it_is_annotated_with_is_written_and_read_back() {
+    fn bgp_annotations_read_back_and_passwords_are_hidden_in_debug_and_dump() {
         let router = Router {
             addr: [192, 0, 2, 1].into(),
             asn: 64_513,

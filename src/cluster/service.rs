@@ -1,4 +1,5 @@
-//! A Service: which addresses and ports stand for it.
+//! The Service: its addresses, its ports and the options of kube-proxy and kube-router.
+//! `api::wire::service` parses it.
 
 use std::net::IpAddr;
 
@@ -8,47 +9,50 @@ use serde::{Deserialize, Serialize};
 use super::{Keyed, Name};
 use crate::state::Protocol;
 
-/// What kinglet keeps of a core/v1 Service. Those that a proxy must not serve (ExternalName, headless,
-/// or of another proxy) are kept with no addresses and no ports: nothing is programmed for them.
+/// The fields of a core/v1 Service that kinglet uses. A Service that a proxy must not serve
+/// (ExternalName, headless, or for another proxy) has no addresses and no ports here, so nothing is
+/// programmed for it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Service {
     /// metadata.namespace and metadata.name
     pub name: Name,
-    /// spec.clusterIPs, else spec.clusterIP. Empty where a proxy must not serve it: headless,
+    /// spec.clusterIPs, or if it is absent spec.clusterIP. Empty if a proxy must not serve it: headless,
     /// ExternalName, or labelled `service.kubernetes.io/service-proxy-name` or `…/headless`.
     pub cluster_ips: Vec<IpAddr>,
     /// spec.externalIPs
     pub external_ips: Vec<IpAddr>,
-    /// status.loadBalancer.ingress[].ip, where ipMode is not Proxy; none with the annotation
+    /// status.loadBalancer.ingress[].ip if ipMode is not Proxy; empty with the annotation
     /// `kube-router.io/service.skiplbips`.
     pub balancer_ips: Vec<IpAddr>,
     /// spec.ports, in order.
     pub ports: Vec<ServicePort>,
-    /// Seconds for which spec.sessionAffinity ClientIP holds a client; 0: None.
+    /// The timeout of spec.sessionAffinity ClientIP in seconds; 0 if sessionAffinity is None.
     pub affinity: u32,
-    /// spec.internalTrafficPolicy is Local.
+    /// True if spec.internalTrafficPolicy is Local.
     pub internal_local: bool,
-    /// spec.externalTrafficPolicy is Local, or the annotation `kube-router.io/service.local` is true.
+    /// True if spec.externalTrafficPolicy is Local, or the annotation `kube-router.io/service.local` is true.
     pub external_local: bool,
-    /// spec.loadBalancerSourceRanges, else the annotation
-    /// `service.beta.kubernetes.io/load-balancer-source-ranges`; empty: everybody may ask.
+    /// spec.loadBalancerSourceRanges, or if it is absent the annotation
+    /// `service.beta.kubernetes.io/load-balancer-source-ranges`; empty if any client is
+    /// allowed.
     pub source_ranges: Vec<IpNet>,
-    /// spec.healthCheckNodePort; 0: none.
+    /// spec.healthCheckNodePort; 0 if there is none.
     pub health_port: u16,
-    /// The annotation `kube-router.io/service.scheduler`.
+    /// The annotation `kube-router.io/service.scheduler`: the IPVS scheduler.
     pub scheduler: Option<Box<str>>,
     /// The annotation `kube-router.io/service.schedflags`: flag-1 is 0x08, flag-2 0x10, flag-3 0x20
     /// (`IP_VS_SVC_F_SCHED*`, linux/ip_vs.h).
     pub scheduler_flags: u32,
-    /// The annotation `kube-router.io/service.dsr` is there.
+    /// True if there is an annotation `kube-router.io/service.dsr` (direct server return).
     pub dsr: bool,
-    /// Whether routers outside are told of its addresses, where annotations say so.
+    /// Overrides, by annotations, of the addresses that are advertised to external BGP peers.
     #[serde(skip_serializing_if = "Advertise::is_silent")]
     pub advertise: Advertise,
 }
 
-/// What a Service's annotations `kube-router.io/service.advertise.…` say in place of the flags.
+/// The annotations `kube-router.io/service.advertise.…` of a Service. A value replaces the flag of the
+/// same kind of address; `None` means that the flag applies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Advertise {
@@ -61,34 +65,35 @@ pub struct Advertise {
 }
 
 impl Advertise {
-    /// Whether they say nothing.
+    /// Returns true if no such annotation is set.
     pub fn is_silent(&self) -> bool {
         *self == Advertise::default()
     }
 }
 
-/// One port of a Service.
+/// A port of a Service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServicePort {
-    /// Empty where there is only one.
+    /// The name; it may be empty if there is only one port.
     pub name: Box<str>,
     /// The transport protocol.
     pub protocol: Protocol,
-    /// The port at the Service's addresses.
+    /// The port number on the Service's addresses.
     pub port: u16,
-    /// The port at the nodes' addresses.
+    /// The port number on the nodes' addresses (nodePort).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_port: Option<u16>,
 }
 
 impl Service {
-    /// Its addresses, but for those of its node ports.
+    /// Returns its ClusterIPs, external IPs and load balancer IPs. The nodes' addresses, on which its node
+    /// ports are served, are not among them.
     pub fn addrs(&self) -> impl Iterator<Item = IpAddr> {
         [&self.cluster_ips, &self.external_ips, &self.balancer_ips].into_iter().flatten().copied()
     }
 
-    /// Gives back what its lists can do without: a list grows by doubling while it is read.
-    pub(super) fn fit(&mut self) {
+    /// Frees the spare capacity of the vectors, which grow by doubling while they are parsed.
+    pub(super) fn shrink_to_fit(&mut self) {
         self.cluster_ips.shrink_to_fit();
         self.external_ips.shrink_to_fit();
         self.balancer_ips.shrink_to_fit();

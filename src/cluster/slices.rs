@@ -1,8 +1,8 @@
-//! All slices, found by their own name and by the Service that they belong to.
+//! The EndpointSlices of the cluster, indexed by their own name and by Service.
 //!
-//! Slices are called SERVICE-…, so a Service's stand together in the order of names, and no second
-//! index is needed; those that are called otherwise (of a Service with a very long name, or made by
-//! hand) are noted apart.
+//! The control plane names a slice SERVICE-…, so the slices of a Service are adjacent in the order of
+//! names and need no second index. Slices with other names (for a Service with a very long name, or
+//! created by hand) are listed in a small extra index.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -13,50 +13,52 @@ use crate::few::{Few, Sorted};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Slices {
     named: Few<Name, EndpointSlice>,
-    /// Services, with their slices that are not called after them.
-    odd: Sorted<(Name, Box<str>)>,
+    /// Pairs of a Service and the name of one of its slices, if that does not start with the Service's
+    /// name.
+    irregular: Sorted<(Name, Box<str>)>,
 }
 
 impl Slices {
-    /// Takes one in, in place of the version that was known.
+    /// Adds a slice, or replaces its earlier version.
     pub fn insert(&mut self, slice: EndpointSlice) {
-        let note = odd(&slice);
+        let entry = irregular_entry(&slice);
         let last = self.named.insert(slice.name.clone(), slice);
-        self.forget(last.as_ref());
-        self.odd.extend(note);
+        self.remove_entry(last.as_ref());
+        self.irregular.extend(entry);
     }
 
-    /// Takes one out.
+    /// Removes a slice and returns it. `None` if there is none of this name.
     pub fn remove(&mut self, name: &Name) -> Option<EndpointSlice> {
         let last = self.named.remove(name);
-        self.forget(last.as_ref());
+        self.remove_entry(last.as_ref());
         last
     }
 
-    fn forget(&mut self, last: Option<&EndpointSlice>) {
-        if let Some(note) = last.and_then(odd) {
-            self.odd.remove(&note);
+    /// Removes the entry of a slice from the extra index.
+    fn remove_entry(&mut self, last: Option<&EndpointSlice>) {
+        if let Some(entry) = last.and_then(irregular_entry) {
+            self.irregular.remove(&entry);
         }
     }
 
-    /// Takes in all of another collection.
+    /// Adds all slices of another collection.
     pub fn extend(&mut self, other: Slices) {
         other.named.into_iter().for_each(|(_, slice)| self.insert(slice));
     }
 
-    /// The slices of a Service, each once.
+    /// Returns the slices of a Service, each once.
     pub fn of<'a>(&'a self, service: &'a Name) -> impl Iterator<Item = &'a EndpointSlice> {
         let near =
             self.starting(service).filter(|slice| slice.service.as_ref() == Some(&service.name));
         let least = (service.clone(), "".into());
-        let odd = self.odd.tail(&least).iter().take_while(move |(of, _)| of == service);
-        let odd = odd.filter_map(|(of, name)| {
+        let irregular = self.irregular.tail(&least).iter().take_while(move |(of, _)| of == service);
+        let irregular = irregular.filter_map(|(of, name)| {
             self.named.get(&Name { namespace: of.namespace.clone(), name: name.clone() })
         });
-        near.chain(odd)
+        near.chain(irregular)
     }
 
-    /// Those whose name starts with a name, in their order.
+    /// Returns the slices of the same namespace whose name starts with the name of `name`, in order.
     pub fn starting<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a EndpointSlice> {
         let near = self.named.tail(name).map(|(_, slice)| slice);
         near.take_while(move |slice| {
@@ -64,29 +66,30 @@ impl Slices {
         })
     }
 
-    /// All, in the order of their names.
+    /// Returns all slices in the order of their names.
     pub fn values(&self) -> impl Iterator<Item = &EndpointSlice> {
         self.named.values()
     }
 
-    /// By name.
+    /// Returns the map of all slices by name.
     pub fn named(&self) -> &Few<Name, EndpointSlice> {
         &self.named
     }
 
-    /// How many there are.
+    /// Returns the number of slices.
     pub fn len(&self) -> usize {
         self.named.len()
     }
 
-    /// Whether there is none.
+    /// Returns true if there are no slices.
     pub fn is_empty(&self) -> bool {
         self.named.is_empty()
     }
 }
 
-/// The note of a slice that is not called after its Service.
-fn odd(slice: &EndpointSlice) -> Option<(Name, Box<str>)> {
+/// Returns the entry of a slice in the extra index. `None` if its name starts with that of its Service,
+/// or if it has none.
+fn irregular_entry(slice: &EndpointSlice) -> Option<(Name, Box<str>)> {
     let of = slice.of().filter(|of| !slice.name.name.starts_with(&*of.name))?;
     Some((of, slice.name.name.clone()))
 }
@@ -120,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_has_its_own_slices_whatever_they_are_called() {
+    fn the_slices_of_a_service_are_found_whatever_their_names_are() {
         let mut slices = Slices::default();
         for (of, text) in [
             (Some("web"), "shop/web-1"),
@@ -144,11 +147,15 @@ mod tests {
         assert_eq!(of(&slices, "other/web"), ["other/by-hand", "other/web-1"]);
         assert_eq!(of(&slices, "shop/we"), [] as [String; 0]);
         slices.insert(slice(Some("web-admin"), "shop/by-hand"));
-        assert_eq!(of(&slices, "shop/web"), ["shop/web", "shop/web-1"], "its label was changed");
+        assert_eq!(
+            of(&slices, "shop/web"),
+            ["shop/web", "shop/web-1"],
+            "the label of by-hand changed"
+        );
         slices.insert(slice(Some("by-hand"), "shop/by-hand"));
         assert_eq!(of(&slices, "shop/web-admin"), ["shop/web-2", "shop/web-admin-1"]);
         slices.remove(&name("shop/web-2"));
         assert_eq!(of(&slices, "shop/web-admin"), ["shop/web-admin-1"]);
-        assert_eq!((slices.len(), slices.odd.len()), (7, 1));
+        assert_eq!((slices.len(), slices.irregular.len()), (7, 1));
     }
 }

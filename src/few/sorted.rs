@@ -1,33 +1,36 @@
-//! A set for few entries, as [`Few`](super::Few) is a map: a sorted list, which is built as fast as it is
-//! sorted and looked up as fast as a tree. To put one in later moves all behind it.
+//! A set stored as a sorted vector, the counterpart of the map [`Few`](super::Few).
+//!
+//! Building it costs one sort, and a lookup is a binary search. A later insertion moves every value
+//! behind it. The method names follow `BTreeSet`; everything else comes from the slice that it derefs to.
 
 use std::{borrow::Borrow, ops::Deref, slice, vec};
 
 use serde::{Deserialize, Serialize};
 
-/// Values in their order, each once. What is not here is a slice's.
+/// A set of values, in order. It derefs to a slice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<T>", bound(deserialize = "T: Deserialize<'de> + Ord"))]
 pub struct Sorted<T>(Vec<T>);
 
 impl<T> Sorted<T> {
-    /// Holds nothing yet.
+    /// Creates an empty set.
     pub const fn new() -> Sorted<T> {
         Sorted(Vec::new())
     }
 
-    /// Takes all out.
+    /// Removes all values.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// Takes out what is not to be kept.
+    /// Removes the values for which `keep` returns false.
     pub fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
         self.0.retain(keep);
     }
 }
 
 impl<T: Ord> Sorted<T> {
+    /// Returns the index of a value, or as `Err` the index at which it must be inserted.
     fn find<Q: Ord + ?Sized>(&self, value: &Q) -> Result<usize, usize>
     where
         T: Borrow<Q>,
@@ -35,12 +38,12 @@ impl<T: Ord> Sorted<T> {
         self.0.binary_search_by(|own| own.borrow().cmp(value))
     }
 
-    /// Where a value is, where it is there.
+    /// Returns the index of a value. `None` if it is absent.
     pub fn place(&self, value: &T) -> Option<usize> {
         self.find(value).ok()
     }
 
-    /// Whether a value is there.
+    /// Returns true if the value is present.
     pub fn contains<Q: Ord + ?Sized>(&self, value: &Q) -> bool
     where
         T: Borrow<Q>,
@@ -48,18 +51,18 @@ impl<T: Ord> Sorted<T> {
         self.find(value).is_ok()
     }
 
-    /// Those from a value on, itself too where it is there.
+    /// Returns the values that are equal to `value` or greater.
     pub fn tail(&self, value: &T) -> &[T] {
         &self.0[self.find(value).unwrap_or_else(|at| at)..]
     }
 
-    /// Puts a value in; whether it was not there.
+    /// Inserts a value. Returns true if it was absent.
     pub fn insert(&mut self, value: T) -> bool {
         let place = self.find(&value);
         place.inspect_err(|at| self.0.insert(*at, value)).is_err()
     }
 
-    /// Takes a value out; whether it was there.
+    /// Removes a value. Returns true if it was present.
     pub fn remove<Q: Ord + ?Sized>(&mut self, value: &Q) -> bool
     where
         T: Borrow<Q>,
@@ -86,7 +89,8 @@ impl<T> Default for Sorted<T> {
 impl<T: Ord> From<Vec<T>> for Sorted<T> {
     fn from(mut values: Vec<T>) -> Sorted<T> {
         if !values.is_sorted() {
-            values.sort_unstable(); // by a heap, in a std that is built to be small: it knows no order
+            // In a std built for size this is a heap sort, which does not profit from sorted input.
+            values.sort_unstable();
         }
         values.dedup();
         Sorted(values)
@@ -138,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_holds_what_a_btreeset_holds_whatever_is_done_to_it() {
+    fn it_equals_a_btreeset_after_any_operations() {
         let (mut set, mut tree) = (Sorted::new(), BTreeSet::new());
         let mut dice = 0x9e37_79b9_u32;
         for step in 0..20_000 {
@@ -168,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_a_list_in_json_in_whatever_order_it_comes() {
+    fn it_is_a_sorted_array_in_json_and_reads_back_from_any_order() {
         let set: Sorted<u8> = serde_json::from_str("[3,1,2,3]").unwrap();
         assert_eq!(serde_json::to_string(&set).unwrap(), "[1,2,3]");
     }

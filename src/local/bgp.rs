@@ -1,4 +1,5 @@
-//! What the flags say of BGP.
+//! The BGP options from the command line. Pure data: `args` fills them, and `desired::announce` combines
+//! them with the annotations of the Node into the configuration of the speaker.
 
 use std::net::Ipv4Addr;
 
@@ -6,84 +7,87 @@ use ipnet::IpNet;
 
 use crate::router::Router;
 
-/// Where routes to the other nodes' pods come from (`--routes`).
+/// The source of routes to the other nodes' pods (`--routes`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Routes {
-    /// From the Node objects alone.
+    /// Only the Node objects.
     Nodes,
-    /// From BGP alone.
+    /// Only BGP.
     Bgp,
-    /// From the Node objects, and from BGP what they say nothing of.
+    /// Both. A Node's own address is the next hop until BGP has a route to the same podCIDR; then the BGP
+    /// route is used. BGP also adds routes to networks that no Node object has.
     #[default]
     Both,
 }
 
 impl Routes {
-    /// Whether the Node objects tell of routes.
+    /// Returns true if routes are derived from the Node objects.
     pub fn from_nodes(self) -> bool {
         self != Routes::Bgp
     }
 }
 
-/// What BGP is told by flags, where it is spoken.
+/// The options of the BGP speaker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bgp {
-    /// The AS of all nodes, where they are a full mesh (`--cluster-asn`).
+    /// The AS number of all nodes, if they are a full mesh (`--cluster-asn`).
     pub asn: u32,
-    /// Whether all nodes are of one AS and speak with each other (`--nodes-full-mesh`).
+    /// True if all nodes have the same AS number and peer with each other (`--nodes-full-mesh`).
     pub mesh: bool,
-    /// Whether nodes speak with each other at all (`--enable-ibgp`).
+    /// True if nodes peer with each other at all (`--enable-ibgp`).
     pub inside: bool,
-    /// The BGP Identifier (`--router-id`).
+    /// The source of the BGP Identifier (`--router-id`).
     pub id: RouterId,
-    /// The port at which this node listens, and the others (`--bgp-port`).
+    /// The TCP port on which this node and the other nodes listen (`--bgp-port`).
     pub port: u16,
-    /// The hold time that routers outside are offered, in seconds (`--bgp-holdtime`).
+    /// The hold time in seconds that is proposed to external peers (`--bgp-holdtime`).
     pub hold: u16,
-    /// For how many seconds routes are to be kept while this node restarts (`--bgp-graceful-restart`);
-    /// `None`: not at all.
+    /// The restart time in seconds for which peers are asked to keep our routes while this node restarts
+    /// (`--bgp-graceful-restart`, RFC 4724); `None` if they are not asked.
     pub restart: Option<u16>,
-    /// The routers outside (`--peer-router-*`).
+    /// The external peers (`--peer-router-*`).
     pub routers: Vec<Router>,
-    /// How many hops away they may be; 0 and 1: neighbours (`--peer-router-multihop-ttl`).
+    /// The largest distance of an external peer in hops; 0 and 1 both mean that it must be a direct
+    /// neighbour (`--peer-router-multihop-ttl`).
     pub hops: u8,
-    /// Whether nothing is taken from farther away (`--peer-router-ttl-security`).
+    /// True if packets from farther away are dropped (`--peer-router-ttl-security`, RFC 5082).
     pub ttl_security: bool,
-    /// What they are told.
+    /// The addresses that are advertised to external peers.
     pub advertise: Advertise,
-    /// Networks that stand for the ClusterIPs in them (`--advertise-cluster-ip-range`); none: each
-    /// ClusterIP stands for itself.
+    /// Networks that are advertised in place of the ClusterIPs in them (`--advertise-cluster-ip-range`);
+    /// empty if each ClusterIP is advertised itself.
     pub ranges: Vec<IpNet>,
-    /// Whether they are always given this node as the next hop (`--override-nexthop`).
+    /// True if this node is always the next hop in routes to external peers (`--override-nexthop`).
     pub next_hop_self: bool,
 }
 
-/// What routers outside are told, unless an annotation of a Service says otherwise.
+/// The kinds of addresses that are advertised to external peers. Annotations of a Service override it for
+/// that Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Advertise {
-    /// Pod networks (`--advertise-pod-cidr`).
+    /// Pod networks are advertised (`--advertise-pod-cidr`).
     pub pods: bool,
-    /// ClusterIPs (`--advertise-cluster-ip`).
+    /// ClusterIPs are advertised (`--advertise-cluster-ip`).
     pub cluster_ips: bool,
-    /// External addresses (`--advertise-external-ip`).
+    /// External IPs are advertised (`--advertise-external-ip`).
     pub external_ips: bool,
-    /// Addresses of load balancers (`--advertise-loadbalancer-ip`).
+    /// Load balancer IPs are advertised (`--advertise-loadbalancer-ip`).
     pub balancer_ips: bool,
 }
 
-/// Where the BGP Identifier comes from.
+/// The source of the BGP Identifier (RFC 4271, section 1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouterId {
-    /// It is the node's first IPv4 address.
+    /// The node's first IPv4 address.
     Addr,
-    /// It is a hash of the node's first address: for nodes without IPv4.
+    /// A hash of the node's first address, for nodes without IPv4.
     Hash,
-    /// It was given.
+    /// A given value.
     Given(Ipv4Addr),
 }
 
 impl Default for Bgp {
-    /// As the command line is without flags.
+    /// Returns the options of a command line without flags.
     fn default() -> Bgp {
         Bgp {
             asn: 64_512,
@@ -109,7 +113,7 @@ impl Default for Bgp {
 }
 
 impl Bgp {
-    /// Whether the flags ask for addresses of Services to be announced.
+    /// Returns true if the flags request that addresses of Services are advertised.
     pub fn announces_services(&self) -> bool {
         let Advertise { cluster_ips, external_ips, balancer_ips, .. } = self.advertise;
         cluster_ips || external_ips || balancer_ips || !self.ranges.is_empty()
