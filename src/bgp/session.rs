@@ -20,7 +20,7 @@ use super::{
     probes::BfdSockets,
     rib::Learned,
     speaker::{Action, Dial, Event, Speaker},
-    stream::{self, Listener, ReadBuffer, TcpConnection},
+    stream::{self, Listener, ReadBuffer, Status, TcpConnection},
 };
 use crate::{
     error::{Doing, Result},
@@ -280,7 +280,7 @@ impl Driver {
         self.connections.retain_mut(|connection| {
             let ready = poll.ready(at);
             at += 1;
-            connection.handle_ready(ready, now, &mut self.buffer, events)
+            connection.handle_ready(ready, now, &mut self.buffer, events) == Status::Alive
         });
     }
 
@@ -292,17 +292,21 @@ impl Driver {
                 Action::Send(conn, bytes) => {
                     self.with(conn, |connection, events| connection.send(&bytes, now, events));
                 }
-                Action::Close(conn) => self.with(conn, |connection, _| !connection.close()),
+                Action::Close(conn) => self.with(conn, |connection, _| connection.close()),
                 Action::SendBfd(packet) => self.bfd.send(&packet),
                 Action::Dial(conn, dial) => self.dial(conn, &dial, now),
             }
         }
     }
 
-    /// Calls `act` with a connection, if it exists, and drops the connection if `act` returns false.
-    fn with(&mut self, id: ConnId, act: impl FnOnce(&mut TcpConnection, &mut Vec<Event>) -> bool) {
+    /// Calls `act` with a connection, if it exists, and drops the connection if it is over.
+    fn with(
+        &mut self,
+        id: ConnId,
+        act: impl FnOnce(&mut TcpConnection, &mut Vec<Event>) -> Status,
+    ) {
         let Some(at) = self.connections.iter().position(|c| c.id == id) else { return };
-        if !act(&mut self.connections[at], &mut self.events) {
+        if act(&mut self.connections[at], &mut self.events) == Status::Over {
             self.connections.remove(at);
         }
     }

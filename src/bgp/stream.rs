@@ -49,6 +49,16 @@ enum Stage {
     Closing,
 }
 
+/// The result of an operation on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Status {
+    /// The connection is still in use.
+    Alive,
+    /// The connection is over and must be dropped.
+    Over,
+}
+
 /// A TCP connection with a peer.
 pub struct TcpConnection {
     /// The number of the connection.
@@ -107,8 +117,8 @@ impl TcpConnection {
         matches!(self.stage, Stage::Closing)
     }
 
-    /// Queues bytes and writes as many as the socket accepts. Returns false if the connection is over.
-    pub fn send(&mut self, bytes: &[u8], now: Duration, events: &mut Vec<Event>) -> bool {
+    /// Queues bytes and writes as many as the socket accepts.
+    pub fn send(&mut self, bytes: &[u8], now: Duration, events: &mut Vec<Event>) -> Status {
         if self.queue.is_empty() {
             self.deadline = Some(now + WRITE_TIMEOUT);
         }
@@ -116,22 +126,23 @@ impl TcpConnection {
         self.write(now, events)
     }
 
-    /// Closes the connection after its queued bytes are sent. Returns true if it is over at once.
-    pub fn close(&mut self) -> bool {
-        let open = matches!(self.stage, Stage::Open) && !self.queue.is_empty();
+    /// Closes the connection after its queued bytes are sent: at once if there are none, or if the
+    /// connection is not open.
+    pub fn close(&mut self) -> Status {
+        let pending = matches!(self.stage, Stage::Open) && !self.queue.is_empty();
         self.stage = Stage::Closing;
-        !open
+        if pending { Status::Alive } else { Status::Over }
     }
 
     /// Finishes the handshake, reads, writes and checks the timeouts, according to the readiness of the
-    /// socket. Appends events for the results. Returns false if the connection is over.
+    /// socket. Appends events for the results.
     pub fn handle_ready(
         &mut self,
         (readable, writable): (bool, bool),
         now: Duration,
         buffer: &mut ReadBuffer,
         events: &mut Vec<Event>,
-    ) -> bool {
+    ) -> Status {
         if let (Stage::Dialing(to), true) = (&self.stage, writable) {
             match self.finish_connect() {
                 Ok(local) => {
@@ -141,14 +152,17 @@ impl TcpConnection {
                 Err(e) => {
                     let why = format!("connecting to {to}: {e}");
                     events.push(Event::ConnectFailed(self.id, why));
-                    return false;
+                    return Status::Over;
                 }
             }
-            return true;
+            return Status::Alive;
         }
-        let alive =
-            (!readable || self.read(buffer, events)) && (!writable || self.write(now, events));
-        if alive && self.deadline.is_some_and(|deadline| deadline <= now) {
+        if readable && self.read(buffer, events) == Status::Over
+            || writable && self.write(now, events) == Status::Over
+        {
+            return Status::Over;
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
             events.push(match self.stage {
                 Stage::Dialing(to) => {
                     let timeout = CONNECT_TIMEOUT.as_secs();
@@ -160,9 +174,9 @@ impl TcpConnection {
                     Event::Closed(self.id, format!("the peer accepted no data for {timeout} s"))
                 }
             });
-            return false;
+            return Status::Over;
         }
-        alive
+        Status::Alive
     }
 
     /// Returns the local address if the handshake succeeded. Fails with the error of the handshake.
@@ -173,8 +187,8 @@ impl TcpConnection {
         }
     }
 
-    /// Reads once and appends an event for each whole message. Returns false if the connection is over.
-    fn read(&mut self, buffer: &mut ReadBuffer, events: &mut Vec<Event>) -> bool {
+    /// Reads once and appends an event for each whole message.
+    fn read(&mut self, buffer: &mut ReadBuffer, events: &mut Vec<Event>) -> Status {
         let had = self.partial.len();
         buffer[..had].copy_from_slice(&self.partial);
         let why = match self.socket.read(&mut buffer[had..had + READ_SIZE]) {
@@ -198,34 +212,34 @@ impl TcpConnection {
                 }
                 self.partial.clear();
                 self.partial.extend(bytes);
-                return true;
+                return Status::Alive;
             }
-            Err(e) if is_temporary(&e) => return true,
+            Err(e) if is_temporary(&e) => return Status::Alive,
             Err(e) => format!("the connection failed: {e}"),
         };
         events.push(Event::Closed(self.id, why));
-        false
+        Status::Over
     }
 
-    /// Writes queued bytes until the socket accepts no more. Returns false if the connection is over.
-    fn write(&mut self, now: Duration, events: &mut Vec<Event>) -> bool {
+    /// Writes queued bytes until the socket accepts no more.
+    fn write(&mut self, now: Duration, events: &mut Vec<Event>) -> Status {
         while !self.queue.is_empty() {
             match self.socket.write(&self.queue) {
                 Ok(n) => {
                     self.queue.drain(..n);
                     self.deadline = Some(now + WRITE_TIMEOUT);
                 }
-                Err(e) if is_temporary(&e) => return true,
+                Err(e) if is_temporary(&e) => return Status::Alive,
                 Err(e) => {
                     let why = format!("the connection failed: {e}");
                     events.push(Event::Closed(self.id, why));
-                    return false;
+                    return Status::Over;
                 }
             }
         }
         self.deadline = None;
         events.push(Event::Flushed(self.id));
-        !self.is_closing()
+        if self.is_closing() { Status::Over } else { Status::Alive }
     }
 }
 
