@@ -179,6 +179,14 @@ impl ListenConfig {
     }
 }
 
+/// The next step of the BGP thread.
+enum Next {
+    /// Wait for a socket or a signal, at most until this time if there is one.
+    Wait(Option<Duration>),
+    /// End the thread.
+    Stop,
+}
+
 /// The state of the BGP thread.
 struct Driver {
     shared: Arc<Shared>,
@@ -213,7 +221,7 @@ impl Driver {
     /// Runs the loop until [`Sessions::stop`] ends it.
     fn run(&mut self) {
         let mut end = None;
-        while let Some(until) = self.process(&mut end) {
+        while let Next::Wait(until) = self.process(&mut end) {
             let now = self.shared.now();
             self.poll.clear();
             self.poll.add(&self.shared.wakeup, true, false);
@@ -226,9 +234,9 @@ impl Driver {
     }
 
     /// Gives accepted connections and events to the speaker, runs its timers and performs its actions.
-    /// Returns the time at which it must be called again, if there is one, or `None` if the thread must
-    /// end. `end` is the time at which the thread ends even if bytes are still queued.
-    fn process(&mut self, end: &mut Option<Duration>) -> Option<Option<Duration>> {
+    /// `end` is set when the thread has been asked to end: the time at which it stops even if bytes are
+    /// still queued.
+    fn process(&mut self, end: &mut Option<Duration>) -> Next {
         let shared = Arc::clone(&self.shared);
         let now = shared.now();
         let mut state = shared.lock();
@@ -242,8 +250,8 @@ impl Driver {
         self.perform_actions(&mut state.speaker, now);
         if state.ending {
             let end = *end.get_or_insert(now + FLUSH_TIMEOUT);
-            let waits = now < end && self.connections.iter().any(TcpConnection::is_closing);
-            return waits.then_some(Some(end));
+            let pending = now < end && self.connections.iter().any(TcpConnection::is_closing);
+            return if pending { Next::Wait(Some(end)) } else { Next::Stop };
         }
         if std::mem::take(&mut state.configured) {
             self.listen(state.speaker.config());
@@ -256,7 +264,7 @@ impl Driver {
         let listeners = self.listeners.iter().filter_map(Listener::deadline);
         let at_once = (!self.events.is_empty()).then_some(now);
         let others = [state.speaker.poll_timeout(), at_once].into_iter().flatten();
-        Some(connections.chain(listeners).chain(others).min())
+        Next::Wait(connections.chain(listeners).chain(others).min())
     }
 
     /// Serves all sockets, in the order in which [`Driver::run`] added them to the poll set.
