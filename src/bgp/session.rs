@@ -19,7 +19,7 @@ use super::{
     message::Notification,
     probes::BfdSockets,
     rib::Learned,
-    speaker::{Action, Dial, Event, Speaker},
+    speaker::{Action, Dial, Event, Severity, Speaker},
     stream::{self, Listener, ReadBuffer, Status, TcpConnection},
 };
 use crate::{
@@ -295,8 +295,8 @@ impl Driver {
     fn perform_actions(&mut self, speaker: &mut Speaker, now: Duration) {
         for action in speaker.take_actions() {
             match action {
-                Action::Log(true, text) => log::warn(format_args!("bgp: {text}")),
-                Action::Log(false, text) => log::info(format_args!("bgp: {text}")),
+                Action::Log(Severity::Warning, text) => log::warn(format_args!("bgp: {text}")),
+                Action::Log(Severity::Info, text) => log::info(format_args!("bgp: {text}")),
                 Action::Send(conn, bytes) => {
                     self.with(conn, |connection, events| connection.send(&bytes, now, events));
                 }

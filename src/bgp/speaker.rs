@@ -21,7 +21,7 @@ use super::{
     message::{Agreed, Message, Notification},
     rib::{Learned, Rib},
 };
-pub use words::{Action, BfdPacket, Dial, Event, View};
+pub use words::{Action, BfdPacket, Dial, Event, Severity, View};
 
 /// The approximate number of bytes of UPDATEs to queue for a peer at a time. More are written after the
 /// kernel has accepted them.
@@ -198,7 +198,7 @@ impl Speaker {
             {
                 let text =
                     format!("refused a connection from {from}, which is not a configured peer");
-                self.actions.push(Action::Log(true, text));
+                self.actions.push(Action::Log(Severity::Warning, text));
             }
             return None;
         }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Action, Dial, Speaker};
+use super::{Action, Dial, Severity, Speaker};
 use crate::bgp::{
     Family,
     capability::Restart,
@@ -21,11 +21,11 @@ const STALE_PATH_TIME: Duration = Duration::from_secs(180);
 const MAX_LOGGED_ERRORS: usize = 4;
 
 impl Speaker {
-    /// Requests a log line about a peer, as a warning if `warning` is true.
-    pub(super) fn log(&mut self, addr: IpAddr, warning: bool, text: &str) {
+    /// Requests a log line about a peer.
+    pub(super) fn log(&mut self, addr: IpAddr, severity: Severity, text: &str) {
         let node = self.peers.get(&addr).and_then(|peer| peer.fsm.peer().node.as_deref());
         let name = node.map(|name| format!(" (node {name})")).unwrap_or_default();
-        self.actions.push(Action::Log(warning, format!("peer {addr}{name}: {text}")));
+        self.actions.push(Action::Log(severity, format!("peer {addr}{name}: {text}")));
     }
 
     fn send(&mut self, conn: ConnId, addr: IpAddr, message: &Message) {
@@ -60,7 +60,7 @@ impl Speaker {
                 }
                 Output::Update(mut update) => {
                     for fault in std::mem::take(&mut update.faults) {
-                        self.log(addr, true, &format!("malformed UPDATE: {fault}"));
+                        self.log(addr, Severity::Warning, &format!("malformed UPDATE: {fault}"));
                     }
                     self.rib.hear(addr, update);
                 }
@@ -110,7 +110,11 @@ impl Speaker {
         (state.session, state.since, state.was_up, state.sending) = (Some(conn), now, true, false);
         (state.error, state.logged_errors) = (None, Vec::new());
         self.rib.up(session, &kept);
-        self.log(addr, false, &format!("session up: AS {}, BGP Identifier {}", open.asn, open.id));
+        self.log(
+            addr,
+            Severity::Info,
+            &format!("session up: AS {}, BGP Identifier {}", open.asn, open.id),
+        );
     }
 
     fn session_down(&mut self, addr: IpAddr, why: &str, restart: Option<&Restart>, now: Duration) {
@@ -132,7 +136,7 @@ impl Speaker {
         let kept = state.stale_until.is_some();
         self.rib.down(addr, &keep);
         let suffix = if kept { "; its routes are kept while it may be restarting" } else { "" };
-        self.log(addr, true, &format!("session down: {why}{suffix}"));
+        self.log(addr, Severity::Warning, &format!("session down: {why}{suffix}"));
     }
 
     /// Records a failed attempt to establish a session. The same error is logged once between two
@@ -144,7 +148,7 @@ impl Speaker {
         state.error = Some(why.to_owned());
         if is_new {
             state.logged_errors.push(why.to_owned());
-            self.log(addr, true, why);
+            self.log(addr, Severity::Warning, why);
         }
     }
 }

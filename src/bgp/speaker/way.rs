@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Action, BfdPacket, PeerState, Speaker};
+use super::{Action, BfdPacket, PeerState, Severity, Speaker};
 use crate::bgp::{
     bfd::{Change, ControlPacket, LEN},
     fsm::Input,
@@ -54,10 +54,12 @@ impl Speaker {
 
     fn bfd_changed(&mut self, addr: IpAddr, change: Change, now: Duration) {
         match change {
-            Change::Up => self.log(addr, false, "BFD: session up"),
-            Change::AdminDown => self.log(addr, false, "BFD: the peer disabled its session"),
+            Change::Up => self.log(addr, Severity::Info, "BFD: session up"),
+            Change::AdminDown => {
+                self.log(addr, Severity::Info, "BFD: the peer disabled its session")
+            }
             Change::Down(why) => {
-                self.log(addr, true, &format!("BFD: {why}"));
+                self.log(addr, Severity::Warning, &format!("BFD: {why}"));
                 if let Some(conn) = self.peers.get(&addr).and_then(|peer| peer.session) {
                     self.input(addr, Input::Abort(conn, Notification::BFD_DOWN), now);
                 }

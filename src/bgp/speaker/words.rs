@@ -45,8 +45,17 @@ pub enum Action {
     Close(ConnId),
     /// Send a BFD packet.
     SendBfd(Box<BfdPacket>),
-    /// Write a line to the log: as a warning if the bool is true, else as information.
-    Log(bool, String),
+    /// Write a line to the log.
+    Log(Severity, String),
+}
+
+/// The severity of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// An error that the operator should look at.
+    Warning,
+    /// A normal event.
+    Info,
 }
 
 /// The parameters of a connection to open.
