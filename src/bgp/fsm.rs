@@ -31,11 +31,24 @@ const COLLISION_WINDOW: Duration = Duration::from_secs(10);
 /// suffices; more are refused.
 const MAX_PENDING: usize = 2;
 
+/// The side that opened a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Initiator {
+    Local,
+    Peer,
+}
+
+/// The connection that a collision leaves open.
+#[derive(PartialEq, Eq)]
+enum Winner {
+    Existing,
+    New,
+}
+
 /// A connection with the peer, in state OpenSent or later.
 struct Connection {
     id: ConnId,
-    /// True if this node opened the connection.
-    ours: bool,
+    initiator: Initiator,
     state: State,
     /// The OPEN that the peer sent; `None` in state OpenSent.
     open: Option<Open>,
@@ -140,7 +153,7 @@ impl Fsm {
         match input {
             Input::Connected(id) => {
                 self.connecting = false;
-                self.start_connection(id, true, now);
+                self.start_connection(id, Initiator::Local, now);
             }
             Input::ConnectFailed(_, why) => {
                 self.connecting = false;
@@ -173,14 +186,14 @@ impl Fsm {
         if now < self.refuse_until || pending >= MAX_PENDING {
             self.outputs.push(Output::Close(id));
         } else {
-            self.start_connection(id, false, now);
+            self.start_connection(id, Initiator::Peer, now);
         }
     }
 
     /// Sends an OPEN on a new connection, which enters OpenSent.
-    fn start_connection(&mut self, id: ConnId, ours: bool, now: Duration) {
+    fn start_connection(&mut self, id: ConnId, initiator: Initiator, now: Duration) {
         let up = self.connections.iter().any(|c| c.state == State::Established);
-        if ours && up {
+        if initiator == Initiator::Local && up {
             self.outputs.push(Output::Close(id));
             return;
         }
@@ -188,7 +201,7 @@ impl Fsm {
         self.send(id, Message::Open(open));
         self.connections.push(Connection {
             id,
-            ours,
+            initiator,
             state: State::OpenSent,
             open: None,
             hold: OPEN_HOLD_TIME,
@@ -258,7 +271,7 @@ impl Fsm {
         if let Err((notification, why)) = self.check_open(&open) {
             return self.abort_because(id, notification, why, now);
         }
-        let Some(ours) = self.find(id).map(|connection| connection.ours) else { return };
+        let Some(initiator) = self.find(id).map(|c| c.initiator) else { return };
         for i in (0..self.connections.len()).rev() {
             let rival = &self.connections[i];
             if rival.id == id || rival.state < State::OpenConfirm {
@@ -273,7 +286,8 @@ impl Fsm {
                 self.session_down("the peer opened a new connection".to_owned(), restart);
                 continue;
             }
-            if old || self.wins(rival.ours, ours, &open) {
+            let winner = self.collision_winner(rival.initiator, initiator, &open);
+            if old || winner == Winner::Existing {
                 self.send(id, Message::Notification(Notification::COLLISION));
                 self.outputs.push(Output::Close(id));
                 self.connections.retain(|connection| connection.id != id);
@@ -311,15 +325,16 @@ impl Fsm {
         Ok(())
     }
 
-    /// Decides a connection collision: the connection that the speaker with the higher BGP Identifier
-    /// opened stays (RFC 4271 section 6.8). If the identifiers are equal, the higher AS number decides
-    /// (RFC 6286). Returns true if the first connection stays.
-    fn wins(&self, first_ours: bool, second_ours: bool, open: &Open) -> bool {
-        if first_ours == second_ours {
-            return false; // the same side opened both, so the newer connection replaces the older one
+    /// Decides a collision between an existing connection and the one that received `open`. The connection
+    /// that the speaker with the higher BGP Identifier opened stays (RFC 4271 section 6.8). If the
+    /// identifiers are equal, the higher AS number decides (RFC 6286).
+    fn collision_winner(&self, existing: Initiator, new: Initiator, open: &Open) -> Winner {
+        if existing == new {
+            return Winner::New; // the same side opened both, so it has given up the existing one
         }
-        let higher = (self.own.id, self.own.asn) > (open.id, open.asn);
-        first_ours == higher
+        let local_is_higher = (self.own.id, self.own.asn) > (open.id, open.asn);
+        let higher = if local_is_higher { Initiator::Local } else { Initiator::Peer };
+        if existing == higher { Winner::Existing } else { Winner::New }
     }
 
     /// Closes the connection at index `at`, which lost a collision.
