@@ -16,7 +16,7 @@ use super::{
     capability::{Capabilities, Restart},
     message::{Message, Notification, Open},
 };
-pub use words::{ConnId, Input, Output, SessionDown, State};
+pub use words::{ConnId, DownReason, Input, Output, SessionDown, State};
 
 /// The hold time until the peer's OPEN arrives. It is the "large value" of RFC 4271 section 8.2.2; the
 /// RFC suggests 4 minutes.
@@ -142,7 +142,7 @@ impl Fsm {
             self.send(id, Message::Notification(notification.clone()));
             self.outputs.push(Output::Close(id));
             if state == State::Established {
-                self.session_down(notification.to_string(), None);
+                self.session_down(DownReason::NotificationSent(notification.clone()), None);
             }
         }
         std::mem::take(&mut self.outputs)
@@ -155,12 +155,12 @@ impl Fsm {
                 self.connecting = false;
                 self.start_connection(id, Initiator::Local, now);
             }
-            Input::ConnectFailed(_, why) => {
+            Input::ConnectFailed(_, error) => {
                 self.connecting = false;
-                self.attempt_failed(why, now);
+                self.attempt_failed(DownReason::Transport(error), now);
             }
             Input::Accepted(id) => self.handle_accepted(id, now),
-            Input::Closed(id, why) => self.handle_closed(id, why, now),
+            Input::Closed(id, error) => self.handle_closed(id, error, now),
             Input::Abort(id, notification) => self.abort(id, notification, now),
             Input::Message(id, message) => self.handle_message(id, message, now),
             Input::Timeout => {}
@@ -173,8 +173,8 @@ impl Fsm {
         self.outputs.push(Output::Send(id, message));
     }
 
-    fn session_down(&mut self, why: String, restart: Option<Restart>) {
-        self.outputs.push(Output::SessionDown(SessionDown { why, restart }));
+    fn session_down(&mut self, reason: DownReason, restart: Option<Restart>) {
+        self.outputs.push(Output::SessionDown(SessionDown { reason, restart }));
     }
 
     fn find(&mut self, id: ConnId) -> Option<&mut Connection> {
@@ -251,8 +251,8 @@ impl Fsm {
             }
             (_, Message::Notification(notification)) => {
                 self.outputs.push(Output::Close(id));
-                let why = format!("the peer sent NOTIFICATION: {notification}");
-                self.remove_connection(id, why, None, now);
+                let reason = DownReason::NotificationReceived(notification);
+                self.remove_connection(id, reason, None, now);
             }
             // RFC 6608: the subcode of the error depends on the state.
             (state, _) => {
@@ -268,8 +268,8 @@ impl Fsm {
 
     /// Checks the peer's OPEN, resolves collisions with other connections and enters OpenConfirm.
     fn handle_open(&mut self, id: ConnId, open: Open, now: Duration) {
-        if let Err((notification, why)) = self.check_open(&open) {
-            return self.abort_because(id, notification, why, now);
+        if let Err((notification, reason)) = self.check_open(&open) {
+            return self.abort_because(id, notification, reason, now);
         }
         let Some(initiator) = self.find(id).map(|c| c.initiator) else { return };
         for i in (0..self.connections.len()).rev() {
@@ -283,7 +283,7 @@ impl Fsm {
             if old && restart.is_some() {
                 let gone = self.connections.remove(i);
                 self.outputs.push(Output::Close(gone.id));
-                self.session_down("the peer opened a new connection".to_owned(), restart);
+                self.session_down(DownReason::Reconnected, restart);
                 continue;
             }
             let winner = self.collision_winner(rival.initiator, initiator, &open);
@@ -308,19 +308,15 @@ impl Fsm {
 
     /// Checks an OPEN against the configuration. Fails with the NOTIFICATION to send and the reason for
     /// the log.
-    fn check_open(&self, open: &Open) -> Result<(), (Notification, String)> {
+    fn check_open(&self, open: &Open) -> Result<(), (Notification, DownReason)> {
         let Open { asn, id, .. } = *open;
         if asn != self.peer.asn {
-            let configured = self.peer.asn;
-            let why = format!("the peer's OPEN has AS {asn}, but AS {configured} is configured");
-            return Err((Notification::BAD_PEER_AS, why));
+            let reason = DownReason::WrongAs { received: asn, configured: self.peer.asn };
+            return Err((Notification::BAD_PEER_AS, reason));
         }
         // RFC 6286: equal identifiers are an error only within one AS.
         if id == Ipv4Addr::UNSPECIFIED || asn == self.own.asn && id == self.own.id {
-            let why = format!(
-                "the peer's BGP Identifier {id} is zero or equals this node's (--router-id)"
-            );
-            return Err((Notification::BAD_BGP_ID, why));
+            return Err((Notification::BAD_BGP_ID, DownReason::BadIdentifier(id)));
         }
         Ok(())
     }
@@ -345,7 +341,7 @@ impl Fsm {
         if loser.state == State::Established {
             // The winner is about to be established. Until then the routes may be kept as stale.
             let restart = loser.open.and_then(|open| open.capabilities.restart);
-            self.session_down("another connection of the peer replaced it".to_owned(), restart);
+            self.session_down(DownReason::Collision, restart);
         }
     }
 
@@ -366,15 +362,15 @@ impl Fsm {
 
     /// Sends a NOTIFICATION and closes the connection.
     fn abort(&mut self, id: ConnId, notification: Notification, now: Duration) {
-        let why = format!("this node sent NOTIFICATION: {notification}");
-        self.abort_because(id, notification, why, now);
+        let reason = DownReason::NotificationSent(notification.clone());
+        self.abort_because(id, notification, reason, now);
     }
 
     fn abort_because(
         &mut self,
         id: ConnId,
         notification: Notification,
-        why: String,
+        reason: DownReason,
         now: Duration,
     ) {
         if !self.has(id) {
@@ -382,41 +378,41 @@ impl Fsm {
         }
         self.send(id, Message::Notification(notification));
         self.outputs.push(Output::Close(id));
-        self.remove_connection(id, why, None, now);
+        self.remove_connection(id, reason, None, now);
         self.refuse_until = now + self.retry_delay() / 4;
     }
 
-    fn handle_closed(&mut self, id: ConnId, why: String, now: Duration) {
+    fn handle_closed(&mut self, id: ConnId, error: String, now: Duration) {
         let Some(connection) = self.find(id) else { return };
         let restart = connection.open.as_ref().and_then(|open| open.capabilities.restart.clone());
-        self.remove_connection(id, why, restart, now);
+        self.remove_connection(id, DownReason::Transport(error), restart, now);
     }
 
     /// Forgets a connection. If it was established, the session is down; if not, the attempt failed.
     fn remove_connection(
         &mut self,
         id: ConnId,
-        why: String,
+        reason: DownReason,
         restart: Option<Restart>,
         now: Duration,
     ) {
         let Some(at) = self.connections.iter().position(|c| c.id == id) else { return };
         let connection = self.connections.remove(at);
         if connection.state == State::Established {
-            self.session_down(why, restart);
+            self.session_down(reason, restart);
             let delay = self.retry_delay();
             self.connect_retry.get_or_insert(now + delay / 2);
         } else {
-            self.attempt_failed(why, now);
+            self.attempt_failed(reason, now);
         }
     }
 
     /// Counts a failed attempt and plans the next one, if no other connection is left.
-    fn attempt_failed(&mut self, why: String, now: Duration) {
+    fn attempt_failed(&mut self, reason: DownReason, now: Duration) {
         if self.connections.is_empty() {
             self.failures += 1;
             self.connect_retry = Some(now + self.retry_delay());
-            self.outputs.push(Output::AttemptFailed(why));
+            self.outputs.push(Output::AttemptFailed(reason));
         }
     }
 

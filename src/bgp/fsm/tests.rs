@@ -119,6 +119,8 @@ fn an_expired_hold_timer_ends_the_session_without_graceful_restart() {
     assert_eq!(notifications(&outputs), [(1, 4, 0)]);
     assert_eq!(closed(&outputs), [1]);
     assert_eq!(ended(&outputs).unwrap().restart, None);
+    let reason = DownReason::NotificationSent(Notification::HOLD_TIMER_EXPIRED);
+    assert_eq!(ended(&outputs).unwrap().reason, reason);
 }
 
 #[test]
@@ -238,7 +240,7 @@ fn the_connect_retry_delay_grows_and_differs_between_seeds() {
         assert_eq!(fsm.handle_event(Input::Timeout, now), [Output::Connect]);
         assert_eq!(fsm.state(), State::Connect);
         let outputs = fsm.handle_event(Input::ConnectFailed(conn, "refused".into()), now);
-        assert_eq!(outputs, [Output::AttemptFailed("refused".into())]);
+        assert_eq!(outputs, [Output::AttemptFailed(DownReason::Transport("refused".into()))]);
         let next = fsm.poll_timeout().unwrap();
         delays.push((next - now).as_millis());
         now = next;

@@ -9,7 +9,7 @@ use super::{Action, Dial, Severity, Speaker};
 use crate::bgp::{
     Family,
     capability::Restart,
-    fsm::{ConnId, Output},
+    fsm::{ConnId, DownReason, Output},
     message::{Message, Open},
     rib::Session,
 };
@@ -56,7 +56,7 @@ impl Speaker {
                 }
                 Output::SessionUp(conn, open) => self.session_up(addr, conn, &open, now),
                 Output::SessionDown(down) => {
-                    self.session_down(addr, &down.why, down.restart.as_ref(), now);
+                    self.session_down(addr, &down.reason, down.restart.as_ref(), now);
                 }
                 Output::Update(mut update) => {
                     for fault in std::mem::take(&mut update.faults) {
@@ -65,7 +65,7 @@ impl Speaker {
                     self.rib.hear(addr, update);
                 }
                 Output::Refresh(family) => self.rib.refresh(addr, family),
-                Output::AttemptFailed(why) => self.attempt_failed(addr, &why),
+                Output::AttemptFailed(reason) => self.attempt_failed(addr, &reason),
             }
         }
     }
@@ -117,10 +117,16 @@ impl Speaker {
         );
     }
 
-    fn session_down(&mut self, addr: IpAddr, why: &str, restart: Option<&Restart>, now: Duration) {
+    fn session_down(
+        &mut self,
+        addr: IpAddr,
+        reason: &DownReason,
+        restart: Option<&Restart>,
+        now: Duration,
+    ) {
         let Some(state) = self.peers.get_mut(&addr) else { return };
         (state.session, state.since, state.sending) = (None, now, false);
-        state.error = Some(why.to_owned());
+        state.error = Some(reason.to_string());
         let keep: Vec<Family> = match restart {
             Some(restart) if restart.time > 0 => {
                 restart.families.iter().map(|(family, _)| *family).collect()
@@ -136,19 +142,20 @@ impl Speaker {
         let kept = state.stale_until.is_some();
         self.rib.down(addr, &keep);
         let suffix = if kept { "; its routes are kept while it may be restarting" } else { "" };
-        self.log(addr, Severity::Warning, &format!("session down: {why}{suffix}"));
+        self.log(addr, Severity::Warning, &format!("session down: {reason}{suffix}"));
     }
 
     /// Records a failed attempt to establish a session. The same error is logged once between two
     /// sessions.
-    fn attempt_failed(&mut self, addr: IpAddr, why: &str) {
+    fn attempt_failed(&mut self, addr: IpAddr, reason: &DownReason) {
         let Some(state) = self.peers.get_mut(&addr) else { return };
+        let text = reason.to_string();
         let is_new = state.logged_errors.len() < MAX_LOGGED_ERRORS
-            && !state.logged_errors.iter().any(|logged| logged == why);
-        state.error = Some(why.to_owned());
+            && !state.logged_errors.iter().any(|logged| *logged == text);
+        state.error = Some(text.clone());
         if is_new {
-            state.logged_errors.push(why.to_owned());
-            self.log(addr, Severity::Warning, why);
+            state.logged_errors.push(text.clone());
+            self.log(addr, Severity::Warning, &text);
         }
     }
 }
