@@ -1,6 +1,6 @@
 //! Capabilities (RFC 5492): the codec of the optional parameters of an OPEN.
 //!
-//! [`read`] and [`write`] are called by [`message`](super::message). Unknown capabilities and families
+//! `read` and `write` are called by [`message`](super::message). Unknown capabilities and families
 //! other than unicast are ignored, because only the features that both sides support are used. The
 //! choice of the advertised capabilities is made in `fsm`.
 

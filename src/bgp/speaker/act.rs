@@ -150,8 +150,8 @@ impl Speaker {
     fn attempt_failed(&mut self, addr: IpAddr, reason: &DownReason) {
         let Some(state) = self.peers.get_mut(&addr) else { return };
         let text = reason.to_string();
-        let is_new = state.logged_errors.len() < MAX_LOGGED_ERRORS
-            && !state.logged_errors.iter().any(|logged| *logged == text);
+        let is_new =
+            state.logged_errors.len() < MAX_LOGGED_ERRORS && !state.logged_errors.contains(&text);
         state.error = Some(text.clone());
         if is_new {
             state.logged_errors.push(text.clone());

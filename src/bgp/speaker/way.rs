@@ -56,7 +56,7 @@ impl Speaker {
         match change {
             Change::Up => self.log(addr, Severity::Info, "BFD: session up"),
             Change::AdminDown => {
-                self.log(addr, Severity::Info, "BFD: the peer disabled its session")
+                self.log(addr, Severity::Info, "BFD: the peer disabled its session");
             }
             Change::Down(why) => {
                 self.log(addr, Severity::Warning, &format!("BFD: {why}"));
