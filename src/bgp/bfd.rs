@@ -9,7 +9,10 @@
 
 mod packet;
 
-use std::time::Duration;
+use std::{
+    fmt::{self, Display, Formatter},
+    time::Duration,
+};
 
 pub use packet::{BfdState, ControlPacket, LEN};
 
@@ -19,12 +22,25 @@ use crate::router::Bfd;
 /// 6.8.3).
 const MIN_TX_WHILE_DOWN: u32 = 1_000_000;
 
-/// A diagnostic code: the reason for the last change to Down (RFC 5880 section 4.1).
-#[derive(Clone, Copy)]
-enum Diag {
-    None = 0,
+/// The reason for a change to Down, by its diagnostic code (RFC 5880 section 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Diag {
+    /// No packet was received within the detection time.
     DetectionTimeExpired = 1,
+    /// The peer signaled Down.
     NeighborSignaledDown = 3,
+}
+
+impl Display for Diag {
+    /// Writes the reason for log lines.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Diag::DetectionTimeExpired => "no packet was received within the detection time",
+            Diag::NeighborSignaledDown => {
+                "the peer signaled Down: it does not receive this node's packets"
+            }
+        })
+    }
 }
 
 /// A change of the state of a session that concerns BGP.
@@ -32,8 +48,8 @@ enum Diag {
 pub enum Change {
     /// Packets pass in both directions.
     Up,
-    /// The path failed, with the reason as text.
-    Down(&'static str),
+    /// The path failed.
+    Down(Diag),
     /// The peer disabled its session. This does not indicate a failure of the path.
     AdminDown,
 }
@@ -42,7 +58,8 @@ pub enum Change {
 pub struct BfdSession {
     config: Bfd,
     state: BfdState,
-    diag: Diag,
+    /// The reason for the last change to Down; `None` (code 0) if there was no failure.
+    diag: Option<Diag>,
     /// The discriminator of this node; not 0.
     my_discriminator: u32,
     /// The discriminator of the peer; 0 if it is unknown.
@@ -69,7 +86,7 @@ impl BfdSession {
         BfdSession {
             config,
             state: BfdState::Down,
-            diag: Diag::None,
+            diag: None,
             my_discriminator: seed.max(1),
             your_discriminator: 0,
             last_received: ControlPacket::default(),
@@ -122,12 +139,10 @@ impl BfdSession {
         }
         // A change of state is sent at once.
         (self.next_transmit, self.polling) = (now, self.state == BfdState::Up);
-        self.diag = if was == BfdState::Up { Diag::NeighborSignaledDown } else { Diag::None };
+        self.diag = (was == BfdState::Up).then_some(Diag::NeighborSignaledDown);
         match (was, packet.state) {
             (_, BfdState::AdminDown) => Some(Change::AdminDown),
-            (BfdState::Up, _) => Some(Change::Down(
-                "the peer signaled Down: it does not receive this node's packets",
-            )),
+            (BfdState::Up, _) => Some(Change::Down(Diag::NeighborSignaledDown)),
             _ => (self.state == BfdState::Up).then_some(Change::Up),
         }
     }
@@ -141,9 +156,8 @@ impl BfdSession {
         if was.is_down() {
             return None;
         }
-        (self.diag, self.next_transmit) = (Diag::DetectionTimeExpired, now);
-        (was == BfdState::Up)
-            .then_some(Change::Down("no packet was received within the detection time"))
+        (self.diag, self.next_transmit) = (Some(Diag::DetectionTimeExpired), now);
+        (was == BfdState::Up).then_some(Change::Down(Diag::DetectionTimeExpired))
     }
 
     /// Returns the packet to send at `now`; `None` if no packet is due.
@@ -171,7 +185,7 @@ impl BfdSession {
 
     fn packet(&self, state: BfdState, fin: bool) -> ControlPacket {
         ControlPacket {
-            diag: self.diag as u8,
+            diag: self.diag.map_or(0, |diag| diag as u8),
             state,
             poll: self.polling && !fin,
             fin,

@@ -121,12 +121,19 @@ fn three_missing_packets_end_the_session_and_the_peer_learns_of_it() {
     pair.ends[0].detection_deadline = Some(ms(5000) + pair.ends[0].detection_time());
     assert_eq!(pair.ends[0].detection_time(), ms(900));
     assert_eq!(pair.ends[0].handle_timeout(ms(5899)), None);
-    let why = "no packet was received within the detection time";
-    assert_eq!(pair.ends[0].handle_timeout(ms(5900)), Some(Change::Down(why)));
+    assert_eq!(
+        pair.ends[0].handle_timeout(ms(5900)),
+        Some(Change::Down(Diag::DetectionTimeExpired))
+    );
     let sent = ControlPacket::read(&pair.ends[0].poll_transmit(ms(5900)).unwrap()).unwrap();
     assert_eq!((sent.diag, sent.state, sent.your_discriminator), (1, BfdState::Down, 0));
-    let why = "the peer signaled Down: it does not receive this node's packets";
-    assert_eq!(pair.ends[1].handle_packet(sent, ms(5900)), Some(Change::Down(why)));
+    assert_eq!(
+        pair.ends[1].handle_packet(sent, ms(5900)),
+        Some(Change::Down(Diag::NeighborSignaledDown))
+    );
+    let texts = [Diag::DetectionTimeExpired, Diag::NeighborSignaledDown].map(|d| d.to_string());
+    assert_eq!(texts[0], "no packet was received within the detection time");
+    assert_eq!(texts[1], "the peer signaled Down: it does not receive this node's packets");
     // The session comes up again.
     pair.now = ms(5901);
     pair.run(ms(9000));

@@ -58,8 +58,8 @@ impl Speaker {
             Change::AdminDown => {
                 self.log(addr, Severity::Info, "BFD: the peer disabled its session");
             }
-            Change::Down(why) => {
-                self.log(addr, Severity::Warning, &format!("BFD: {why}"));
+            Change::Down(diag) => {
+                self.log(addr, Severity::Warning, &format!("BFD: {diag}"));
                 if let Some(conn) = self.peers.get(&addr).and_then(|peer| peer.session) {
                     self.input(addr, Input::Abort(conn, Notification::BFD_DOWN), now);
                 }
