@@ -1,53 +1,54 @@
-//! A router outside of the cluster that BGP is spoken with, as flags and annotations tell of it.
+//! A BGP router outside the cluster, as flags and Node annotations configure it.
 //!
-//! Both give the same five texts, so both are read here, and what can't be is told in words that never
-//! hold the password.
+//! Flags (`args`) and annotations (`api::wire`) give the same five texts and the BFD numbers, so
+//! [`Router::read`] parses both. Error texts never contain the password.
 
 use std::{fmt, net::IpAddr};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
-/// The port of BGP.
+/// The default TCP port of BGP.
 const PORT: u16 = 179;
-/// The most bytes of a key (`TCP_MD5SIG_MAXKEYLEN`, linux/tcp.h).
-const LONGEST: usize = 80;
+/// The maximum length of a key, in bytes (`TCP_MD5SIG_MAXKEYLEN`, linux/tcp.h).
+const MAX_KEY: usize = 80;
 
-/// A router.
+/// A BGP router outside the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Router {
-    /// Its address.
+    /// The router's address.
     pub addr: IpAddr,
-    /// Its AS.
+    /// The router's AS number.
     pub asn: u32,
-    /// The port at which it listens.
+    /// The TCP port at which the router listens.
     pub port: u16,
-    /// The address by which this node is to speak with it.
+    /// The local address of connections to the router; `None` if the kernel chooses it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local: Option<IpAddr>,
-    /// The key of TCP MD5 signatures (RFC 2385).
+    /// The key of TCP MD5 signatures (RFC 2385); `None` if segments are not signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
-    /// How the way to it is watched.
+    /// The parameters of the BFD session with the router; `None` if BFD is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd: Option<Bfd>,
 }
 
-/// How the way to a router is watched (BFD, RFC 5880).
+/// The parameters of a BFD session (RFC 5880).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "[u32; 4]", into = "[u32; 4]")]
 pub struct Bfd {
-    /// The port at which both sides listen.
+    /// The UDP port at which both sides listen.
     pub port: u16,
-    /// How often we want to send, in microseconds (bfd.DesiredMinTxInterval).
+    /// The desired interval between sent packets, in microseconds (bfd.DesiredMinTxInterval).
     pub tx: u32,
-    /// How often we bear to be sent to, in microseconds (bfd.RequiredMinRxInterval).
+    /// The shortest supported interval between received packets, in microseconds
+    /// (bfd.RequiredMinRxInterval).
     pub rx: u32,
-    /// So many packets that do not come mean that the way is broken (bfd.DetectMult).
+    /// The number of missing packets after which the path is considered failed (bfd.DetectMult).
     pub times: u8,
 }
 
-/// A router in texts; an empty one says nothing.
+/// The texts that configure a router. An empty text stands for the default, if there is one.
 #[derive(Clone, Copy, Default)]
 #[allow(missing_docs)] // as in `Router`; the password is base64
 pub struct Told<'a> {
@@ -56,34 +57,35 @@ pub struct Told<'a> {
     pub port: &'a str,
     pub local: &'a str,
     pub password: &'a str,
-    /// The numbers of BFD where it is asked for: the port, how often we send and bear to be sent to in
-    /// milliseconds, and the multiplier.
+    /// The BFD parameters: port, transmit and receive interval in milliseconds, and detection multiplier.
+    /// `None` if BFD is off.
     pub bfd: Option<[&'a str; 4]>,
 }
 
 impl Router {
-    /// What the texts say.
-    pub fn read(told: Told<'_>) -> Result<Router, String> {
-        let addr = address(told.addr)?;
-        let port = match told.port {
+    /// Parses the texts. Fails with a description of the first invalid one.
+    pub fn read(texts: Told<'_>) -> Result<Router, String> {
+        let addr = address(texts.addr)?;
+        let port = match texts.port {
             "" => PORT,
             text => port(text)?,
         };
-        let local = match told.local {
+        let local = match texts.local {
             "" => None,
             text => Some(address(text)?),
         };
         if local.is_some_and(|local| local.is_ipv4() != addr.is_ipv4()) {
-            return Err(format!("{addr} and {} are of two families", told.local));
+            let local = texts.local;
+            return Err(format!("{addr} and {local} are of different address families"));
         }
-        let password = Secret::from_base64(told.password)?;
-        let bfd = told.bfd.map(Bfd::read).transpose()?;
-        Ok(Router { addr, asn: asn(told.asn)?, port, local, password, bfd })
+        let password = Secret::from_base64(texts.password)?;
+        let bfd = texts.bfd.map(Bfd::read).transpose()?;
+        Ok(Router { addr, asn: asn(texts.asn)?, port, local, password, bfd })
     }
 }
 
 impl From<[u32; 4]> for Bfd {
-    /// In the order of the fields.
+    /// Takes the numbers in the order of the fields.
     fn from([port, tx, rx, times]: [u32; 4]) -> Bfd {
         Bfd { port: port as u16, tx, rx, times: times as u8 }
     }
@@ -96,80 +98,84 @@ impl From<Bfd> for [u32; 4] {
 }
 
 impl Bfd {
+    /// Parses the texts in the order of [`Told::bfd`]. Fails if a number is out of range.
     fn read([port, tx, rx, times]: [&str; 4]) -> Result<Bfd, String> {
-        let number = |text: &str, without: u32, from: u32, to: u32| match text {
-            "" => Ok(without),
+        let number = |text: &str, default: u32, from: u32, to: u32| match text {
+            "" => Ok(default),
             _ => text
                 .parse()
                 .ok()
                 .filter(|number| (from..=to).contains(number))
-                .ok_or_else(|| format!("BFD: {text:?} is no number from {from} to {to}")),
+                .ok_or_else(|| format!("BFD: {text:?} is not a number from {from} to {to}")),
         };
-        // No board is punctual to less, and microseconds have 32 bits.
-        let every = |text| number(text, 1000, 10, u32::MAX / 1000).map(|millis| millis * 1000);
+        // A small board cannot keep shorter intervals, and the packet has microseconds in 32 bits.
+        let interval = |text| number(text, 1000, 10, u32::MAX / 1000).map(|millis| millis * 1000);
         let port = number(port, 3784, 1, 65_535)?;
-        Ok([port, every(tx)?, every(rx)?, number(times, 3, 1, 255)?].into())
+        Ok([port, interval(tx)?, interval(rx)?, number(times, 3, 1, 255)?].into())
     }
 }
 
-/// An address that can be spoken with, or from.
+/// Parses the address of a host. An IPv4-mapped IPv6 address becomes IPv4. Fails if the text is not an
+/// address, or if the address is unspecified, multicast or link-local (IPv6).
 pub fn address(text: &str) -> Result<IpAddr, String> {
-    let addr: IpAddr = text.parse().map_err(|_| format!("{text:?} is no IP address"))?;
+    let addr: IpAddr = text.parse().map_err(|_| format!("{text:?} is not an IP address"))?;
     let addr = addr.to_canonical();
-    let why = match addr {
-        _ if addr.is_unspecified() || addr.is_multicast() => "is no address of one host",
+    let reason = match addr {
+        _ if addr.is_unspecified() || addr.is_multicast() => "is not the address of a host",
         IpAddr::V6(v6) if v6.is_unicast_link_local() => {
-            "is of one link alone, and which can't be told here"
+            "is a link-local address; give a global or unique local one"
         }
         _ => return Ok(addr),
     };
-    Err(format!("{text} {why}"))
+    Err(format!("{text} {reason}"))
 }
 
-/// An AS that one can have: not zero (RFC 7607), AS_TRANS (RFC 6793) or the last of 16 and 32 bits
-/// (RFC 7300).
+/// Parses an AS number. Fails if it is reserved: 0 (RFC 7607), AS_TRANS (RFC 6793), or the last 16-bit or
+/// 32-bit number (RFC 7300).
 pub fn asn(text: &str) -> Result<u32, String> {
     match text.parse() {
-        Ok(0 | 23_456 | 65_535 | u32::MAX) | Err(_) => Err(format!("{text:?} is no AS number")),
+        Ok(0 | 23_456 | 65_535 | u32::MAX) | Err(_) => {
+            Err(format!("{text:?} is not a usable AS number"))
+        }
         Ok(asn) => Ok(asn),
     }
 }
 
 fn port(text: &str) -> Result<u16, String> {
     let port = text.parse().ok().filter(|port| *port > 0);
-    port.ok_or_else(|| format!("{text:?} is no port (1 to 65535)"))
+    port.ok_or_else(|| format!("{text:?} is not a port (1 to 65535)"))
 }
 
-/// A word that is kept, and not shown to whoever prints what holds it.
+/// A password. Its `Debug` output is `hidden`, so that it does not appear in logs.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secret(Box<str>);
 
 impl Secret {
-    /// A word as it is.
+    /// Returns a secret with this text.
     pub fn new(text: &str) -> Secret {
         Secret(text.into())
     }
 
-    /// The key of TCP MD5 signatures that base64 stands for; none where it is empty. Line ends within
-    /// mean nothing.
+    /// Decodes the base64 text of a key for TCP MD5 signatures. White space is ignored. Returns `None` if
+    /// the key is empty. Fails if the text is not base64 of at most 80 bytes of UTF-8.
     pub fn from_base64(text: &str) -> Result<Option<Secret>, &'static str> {
         let text: String = text.split_whitespace().collect();
-        let bytes = STANDARD.decode(text).map_err(|_| "its password is no base64")?;
-        if bytes.len() > LONGEST {
-            return Err("its password has more than 80 bytes, which TCP_MD5SIG can't take");
+        let bytes = STANDARD.decode(text).map_err(|_| "its password is not base64")?;
+        if bytes.len() > MAX_KEY {
+            return Err("its password is longer than 80 bytes, the limit of TCP_MD5SIG");
         }
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Some(Secret(text.into())).filter(|secret| !secret.0.is_empty())),
-            Err(_) => Err("its password is no text in UTF-8"),
+            Err(_) => Err("its password is not UTF-8 text"),
         }
     }
 
-    /// The word.
+    /// Returns the secret text.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Forgets the word, and not that there was one.
+    /// Replaces the text by a placeholder, so that it remains visible that there was a secret.
     pub fn forget(&mut self) {
         self.0 = "hidden".into();
     }
@@ -185,20 +191,20 @@ impl fmt::Debug for Secret {
 mod tests {
     use super::*;
 
-    const TOLD: Told<'_> =
+    const TEXTS: Told<'_> =
         Told { addr: "192.0.2.1", asn: "64513", port: "", local: "", password: "", bfd: None };
 
     #[test]
-    fn what_is_not_told_is_the_port_of_bgp_and_no_password() {
-        let got = Router::read(TOLD).unwrap();
+    fn the_defaults_are_the_bgp_port_and_no_password() {
+        let got = Router::read(TEXTS).unwrap();
         assert_eq!((got.asn, got.port, got.local, got.password), (64_513, 179, None, None));
         assert_eq!(got.addr, "192.0.2.1".parse::<IpAddr>().unwrap());
     }
 
     #[test]
-    fn all_of_it_is_read_and_the_password_is_not_shown() {
-        let told = Told { port: "1790", local: "192.0.2.9", password: "czNjcmV0\n", ..TOLD };
-        let got = Router::read(told).unwrap();
+    fn all_texts_are_parsed_and_debug_output_hides_the_password() {
+        let texts = Told { port: "1790", local: "192.0.2.9", password: "czNjcmV0\n", ..TEXTS };
+        let got = Router::read(texts).unwrap();
         assert_eq!((got.port, got.local.unwrap().to_string()), (1790, "192.0.2.9".to_owned()));
         assert_eq!(got.password.as_ref().unwrap().reveal(), "s3cret");
         let shown = format!("{got:?}");
@@ -206,49 +212,52 @@ mod tests {
     }
 
     #[test]
-    fn bfd_is_once_a_second_and_three_times_where_nothing_else_is_told() {
-        let got = |bfd| Router::read(Told { bfd: Some(bfd), ..TOLD }).unwrap().bfd.unwrap();
-        let usual = Bfd { port: 3784, tx: 1_000_000, rx: 1_000_000, times: 3 };
-        assert_eq!(got([""; 4]), usual);
+    fn the_bfd_defaults_are_one_second_and_multiplier_three() {
+        let got = |bfd| Router::read(Told { bfd: Some(bfd), ..TEXTS }).unwrap().bfd.unwrap();
+        let default = Bfd { port: 3784, tx: 1_000_000, rx: 1_000_000, times: 3 };
+        assert_eq!(got([""; 4]), default);
         let other = Bfd { port: 4784, tx: 300_000, rx: 10_000, times: 255 };
         assert_eq!(got(["4784", "300", "10", "255"]), other);
         for (bfd, want) in [
-            (["0", "", "", ""], "BFD: \"0\" is no number from 1 to 65535"),
-            (["", "9", "", ""], "BFD: \"9\" is no number from 10 to 4294967"),
-            (["", "", "-1", ""], "BFD: \"-1\" is no number from 10 to 4294967"),
-            (["", "", "", "256"], "BFD: \"256\" is no number from 1 to 255"),
+            (["0", "", "", ""], "BFD: \"0\" is not a number from 1 to 65535"),
+            (["", "9", "", ""], "BFD: \"9\" is not a number from 10 to 4294967"),
+            (["", "", "-1", ""], "BFD: \"-1\" is not a number from 10 to 4294967"),
+            (["", "", "", "256"], "BFD: \"256\" is not a number from 1 to 255"),
         ] {
-            assert_eq!(Router::read(Told { bfd: Some(bfd), ..TOLD }).unwrap_err(), want);
+            assert_eq!(Router::read(Told { bfd: Some(bfd), ..TEXTS }).unwrap_err(), want);
         }
     }
 
     #[test]
-    fn what_can_not_be_is_told_in_words_without_the_password() {
+    fn invalid_texts_are_errors_that_do_not_contain_the_password() {
         let long = STANDARD.encode("x".repeat(81));
-        for (told, want) in [
-            (Told { addr: "", ..TOLD }, "\"\" is no IP address"),
-            (Told { addr: "0.0.0.0", ..TOLD }, "0.0.0.0 is no address of one host"),
-            (Told { addr: "ff02::1", ..TOLD }, "ff02::1 is no address of one host"),
+        for (texts, want) in [
+            (Told { addr: "", ..TEXTS }, "\"\" is not an IP address"),
+            (Told { addr: "0.0.0.0", ..TEXTS }, "0.0.0.0 is not the address of a host"),
+            (Told { addr: "ff02::1", ..TEXTS }, "ff02::1 is not the address of a host"),
             (
-                Told { addr: "fe80::1", ..TOLD },
-                "fe80::1 is of one link alone, and which can't be told here",
+                Told { addr: "fe80::1", ..TEXTS },
+                "fe80::1 is a link-local address; give a global or unique local one",
             ),
-            (Told { asn: "", ..TOLD }, "\"\" is no AS number"),
-            (Told { asn: "0", ..TOLD }, "\"0\" is no AS number"),
-            (Told { asn: "23456", ..TOLD }, "\"23456\" is no AS number"),
-            (Told { asn: "4294967296", ..TOLD }, "\"4294967296\" is no AS number"),
-            (Told { port: "0", ..TOLD }, "\"0\" is no port (1 to 65535)"),
-            (Told { port: "65536", ..TOLD }, "\"65536\" is no port (1 to 65535)"),
-            (Told { local: "x", ..TOLD }, "\"x\" is no IP address"),
-            (Told { local: "fd00::1", ..TOLD }, "192.0.2.1 and fd00::1 are of two families"),
-            (Told { password: "s3cret!", ..TOLD }, "its password is no base64"),
-            (Told { password: "//79", ..TOLD }, "its password is no text in UTF-8"),
+            (Told { asn: "", ..TEXTS }, "\"\" is not a usable AS number"),
+            (Told { asn: "0", ..TEXTS }, "\"0\" is not a usable AS number"),
+            (Told { asn: "23456", ..TEXTS }, "\"23456\" is not a usable AS number"),
+            (Told { asn: "4294967296", ..TEXTS }, "\"4294967296\" is not a usable AS number"),
+            (Told { port: "0", ..TEXTS }, "\"0\" is not a port (1 to 65535)"),
+            (Told { port: "65536", ..TEXTS }, "\"65536\" is not a port (1 to 65535)"),
+            (Told { local: "x", ..TEXTS }, "\"x\" is not an IP address"),
             (
-                Told { password: &long, ..TOLD },
-                "its password has more than 80 bytes, which TCP_MD5SIG can't take",
+                Told { local: "fd00::1", ..TEXTS },
+                "192.0.2.1 and fd00::1 are of different address families",
+            ),
+            (Told { password: "s3cret!", ..TEXTS }, "its password is not base64"),
+            (Told { password: "//79", ..TEXTS }, "its password is not UTF-8 text"),
+            (
+                Told { password: &long, ..TEXTS },
+                "its password is longer than 80 bytes, the limit of TCP_MD5SIG",
             ),
         ] {
-            assert_eq!(Router::read(told).unwrap_err(), want);
+            assert_eq!(Router::read(texts).unwrap_err(), want);
         }
     }
 }

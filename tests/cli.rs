@@ -215,7 +215,7 @@ fn a_password_is_told_by_no_mistake() {
     let conf = format!("--config={}", folder.join("conf").display());
     let routers = ["--peer-router-ips=192.0.2.1,192.0.2.2", "--peer-router-asns=64513,64514"];
     for (more, want) in [
-        (&*file, "router 192.0.2.2 of --peer-router-ips: its password is no base64"),
+        (&*file, "router 192.0.2.2 of --peer-router-ips: its password is not base64"),
         ("--peer-router-passwords=czNjcmV0", "--peer-router-passwords has 1 of them"),
         ("--peer-router-passwords=s3cret!,", "router 192.0.2.1 of --peer-router-ips: its password"),
         (&*conf, "\"peer-router-passwordz\": there is no flag peer-router-passwordz"),

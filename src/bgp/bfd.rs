@@ -1,183 +1,226 @@
-//! Bidirectional Forwarding Detection of one peer (RFC 5880 in asynchronous mode, over one hop as RFC
-//! 5881 has it), without I/O and without a clock: packets and the time go in, packets and one deadline
-//! come out.
+//! Bidirectional Forwarding Detection for one peer: RFC 5880 in asynchronous mode, over one hop as in
+//! RFC 5881, without I/O and without a clock.
+//!
+//! Received packets go in through [`BfdSession::handle_packet`] and the time through
+//! [`BfdSession::handle_timeout`]; both return a [`Change`] if the path to the peer came up or failed.
+//! [`BfdSession::poll_transmit`] returns the packet to send, and [`BfdSession::poll_timeout`] the time at
+//! which to call both again. `speaker` ends the BGP session when the path fails; `probes` has the
+//! sockets.
 
 mod packet;
 
-use std::time::Duration;
+use std::{
+    fmt::{self, Display, Formatter},
+    time::Duration,
+};
 
-pub use packet::{LEN, Packet, State};
+pub use packet::{BfdState, ControlPacket, LEN};
 
 use crate::router::Bfd;
 
-/// The least that is sent while the other side is not known to hear it, in microseconds (RFC 5880
-/// section 6.8.3).
-const SLOW: u32 = 1_000_000;
+/// The minimum of Desired Min TX Interval while the session is not Up, in microseconds (RFC 5880 section
+/// 6.8.3).
+const MIN_TX_WHILE_DOWN: u32 = 1_000_000;
 
-/// Why it is down (RFC 5880 section 4.1).
-#[derive(Clone, Copy)]
-enum Diag {
-    Nothing = 0,
-    Silence = 1,
-    Neighbour = 3,
+/// The reason for a change to Down, by its diagnostic code (RFC 5880 section 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Diag {
+    /// No packet was received within the detection time.
+    DetectionTimeExpired = 1,
+    /// The peer signaled Down.
+    NeighborSignaledDown = 3,
 }
 
-/// What came of something.
+impl Display for Diag {
+    /// Writes the reason for log lines.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Diag::DetectionTimeExpired => "no packet was received within the detection time",
+            Diag::NeighborSignaledDown => {
+                "the peer signaled Down: it does not receive this node's packets"
+            }
+        })
+    }
+}
+
+/// A change of the state of a session that concerns BGP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The way works.
+    /// Packets pass in both directions.
     Up,
-    /// It does not any more, and why.
-    Down(&'static str),
-    /// The peer turned it off, which says nothing of the way.
-    Off,
+    /// The path failed.
+    Down(Diag),
+    /// The peer disabled its session. This does not indicate a failure of the path.
+    AdminDown,
 }
 
-/// The session.
-pub struct Session {
-    bfd: Bfd,
-    state: State,
-    diag: Diag,
-    /// Our discriminator, and theirs: zero where it is not known.
-    mine: u32,
-    yours: u32,
-    /// What the peer said last; before that, nothing in particular.
-    said: Packet,
-    /// When the next packet is due.
-    send: Duration,
-    /// When the peer has been silent for too long.
-    silent: Option<Duration>,
-    /// Whether the peer is to confirm our times, and whether it wants ours confirmed.
-    poll: bool,
-    confirm: bool,
+/// A BFD session. All times are relative to the start of the speaker.
+pub struct BfdSession {
+    config: Bfd,
+    state: BfdState,
+    /// The reason for the last change to Down; `None` (code 0) if there was no failure.
+    diag: Option<Diag>,
+    /// The discriminator of this node; not 0.
+    my_discriminator: u32,
+    /// The discriminator of the peer; 0 if it is unknown.
+    your_discriminator: u32,
+    /// The last packet from the peer; before the first one, a packet with all fields 0.
+    last_received: ControlPacket,
+    /// The time at which the next periodic packet is due.
+    next_transmit: Duration,
+    /// The time at which the detection time expires; `None` if no packet has arrived since the last
+    /// expiry.
+    detection_deadline: Option<Duration>,
+    /// True while the peer has not confirmed the current intervals: packets have the P bit.
+    polling: bool,
+    /// True if the peer sent the P bit and the answer with the F bit is due.
+    answer_poll: bool,
+    /// The state of the random numbers for the transmit jitter.
     seed: u32,
 }
 
-impl Session {
-    /// It sends from now on. `seed`: any number but zero that no other session here has.
-    pub fn new(bfd: Bfd, seed: u32, now: Duration) -> Session {
-        Session {
-            bfd,
-            state: State::Down,
-            diag: Diag::Nothing,
-            mine: seed.max(1),
-            yours: 0,
-            said: Packet::default(),
-            send: now,
-            silent: None,
-            poll: false,
-            confirm: false,
+impl BfdSession {
+    /// Returns a session in state Down that sends its first packet at `now`. `seed` becomes the
+    /// discriminator and must differ from those of the other sessions of this node.
+    pub fn new(config: Bfd, seed: u32, now: Duration) -> BfdSession {
+        BfdSession {
+            config,
+            state: BfdState::Down,
+            diag: None,
+            my_discriminator: seed.max(1),
+            your_discriminator: 0,
+            last_received: ControlPacket::default(),
+            next_transmit: now,
+            detection_deadline: None,
+            polling: false,
+            answer_poll: false,
             seed: seed | 1,
         }
     }
 
-    /// How far it is.
-    pub fn state(&self) -> State {
+    /// Returns the state of the session.
+    pub fn state(&self) -> BfdState {
         self.state
     }
 
-    /// When to look again.
-    pub fn deadline(&self) -> Duration {
-        self.silent.map_or(self.send, |silent| silent.min(self.send))
+    /// Returns the time at which [`BfdSession::handle_timeout`] and [`BfdSession::poll_transmit`] must be
+    /// called. The value may change after each call of a method that takes `&mut self`.
+    pub fn poll_timeout(&self) -> Duration {
+        self.detection_deadline.map_or(self.next_transmit, |at| at.min(self.next_transmit))
     }
 
-    /// A packet came from the peer (RFC 5880 section 6.8.6).
-    pub fn hear(&mut self, packet: Packet, now: Duration) -> Option<Change> {
-        let for_us = packet.yours == self.mine;
-        if !for_us && (packet.yours != 0 || !packet.state.is_down()) {
+    /// Processes a packet from the peer (RFC 5880 section 6.8.6). Returns the change that it caused, or
+    /// `None` if there is none, for example because the packet is for another session.
+    pub fn handle_packet(&mut self, packet: ControlPacket, now: Duration) -> Option<Change> {
+        let for_this_session = packet.your_discriminator == self.my_discriminator;
+        if !for_this_session && (packet.your_discriminator != 0 || !packet.state.is_down()) {
             return None;
         }
         if packet.fin {
-            self.poll = false;
+            self.polling = false;
         }
-        self.yours = packet.mine;
-        self.said = packet;
-        self.silent = Some(now + self.patience());
-        self.confirm |= packet.poll;
+        self.your_discriminator = packet.my_discriminator;
+        self.last_received = packet;
+        self.detection_deadline = Some(now + self.detection_time());
+        self.answer_poll |= packet.poll;
         let was = self.state;
         self.state = match (self.state, packet.state) {
-            (_, State::AdminDown) | (State::Up, State::Down) => State::Down,
-            (State::Down, State::Down) => State::Init,
-            (State::Down, State::Init) | (State::Init, State::Init | State::Up) => State::Up,
+            (_, BfdState::AdminDown) | (BfdState::Up, BfdState::Down) => BfdState::Down,
+            (BfdState::Down, BfdState::Down) => BfdState::Init,
+            (BfdState::Down, BfdState::Init) | (BfdState::Init, BfdState::Init | BfdState::Up) => {
+                BfdState::Up
+            }
             (state, _) => state,
         };
-        // One that wants to hear more often does not wait for what was due by what it said before.
-        self.send = self.send.min(now + self.every());
+        // If the peer now accepts packets more often, the next one is not delayed by the old interval.
+        self.next_transmit = self.next_transmit.min(now + self.transmit_interval());
         if self.state == was {
             return None;
         }
-        // What changes is told at once.
-        (self.send, self.poll) = (now, self.state == State::Up);
-        self.diag = if was == State::Up { Diag::Neighbour } else { Diag::Nothing };
+        // A change of state is sent at once.
+        (self.next_transmit, self.polling) = (now, self.state == BfdState::Up);
+        self.diag = (was == BfdState::Up).then_some(Diag::NeighborSignaledDown);
         match (was, packet.state) {
-            (_, State::AdminDown) => Some(Change::Off),
-            (State::Up, _) => Some(Change::Down("the peer says that it does not hear us")),
-            _ => (self.state == State::Up).then_some(Change::Up),
+            (_, BfdState::AdminDown) => Some(Change::AdminDown),
+            (BfdState::Up, _) => Some(Change::Down(Diag::NeighborSignaledDown)),
+            _ => (self.state == BfdState::Up).then_some(Change::Up),
         }
     }
 
-    /// The time went on.
-    pub fn time(&mut self, now: Duration) -> Option<Change> {
-        self.silent.take_if(|silent| *silent <= now)?;
-        let was = std::mem::replace(&mut self.state, State::Down);
-        (self.yours, self.poll) = (0, false);
+    /// Sets the session to Down if the detection time has expired (RFC 5880 section 6.8.4). Returns the
+    /// change, or `None` if the time has not expired or the session was not Up.
+    pub fn handle_timeout(&mut self, now: Duration) -> Option<Change> {
+        self.detection_deadline.take_if(|deadline| *deadline <= now)?;
+        let was = std::mem::replace(&mut self.state, BfdState::Down);
+        (self.your_discriminator, self.polling) = (0, false);
         if was.is_down() {
             return None;
         }
-        (self.diag, self.send) = (Diag::Silence, now);
-        (was == State::Up).then_some(Change::Down("nothing was heard for the detection time"))
+        (self.diag, self.next_transmit) = (Some(Diag::DetectionTimeExpired), now);
+        (was == BfdState::Up).then_some(Change::Down(Diag::DetectionTimeExpired))
     }
 
-    /// What is to be sent now, if anything is.
-    pub fn send(&mut self, now: Duration) -> Option<[u8; LEN]> {
-        if self.send <= now {
-            // RFC 5880 section 6.8.7: 75 to 100 % of it, or to 90 where one that is lost is one too many.
-            let spread = if self.bfd.times == 1 { 15 } else { 25 };
-            let share = 75 + self.dice() % (spread + 1);
-            self.send = now + self.every() * share / 100;
-        } else if !self.confirm {
+    /// Returns the packet to send at `now`; `None` if no packet is due.
+    pub fn poll_transmit(&mut self, now: Duration) -> Option<[u8; LEN]> {
+        if self.next_transmit <= now {
+            // RFC 5880 section 6.8.7: the interval is 75 to 100 % of the negotiated one. If Detect Mult is
+            // 1, it is at most 90 %, because one late packet would end the session.
+            let spread = if self.config.times == 1 { 15 } else { 25 };
+            let share = 75 + self.next_random() % (spread + 1);
+            self.next_transmit = now + self.transmit_interval() * share / 100;
+        } else if !self.answer_poll {
             return None;
         }
-        let fin = std::mem::take(&mut self.confirm);
-        // One that is told to be quiet is, but it confirms.
-        (fin || self.said.rx > 0 || self.yours == 0).then(|| self.packet(self.state, fin).write())
+        let fin = std::mem::take(&mut self.answer_poll);
+        // A peer whose Required Min RX Interval is 0 wants no periodic packets, but its polls are answered.
+        (fin || self.last_received.required_min_rx > 0 || self.your_discriminator == 0)
+            .then(|| self.packet(self.state, fin).write())
     }
 
-    /// The last that the peer hears: it is turned off.
-    pub fn end(&self) -> [u8; LEN] {
-        self.packet(State::AdminDown, false).write()
+    /// Returns the last packet of the session. Its state is AdminDown, so that the peer does not treat the
+    /// end of this session as a failure of the path.
+    pub fn admin_down_packet(&self) -> [u8; LEN] {
+        self.packet(BfdState::AdminDown, false).write()
     }
 
-    fn packet(&self, state: State, fin: bool) -> Packet {
-        Packet {
-            diag: self.diag as u8,
+    fn packet(&self, state: BfdState, fin: bool) -> ControlPacket {
+        ControlPacket {
+            diag: self.diag.map_or(0, |diag| diag as u8),
             state,
-            poll: self.poll && !fin,
+            poll: self.polling && !fin,
             fin,
-            times: self.bfd.times,
-            mine: self.mine,
-            yours: self.yours,
-            tx: self.tx(),
-            rx: self.bfd.rx,
+            detect_mult: self.config.times,
+            my_discriminator: self.my_discriminator,
+            your_discriminator: self.your_discriminator,
+            desired_min_tx: self.desired_min_tx(),
+            required_min_rx: self.config.rx,
         }
     }
 
-    fn tx(&self) -> u32 {
-        if self.state == State::Up { self.bfd.tx } else { self.bfd.tx.max(SLOW) }
+    /// Returns bfd.DesiredMinTxInterval, in microseconds.
+    fn desired_min_tx(&self) -> u32 {
+        if self.state == BfdState::Up {
+            self.config.tx
+        } else {
+            self.config.tx.max(MIN_TX_WHILE_DOWN)
+        }
     }
 
-    /// How often something is sent at least.
-    fn every(&self) -> Duration {
-        Duration::from_micros(self.tx().max(self.said.rx).into())
+    /// Returns the negotiated time between two periodic packets, before jitter (RFC 5880 section 6.8.7).
+    fn transmit_interval(&self) -> Duration {
+        Duration::from_micros(self.desired_min_tx().max(self.last_received.required_min_rx).into())
     }
 
-    /// For how long silence means nothing (RFC 5880 section 6.8.4).
-    fn patience(&self) -> Duration {
-        let every = self.bfd.rx.max(self.said.tx);
-        Duration::from_micros(u64::from(self.said.times) * u64::from(every))
+    /// Returns the time without packets after which the path is considered failed (RFC 5880 section
+    /// 6.8.4).
+    fn detection_time(&self) -> Duration {
+        let interval = self.config.rx.max(self.last_received.desired_min_tx);
+        let detect_mult = u64::from(self.last_received.detect_mult);
+        Duration::from_micros(detect_mult * u64::from(interval))
     }
 
-    fn dice(&mut self) -> u32 {
+    /// Returns the next number of an xorshift sequence.
+    fn next_random(&mut self) -> u32 {
         self.seed ^= self.seed << 13;
         self.seed ^= self.seed >> 17;
         self.seed ^= self.seed << 5;

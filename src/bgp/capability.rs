@@ -1,7 +1,8 @@
-//! What a speaker can do (RFC 5492): the optional parameters of its OPEN.
+//! Capabilities (RFC 5492): the codec of the optional parameters of an OPEN.
 //!
-//! A capability that is not known here is passed over, and so is a family other than unicast: what
-//! counts is what both sides have in common.
+//! `read` and `write` are called by [`message`](super::message). Unknown capabilities and families
+//! other than unicast are ignored, because only the features that both sides support are used. The
+//! choice of the advertised capabilities is made in `fsm`.
 
 use super::{
     Family,
@@ -9,53 +10,60 @@ use super::{
     wire::{take, take_u8, take_u16, take_u32},
 };
 
-/// The only optional parameter that is left: capabilities.
+/// Parameter type of capabilities, the only one that is not deprecated (RFC 5492).
 const CAPABILITIES: u8 = 2;
-/// Says as length and as type that the lengths have two octets (RFC 9072).
+/// Value of the length and of the first type that announces parameter lengths of two octets (RFC 9072).
 const EXTENDED: u8 = 255;
 
+/// Capability code of multiprotocol extensions (RFC 4760).
 const MULTIPROTOCOL: u8 = 1;
+/// Capability code of route refresh (RFC 2918).
 const ROUTE_REFRESH: u8 = 2;
+/// Capability code of graceful restart (RFC 4724).
 const GRACEFUL_RESTART: u8 = 64;
+/// Capability code of four-octet AS numbers (RFC 6793).
 const FOUR_OCTET_AS: u8 = 65;
 
-/// SAFI of unicast.
+/// SAFI of unicast routes.
 pub(super) const UNICAST: u8 = 1;
-/// The R bit of a restart.
+/// Restart State (R) bit of the graceful-restart capability.
 const RESTARTING: u16 = 0x8000;
-/// The F bit of a family.
+/// Forwarding State (F) bit of a family in the graceful-restart capability.
 const FORWARDING: u8 = 0x80;
-/// The bits of a restart time.
-const TIME: u16 = 0x0fff;
+/// Mask of the Restart Time in the graceful-restart capability.
+const RESTART_TIME: u16 = 0x0fff;
 
-/// The capabilities that mean something here.
+/// The capabilities that this speaker supports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
-    /// The families of unicast routes that it speaks of (RFC 4760); none named is IPv4 alone.
+    /// The families of unicast routes (RFC 4760). An empty list means IPv4 only.
     pub families: Vec<Family>,
-    /// Whether it can be asked to say all again (RFC 2918).
+    /// True if the speaker processes ROUTE-REFRESH (RFC 2918).
     pub refresh: bool,
-    /// Whether its AS numbers have four octets (RFC 6793).
+    /// True if AS numbers have four octets (RFC 6793).
     pub four_octet: bool,
-    /// How it restarts (RFC 4724).
+    /// The graceful-restart capability (RFC 4724); `None` if it is not advertised.
     pub restart: Option<Restart>,
 }
 
-/// How a speaker restarts (RFC 4724 section 3).
+/// The graceful-restart capability (RFC 4724 section 3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restart {
-    /// It has just restarted (the R bit): do not wait for its End-of-RIB.
+    /// True if the speaker has just restarted (R bit). Its peer must not wait for its End-of-RIB before it
+    /// sends routes.
     pub restarting: bool,
-    /// For how many seconds its routes may be kept; 0..=4095.
+    /// The time for which the peer may keep the speaker's routes, in seconds, 0 to 4095.
     pub time: u16,
-    /// The families that it does this for, and whether it went on forwarding (the F bit).
+    /// The families with graceful restart. The bool is true if forwarding state was preserved (F bit).
     pub families: Vec<(Family, bool)>,
 }
 
-/// What the parameters of an OPEN hold: the capabilities, and the AS by one of them.
+/// The content of the optional parameters: the capabilities, and the AS number of the four-octet AS
+/// capability if there is one.
 pub(super) type Parameters = (Capabilities, Option<u32>);
 
-/// Reads the optional parameters, their length in front.
+/// Reads the optional parameters, starting with their length. Fails with the NOTIFICATION to send if they are
+/// malformed or of an unsupported type.
 pub(super) fn read(bytes: &[u8]) -> Result<Parameters, Notification> {
     let malformed = || Notification::new(2, 0); // RFC 4271 section 6.2: unspecific
     let (mut bytes, mut found) = (bytes, Parameters::default());
@@ -81,7 +89,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parameters, Notification> {
     Ok(found)
 }
 
-/// Reads the capabilities of one parameter. `None`: one does not fit, or has not the length it must have.
+/// Reads the capabilities of one parameter. Returns `None` if a capability is truncated or has a wrong
+/// length.
 fn read_capabilities(mut bytes: &[u8], (found, asn): &mut Parameters) -> Option<()> {
     while let Some(code) = take_u8(&mut bytes) {
         let length = take_u8(&mut bytes)?;
@@ -101,13 +110,14 @@ fn read_capabilities(mut bytes: &[u8], (found, asn): &mut Parameters) -> Option<
                 found.four_octet = true;
                 *asn = Some(take_u32(&mut value).filter(|_| value.is_empty())?);
             }
-            GRACEFUL_RESTART => found.restart = Some(read_restart(value)?), // of several, the last counts
+            GRACEFUL_RESTART => found.restart = Some(read_restart(value)?), // the last one is used
             _ => {}
         }
     }
     Some(())
 }
 
+/// Reads a graceful-restart capability. Returns `None` if its length is wrong.
 fn read_restart(mut value: &[u8]) -> Option<Restart> {
     let head = take_u16(&mut value)?;
     let mut families = Vec::new();
@@ -122,12 +132,12 @@ fn read_restart(mut value: &[u8]) -> Option<Restart> {
     }
     value.is_empty().then_some(Restart {
         restarting: head & RESTARTING != 0,
-        time: head & TIME,
+        time: head & RESTART_TIME,
         families,
     })
 }
 
-/// Appends the optional parameters, their length in front: one parameter with all capabilities.
+/// Appends the optional parameters, starting with their length, as one parameter with all capabilities.
 pub(super) fn write(capabilities: &Capabilities, asn: u32, out: &mut Vec<u8>) {
     let mut all = Vec::new();
     for family in &capabilities.families {
@@ -143,18 +153,18 @@ pub(super) fn write(capabilities: &Capabilities, asn: u32, out: &mut Vec<u8>) {
         all.push(GRACEFUL_RESTART);
         let at = all.len();
         all.push(0);
-        all.extend((r | restart.time.min(TIME)).to_be_bytes());
+        all.extend((r | restart.time.min(RESTART_TIME)).to_be_bytes());
         for &(family, forwarding) in &restart.families {
             all.extend(family.afi().to_be_bytes());
             all.extend([UNICAST, if forwarding { FORWARDING } else { 0 }]);
         }
-        all[at] = u8::try_from(all.len() - at - 1).unwrap_or(u8::MAX); // there are two families
+        all[at] = u8::try_from(all.len() - at - 1).unwrap_or(u8::MAX); // at most two families
     }
     if capabilities.four_octet {
         all.extend([FOUR_OCTET_AS, 4]);
         all.extend(asn.to_be_bytes());
     }
-    let length = u8::try_from(all.len()).unwrap_or(u8::MAX); // 30 at most
+    let length = u8::try_from(all.len()).unwrap_or(u8::MAX); // at most 30
     if length == 0 {
         out.push(0);
         return;
@@ -172,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_stand_in_one_parameter_or_in_several() {
+    fn capabilities_are_read_from_one_parameter_or_several() {
         let (v4, v6) = ([1, 4, 0, 1, 0, 1], [1, 4, 0, 2, 0, 1]);
         let one = [&[14, 2, 12][..], &v4, &v6].concat();
         let two = [&[16, 2, 6][..], &v4, &[2, 6], &v6].concat();
@@ -183,15 +193,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_passed_over() {
+    fn unknown_capabilities_and_families_are_ignored() {
         assert_eq!(families(&[17, 2, 15, 1, 4, 0, 1, 0, 128, 99, 1, 7, 1, 4, 0, 25, 0, 1]), []);
         assert_eq!(read(&[0]), Ok(Parameters::default()));
     }
 
     #[test]
-    fn broken_parameters_end_the_connection() {
+    fn malformed_parameters_are_an_open_message_error() {
         let subcode = |bytes: &[u8]| read(bytes).unwrap_err().subcode;
-        assert_eq!(subcode(&[3, 1, 1, 0]), 4, "authentication is no more");
+        assert_eq!(subcode(&[3, 1, 1, 0]), 4, "authentication is deprecated");
         for (bytes, why) in [
             (&[][..], "no length"),
             (&[4, 2, 1, 2], "length beyond the end"),

@@ -1,9 +1,11 @@
-//! The machine of one peer (RFC 4271 section 8), without I/O and without a clock.
+//! The state machine of one peer (RFC 4271 section 8), without I/O and without a clock.
 //!
-//! What happens goes in with the time, what is to be done comes out, and one deadline says when to look
-//! again. A peer may have several connections at once, since both sides may connect: each has a state
-//! of its own up to the moment when one of them wins (section 6.8). The states Connect and Active, in
-//! which there is no connection yet, are the machine's own.
+//! Events and the current time go in through [`Fsm::handle_event`], the requested actions come out of
+//! it, and [`Fsm::poll_timeout`] returns the one time at which it must be called again. A peer may have
+//! several connections at once, because both sides may connect. Each connection has a state of its own
+//! until one of them wins the collision detection (section 6.8). The states Connect and Active, which
+//! have no connection yet, belong to the machine itself. `speaker` turns the actions into changes of
+//! the table and into bytes.
 
 mod words;
 
@@ -14,169 +16,202 @@ use super::{
     capability::{Capabilities, Restart},
     message::{Message, Notification, Open},
 };
-pub use words::{Conn, Down, Input, Output, State};
+pub use words::{ConnId, DownReason, Input, Output, SessionDown, State};
 
-/// Until the other side's OPEN is there (the "large value" of RFC 4271 section 8.2.2).
-const OPEN_WAIT: Duration = Duration::from_secs(30);
-/// The first pause before another try to connect, and the longest (ConnectRetryTime).
-const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(120));
-/// A session that is younger may still have a rival that was begun at the same time.
-const YOUNG: Duration = Duration::from_secs(10);
-/// Connections that are not up yet; a peer has no use for more.
-const WAITING: usize = 2;
+/// The hold time until the peer's OPEN arrives. It is the "large value" of RFC 4271 section 8.2.2; the
+/// RFC suggests 4 minutes.
+const OPEN_HOLD_TIME: Duration = Duration::from_secs(30);
+/// The shortest and the longest delay before the next attempt to connect (ConnectRetryTime). The delay
+/// doubles with each failure.
+const CONNECT_RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(120));
+/// The age up to which an established session may still take part in a connection collision. A second
+/// connection that arrives later cannot have been opened at the same time.
+const COLLISION_WINDOW: Duration = Duration::from_secs(10);
+/// The maximum number of connections per peer that are not established. One for each direction
+/// suffices; more are refused.
+const MAX_PENDING: usize = 2;
 
-/// One connection.
-struct Link {
-    conn: Conn,
-    /// Whether it was us who connected.
-    ours: bool,
+/// The side that opened a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Initiator {
+    Local,
+    Peer,
+}
+
+/// The connection that a collision leaves open.
+#[derive(PartialEq, Eq)]
+enum Winner {
+    Existing,
+    New,
+}
+
+/// A connection with the peer, in state OpenSent or later.
+struct Connection {
+    id: ConnId,
+    initiator: Initiator,
     state: State,
-    /// What the peer said at first.
+    /// The OPEN that the peer sent; `None` in state OpenSent.
     open: Option<Open>,
-    /// Agreed on; zero: nobody has to say anything.
+    /// The negotiated hold time; zero if keepalives are off.
     hold: Duration,
-    /// When it has been silent for too long.
-    silent: Option<Duration>,
-    /// When to say that we are here.
-    keepalive: Option<Duration>,
+    /// The time at which the hold timer expires; `None` if the hold time is zero.
+    hold_deadline: Option<Duration>,
+    /// The time at which the next KEEPALIVE is due; `None` if the hold time is zero.
+    keepalive_due: Option<Duration>,
+    /// The time at which the connection was opened, or at which the session was established.
     since: Duration,
 }
 
-/// One peer.
+/// The state machine of one peer. All times are relative to the start of the speaker.
 pub struct Fsm {
     own: Own,
     peer: Peer,
-    links: Vec<Link>,
-    /// Whether a connection is being made.
+    connections: Vec<Connection>,
+    /// True while a requested connection is being opened.
     connecting: bool,
-    /// When to connect next.
-    retry: Option<Duration>,
-    /// Before that no connection of the peer is taken: it has just done something wrong.
-    quiet: Duration,
-    /// Tries that came to nothing, one after another.
+    /// The time of the next attempt to connect; `None` while none is planned.
+    connect_retry: Option<Duration>,
+    /// Connections from the peer are refused before this time, because the last one ended with an error.
+    refuse_until: Duration,
+    /// The number of consecutive failed attempts.
     failures: u32,
-    /// Until when our restart is news to the peer; `None`: it was told.
-    restarting: Option<Duration>,
-    /// For pauses that differ from one node to the next.
+    /// The OPEN has the Restart State bit set before this time (RFC 4724 section 3). `None` if graceful
+    /// restart is off, or after the first session was established.
+    restarting_until: Option<Duration>,
+    /// The state of the random numbers that spread retries in time.
     seed: u32,
-    out: Vec<Output>,
+    outputs: Vec<Output>,
 }
 
 impl Fsm {
-    /// It will connect at once. `seed`: any number that others do not have; `restarting`: until when
-    /// peers may think that we are restarting.
+    /// Returns a machine that requests a connection on the first timeout. `seed` is a random number that
+    /// differs from the numbers of other peers and nodes. `restarting` is the time until which this node
+    /// advertises that it has just restarted.
     pub fn new(own: Own, peer: Peer, now: Duration, seed: u32, restarting: Duration) -> Fsm {
-        let restarting = own.restart.map(|_| restarting);
+        let restarting_until = own.restart.map(|_| restarting);
         Fsm {
             own,
             peer,
-            links: Vec::new(),
+            connections: Vec::new(),
             connecting: false,
-            retry: Some(now),
-            quiet: Duration::ZERO,
+            connect_retry: Some(now),
+            refuse_until: Duration::ZERO,
             failures: 0,
-            restarting,
+            restarting_until,
             seed: seed | 1,
-            out: Vec::new(),
+            outputs: Vec::new(),
         }
     }
 
-    /// The peer's configuration.
+    /// Returns the peer's configuration.
     pub fn peer(&self) -> &Peer {
         &self.peer
     }
 
-    /// How far it has come.
+    /// Returns the state of the connection that is furthest ahead, or Connect or Active if there is no
+    /// connection.
     pub fn state(&self) -> State {
-        let waiting = if self.connecting { State::Connect } else { State::Active };
-        self.links.iter().map(|link| link.state).fold(waiting, State::max)
+        let idle = if self.connecting { State::Connect } else { State::Active };
+        self.connections.iter().map(|connection| connection.state).fold(idle, State::max)
     }
 
-    /// Whether a connection is of this peer.
-    pub fn has(&self, conn: Conn) -> bool {
-        self.links.iter().any(|link| link.conn == conn)
+    /// Returns true if the machine has the connection `id`.
+    pub fn has(&self, id: ConnId) -> bool {
+        self.connections.iter().any(|connection| connection.id == id)
     }
 
-    /// Whether the AS numbers of a connection have four octets.
-    pub fn four_octet(&self, conn: Conn) -> bool {
-        let link = self.links.iter().find(|link| link.conn == conn);
-        link.and_then(|l| l.open.as_ref()).is_none_or(|open| open.capabilities.four_octet)
+    /// Returns true if AS numbers on the connection have four octets (RFC 6793). This is also the case
+    /// before the peer's OPEN has arrived.
+    pub fn four_octet(&self, id: ConnId) -> bool {
+        let connection = self.connections.iter().find(|connection| connection.id == id);
+        connection.and_then(|c| c.open.as_ref()).is_none_or(|open| open.capabilities.four_octet)
     }
 
-    /// When to look again, whatever happens.
-    pub fn deadline(&self) -> Option<Duration> {
-        let links = self.links.iter().flat_map(|link| [link.silent, link.keepalive]);
-        links.chain([self.retry]).flatten().min()
+    /// Returns the time at which [`Fsm::handle_event`] must be called with [`Input::Timeout`]; `None` if
+    /// no timer runs. The value may change after each call of `handle_event` or [`Fsm::stop`].
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let timers = self.connections.iter().flat_map(|c| [c.hold_deadline, c.keepalive_due]);
+        timers.chain([self.connect_retry]).flatten().min()
     }
 
-    /// Ends all that there is, with a word to the peer.
-    pub fn stop(&mut self, word: &Notification) -> Vec<Output> {
-        self.retry = None;
-        for link in std::mem::take(&mut self.links) {
-            self.out.push(Output::Send(link.conn, Message::Notification(word.clone())));
-            self.out.push(Output::Close(link.conn));
-            if link.state == State::Established {
-                self.out.push(Output::Down(Down { why: word.to_string(), restart: None }));
+    /// Closes all connections with a NOTIFICATION and stops the retry timer (ManualStop, RFC 4271
+    /// section 8.1.2). Returns the requested actions in order.
+    pub fn stop(&mut self, notification: &Notification) -> Vec<Output> {
+        self.connect_retry = None;
+        for Connection { id, state, .. } in std::mem::take(&mut self.connections) {
+            self.send(id, Message::Notification(notification.clone()));
+            self.outputs.push(Output::Close(id));
+            if state == State::Established {
+                self.session_down(DownReason::NotificationSent(notification.clone()), None);
             }
         }
-        std::mem::take(&mut self.out)
+        std::mem::take(&mut self.outputs)
     }
 
-    /// Something happened; what is to be done about it, in order.
-    pub fn hear(&mut self, input: Input, now: Duration) -> Vec<Output> {
+    /// Processes one event and all timers that have expired. Returns the requested actions in order.
+    pub fn handle_event(&mut self, input: Input, now: Duration) -> Vec<Output> {
         match input {
-            Input::Connected(conn) => {
+            Input::Connected(id) => {
                 self.connecting = false;
-                self.begin(conn, true, now);
+                self.start_connection(id, Initiator::Local, now);
             }
-            Input::Failed(_, why) => {
+            Input::ConnectFailed(_, error) => {
                 self.connecting = false;
-                self.failed(why, now);
+                self.attempt_failed(DownReason::Transport(error), now);
             }
-            Input::Accepted(conn) => self.accepted(conn, now),
-            Input::Closed(conn, why) => self.closed(conn, why, now),
-            Input::Broken(conn, word) => self.refuse(conn, word, now),
-            Input::Message(conn, message) => self.message(conn, message, now),
-            Input::Time => {}
+            Input::Accepted(id) => self.handle_accepted(id, now),
+            Input::Closed(id, error) => self.handle_closed(id, error, now),
+            Input::Abort(id, notification) => self.abort(id, notification, now),
+            Input::Message(id, message) => self.handle_message(id, message, now),
+            Input::Timeout => {}
         }
-        self.time(now);
-        std::mem::take(&mut self.out)
+        self.handle_timers(now);
+        std::mem::take(&mut self.outputs)
     }
 
-    fn find(&mut self, conn: Conn) -> Option<&mut Link> {
-        self.links.iter_mut().find(|link| link.conn == conn)
+    fn send(&mut self, id: ConnId, message: Message) {
+        self.outputs.push(Output::Send(id, message));
     }
 
-    fn accepted(&mut self, conn: Conn, now: Duration) {
-        let waiting = self.links.iter().filter(|l| l.state != State::Established).count();
-        if now < self.quiet || waiting >= WAITING {
-            self.out.push(Output::Close(conn));
+    fn session_down(&mut self, reason: DownReason, restart: Option<Restart>) {
+        self.outputs.push(Output::SessionDown(SessionDown { reason, restart }));
+    }
+
+    fn find(&mut self, id: ConnId) -> Option<&mut Connection> {
+        self.connections.iter_mut().find(|connection| connection.id == id)
+    }
+
+    fn handle_accepted(&mut self, id: ConnId, now: Duration) {
+        let pending = self.connections.iter().filter(|c| c.state != State::Established).count();
+        if now < self.refuse_until || pending >= MAX_PENDING {
+            self.outputs.push(Output::Close(id));
         } else {
-            self.begin(conn, false, now);
+            self.start_connection(id, Initiator::Peer, now);
         }
     }
 
-    /// A connection is there: the first word is said.
-    fn begin(&mut self, conn: Conn, ours: bool, now: Duration) {
-        let up = self.links.iter().any(|link| link.state == State::Established);
-        if ours && up {
-            self.out.push(Output::Close(conn));
+    /// Sends an OPEN on a new connection, which enters OpenSent.
+    fn start_connection(&mut self, id: ConnId, initiator: Initiator, now: Duration) {
+        let up = self.connections.iter().any(|c| c.state == State::Established);
+        if initiator == Initiator::Local && up {
+            self.outputs.push(Output::Close(id));
             return;
         }
         let open = self.open(now);
-        self.out.push(Output::Send(conn, Message::Open(open)));
-        self.links.push(Link {
-            conn,
-            ours,
+        self.send(id, Message::Open(open));
+        self.connections.push(Connection {
+            id,
+            initiator,
             state: State::OpenSent,
             open: None,
-            hold: OPEN_WAIT,
-            silent: Some(now + OPEN_WAIT),
-            keepalive: None,
+            hold: OPEN_HOLD_TIME,
+            hold_deadline: Some(now + OPEN_HOLD_TIME),
+            keepalive_due: None,
             since: now,
         });
     }
 
+    /// Returns the OPEN of this node.
     fn open(&self, now: Duration) -> Open {
         let families: Vec<Family> = self.own.families.iter().copied().collect();
         Open {
@@ -186,12 +221,12 @@ impl Fsm {
             capabilities: Capabilities {
                 refresh: true,
                 four_octet: true,
-                // Without families it says that we know what to do when the peer restarts, and that
-                // we wait for its End-of-RIB (RFC 4724 section 3).
+                // Without families, the capability only advertises that this node sends End-of-RIB and
+                // supports a restart of the peer (RFC 4724 section 3).
                 restart: Some(self.own.restart.map_or_else(Restart::default, |time| Restart {
-                    restarting: self.restarting.is_some_and(|until| now < until),
+                    restarting: self.restarting_until.is_some_and(|until| now < until),
                     time: time.min(4095),
-                    // The kernel forwards, whether we are there or not.
+                    // The F bit is always set, because the kernel keeps forwarding without the speaker.
                     families: families.iter().map(|family| (*family, true)).collect(),
                 })),
                 families,
@@ -199,199 +234,217 @@ impl Fsm {
         }
     }
 
-    fn message(&mut self, conn: Conn, message: Message, now: Duration) {
-        let Some(link) = self.find(conn) else { return };
-        if link.state != State::OpenSent && link.hold > Duration::ZERO {
-            link.silent = Some(now + link.hold);
+    fn handle_message(&mut self, id: ConnId, message: Message, now: Duration) {
+        let Some(connection) = self.find(id) else { return };
+        if connection.state != State::OpenSent && connection.hold > Duration::ZERO {
+            connection.hold_deadline = Some(now + connection.hold);
         }
-        match (link.state, message) {
-            (State::OpenSent, Message::Open(open)) => self.opened(conn, open, now),
-            (State::OpenConfirm, Message::Keepalive) => self.established(conn, now),
+        match (connection.state, message) {
+            (State::OpenSent, Message::Open(open)) => self.handle_open(id, open, now),
+            (State::OpenConfirm, Message::Keepalive) => self.establish(id, now),
             (State::Established, Message::Keepalive | Message::Unknown) => {}
             (State::Established, Message::Update(update)) => {
-                self.out.push(Output::Update(update));
+                self.outputs.push(Output::Update(update));
             }
             (State::Established, Message::Refresh(family)) => {
-                self.out.push(Output::Refresh(family));
+                self.outputs.push(Output::Refresh(family));
             }
-            (_, Message::Notification(word)) => {
-                self.out.push(Output::Close(conn));
-                self.lost(conn, format!("the peer says: {word}"), None, now);
+            (_, Message::Notification(notification)) => {
+                self.outputs.push(Output::Close(id));
+                let reason = DownReason::NotificationReceived(notification);
+                self.remove_connection(id, reason, None, now);
             }
-            // RFC 6608: the subcode tells the state.
+            // RFC 6608: the subcode of the error depends on the state.
             (state, _) => {
-                let word = match state {
+                let notification = match state {
                     State::OpenSent => Notification::UNEXPECTED_IN_OPEN_SENT,
                     State::OpenConfirm => Notification::UNEXPECTED_IN_OPEN_CONFIRM,
                     _ => Notification::UNEXPECTED_IN_ESTABLISHED,
                 };
-                self.refuse(conn, word, now);
+                self.abort(id, notification, now);
             }
         }
     }
 
-    /// The peer's OPEN: is it whom we expect, and is there another connection that is better?
-    fn opened(&mut self, conn: Conn, open: Open, now: Duration) {
-        if let Err((word, why)) = self.acceptable(&open) {
-            return self.refuse_for(conn, word, why, now);
+    /// Checks the peer's OPEN, resolves collisions with other connections and enters OpenConfirm.
+    fn handle_open(&mut self, id: ConnId, open: Open, now: Duration) {
+        if let Err((notification, reason)) = self.check_open(&open) {
+            return self.abort_because(id, notification, reason, now);
         }
-        let Some(ours) = self.find(conn).map(|link| link.ours) else { return };
-        for i in (0..self.links.len()).rev() {
-            let rival = &self.links[i];
-            if rival.conn == conn || rival.state < State::OpenConfirm {
+        let Some(initiator) = self.find(id).map(|c| c.initiator) else { return };
+        for i in (0..self.connections.len()).rev() {
+            let rival = &self.connections[i];
+            if rival.id == id || rival.state < State::OpenConfirm {
                 continue;
             }
-            let old = rival.state == State::Established && now >= rival.since + YOUNG;
+            let old = rival.state == State::Established && now >= rival.since + COLLISION_WINDOW;
             let restart = rival.open.as_ref().and_then(|o| o.capabilities.restart.clone());
-            // RFC 4724 section 4.2: it went down without a word, and is back.
+            // RFC 4724 section 4.2: the peer restarted without closing its old connection.
             if old && restart.is_some() {
-                let gone = self.links.remove(i);
-                self.out.push(Output::Close(gone.conn));
-                let why = "the peer has connected anew".to_owned();
-                self.out.push(Output::Down(Down { why, restart }));
+                let gone = self.connections.remove(i);
+                self.outputs.push(Output::Close(gone.id));
+                self.session_down(DownReason::Reconnected, restart);
                 continue;
             }
-            if old || self.wins(rival.ours, ours, &open) {
-                self.out.push(Output::Send(conn, Message::Notification(Notification::COLLISION)));
-                self.out.push(Output::Close(conn));
-                self.links.retain(|link| link.conn != conn);
+            let winner = self.collision_winner(rival.initiator, initiator, &open);
+            if old || winner == Winner::Existing {
+                self.send(id, Message::Notification(Notification::COLLISION));
+                self.outputs.push(Output::Close(id));
+                self.connections.retain(|connection| connection.id != id);
                 return;
             }
-            self.give_up(i);
+            self.close_loser(i);
         }
         let hold = Duration::from_secs(u64::from(open.hold.min(self.peer.hold)));
-        let Some(link) = self.links.iter_mut().find(|link| link.conn == conn) else { return };
-        link.state = State::OpenConfirm;
-        link.hold = hold;
-        link.open = Some(open);
-        let beats = hold > Duration::ZERO;
-        link.silent = beats.then_some(now + hold);
-        link.keepalive = beats.then_some(now + hold / 3);
-        self.out.push(Output::Send(conn, Message::Keepalive));
+        let Some(connection) = self.find(id) else { return };
+        connection.state = State::OpenConfirm;
+        connection.hold = hold;
+        connection.open = Some(open);
+        let keepalives = hold > Duration::ZERO;
+        connection.hold_deadline = keepalives.then_some(now + hold);
+        connection.keepalive_due = keepalives.then_some(now + hold / 3);
+        self.send(id, Message::Keepalive);
     }
 
-    /// What is wrong with an OPEN, for the peer and for us.
-    fn acceptable(&self, open: &Open) -> Result<(), (Notification, String)> {
+    /// Checks an OPEN against the configuration. Fails with the NOTIFICATION to send and the reason for
+    /// the log.
+    fn check_open(&self, open: &Open) -> Result<(), (Notification, DownReason)> {
         let Open { asn, id, .. } = *open;
         if asn != self.peer.asn {
-            let why = format!("it is of AS {asn}, and AS {} is configured for it", self.peer.asn);
-            return Err((Notification::BAD_PEER_AS, why));
+            let reason = DownReason::WrongAs { received: asn, configured: self.peer.asn };
+            return Err((Notification::BAD_PEER_AS, reason));
         }
-        // RFC 6286: equal ones are a mistake within an AS, and only there.
+        // RFC 6286: equal identifiers are an error only within one AS.
         if id == Ipv4Addr::UNSPECIFIED || asn == self.own.asn && id == self.own.id {
-            let why = format!("its identifier {id} is none, or ours (--router-id)");
-            return Err((Notification::BAD_BGP_ID, why));
+            return Err((Notification::BAD_BGP_ID, DownReason::BadIdentifier(id)));
         }
         Ok(())
     }
 
-    /// Of two connections, the one stays that was begun by the higher identifier (RFC 4271 section
-    /// 6.8), or by the higher AS where they are equal (RFC 6286). True: the first one.
-    fn wins(&self, first_ours: bool, second_ours: bool, open: &Open) -> bool {
-        if first_ours == second_ours {
-            return false; // the peer knows why it connects again
+    /// Decides a collision between an existing connection and the one that received `open`. The connection
+    /// that the speaker with the higher BGP Identifier opened stays (RFC 4271 section 6.8). If the
+    /// identifiers are equal, the higher AS number decides (RFC 6286).
+    fn collision_winner(&self, existing: Initiator, new: Initiator, open: &Open) -> Winner {
+        if existing == new {
+            return Winner::New; // the same side opened both, so it has given up the existing one
         }
-        let higher = (self.own.id, self.own.asn) > (open.id, open.asn);
-        first_ours == higher
+        let local_is_higher = (self.own.id, self.own.asn) > (open.id, open.asn);
+        let higher = if local_is_higher { Initiator::Local } else { Initiator::Peer };
+        if existing == higher { Winner::Existing } else { Winner::New }
     }
 
-    fn give_up(&mut self, at: usize) {
-        let link = self.links.remove(at);
-        self.out.push(Output::Send(link.conn, Message::Notification(Notification::COLLISION)));
-        self.out.push(Output::Close(link.conn));
-        if link.state == State::Established {
-            // The other one is about to be up: until then nothing is lost.
-            let restart = link.open.and_then(|open| open.capabilities.restart);
-            let why = "another connection took its place".to_owned();
-            self.out.push(Output::Down(Down { why, restart }));
+    /// Closes the connection at index `at`, which lost a collision.
+    fn close_loser(&mut self, at: usize) {
+        let loser = self.connections.remove(at);
+        self.send(loser.id, Message::Notification(Notification::COLLISION));
+        self.outputs.push(Output::Close(loser.id));
+        if loser.state == State::Established {
+            // The winner is about to be established. Until then the routes may be kept as stale.
+            let restart = loser.open.and_then(|open| open.capabilities.restart);
+            self.session_down(DownReason::Collision, restart);
         }
     }
 
-    fn established(&mut self, conn: Conn, now: Duration) {
-        for i in (0..self.links.len()).rev() {
-            if self.links[i].conn != conn && self.links[i].state >= State::OpenConfirm {
-                self.give_up(i);
+    fn establish(&mut self, id: ConnId, now: Duration) {
+        for i in (0..self.connections.len()).rev() {
+            if self.connections[i].id != id && self.connections[i].state >= State::OpenConfirm {
+                self.close_loser(i);
             }
         }
-        let Some(link) = self.find(conn) else { return };
-        link.state = State::Established;
-        link.since = now;
-        if let Some(open) = link.open.clone() {
-            self.out.push(Output::Up(conn, open));
+        let Some(connection) = self.find(id) else { return };
+        connection.state = State::Established;
+        connection.since = now;
+        if let Some(open) = connection.open.clone() {
+            self.outputs.push(Output::SessionUp(id, open));
         }
-        (self.failures, self.retry, self.restarting) = (0, None, None);
+        (self.failures, self.connect_retry, self.restarting_until) = (0, None, None);
     }
 
-    /// Something is wrong with a connection: say so, and let it go.
-    fn refuse(&mut self, conn: Conn, word: Notification, now: Duration) {
-        let why = format!("we said: {word}");
-        self.refuse_for(conn, word, why, now);
+    /// Sends a NOTIFICATION and closes the connection.
+    fn abort(&mut self, id: ConnId, notification: Notification, now: Duration) {
+        let reason = DownReason::NotificationSent(notification.clone());
+        self.abort_because(id, notification, reason, now);
     }
 
-    fn refuse_for(&mut self, conn: Conn, word: Notification, why: String, now: Duration) {
-        if !self.has(conn) {
+    fn abort_because(
+        &mut self,
+        id: ConnId,
+        notification: Notification,
+        reason: DownReason,
+        now: Duration,
+    ) {
+        if !self.has(id) {
             return;
         }
-        self.out.push(Output::Send(conn, Message::Notification(word)));
-        self.out.push(Output::Close(conn));
-        self.lost(conn, why, None, now);
-        self.quiet = now + self.pause() / 4;
+        self.send(id, Message::Notification(notification));
+        self.outputs.push(Output::Close(id));
+        self.remove_connection(id, reason, None, now);
+        self.refuse_until = now + self.retry_delay() / 4;
     }
 
-    fn closed(&mut self, conn: Conn, why: String, now: Duration) {
-        let Some(link) = self.find(conn) else { return };
-        let restart = link.open.as_ref().and_then(|open| open.capabilities.restart.clone());
-        self.lost(conn, why, restart, now);
+    fn handle_closed(&mut self, id: ConnId, error: String, now: Duration) {
+        let Some(connection) = self.find(id) else { return };
+        let restart = connection.open.as_ref().and_then(|open| open.capabilities.restart.clone());
+        self.remove_connection(id, DownReason::Transport(error), restart, now);
     }
 
-    fn lost(&mut self, conn: Conn, why: String, restart: Option<Restart>, now: Duration) {
-        let Some(at) = self.links.iter().position(|link| link.conn == conn) else { return };
-        let link = self.links.remove(at);
-        if link.state == State::Established {
-            self.out.push(Output::Down(Down { why, restart }));
-            let pause = self.pause();
-            self.retry.get_or_insert(now + pause / 2);
+    /// Forgets a connection. If it was established, the session is down; if not, the attempt failed.
+    fn remove_connection(
+        &mut self,
+        id: ConnId,
+        reason: DownReason,
+        restart: Option<Restart>,
+        now: Duration,
+    ) {
+        let Some(at) = self.connections.iter().position(|c| c.id == id) else { return };
+        let connection = self.connections.remove(at);
+        if connection.state == State::Established {
+            self.session_down(reason, restart);
+            let delay = self.retry_delay();
+            self.connect_retry.get_or_insert(now + delay / 2);
         } else {
-            self.failed(why, now);
+            self.attempt_failed(reason, now);
         }
     }
 
-    fn failed(&mut self, why: String, now: Duration) {
-        if self.links.is_empty() {
+    /// Counts a failed attempt and plans the next one, if no other connection is left.
+    fn attempt_failed(&mut self, reason: DownReason, now: Duration) {
+        if self.connections.is_empty() {
             self.failures += 1;
-            self.retry = Some(now + self.pause());
-            self.out.push(Output::Failed(why));
+            self.connect_retry = Some(now + self.retry_delay());
+            self.outputs.push(Output::AttemptFailed(reason));
         }
     }
 
-    /// How long to wait before another try: longer each time, and never quite the same (RFC 4271
-    /// section 10: 0.75 to 1 of it).
-    fn pause(&mut self) -> Duration {
-        // Xorshift: any sequence will do that differs between nodes.
+    /// Returns the delay before the next attempt. It doubles with each failure, and a random factor
+    /// between 0.75 and 1 is applied (RFC 4271 section 10).
+    fn retry_delay(&mut self) -> Duration {
+        // Xorshift suffices, because the sequences only have to differ between nodes.
         self.seed ^= self.seed << 13;
         self.seed ^= self.seed >> 17;
         self.seed ^= self.seed << 5;
-        let whole = (RETRY.0 * (1 << self.failures.saturating_sub(1).min(5))).min(RETRY.1);
+        let (shortest, longest) = CONNECT_RETRY;
+        let whole = (shortest * (1 << self.failures.saturating_sub(1).min(5))).min(longest);
         whole * (768 + self.seed % 256) / 1024
     }
 
-    fn time(&mut self, now: Duration) {
-        let over = |at: Option<Duration>| at.is_some_and(|at| at <= now);
-        while let Some(link) = self.links.iter().find(|link| over(link.silent)) {
-            let conn = link.conn;
-            self.refuse(conn, Notification::HOLD_TIMER_EXPIRED, now);
+    fn handle_timers(&mut self, now: Duration) {
+        let expired = |at: Option<Duration>| at.is_some_and(|at| at <= now);
+        while let Some(connection) = self.connections.iter().find(|c| expired(c.hold_deadline)) {
+            let id = connection.id;
+            self.abort(id, Notification::HOLD_TIMER_EXPIRED, now);
         }
-        for link in self.links.iter_mut().filter(|link| over(link.keepalive)) {
-            link.keepalive = Some(now + link.hold / 3);
-            self.out.push(Output::Send(link.conn, Message::Keepalive));
+        for connection in self.connections.iter_mut().filter(|c| expired(c.keepalive_due)) {
+            connection.keepalive_due = Some(now + connection.hold / 3);
+            self.outputs.push(Output::Send(connection.id, Message::Keepalive));
         }
-        if over(self.retry) {
-            self.retry = None;
-            if self.peer.passive || self.connecting || !self.links.is_empty() {
+        if expired(self.connect_retry) {
+            self.connect_retry = None;
+            if self.peer.passive || self.connecting || !self.connections.is_empty() {
                 return;
             }
             self.connecting = true;
-            self.out.push(Output::Connect);
+            self.outputs.push(Output::Connect);
         }
     }
 }

@@ -1,11 +1,15 @@
-//! A BGP-4 speaker (RFC 4271) for IPv4 and IPv6 unicast, no larger than a node needs.
+//! A BGP-4 speaker (RFC 4271) for IPv4 and IPv6 unicast, limited to the features that a node needs.
 //!
-//! What is to be said and to whom is one value, [`Config`], which the daemon works out anew from the
-//! cluster whenever that changes; what was heard is one value too, [`rib::Learned`], which `desired`
-//! turns into routes. Between them stand parts without I/O and without a clock: the codec ([`message`],
-//! [`attribute`], [`capability`]), the machine of one peer (`fsm`, RFC 4271 section 8), the paths
-//! and the choice among them ([`rib`], [`choice`], section 9), what is let in and out ([`policy`]), what
-//! is still to be told ([`out`]) and the whole of them (`speaker`). `session` gives them sockets and the time.
+//! Two values connect the speaker with the daemon: [`Config`] goes in and is derived from the cluster by
+//! `desired::announce`; [`rib::Learned`] comes out and is turned into kernel routes by `desired`.
+//! The stages between them have no I/O and no clock; the current time is an argument. A received
+//! message passes through them in this order: `session` and `stream` read the socket and split the
+//! bytes with [`message::frame`]; `Speaker::handle_event` decodes a message with
+//! [`message::Message::read`]; `Fsm::handle_event` runs the state machine of the peer (RFC 4271
+//! section 8); [`rib`] applies the import rules of [`policy`] and the decision process of
+//! [`choice`] (section 9). In the other direction, [`out`] records the changed prefixes,
+//! [`policy::export`] applies the export rules, and `Speaker::handle_timeout` returns the UPDATE
+//! messages as `Action`s that `session` sends.
 
 pub mod attribute;
 pub mod bfd;
@@ -37,10 +41,10 @@ use crate::{
 
 use ipnet::IpNet;
 
-/// The port of BGP.
+/// The TCP port of BGP (RFC 4271).
 pub const PORT: u16 = 179;
 
-/// What is routed: an address family (AFI) of unicast routes (SAFI 1).
+/// An address family (AFI) of unicast routes (SAFI 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
     /// AFI 1.
@@ -50,10 +54,10 @@ pub enum Family {
 }
 
 impl Family {
-    /// Both.
+    /// All families that this speaker supports.
     pub const ALL: [Family; 2] = [Family::Ipv4, Family::Ipv6];
 
-    /// The family of an AFI.
+    /// Returns the family of an AFI, or `None` if the AFI is neither IPv4 nor IPv6.
     pub(crate) fn of_afi(afi: u16) -> Option<Family> {
         match afi {
             1 => Some(Family::Ipv4),
@@ -62,7 +66,7 @@ impl Family {
         }
     }
 
-    /// Its AFI.
+    /// Returns the AFI (IANA Address Family Numbers).
     pub(crate) fn afi(self) -> u16 {
         match self {
             Family::Ipv4 => 1,
@@ -70,89 +74,97 @@ impl Family {
         }
     }
 
-    /// The family of a route.
+    /// Returns the family of a prefix.
     pub fn of(net: &IpNet) -> Family {
         if net.addr().is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
     }
 
-    /// The family of an address.
+    /// Returns the family of an address.
     pub fn of_addr(addr: &IpAddr) -> Family {
         if addr.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
     }
 }
 
-/// All that the speaker is told: who it is, whom it knows, and what it has to say.
+/// The complete configuration of the speaker. [`speaker::Speaker::configure`] compares a new one with
+/// the previous one and resets only the sessions that changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Who it is.
+    /// The local speaker.
     pub own: Own,
-    /// Whom it knows, by address; nobody else may connect.
+    /// The configured peers by address. Connections from all other addresses are refused.
     pub peers: Few<IpAddr, Peer>,
-    /// The routes that begin here.
+    /// The routes that this node originates.
     pub origin: Origin,
-    /// What is done to what goes out.
+    /// The export rules.
     pub export: Export,
-    /// What is not let in.
+    /// The import rules.
     pub import: Import,
 }
 
-/// Who the speaker is.
+/// The local speaker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Own {
-    /// Its AS.
+    /// The local AS number.
     pub asn: u32,
-    /// Its BGP Identifier (RFC 6286): any but zero, one of its kind within the AS.
+    /// The BGP Identifier (RFC 6286): not zero, and unique within the AS.
     pub id: Ipv4Addr,
-    /// The addresses at which it listens, and by which it names itself as a next hop.
+    /// The addresses to listen at. They are also the next hops of the routes that this node originates.
     pub addrs: Vec<IpAddr>,
-    /// The port at which it listens.
+    /// The TCP port to listen at.
     pub port: u16,
-    /// The families that it speaks of.
+    /// The families to advertise as capabilities (RFC 4760).
     pub families: Sorted<Family>,
-    /// The cluster whose reflector it is (RFC 4456), where it is one.
+    /// The CLUSTER_ID if this node is a route reflector (RFC 4456); `None` if it is not.
     pub cluster: Option<Ipv4Addr>,
-    /// How many seconds its peers keep its routes while it restarts (RFC 4724); `None`: not at all.
+    /// The restart time in seconds that is advertised for graceful restart (RFC 4724). Peers keep this
+    /// node's routes for that long while it restarts. `None` if graceful restart is off.
     pub restart: Option<u16>,
 }
 
-/// One that it speaks with. What a peer is, is said by its configuration and not by its AS.
+/// The configuration of a peer. Its role follows from `node` and `client`; the AS number alone does not
+/// decide it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Whether it is another node of the cluster, and which; `None`: a router outside.
+    /// The name of the Node if the peer is another node of the cluster; `None` if it is a router
+    /// outside the cluster.
     pub node: Option<Box<str>>,
-    /// Its AS.
+    /// The AS number that the peer's OPEN must have.
     pub asn: u32,
-    /// Its port.
+    /// The TCP port to connect to.
     pub port: u16,
-    /// The address by which it is spoken with; `None`: the kernel's choice.
+    /// The local address of connections to this peer; `None` if the kernel chooses it.
     pub local: Option<IpAddr>,
-    /// The key of TCP MD5 signatures (RFC 2385).
+    /// The key of TCP MD5 signatures (RFC 2385); `None` if segments are not signed.
     pub password: Option<Secret>,
-    /// How far away it may be.
+    /// The limit on the number of hops to the peer.
     pub distance: Distance,
-    /// Hold time that is offered, in seconds; 0, or from 3 on.
+    /// The hold time to offer, in seconds: 0 or at least 3 (RFC 4271 section 4.2). 0 turns keepalives
+    /// off.
     pub hold: u16,
-    /// Whether it is a client of this reflector (RFC 4456).
+    /// True if the peer is a client of this route reflector (RFC 4456).
     pub client: bool,
-    /// How the way to it is watched; `None`: it is not.
+    /// The parameters of the BFD session with the peer; `None` if BFD is off.
     pub bfd: Option<Bfd>,
-    /// Whether it is left to the peer to connect.
+    /// True if this node waits for the peer to connect and never connects itself
+    /// (PassiveTcpEstablishment, RFC 4271 section 8.1.1).
     pub passive: bool,
 }
 
-/// How far away a peer may be.
+/// The limit on the number of hops between this node and a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distance {
-    /// Anywhere.
+    /// No limit: the kernel's default TTL.
     Anywhere,
-    /// What is sent to it goes no further than so many hops.
+    /// Packets to the peer are sent with this TTL, so that they are dropped after so many hops
+    /// (`ebgp-multihop` of other implementations).
     Hops(u8),
-    /// And what comes from farther away is none of its own (GTSM, RFC 5082).
+    /// Packets are sent with TTL 255, and received packets are dropped if they have crossed more than
+    /// this number of hops (GTSM, RFC 5082).
     Within(u8),
 }
 
 impl Distance {
-    /// The time to live of what is sent; `None`: the kernel's.
+    /// Returns the TTL of sent packets; `None` if the kernel's default applies.
     pub fn ttl(self) -> Option<u8> {
         match self {
             Distance::Anywhere => None,
@@ -161,8 +173,8 @@ impl Distance {
         }
     }
 
-    /// The least time to live of what is taken; `None`: any.
-    pub fn least(self) -> Option<u8> {
+    /// Returns the smallest TTL that a received packet may have; `None` if any TTL is accepted.
+    pub fn min_ttl(self) -> Option<u8> {
         match self {
             Distance::Within(hops) => Some(u8::MAX - (hops.max(1) - 1)),
             Distance::Anywhere | Distance::Hops(_) => None,
@@ -171,45 +183,48 @@ impl Distance {
 }
 
 impl Peer {
-    /// Whether it is a router outside the cluster.
+    /// Returns true if the peer is a router outside the cluster.
     pub fn is_outside(&self) -> bool {
         self.node.is_none()
     }
 }
 
-/// The routes that begin at this node.
+/// The routes that this node originates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// The networks of its pods.
+    /// The pod networks of this node.
     pub pods: Sorted<IpNet>,
-    /// Addresses of Services, and the ranges that stand for many of them; only for routers outside.
+    /// Addresses of Services, and ranges that cover many of them. They are advertised only to routers
+    /// outside the cluster.
     pub services: Sorted<IpNet>,
 }
 
-/// What is done to what goes out.
+/// The export rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Export {
-    /// Whether the nodes are told of pod networks (`--enable-ibgp`).
+    /// True if pod networks are advertised to other nodes (`--enable-ibgp`).
     pub pods_inside: bool,
-    /// Whether routers outside are (`--advertise-pod-cidr`).
+    /// True if pod networks are advertised to routers outside the cluster (`--advertise-pod-cidr`).
     pub pods_outside: bool,
-    /// Added to what routers outside are told (RFC 1997).
+    /// Communities to add to routes for routers outside the cluster (RFC 1997).
     pub communities: Vec<u32>,
-    /// An AS, and how many times it is put in front for routers outside.
+    /// An AS number to prepend to AS_PATH for routers outside the cluster, and the number of times.
     pub prepend: Option<(u32, u8)>,
-    /// Whether routers outside are always given this node as the next hop (`--override-nexthop`).
+    /// True if routers outside the cluster always get this node as next hop (`--override-nexthop`).
     pub next_hop_self: bool,
 }
 
-/// What is not let in, besides default routes.
+/// The import rules. In addition, default routes, martian prefixes and prefixes within
+/// [`Origin::pods`] are always rejected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Import {
-    /// Networks of which nothing is let in, neither they nor a part of them.
+    /// Prefixes to reject, together with all more specific prefixes within them.
     pub reject: Vec<IpNet>,
-    /// This node's own networks and the addresses of Services: not let in as they are.
+    /// Prefixes of this node and of Services. A received route is rejected if its prefix equals one of
+    /// them.
     pub own: Sorted<IpNet>,
-    /// The networks of its links: a next hop elsewhere makes no route. None: they are not known, and any
-    /// next hop will do.
+    /// The networks of this node's links. A path is not used for a kernel route if its next hop is
+    /// outside them. If the list is empty, the links are unknown and any next hop is accepted.
     pub on_link: Vec<IpNet>,
 }
 
@@ -218,14 +233,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sent_to_a_neighbour_goes_no_further_or_shows_that_it_is_from_one() {
-        let times = |distance: Distance| (distance.ttl(), distance.least());
-        assert_eq!(times(Distance::Anywhere), (None, None));
-        assert_eq!(times(Distance::Hops(0)), (Some(1), None));
-        assert_eq!(times(Distance::Hops(3)), (Some(3), None));
-        // RFC 5082 section 3: 255, less one for each router between them
-        assert_eq!(times(Distance::Within(0)), (Some(255), Some(255)));
-        assert_eq!(times(Distance::Within(3)), (Some(255), Some(253)));
-        assert_eq!(times(Distance::Within(255)), (Some(255), Some(1)));
+    fn hop_limits_set_the_sent_ttl_and_gtsm_also_sets_the_minimum_received_ttl() {
+        let ttls = |distance: Distance| (distance.ttl(), distance.min_ttl());
+        assert_eq!(ttls(Distance::Anywhere), (None, None));
+        assert_eq!(ttls(Distance::Hops(0)), (Some(1), None));
+        assert_eq!(ttls(Distance::Hops(3)), (Some(3), None));
+        // RFC 5082 section 3: 255, minus one for each router between the two speakers.
+        assert_eq!(ttls(Distance::Within(0)), (Some(255), Some(255)));
+        assert_eq!(ttls(Distance::Within(3)), (Some(255), Some(253)));
+        assert_eq!(ttls(Distance::Within(255)), (Some(255), Some(1)));
     }
 }

@@ -1,21 +1,24 @@
-//! The message that ends a connection, and its words (RFC 4271 section 4.5, RFC 4486, RFC 9003).
+//! The content of a NOTIFICATION message and its text for logs (RFC 4271 section 4.5, RFC 4486, RFC
+//! 9003).
 //!
-//! What comes from the other side is shown to people and to their terminals: the text of a shutdown is
-//! escaped before it is.
+//! The text comes from the peer and is printed on terminals, so control characters in a shutdown
+//! communication are escaped. [`message`](super::message) reads and writes the bytes of the message.
 
 use std::fmt::{self, Display, Formatter, Write};
 
 use super::message::Notification;
 
-/// Subcodes of a Cease.
+/// Cease subcode of an administrative shutdown (RFC 4486).
 const SHUTDOWN: u8 = 2;
+/// Cease subcode of an administrative reset (RFC 4486).
 const RESET: u8 = 4;
-/// So long may the text of a shutdown be, in bytes (RFC 9003).
-const TEXT: usize = 255;
-/// So much of other data is shown.
-const SHOWN: usize = 24;
+/// The maximum length of a shutdown communication, in bytes (RFC 9003).
+const MAX_TEXT: usize = 255;
+/// The maximum number of data bytes that are printed for other errors.
+const MAX_DATA_PRINTED: usize = 24;
 
-/// The names of the codes and, from subcode 1 on, of their subcodes.
+/// The names of the error codes, from code 1, each with the names of its subcodes, from subcode 1. An empty
+/// name stands for a deprecated or unassigned subcode.
 const NAMES: [(&str, &[&str]); 7] = [
     ("message header error", &["not synchronized", "bad message length", "bad message type"]),
     (
@@ -78,48 +81,47 @@ const NAMES: [(&str, &[&str]); 7] = [
 ];
 
 impl Notification {
-    /// Another AS than the one that was configured, or 0.
+    /// The OPEN has AS 0 or an AS other than the configured one.
     pub const BAD_PEER_AS: Notification = Notification::new(2, 2);
-    /// A BGP Identifier that is 0, or this speaker's own within its AS.
+    /// The BGP Identifier is 0, or equals this speaker's within the same AS (RFC 6286).
     pub const BAD_BGP_ID: Notification = Notification::new(2, 3);
-    /// A hold time of one or two seconds.
+    /// The hold time is 1 or 2 seconds.
     pub const UNACCEPTABLE_HOLD_TIME: Notification = Notification::new(2, 6);
-    /// Nothing was heard for the hold time.
+    /// No message was received within the hold time.
     pub const HOLD_TIMER_EXPIRED: Notification = Notification::new(4, 0);
-    /// An unexpected message in OpenSent (RFC 6608).
+    /// An unexpected message was received in state OpenSent (RFC 6608).
     pub const UNEXPECTED_IN_OPEN_SENT: Notification = Notification::new(5, 1);
-    /// An unexpected message in OpenConfirm (RFC 6608).
+    /// An unexpected message was received in state OpenConfirm (RFC 6608).
     pub const UNEXPECTED_IN_OPEN_CONFIRM: Notification = Notification::new(5, 2);
-    /// An unexpected message in Established (RFC 6608).
+    /// An unexpected message was received in state Established (RFC 6608).
     pub const UNEXPECTED_IN_ESTABLISHED: Notification = Notification::new(5, 3);
-    /// This peer is no longer configured.
+    /// The peer was removed from the configuration.
     pub const PEER_DECONFIGURED: Notification = Notification::new(6, 3);
-    /// No connection is wanted.
+    /// The connection is refused.
     pub const CONNECTION_REJECTED: Notification = Notification::new(6, 5);
-    /// What is configured of the peer has changed.
+    /// The configuration of the peer changed.
     pub const CONFIGURATION_CHANGE: Notification = Notification::new(6, 6);
-    /// The other one of two connections is kept.
+    /// The connection lost a collision (RFC 4271 section 6.8).
     pub const COLLISION: Notification = Notification::new(6, 7);
-
-    /// The way to the peer is broken (RFC 9384).
+    /// BFD detected a failure of the path to the peer (RFC 9384).
     pub const BFD_DOWN: Notification = Notification::new(6, 10);
 
-    /// One without data.
+    /// Returns a notification without data.
     pub const fn new(code: u8, subcode: u8) -> Notification {
         Notification { code, subcode, data: Vec::new() }
     }
 
-    /// One with data.
+    /// Returns a notification with data.
     pub fn with(code: u8, subcode: u8, data: &[u8]) -> Notification {
         Notification { code, subcode, data: data.to_vec() }
     }
 
-    /// Administrative shutdown, and why; of the text only what fits is said.
+    /// Returns an administrative shutdown with a reason. The text is cut at 255 bytes (RFC 9003).
     pub fn shutdown(text: &str) -> Notification {
         Notification::with_text(SHUTDOWN, text)
     }
 
-    /// Administrative reset, and why; of the text only what fits is said.
+    /// Returns an administrative reset with a reason. The text is cut at 255 bytes (RFC 9003).
     pub fn reset(text: &str) -> Notification {
         Notification::with_text(RESET, text)
     }
@@ -128,13 +130,14 @@ impl Notification {
         if text.is_empty() {
             return Notification::new(6, subcode);
         }
-        let text = &text.as_bytes()[..text.floor_char_boundary(TEXT)];
+        let text = &text.as_bytes()[..text.floor_char_boundary(MAX_TEXT)];
         let mut data = vec![u8::try_from(text.len()).unwrap_or(u8::MAX)];
         data.extend_from_slice(text);
         Notification { code: 6, subcode, data }
     }
 
-    /// The bytes of the text of a shutdown or reset.
+    /// Returns the shutdown communication, which should be UTF-8. `None` if it is empty or if this is not a
+    /// shutdown or reset.
     fn text(&self) -> Option<&[u8]> {
         if self.code != 6 || !matches!(self.subcode, SHUTDOWN | RESET) {
             return None;
@@ -145,6 +148,8 @@ impl Notification {
 }
 
 impl Display for Notification {
+    /// Writes the names of the code and subcode, then the shutdown communication or the data in
+    /// hexadecimal, for example `cease: administrative shutdown: "maintenance"`.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Some((name, subnames)) =
             usize::from(self.code).checked_sub(1).and_then(|at| NAMES.get(at))
@@ -166,23 +171,23 @@ impl Display for Notification {
             f.write_char('"')?;
         } else if !self.data.is_empty() && self.code != 6 {
             f.write_str(" (")?;
-            for byte in self.data.iter().take(SHOWN) {
+            for byte in self.data.iter().take(MAX_DATA_PRINTED) {
                 write!(f, "{byte:02x}")?;
             }
-            f.write_str(if self.data.len() > SHOWN { "...)" } else { ")" })?;
+            f.write_str(if self.data.len() > MAX_DATA_PRINTED { "...)" } else { ")" })?;
         }
         Ok(())
     }
 }
 
-/// Writes a character that can be trusted with a terminal: no control, no change of direction, no end
-/// of the quotes.
+/// Writes a character so that it is safe on a terminal and within quotes: quotes, backslashes, control
+/// characters, and characters that are invisible or change the direction of text are escaped.
 fn write_escaped(c: char, f: &mut Formatter<'_>) -> fmt::Result {
-    let turns =
+    let invisible =
         matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     match c {
         '"' | '\\' => write!(f, "\\{c}"),
-        _ if c.is_control() || turns => write!(f, "{}", c.escape_unicode()),
+        _ if c.is_control() || invisible => write!(f, "{}", c.escape_unicode()),
         _ => f.write_char(c),
     }
 }
@@ -192,26 +197,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_of_a_shutdown_is_shown_without_what_a_terminal_obeys() {
-        let said = |text: &str| Notification::shutdown(text).to_string();
-        assert_eq!(said("maintenance"), "cease: administrative shutdown: \"maintenance\"");
-        assert_eq!(said(""), "cease: administrative shutdown");
-        assert_eq!(said("\x1b[2J\"\\"), "cease: administrative shutdown: \"\\u{1b}[2J\\\"\\\\\"");
-        assert_eq!(said("Größe\u{202e}"), "cease: administrative shutdown: \"Größe\\u{202e}\"");
+    fn a_shutdown_communication_is_printed_with_terminal_control_characters_escaped() {
+        let printed = |text: &str| Notification::shutdown(text).to_string();
+        assert_eq!(printed("maintenance"), "cease: administrative shutdown: \"maintenance\"");
+        assert_eq!(printed(""), "cease: administrative shutdown");
+        assert_eq!(
+            printed("\x1b[2J\"\\"),
+            "cease: administrative shutdown: \"\\u{1b}[2J\\\"\\\\\""
+        );
+        assert_eq!(printed("Größe\u{202e}"), "cease: administrative shutdown: \"Größe\\u{202e}\"");
         let broken = Notification::with(6, 4, &[200, b'a', 0xff]);
         assert_eq!(broken.to_string(), "cease: administrative reset: \"a\u{fffd}\"");
         assert_eq!(Notification::with(6, 2, &[0, 1]).to_string(), "cease: administrative shutdown");
     }
 
     #[test]
-    fn a_long_text_is_cut_between_two_characters() {
+    fn a_long_shutdown_communication_is_cut_at_a_character_boundary() {
         let data = Notification::reset(&"ü".repeat(200)).data;
         assert_eq!((data[0], data.len()), (254, 255));
         assert!(std::str::from_utf8(&data[1..]).is_ok());
     }
 
     #[test]
-    fn every_code_has_words_and_an_unknown_one_its_number() {
+    fn known_codes_are_printed_by_name_and_unknown_codes_by_number() {
         assert_eq!(Notification::HOLD_TIMER_EXPIRED.to_string(), "hold timer expired");
         assert_eq!(Notification::BAD_PEER_AS.to_string(), "OPEN message error: bad peer AS");
         assert_eq!(Notification::COLLISION.to_string(), "cease: connection collision resolution");

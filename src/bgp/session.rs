@@ -1,6 +1,10 @@
-//! Sockets and the time for the [`Speaker`]: one thread, one loop, which sleeps until a socket, the
-//! time or somebody else has something for it. Nothing is decided here. Whoever wants to look at the
-//! speaker or to tell it something does so himself while the thread sleeps.
+//! The BGP thread: sockets and a clock for the [`Speaker`].
+//!
+//! One loop runs three stages: `Driver::process` gives events to the speaker and performs its actions;
+//! the thread waits in poll(2) until a socket is ready, the deadline passes or another thread signals
+//! it; `Driver::handle_ready` turns the readiness of sockets into events. Protocol decisions are left
+//! to `speaker`, the sockets to `stream` and `probes`. Other threads lock the speaker directly, while
+//! the BGP thread waits: [`Sessions`] to change the configuration or fetch routes, [`Looker`] to read.
 
 use std::{
     net::{IpAddr, SocketAddr, TcpStream},
@@ -11,12 +15,12 @@ use std::{
 
 use super::{
     Config, Peer,
-    fsm::Conn,
+    fsm::ConnId,
     message::Notification,
-    probes::Probes,
+    probes::BfdSockets,
     rib::Learned,
-    speaker::{Action, Dial, Event, Speaker},
-    stream::{self, Buffer, Link, Listener},
+    speaker::{Action, Dial, Event, Severity, Speaker},
+    stream::{self, Listener, ReadBuffer, Status, TcpConnection},
 };
 use crate::{
     error::{Doing, Result},
@@ -25,142 +29,149 @@ use crate::{
     router::Secret,
 };
 
-/// A peer that takes nothing for so long is not told that we go.
-const FLUSH: Duration = Duration::from_secs(1);
-/// The thread's stack.
-const STACK: usize = 256 << 10;
+/// The time to wait at the end until the last messages are sent. A peer that accepts no data for that long
+/// does not get them.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// The stack size of the thread, in bytes.
+const STACK_SIZE: usize = 256 << 10;
 
-/// What the threads share.
+/// The data that the threads share.
 struct Shared {
-    held: Mutex<Held>,
-    begun: Instant,
-    /// Wakes the thread that speaks.
-    work: Bell,
-    /// Wakes who wants to know what was learned.
-    news: Arc<Bell>,
+    state: Mutex<State>,
+    /// The zero of the speaker's clock.
+    start: Instant,
+    /// Wakes the BGP thread.
+    wakeup: Bell,
+    /// Wakes the daemon when routes were learned.
+    learned: Arc<Bell>,
 }
 
-struct Held {
+/// The data that the mutex protects.
+struct State {
     speaker: Speaker,
-    /// Whether something was learned and not fetched yet.
+    /// True if routes were learned and not fetched yet.
     learned: bool,
-    /// Whether the configuration may be another one.
+    /// True if the listening sockets may have to change.
     configured: bool,
+    /// True if the thread must end.
     ending: bool,
 }
 
 impl Shared {
-    fn hold(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> Duration {
-        self.begun.elapsed()
+        self.start.elapsed()
     }
 }
 
-/// The speaker at work.
+/// The handle on the BGP thread.
 pub struct Sessions {
     shared: Arc<Shared>,
     thread: thread::JoinHandle<()>,
 }
 
-/// Someone who may look at the speaker from another thread.
+/// Read access to the speaker for another thread.
 #[derive(Clone)]
 pub struct Looker(Arc<Shared>);
 
 impl Looker {
-    /// What `see` makes of the speaker as it is.
+    /// Returns the result of `see`, which gets the locked speaker and the current time of its clock.
     pub fn look<T>(&self, see: impl FnOnce(&Speaker, Duration) -> T) -> T {
-        see(&self.0.hold().speaker, self.0.now())
+        see(&self.0.lock().speaker, self.0.now())
     }
 }
 
 impl Sessions {
-    /// Starts to speak. `seed`: a number that other nodes do not have. `news` rings whenever something
-    /// was learned.
-    pub fn start(config: Config, seed: u32, news: Arc<Bell>) -> Result<Sessions> {
-        const DOING: &str = "starting the thread that speaks BGP";
+    /// Starts the BGP thread. `seed` is a random number that differs from those of other nodes. `learned`
+    /// is signaled when routes were learned. Fails if the system has no resources for the thread.
+    pub fn start(config: Config, seed: u32, learned: Arc<Bell>) -> Result<Sessions> {
+        const DOING: &str = "starting the BGP thread";
         let speaker = Speaker::new(config, seed);
-        let held = Mutex::new(Held { speaker, learned: false, configured: true, ending: false });
-        let work = Bell::new().doing(|| DOING)?;
-        let shared = Arc::new(Shared { held, begun: Instant::now(), work, news });
+        let state = State { speaker, learned: false, configured: true, ending: false };
+        let wakeup = Bell::new().doing(|| DOING)?;
+        let state = Mutex::new(state);
+        let shared = Arc::new(Shared { state, start: Instant::now(), wakeup, learned });
         let mut driver = Driver::new(Arc::clone(&shared));
         let thread = thread::Builder::new()
             .name("bgp".to_owned())
-            .stack_size(STACK)
+            .stack_size(STACK_SIZE)
             .spawn(move || driver.run())
             .doing(|| DOING)?;
         Ok(Sessions { shared, thread })
     }
 
-    /// The configuration is another one.
+    /// Replaces the configuration.
     pub fn configure(&self, config: Config) {
-        let mut held = self.shared.hold();
-        held.speaker.configure(config, self.shared.now());
-        held.configured = true;
-        drop(held);
-        self.shared.work.ring();
+        let mut state = self.shared.lock();
+        state.speaker.configure(config, self.shared.now());
+        state.configured = true;
+        drop(state);
+        self.shared.wakeup.ring();
     }
 
-    /// Whether something was learned since it was given last.
+    /// Returns true if [`Sessions::learned`] would return routes.
     pub fn has_learned(&self) -> bool {
-        self.shared.hold().learned
+        self.shared.lock().learned
     }
 
-    /// What was learned, where something changed since it was given last.
+    /// Returns the learned routes; `None` if they did not change since the last call.
     pub fn learned(&self) -> Option<Learned> {
-        let mut held = self.shared.hold();
-        std::mem::take(&mut held.learned).then(|| held.speaker.learned())
+        let mut state = self.shared.lock();
+        std::mem::take(&mut state.learned).then(|| state.speaker.take_learned())
     }
 
-    /// For those who want to look.
+    /// Returns read access for another thread.
     pub fn looker(&self) -> Looker {
         Looker(Arc::clone(&self.shared))
     }
 
-    /// Ends it, with a word to the peers where there is one; waits until that is said.
-    pub fn stop(self, word: Option<Notification>) {
-        let mut held = self.shared.hold();
-        match word {
-            Some(word) => held.speaker.shut_down(&word, self.shared.now()),
-            None => held.speaker.pause(),
+    /// Stops the thread and waits for its end, at most about one second. All peers get the NOTIFICATION.
+    /// If it is `None`, connections close without one, so that peers keep the routes for a graceful
+    /// restart.
+    pub fn stop(self, notification: Option<Notification>) {
+        let mut state = self.shared.lock();
+        match notification {
+            Some(notification) => state.speaker.shut_down(&notification, self.shared.now()),
+            None => state.speaker.prepare_restart(),
         }
-        held.ending = true;
-        drop(held);
-        self.shared.work.ring();
+        state.ending = true;
+        drop(state);
+        self.shared.wakeup.ring();
         let _ = self.thread.join();
     }
 }
 
-/// All that listening depends on.
+/// The part of the configuration that the listening sockets depend on.
 #[derive(PartialEq)]
-struct Listening {
+struct ListenConfig {
     addrs: Vec<IpAddr>,
     port: u16,
     keys: Vec<(IpAddr, Secret)>,
-    /// Where BFD listens.
-    probes: Vec<SocketAddr>,
+    /// The addresses and ports of the BFD receivers.
+    bfd: Vec<SocketAddr>,
 }
 
-impl Listening {
-    fn of(config: &Config) -> Listening {
+impl ListenConfig {
+    fn of(config: &Config) -> ListenConfig {
         let key = |(addr, peer): (&IpAddr, &Peer)| Some((*addr, peer.password.clone()?));
         let mut addrs = config.own.addrs.clone();
         addrs.sort_unstable();
         addrs.dedup();
-        let mut probes = Vec::new();
+        let mut receivers = Vec::new();
         for (to, peer) in &config.peers {
             let Some(bfd) = peer.bfd else { continue };
             for addr in addrs.iter().filter(|addr| addr.is_ipv4() == to.is_ipv4()) {
                 let at = SocketAddr::new(*addr, bfd.port);
-                if !probes.contains(&at) {
-                    probes.push(at);
+                if !receivers.contains(&at) {
+                    receivers.push(at);
                 }
             }
         }
-        Listening {
-            probes,
+        ListenConfig {
+            bfd: receivers,
             addrs,
             port: config.own.port,
             keys: config.peers.iter().filter_map(key).collect(),
@@ -168,158 +179,175 @@ impl Listening {
     }
 }
 
-/// The thread.
+/// The next step of the BGP thread.
+enum Next {
+    /// Wait for a socket or a signal, at most until this time if there is one.
+    Wait(Option<Duration>),
+    /// End the thread.
+    Stop,
+}
+
+/// The state of the BGP thread.
 struct Driver {
     shared: Arc<Shared>,
-    links: Vec<Link>,
-    listening: Option<Listening>,
+    connections: Vec<TcpConnection>,
+    /// The configuration of the open listeners; `None` before the first one.
+    listen_config: Option<ListenConfig>,
     listeners: Vec<Listener>,
-    probes: Probes,
-    /// What happened and was not heard yet.
+    bfd: BfdSockets,
+    /// Events that the speaker has not processed yet.
     events: Vec<Event>,
-    /// Who connected.
-    callers: Vec<TcpStream>,
+    /// Accepted connections that the speaker does not know yet.
+    accepted: Vec<TcpStream>,
     poll: Poll,
-    buffer: Box<Buffer>,
+    buffer: Box<ReadBuffer>,
 }
 
 impl Driver {
     fn new(shared: Arc<Shared>) -> Driver {
         Driver {
             shared,
-            links: Vec::new(),
-            listening: None,
+            connections: Vec::new(),
+            listen_config: None,
             listeners: Vec::new(),
-            probes: Probes::default(),
+            bfd: BfdSockets::default(),
             events: Vec::new(),
-            callers: Vec::new(),
+            accepted: Vec::new(),
             poll: Poll::default(),
-            buffer: stream::buffer(),
+            buffer: stream::read_buffer(),
         }
     }
 
+    /// Runs the loop until [`Sessions::stop`] ends it.
     fn run(&mut self) {
         let mut end = None;
-        while let Some(until) = self.speak(&mut end) {
+        while let Next::Wait(until) = self.process(&mut end) {
             let now = self.shared.now();
             self.poll.clear();
-            self.poll.add(&self.shared.work, true, false);
-            self.listeners.iter().for_each(|listener| listener.wait(&mut self.poll));
-            self.probes.wait(&mut self.poll);
-            self.links.iter().for_each(|link| link.wait(&mut self.poll));
+            self.poll.add(&self.shared.wakeup, true, false);
+            self.listeners.iter().for_each(|listener| listener.register(&mut self.poll));
+            self.bfd.register(&mut self.poll);
+            self.connections.iter().for_each(|connection| connection.register(&mut self.poll));
             self.poll.wait(until.map(|until| until.saturating_sub(now)));
-            self.serve();
+            self.handle_ready();
         }
     }
 
-    /// Tells the speaker what happened, and does what follows from that; when to go on, whatever
-    /// happens, or `None`: it is over. `end`: until when it may end.
-    fn speak(&mut self, end: &mut Option<Duration>) -> Option<Option<Duration>> {
+    /// Gives accepted connections and events to the speaker, runs its timers and performs its actions.
+    /// `end` is set when the thread has been asked to end: the time at which it stops even if bytes are
+    /// still queued.
+    fn process(&mut self, end: &mut Option<Duration>) -> Next {
         let shared = Arc::clone(&self.shared);
         let now = shared.now();
-        let mut held = shared.hold();
-        for caller in self.callers.drain(..) {
-            self.links.extend(accept(&mut held.speaker, caller, now));
+        let mut state = shared.lock();
+        for socket in self.accepted.drain(..) {
+            self.connections.extend(accept(&mut state.speaker, socket, now));
         }
         for event in self.events.drain(..) {
-            held.speaker.hear(event, now);
+            state.speaker.handle_event(event, now);
         }
-        held.speaker.turn(now);
-        self.act(&mut held.speaker, now);
-        if held.ending {
-            let end = *end.get_or_insert(now + FLUSH);
-            let waits = now < end && self.links.iter().any(Link::is_closing);
-            return waits.then_some(Some(end));
+        state.speaker.handle_timeout(now);
+        self.perform_actions(&mut state.speaker, now);
+        if state.ending {
+            let end = *end.get_or_insert(now + FLUSH_TIMEOUT);
+            let pending = now < end && self.connections.iter().any(TcpConnection::is_closing);
+            return if pending { Next::Wait(Some(end)) } else { Next::Stop };
         }
-        if std::mem::take(&mut held.configured) {
-            self.listen(held.speaker.config());
+        if std::mem::take(&mut state.configured) {
+            self.listen(state.speaker.config());
         }
-        if !held.learned && held.speaker.has_learned() {
-            held.learned = true;
-            shared.news.ring();
+        if !state.learned && state.speaker.has_learned() {
+            state.learned = true;
+            shared.learned.ring();
         }
-        let links = self.links.iter().filter_map(Link::deadline);
+        let connections = self.connections.iter().filter_map(TcpConnection::deadline);
         let listeners = self.listeners.iter().filter_map(Listener::deadline);
         let at_once = (!self.events.is_empty()).then_some(now);
-        let others = [held.speaker.deadline(), at_once].into_iter().flatten();
-        Some(links.chain(listeners).chain(others).min())
+        let others = [state.speaker.poll_timeout(), at_once].into_iter().flatten();
+        Next::Wait(connections.chain(listeners).chain(others).min())
     }
 
-    /// Sees what the sockets have for us.
-    fn serve(&mut self) {
+    /// Serves all sockets, in the order in which [`Driver::run`] added them to the poll set.
+    fn handle_ready(&mut self) {
         let now = self.shared.now();
         let Driver { shared, poll, events, .. } = self;
         if poll.ready(0).0 {
-            shared.work.hush();
+            shared.wakeup.hush();
         }
         let mut at = 1;
-        let keys = self.listening.as_ref().map_or(&[][..], |listening| &listening.keys);
+        let keys = self.listen_config.as_ref().map_or(&[][..], |config| &config.keys);
         for listener in &mut self.listeners {
-            self.callers.extend(listener.serve(poll.ready(at).0, now, keys));
+            self.accepted.extend(listener.accept(poll.ready(at).0, now, keys));
             at += 1;
         }
-        let mut ready = || {
+        let mut is_ready = || {
             at += 1;
             poll.ready(at - 1).0
         };
-        self.probes.serve(&mut ready, events);
-        self.links.retain_mut(|link| {
+        self.bfd.receive(&mut is_ready, events);
+        self.connections.retain_mut(|connection| {
             let ready = poll.ready(at);
             at += 1;
-            link.serve(ready, now, &mut self.buffer, events)
+            connection.handle_ready(ready, now, &mut self.buffer, events) == Status::Alive
         });
     }
 
-    fn act(&mut self, speaker: &mut Speaker, now: Duration) {
-        for action in speaker.actions() {
+    fn perform_actions(&mut self, speaker: &mut Speaker, now: Duration) {
+        for action in speaker.take_actions() {
             match action {
-                Action::Say(true, text) => log::warn(format_args!("bgp: {text}")),
-                Action::Say(false, text) => log::info(format_args!("bgp: {text}")),
+                Action::Log(Severity::Warning, text) => log::warn(format_args!("bgp: {text}")),
+                Action::Log(Severity::Info, text) => log::info(format_args!("bgp: {text}")),
                 Action::Send(conn, bytes) => {
-                    self.with(conn, |link, events| link.send(&bytes, now, events));
+                    self.with(conn, |connection, events| connection.send(&bytes, now, events));
                 }
-                Action::Close(conn) => self.with(conn, |link, _| !link.close()),
-                Action::Probe(probe) => self.probes.send(&probe),
+                Action::Close(conn) => self.with(conn, |connection, _| connection.close()),
+                Action::SendBfd(packet) => self.bfd.send(&packet),
                 Action::Dial(conn, dial) => self.dial(conn, &dial, now),
             }
         }
     }
 
-    /// Does something with a connection that lets it go where it says so by `false`.
-    fn with(&mut self, conn: Conn, act: impl FnOnce(&mut Link, &mut Vec<Event>) -> bool) {
-        let Some(at) = self.links.iter().position(|link| link.conn == conn) else { return };
-        if !act(&mut self.links[at], &mut self.events) {
-            self.links.remove(at);
+    /// Calls `act` with a connection, if it exists, and drops the connection if it is over.
+    fn with(
+        &mut self,
+        id: ConnId,
+        act: impl FnOnce(&mut TcpConnection, &mut Vec<Event>) -> Status,
+    ) {
+        let Some(at) = self.connections.iter().position(|c| c.id == id) else { return };
+        if act(&mut self.connections[at], &mut self.events) == Status::Over {
+            self.connections.remove(at);
         }
     }
 
-    fn dial(&mut self, conn: Conn, dial: &Dial, now: Duration) {
-        match Link::dial(conn, dial, now) {
-            Ok(link) => self.links.push(link),
+    fn dial(&mut self, id: ConnId, dial: &Dial, now: Duration) {
+        match TcpConnection::dial(id, dial, now) {
+            Ok(connection) => self.connections.push(connection),
             Err(e) => {
-                self.events.push(Event::Failed(conn, format!("connecting to {}: {e}", dial.to)));
+                let why = format!("connecting to {}: {e}", dial.to);
+                self.events.push(Event::ConnectFailed(id, why));
             }
         }
     }
 
-    /// Listens where the configuration says, where that is not what it said before.
+    /// Replaces the listening sockets if their configuration changed.
     fn listen(&mut self, config: &Config) {
-        let listening = Listening::of(config);
-        if self.listening.as_ref() == Some(&listening) {
+        let new = ListenConfig::of(config);
+        if self.listen_config.as_ref() == Some(&new) {
             return;
         }
         self.listeners.clear();
-        let at = |addr: &IpAddr| Listener::new(SocketAddr::new(*addr, listening.port));
-        self.listeners.extend(listening.addrs.iter().map(at));
-        self.probes.listen(&listening.probes);
-        self.listening = Some(listening);
+        let at = |addr: &IpAddr| Listener::new(SocketAddr::new(*addr, new.port));
+        self.listeners.extend(new.addrs.iter().map(at));
+        self.bfd.listen(&new.bfd);
+        self.listen_config = Some(new);
     }
 }
 
-/// Somebody connected; the connection, where it is one of the peers.
-fn accept(speaker: &mut Speaker, socket: TcpStream, now: Duration) -> Option<Link> {
+/// Registers an accepted socket with the speaker. Returns `None` if the speaker refuses the connection, or
+/// if it has already been closed.
+fn accept(speaker: &mut Speaker, socket: TcpStream, now: Duration) -> Option<TcpConnection> {
     let (peer, local) = (socket.peer_addr().ok()?, socket.local_addr().ok()?);
     let (conn, distance) = speaker.accept(peer.ip(), local.ip(), now)?;
-    let _ = stream::distance(&socket, peer.is_ipv4(), distance);
-    Some(Link::open(conn, socket))
+    let _ = stream::set_ttl(&socket, peer.is_ipv4(), distance);
+    Some(TcpConnection::open(conn, socket))
 }

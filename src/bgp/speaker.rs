@@ -1,5 +1,10 @@
-//! All peers together: what comes over connections goes to the machine of its peer, what that has to
-//! say of routes goes to the table, and what follows comes out as actions. No I/O and no clock.
+//! The BGP speaker: all peers, the table, and the connections between them. It has no I/O and no clock.
+//!
+//! [`Speaker::handle_event`] decodes a message with [`Message::read`] and gives it to the [`Fsm`] of its
+//! peer. `apply_outputs` in `act` applies what the machine returns: UPDATEs go to the [`Rib`], messages
+//! and connections become [`Action`]s. [`Speaker::handle_timeout`] runs the timers of the peers and
+//! writes UPDATEs for all peers that have pending ones. `session` fetches the actions with
+//! [`Speaker::take_actions`] and performs them; `way` has the BFD sessions of the peers.
 
 mod act;
 mod way;
@@ -10,59 +15,67 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use crate::few::{Few, Sorted};
 
 use super::{
-    Config, Distance, bfd,
-    fsm::{Conn, Fsm, Input},
+    Config, Distance,
+    bfd::BfdSession,
+    fsm::{ConnId, Fsm, Input},
     message::{Agreed, Message, Notification},
     rib::{Learned, Rib},
 };
-pub use words::{Action, Dial, Event, Probe, View};
+pub use words::{Action, BfdPacket, Dial, Event, Severity, View};
 
-/// So much is written for one peer before it is seen whether it takes it.
-const ROOM: usize = 64 << 10;
-/// After so long all who know something have said it, where no restart time is configured.
-const COMPLETE: Duration = Duration::from_secs(90);
-/// Strangers that are remembered, so that each is spoken of once.
-const STRANGERS: usize = 64;
+/// The approximate number of bytes of UPDATEs to queue for a peer at a time. More are written after the
+/// kernel has accepted them.
+const MAX_QUEUED: usize = 64 << 10;
+/// The time after the start at which the table is considered complete even if some peers have not sent
+/// End-of-RIB, if no restart time is configured (Selection_Deferral_Timer, RFC 4724 section 4.1).
+const DEFAULT_DEFERRAL: Duration = Duration::from_secs(90);
+/// The maximum number of refused addresses to remember. The first connection from each is logged.
+const MAX_REJECTED_SOURCES: usize = 64;
 
-/// One peer as the speaker sees it.
-struct Known {
+/// The state of one peer.
+struct PeerState {
     fsm: Fsm,
-    /// The watch over the way to it.
-    bfd: Option<bfd::Session>,
-    /// The connection of its session.
-    up: Option<Conn>,
-    /// Since when it is up or down.
+    /// The BFD session; `None` if BFD is off.
+    bfd: Option<BfdSession>,
+    /// The connection of the established session; `None` if there is none.
+    session: Option<ConnId>,
+    /// The time at which the session was established or ended, or the peer was added.
     since: Duration,
-    /// Whether it was ever up.
+    /// True if a session was established before.
     was_up: bool,
-    /// Whether bytes are on their way to it.
-    busy: bool,
-    /// When what is left of before its restart goes.
-    stale: Option<Duration>,
-    /// What went wrong last.
+    /// True while bytes are queued on the connection.
+    sending: bool,
+    /// The time at which stale paths from before the peer's restart are removed; `None` if there are
+    /// none.
+    stale_until: Option<Duration>,
+    /// The last error.
     error: Option<String>,
-    /// What was told of that since the session was up.
-    told: Vec<String>,
+    /// The errors that were logged since the last established session.
+    logged_errors: Vec<String>,
 }
 
-/// The whole of it.
+/// The BGP speaker. All times are relative to its start.
 pub struct Speaker {
     config: Arc<Config>,
     rib: Rib,
-    peers: Few<IpAddr, Known>,
-    /// Whose a connection is, and at which address of ours.
-    conns: Few<Conn, (IpAddr, Option<IpAddr>)>,
-    next: Conn,
+    peers: Few<IpAddr, PeerState>,
+    /// The connections, with the peer's address and the local address. The local address is `None` until
+    /// the connection is open.
+    conns: Few<ConnId, (IpAddr, Option<IpAddr>)>,
+    last_conn: ConnId,
     seed: u32,
-    strangers: Sorted<IpAddr>,
+    /// Addresses that are not peers and tried to connect.
+    rejected_sources: Sorted<IpAddr>,
+    /// True after all peers have sent End-of-RIB or the deferral time is over.
     complete: bool,
-    /// What was given last beside the routes: who was lost, and whether it was complete.
-    told: (Sorted<IpAddr>, bool),
+    /// The values of `lost` and `complete` in the last result of [`Speaker::take_learned`].
+    reported: (Sorted<IpAddr>, bool),
     actions: Vec<Action>,
 }
 
 impl Speaker {
-    /// It begins to connect at once. `seed`: a number that other nodes do not have.
+    /// Returns a speaker that connects to all peers on the first timeout. `seed` is a random number that
+    /// differs from those of other nodes.
     pub fn new(config: Config, seed: u32) -> Speaker {
         let config = Arc::new(config);
         let mut speaker = Speaker {
@@ -70,91 +83,91 @@ impl Speaker {
             config: Arc::clone(&config),
             peers: Few::new(),
             conns: Few::new(),
-            next: 0,
+            last_conn: 0,
             seed,
-            strangers: Sorted::new(),
+            rejected_sources: Sorted::new(),
             complete: false,
-            told: Default::default(),
+            reported: Default::default(),
             actions: Vec::new(),
         };
-        speaker.meet(Duration::ZERO);
+        speaker.add_peers(Duration::ZERO);
         speaker
     }
 
-    /// What it was told last.
+    /// Returns the current configuration.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// It is told something else: peers that are not the same any more end and begin anew, all others
-    /// stay as they are.
+    /// Replaces the configuration. Peers whose configuration changed are removed and added again; all
+    /// sessions are reset if the local speaker changed. Other sessions stay established.
     pub fn configure(&mut self, config: Config, now: Duration) {
         let own = config.own != self.config.own;
         let gone: Vec<IpAddr> = self
             .peers
             .iter()
-            .filter(|(addr, known)| own || config.peers.get(addr) != Some(known.fsm.peer()))
+            .filter(|(addr, state)| own || config.peers.get(addr) != Some(state.fsm.peer()))
             .map(|(addr, _)| *addr)
             .collect();
         for addr in gone {
-            let word = if config.peers.contains_key(&addr) {
+            let notification = if config.peers.contains_key(&addr) {
                 Notification::CONFIGURATION_CHANGE
             } else {
                 Notification::PEER_DECONFIGURED
             };
-            self.end(addr, &word, now);
+            self.remove_peer(addr, &notification, now);
         }
         let config = Arc::new(config);
         for addr in self.rib.configure(Arc::clone(&config)) {
-            self.ask_again(addr);
+            self.request_refresh(addr);
         }
         self.config = config;
-        self.meet(now);
-        self.turn(now);
+        self.add_peers(now);
+        self.handle_timeout(now);
     }
 
-    /// Begins with the peers that are new.
-    fn meet(&mut self, now: Duration) {
+    /// Adds the configured peers that are new.
+    fn add_peers(&mut self, now: Duration) {
         let config = Arc::clone(&self.config);
-        let restarting = self.restart_over(&config);
+        let restarting = self.deferral_end(&config);
         for (addr, peer) in &config.peers {
             if self.peers.contains_key(addr) {
                 continue;
             }
             self.seed = self.seed.wrapping_mul(0x9E37_79B1).wrapping_add(1);
             let fsm = Fsm::new(config.own.clone(), peer.clone(), now, self.seed, restarting);
-            let known = Known {
+            let state = PeerState {
                 fsm,
-                bfd: peer.bfd.map(|told| bfd::Session::new(told, self.seed, now)),
-                up: None,
+                bfd: peer.bfd.map(|bfd| BfdSession::new(bfd, self.seed, now)),
+                session: None,
                 since: now,
                 was_up: false,
-                busy: false,
-                stale: None,
+                sending: false,
+                stale_until: None,
                 error: None,
-                told: Vec::new(),
+                logged_errors: Vec::new(),
             };
-            self.peers.insert(*addr, known);
-            self.strangers.remove(addr);
+            self.peers.insert(*addr, state);
+            self.rejected_sources.remove(addr);
         }
     }
 
-    /// Until when a restart of this speaker is none of its peers' business.
-    fn restart_over(&self, config: &Config) -> Duration {
-        config.own.restart.map_or(COMPLETE, |time| Duration::from_secs(u64::from(time)))
+    /// Returns the time at which the restart of this speaker is over: peers no longer see it as
+    /// restarting, and routes that no peer has advertised may be removed.
+    fn deferral_end(&self, config: &Config) -> Duration {
+        config.own.restart.map_or(DEFAULT_DEFERRAL, |time| Duration::from_secs(u64::from(time)))
     }
 
-    /// Ends a peer with a word to it.
-    fn end(&mut self, addr: IpAddr, word: &Notification, now: Duration) {
-        self.unwatch(addr);
-        let Some(mut known) = self.peers.remove(&addr) else { return };
-        let outputs = known.fsm.stop(word);
-        self.peers.insert(addr, known);
-        self.act(addr, outputs, now);
+    /// Removes a peer and its paths, and closes its connections with a NOTIFICATION.
+    fn remove_peer(&mut self, addr: IpAddr, notification: &Notification, now: Duration) {
+        self.stop_bfd(addr);
+        let Some(state) = self.peers.get_mut(&addr) else { return };
+        let outputs = state.fsm.stop(notification);
+        self.apply_outputs(addr, outputs, now);
         self.peers.remove(&addr);
         self.rib.down(addr, &[]);
         self.rib.expire(addr);
-        let left: Vec<Conn> =
+        let left: Vec<ConnId> =
             self.conns.iter().filter(|(_, (of, _))| *of == addr).map(|(c, _)| *c).collect();
         for conn in left {
             self.conns.remove(&conn);
@@ -162,189 +175,203 @@ impl Speaker {
         }
     }
 
-    /// Ends everything, with a word that says why.
-    pub fn shut_down(&mut self, word: &Notification, now: Duration) {
+    /// Removes all peers and closes their connections with a NOTIFICATION.
+    pub fn shut_down(&mut self, notification: &Notification, now: Duration) {
         let all: Vec<IpAddr> = self.peers.keys().copied().collect();
         for addr in all {
-            self.end(addr, word, now);
+            self.remove_peer(addr, notification, now);
         }
     }
 
-    /// Somebody connected; the number of the connection and how far away the peer may be, where it is one
-    /// of the peers.
+    /// Registers a connection that was accepted from the address `from` at the address `local`. Returns the
+    /// connection's number and hop limit; `None` if it must be closed, because `from` is not a peer or
+    /// because the peer's state machine refuses it.
     pub fn accept(
         &mut self,
         from: IpAddr,
         local: IpAddr,
         now: Duration,
-    ) -> Option<(Conn, Distance)> {
+    ) -> Option<(ConnId, Distance)> {
         if !self.peers.contains_key(&from) {
-            if self.strangers.len() < STRANGERS && self.strangers.insert(from) {
-                let text = format!("{from} connected, and is none of the peers: refused");
-                self.actions.push(Action::Say(true, text));
+            if self.rejected_sources.len() < MAX_REJECTED_SOURCES
+                && self.rejected_sources.insert(from)
+            {
+                let text =
+                    format!("refused a connection from {from}, which is not a configured peer");
+                self.actions.push(Action::Log(Severity::Warning, text));
             }
             return None;
         }
-        let conn = self.number(from, Some(local));
+        let conn = self.allocate_conn(from, Some(local));
         self.input(from, Input::Accepted(conn), now);
         let distance = self.peers.get(&from)?.fsm.peer().distance;
         self.conns.contains_key(&conn).then_some((conn, distance))
     }
 
-    fn number(&mut self, peer: IpAddr, local: Option<IpAddr>) -> Conn {
-        self.next += 1;
-        self.conns.insert(self.next, (peer, local));
-        self.next
+    fn allocate_conn(&mut self, peer: IpAddr, local: Option<IpAddr>) -> ConnId {
+        self.last_conn += 1;
+        self.conns.insert(self.last_conn, (peer, local));
+        self.last_conn
     }
 
-    /// Something happened. What follows for others is seen to by [`Speaker::turn`].
-    pub fn hear(&mut self, event: Event, now: Duration) {
+    /// Processes a socket event. Its effects on other peers, such as new UPDATEs, are left to
+    /// [`Speaker::handle_timeout`], which must be called after a batch of events.
+    pub fn handle_event(&mut self, event: Event, now: Duration) {
         let conn = match event {
-            Event::Probe(..) => None,
+            Event::BfdReceived(..) => None,
             Event::Connected(conn, _)
-            | Event::Failed(conn, _)
-            | Event::Message(conn, _)
-            | Event::Broken(conn, _)
+            | Event::ConnectFailed(conn, _)
+            | Event::Received(conn, _)
+            | Event::Malformed(conn, _)
             | Event::Closed(conn, _)
-            | Event::Sent(conn) => Some(conn),
+            | Event::Flushed(conn) => Some(conn),
         };
-        let of = conn.and_then(|conn| Some((conn, self.conns.get(&conn)?.0)));
-        match (event, of) {
-            (Event::Probe(from, bytes), _) => self.probed(from, &bytes, now),
+        let known = conn.and_then(|conn| Some((conn, self.conns.get(&conn)?.0)));
+        match (event, known) {
+            (Event::BfdReceived(from, bytes), _) => self.receive_bfd(from, &bytes, now),
             (Event::Connected(_, local), Some((conn, addr))) => {
                 self.conns.insert(conn, (addr, Some(local)));
                 self.input(addr, Input::Connected(conn), now);
             }
-            (Event::Failed(_, why), Some((conn, addr))) => {
+            (Event::ConnectFailed(_, why), Some((conn, addr))) => {
                 self.conns.remove(&conn);
-                self.input(addr, Input::Failed(conn, why), now);
+                self.input(addr, Input::ConnectFailed(conn, why), now);
             }
             (Event::Closed(_, why), Some((conn, addr))) => {
                 self.conns.remove(&conn);
                 self.input(addr, Input::Closed(conn, why), now);
             }
-            (Event::Broken(_, word), Some((conn, addr))) => {
-                self.input(addr, Input::Broken(conn, word), now);
+            (Event::Malformed(_, notification), Some((conn, addr))) => {
+                self.input(addr, Input::Abort(conn, notification), now);
             }
-            (Event::Message(_, bytes), Some((conn, addr))) => {
+            (Event::Received(_, bytes), Some((conn, addr))) => {
                 let input = match Message::read(&bytes, self.agreed(addr, conn)) {
                     Ok(message) => Input::Message(conn, message),
-                    Err(word) => Input::Broken(conn, word),
+                    Err(notification) => Input::Abort(conn, notification),
                 };
                 self.input(addr, input, now);
             }
-            (Event::Sent(_), Some((conn, addr))) => {
-                if let Some(known) = self.peers.get_mut(&addr).filter(|k| k.up == Some(conn)) {
-                    known.busy = false;
+            (Event::Flushed(_), Some((conn, addr))) => {
+                let state = self.peers.get_mut(&addr);
+                if let Some(state) = state.filter(|state| state.session == Some(conn)) {
+                    state.sending = false;
                 }
             }
             (_, None) => {}
         }
     }
 
-    fn agreed(&self, addr: IpAddr, conn: Conn) -> Agreed {
-        let Some(known) = self.peers.get(&addr) else { return Agreed::default() };
+    /// Returns the properties of a connection that its messages depend on.
+    fn agreed(&self, addr: IpAddr, conn: ConnId) -> Agreed {
+        let Some(state) = self.peers.get(&addr) else { return Agreed::default() };
         Agreed {
-            four_octet: known.fsm.four_octet(conn),
-            internal: known.fsm.peer().asn == self.config.own.asn,
+            four_octet: state.fsm.four_octet(conn),
+            internal: state.fsm.peer().asn == self.config.own.asn,
         }
     }
 
+    /// Gives an event to the state machine of a peer and applies its outputs.
     fn input(&mut self, addr: IpAddr, input: Input, now: Duration) {
-        let Some(known) = self.peers.get_mut(&addr) else { return };
-        let outputs = known.fsm.hear(input, now);
-        self.act(addr, outputs, now);
+        let Some(state) = self.peers.get_mut(&addr) else { return };
+        let outputs = state.fsm.handle_event(input, now);
+        self.apply_outputs(addr, outputs, now);
     }
 
-    /// What follows from everything that happened: time is up for some, others have something to hear.
-    pub fn turn(&mut self, now: Duration) {
-        let over = |at: Option<Duration>| at.is_some_and(|at| at <= now);
+    /// Runs all expired timers and writes pending UPDATEs. It must be called at the time that
+    /// [`Speaker::poll_timeout`] returns and after each batch of [`Speaker::handle_event`].
+    pub fn handle_timeout(&mut self, now: Duration) {
+        let expired = |at: Option<Duration>| at.is_some_and(|at| at <= now);
         let due: Vec<IpAddr> = self
             .peers
             .iter()
-            .filter(|(_, known)| over(known.fsm.deadline()))
+            .filter(|(_, state)| expired(state.fsm.poll_timeout()))
             .map(|(addr, _)| *addr)
             .collect();
         for addr in due {
-            self.input(addr, Input::Time, now);
+            self.input(addr, Input::Timeout, now);
         }
-        self.watch(now);
+        self.poll_bfd(now);
         if !self.complete {
-            self.complete = now >= self.restart_over(&self.config)
+            self.complete = now >= self.deferral_end(&self.config)
                 || self.peers.keys().all(|addr| self.rib.is_complete(*addr));
             if self.complete {
-                self.rib.complete(); // then nothing stays that nobody claims
+                self.rib.complete();
             }
         }
-        for (addr, known) in self.peers.iter_mut() {
-            if over(known.stale) {
-                known.stale = None;
+        for (addr, state) in self.peers.iter_mut() {
+            if expired(state.stale_until) {
+                state.stale_until = None;
                 self.rib.expire(*addr);
             }
-            if let (Some(conn), false) = (known.up, known.busy)
+            if let (Some(conn), false) = (state.session, state.sending)
                 && self.rib.has_news(*addr)
             {
                 let mut bytes = Vec::new();
-                self.rib.tell(*addr, ROOM, &mut bytes);
+                self.rib.tell(*addr, MAX_QUEUED, &mut bytes);
                 if !bytes.is_empty() {
-                    known.busy = true;
+                    state.sending = true;
                     self.actions.push(Action::Send(conn, bytes));
                 }
             }
         }
     }
 
-    /// When to look again, whatever happens.
-    pub fn deadline(&self) -> Option<Duration> {
-        let complete = (!self.complete).then(|| self.restart_over(&self.config));
-        let of = |known: &Known| {
-            [known.fsm.deadline(), known.stale, known.bfd.as_ref().map(bfd::Session::deadline)]
+    /// Returns the time at which [`Speaker::handle_timeout`] must be called; `None` if no timer runs. The
+    /// value may change after each call of a method that takes `&mut self`.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let complete = (!self.complete).then(|| self.deferral_end(&self.config));
+        let timers = |state: &PeerState| {
+            let bfd = state.bfd.as_ref().map(BfdSession::poll_timeout);
+            [state.fsm.poll_timeout(), state.stale_until, bfd]
         };
-        let peers = self.peers.values().flat_map(of);
+        let peers = self.peers.values().flat_map(timers);
         peers.chain([complete]).flatten().min()
     }
 
-    /// What is to be done, in order.
-    pub fn actions(&mut self) -> Vec<Action> {
+    /// Removes and returns the requested actions in order.
+    pub fn take_actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
     }
 
-    /// Whether anything was learned since [`Speaker::learned`] gave it last.
+    /// Returns true if the result of [`Speaker::take_learned`] would differ from its last result.
     pub fn has_learned(&self) -> bool {
-        self.rib.has_changed() || self.told != (self.lost(), self.complete)
+        self.rib.has_changed() || self.reported != (self.lost(), self.complete)
     }
 
-    /// The peers whose session was up and is down, and which are not just restarting.
+    /// Returns the peers whose session was established and is down, except those that may be restarting.
     fn lost(&self) -> Sorted<IpAddr> {
-        let lost = |known: &Known| known.was_up && known.up.is_none() && known.stale.is_none();
-        self.peers.iter().filter(|(_, known)| lost(known)).map(|(addr, _)| *addr).collect()
+        let lost = |state: &PeerState| {
+            state.was_up && state.session.is_none() && state.stale_until.is_none()
+        };
+        self.peers.iter().filter(|(_, state)| lost(state)).map(|(addr, _)| *addr).collect()
     }
 
-    /// All that was learned. Only this copy of the routes is made: they may be many.
-    pub fn learned(&mut self) -> Learned {
+    /// Returns the learned routes and resets [`Speaker::has_learned`]. The routes may be many, so no other
+    /// copy of them is made.
+    pub fn take_learned(&mut self) -> Learned {
         let routes = self.rib.routes();
         self.rib.take_changes();
-        self.told = (self.lost(), self.complete);
+        self.reported = (self.lost(), self.complete);
         let gone = self.rib.gone().filter(|net| !routes.contains_key(net)).copied().collect();
-        let (lost, complete) = self.told.clone();
+        let (lost, complete) = self.reported.clone();
         Learned { routes, gone, lost, complete }
     }
 
-    /// All peers, to be looked at.
+    /// Returns the state of each peer, for status output.
     pub fn view(&self, now: Duration) -> Vec<View> {
-        let view = |(addr, known): (&IpAddr, &Known)| View {
+        let view = |(addr, state): (&IpAddr, &PeerState)| View {
             addr: *addr,
-            peer: known.fsm.peer().clone(),
-            state: known.fsm.state(),
-            way: known.bfd.as_ref().map(bfd::Session::state),
-            age: now.saturating_sub(known.since),
+            peer: state.fsm.peer().clone(),
+            state: state.fsm.state(),
+            way: state.bfd.as_ref().map(BfdSession::state),
+            age: now.saturating_sub(state.since),
             counts: self.rib.counts(*addr),
-            error: known.error.clone(),
+            error: state.error.clone(),
         };
         self.peers.iter().map(view).collect()
     }
 
-    /// The routes, to be looked at.
+    /// Returns the table, for status output.
     pub fn rib(&self) -> &Rib {
         &self.rib
     }

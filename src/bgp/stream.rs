@@ -1,5 +1,8 @@
-//! One connection and one listening socket. Nothing here waits: what a connection has for us comes
-//! in whole messages, what it does not take at once is kept for it.
+//! A TCP connection with a peer, and a listening socket. Neither of them blocks.
+//!
+//! A connection splits the received bytes into messages with [`frame`] and reports them as [`Event`]s;
+//! bytes that the socket does not accept are queued. `session` polls the sockets; `speaker` decides
+//! about connections and decodes messages.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -10,61 +13,73 @@ use std::{
 
 use super::{
     Distance,
-    fsm::Conn,
+    fsm::ConnId,
     message::{MAX, frame},
     speaker::{Dial, Event},
 };
 use crate::{kernel::sys, log, router::Secret};
 
-/// A peer that does not answer for so long is not there.
-const DIAL: Duration = Duration::from_secs(20);
-/// A peer that takes nothing for so long is gone: its own hold time is over by then.
-const STALLED: Duration = Duration::from_secs(180);
-/// An address that could not be listened at is tried again.
-const LISTEN: Duration = Duration::from_secs(30);
-/// Too many files, or a connection that is gone already: others will come.
-const PAUSE: Duration = Duration::from_millis(100);
-/// Read at once, behind what is there of a message already.
-const READ: usize = 16 << 10;
+/// The time after which an attempt to connect is given up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// The time after which a connection is closed if the peer accepts no data. The peer's own hold time has
+/// expired by then.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(180);
+/// The delay before the next attempt to listen at an address that failed.
+const LISTEN_RETRY: Duration = Duration::from_secs(30);
+/// The delay before the next accept(2) after an error, for example too many open files.
+const ACCEPT_DELAY: Duration = Duration::from_millis(100);
+/// The maximum number of bytes to read at a time, in addition to an incomplete message.
+const READ_SIZE: usize = 16 << 10;
 
-/// Where bytes are read to; one for all connections.
-pub type Buffer = [u8; MAX + READ];
+/// A buffer for received bytes, shared by all connections.
+pub type ReadBuffer = [u8; MAX + READ_SIZE];
 
-/// An empty one.
-pub fn buffer() -> Box<Buffer> {
-    Box::new([0; MAX + READ])
+/// Returns an empty buffer.
+pub fn read_buffer() -> Box<ReadBuffer> {
+    Box::new([0; MAX + READ_SIZE])
 }
 
-/// How far a connection is.
+/// The progress of a connection.
 enum Stage {
-    /// It was asked for.
+    /// The TCP handshake with this address is under way.
     Dialing(SocketAddr),
-    /// It is there.
+    /// The connection is open.
     Open,
-    /// It ends once all is written.
+    /// The connection is closed after the queued bytes are sent.
     Closing,
 }
 
-/// A connection.
-pub struct Link {
-    /// Its number.
-    pub conn: Conn,
-    socket: TcpStream,
-    stage: Stage,
-    /// The beginning of a message.
-    part: Vec<u8>,
-    /// What the socket did not take yet.
-    rest: Vec<u8>,
-    /// When it is given up.
-    until: Option<Duration>,
+/// The result of an operation on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Status {
+    /// The connection is still in use.
+    Alive,
+    /// The connection is over and must be dropped.
+    Over,
 }
 
-impl Link {
-    /// Begins to connect; what the peer has to know of the connection is set before the first packet.
-    pub fn dial(conn: Conn, dial: &Dial, now: Duration) -> io::Result<Link> {
+/// A TCP connection with a peer.
+pub struct TcpConnection {
+    /// The number of the connection.
+    pub id: ConnId,
+    socket: TcpStream,
+    stage: Stage,
+    /// The received part of an incomplete message.
+    partial: Vec<u8>,
+    /// Bytes that the socket has not accepted yet.
+    queue: Vec<u8>,
+    /// The time at which the connect timeout or the write timeout expires; `None` if neither runs.
+    deadline: Option<Duration>,
+}
+
+impl TcpConnection {
+    /// Starts to connect. The TTL and the MD5 key are set before the first packet is sent. Fails if the
+    /// socket cannot be set up or the kernel refuses to connect.
+    pub fn dial(id: ConnId, dial: &Dial, now: Duration) -> io::Result<TcpConnection> {
         let ipv4 = dial.to.is_ipv4();
         let socket = sys::tcp(ipv4)?;
-        distance(&socket, ipv4, dial.distance)?;
+        set_ttl(&socket, ipv4, dial.distance)?;
         if let Some(key) = &dial.password {
             sys::tcp_md5(&socket, dial.to.ip(), key.reveal().as_bytes())?;
         }
@@ -72,220 +87,238 @@ impl Link {
             sys::bind(&socket, SocketAddr::new(local, 0))?;
         }
         sys::connect(&socket, dial.to)?;
-        let mut link = Link::open(conn, TcpStream::from(socket));
-        (link.stage, link.until) = (Stage::Dialing(dial.to), Some(now + DIAL));
-        Ok(link)
+        let mut connection = TcpConnection::open(id, TcpStream::from(socket));
+        connection.stage = Stage::Dialing(dial.to);
+        connection.deadline = Some(now + CONNECT_TIMEOUT);
+        Ok(connection)
     }
 
-    /// One that is there.
-    pub fn open(conn: Conn, socket: TcpStream) -> Link {
-        let (part, rest) = (Vec::new(), Vec::new());
-        Link { conn, socket, stage: Stage::Open, part, rest, until: None }
+    /// Returns a connection over an open socket.
+    pub fn open(id: ConnId, socket: TcpStream) -> TcpConnection {
+        let (partial, queue) = (Vec::new(), Vec::new());
+        TcpConnection { id, socket, stage: Stage::Open, partial, queue, deadline: None }
     }
 
-    /// Says what it waits for.
-    pub fn wait(&self, poll: &mut sys::Poll) {
+    /// Adds the socket to the poll set, for the events that the stage requires.
+    pub fn register(&self, poll: &mut sys::Poll) {
         let dialing = matches!(self.stage, Stage::Dialing(_));
         let open = matches!(self.stage, Stage::Open);
-        poll.add(&self.socket, open, dialing || !self.rest.is_empty());
+        poll.add(&self.socket, open, dialing || !self.queue.is_empty());
     }
 
-    /// When it is given up, whatever comes.
+    /// Returns the time at which [`TcpConnection::handle_ready`] must be called even if the socket is not
+    /// ready; `None` if no timeout runs.
     pub fn deadline(&self) -> Option<Duration> {
-        self.until
+        self.deadline
     }
 
-    /// Whether nothing more is to be done with it than to write what is left.
+    /// Returns true if the connection only waits until its queued bytes are sent.
     pub fn is_closing(&self) -> bool {
         matches!(self.stage, Stage::Closing)
     }
 
-    /// Takes bytes, and writes what can be written at once.
-    pub fn send(&mut self, bytes: &[u8], now: Duration, say: &mut Vec<Event>) -> bool {
-        if self.rest.is_empty() {
-            self.until = Some(now + STALLED);
+    /// Queues bytes and writes as many as the socket accepts.
+    pub fn send(&mut self, bytes: &[u8], now: Duration, events: &mut Vec<Event>) -> Status {
+        if self.queue.is_empty() {
+            self.deadline = Some(now + WRITE_TIMEOUT);
         }
-        self.rest.extend(bytes);
-        self.write(now, say)
+        self.queue.extend(bytes);
+        self.write(now, events)
     }
 
-    /// Ends it once all is written; whether it is over.
-    pub fn close(&mut self) -> bool {
-        let open = matches!(self.stage, Stage::Open) && !self.rest.is_empty();
+    /// Closes the connection after its queued bytes are sent: at once if there are none, or if the
+    /// connection is not open.
+    pub fn close(&mut self) -> Status {
+        let pending = matches!(self.stage, Stage::Open) && !self.queue.is_empty();
         self.stage = Stage::Closing;
-        !open
+        if pending { Status::Alive } else { Status::Over }
     }
 
-    /// Does what it is ready for, and says what came of it; whether it is still there.
-    pub fn serve(
+    /// Finishes the handshake, reads, writes and checks the timeouts, according to the readiness of the
+    /// socket. Appends events for the results.
+    pub fn handle_ready(
         &mut self,
-        (read, room): (bool, bool),
+        (readable, writable): (bool, bool),
         now: Duration,
-        buffer: &mut Buffer,
-        say: &mut Vec<Event>,
-    ) -> bool {
-        if let (Stage::Dialing(to), true) = (&self.stage, room) {
-            match self.is_there() {
+        buffer: &mut ReadBuffer,
+        events: &mut Vec<Event>,
+    ) -> Status {
+        if let (Stage::Dialing(to), true) = (&self.stage, writable) {
+            match self.finish_connect() {
                 Ok(local) => {
-                    (self.stage, self.until) = (Stage::Open, None);
-                    say.push(Event::Connected(self.conn, local));
+                    (self.stage, self.deadline) = (Stage::Open, None);
+                    events.push(Event::Connected(self.id, local));
                 }
                 Err(e) => {
-                    say.push(Event::Failed(self.conn, format!("connecting to {to}: {e}")));
-                    return false;
+                    let why = format!("connecting to {to}: {e}");
+                    events.push(Event::ConnectFailed(self.id, why));
+                    return Status::Over;
                 }
             }
-            return true;
+            return Status::Alive;
         }
-        let alive = (!read || self.read(buffer, say)) && (!room || self.write(now, say));
-        if alive && self.until.is_some_and(|until| until <= now) {
-            say.push(match self.stage {
+        if readable && self.read(buffer, events) == Status::Over
+            || writable && self.write(now, events) == Status::Over
+        {
+            return Status::Over;
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            events.push(match self.stage {
                 Stage::Dialing(to) => {
-                    let why = format!("connecting to {to}: no answer within {} s", DIAL.as_secs());
-                    Event::Failed(self.conn, why)
+                    let timeout = CONNECT_TIMEOUT.as_secs();
+                    let why = format!("connecting to {to}: no answer within {timeout} s");
+                    Event::ConnectFailed(self.id, why)
                 }
                 _ => {
-                    Event::Closed(self.conn, format!("it took nothing for {} s", STALLED.as_secs()))
+                    let timeout = WRITE_TIMEOUT.as_secs();
+                    Event::Closed(self.id, format!("the peer accepted no data for {timeout} s"))
                 }
             });
-            return false;
+            return Status::Over;
         }
-        alive
+        Status::Alive
     }
 
-    /// The address of ours, where there is a connection by now.
-    fn is_there(&self) -> io::Result<IpAddr> {
+    /// Returns the local address if the handshake succeeded. Fails with the error of the handshake.
+    fn finish_connect(&self) -> io::Result<IpAddr> {
         match self.socket.take_error()? {
             Some(e) => Err(e),
             None => Ok(self.socket.local_addr()?.ip()),
         }
     }
 
-    fn read(&mut self, buffer: &mut Buffer, say: &mut Vec<Event>) -> bool {
-        let had = self.part.len();
-        buffer[..had].copy_from_slice(&self.part);
-        let why = match self.socket.read(&mut buffer[had..had + READ]) {
-            Ok(0) => "the peer ended the connection".to_owned(),
+    /// Reads once and appends an event for each whole message.
+    fn read(&mut self, buffer: &mut ReadBuffer, events: &mut Vec<Event>) -> Status {
+        let had = self.partial.len();
+        buffer[..had].copy_from_slice(&self.partial);
+        let why = match self.socket.read(&mut buffer[had..had + READ_SIZE]) {
+            Ok(0) => "the peer closed the connection".to_owned(),
             Ok(n) => {
                 let mut bytes = &buffer[..had + n];
                 loop {
                     match frame(bytes) {
                         Ok(Some(len)) => {
-                            let (message, more) = bytes.split_at(len);
-                            say.push(Event::Message(self.conn, message.to_vec()));
-                            bytes = more;
+                            let (message, rest) = bytes.split_at(len);
+                            events.push(Event::Received(self.id, message.to_vec()));
+                            bytes = rest;
                         }
                         Ok(None) => break,
-                        Err(word) => {
-                            say.push(Event::Broken(self.conn, word));
-                            bytes = &[]; // whoever hears of it ends the connection
+                        Err(notification) => {
+                            events.push(Event::Malformed(self.id, notification));
+                            bytes = &[]; // the state machine closes the connection
                             break;
                         }
                     }
                 }
-                self.part.clear();
-                self.part.extend(bytes);
-                return true;
+                self.partial.clear();
+                self.partial.extend(bytes);
+                return Status::Alive;
             }
-            Err(e) if is_idle(&e) => return true,
-            Err(e) => format!("the connection broke: {e}"),
+            Err(e) if is_temporary(&e) => return Status::Alive,
+            Err(e) => format!("the connection failed: {e}"),
         };
-        say.push(Event::Closed(self.conn, why));
-        false
+        events.push(Event::Closed(self.id, why));
+        Status::Over
     }
 
-    /// Writes what is left; whether it is still there.
-    fn write(&mut self, now: Duration, say: &mut Vec<Event>) -> bool {
-        while !self.rest.is_empty() {
-            match self.socket.write(&self.rest) {
+    /// Writes queued bytes until the socket accepts no more.
+    fn write(&mut self, now: Duration, events: &mut Vec<Event>) -> Status {
+        while !self.queue.is_empty() {
+            match self.socket.write(&self.queue) {
                 Ok(n) => {
-                    self.rest.drain(..n);
-                    self.until = Some(now + STALLED);
+                    self.queue.drain(..n);
+                    self.deadline = Some(now + WRITE_TIMEOUT);
                 }
-                Err(e) if is_idle(&e) => return true,
+                Err(e) if is_temporary(&e) => return Status::Alive,
                 Err(e) => {
-                    say.push(Event::Closed(self.conn, format!("the connection broke: {e}")));
-                    return false;
+                    let why = format!("the connection failed: {e}");
+                    events.push(Event::Closed(self.id, why));
+                    return Status::Over;
                 }
             }
         }
-        self.until = None;
-        say.push(Event::Sent(self.conn));
-        !self.is_closing()
+        self.deadline = None;
+        events.push(Event::Flushed(self.id));
+        if self.is_closing() { Status::Over } else { Status::Alive }
     }
 }
 
-/// Sets how far away the other end may be.
-pub fn distance(socket: &impl AsRawFd, ipv4: bool, distance: Distance) -> io::Result<()> {
+/// Applies a hop limit to a socket: the TTL of sent packets and the minimum TTL of received packets.
+pub fn set_ttl(socket: &impl AsRawFd, ipv4: bool, distance: Distance) -> io::Result<()> {
     let ttl = distance.ttl().map(|ttl| sys::ttl(socket, ipv4, ttl));
-    let least = distance.least().map(|ttl| sys::least_ttl(socket, ipv4, ttl));
-    ttl.into_iter().chain(least).collect()
+    let min_ttl = distance.min_ttl().map(|ttl| sys::least_ttl(socket, ipv4, ttl));
+    ttl.into_iter().chain(min_ttl).collect()
 }
 
-impl Drop for Link {
+impl Drop for TcpConnection {
     fn drop(&mut self) {
         let _ = self.socket.shutdown(Shutdown::Write);
     }
 }
 
-fn is_idle(e: &io::Error) -> bool {
+/// Returns true if the operation can be repeated when the socket is ready again.
+fn is_temporary(e: &io::Error) -> bool {
     matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-/// An address that is listened at, or will be when that can be.
+/// A listening socket. It is opened, and after an error opened again, by [`Listener::accept`].
 pub struct Listener {
     at: SocketAddr,
     socket: Option<TcpListener>,
-    /// When it is tried again.
-    until: Option<Duration>,
-    told: bool,
+    /// The time of the next attempt to listen or to accept after an error; `None` if there was no error.
+    retry: Option<Duration>,
+    /// True after the first error was logged.
+    logged: bool,
 }
 
 impl Listener {
-    /// One that is still to be opened.
+    /// Returns a listener that opens its socket on the first call of [`Listener::accept`].
     pub fn new(at: SocketAddr) -> Listener {
-        Listener { at, socket: None, until: Some(Duration::ZERO), told: false }
+        Listener { at, socket: None, retry: Some(Duration::ZERO), logged: false }
     }
 
-    /// Says what it waits for.
-    pub fn wait(&self, poll: &mut sys::Poll) {
+    /// Adds the socket to the poll set, or an empty entry if it is not open.
+    pub fn register(&self, poll: &mut sys::Poll) {
         match &self.socket {
-            Some(socket) => poll.add(socket, self.until.is_none(), false),
+            Some(socket) => poll.add(socket, self.retry.is_none(), false),
             None => poll.skip(),
         }
     }
 
-    /// When it is to be tried again.
+    /// Returns the time of the next attempt after an error; `None` if there was no error.
     pub fn deadline(&self) -> Option<Duration> {
-        self.until
+        self.retry
     }
 
-    /// Who connected, if somebody did. `keys` are of the peers that sign what they send.
-    pub fn serve(
+    /// Opens the socket if it is due, and accepts one connection if the socket is `ready`. `keys` are the
+    /// MD5 keys of the peers. Returns `None` if there is no connection; errors are logged and retried.
+    pub fn accept(
         &mut self,
         ready: bool,
         now: Duration,
         keys: &[(IpAddr, Secret)],
     ) -> Option<TcpStream> {
-        let due = self.until.is_some_and(|until| until <= now);
-        self.until.take_if(|_| due);
+        let due = self.retry.is_some_and(|at| at <= now);
+        self.retry.take_if(|_| due);
         match &self.socket {
             None if due => match listen(self.at, keys) {
                 Ok(socket) => self.socket = Some(socket),
                 Err(e) => {
-                    self.until = Some(now + LISTEN);
-                    if !std::mem::replace(&mut self.told, true) {
+                    self.retry = Some(now + LISTEN_RETRY);
+                    if !std::mem::replace(&mut self.logged, true) {
                         log::warn(format_args!(
-                            "bgp: listening at {}: {e}; only connecting to peers until that works",
-                            self.at
+                            "bgp: listening at {}: {e}; retrying every {} s, until then only outgoing \
+                             connections are possible",
+                            self.at,
+                            LISTEN_RETRY.as_secs()
                         ));
                     }
                 }
             },
             Some(socket) if ready => match socket.accept().map(|(stream, _)| stream) {
                 Ok(stream) => return stream.set_nonblocking(true).ok().map(|()| stream),
-                Err(e) if is_idle(&e) => {}
-                Err(_) => self.until = Some(now + PAUSE),
+                Err(e) if is_temporary(&e) => {}
+                Err(_) => self.retry = Some(now + ACCEPT_DELAY),
             },
             _ => {}
         }
@@ -293,6 +326,7 @@ impl Listener {
     }
 }
 
+/// Opens a listening socket with the MD5 keys of the peers of its address family.
 fn listen(at: SocketAddr, keys: &[(IpAddr, Secret)]) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(at)?;
     for (peer, key) in keys.iter().filter(|(peer, _)| peer.is_ipv4() == at.is_ipv4()) {

@@ -1,27 +1,30 @@
-//! The first numbers of a slice of bytes, taken off it; `None` where there are too few.
+//! Readers of unsigned big-endian numbers, for the codecs of BGP messages.
+//!
+//! Each function removes the bytes that it reads from the front of a slice. It returns `None` and leaves
+//! the slice unchanged if the slice is too short.
 
-/// Takes off the first `count` bytes.
+/// Removes and returns the first `count` bytes.
 pub(super) fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
     let (taken, rest) = bytes.split_at_checked(count)?;
     *bytes = rest;
     Some(taken)
 }
 
-/// Takes off a number of one byte.
+/// Removes and returns a number of one byte.
 pub(super) fn take_u8(bytes: &mut &[u8]) -> Option<u8> {
     let (&taken, rest) = bytes.split_first()?;
     *bytes = rest;
     Some(taken)
 }
 
-/// Takes off a number of two bytes.
+/// Removes and returns a number of two bytes.
 pub(super) fn take_u16(bytes: &mut &[u8]) -> Option<u16> {
     let (&taken, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
     Some(u16::from_be_bytes(taken))
 }
 
-/// Takes off a number of four bytes.
+/// Removes and returns a number of four bytes.
 pub(super) fn take_u32(bytes: &mut &[u8]) -> Option<u32> {
     let (&taken, rest) = bytes.split_first_chunk()?;
     *bytes = rest;

@@ -351,17 +351,17 @@ mod tests {
             ),
             (
                 serde_json::json!({"bgp-local-addresses": "0.0.0.0"}),
-                "kube-router.io/bgp-local-addresses: 0.0.0.0 is no address of one host",
+                "kube-router.io/bgp-local-addresses: 0.0.0.0 is not the address of a host",
             ),
             (serde_json::json!({"peers": "a: b"}), "kube-router.io/peers: it is not a list"),
             (serde_json::json!({"peers": "- [a"}), "kube-router.io/peers: line "),
             (
                 serde_json::json!({"peers": "- x"}),
-                "kube-router.io/peers: number 1: \"\" is no IP address",
+                "kube-router.io/peers: number 1: \"\" is not an IP address",
             ),
             (
                 serde_json::json!({"peers": "- {remoteip: 192.0.2.1, remoteasn: 1, password: 's3cret'}"}),
-                "kube-router.io/peers: number 1: its password is no base64",
+                "kube-router.io/peers: number 1: its password is not base64",
             ),
             (
                 serde_json::json!({"peer.ips": "192.0.2.1", "peer.asns": "1,2"}),
@@ -394,8 +394,8 @@ mod tests {
             faults(&got)[2..],
             [
                 "kube-router.io/peers: number 2: 192.0.2.1 occurs twice",
-                "kube-router.io/peers: number 3: BFD: \"x\" is no number from 1 to 65535",
-                "kube-router.io/peers: number 4: \"z\" is no IP address",
+                "kube-router.io/peers: number 3: BFD: \"x\" is not a number from 1 to 65535",
+                "kube-router.io/peers: number 4: \"z\" is not an IP address",
             ]
         );
     }

@@ -114,7 +114,7 @@ fn a_file_of_passwords_is_a_list_with_commas_and_wins() {
     assert_eq!(words, [None, Some(Secret::new("s3cret"))]);
     for (text, want) in [
         ("YQ==", "--peer-router-passwords-file /etc/words has 1 of them and --peer-router-ips 2"),
-        ("YQ==,s3cret!", "router 192.0.2.2 of --peer-router-ips: its password is no base64"),
+        ("YQ==,s3cret!", "router 192.0.2.2 of --peer-router-ips: its password is not base64"),
     ] {
         let got = of(text).unwrap_err().to_string();
         assert!(got.contains(want) && !got.contains("s3cret"), "{got}");
@@ -176,7 +176,7 @@ fn what_can_not_be_is_told_with_its_flag() {
         ),
         (
             "--peer-router-ips=192.0.2.1 --peer-router-asns=0",
-            "router 192.0.2.1 of --peer-router-ips: \"0\" is no AS number",
+            "router 192.0.2.1 of --peer-router-ips: \"0\" is not a usable AS number",
         ),
         (
             "--peer-router-ips=192.0.2.1,192.0.2.1 --peer-router-asns=1,2",
@@ -184,7 +184,7 @@ fn what_can_not_be_is_told_with_its_flag() {
         ),
         (
             "--peer-router-ips=192.0.2.1 --peer-router-asns=1 --peer-router-passwords=s3cret",
-            "router 192.0.2.1 of --peer-router-ips: its password is no base64",
+            "router 192.0.2.1 of --peer-router-ips: its password is not base64",
         ),
     ] {
         let got = error(&format!("run {typed}"));
@@ -222,6 +222,6 @@ fn bfd_is_of_all_routers_outside_and_only_where_it_is_asked_for() {
     let usual = told(&format!("run {routers} --enable-bfd")).routers[0].bfd.unwrap();
     assert_eq!((usual.port, usual.tx, usual.rx, usual.times), (3784, 1_000_000, 1_000_000, 3));
     let wrong = args(&format!("run {routers} --enable-bfd --bfd-detection-multiplier=0"));
-    let want = "router 192.0.2.1 of --peer-router-ips: BFD: \"0\" is no number from 1 to 255";
+    let want = "router 192.0.2.1 of --peer-router-ips: BFD: \"0\" is not a number from 1 to 255";
     assert!(wrong.unwrap_err().to_string().contains(want));
 }

@@ -1,4 +1,5 @@
-//! Each test is a sentence of RFC 4271 section 8, RFC 4724, RFC 6286 or of our own.
+//! Tests of the state machine: each proves a requirement of RFC 4271 section 8, RFC 4724, RFC 6286, or
+//! of this implementation.
 
 use super::*;
 use crate::bgp::{Distance, message::Update};
@@ -49,36 +50,36 @@ fn graceful(id: &str) -> Open {
     Open { capabilities, ..open(id) }
 }
 
-fn says(conn: Conn, open: &Open) -> Input {
+fn opens(conn: ConnId, open: &Open) -> Input {
     Input::Message(conn, Message::Open(open.clone()))
 }
 
-fn keepalive(conn: Conn) -> Input {
+fn keepalive(conn: ConnId) -> Input {
     Input::Message(conn, Message::Keepalive)
 }
 
-/// Up over connection 1, which is ours, at second 0.
+/// Returns a machine whose session is established at second 0 over connection 1, which this node opened.
 fn up(open: &Open) -> Fsm {
     let mut fsm = fsm();
-    assert_eq!(fsm.hear(Input::Time, s(0)), [Output::Connect]);
-    fsm.hear(Input::Connected(1), s(0));
+    assert_eq!(fsm.handle_event(Input::Timeout, s(0)), [Output::Connect]);
+    fsm.handle_event(Input::Connected(1), s(0));
     assert_eq!(fsm.state(), State::OpenSent);
-    assert_eq!(fsm.hear(says(1, open), s(0)), [Output::Send(1, Message::Keepalive)]);
+    assert_eq!(fsm.handle_event(opens(1, open), s(0)), [Output::Send(1, Message::Keepalive)]);
     assert_eq!(fsm.state(), State::OpenConfirm);
-    assert_eq!(fsm.hear(keepalive(1), s(0)), [Output::Up(1, open.clone())]);
+    assert_eq!(fsm.handle_event(keepalive(1), s(0)), [Output::SessionUp(1, open.clone())]);
     assert_eq!(fsm.state(), State::Established);
     fsm
 }
 
-fn words(outputs: &[Output]) -> Vec<(Conn, u8, u8)> {
-    let word = |output: &Output| match output {
-        Output::Send(conn, Message::Notification(word)) => Some((*conn, word.code, word.subcode)),
+fn notifications(outputs: &[Output]) -> Vec<(ConnId, u8, u8)> {
+    let notification = |output: &Output| match output {
+        Output::Send(conn, Message::Notification(sent)) => Some((*conn, sent.code, sent.subcode)),
         _ => None,
     };
-    outputs.iter().filter_map(word).collect()
+    outputs.iter().filter_map(notification).collect()
 }
 
-fn closed(outputs: &[Output]) -> Vec<Conn> {
+fn closed(outputs: &[Output]) -> Vec<ConnId> {
     let closed = |output: &Output| match output {
         Output::Close(conn) => Some(*conn),
         _ => None,
@@ -86,208 +87,220 @@ fn closed(outputs: &[Output]) -> Vec<Conn> {
     outputs.iter().filter_map(closed).collect()
 }
 
-fn ended(outputs: &[Output]) -> Option<&Down> {
+fn ended(outputs: &[Output]) -> Option<&SessionDown> {
     outputs.iter().find_map(|output| match output {
-        Output::Down(down) => Some(down),
+        Output::SessionDown(down) => Some(down),
         _ => None,
     })
 }
 
 #[test]
-fn the_lower_hold_time_counts_and_keepalives_come_at_a_third_of_it() {
+fn the_lower_hold_time_is_used_and_keepalives_are_sent_at_a_third_of_it() {
     let mut fsm = up(&open("192.0.2.1"));
-    assert_eq!(fsm.deadline(), Some(s(10)));
-    assert_eq!(fsm.hear(Input::Time, s(9)), []);
-    assert_eq!(fsm.hear(Input::Time, s(10)), [Output::Send(1, Message::Keepalive)]);
-    assert_eq!(fsm.deadline(), Some(s(20)));
+    assert_eq!(fsm.poll_timeout(), Some(s(10)));
+    assert_eq!(fsm.handle_event(Input::Timeout, s(9)), []);
+    assert_eq!(fsm.handle_event(Input::Timeout, s(10)), [Output::Send(1, Message::Keepalive)]);
+    assert_eq!(fsm.poll_timeout(), Some(s(20)));
 }
 
 #[test]
-fn a_hold_time_of_zero_means_that_nobody_has_to_say_anything() {
+fn a_hold_time_of_zero_disables_the_hold_and_keepalive_timers() {
     let fsm = up(&Open { hold: 0, ..open("192.0.2.1") });
-    assert_eq!(fsm.deadline(), None);
+    assert_eq!(fsm.poll_timeout(), None);
 }
 
 #[test]
-fn silence_ends_the_session_at_the_hold_time_and_nothing_of_it_is_kept() {
+fn an_expired_hold_timer_ends_the_session_without_graceful_restart() {
     let mut fsm = up(&graceful("192.0.2.1"));
-    fsm.hear(keepalive(1), s(5));
-    fsm.hear(Input::Message(1, Message::Update(Update::default())), s(8));
-    assert_eq!(ended(&fsm.hear(Input::Time, s(37))), None);
-    let outputs = fsm.hear(Input::Time, s(38));
-    assert_eq!(words(&outputs), [(1, 4, 0)]);
+    fsm.handle_event(keepalive(1), s(5));
+    fsm.handle_event(Input::Message(1, Message::Update(Update::default())), s(8));
+    assert_eq!(ended(&fsm.handle_event(Input::Timeout, s(37))), None);
+    let outputs = fsm.handle_event(Input::Timeout, s(38));
+    assert_eq!(notifications(&outputs), [(1, 4, 0)]);
     assert_eq!(closed(&outputs), [1]);
     assert_eq!(ended(&outputs).unwrap().restart, None);
+    let reason = DownReason::NotificationSent(Notification::HOLD_TIMER_EXPIRED);
+    assert_eq!(ended(&outputs).unwrap().reason, reason);
 }
 
 #[test]
-fn a_connection_that_ends_without_a_word_may_be_a_restart_and_one_with_a_word_is_none() {
+fn a_close_without_notification_may_be_a_graceful_restart_and_a_notification_is_not() {
     let restart = graceful("192.0.2.1").capabilities.restart;
-    let outputs = up(&graceful("192.0.2.1")).hear(Input::Closed(1, "reset".into()), s(5));
+    let outputs = up(&graceful("192.0.2.1")).handle_event(Input::Closed(1, "reset".into()), s(5));
     assert_eq!(ended(&outputs).unwrap().restart, restart);
-    let outputs = up(&open("192.0.2.1")).hear(Input::Closed(1, "reset".into()), s(5));
+    let outputs = up(&open("192.0.2.1")).handle_event(Input::Closed(1, "reset".into()), s(5));
     assert_eq!(ended(&outputs).unwrap().restart, None);
-    let word = Notification { code: 6, subcode: 2, data: Vec::new() };
-    let input = Input::Message(1, Message::Notification(word));
-    let outputs = up(&graceful("192.0.2.1")).hear(input, s(5));
+    let cease = Notification { code: 6, subcode: 2, data: Vec::new() };
+    let input = Input::Message(1, Message::Notification(cease));
+    let outputs = up(&graceful("192.0.2.1")).handle_event(input, s(5));
     assert_eq!(ended(&outputs).unwrap().restart, None);
-    assert_eq!(words(&outputs), []);
+    assert_eq!(notifications(&outputs), []);
     assert_eq!(closed(&outputs), [1]);
 }
 
 #[test]
-fn another_as_or_identifier_than_may_be_is_refused_with_the_words_of_the_rfc() {
+fn a_wrong_as_or_identifier_is_rejected_with_an_open_message_error() {
     for (open, subcode) in [(Open { asn: 65002, ..open("192.0.2.1") }, 2), (open("0.0.0.0"), 3)] {
         let mut fsm = fsm();
-        fsm.hear(Input::Accepted(1), s(0));
-        let outputs = fsm.hear(says(1, &open), s(0));
-        assert_eq!(words(&outputs), [(1, 2, subcode)]);
+        fsm.handle_event(Input::Accepted(1), s(0));
+        let outputs = fsm.handle_event(opens(1, &open), s(0));
+        assert_eq!(notifications(&outputs), [(1, 2, subcode)]);
         assert_eq!(closed(&outputs), [1]);
     }
-    // RFC 6286: equal identifiers are a mistake within an AS only.
+    // RFC 6286: equal identifiers are an error only within one AS.
     let mut inside = Fsm::new(own(), Peer { asn: 64512, ..peer() }, s(0), 7, s(90));
-    inside.hear(Input::Accepted(1), s(0));
+    inside.handle_event(Input::Accepted(1), s(0));
     let same = Open { asn: 64512, ..open("192.0.2.11") };
-    assert_eq!(words(&inside.hear(says(1, &same), s(0))), [(1, 2, 3)]);
+    assert_eq!(notifications(&inside.handle_event(opens(1, &same), s(0))), [(1, 2, 3)]);
     up(&open("192.0.2.11"));
 }
 
 #[test]
-fn who_has_just_done_something_wrong_is_not_let_in_for_a_moment_and_then_is() {
+fn connections_are_refused_for_a_while_after_a_protocol_error() {
     let mut fsm = fsm();
-    fsm.hear(Input::Accepted(1), s(0));
-    fsm.hear(says(1, &Open { asn: 65002, ..open("192.0.2.1") }), s(0));
-    assert_eq!(fsm.hear(Input::Accepted(2), s(0)), [Output::Close(2)]);
-    assert!(closed(&fsm.hear(Input::Accepted(3), s(31))).is_empty());
+    fsm.handle_event(Input::Accepted(1), s(0));
+    fsm.handle_event(opens(1, &Open { asn: 65002, ..open("192.0.2.1") }), s(0));
+    assert_eq!(fsm.handle_event(Input::Accepted(2), s(0)), [Output::Close(2)]);
+    assert!(closed(&fsm.handle_event(Input::Accepted(3), s(31))).is_empty());
     assert_eq!(fsm.state(), State::OpenSent);
 }
 
 #[test]
-fn a_message_that_does_not_belong_to_the_state_is_an_error_with_its_subcode() {
+fn an_unexpected_message_is_an_fsm_error_whose_subcode_names_the_state() {
     let mut fsm = fsm();
-    fsm.hear(Input::Accepted(1), s(0));
-    assert_eq!(words(&fsm.hear(keepalive(1), s(0))), [(1, 5, 1)]);
+    fsm.handle_event(Input::Accepted(1), s(0));
+    assert_eq!(notifications(&fsm.handle_event(keepalive(1), s(0))), [(1, 5, 1)]);
     let mut fsm = Fsm::new(own(), peer(), s(0), 7, s(90));
-    fsm.hear(Input::Accepted(1), s(0));
-    fsm.hear(says(1, &open("192.0.2.1")), s(0));
+    fsm.handle_event(Input::Accepted(1), s(0));
+    fsm.handle_event(opens(1, &open("192.0.2.1")), s(0));
     let update = Input::Message(1, Message::Update(Update::default()));
-    assert_eq!(words(&fsm.hear(update, s(0))), [(1, 5, 2)]);
+    assert_eq!(notifications(&fsm.handle_event(update, s(0))), [(1, 5, 2)]);
     let mut fsm = up(&open("192.0.2.1"));
-    assert_eq!(words(&fsm.hear(says(1, &open("192.0.2.1")), s(0))), [(1, 5, 3)]);
+    assert_eq!(notifications(&fsm.handle_event(opens(1, &open("192.0.2.1")), s(0))), [(1, 5, 3)]);
 }
 
 #[test]
-fn of_two_connections_the_one_stays_that_the_higher_identifier_began() {
-    // Connection 1 is ours, 2 the peer's; ours has the identifier 192.0.2.11.
-    for (id, stays, goes) in [("192.0.2.1", 1, 2), ("192.0.2.200", 2, 1)] {
+fn a_collision_keeps_the_connection_that_the_higher_identifier_opened() {
+    // This node, with identifier 192.0.2.11, opened connection 1; the peer opened connection 2.
+    for (id, winner, loser) in [("192.0.2.1", 1, 2), ("192.0.2.200", 2, 1)] {
         for first in [1, 2] {
             let mut fsm = fsm();
-            fsm.hear(Input::Time, s(0));
-            fsm.hear(Input::Connected(1), s(0));
-            fsm.hear(Input::Accepted(2), s(0));
-            let mut outputs = fsm.hear(says(first, &open(id)), s(0));
-            outputs.extend(fsm.hear(says(3 - first, &open(id)), s(0)));
-            assert_eq!(words(&outputs), [(goes, 6, 7)], "{id} {first}");
-            assert_eq!(closed(&outputs), [goes], "{id} {first}");
-            assert_eq!(fsm.hear(keepalive(stays), s(1)), [Output::Up(stays, open(id))]);
+            fsm.handle_event(Input::Timeout, s(0));
+            fsm.handle_event(Input::Connected(1), s(0));
+            fsm.handle_event(Input::Accepted(2), s(0));
+            let mut outputs = fsm.handle_event(opens(first, &open(id)), s(0));
+            outputs.extend(fsm.handle_event(opens(3 - first, &open(id)), s(0)));
+            assert_eq!(notifications(&outputs), [(loser, 6, 7)], "{id} {first}");
+            assert_eq!(closed(&outputs), [loser], "{id} {first}");
+            assert_eq!(
+                fsm.handle_event(keepalive(winner), s(1)),
+                [Output::SessionUp(winner, open(id))]
+            );
         }
     }
 }
 
 #[test]
-fn a_session_of_some_age_keeps_its_place_unless_the_peer_may_have_restarted() {
+fn an_old_session_wins_a_collision_unless_the_peer_supports_graceful_restart() {
     let mut fsm = up(&open("192.0.2.200"));
-    fsm.hear(Input::Accepted(2), s(20));
-    let outputs = fsm.hear(says(2, &open("192.0.2.200")), s(20));
-    assert_eq!(words(&outputs), [(2, 6, 7)]);
+    fsm.handle_event(Input::Accepted(2), s(20));
+    let outputs = fsm.handle_event(opens(2, &open("192.0.2.200")), s(20));
+    assert_eq!(notifications(&outputs), [(2, 6, 7)]);
     assert_eq!(fsm.state(), State::Established);
 
     let mut fsm = up(&graceful("192.0.2.1"));
-    fsm.hear(Input::Accepted(2), s(20));
-    let outputs = fsm.hear(says(2, &graceful("192.0.2.1")), s(20));
-    assert_eq!(words(&outputs), []);
+    fsm.handle_event(Input::Accepted(2), s(20));
+    let outputs = fsm.handle_event(opens(2, &graceful("192.0.2.1")), s(20));
+    assert_eq!(notifications(&outputs), []);
     assert_eq!(closed(&outputs), [1]);
     assert!(ended(&outputs).unwrap().restart.is_some());
-    assert_eq!(fsm.hear(keepalive(2), s(20)), [Output::Up(2, graceful("192.0.2.1"))]);
+    assert_eq!(
+        fsm.handle_event(keepalive(2), s(20)),
+        [Output::SessionUp(2, graceful("192.0.2.1"))]
+    );
 }
 
 #[test]
-fn a_peer_that_opens_many_connections_gets_two() {
+fn at_most_two_pending_connections_of_a_peer_are_accepted() {
     let mut fsm = fsm();
     for conn in 1..100 {
-        let refused = closed(&fsm.hear(Input::Accepted(conn), s(0)));
+        let refused = closed(&fsm.handle_event(Input::Accepted(conn), s(0)));
         assert_eq!(refused.is_empty(), conn <= 2, "{conn}");
     }
-    // They are let go when they say nothing.
-    let outputs = fsm.hear(Input::Time, OPEN_WAIT);
-    assert_eq!(words(&outputs), [(1, 4, 0), (2, 4, 0)]);
+    // Both are closed if no OPEN arrives.
+    let outputs = fsm.handle_event(Input::Timeout, OPEN_HOLD_TIME);
+    assert_eq!(notifications(&outputs), [(1, 4, 0), (2, 4, 0)]);
 }
 
 #[test]
-fn tries_come_later_and_later_and_never_all_at_once() {
+fn the_connect_retry_delay_grows_and_differs_between_seeds() {
     let mut fsm = fsm();
-    let (mut now, mut pauses) = (s(0), Vec::new());
+    let (mut now, mut delays) = (s(0), Vec::new());
     for conn in 0..9 {
-        assert_eq!(fsm.hear(Input::Time, now), [Output::Connect]);
+        assert_eq!(fsm.handle_event(Input::Timeout, now), [Output::Connect]);
         assert_eq!(fsm.state(), State::Connect);
-        let outputs = fsm.hear(Input::Failed(conn, "refused".into()), now);
-        assert_eq!(outputs, [Output::Failed("refused".into())]);
-        let next = fsm.deadline().unwrap();
-        pauses.push((next - now).as_millis());
+        let outputs = fsm.handle_event(Input::ConnectFailed(conn, "refused".into()), now);
+        assert_eq!(outputs, [Output::AttemptFailed(DownReason::Transport("refused".into()))]);
+        let next = fsm.poll_timeout().unwrap();
+        delays.push((next - now).as_millis());
         now = next;
     }
-    assert!((3750..=5000).contains(&pauses[0]), "{pauses:?}");
-    assert!((90_000..=120_000).contains(&pauses[8]), "{pauses:?}");
-    let other = Fsm::new(own(), peer(), s(0), 8, s(90)).hear_failure();
-    assert_ne!(other, pauses[0]);
+    assert!((3750..=5000).contains(&delays[0]), "{delays:?}");
+    assert!((90_000..=120_000).contains(&delays[8]), "{delays:?}");
+    let other = Fsm::new(own(), peer(), s(0), 8, s(90)).first_retry_delay();
+    assert_ne!(other, delays[0]);
 }
 
 impl Fsm {
-    /// The pause after a first failure, in milliseconds.
-    fn hear_failure(mut self) -> u128 {
-        self.hear(Input::Time, s(0));
-        self.hear(Input::Failed(1, "refused".into()), s(0));
-        self.deadline().unwrap().as_millis()
+    /// Returns the delay after the first failure, in milliseconds.
+    fn first_retry_delay(mut self) -> u128 {
+        self.handle_event(Input::Timeout, s(0));
+        self.handle_event(Input::ConnectFailed(1, "refused".into()), s(0));
+        self.poll_timeout().unwrap().as_millis()
     }
 }
 
 #[test]
-fn a_passive_peer_is_left_to_connect() {
+fn no_connection_is_opened_to_a_passive_peer() {
     let mut fsm = Fsm::new(own(), Peer { passive: true, ..peer() }, s(0), 7, s(90));
-    assert_eq!(fsm.hear(Input::Time, s(0)), []);
-    assert!(matches!(fsm.hear(Input::Accepted(1), s(5))[..], [Output::Send(1, Message::Open(_))]));
+    assert_eq!(fsm.handle_event(Input::Timeout, s(0)), []);
+    assert!(matches!(
+        fsm.handle_event(Input::Accepted(1), s(5))[..],
+        [Output::Send(1, Message::Open(_))]
+    ));
 }
 
 #[test]
-fn it_says_that_it_restarts_until_a_session_was_up_or_the_time_for_it_is_over() {
-    let said = |fsm: &mut Fsm, conn, now| match &fsm.hear(Input::Accepted(conn), now)[..] {
-        [Output::Send(_, Message::Open(open))] => {
-            open.capabilities.restart.clone().unwrap().restarting
-        }
-        other => panic!("{other:?}"),
-    };
-    assert!(said(&mut fsm(), 1, s(1)));
-    assert!(!said(&mut fsm(), 1, s(90)));
+fn the_restart_state_bit_is_set_until_the_first_session_or_the_end_of_the_restart_time() {
+    let restarting =
+        |fsm: &mut Fsm, conn, now| match &fsm.handle_event(Input::Accepted(conn), now)[..] {
+            [Output::Send(_, Message::Open(open))] => {
+                open.capabilities.restart.clone().unwrap().restarting
+            }
+            other => panic!("{other:?}"),
+        };
+    assert!(restarting(&mut fsm(), 1, s(1)));
+    assert!(!restarting(&mut fsm(), 1, s(90)));
     let mut fsm = up(&open("192.0.2.1"));
-    fsm.hear(Input::Closed(1, "reset".into()), s(2));
-    assert!(!said(&mut fsm, 2, s(3)));
+    fsm.handle_event(Input::Closed(1, "reset".into()), s(2));
+    assert!(!restarting(&mut fsm, 2, s(3)));
 }
 
 #[test]
-fn an_end_is_said_over_every_connection_and_nothing_begins_after_it() {
+fn stop_notifies_every_connection_and_leaves_no_timer() {
     let mut fsm = up(&graceful("192.0.2.1"));
-    fsm.hear(Input::Accepted(2), s(1));
+    fsm.handle_event(Input::Accepted(2), s(1));
     let outputs = fsm.stop(&Notification { code: 6, subcode: 2, data: Vec::new() });
-    assert_eq!(words(&outputs), [(1, 6, 2), (2, 6, 2)]);
+    assert_eq!(notifications(&outputs), [(1, 6, 2), (2, 6, 2)]);
     assert_eq!(closed(&outputs), [1, 2]);
     assert_eq!(ended(&outputs).unwrap().restart, None);
-    assert_eq!(fsm.deadline(), None);
+    assert_eq!(fsm.poll_timeout(), None);
 }
 
 #[test]
-fn what_a_closed_connection_still_had_to_say_is_not_heard() {
+fn messages_of_a_closed_connection_are_ignored() {
     let mut fsm = up(&open("192.0.2.1"));
-    fsm.hear(Input::Closed(1, "reset".into()), s(1));
-    assert_eq!(fsm.hear(Input::Message(1, Message::Update(Update::default())), s(1)), []);
-    assert_eq!(fsm.hear(Input::Closed(1, "reset".into()), s(1)), []);
+    fsm.handle_event(Input::Closed(1, "reset".into()), s(1));
+    assert_eq!(fsm.handle_event(Input::Message(1, Message::Update(Update::default())), s(1)), []);
+    assert_eq!(fsm.handle_event(Input::Closed(1, "reset".into()), s(1)), []);
 }

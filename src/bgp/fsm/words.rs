@@ -1,4 +1,9 @@
-//! What the machine of a peer hears and says.
+//! The inputs and outputs of the state machine of one peer.
+
+use std::{
+    fmt::{self, Display, Formatter},
+    net::Ipv4Addr,
+};
 
 use crate::bgp::{
     Family,
@@ -6,10 +11,10 @@ use crate::bgp::{
     message::{Message, Notification, Open, Update},
 };
 
-/// Names one connection, of all that there ever were.
-pub type Conn = u64;
+/// The number of a TCP connection. Numbers are never reused while the process runs.
+pub type ConnId = u64;
 
-/// How far a peer has come.
+/// A state of the BGP state machine. The order is the order of progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)] // RFC 4271 section 8.2.2
 pub enum State {
@@ -22,7 +27,7 @@ pub enum State {
 }
 
 impl State {
-    /// As the RFC writes it.
+    /// Returns the name that RFC 4271 gives the state.
     pub fn name(self) -> &'static str {
         match self {
             State::Idle => "Idle",
@@ -35,52 +40,104 @@ impl State {
     }
 }
 
-/// What happened.
+/// An event for the state machine (RFC 4271 section 8.1).
 #[derive(Debug)]
 pub enum Input {
-    /// The connection that was asked for is there.
-    Connected(Conn),
-    /// It could not be had, and why.
-    Failed(Conn, String),
-    /// The peer connected.
-    Accepted(Conn),
-    /// A connection is gone, and why.
-    Closed(Conn, String),
-    /// Something was said.
-    Message(Conn, Message),
-    /// Something was said that can't be understood.
-    Broken(Conn, Notification),
-    /// Nothing; but the time went on.
-    Time,
+    /// The connection that [`Output::Connect`] requested is open.
+    Connected(ConnId),
+    /// The connection that [`Output::Connect`] requested failed, with the error as text.
+    ConnectFailed(ConnId, String),
+    /// The peer opened a connection.
+    Accepted(ConnId),
+    /// An open connection was closed by the peer or failed, with the reason as text.
+    Closed(ConnId, String),
+    /// A valid message was received.
+    Message(ConnId, Message),
+    /// The connection must end with this NOTIFICATION, because the received bytes are malformed or
+    /// because BFD detected a failure.
+    Abort(ConnId, Notification),
+    /// No event other than the passage of time.
+    Timeout,
 }
 
-/// What is to be done.
+/// An action that the state machine requests.
 #[derive(Debug, PartialEq)]
 pub enum Output {
-    /// Connect.
+    /// Open a connection to the peer.
     Connect,
-    /// Say something.
-    Send(Conn, Message),
-    /// Let a connection go, once all is sent.
-    Close(Conn),
-    /// The session is up, over this connection, with what the peer said at first.
-    Up(Conn, Open),
-    /// The session is down.
-    Down(Down),
-    /// Routes came and went.
+    /// Send a message.
+    Send(ConnId, Message),
+    /// Close a connection after all queued bytes are sent.
+    Close(ConnId),
+    /// The session is established over this connection; the peer sent this OPEN.
+    SessionUp(ConnId, Open),
+    /// The session ended.
+    SessionDown(SessionDown),
+    /// The peer sent an UPDATE.
     Update(Update),
-    /// The peer wants to hear all of a family again.
+    /// The peer sent a ROUTE-REFRESH for a family (RFC 2918).
     Refresh(Family),
-    /// A try came to nothing, and why.
-    Failed(String),
+    /// An attempt to establish a session failed.
+    AttemptFailed(DownReason),
 }
 
-/// Why a session ended.
+/// The end of a session.
 #[derive(Debug, PartialEq)]
-pub struct Down {
-    /// In words.
-    pub why: String,
-    /// How the peer restarts, where it may be doing that: nobody said that the session is to end, and
-    /// it was not silence that ended it (RFC 4724 section 4.2).
+pub struct SessionDown {
+    /// The reason.
+    pub reason: DownReason,
+    /// The graceful-restart capability of the peer if the peer may be restarting; its routes may then
+    /// be kept (RFC 4724 section 4.2). `None` if a NOTIFICATION or the hold timer ended the session,
+    /// or if the peer has no such capability.
     pub restart: Option<Restart>,
+}
+
+/// The reason for the end of a session, or for the failure of an attempt to establish one.
+#[derive(Debug, PartialEq)]
+pub enum DownReason {
+    /// The peer sent a NOTIFICATION.
+    NotificationReceived(Notification),
+    /// This node sent a NOTIFICATION.
+    NotificationSent(Notification),
+    /// The peer's OPEN has another AS number than the configuration.
+    WrongAs {
+        /// The AS number of the OPEN.
+        received: u32,
+        /// The configured AS number.
+        configured: u32,
+    },
+    /// The BGP Identifier of the peer's OPEN is zero, or equals this node's within the same AS.
+    BadIdentifier(Ipv4Addr),
+    /// The peer opened a new connection while the old one was established: it has restarted.
+    Reconnected,
+    /// The connection lost a collision with another one of the same peer.
+    Collision,
+    /// The connection could not be opened, was closed or failed; the error as text.
+    Transport(String),
+}
+
+impl Display for DownReason {
+    /// Writes the reason for log lines and status output.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            DownReason::NotificationReceived(notification) => {
+                write!(f, "the peer sent NOTIFICATION: {notification}")
+            }
+            DownReason::NotificationSent(notification) => {
+                write!(f, "this node sent NOTIFICATION: {notification}")
+            }
+            DownReason::WrongAs { received, configured } => {
+                write!(f, "the peer's OPEN has AS {received}, but AS {configured} is configured")
+            }
+            DownReason::BadIdentifier(id) => {
+                write!(
+                    f,
+                    "the peer's BGP Identifier {id} is zero or equals this node's (--router-id)"
+                )
+            }
+            DownReason::Reconnected => f.write_str("the peer opened a new connection"),
+            DownReason::Collision => f.write_str("another connection of the peer replaced it"),
+            DownReason::Transport(error) => f.write_str(error),
+        }
+    }
 }

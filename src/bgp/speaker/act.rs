@@ -1,40 +1,42 @@
-//! What follows from what the machine of a peer says: for the table, for the connections, for the log.
+//! The outputs of a peer's state machine, applied to the table, the connections and the log.
 
 use std::{
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
-use super::{Action, Dial, Speaker};
+use super::{Action, Dial, Severity, Speaker};
 use crate::bgp::{
     Family,
     capability::Restart,
-    fsm::{Conn, Output},
+    fsm::{ConnId, DownReason, Output},
     message::{Message, Open},
     rib::Session,
 };
 
-/// For how long what a peer said before its restart is kept once it is back, until it has said all
-/// again (the Selection_Deferral_Timer of RFC 4724 section 4.2, from the other side).
-const RESAY: Duration = Duration::from_secs(180);
-/// Kinds of trouble with a peer that are told, one after another.
-const TROUBLES: usize = 4;
+/// The time after a peer's restart during which its stale paths are kept while it sends its routes again.
+/// RFC 4724 section 4.2 allows such an upper bound on the wait for End-of-RIB.
+const STALE_PATH_TIME: Duration = Duration::from_secs(180);
+/// The maximum number of different errors of a peer that are logged between two sessions.
+const MAX_LOGGED_ERRORS: usize = 4;
 
 impl Speaker {
-    pub(super) fn say(&mut self, addr: IpAddr, bad: bool, text: &str) {
-        let node = self.peers.get(&addr).and_then(|known| known.fsm.peer().node.as_deref());
+    /// Requests a log line about a peer.
+    pub(super) fn log(&mut self, addr: IpAddr, severity: Severity, text: &str) {
+        let node = self.peers.get(&addr).and_then(|peer| peer.fsm.peer().node.as_deref());
         let name = node.map(|name| format!(" (node {name})")).unwrap_or_default();
-        self.actions.push(Action::Say(bad, format!("peer {addr}{name}: {text}")));
+        self.actions.push(Action::Log(severity, format!("peer {addr}{name}: {text}")));
     }
 
-    fn send(&mut self, conn: Conn, addr: IpAddr, message: &Message) {
+    fn send(&mut self, conn: ConnId, addr: IpAddr, message: &Message) {
         let mut bytes = Vec::new();
         message.write(self.agreed(addr, conn), &mut bytes);
         self.actions.push(Action::Send(conn, bytes));
     }
 
-    pub(super) fn ask_again(&mut self, addr: IpAddr) {
-        let Some(conn) = self.peers.get(&addr).and_then(|known| known.up) else { return };
+    /// Sends a ROUTE-REFRESH for each family, if the peer has a session.
+    pub(super) fn request_refresh(&mut self, addr: IpAddr) {
+        let Some(conn) = self.peers.get(&addr).and_then(|peer| peer.session) else { return };
         for family in Family::ALL {
             if self.config.own.families.contains(&family) {
                 self.send(conn, addr, &Message::Refresh(family));
@@ -42,7 +44,8 @@ impl Speaker {
         }
     }
 
-    pub(super) fn act(&mut self, addr: IpAddr, outputs: Vec<Output>, now: Duration) {
+    /// Applies the outputs of a peer's state machine in order.
+    pub(super) fn apply_outputs(&mut self, addr: IpAddr, outputs: Vec<Output>, now: Duration) {
         for output in outputs {
             match output {
                 Output::Connect => self.dial(addr),
@@ -51,24 +54,26 @@ impl Speaker {
                     self.conns.remove(&conn);
                     self.actions.push(Action::Close(conn));
                 }
-                Output::Up(conn, open) => self.up(addr, conn, &open, now),
-                Output::Down(down) => self.down(addr, &down.why, down.restart.as_ref(), now),
+                Output::SessionUp(conn, open) => self.session_up(addr, conn, &open, now),
+                Output::SessionDown(down) => {
+                    self.session_down(addr, &down.reason, down.restart.as_ref(), now);
+                }
                 Output::Update(mut update) => {
                     for fault in std::mem::take(&mut update.faults) {
-                        self.say(addr, true, &format!("a broken UPDATE: {fault}"));
+                        self.log(addr, Severity::Warning, &format!("malformed UPDATE: {fault}"));
                     }
                     self.rib.hear(addr, update);
                 }
                 Output::Refresh(family) => self.rib.refresh(addr, family),
-                Output::Failed(why) => self.failed(addr, &why),
+                Output::AttemptFailed(reason) => self.attempt_failed(addr, &reason),
             }
         }
     }
 
     fn dial(&mut self, addr: IpAddr) {
-        let conn = self.number(addr, None);
-        let Some(known) = self.peers.get(&addr) else { return };
-        let peer = known.fsm.peer();
+        let conn = self.allocate_conn(addr, None);
+        let Some(state) = self.peers.get(&addr) else { return };
+        let peer = state.fsm.peer();
         let dial = Dial {
             to: SocketAddr::new(addr, peer.port),
             local: peer.local,
@@ -78,18 +83,18 @@ impl Speaker {
         self.actions.push(Action::Dial(conn, Box::new(dial)));
     }
 
-    fn up(&mut self, addr: IpAddr, conn: Conn, open: &Open, now: Duration) {
+    fn session_up(&mut self, addr: IpAddr, conn: ConnId, open: &Open, now: Duration) {
         let agreed = self.agreed(addr, conn);
         let local = self.conns.get(&conn).and_then(|(_, local)| *local);
-        let Some(known) = self.peers.get_mut(&addr) else { return };
+        let Some(state) = self.peers.get_mut(&addr) else { return };
         let theirs = &open.capabilities.families;
-        let speaks = |f: &Family| theirs.contains(f) || theirs.is_empty() && *f == Family::Ipv4;
+        let supported = |f: &Family| theirs.contains(f) || theirs.is_empty() && *f == Family::Ipv4;
         let families: Vec<Family> =
-            self.config.own.families.iter().copied().filter(speaks).collect();
+            self.config.own.families.iter().copied().filter(supported).collect();
         let kept = open.capabilities.restart.iter().flat_map(|restart| &restart.families);
         let kept: Vec<Family> =
             kept.filter(|(_, forwarding)| *forwarding).map(|(f, _)| *f).collect();
-        let peer = known.fsm.peer();
+        let peer = state.fsm.peer();
         let session = Session {
             addr,
             asn: open.asn,
@@ -101,43 +106,56 @@ impl Speaker {
             outside: peer.is_outside(),
             client: peer.client,
         };
-        known.stale = known.stale.map(|_| now + RESAY);
-        (known.up, known.since, known.was_up, known.busy) = (Some(conn), now, true, false);
-        (known.error, known.told) = (None, Vec::new());
+        state.stale_until = state.stale_until.map(|_| now + STALE_PATH_TIME);
+        (state.session, state.since, state.was_up, state.sending) = (Some(conn), now, true, false);
+        (state.error, state.logged_errors) = (None, Vec::new());
         self.rib.up(session, &kept);
-        self.say(addr, false, &format!("up: AS {}, identifier {}", open.asn, open.id));
+        self.log(
+            addr,
+            Severity::Info,
+            &format!("session up: AS {}, BGP Identifier {}", open.asn, open.id),
+        );
     }
 
-    fn down(&mut self, addr: IpAddr, why: &str, restart: Option<&Restart>, now: Duration) {
-        let Some(known) = self.peers.get_mut(&addr) else { return };
-        (known.up, known.since, known.busy) = (None, now, false);
-        known.error = Some(why.to_owned());
+    fn session_down(
+        &mut self,
+        addr: IpAddr,
+        reason: &DownReason,
+        restart: Option<&Restart>,
+        now: Duration,
+    ) {
+        let Some(state) = self.peers.get_mut(&addr) else { return };
+        (state.session, state.since, state.sending) = (None, now, false);
+        state.error = Some(reason.to_string());
         let keep: Vec<Family> = match restart {
             Some(restart) if restart.time > 0 => {
                 restart.families.iter().map(|(family, _)| *family).collect()
             }
             _ => Vec::new(),
         };
-        known.stale = match restart {
+        state.stale_until = match restart {
             Some(restart) if !keep.is_empty() => {
                 Some(now + Duration::from_secs(u64::from(restart.time)))
             }
             _ => None,
         };
-        let kept = known.stale.is_some();
+        let kept = state.stale_until.is_some();
         self.rib.down(addr, &keep);
-        let then = if kept { "; its routes stay for now" } else { "" };
-        self.say(addr, true, &format!("down: {why}{then}"));
+        let suffix = if kept { "; its routes are kept while it may be restarting" } else { "" };
+        self.log(addr, Severity::Warning, &format!("session down: {reason}{suffix}"));
     }
 
-    /// The same trouble is told once, until the session was up.
-    fn failed(&mut self, addr: IpAddr, why: &str) {
-        let Some(known) = self.peers.get_mut(&addr) else { return };
-        let is_new = known.told.len() < TROUBLES && !known.told.iter().any(|told| told == why);
-        known.error = Some(why.to_owned());
+    /// Records a failed attempt to establish a session. The same error is logged once between two
+    /// sessions.
+    fn attempt_failed(&mut self, addr: IpAddr, reason: &DownReason) {
+        let Some(state) = self.peers.get_mut(&addr) else { return };
+        let text = reason.to_string();
+        let is_new =
+            state.logged_errors.len() < MAX_LOGGED_ERRORS && !state.logged_errors.contains(&text);
+        state.error = Some(text.clone());
         if is_new {
-            known.told.push(why.to_owned());
-            self.say(addr, true, why);
+            state.logged_errors.push(text.clone());
+            self.log(addr, Severity::Warning, &text);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Speakers that talk with each other through memory, in a time of their own.
+//! Tests with several speakers, connected by a simulated network with a simulated clock.
 
 use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
-    bgp::{Export, Family, Import, Origin, Own, Peer, fsm::State, message::frame},
+    bgp::{Export, Family, Import, Origin, Own, Peer, bfd::BfdState, fsm::State, message::frame},
     state::Via,
 };
 
@@ -53,18 +53,18 @@ fn config(node: u8, peers: &[u8]) -> Config {
     }
 }
 
-/// The network: whose end of which connection is whose.
+/// A network of speakers. `ends` maps each end of a connection to the other end.
 #[derive(Default)]
 struct Net {
     speakers: BTreeMap<u8, Speaker>,
-    ends: BTreeMap<(u8, Conn), (u8, Conn)>,
+    ends: BTreeMap<(u8, ConnId), (u8, ConnId)>,
     learned: BTreeMap<u8, Learned>,
-    said: Vec<(u8, String)>,
+    log: Vec<(u8, String)>,
     now: Duration,
-    /// Whether packets of BFD get lost.
-    deaf: bool,
-    /// Whether nobody fetches what was learned.
-    slow: bool,
+    /// True if BFD packets are lost.
+    drop_bfd: bool,
+    /// True if learned routes are not fetched.
+    ignore_learned: bool,
 }
 
 impl Net {
@@ -81,7 +81,7 @@ impl Net {
         self.speakers.insert(node, Speaker::new(config, u32::from(node)));
     }
 
-    /// Until nothing happens any more at this moment.
+    /// Performs actions until no speaker has any left at the current time.
     fn settle(&mut self) {
         for _ in 0..10_000 {
             let nodes: Vec<u8> = self.speakers.keys().copied().collect();
@@ -89,36 +89,36 @@ impl Net {
             for node in nodes {
                 let now = self.now;
                 let Some(speaker) = self.speakers.get_mut(&node) else { continue };
-                speaker.turn(now);
-                for action in speaker.actions() {
+                speaker.handle_timeout(now);
+                for action in speaker.take_actions() {
                     idle = false;
                     self.act(node, action);
                 }
                 let speaker = self.speakers.get_mut(&node).unwrap();
-                if !self.slow && speaker.has_learned() {
-                    self.learned.insert(node, speaker.learned());
+                if !self.ignore_learned && speaker.has_learned() {
+                    self.learned.insert(node, speaker.take_learned());
                 }
             }
             if idle {
                 return;
             }
         }
-        panic!("it never comes to rest");
+        panic!("the speakers never stop sending");
     }
 
     fn act(&mut self, node: u8, action: Action) {
         let now = self.now;
         match action {
-            Action::Probe(probe) => {
-                let IpAddr::V4(to) = probe.to.ip() else { panic!("{probe:?}") };
+            Action::SendBfd(packet) => {
+                let IpAddr::V4(to) = packet.to.ip() else { panic!("{packet:?}") };
                 let to = to.octets()[3];
-                if !self.deaf
+                if !self.drop_bfd
                     && let Some(other) = self.speakers.get_mut(&to)
                 {
-                    other.hear(Event::Probe(addr(node), probe.bytes.to_vec()), now);
+                    other.handle_event(Event::BfdReceived(addr(node), packet.bytes.to_vec()), now);
                 }
             }
-            Action::Say(_, text) => self.said.push((node, text)),
+            Action::Log(_, text) => self.log.push((node, text)),
             Action::Dial(conn, dial) => {
                 let IpAddr::V4(to) = dial.to.ip() else { panic!("{dial:?}") };
                 let to = to.octets()[3];
@@ -130,41 +130,41 @@ impl Net {
                         self.ends.insert((to, other), (node, conn));
                         Event::Connected(conn, addr(node))
                     }
-                    None => Event::Failed(conn, "refused".to_owned()),
+                    None => Event::ConnectFailed(conn, "refused".to_owned()),
                 };
-                self.speakers.get_mut(&node).unwrap().hear(event, now);
+                self.speakers.get_mut(&node).unwrap().handle_event(event, now);
             }
             Action::Send(conn, bytes) => {
                 let mut rest = &bytes[..];
                 while let Some(len) = frame(rest).unwrap() {
                     if let Some((to, other)) = self.ends.get(&(node, conn)) {
-                        let event = Event::Message(*other, rest[..len].to_vec());
+                        let event = Event::Received(*other, rest[..len].to_vec());
                         if let Some(speaker) = self.speakers.get_mut(to) {
-                            speaker.hear(event, now);
+                            speaker.handle_event(event, now);
                         }
                     }
                     rest = &rest[len..];
                 }
                 assert!(rest.is_empty());
-                self.speakers.get_mut(&node).unwrap().hear(Event::Sent(conn), now);
+                self.speakers.get_mut(&node).unwrap().handle_event(Event::Flushed(conn), now);
             }
             Action::Close(conn) => self.cut(node, conn),
         }
     }
 
-    fn cut(&mut self, node: u8, conn: Conn) {
+    fn cut(&mut self, node: u8, conn: ConnId) {
         if let Some((to, other)) = self.ends.remove(&(node, conn)) {
             self.ends.remove(&(to, other));
             if let Some(speaker) = self.speakers.get_mut(&to) {
-                speaker.hear(Event::Closed(other, "closed".to_owned()), self.now);
+                speaker.handle_event(Event::Closed(other, "closed".to_owned()), self.now);
             }
         }
     }
 
-    /// A node is gone without a word; `reset`: but its kernel ends the connections.
+    /// Stops a node without a NOTIFICATION. If `reset` is true, its kernel closes the connections.
     fn kill(&mut self, node: u8, reset: bool) {
         self.speakers.remove(&node);
-        let conns: Vec<Conn> =
+        let conns: Vec<ConnId> =
             self.ends.keys().filter(|(of, _)| *of == node).map(|(_, conn)| *conn).collect();
         for conn in conns {
             if reset {
@@ -178,7 +178,7 @@ impl Net {
     fn run(&mut self, until: Duration) {
         self.settle();
         loop {
-            let next = self.speakers.values().filter_map(Speaker::deadline).min();
+            let next = self.speakers.values().filter_map(Speaker::poll_timeout).min();
             self.now = next.unwrap_or(until).max(self.now).min(until);
             self.settle();
             if self.now >= until {
@@ -201,7 +201,7 @@ const FROM_2: &str = "10.244.2.0/24 via 192.0.2.2";
 const FROM_3: &str = "10.244.3.0/24 via 192.0.2.3";
 
 #[test]
-fn a_full_mesh_is_up_at_once_and_everybody_knows_all_pods() {
+fn a_full_mesh_comes_up_at_once_and_every_node_learns_all_pod_networks() {
     let mut net = Net::of(&[1, 2, 3]);
     net.run(s(1));
     assert_eq!(net.routes(1), [FROM_2, FROM_3]);
@@ -216,15 +216,15 @@ fn a_full_mesh_is_up_at_once_and_everybody_knows_all_pods() {
 }
 
 #[test]
-fn a_day_of_keepalives_changes_nothing() {
+fn a_day_of_keepalives_causes_no_change_and_no_log_line() {
     let mut net = Net::of(&[1, 2]);
     net.run(s(24 * 3600));
     assert_eq!(net.routes(1), [FROM_2]);
-    assert_eq!(net.said.len(), 2, "{:?}", net.said);
+    assert_eq!(net.log.len(), 2, "{:?}", net.log);
 }
 
 #[test]
-fn a_peer_that_restarts_keeps_its_routes_and_says_them_again() {
+fn routes_of_a_restarting_peer_are_kept_and_removed_if_not_advertised_again() {
     let mut net = Net::of(&[1, 2]);
     net.run(s(60));
     net.kill(2, true);
@@ -235,11 +235,15 @@ fn a_peer_that_restarts_keeps_its_routes_and_says_them_again() {
     changed.origin.pods = [pods(3)].into();
     net.start(2, changed);
     net.run(s(200));
-    assert_eq!(net.routes(1), ["10.244.3.0/24 via 192.0.2.2"], "what it did not say again is gone");
+    assert_eq!(
+        net.routes(1),
+        ["10.244.3.0/24 via 192.0.2.2"],
+        "the route that was not advertised again is removed"
+    );
 }
 
 #[test]
-fn a_way_that_is_broken_is_known_by_bfd_long_before_the_hold_time_is_over() {
+fn bfd_ends_the_session_long_before_the_hold_time() {
     let mut net = Net::default();
     for (node, other) in [(1, 2), (2, 1)] {
         let bfd = crate::router::Bfd { port: 3784, tx: 300_000, rx: 300_000, times: 3 };
@@ -249,25 +253,21 @@ fn a_way_that_is_broken_is_known_by_bfd_long_before_the_hold_time_is_over() {
     }
     net.run(s(60));
     assert_eq!(net.routes(1), [FROM_2]);
-    assert_eq!(net.speakers[&1].view(net.now)[0].way, Some(bfd::State::Up));
-    net.deaf = true;
-    net.said.clear();
+    assert_eq!(net.speakers[&1].view(net.now)[0].way, Some(BfdState::Up));
+    net.drop_bfd = true;
+    net.log.clear();
     net.run(net.now + Duration::from_millis(910));
-    assert_eq!(net.routes(1), [""; 0], "and nothing of it is kept for a restart");
-    let word = "BFD: nothing was heard for the detection time";
-    assert!(
-        net.said.iter().any(|(node, text)| *node == 1 && text.contains(word)),
-        "{:?}",
-        net.said
-    );
-    net.deaf = false;
+    assert_eq!(net.routes(1), [""; 0], "no route is kept for a restart");
+    let line = "BFD: no packet was received within the detection time";
+    assert!(net.log.iter().any(|(node, text)| *node == 1 && text.contains(line)), "{:?}", net.log);
+    net.drop_bfd = false;
     net.run(s(120));
     assert_eq!(net.routes(1), [FROM_2]);
-    assert_eq!(net.speakers[&2].view(net.now)[0].way, Some(bfd::State::Up));
+    assert_eq!(net.speakers[&2].view(net.now)[0].way, Some(BfdState::Up));
 }
 
 #[test]
-fn a_peer_that_does_not_come_back_loses_its_routes_at_the_end_of_its_restart_time() {
+fn routes_of_a_peer_that_does_not_return_are_removed_after_its_restart_time() {
     let mut net = Net::of(&[1, 2]);
     net.run(s(60));
     net.kill(2, true);
@@ -279,7 +279,7 @@ fn a_peer_that_does_not_come_back_loses_its_routes_at_the_end_of_its_restart_tim
 }
 
 #[test]
-fn a_peer_that_is_silent_loses_its_routes_at_the_hold_time() {
+fn routes_of_a_silent_peer_are_removed_at_the_hold_time() {
     let mut net = Net::of(&[1, 2]);
     net.run(s(60));
     net.kill(2, false);
@@ -291,21 +291,21 @@ fn a_peer_that_is_silent_loses_its_routes_at_the_hold_time() {
 }
 
 #[test]
-fn a_peer_that_is_configured_no_more_is_told_and_only_its_routes_go() {
+fn a_deconfigured_peer_is_notified_and_only_its_routes_are_removed() {
     let mut net = Net::of(&[1, 2, 3]);
     net.run(s(1));
     let now = net.now;
     net.speakers.get_mut(&1).unwrap().configure(config(1, &[3]), now);
     net.run(s(2));
     assert_eq!(net.routes(1), [FROM_3]);
-    assert_eq!(net.routes(2), [FROM_3], "it was told, so there is nothing to wait for");
+    assert_eq!(net.routes(2), [FROM_3], "after a NOTIFICATION, routes are not kept for a restart");
     assert_eq!(net.routes(3), ["10.244.1.0/24 via 192.0.2.1", FROM_2]);
-    let told = |(node, text): &&(u8, String)| *node == 2 && text.contains("down");
-    assert_eq!(net.said.iter().filter(told).count(), 1, "{:?}", net.said);
+    let is_down = |(node, text): &&(u8, String)| *node == 2 && text.contains("down");
+    assert_eq!(net.log.iter().filter(is_down).count(), 1, "{:?}", net.log);
 }
 
 #[test]
-fn what_begins_here_changes_without_a_new_session() {
+fn originated_routes_change_without_a_session_reset() {
     let mut net = Net::of(&[1, 2]);
     net.run(s(1));
     let mut changed = config(2, &[1]);
@@ -318,11 +318,11 @@ fn what_begins_here_changes_without_a_new_session() {
     net.speakers.get_mut(&2).unwrap().configure(changed, s(2));
     net.run(s(3));
     assert_eq!(net.routes(1), ["10.244.3.0/24 via 192.0.2.2"]);
-    assert_eq!(net.said.len(), 2, "{:?}", net.said);
+    assert_eq!(net.log.len(), 2, "{:?}", net.log);
 }
 
 #[test]
-fn strangers_are_refused_and_each_is_spoken_of_once() {
+fn connections_from_unknown_addresses_are_refused_and_logged_once() {
     let mut net = Net::of(&[1, 2]);
     net.run(s(1));
     for _ in 0..1000 {
@@ -331,24 +331,24 @@ fn strangers_are_refused_and_each_is_spoken_of_once() {
     }
     net.run(s(2));
     let about = |(_, text): &&(u8, String)| text.contains("192.0.2.77");
-    assert_eq!(net.said.iter().filter(about).count(), 1);
+    assert_eq!(net.log.iter().filter(about).count(), 1);
     assert_eq!(net.routes(1), [FROM_2]);
 }
 
 #[test]
-fn a_peer_of_another_as_is_refused_and_that_is_said_once() {
+fn a_peer_with_a_wrong_as_is_rejected_and_the_error_is_logged_once() {
     let mut net = Net::of(&[1, 2]);
     let mut wrong = config(2, &[1]);
     wrong.own.asn = 64999;
     net.start(2, wrong);
     net.run(s(3600));
     assert_eq!(net.routes(1), [""; 0]);
-    let about = net.said.iter().filter(|(node, _)| *node == 1).count();
-    assert!((1..=2).contains(&about), "{:?}", net.said);
+    let about = net.log.iter().filter(|(node, _)| *node == 1).count();
+    assert!((1..=2).contains(&about), "{:?}", net.log);
 }
 
 #[test]
-fn without_an_answer_all_is_complete_after_the_restart_time() {
+fn the_table_is_complete_after_the_restart_time_if_no_peer_answers() {
     let mut net = Net::default();
     net.start(1, config(1, &[2]));
     net.run(s(89));
@@ -358,31 +358,34 @@ fn without_an_answer_all_is_complete_after_the_restart_time() {
 }
 
 #[test]
-fn that_all_is_complete_is_known_though_nobody_fetched_what_was_learned_before() {
+fn completeness_is_reported_even_if_earlier_routes_were_not_fetched() {
     let mut net = Net::of(&[1, 2, 3]);
-    net.slow = true;
+    net.ignore_learned = true;
     net.run(s(20));
-    let learned = net.speakers.get_mut(&1).unwrap().learned();
+    let learned = net.speakers.get_mut(&1).unwrap().take_learned();
     assert_eq!((learned.routes.len(), learned.complete), (2, true));
-    let mut net = Net { slow: true, ..Net::default() };
+    let mut net = Net { ignore_learned: true, ..Net::default() };
     net.start(1, config(1, &[2]));
     net.run(s(200));
-    assert!(net.speakers[&1].deadline().unwrap() > net.now, "it sleeps");
+    assert!(
+        net.speakers[&1].poll_timeout().unwrap() > net.now,
+        "a busy loop: the next timeout is not in the future"
+    );
 }
 
 #[test]
-fn noise_from_a_peer_ends_its_session_and_nobody_elses() {
+fn malformed_bytes_from_a_peer_end_only_its_own_session() {
     let mut net = Net::of(&[1, 2, 3]);
     net.run(s(1));
     let (conn, now) = {
         let speaker = &net.speakers[&1];
-        (speaker.peers.get(&addr(2)).unwrap().up.unwrap(), net.now)
+        (speaker.peers.get(&addr(2)).unwrap().session.unwrap(), net.now)
     };
     let noise = vec![0xff; 19].into_iter().chain([0; 4]).collect();
-    net.speakers.get_mut(&1).unwrap().hear(Event::Message(conn, noise), now);
+    net.speakers.get_mut(&1).unwrap().handle_event(Event::Received(conn, noise), now);
     let speaker = &net.speakers[&1];
-    assert!(speaker.peers.get(&addr(2)).unwrap().up.is_none());
-    assert!(speaker.peers.get(&addr(3)).unwrap().up.is_some());
+    assert!(speaker.peers.get(&addr(2)).unwrap().session.is_none());
+    assert!(speaker.peers.get(&addr(3)).unwrap().session.is_some());
     net.run(s(60));
     assert_eq!(net.routes(1), [FROM_2, FROM_3]);
 }

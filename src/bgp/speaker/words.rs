@@ -1,4 +1,4 @@
-//! What the speaker hears from outside, what it wants done there, and how it looks.
+//! The events and actions of the speaker, and its view of a peer.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -8,86 +8,95 @@ use std::{
 use crate::{
     bgp::{
         Distance, Peer, bfd,
-        fsm::{Conn, State},
+        fsm::{ConnId, State},
         message::Notification,
         rib::Counts,
     },
     router::Secret,
 };
 
-/// What happened outside.
+/// An event on a socket.
 #[derive(Debug)]
 pub enum Event {
-    /// A connection that was asked for is there, at this address of ours.
-    Connected(Conn, IpAddr),
-    /// It could not be had.
-    Failed(Conn, String),
-    /// A whole message came.
-    Message(Conn, Vec<u8>),
-    /// What came is no message.
-    Broken(Conn, Notification),
-    /// A connection has ended.
-    Closed(Conn, String),
-    /// All that was to be sent over a connection is on its way.
-    Sent(Conn),
-    /// A packet of BFD came from this address.
-    Probe(IpAddr, Vec<u8>),
+    /// A connection requested by [`Action::Dial`] is open and has this local address.
+    Connected(ConnId, IpAddr),
+    /// A connection requested by [`Action::Dial`] failed, with the error as text.
+    ConnectFailed(ConnId, String),
+    /// A whole message was received, header included.
+    Received(ConnId, Vec<u8>),
+    /// The received bytes are not a BGP message; the connection must end with this NOTIFICATION.
+    Malformed(ConnId, Notification),
+    /// An open connection was closed or failed, with the reason as text.
+    Closed(ConnId, String),
+    /// All bytes queued on a connection were given to the kernel.
+    Flushed(ConnId),
+    /// A BFD packet was received from this address.
+    BfdReceived(IpAddr, Vec<u8>),
 }
 
-/// What is to be done outside.
+/// An action that the speaker requests.
 #[derive(Debug)]
 pub enum Action {
-    /// Make a connection.
-    Dial(Conn, Box<Dial>),
+    /// Open a connection.
+    Dial(ConnId, Box<Dial>),
     /// Send bytes.
-    Send(Conn, Vec<u8>),
-    /// Let a connection go once all is sent.
-    Close(Conn),
-    /// Send a packet of BFD.
-    Probe(Box<Probe>),
-    /// Tell whoever reads the log; true: it is something to look after.
-    Say(bool, String),
+    Send(ConnId, Vec<u8>),
+    /// Close a connection after all queued bytes are sent.
+    Close(ConnId),
+    /// Send a BFD packet.
+    SendBfd(Box<BfdPacket>),
+    /// Write a line to the log.
+    Log(Severity, String),
 }
 
-/// How a connection is made.
+/// The severity of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// An error that the operator should look at.
+    Warning,
+    /// A normal event.
+    Info,
+}
+
+/// The parameters of a connection to open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dial {
-    /// To where.
+    /// The remote address.
     pub to: SocketAddr,
-    /// From which address; `None`: the kernel's choice.
+    /// The local address; `None` if the kernel chooses it.
     pub local: Option<IpAddr>,
-    /// The key of TCP MD5 signatures.
+    /// The key of TCP MD5 signatures; `None` if segments are not signed.
     pub password: Option<Secret>,
-    /// How far away the peer may be.
+    /// The limit on the number of hops to the peer.
     pub distance: Distance,
 }
 
-/// A packet of BFD.
+/// A BFD packet to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe {
-    /// To where.
+pub struct BfdPacket {
+    /// The remote address.
     pub to: SocketAddr,
-    /// From which address; `None`: the kernel's choice.
+    /// The local address; `None` if the kernel chooses it.
     pub local: Option<IpAddr>,
-    /// What.
+    /// The payload.
     pub bytes: [u8; bfd::LEN],
 }
 
-/// A peer, to be looked at.
+/// The state of a peer, for status output.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// Its address.
+    /// The peer's address.
     pub addr: IpAddr,
-    /// What was configured of it.
+    /// The peer's configuration.
     pub peer: Peer,
-    /// How far it has come.
+    /// The state of the BGP session.
     pub state: State,
-    /// How the way to it is, where it is watched.
-    pub way: Option<bfd::State>,
-    /// For how long its session is up or down.
+    /// The state of the BFD session; `None` if BFD is off.
+    pub way: Option<bfd::BfdState>,
+    /// The time since the session was established or ended, or since the peer was configured.
     pub age: Duration,
-    /// How many routes came, were let in, and went out.
+    /// The numbers of received, accepted and advertised routes.
     pub counts: Counts,
-    /// What went wrong last.
+    /// The last error; `None` if there was none since the session was established.
     pub error: Option<String>,
 }
