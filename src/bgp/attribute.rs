@@ -58,14 +58,16 @@ pub enum Segment {
 pub struct Other {
     /// The type code.
     pub code: u8,
-    /// The flags, without Extended Length. Partial is set if this speaker does not recognize the attribute.
+    /// The flags, without Extended Length. Partial is set if this speaker does not recognize the
+    /// attribute.
     pub flags: u8,
     /// The value as received.
     pub value: Box<[u8]>,
 }
 
 impl Attributes {
-    /// Returns the length of the AS_PATH for the decision process: a set counts 1, a confederation segment 0.
+    /// Returns the length of the AS_PATH for the decision process: a set counts 1, a confederation
+    /// segment 0.
     pub fn path_len(&self) -> usize {
         path_len(&self.path)
     }
@@ -79,8 +81,8 @@ impl Attributes {
         })
     }
 
-    /// Returns the neighbouring AS that the path came from: the first AS outside the confederation. `None`
-    /// if the path is empty or begins with a set.
+    /// Returns the neighbouring AS that the path came from: the first AS outside the confederation.
+    /// `None` if the path is empty or begins with a set.
     pub fn neighbor_as(&self) -> Option<u32> {
         let outside = |segment: &&Segment| !matches!(segment, Segment::Confederation(..));
         match self.path.iter().find(outside) {
@@ -89,8 +91,8 @@ impl Attributes {
         }
     }
 
-    /// Prepends an AS to the AS_PATH `times` times. Begins a new AS_SEQUENCE if the path does not begin with
-    /// one, or if that is full.
+    /// Prepends an AS to the AS_PATH `times` times. Begins a new AS_SEQUENCE if the path does not begin
+    /// with one, or if that is full.
     pub fn prepend(&mut self, asn: u32, times: u8) {
         let mut left = usize::from(times);
         while left > 0 {
@@ -113,8 +115,8 @@ impl Attributes {
     }
 }
 
-/// Returns the length of an AS_PATH for the decision process: a set counts 1 (RFC 4271 section 9.1.2.2), a
-/// confederation segment 0 (RFC 5065 section 5.3).
+/// Returns the length of an AS_PATH for the decision process: a set counts 1 (RFC 4271 section
+/// 9.1.2.2), a confederation segment 0 (RFC 5065 section 5.3).
 pub(super) fn path_len(path: &[Segment]) -> usize {
     path.iter()
         .map(|segment| match segment {

@@ -61,7 +61,7 @@ impl RouteAttrs {
 pub struct Path {
     /// The next hop and path attributes.
     pub attrs: Arc<RouteAttrs>,
-    /// The peer that advertised the path, or [`PeerIndex::LOCAL`] if this node originates it.
+    /// The peer that advertised the path, or `PeerIndex::LOCAL` if this node originates it.
     pub from: PeerIndex,
     /// True if the peer restarts and has not advertised the path again yet (RFC 4724).
     pub stale: bool,

@@ -2,8 +2,8 @@
 //!
 //! [`frame`] finds the end of a message in received bytes, [`Message::read`] decodes one message, and
 //! [`Message::write`] encodes one. The optional parameters of OPEN are in [`capability`], UPDATE is in
-//! `update`, and the codes and texts of NOTIFICATION are in `notification`. An error while decoding is the
-//! NOTIFICATION to send to the peer.
+//! `update`, and the codes and texts of NOTIFICATION are in `notification`. An error while decoding is
+//! the NOTIFICATION to send to the peer.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -110,8 +110,8 @@ pub struct Notification {
 /// Returns the length of the first message in `bytes`, including its header; `None` if the message is not
 /// complete yet.
 ///
-/// Fails with a Message Header Error (RFC 4271 section 6.1) if the header is invalid. The marker is checked
-/// as it arrives, so that a connection of another protocol fails at its first bytes.
+/// Fails with a Message Header Error (RFC 4271 section 6.1) if the header is invalid. The marker is
+/// checked as it arrives, so that a connection of another protocol fails at its first bytes.
 pub fn frame(bytes: &[u8]) -> Result<Option<usize>, Notification> {
     if bytes.iter().zip(MARKER).any(|(&byte, mark)| byte != mark) {
         return Err(Notification::new(1, 1));
@@ -135,8 +135,8 @@ pub fn frame(bytes: &[u8]) -> Result<Option<usize>, Notification> {
 }
 
 impl Message {
-    /// Decodes one complete message, including its header. Fails if the message is invalid; the error is the
-    /// NOTIFICATION to send.
+    /// Decodes one complete message, including its header. Fails if the message is invalid; the error
+    /// is the NOTIFICATION to send.
     pub fn read(bytes: &[u8], agreed: Agreed) -> Result<Message, Notification> {
         let body = match frame(bytes)? {
             Some(length) if length == bytes.len() => bytes.get(HEADER_LEN..).unwrap_or_default(),
@@ -159,8 +159,8 @@ impl Message {
         }
     }
 
-    /// Appends the encoded message to `out`. An UPDATE becomes as many messages as it needs, or none if it
-    /// is empty. [`Message::Unknown`] becomes no message.
+    /// Appends the encoded message to `out`. An UPDATE becomes as many messages as it needs, or none if
+    /// it is empty. [`Message::Unknown`] becomes no message.
     pub fn write(&self, agreed: Agreed, out: &mut Vec<u8>) {
         match self {
             Message::Open(open) => write_framed(OPEN, out, &mut |out| open.write(out)),

@@ -1,6 +1,6 @@
-//! Encoding and decoding of networks in an UPDATE (RFC 4271 section 4.3): a prefix length in bits, followed by
-//! only as many bytes of the address as the prefix needs. `update` uses [`read`], and its submodule `write`
-//! uses [`pack`].
+//! Encoding and decoding of networks in an UPDATE (RFC 4271 section 4.3): a prefix length in bits,
+//! followed by only as many bytes of the address as the prefix needs. `update` uses [`read`], and its
+//! submodule `write` uses [`pack`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -23,8 +23,8 @@ pub(super) struct Nets {
     pub(super) multicast: usize,
 }
 
-/// Decodes a field of networks. `None` if a prefix is too long for its family or for the field, because the
-/// networks after it cannot be found then (RFC 7606 section 5.3).
+/// Decodes a field of networks. `None` if a prefix is too long for its family or for the field, because
+/// the networks after it cannot be found then (RFC 7606 section 5.3).
 pub(super) fn read(mut bytes: &[u8], family: Family) -> Option<Nets> {
     let mut found = Nets::default();
     while let Some(length) = take_u8(&mut bytes) {

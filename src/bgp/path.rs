@@ -1,14 +1,15 @@
-//! Encoding and decoding of AS_PATH (RFC 4271 section 4.3), with AS numbers of four or two octets (RFC 6793).
+//! Encoding and decoding of AS_PATH (RFC 4271 section 4.3), with AS numbers of four or two octets (RFC
+//! 6793).
 //!
-//! In an AS_PATH for a two-octet AS speaker, AS_TRANS replaces each larger number, and [`as4_path`] gives the
-//! AS4_PATH with the real numbers. [`merge_as4_path`] combines both when they are received.
+//! In an AS_PATH for a two-octet AS speaker, AS_TRANS replaces each larger number, and [`as4_path`]
+//! gives the AS4_PATH with the real numbers. [`merge_as4_path`] combines both when they are received.
 
 use super::{
     attribute::{Segment, path_len},
     wire::{take_u8, take_u16, take_u32},
 };
 
-/// Replaces an AS number that does not fit in two octets (RFC 6793 section 9).
+/// Replaces an AS number that does not fit in two octets (RFC 6793).
 pub(super) const AS_TRANS: u16 = 23456;
 /// The most ASes in a segment: the count has one byte.
 pub(super) const MAX_SEGMENT_LEN: usize = 255;
@@ -30,8 +31,8 @@ impl Segment {
     }
 }
 
-/// Decodes an AS_PATH. `None` if it is malformed: a segment is empty, of an unknown type or longer than the
-/// value, or an AS is 0 (RFC 7606 section 7.2, RFC 7607).
+/// Decodes an AS_PATH. `None` if it is malformed: a segment is empty, of an unknown type or longer than
+/// the value, or an AS is 0 (RFC 7606 section 7.2, RFC 7607).
 pub(super) fn read(mut bytes: &[u8], four_octet: bool) -> Option<Vec<Segment>> {
     let mut path = Vec::new();
     while let Some(kind) = take_u8(&mut bytes) {
@@ -77,8 +78,8 @@ pub(super) fn to_two_octets(asn: u32) -> u16 {
     u16::try_from(asn).unwrap_or(AS_TRANS)
 }
 
-/// Returns the AS4_PATH for an AS_PATH, without confederation segments; `None` if all its AS numbers fit in
-/// two octets, so that no AS4_PATH is needed.
+/// Returns the AS4_PATH for an AS_PATH, without confederation segments; `None` if all its AS numbers
+/// fit in two octets, so that no AS4_PATH is needed.
 pub(super) fn as4_path(path: &[Segment]) -> Option<Vec<Segment>> {
     let path: Vec<Segment> = without_confederations(path).cloned().collect();
     path.iter()
@@ -90,9 +91,9 @@ fn without_confederations(path: &[Segment]) -> impl Iterator<Item = &Segment> {
     path.iter().filter(|segment| !matches!(segment, Segment::Confederation(..)))
 }
 
-/// Merges AS_PATH and AS4_PATH (RFC 6793 section 4.2.3). Two-octet AS speakers prepend to AS_PATH only, so
-/// its first ASes are kept before those of AS4_PATH. Returns AS_PATH unchanged if AS4_PATH is empty or
-/// longer.
+/// Merges AS_PATH and AS4_PATH (RFC 6793 section 4.2.3). Two-octet AS speakers prepend to AS_PATH only,
+/// so its first ASes are kept before those of AS4_PATH. Returns AS_PATH unchanged if AS4_PATH is empty
+/// or longer.
 pub(super) fn merge_as4_path(path: Vec<Segment>, as4: &[Segment]) -> Vec<Segment> {
     let as4: Vec<Segment> = without_confederations(as4).cloned().collect();
     let Some(mut missing) = path_len(&path).checked_sub(path_len(&as4)).filter(|_| !as4.is_empty())

@@ -352,8 +352,8 @@ fn own_next_hop(config: &Config, to: &Session, family: Family) -> Option<IpAddr>
     addrs.find(|addr| is_valid(addr)).copied()
 }
 
-/// The most bytes of an UPDATE that are not path attributes: the header, two length fields, the fixed part
-/// and next hop of MP_REACH_NLRI, and one route.
+/// The most bytes of an UPDATE that are not path attributes: the header, two length fields, the fixed
+/// part and next hop of MP_REACH_NLRI, and one route.
 const UPDATE_OVERHEAD: usize = 19 + 4 + 4 + 5 + 32 + 17;
 
 /// Returns an upper bound for the encoded size of attributes in bytes. ASes are counted for both AS_PATH

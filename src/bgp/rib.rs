@@ -1,10 +1,11 @@
 //! The routing information base (RFC 4271 sections 3.2 and 9). Pure.
 //!
-//! One table serves as Adj-RIB-In, Loc-RIB and Adj-RIB-Out of all peers. [`Rib::hear`] applies the import
-//! policy ([`policy`]) to a received UPDATE and stores the accepted paths in a [`Destination`] for each
-//! network; [`Destination::run_decision`] sorts them with the decision process ([`choice`](super::choice))
-//! and adds changed networks to the journal; [`Rib::tell`] ([`out`](super::out)) writes the UPDATEs for a
-//! peer from the journal; [`Rib::routes`] gives the routes for the kernel.
+//! One table serves as Adj-RIB-In, Loc-RIB and Adj-RIB-Out of all peers. [`Rib::hear`] applies the
+//! import policy ([`policy`]) to a received UPDATE and stores the accepted paths in a `Destination`
+//! for each network; `Destination::run_decision` sorts them with the decision process
+//! ([`choice`](super::choice)) and adds changed networks to the journal; [`Rib::tell`]
+//! ([`out`](super::out)) writes the UPDATEs for a peer from the journal; [`Rib::routes`] gives the
+//! routes for the kernel.
 //!
 //! The advertisements to a peer are not stored: a destination has one bit for each peer, and
 //! [`policy::export`] recomputes the attributes when they are needed. The attributes of a received UPDATE
@@ -12,7 +13,7 @@
 //! was advertised has been sent a withdrawal.
 //!
 //! If a peer restarts gracefully (RFC 4724), its paths are kept as stale for a limited time. Peers are
-//! identified by their index in the peer table ([`slot`](super::slot)).
+//! identified by their index in the peer table (`slot`).
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -338,7 +339,8 @@ impl Rib {
         self.changes.gone.iter().flatten()
     }
 
-    /// Records that the initial routes of all peers are received, after which [`Rib::gone`] is not needed.
+    /// Records that the initial routes of all peers are received, after which [`Rib::gone`] is not
+    /// needed.
     pub fn complete(&mut self) {
         self.changes.gone = None;
     }

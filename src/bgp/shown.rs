@@ -1,5 +1,5 @@
-//! The rows of `kinglet bgp`: the paths of the table in a form for users. Pure. `report` prints them as text or
-//! JSON.
+//! The rows of `kinglet bgp`: the paths of the table in a form for users. Pure. `report` prints them as
+//! text or JSON.
 
 use std::{fmt::Write, net::IpAddr};
 
@@ -36,8 +36,8 @@ pub struct Shown {
     pub next_hop: Option<IpAddr>,
     /// The peer that advertised the path; `None` if this node originates the network.
     pub from: Option<IpAddr>,
-    /// AS_PATH, the nearest AS first: sets in `{}`, confederation sequences in `()` and confederation sets in
-    /// `[]` (RFC 5065).
+    /// AS_PATH, the nearest AS first: sets in `{}`, confederation sequences in `()` and confederation
+    /// sets in `[]` (RFC 5065).
     pub path: String,
     /// LOCAL_PREF; `None` if the path has none.
     pub local_pref: Option<u32>,
@@ -123,8 +123,8 @@ impl Rib {
         rows
     }
 
-    /// Returns the row of a route as it is advertised to a peer; `None` if the network is not advertised to
-    /// the peer.
+    /// Returns the row of a route as it is advertised to a peer; `None` if the network is not
+    /// advertised to the peer.
     fn advertised_row(
         &self,
         peer: Option<PeerIndex>,

@@ -4,8 +4,9 @@
 //! one by one (the values with `value`, the networks with [`nlri`]), and `Reader::finish` checks that the
 //! mandatory ones are present. `write` encodes UPDATEs.
 //!
-//! An error has the mildest consequence that RFC 7606 allows: the attribute is discarded, or the routes of
-//! the message are treated as withdrawn, or, if these routes cannot be determined, the session is reset.
+//! An error has the mildest consequence that RFC 7606 allows: the attribute is discarded, or the routes
+//! of the message are treated as withdrawn, or, if these routes cannot be determined, the session is
+//! reset.
 
 mod code;
 mod value;
@@ -62,6 +63,7 @@ pub(super) fn read(body: &[u8], agreed: Agreed) -> Result<Update, Notification> 
     reader.report_multicast(withdrawn.multicast + reach.multicast);
     reader.has_routes = !rest.is_empty();
     reader.read_attributes(attributes)?;
+    // An End-of-RIB has no other content (RFC 4724 section 2).
     if body == [0; 4] {
         reader.end = Some(Family::Ipv4);
     } else if reader.count > 1 || body.len() > attributes.len() + 4 {
@@ -203,22 +205,20 @@ impl Reader {
                 let confederation =
                     |segment: &Segment| matches!(segment, Segment::Confederation(..));
                 if !self.agreed.internal && path.iter().any(confederation) {
-                    return Err((
-                        TreatAsWithdraw(11),
-                        "confederation segment from outside the confederation",
-                    )); // RFC 5065 section 5
+                    // RFC 5065 section 5
+                    return Err((TreatAsWithdraw(11), "confederation segment from another AS"));
                 }
                 found.path = path;
             }
             NEXT_HOP => {
                 self.next_hop =
-                    Some(read_u32(value).ok_or((TreatAsWithdraw(5), WRONG_LENGTH))?.into())
+                    Some(read_u32(value).ok_or((TreatAsWithdraw(5), WRONG_LENGTH))?.into());
             }
             MULTI_EXIT_DISC => {
-                found.med = Some(read_u32(value).ok_or((TreatAsWithdraw(5), WRONG_LENGTH))?)
+                found.med = Some(read_u32(value).ok_or((TreatAsWithdraw(5), WRONG_LENGTH))?);
             }
             LOCAL_PREF => {
-                found.local_pref = Some(read_u32(value).ok_or((TreatAsWithdraw(5), WRONG_LENGTH))?)
+                found.local_pref = Some(read_u32(value).ok_or((TreatAsWithdraw(5), WRONG_LENGTH))?);
             }
             ATOMIC_AGGREGATE if value.is_empty() => found.atomic = true,
             ATOMIC_AGGREGATE => return Err((AttributeDiscard, WRONG_LENGTH)),
@@ -250,8 +250,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Keeps an attribute that is only passed on, whose value is a list of elements of `size` bytes. Fails
-    /// if the list is empty or the length is wrong.
+    /// Keeps an attribute that is only passed on, whose value is a list of elements of `size` bytes.
+    /// Fails if the list is empty or the length is wrong.
     fn keep_list(
         &mut self,
         flags: u8,
@@ -314,9 +314,9 @@ impl Reader {
         }
     }
 
-    /// Reads MP_UNREACH_NLRI (RFC 4760 section 4): AFI, SAFI and withdrawn networks. Fails if one of them is
-    /// malformed. Without networks it is an End-of-RIB if the message has nothing else (RFC 4724 section
-    /// 2).
+    /// Reads MP_UNREACH_NLRI (RFC 4760 section 4): AFI, SAFI and withdrawn networks. Fails if one of
+    /// them is malformed. Without networks it is an End-of-RIB if the message has nothing else (RFC
+    /// 4724 section 2).
     fn read_mp_unreach(&mut self, mut value: &[u8]) -> Result<(), AttributeError> {
         let (Some(afi), Some(safi)) = (take_u16(&mut value), take_u8(&mut value)) else {
             return Err((SessionReset(9), "too short"));
@@ -389,12 +389,13 @@ impl Reader {
         self.seen.get(usize::from(code)).copied().unwrap_or_default()
     }
 
-    /// Replaces AS_TRANS in AGGREGATOR and AS_PATH by the numbers of AS4_AGGREGATOR and AS4_PATH (RFC 6793
-    /// section 4.2.3).
+    /// Replaces AS_TRANS in AGGREGATOR and AS_PATH by the numbers of AS4_AGGREGATOR and AS4_PATH (RFC
+    /// 6793 section 4.2.3).
     fn merge_as4(&mut self) {
         if let (Some(one), Some(four)) = (&mut self.found.aggregator, self.as4_aggregator) {
             if one.0 != u32::from(path::AS_TRANS) {
-                return; // a two-octet AS speaker aggregated again later, so both AS4 attributes are outdated
+                // A two-octet AS speaker aggregated the route again, so both AS4 attributes are outdated.
+                return;
             }
             *one = four;
         }
@@ -404,8 +405,8 @@ impl Reader {
     }
 }
 
-/// Returns the data of a NOTIFICATION: the attribute, except for the subcodes 1 (malformed attribute list),
-/// 10 (invalid network field) and 11 (malformed AS_PATH) (RFC 4271 section 6.3).
+/// Returns the data of a NOTIFICATION: the attribute, except for the subcodes 1 (malformed attribute
+/// list), 10 (invalid network field) and 11 (malformed AS_PATH) (RFC 4271 section 6.3).
 fn notification_data(subcode: u8, attribute: &[u8]) -> &[u8] {
     if matches!(subcode, 1 | 10 | 11) { &[] } else { attribute }
 }

@@ -4,8 +4,8 @@ use crate::bgp::{
     rib::{Rib, world::*},
 };
 
-/// Applies one UPDATE from each session, in the given order, all for the same network. Returns the peer of
-/// the best path, and the next hops of the route.
+/// Applies one UPDATE from each session, in the given order, all for the same network. Returns the peer
+/// of the best path, and the next hops of the route.
 fn decide(
     received: &[(crate::bgp::slot::Session, Update)],
     order: &[usize],
@@ -98,8 +98,8 @@ fn each_rule_decides_if_all_rules_before_it_find_the_paths_equal() {
 
 #[test]
 fn the_decision_does_not_depend_on_the_order_of_arrival() {
-    // The third path beats the first by MED, the first the second by BGP Identifier, and the second the third
-    // by BGP Identifier: a cycle.
+    // The third path beats the first by MED, the first the second by BGP Identifier, and the second the
+    // third by BGP Identifier: a cycle.
     let path_with =
         |last, asn, med| (session(last, asn), path(last, Attributes { med, ..as_path(&[asn]) }));
     let all = [path_with(2, 1, Some(10)), path_with(3, 2, Some(7)), path_with(4, 1, Some(5))];

@@ -1,5 +1,5 @@
-//! Decodes and encodes messages that were captured between BIRD and FRR, and compares each with its expected
-//! value.
+//! Decodes and encodes messages that were captured between BIRD and FRR, and compares each with its
+//! expected value.
 
 use super::*;
 use crate::bgp::{
@@ -14,8 +14,8 @@ const INSIDE: Agreed = Agreed { four_octet: true, internal: true };
 const BIRD: u32 = 4_200_000_001;
 const FRR: u32 = 65010;
 
-/// The relation of our encoding to the captured bytes. It differs if the other implementation chooses other
-/// flags, another order or other capabilities.
+/// The relation of our encoding to the captured bytes. It differs if the other implementation chooses
+/// other flags, another order or other capabilities.
 #[derive(PartialEq)]
 enum Encoding {
     Same,
@@ -85,8 +85,8 @@ fn community(high: u32, low: u32) -> u32 {
     high << 16 | low
 }
 
-/// Returns how a message of messages.txt was agreed to be encoded, its value, and how our encoding relates to
-/// it, by its name.
+/// Returns the agreed encoding, the expected value, and the relation of our encoding to a captured
+/// message, by its name in messages.txt.
 fn expected(name: &str) -> (Agreed, Message, Encoding) {
     let none = Attributes::default;
     let inside = |med| Attributes { med, local_pref: Some(100), ..none() };

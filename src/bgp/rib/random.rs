@@ -1,8 +1,8 @@
-//! A randomized test of the table against a model. Random events are applied to both; the UPDATEs that each
-//! peer decodes must give exactly the routes that the policies make of the best paths.
+//! A randomized test of the table against a model. Random events are applied to both; the UPDATEs that
+//! each peer decodes must give exactly the routes that the policies make of the best paths.
 //!
-//! The model does not sort paths as [`choice`](crate::bgp::choice) does: it eliminates candidates rule by rule,
-//! as RFC 4271 section 9.1.2.2 describes the decision process.
+//! The model does not sort paths as [`choice`](crate::bgp::choice) does: it eliminates candidates rule
+//! by rule, as RFC 4271 section 9.1.2.2 describes the decision process.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -412,7 +412,8 @@ impl Model {
     }
 }
 
-/// Returns the routes of a peer that the import policy accepts: those of this session, and the stale ones.
+/// Returns the routes of a peer that the import policy accepts: those of this session, and the stale
+/// ones.
 fn accepted_routes(config: &Config, peer: &ModelPeer) -> (Routes, Routes) {
     let is_accepted = |(net, attrs): &(&IpNet, &RouteAttrs)| {
         policy::check_import(config, &peer.session, net, attrs).is_none()

@@ -296,7 +296,7 @@ fn events_of_a_peer_without_a_session_are_ignored() {
 }
 
 #[test]
-fn shown_rows_match_the_table() {
+fn rows_for_users_show_the_best_and_used_paths_and_the_advertised_attributes() {
     let (one, two) = two_clients();
     let mut rib = rib_with(reflector(), &[one.clone(), two.clone()]);
     rib.hear(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[65001])));

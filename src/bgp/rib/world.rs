@@ -1,5 +1,5 @@
-//! Fixtures for the tests of the table and of its policies: configurations, sessions, UPDATEs, and readers of
-//! the UPDATEs that the table sends.
+//! Fixtures for the tests of the table and of its policies: configurations, sessions, UPDATEs, and
+//! readers of the UPDATEs that the table sends.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -44,12 +44,10 @@ impl Rng {
 /// The AS of this node.
 pub const ASN: u32 = 64512;
 
-/// Parses a network.
 pub fn net(text: &str) -> IpNet {
     text.parse().unwrap()
 }
 
-/// Parses an address.
 pub fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }

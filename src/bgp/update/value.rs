@@ -24,8 +24,8 @@ pub(super) type AttributeError = (ErrorHandling, &'static str);
 
 pub(super) const WRONG_LENGTH: &str = "wrong length";
 
-/// Removes an attribute from the front of `bytes` and returns its value; `None` if the attribute is longer
-/// than `bytes`.
+/// Removes an attribute from the front of `bytes` and returns its value; `None` if the attribute is
+/// longer than `bytes`.
 pub(super) fn take_value<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (flags, _code) = (take_u8(bytes)?, take_u8(bytes)?);
     let length =

@@ -1,8 +1,9 @@
-//! Encoding of UPDATE (RFC 4271 section 4.3, RFC 4760). One [`Update`] becomes as many messages as it needs.
+//! Encoding of UPDATE (RFC 4271 section 4.3, RFC 4760). One [`Update`] becomes as many messages as it
+//! needs.
 //!
-//! A message has only one of these: withdrawn routes, advertised routes, MP_UNREACH_NLRI or MP_REACH_NLRI,
-//! and the last two come first among the attributes. An error in the message then has the mildest
-//! consequence (RFC 7606 section 5.1). The networks are encoded by [`nlri::pack`].
+//! A message has only one of these: withdrawn routes, advertised routes, MP_UNREACH_NLRI or
+//! MP_REACH_NLRI, and the last two come first among the attributes. An error in the message then has
+//! the mildest consequence (RFC 7606 section 5.1). The networks are encoded by [`nlri::pack`].
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -116,8 +117,8 @@ fn push_attribute(flags: u8, code: u8, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(value);
 }
 
-/// Encodes all attributes but those with routes, in the order of their type codes. `next_hop` is the value of
-/// NEXT_HOP; `None` if the next hop is in MP_REACH_NLRI.
+/// Encodes all attributes but those with routes, in the order of their type codes. `next_hop` is the
+/// value of NEXT_HOP; `None` if the next hop is in MP_REACH_NLRI.
 fn encode_attributes(of: &Attributes, next_hop: Option<Ipv4Addr>, agreed: Agreed) -> Vec<u8> {
     const BOTH: u8 = OPTIONAL | TRANSITIVE;
     let mut out = Vec::new();
