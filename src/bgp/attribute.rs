@@ -1,79 +1,79 @@
-//! Path attributes (RFC 4271 section 5): what is said of a path.
-//!
-//! `update` reads and writes them.
+//! Path attributes (RFC 4271 section 5). The module `update` encodes and decodes them; `path` does so for
+//! the AS_PATH.
 
 use std::{iter, net::Ipv4Addr};
 
-use super::path::FULL;
+use super::path::MAX_SEGMENT_LEN;
 
-/// What is said of a path. The next hop stands beside the routes that it is for.
+/// The path attributes of a route, except the next hop, which stands beside the networks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attributes {
-    /// Where it comes from.
+    /// ORIGIN.
     pub origin: Origin,
-    /// The ASes that it passed, the nearest first.
+    /// AS_PATH, the nearest AS first.
     pub path: Vec<Segment>,
-    /// MULTI_EXIT_DISC: the lower the better, among paths by way of the same AS.
+    /// MULTI_EXIT_DISC: the lower value is preferred among paths through the same neighbouring AS.
     pub med: Option<u32>,
-    /// LOCAL_PREF: the higher the better.
+    /// LOCAL_PREF: the higher value is preferred.
     pub local_pref: Option<u32>,
-    /// ATOMIC_AGGREGATE.
+    /// True if ATOMIC_AGGREGATE is present.
     pub atomic: bool,
-    /// AGGREGATOR: the AS and router that made one route of several.
+    /// AGGREGATOR: the AS and the BGP Identifier of the router that aggregated the route.
     pub aggregator: Option<(u32, Ipv4Addr)>,
-    /// COMMUNITIES (RFC 1997), sorted.
+    /// COMMUNITIES (RFC 1997), sorted, without duplicates.
     pub communities: Vec<u32>,
     /// ORIGINATOR_ID (RFC 4456).
     pub originator: Option<Ipv4Addr>,
-    /// CLUSTER_LIST (RFC 4456), the nearest first.
+    /// CLUSTER_LIST (RFC 4456), the nearest cluster first.
     pub clusters: Vec<Ipv4Addr>,
-    /// Optional transitive ones that mean nothing here and are passed on, by their type.
+    /// Optional transitive attributes that this speaker only passes on, sorted by type code.
     pub others: Vec<Other>,
 }
 
-/// ORIGIN; the lower the better.
+/// The value of ORIGIN (RFC 4271 section 5.1.1); the lower one is preferred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// From within an AS.
+    /// IGP: learned within the originating AS.
     #[default]
     Igp,
-    /// By EGP.
+    /// EGP: learned through the protocol EGP.
     Egp,
-    /// Otherwise.
+    /// INCOMPLETE: learned by other means.
     Incomplete,
 }
 
-/// A part of an AS_PATH.
+/// A segment of an AS_PATH.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Segment {
-    /// AS_SEQUENCE: one after another.
+    /// AS_SEQUENCE: ASes in the order of the path, the nearest first.
     Sequence(Vec<u32>),
-    /// AS_SET: in no order; counts as one.
+    /// AS_SET: ASes in no order; its length counts as 1.
     Set(Vec<u32>),
-    /// AS_CONFED_SEQUENCE or AS_CONFED_SET (RFC 5065): counts as nothing. True: a sequence.
+    /// AS_CONFED_SEQUENCE if true, or AS_CONFED_SET (RFC 5065); its length counts as 0.
     Confederation(bool, Vec<u32>),
 }
 
-/// An attribute that is only passed on.
+/// A path attribute that this speaker passes on without interpreting it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Other {
-    /// Its type code.
+    /// The type code.
     pub code: u8,
-    /// Its flags, without the one for an extended length; Partial is among them where nothing is known of
-    /// it here.
+    /// The flags, without Extended Length. Partial is set if this speaker does not recognize the
+    /// attribute.
     pub flags: u8,
-    /// Its value.
+    /// The value as received.
     pub value: Box<[u8]>,
 }
 
 impl Attributes {
-    /// The length of the AS_PATH: a set counts 1, a confederation 0.
-    pub fn length(&self) -> usize {
-        length(&self.path)
+    /// Returns the length of the AS_PATH for the decision process: a set counts 1, a confederation
+    /// segment 0.
+    pub fn path_len(&self) -> usize {
+        path_len(&self.path)
     }
 
-    /// Whether the path passed an AS.
-    pub fn passed(&self, asn: u32) -> bool {
+    /// Returns true if the AS_PATH contains an AS.
+    pub fn path_contains(&self, asn: u32) -> bool {
         self.path.iter().any(|segment| match segment {
             Segment::Sequence(ases) | Segment::Set(ases) | Segment::Confederation(_, ases) => {
                 ases.contains(&asn)
@@ -81,8 +81,9 @@ impl Attributes {
         })
     }
 
-    /// The nearest AS outside this one; `None` where the path begins here or with a set.
-    pub fn first(&self) -> Option<u32> {
+    /// Returns the neighbouring AS that the path came from: the first AS outside the confederation.
+    /// `None` if the path is empty or begins with a set.
+    pub fn neighbor_as(&self) -> Option<u32> {
         let outside = |segment: &&Segment| !matches!(segment, Segment::Confederation(..));
         match self.path.iter().find(outside) {
             Some(Segment::Sequence(ases)) => ases.first().copied(),
@@ -90,14 +91,14 @@ impl Attributes {
         }
     }
 
-    /// Puts an AS in front so many times: into the leading sequence, or a new one where there is none or
-    /// where it is full.
+    /// Prepends an AS to the AS_PATH `times` times. Begins a new AS_SEQUENCE if the path does not begin
+    /// with one, or if that is full.
     pub fn prepend(&mut self, asn: u32, times: u8) {
         let mut left = usize::from(times);
         while left > 0 {
             match self.path.first_mut() {
-                Some(Segment::Sequence(ases)) if ases.len() < FULL => {
-                    let count = left.min(FULL - ases.len());
+                Some(Segment::Sequence(ases)) if ases.len() < MAX_SEGMENT_LEN => {
+                    let count = left.min(MAX_SEGMENT_LEN - ases.len());
                     ases.splice(0..0, iter::repeat_n(asn, count));
                     left -= count;
                 }
@@ -106,7 +107,7 @@ impl Attributes {
         }
     }
 
-    /// Adds communities, in their place.
+    /// Adds communities, and keeps the list sorted and without duplicates.
     pub fn add_communities(&mut self, more: &[u32]) {
         self.communities.extend_from_slice(more);
         self.communities.sort_unstable();
@@ -114,8 +115,9 @@ impl Attributes {
     }
 }
 
-/// The length of a path: a set counts 1, a confederation 0.
-pub(super) fn length(path: &[Segment]) -> usize {
+/// Returns the length of an AS_PATH for the decision process: a set counts 1 (RFC 4271 section
+/// 9.1.2.2), a confederation segment 0 (RFC 5065 section 5.3).
+pub(super) fn path_len(path: &[Segment]) -> usize {
     path.iter()
         .map(|segment| match segment {
             Segment::Sequence(ases) => ases.len(),
@@ -135,15 +137,15 @@ mod tests {
     }
 
     #[test]
-    fn a_set_counts_one_and_a_confederation_nothing() {
+    fn in_the_path_length_a_set_counts_one_and_a_confederation_segment_zero() {
         let path = of(&[Confederation(true, vec![9, 8]), Sequence(vec![1, 2, 2]), Set(vec![3, 4])]);
-        assert_eq!((path.length(), path.first()), (4, Some(1)));
-        assert!(path.passed(9) && path.passed(4) && path.passed(2) && !path.passed(5));
-        assert_eq!((of(&[]).first(), of(&[Set(vec![1])]).first()), (None, None));
+        assert_eq!((path.path_len(), path.neighbor_as()), (4, Some(1)));
+        assert!([9, 4, 2].iter().all(|asn| path.path_contains(*asn)) && !path.path_contains(5));
+        assert_eq!((of(&[]).neighbor_as(), of(&[Set(vec![1])]).neighbor_as()), (None, None));
     }
 
     #[test]
-    fn an_as_is_put_into_the_leading_sequence_as_long_as_there_is_room() {
+    fn prepend_extends_the_leading_sequence_until_it_is_full() {
         let mut attributes = of(&[Set(vec![3])]);
         attributes.prepend(1, 0);
         assert_eq!(attributes.path, [Set(vec![3])]);
@@ -151,7 +153,7 @@ mod tests {
         attributes.prepend(7, 1);
         assert_eq!(attributes.path, [Sequence(vec![7, 1, 1]), Set(vec![3])]);
         attributes.prepend(8, 254);
-        assert_eq!(attributes.length(), 258);
+        assert_eq!(attributes.path_len(), 258);
         assert_eq!(attributes.path[0], Sequence(vec![8, 8]));
         assert!(
             matches!(&attributes.path[1], Sequence(ases) if ases.len() == 255 && ases[252..] == [7, 1, 1])

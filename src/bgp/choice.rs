@@ -1,22 +1,27 @@
-//! A path to a network, and the choice among several (RFC 4271 section 9.1.2.2). Pure.
+//! The decision process (RFC 4271 section 9.1.2.2): paths, and the order of preference among the paths
+//! of one destination. Pure.
 //!
-//! The paths of a network stand in the order of preference, so that all else looks at the first:
+//! [`sort_by_preference`] sorts the paths of a destination, so that the first is the best path, and
+//! [`multipath`] takes the next hops of the route from the front of that order. Rules, in order:
 //!
-//! 1. what begins here;
-//! 2. a next hop on one of the own links (the others are never routes, but a reflector passes them on);
-//! 3. the higher LOCAL_PREF, 100 where there is none;
+//! 1. a path that this node originates;
+//! 2. a resolvable next hop, which is on one of this node's links (other paths never become kernel
+//!    routes, but a route reflector passes them on);
+//! 3. the higher LOCAL_PREF, 100 if the path has none;
 //! 4. the shorter AS_PATH;
 //! 5. the lower ORIGIN;
-//! 6. the lower MED (0 where there is none) among those equal so far of the same neighbouring AS;
-//! 7. what came from another AS;
-//! 8. the lower ORIGINATOR_ID, or else BGP Identifier of the peer (RFC 4456 section 9);
+//! 6. the lower MULTI_EXIT_DISC (MED; 0 if the path has none) among paths that are equal by rules 1 to 5
+//!    and come through the same neighbouring AS;
+//! 7. a path received over eBGP;
+//! 8. the lower ORIGINATOR_ID or, if the path has none, BGP Identifier of the peer (RFC 4456 section 9);
 //! 9. the shorter CLUSTER_LIST;
 //! 10. the lower address of the peer.
 //!
-//! Paths equal up to 7 are equally good for the node: their next hops make one route. That a path is
-//! stale counts for nothing (RFC 4724 section 4.2). By rule 6 alone paths can't be put in a row (it says
-//! nothing of two neighbouring ASes), so a path that another one beats by it is marked before, and loses
-//! to all that are not: the outcome does not hang on the order in which they came.
+//! Paths that are equal by rules 1 to 7 form one multipath route. A stale path is not ranked lower
+//! (RFC 4724 section 4.2). Rule 6 alone gives no total order, because it does not compare paths through
+//! two different ASes. Therefore [`sort_by_preference`] first marks each path that loses to another one
+//! by rule 6, and then ranks marked paths after unmarked ones: the result does not depend on the order
+//! in which the paths arrived.
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -27,111 +32,114 @@ use std::{
 use super::{
     attribute::{Attributes, Origin},
     policy::LOCAL_PREF,
-    slot::Slots,
+    slot::{PeerIndex, PeerTable},
 };
 use crate::state::Via;
 
-/// Stands for this node where a peer is named by its place.
-pub const LOCAL: u16 = u16::MAX;
-/// The most next hops of one route.
-pub const HOPS: usize = 16;
+/// The most next hops of a multipath route.
+pub const MAX_NEXT_HOPS: usize = 16;
 
-/// What a peer said of a path: the same value for all routes of an UPDATE.
+/// The next hop and path attributes of a received route. All routes of an UPDATE share one value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct RouteAttrs {
     /// The next hop.
     pub next_hop: IpAddr,
-    /// The rest.
+    /// The other path attributes.
     pub attributes: Attributes,
 }
 
-impl Said {
-    /// What is said of the own networks: nothing, a peer is told its own address as the next hop.
-    pub fn nothing() -> Said {
-        Said { next_hop: Ipv4Addr::UNSPECIFIED.into(), attributes: Attributes::default() }
+impl RouteAttrs {
+    /// Returns the attributes of the networks that this node originates. They are empty, because
+    /// [`policy::export`](super::policy::export) sets the next hop and the attributes for each peer.
+    pub fn local() -> RouteAttrs {
+        RouteAttrs { next_hop: Ipv4Addr::UNSPECIFIED.into(), attributes: Attributes::default() }
     }
 }
 
-/// A way to a network.
+/// A path to a destination.
 #[derive(Clone, Debug)]
 pub struct Path {
-    /// What was said of it.
-    pub said: Arc<Said>,
-    /// The place of the peer that it came from, or [`LOCAL`].
-    pub from: u16,
-    /// Its peer restarts and has not said it again yet (RFC 4724).
+    /// The next hop and path attributes.
+    pub attrs: Arc<RouteAttrs>,
+    /// The peer that advertised the path, or `PeerIndex::LOCAL` if this node originates it.
+    pub from: PeerIndex,
+    /// True if the peer restarts and has not advertised the path again yet (RFC 4724).
     pub stale: bool,
-    /// Its next hop is on one of the own links.
-    pub usable: bool,
-    /// Another one by way of the same AS has a lower MED (rule 6).
-    pub beaten: bool,
+    /// True if the next hop is on one of this node's links (RFC 4271 section 9.1.2.1).
+    pub resolvable: bool,
+    /// True if a path through the same neighbouring AS has a lower MED (rule 6).
+    pub loses_on_med: bool,
 }
 
-/// Rules 1 to 5: the lower is the better.
-type Merit = (bool, bool, Reverse<u32>, usize, Origin);
+/// The sort key of rules 1 to 5; the lower key is preferred.
+type Preference = (bool, bool, Reverse<u32>, usize, Origin);
 
 impl Path {
-    fn merit(&self) -> Merit {
-        let said = &self.said.attributes;
+    fn preference(&self) -> Preference {
+        let attributes = &self.attrs.attributes;
         (
-            self.from != LOCAL,
-            !self.usable,
-            Reverse(said.local_pref.unwrap_or(LOCAL_PREF)),
-            said.length(),
-            said.origin,
+            self.from != PeerIndex::LOCAL,
+            !self.resolvable,
+            Reverse(attributes.local_pref.unwrap_or(LOCAL_PREF)),
+            attributes.path_len(),
+            attributes.origin,
         )
     }
 
-    /// Whether it is the lesser by rule 6 of two that are equal before it.
-    fn is_beaten_by(&self, other: &Path) -> bool {
-        let med = |path: &Path| path.said.attributes.med.unwrap_or(0);
+    /// Returns true if both paths are equal by rules 1 to 5 and `other` is preferred by rule 6.
+    fn loses_on_med_to(&self, other: &Path) -> bool {
+        let med = |path: &Path| path.attrs.attributes.med.unwrap_or(0);
         med(other) < med(self)
-            && other.said.attributes.first() == self.said.attributes.first()
-            && other.merit() == self.merit()
+            && other.attrs.attributes.neighbor_as() == self.attrs.attributes.neighbor_as()
+            && other.preference() == self.preference()
     }
 }
 
-/// By rules 1 to 7.
-fn compare_roughly(a: &Path, b: &Path, slots: &Slots) -> Ordering {
-    let internal = |path: &Path| slots.session(path.from).is_some_and(|from| from.internal);
-    a.merit()
-        .cmp(&b.merit())
-        .then(a.beaten.cmp(&b.beaten))
+/// Compares two paths by rules 1 to 7; equal paths may form a multipath route.
+fn compare_for_multipath(a: &Path, b: &Path, peers: &PeerTable) -> Ordering {
+    let internal = |path: &Path| peers.session(path.from).is_some_and(|from| from.internal);
+    a.preference()
+        .cmp(&b.preference())
+        .then(a.loses_on_med.cmp(&b.loses_on_med))
         .then_with(|| internal(a).cmp(&internal(b)))
 }
 
-/// By all rules.
-fn compare(a: &Path, b: &Path, slots: &Slots) -> Ordering {
-    let last = |path: &Path| {
-        let from = slots.session(path.from);
-        let said = &path.said.attributes;
-        let id = said.originator.or(from.map(|from| from.id));
-        (id, said.clusters.len(), from.map(|from| from.addr))
+/// Compares two paths by all rules.
+fn compare(a: &Path, b: &Path, peers: &PeerTable) -> Ordering {
+    let tie_breakers = |path: &Path| {
+        let from = peers.session(path.from);
+        let attributes = &path.attrs.attributes;
+        let id = attributes.originator.or(from.map(|from| from.id));
+        (id, attributes.clusters.len(), from.map(|from| from.addr))
     };
-    compare_roughly(a, b, slots).then_with(|| last(a).cmp(&last(b)))
+    compare_for_multipath(a, b, peers).then_with(|| tie_breakers(a).cmp(&tie_breakers(b)))
 }
 
-/// Brings paths in their order. They are few, and all but one are in order already.
-pub fn arrange(paths: &mut [Path], slots: &Slots) {
-    let weighed = paths.iter().any(|path| path.said.attributes.med.is_some_and(|med| med > 0));
+/// Sorts the paths of a destination, the best first, and updates [`Path::loses_on_med`] of each.
+///
+/// It is an insertion sort: a destination has few paths, and all but one are sorted already.
+pub fn sort_by_preference(paths: &mut [Path], peers: &PeerTable) {
+    let any_med = paths.iter().any(|path| path.attrs.attributes.med.is_some_and(|med| med > 0));
     for at in 0..paths.len() {
-        paths[at].beaten = weighed && paths.iter().any(|other| paths[at].is_beaten_by(other));
+        paths[at].loses_on_med =
+            any_med && paths.iter().any(|other| paths[at].loses_on_med_to(other));
     }
     for mut at in 1..paths.len() {
-        while at > 0 && compare(&paths[at], &paths[at - 1], slots).is_lt() {
+        while at > 0 && compare(&paths[at], &paths[at - 1], peers).is_lt() {
             paths.swap(at, at - 1);
             at -= 1;
         }
     }
 }
 
-/// The next hops of a route by paths in their order: sorted, each once. None, where it begins here or
-/// no next hop is on a link.
-pub fn hops(paths: &[Path], slots: &Slots) -> Option<Via> {
-    let first = paths.first().filter(|best| best.from != LOCAL && best.usable)?;
-    let equal = paths.iter().take_while(|path| compare_roughly(first, path, slots).is_eq());
-    match Via::new(equal.map(|path| path.said.next_hop))? {
-        Via::Many(all) => Via::new(all.into_iter().take(HOPS)),
+/// Returns the next hops of the route that sorted paths give: sorted, without duplicates, and at most
+/// [`MAX_NEXT_HOPS`]. `None` if there is no path, if this node originates the best one, or if its next
+/// hop is not resolvable.
+pub fn multipath(paths: &[Path], peers: &PeerTable) -> Option<Via> {
+    let best = paths.first().filter(|best| best.from != PeerIndex::LOCAL && best.resolvable)?;
+    let equal = paths.iter().take_while(|path| compare_for_multipath(best, path, peers).is_eq());
+    match Via::new(equal.map(|path| path.attrs.next_hop))? {
+        Via::Many(all) => Via::new(all.into_iter().take(MAX_NEXT_HOPS)),
         one => Some(one),
     }
 }

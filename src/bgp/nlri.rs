@@ -1,4 +1,6 @@
-//! Networks as UPDATE has them (RFC 4271 section 4.3): a prefix length, and no more bytes than it needs.
+//! Encoding and decoding of networks in an UPDATE (RFC 4271 section 4.3): a prefix length in bits,
+//! followed by only as many bytes of the address as the prefix needs. `update` uses [`read`], and its
+//! submodule `write` uses [`pack`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,20 +11,20 @@ use super::{
     wire::{take, take_u8},
 };
 
-/// The most bytes that one takes.
-pub(super) const LONGEST: usize = 17;
+/// The most bytes of an encoded network.
+pub(super) const MAX_ENCODED_LEN: usize = 17;
 
-/// What a field of networks holds.
+/// The networks of a decoded field.
 #[derive(Default)]
 pub(super) struct Nets {
-    /// The unicast networks, without host bits.
+    /// The unicast networks, with host bits cleared.
     pub(super) nets: Vec<IpNet>,
-    /// How many others there were: multicast is no destination of a unicast route.
-    pub(super) passed_over: usize,
+    /// The number of multicast networks, which are ignored: they are no destinations of a unicast route.
+    pub(super) multicast: usize,
 }
 
-/// Reads a field of networks. `None`: a prefix is too long for its family or for the field, so that what
-/// follows can't be found (RFC 7606 section 5.3).
+/// Decodes a field of networks. `None` if a prefix is too long for its family or for the field, because
+/// the networks after it cannot be found then (RFC 7606 section 5.3).
 pub(super) fn read(mut bytes: &[u8], family: Family) -> Option<Nets> {
     let mut found = Nets::default();
     while let Some(length) = take_u8(&mut bytes) {
@@ -35,7 +37,7 @@ pub(super) fn read(mut bytes: &[u8], family: Family) -> Option<Nets> {
         };
         let net = IpNet::new(addr, length).ok()?.trunc();
         if net.addr().is_multicast() {
-            found.passed_over += 1;
+            found.multicast += 1;
         } else {
             found.nets.push(net);
         }
@@ -43,7 +45,7 @@ pub(super) fn read(mut bytes: &[u8], family: Family) -> Option<Nets> {
     Some(found)
 }
 
-/// Appends a network.
+/// Appends an encoded network.
 fn write(net: &IpNet, out: &mut Vec<u8>) {
     let count = usize::from(net.prefix_len()).div_ceil(8);
     out.push(net.prefix_len());
@@ -53,13 +55,14 @@ fn write(net: &IpNet, out: &mut Vec<u8>) {
     }
 }
 
-/// Gives the networks of one family in fields of at most `room` bytes, which is no less than [`LONGEST`].
-pub(super) fn pack(nets: &[IpNet], family: Family, room: usize, emit: &mut dyn FnMut(&[u8])) {
+/// Calls `emit` with encoded fields of at most `max_bytes` bytes, which together have all networks of one
+/// family. `max_bytes` must be at least [`MAX_ENCODED_LEN`].
+pub(super) fn pack(nets: &[IpNet], family: Family, max_bytes: usize, emit: &mut dyn FnMut(&[u8])) {
     let mut field = Vec::new();
     for net in nets.iter().filter(|net| Family::of(net) == family) {
         let before = field.len();
         write(net, &mut field);
-        if field.len() > room {
+        if field.len() > max_bytes {
             emit(&field[..before]);
             field.drain(..before);
         }
@@ -78,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn host_bits_are_masked() {
+    fn host_bits_are_cleared() {
         assert_eq!(nets(&[9, 10, 255], Family::Ipv4).unwrap(), ["10.128.0.0/9"]);
         assert_eq!(
             nets(&[33, 0x20, 1, 0xd, 0xb8, 0xff], Family::Ipv6).unwrap(),
@@ -88,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_longer_than_its_family_or_its_field_breaks_the_field() {
+    fn a_prefix_that_exceeds_its_family_or_its_field_makes_the_field_malformed() {
         assert_eq!(nets(&[33, 1, 2, 3, 4, 5], Family::Ipv4), None);
         assert_eq!(nets(&[129; 18], Family::Ipv6), None);
         assert_eq!(nets(&[255; 40], Family::Ipv6), None);
@@ -96,18 +99,18 @@ mod tests {
     }
 
     #[test]
-    fn multicast_is_passed_over_and_the_rest_is_kept() {
+    fn multicast_networks_are_ignored_and_others_are_kept() {
         let found = read(&[8, 230, 8, 10], Family::Ipv4).unwrap();
-        assert_eq!((found.nets, found.passed_over), (vec!["10.0.0.0/8".parse().unwrap()], 1));
-        assert_eq!(read(&[16, 0xff, 2], Family::Ipv6).unwrap().passed_over, 1);
+        assert_eq!((found.nets, found.multicast), (vec!["10.0.0.0/8".parse().unwrap()], 1));
+        assert_eq!(read(&[16, 0xff, 2], Family::Ipv6).unwrap().multicast, 1);
     }
 
     #[test]
-    fn a_field_is_as_full_as_the_room_allows() {
+    fn pack_fills_each_field_up_to_the_limit() {
         let nets: Vec<IpNet> = (0..10).map(|n| format!("10.{n}.0.0/16").parse().unwrap()).collect();
         let mut sizes = Vec::new();
         pack(&nets, Family::Ipv4, 20, &mut |field| sizes.push(field.len()));
-        assert_eq!(sizes, [18, 12]); // of three bytes each
-        pack(&nets, Family::Ipv6, 20, &mut |_| panic!("none is of this family"));
+        assert_eq!(sizes, [18, 12]); // each network has three bytes
+        pack(&nets, Family::Ipv6, 20, &mut |_| panic!("no network is of this family"));
     }
 }

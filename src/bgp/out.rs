@@ -1,12 +1,16 @@
-//! What each peer has been told, and is still to be told. Pure.
+//! Adj-RIB-Out (RFC 4271 section 3.2): which UPDATEs each peer must still be sent. Pure.
 //!
-//! A new peer is told all by a walk over the table. What changes after that stands in one journal for all
-//! peers: a list of networks, which each reads from its own place on. Only the last note of a network
-//! counts, and none is made while nobody has read the last one. A network that a walk is still to come
-//! to is left to the walk. That a peer was told of a network is a bit beside it, so it is told that the
-//! network is gone if, and only if, it believes that it is there.
+//! A new peer is sent the whole table by a walk over it. Later changes go into one journal for all peers:
+//! a list of changed networks, which each peer reads from its own position. [`Rib::updates`] reads the
+//! journal, then continues the walks, collects the networks in a `Batch` by equal attributes, and
+//! returns the UPDATEs; [`Rib::tell`] encodes them; `Rib::trim_journal` drops the entries that all peers
+//! have read. The attributes come from [`policy::export`].
 //!
-//! One who does not read for long is told all again, so that the journal does not grow without end.
+//! Only the last journal entry of a network counts, and a network gets no new entry while no peer has
+//! read its last one. An entry is skipped if the walk of the peer has not reached its network yet.
+//! Each destination has a bit for each peer to which it is advertised, so a withdrawal is sent if and
+//! only if the peer has the network. A peer that does not read for long is sent the whole table again, so
+//! that the journal stays bounded.
 
 use std::{
     collections::VecDeque,
@@ -19,313 +23,332 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
     Config, Family,
-    choice::{LOCAL, Path, Said},
+    choice::{Path, RouteAttrs},
     message::{Message, Reach, Update},
-    policy::{self, Kind, Source, Told},
-    rib::{Dest, Rib},
-    slot::{Session, Slots},
+    policy::{self, ExportedRoute, LocalKind, RouteSource},
+    rib::{Destination, Rib},
+    slot::{PeerEntry, PeerIndex, PeerTable, Session},
 };
 
-/// So many notes more than there are networks may stand in the journal.
-const SLACK: usize = 4096;
+/// The journal may have this many entries more than there are networks in the table.
+const JOURNAL_SLACK: usize = 4096;
 
-/// The places of peers.
+/// A set of peers, as a bitmap by peer index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bits(Vec<u64>);
+pub struct PeerSet(Vec<u64>);
 
-impl Bits {
-    /// Whether a place is there.
-    pub fn has(&self, at: u16) -> bool {
+impl PeerSet {
+    /// Returns true if a peer is in the set.
+    pub fn contains(&self, PeerIndex(at): PeerIndex) -> bool {
         self.0.get(usize::from(at / 64)).is_some_and(|word| word >> (at % 64) & 1 == 1)
     }
 
-    /// Whether there is none.
+    /// Returns true if the set has no peers.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Puts a place in; whether it was not there.
-    pub fn set(&mut self, at: u16) -> bool {
+    /// Adds a peer. Returns true if it was not in the set.
+    pub fn insert(&mut self, PeerIndex(at): PeerIndex) -> bool {
         let word = usize::from(at / 64);
         if self.0.len() <= word {
             self.0.reserve_exact(word + 1 - self.0.len());
             self.0.resize(word + 1, 0);
         }
-        let was = self.0[word];
+        let before = self.0[word];
         self.0[word] |= 1 << (at % 64);
-        self.0[word] != was
+        self.0[word] != before
     }
 
-    /// Takes a place out; whether it was there.
-    pub fn clear(&mut self, at: u16) -> bool {
+    /// Removes a peer. Returns true if it was in the set.
+    pub fn remove(&mut self, PeerIndex(at): PeerIndex) -> bool {
         let Some(word) = self.0.get_mut(usize::from(at / 64)) else { return false };
-        let was = *word;
+        let before = *word;
         *word &= !(1 << (at % 64));
-        let had = *word != was;
+        let changed = *word != before;
         while self.0.last() == Some(&0) {
             self.0.pop();
         }
-        had
+        changed
     }
 }
 
-/// The networks that somebody may have to be told of, in the order in which they changed.
+/// The networks whose advertisements may have changed, in the order of the changes. Entries are numbered
+/// from 1.
 #[derive(Debug, Default)]
 pub struct Journal {
     nets: VecDeque<IpNet>,
-    /// The number of notes that are gone from the front. Notes are numbered from 1 on.
-    gone: u64,
-    /// Notes up to this one were read by somebody, or are not for all.
+    /// The number of entries that were dropped from the front.
+    dropped: u64,
+    /// The highest entry that at least one peer has read or skips. All peers will read the later entries.
     read: u64,
 }
 
 impl Journal {
-    /// The number of the last note.
+    /// Returns the number of the last entry; 0 if there never was one.
     pub fn end(&self) -> u64 {
-        self.gone + self.nets.len() as u64
+        self.dropped + self.nets.len() as u64
     }
 
-    /// The number of the last note that is gone from the front.
+    /// Returns the number of the last entry that was dropped from the front.
     #[cfg(test)]
-    pub fn begin(&self) -> u64 {
-        self.gone
+    pub fn start(&self) -> u64 {
+        self.dropped
     }
 
-    /// Makes a note, and gives its number.
+    /// Appends an entry and returns its number.
     pub fn push(&mut self, net: IpNet) -> u64 {
         self.nets.push_back(net);
         self.end()
     }
 
-    /// Whether a note is still to be read by all.
-    pub fn is_unread(&self, note: u64) -> bool {
-        note > self.read.max(self.gone)
+    /// Returns true if no peer has read an entry yet, so that all of them will.
+    pub fn is_unread(&self, entry: u64) -> bool {
+        entry > self.read.max(self.dropped)
     }
 
-    /// Somebody read the notes up to this one, or will never do.
-    pub fn read_to(&mut self, note: u64) {
-        self.read = self.read.max(note);
+    /// Records that a peer has read all entries up to this one, or will skip them.
+    pub fn mark_read(&mut self, entry: u64) {
+        self.read = self.read.max(entry);
     }
 
-    fn get(&self, note: u64) -> Option<&IpNet> {
-        self.nets.get(usize::try_from(note.checked_sub(self.gone + 1)?).ok()?)
+    /// Returns an entry by its number; `None` if it was dropped or does not exist yet.
+    fn get(&self, entry: u64) -> Option<&IpNet> {
+        self.nets.get(usize::try_from(entry.checked_sub(self.dropped + 1)?).ok()?)
     }
 }
 
-/// How far a walk over the networks of a family has come.
+/// The progress of a walk over the networks of one family.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Walk {
     #[default]
     Done,
-    Begins,
+    NotStarted,
+    /// The last visited network.
     After(IpNet),
 }
 
-/// What is still to be told to a peer.
+/// The state of the advertisements to one peer.
 #[derive(Debug, Default)]
-pub struct Outbox {
-    /// By family.
+pub struct AdjRibOut {
+    /// The walks, by family.
     walks: [Walk; 2],
-    /// The families for which End-of-RIB is to be said after the walk.
-    ends: Vec<Family>,
-    /// The last note in the journal that was read.
+    /// The families for which End-of-RIB must be sent after the walk.
+    end_of_rib: Vec<Family>,
+    /// The number of the last journal entry that was processed for this peer.
     read: u64,
-    /// How many networks the peer believes to be there.
-    pub told: usize,
+    /// The number of networks that are advertised to the peer.
+    pub advertised: usize,
 }
 
-impl Outbox {
-    /// All is to be told. What changed before is in the table.
-    pub fn new(families: &[Family], read: u64) -> Outbox {
-        let mut out = Outbox { ends: families.to_vec(), read, ..Outbox::default() };
-        families.iter().for_each(|family| out.begin(*family));
+impl AdjRibOut {
+    /// Returns the state of a new session: the whole table must be advertised. The journal entries up to
+    /// `read` are skipped, because the table has those changes already.
+    pub fn new(families: &[Family], read: u64) -> AdjRibOut {
+        let mut out = AdjRibOut { end_of_rib: families.to_vec(), read, ..AdjRibOut::default() };
+        families.iter().for_each(|family| out.start_walk(*family));
         out
     }
 
-    /// All of a family is to be told, again.
-    pub fn begin(&mut self, family: Family) {
-        self.walks[family as usize] = Walk::Begins;
+    /// Schedules the advertisement of all networks of a family, again if they were advertised before.
+    pub fn start_walk(&mut self, family: Family) {
+        self.walks[family as usize] = Walk::NotStarted;
     }
 
-    /// Whether a walk is still to come to a network.
-    fn is_ahead(&self, net: &IpNet) -> bool {
+    /// Returns true if a walk has not reached a network yet.
+    fn will_visit(&self, net: &IpNet) -> bool {
         match self.walks[Family::of(net) as usize] {
             Walk::Done => false,
-            Walk::Begins => true,
+            Walk::NotStarted => true,
             Walk::After(last) => *net > last,
         }
     }
 
-    fn is_empty(&self, journal: &Journal) -> bool {
-        self.walks == [Walk::Done; 2] && self.ends.is_empty() && self.read == journal.end()
+    /// Returns true if nothing is left to do.
+    fn is_idle(&self, journal: &Journal) -> bool {
+        self.walks == [Walk::Done; 2] && self.end_of_rib.is_empty() && self.read == journal.end()
     }
 }
 
 impl Rib {
-    /// A peer asks to be told all of a family again (RFC 2918).
+    /// Handles a ROUTE-REFRESH (RFC 2918): schedules the advertisement of all networks of a family.
+    /// Ignored if the session is not up or the family was not negotiated.
     pub fn refresh(&mut self, addr: IpAddr, family: Family) {
-        let slot = self.slots.find(addr).and_then(|at| self.slots.get_mut(at));
-        if let Some(slot) = slot.filter(|slot| slot.up && slot.session.families.contains(&family)) {
-            slot.out.begin(family);
+        let entry = self.peers.index_of(addr).and_then(|peer| self.peers.get_mut(peer));
+        let is_valid =
+            |entry: &&mut PeerEntry| entry.up && entry.session.families.contains(&family);
+        if let Some(entry) = entry.filter(is_valid) {
+            entry.adj_rib_out.start_walk(family);
         }
     }
 
-    /// Whether there may be something to tell a peer.
+    /// Returns true if there may be UPDATEs to send to a peer.
     pub fn has_news(&self, addr: IpAddr) -> bool {
-        let slot = self.slots.find(addr).and_then(|at| self.slots.get(at));
-        slot.is_some_and(|slot| slot.up && !slot.out.is_empty(&self.journal))
+        let entry = self.peers.index_of(addr).and_then(|peer| self.peers.get(peer));
+        entry.is_some_and(|entry| entry.up && !entry.adj_rib_out.is_idle(&self.journal))
     }
 
-    /// Appends the next messages for a peer, about `room` octets of them; whether there is more.
-    pub fn tell(&mut self, addr: IpAddr, room: usize, out: &mut Vec<u8>) -> bool {
-        let agreed =
-            self.slots.find(addr).and_then(|at| self.slots.session(at)).map(|to| to.agreed);
-        let Some(agreed) = agreed else { return false };
-        for update in self.updates(addr, room) {
+    /// Appends the next UPDATE messages for a peer to `out`, about `max_bytes` of them. Returns true if
+    /// there may be more.
+    pub fn tell(&mut self, addr: IpAddr, max_bytes: usize, out: &mut Vec<u8>) -> bool {
+        let session = self.peers.index_of(addr).and_then(|peer| self.peers.session(peer));
+        let Some(agreed) = session.map(|session| session.agreed) else { return false };
+        for update in self.updates(addr, max_bytes) {
             Message::Update(update).write(agreed, out);
         }
         self.has_news(addr)
     }
 
-    /// What a peer is told next, of about `room` octets.
-    pub fn updates(&mut self, addr: IpAddr, room: usize) -> Vec<Update> {
-        let Some(at) = self.slots.find(addr) else { return Vec::new() };
-        let Some(slot) = self.slots.get_mut(at).filter(|slot| slot.up) else { return Vec::new() };
-        let mut out = std::mem::take(&mut slot.out);
-        let Some(to) = self.slots.session(at) else { return Vec::new() };
+    /// Returns the next UPDATEs for a peer, of about `max_bytes`. Empty if its session is not up.
+    pub fn updates(&mut self, addr: IpAddr, max_bytes: usize) -> Vec<Update> {
+        let Some(peer) = self.peers.index_of(addr) else { return Vec::new() };
+        let Some(entry) = self.peers.get_mut(peer).filter(|entry| entry.up) else {
+            return Vec::new();
+        };
+        let mut out = std::mem::take(&mut entry.adj_rib_out);
+        let Some(to) = self.peers.session(peer) else { return Vec::new() };
         let mut batch = Batch {
             config: &self.config,
-            slots: &self.slots,
+            peers: &self.peers,
             to,
-            at,
-            gone: Default::default(),
+            peer,
+            withdrawn: Default::default(),
             groups: Vec::new(),
-            over: Vec::new(),
+            removable: Vec::new(),
             size: 0,
         };
-        while batch.size < room && out.read < self.journal.end() {
+        while batch.size < max_bytes && out.read < self.journal.end() {
             out.read += 1;
-            let Some(net) = self.journal.get(out.read).filter(|net| !out.is_ahead(net)) else {
+            let Some(net) = self.journal.get(out.read).filter(|net| !out.will_visit(net)) else {
                 continue;
             };
-            if let Some(dest) = self.table.get_mut(net).filter(|dest| dest.noted() == out.read) {
-                batch.add(*net, dest, &mut out.told);
+            let dest = self.table.get_mut(net).filter(|dest| dest.journal_pos() == out.read);
+            if let Some(dest) = dest {
+                batch.add(*net, dest, &mut out.advertised);
             }
         }
         let mut ends = Vec::new();
         for family in Family::ALL {
             let from = match out.walks[family as usize] {
                 Walk::Done => continue,
-                Walk::Begins => Included(first_of(family)),
+                Walk::NotStarted => Included(lowest_net(family)),
                 Walk::After(net) => Excluded(net),
             };
             let mut nets = self.table.range_mut((from, Unbounded));
-            while batch.size < room {
+            while batch.size < max_bytes {
                 let next = nets.next().filter(|(net, _)| Family::of(net) == family);
                 let Some((net, dest)) = next else {
                     out.walks[family as usize] = Walk::Done;
-                    ends.extend(out.ends.extract_if(.., |end| *end == family));
+                    ends.extend(out.end_of_rib.extract_if(.., |end| *end == family));
                     break;
                 };
                 out.walks[family as usize] = Walk::After(*net);
-                batch.add(*net, dest, &mut out.told);
+                batch.add(*net, dest, &mut out.advertised);
             }
         }
-        let (over, mut updates) = batch.close();
+        let (removable, mut updates) = batch.finish();
         updates.extend(ends.into_iter().map(|end| Update { end: Some(end), ..Update::default() }));
-        for net in over {
+        for net in removable {
             self.table.remove(&net);
         }
-        self.journal.read_to(out.read);
-        if let Some(slot) = self.slots.get_mut(at) {
-            slot.out = out;
+        self.journal.mark_read(out.read);
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.adj_rib_out = out;
         }
-        self.trim();
+        self.trim_journal();
         updates
     }
 
-    /// A peer forgets all: it has no session.
-    pub(super) fn forget_told(&mut self, at: u16) {
-        let mut over = Vec::new();
+    /// Forgets all advertisements to a peer, because its session is down.
+    pub(super) fn clear_advertised(&mut self, peer: PeerIndex) {
+        let mut removable = Vec::new();
         for (net, dest) in &mut self.table {
-            if dest.untell(at) && dest.is_over() {
-                over.push(*net);
+            if dest.mark_withdrawn(peer) && dest.is_removable() {
+                removable.push(*net);
             }
         }
-        for net in over {
+        for net in removable {
             self.table.remove(&net);
         }
     }
 
-    /// Drops notes that all have read. Those who are far behind are told all again.
-    pub(super) fn trim(&mut self) {
+    /// Drops the journal entries that all peers have read. If the journal is too long, peers that are far
+    /// behind skip it and are sent the whole table again.
+    pub(super) fn trim_journal(&mut self) {
         let end = self.journal.end();
-        if self.journal.nets.len() > self.table.len() + SLACK {
-            let half = self.journal.gone + self.journal.nets.len() as u64 / 2;
-            for slot in self.slots.iter_mut().filter(|slot| slot.up && slot.out.read < half) {
-                slot.session.families.iter().for_each(|family| slot.out.begin(*family));
-                slot.out.read = end;
-                self.journal.read_to(end);
+        if self.journal.nets.len() > self.table.len() + JOURNAL_SLACK {
+            let half = self.journal.dropped + self.journal.nets.len() as u64 / 2;
+            let behind = |entry: &&mut PeerEntry| entry.up && entry.adj_rib_out.read < half;
+            for entry in self.peers.iter_mut().filter(behind) {
+                let families = entry.session.families.iter();
+                families.for_each(|family| entry.adj_rib_out.start_walk(*family));
+                entry.adj_rib_out.read = end;
+                self.journal.mark_read(end);
             }
         }
-        let up = self.slots.iter().filter(|slot| slot.up);
-        let read = up.map(|slot| slot.out.read).min().unwrap_or(end);
-        let count = usize::try_from(read.saturating_sub(self.journal.gone)).unwrap_or(usize::MAX);
+        let up = self.peers.iter().filter(|entry| entry.up);
+        let read = up.map(|entry| entry.adj_rib_out.read).min().unwrap_or(end);
+        let count =
+            usize::try_from(read.saturating_sub(self.journal.dropped)).unwrap_or(usize::MAX);
         self.journal.nets.drain(..count.min(self.journal.nets.len()));
-        self.journal.gone = self.journal.gone.max(read);
+        self.journal.dropped = self.journal.dropped.max(read);
         if self.journal.nets.is_empty() {
-            self.journal.nets = VecDeque::new(); // a burst is over
+            self.journal.nets = VecDeque::new(); // frees the memory of a burst of changes
         }
     }
 }
 
-/// The least network of a family.
-fn first_of(family: Family) -> IpNet {
+/// Returns the lowest network of a family in the order of the table.
+fn lowest_net(family: Family) -> IpNet {
     match family {
         Family::Ipv4 => IpNet::V4(Ipv4Net::default()),
         Family::Ipv6 => IpNet::V6(Ipv6Net::default()),
     }
 }
 
-/// What a peer is told of the path `said` by `from`, and the networks that it holds for.
+/// The networks of one UPDATE: they have the same attributes after the export policy. The fields `attrs`
+/// to `family` are of the first path in the group, and serve to find the group without the export policy.
 struct Group {
-    said: Arc<Said>,
-    from: u16,
-    kind: Kind,
+    attrs: Arc<RouteAttrs>,
+    from: PeerIndex,
+    kind: LocalKind,
     family: Family,
-    told: Option<Told>,
+    /// The route as it is advertised; `None` if the export policy does not advertise it.
+    export: Option<ExportedRoute>,
     nets: Vec<IpNet>,
 }
 
-/// What is told to a peer at a time.
+/// The UPDATEs that are collected for a peer in one call of [`Rib::updates`].
 struct Batch<'a> {
     config: &'a Config,
-    slots: &'a Slots,
+    peers: &'a PeerTable,
     to: &'a Session,
-    at: u16,
-    gone: [Vec<IpNet>; 2],
+    peer: PeerIndex,
+    /// The networks to withdraw, by family.
+    withdrawn: [Vec<IpNet>; 2],
     groups: Vec<Group>,
-    /// Networks of which nobody has to be told any more.
-    over: Vec<IpNet>,
-    /// How many octets it will take, about.
+    /// The networks whose destination can be removed from the table.
+    removable: Vec<IpNet>,
+    /// An estimate of the encoded size in bytes.
     size: usize,
 }
 
 impl Batch<'_> {
-    /// Adds what there is to say of a network.
-    fn add(&mut self, net: IpNet, dest: &mut Dest, told: &mut usize) {
+    /// Adds the advertisement or withdrawal of a network, if one is due, and updates the number of
+    /// networks that are advertised to the peer.
+    fn add(&mut self, net: IpNet, dest: &mut Destination, advertised: &mut usize) {
         let group = dest.paths.first().map(|best| self.group(&net, best));
         let group = group.and_then(|group| self.groups.get_mut(group));
-        match group.filter(|group| group.told.is_some()) {
+        match group.filter(|group| group.export.is_some()) {
             Some(group) => {
                 group.nets.push(net);
-                *told += usize::from(dest.tell(self.at));
+                *advertised += usize::from(dest.mark_advertised(self.peer));
             }
-            None if dest.untell(self.at) => {
-                self.gone[Family::of(&net) as usize].push(net);
-                *told -= 1;
-                if dest.is_over() {
-                    self.over.push(net);
+            None if dest.mark_withdrawn(self.peer) => {
+                self.withdrawn[Family::of(&net) as usize].push(net);
+                *advertised -= 1;
+                if dest.is_removable() {
+                    self.removable.push(net);
                 }
             }
             None => return,
@@ -333,54 +356,61 @@ impl Batch<'_> {
         self.size += 1 + usize::from(net.prefix_len().div_ceil(8));
     }
 
-    /// The group of a path: those of one UPDATE most often are of one group here too.
+    /// Returns the index of the group for the best path of a network, and creates the group if it is new.
+    /// Paths of one received UPDATE share their attributes, so most are found by pointer comparison.
     fn group(&mut self, net: &IpNet, best: &Path) -> usize {
         let family = Family::of(net);
-        let kind = if best.from == LOCAL { Kind::of(self.config, net) } else { Kind::default() };
-        let is = |group: &Group| {
-            Arc::ptr_eq(&group.said, &best.said)
+        let kind = if best.from == PeerIndex::LOCAL {
+            LocalKind::of(self.config, net)
+        } else {
+            LocalKind::default()
+        };
+        let has_same_path = |group: &Group| {
+            Arc::ptr_eq(&group.attrs, &best.attrs)
                 && (group.from, group.kind, group.family) == (best.from, kind, family)
         };
-        if let Some(found) = self.groups.iter().rposition(is) {
+        if let Some(found) = self.groups.iter().rposition(has_same_path) {
             return found;
         }
-        let told = told(self.config, self.slots, self.to, net, best);
-        let same = |group: &Group| group.family == family && group.told == told;
-        if let Some(found) = self.groups.iter().rposition(same) {
+        let export = exported_route(self.config, self.peers, self.to, net, best);
+        let has_same_export = |group: &Group| group.family == family && group.export == export;
+        if let Some(found) = self.groups.iter().rposition(has_same_export) {
             return found;
         }
-        self.size += told.as_ref().map_or(0, |told| policy::size(&told.attributes));
-        let (said, from) = (Arc::clone(&best.said), best.from);
-        self.groups.push(Group { said, from, kind, family, told, nets: Vec::new() });
+        self.size += export.as_ref().map_or(0, |it| policy::max_encoded_len(&it.attributes));
+        let (attrs, from) = (Arc::clone(&best.attrs), best.from);
+        self.groups.push(Group { attrs, from, kind, family, export, nets: Vec::new() });
         self.groups.len() - 1
     }
 
-    /// The messages, and the networks that nobody has to be told of any more.
-    fn close(self) -> (Vec<IpNet>, Vec<Update>) {
-        let gone = self.gone.into_iter().filter(|gone| !gone.is_empty());
+    /// Returns the networks that can be removed from the table, and the UPDATEs, withdrawals first.
+    fn finish(self) -> (Vec<IpNet>, Vec<Update>) {
+        let withdrawn = self.withdrawn.into_iter().filter(|nets| !nets.is_empty());
         let mut updates: Vec<Update> =
-            gone.map(|withdrawn| Update { withdrawn, ..Update::default() }).collect();
-        for Group { told, nets, .. } in self.groups {
-            let Some(Told { next_hop, attributes }) = told else { continue };
+            withdrawn.map(|withdrawn| Update { withdrawn, ..Update::default() }).collect();
+        for Group { export, nets, .. } in self.groups {
+            let Some(ExportedRoute { next_hop, attributes }) = export else { continue };
             let reach = vec![Reach { next_hop, nets }];
             updates.push(Update { reach, attributes, ..Update::default() });
         }
-        (self.over, updates)
+        (self.removable, updates)
     }
 }
 
-/// What a peer is told of a path to a network.
-pub(super) fn told(
+/// Returns the route that the export policy makes of the best path of a network; `None` if it is not
+/// advertised to the peer.
+pub(super) fn exported_route(
     config: &Config,
-    slots: &Slots,
+    peers: &PeerTable,
     to: &Session,
     net: &IpNet,
     best: &Path,
-) -> Option<Told> {
-    let source = if best.from == LOCAL {
-        Source::Local(Kind::of(config, net))
+) -> Option<ExportedRoute> {
+    let source = if best.from == PeerIndex::LOCAL {
+        RouteSource::Local(LocalKind::of(config, net))
     } else {
-        Source::Learned { from: slots.session(best.from)?, said: &best.said, usable: best.usable }
+        let from = peers.session(best.from)?;
+        RouteSource::Learned { from, attrs: &best.attrs, resolvable: best.resolvable }
     };
     policy::export(config, to, Family::of(net), source)
 }

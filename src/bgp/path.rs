@@ -1,17 +1,18 @@
-//! AS_PATH on the wire (RFC 4271 section 4.3), with AS numbers of four octets and of two (RFC 6793).
+//! Encoding and decoding of AS_PATH (RFC 4271 section 4.3), with AS numbers of four or two octets (RFC
+//! 6793).
 //!
-//! To a speaker that knows only two octets, AS_TRANS stands for each larger number, and AS4_PATH says
-//! what they are; what comes from it is put together again.
+//! In an AS_PATH for a two-octet AS speaker, AS_TRANS replaces each larger number, and [`as4_path`]
+//! gives the AS4_PATH with the real numbers. [`merge_as4_path`] combines both when they are received.
 
 use super::{
-    attribute::{Segment, length},
+    attribute::{Segment, path_len},
     wire::{take_u8, take_u16, take_u32},
 };
 
-/// Stands for an AS number that two octets can't hold.
-pub(super) const TRANS: u16 = 23456;
-/// So many ASes fit in a segment.
-pub(super) const FULL: usize = 255;
+/// Replaces an AS number that does not fit in two octets (RFC 6793).
+pub(super) const AS_TRANS: u16 = 23456;
+/// The most ASes in a segment: the count has one byte.
+pub(super) const MAX_SEGMENT_LEN: usize = 255;
 
 const SET: u8 = 1;
 const SEQUENCE: u8 = 2;
@@ -19,7 +20,8 @@ const CONFED_SEQUENCE: u8 = 3;
 const CONFED_SET: u8 = 4;
 
 impl Segment {
-    fn parts(&self) -> (u8, &[u32]) {
+    /// Returns the segment type on the wire, and the ASes.
+    fn type_and_ases(&self) -> (u8, &[u32]) {
         match self {
             Segment::Set(ases) => (SET, ases),
             Segment::Sequence(ases) => (SEQUENCE, ases),
@@ -29,8 +31,8 @@ impl Segment {
     }
 }
 
-/// Reads a path. `None`: a segment is empty, of an unknown type or does not fit, or an AS is 0 (RFC 7606
-/// section 7.2, RFC 7607).
+/// Decodes an AS_PATH. `None` if it is malformed: a segment is empty, of an unknown type or longer than
+/// the value, or an AS is 0 (RFC 7606 section 7.2, RFC 7607).
 pub(super) fn read(mut bytes: &[u8], four_octet: bool) -> Option<Vec<Segment>> {
     let mut path = Vec::new();
     while let Some(kind) = take_u8(&mut bytes) {
@@ -55,32 +57,33 @@ pub(super) fn read(mut bytes: &[u8], four_octet: bool) -> Option<Vec<Segment>> {
     Some(path)
 }
 
-/// Appends a path, with AS_TRANS where two octets are too few.
+/// Appends an encoded AS_PATH. If `four_octet` is false, AS_TRANS replaces each AS number above 65,535.
 pub(super) fn write(path: &[Segment], four_octet: bool, out: &mut Vec<u8>) {
-    for (kind, ases) in path.iter().map(Segment::parts) {
-        for ases in ases.chunks(FULL) {
+    for (kind, ases) in path.iter().map(Segment::type_and_ases) {
+        for ases in ases.chunks(MAX_SEGMENT_LEN) {
             out.extend([kind, u8::try_from(ases.len()).unwrap_or(u8::MAX)]);
             for &asn in ases {
                 if four_octet {
                     out.extend(asn.to_be_bytes());
                 } else {
-                    out.extend(to_two(asn).to_be_bytes());
+                    out.extend(to_two_octets(asn).to_be_bytes());
                 }
             }
         }
     }
 }
 
-/// An AS number in two octets.
-pub(super) fn to_two(asn: u32) -> u16 {
-    u16::try_from(asn).unwrap_or(TRANS)
+/// Returns an AS number in two octets, or AS_TRANS if it does not fit.
+pub(super) fn to_two_octets(asn: u32) -> u16 {
+    u16::try_from(asn).unwrap_or(AS_TRANS)
 }
 
-/// What AS4_PATH has to say of a path: nothing where two octets do. Confederations are not in it.
-pub(super) fn as4(path: &[Segment]) -> Option<Vec<Segment>> {
+/// Returns the AS4_PATH for an AS_PATH, without confederation segments; `None` if all its AS numbers
+/// fit in two octets, so that no AS4_PATH is needed.
+pub(super) fn as4_path(path: &[Segment]) -> Option<Vec<Segment>> {
     let path: Vec<Segment> = without_confederations(path).cloned().collect();
     path.iter()
-        .any(|segment| segment.parts().1.iter().any(|&asn| asn > u16::MAX.into()))
+        .any(|segment| segment.type_and_ases().1.iter().any(|&asn| asn > u16::MAX.into()))
         .then_some(path)
 }
 
@@ -88,18 +91,19 @@ fn without_confederations(path: &[Segment]) -> impl Iterator<Item = &Segment> {
     path.iter().filter(|segment| !matches!(segment, Segment::Confederation(..)))
 }
 
-/// Puts AS_PATH and AS4_PATH together (RFC 6793 section 4.2.3): what speakers of two octets have put in
-/// front is in the first alone. An AS4_PATH that is longer than the AS_PATH is not believed.
-pub(super) fn merge(path: Vec<Segment>, as4: &[Segment]) -> Vec<Segment> {
+/// Merges AS_PATH and AS4_PATH (RFC 6793 section 4.2.3). Two-octet AS speakers prepend to AS_PATH only,
+/// so its first ASes are kept before those of AS4_PATH. Returns AS_PATH unchanged if AS4_PATH is empty
+/// or longer.
+pub(super) fn merge_as4_path(path: Vec<Segment>, as4: &[Segment]) -> Vec<Segment> {
     let as4: Vec<Segment> = without_confederations(as4).cloned().collect();
-    let Some(mut missing) = length(&path).checked_sub(length(&as4)).filter(|_| !as4.is_empty())
+    let Some(mut missing) = path_len(&path).checked_sub(path_len(&as4)).filter(|_| !as4.is_empty())
     else {
         return path;
     };
     let mut merged = Vec::new();
     for segment in path {
         match segment {
-            Segment::Confederation(..) => merged.push(segment), // leading, or next to one that is kept
+            Segment::Confederation(..) => merged.push(segment), // it leads, or follows a kept segment
             _ if missing == 0 => break,
             Segment::Set(_) => {
                 missing -= 1;
@@ -117,10 +121,10 @@ pub(super) fn merge(path: Vec<Segment>, as4: &[Segment]) -> Vec<Segment> {
         }
     }
     let mut rest = as4.into_iter().peekable();
-    // One sequence that was cut in two by the wire, not by its speakers.
+    // Both halves come from one sequence, which only the merge has split.
     if let (Some(Segment::Sequence(front)), Some(Segment::Sequence(back))) =
         (merged.last_mut(), rest.peek())
-        && front.len() + back.len() <= FULL
+        && front.len() + back.len() <= MAX_SEGMENT_LEN
     {
         front.extend(back);
         rest.next();
@@ -135,7 +139,7 @@ mod tests {
     use Segment::{Confederation, Sequence, Set};
 
     #[test]
-    fn a_broken_segment_breaks_the_path() {
+    fn a_malformed_segment_makes_the_path_malformed() {
         for (bytes, why) in [
             (&[2, 0][..], "empty"),
             (&[5, 1, 0, 1], "unknown type"),
@@ -150,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_reads_as_it_was_written() {
+    fn reading_a_written_path_returns_the_same_path() {
         let path = vec![Sequence(vec![1, 70000]), Set(vec![2, 3]), Confederation(true, vec![4])];
         let mut bytes = Vec::new();
         write(&path, true, &mut bytes);
@@ -164,8 +168,8 @@ mod tests {
     }
 
     #[test]
-    fn what_speakers_of_two_octets_prepended_stays_in_front_of_as4_path() {
-        let trans = u32::from(TRANS);
+    fn merge_keeps_ases_that_two_octet_speakers_prepended_before_as4_path() {
+        let trans = u32::from(AS_TRANS);
         for (path, as4, merged) in [
             (
                 vec![Sequence(vec![1, 2, trans])],
@@ -186,15 +190,15 @@ mod tests {
             ),
             (vec![Sequence(vec![1])], vec![Confederation(true, vec![8])], vec![Sequence(vec![1])]),
         ] {
-            assert_eq!(merge(path, &as4), merged);
+            assert_eq!(merge_as4_path(path, &as4), merged);
         }
     }
 
     #[test]
-    fn as4_path_is_said_only_where_two_octets_do_not_do() {
-        assert_eq!(as4(&[Sequence(vec![1, 65535])]), None);
+    fn as4_path_is_sent_only_if_an_as_does_not_fit_in_two_octets() {
+        assert_eq!(as4_path(&[Sequence(vec![1, 65535])]), None);
         let path = [Confederation(false, vec![70000]), Sequence(vec![1, 65536])];
-        assert_eq!(as4(&path), Some(vec![Sequence(vec![1, 65536])]));
-        assert_eq!(as4(&path[..1]), None);
+        assert_eq!(as4_path(&path), Some(vec![Sequence(vec![1, 65536])]));
+        assert_eq!(as4_path(&path[..1]), None);
     }
 }

@@ -1,4 +1,5 @@
-//! The table as people look at it. Pure.
+//! The rows of `kinglet bgp`: the paths of the table in a form for users. Pure. `report` prints them as
+//! text or JSON.
 
 use std::{fmt::Write, net::IpAddr};
 
@@ -6,65 +7,67 @@ use ipnet::IpNet;
 
 use super::{
     attribute::{Attributes, Origin, Segment},
-    choice::{LOCAL, Path, hops},
-    out::told,
+    choice::{Path, multipath},
+    out::exported_route,
     policy::Refusal,
-    rib::{Dest, Rib},
+    rib::{Destination, Rib},
+    slot::PeerIndex,
     update::LARGE_COMMUNITY,
     wire::take_u32,
 };
 
-/// What of the table is looked at.
+/// Selects rows of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// All paths.
+    /// All accepted and originated paths.
     All,
-    /// What came from a peer, what was refused too.
+    /// The paths received from a peer, including refused networks (Adj-RIB-In).
     From(IpAddr),
-    /// What a peer is told, in the shape in which it is told.
+    /// The routes advertised to a peer, with the attributes that it receives (Adj-RIB-Out).
     To(IpAddr),
 }
 
-/// A path, or a network that was refused.
+/// A path, an advertised route or a refused network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
-    /// The network that it leads to.
+    /// The network.
     pub net: IpNet,
-    /// The next hop; `None`: this node.
+    /// The next hop; `None` if this node originates the network, or if the network was refused.
     pub next_hop: Option<IpAddr>,
-    /// The peer that it came from; `None`: it begins here.
+    /// The peer that advertised the path; `None` if this node originates the network.
     pub from: Option<IpAddr>,
-    /// AS_PATH, the nearest first: sets in `{}`, confederations in `()` and `[]` (RFC 5065).
+    /// AS_PATH, the nearest AS first: sets in `{}`, confederation sequences in `()` and confederation
+    /// sets in `[]` (RFC 5065).
     pub path: String,
-    /// LOCAL_PREF.
+    /// LOCAL_PREF; `None` if the path has none.
     pub local_pref: Option<u32>,
-    /// MULTI_EXIT_DISC.
+    /// MULTI_EXIT_DISC; `None` if the path has none.
     pub med: Option<u32>,
-    /// COMMUNITIES as two numbers, then LARGE_COMMUNITY as three (RFC 8092 section 5).
+    /// COMMUNITIES as two decimal numbers, then LARGE_COMMUNITY as three (RFC 8092 section 5).
     pub communities: Vec<String>,
     /// ORIGIN.
     pub origin: Origin,
-    /// Its peer restarts and has not said it again yet.
+    /// True if the peer restarts and has not advertised the path again yet (RFC 4724).
     pub stale: bool,
-    /// The best path to its network: the one that is passed on.
+    /// True for the best path to the network, which is the one that is advertised to peers.
     pub best: bool,
-    /// A route of the kernel has its next hop.
+    /// True if the next hop is one of those of the network's kernel route.
     pub used: bool,
-    /// Why it was not let in.
+    /// The reason if the import policy refused the network; `None` if it was accepted.
     pub refused: Option<Refusal>,
 }
 
 impl Shown {
-    fn new(net: IpNet, next_hop: Option<IpAddr>, from: Option<IpAddr>, said: &Attributes) -> Shown {
+    fn new(net: IpNet, next_hop: Option<IpAddr>, from: Option<IpAddr>, of: &Attributes) -> Shown {
         Shown {
             net,
             next_hop,
             from,
-            path: text(&said.path),
-            local_pref: said.local_pref,
-            med: said.med,
-            communities: communities(said),
-            origin: said.origin,
+            path: format_as_path(&of.path),
+            local_pref: of.local_pref,
+            med: of.med,
+            communities: format_communities(of),
+            origin: of.origin,
             stale: false,
             best: false,
             used: false,
@@ -74,63 +77,72 @@ impl Shown {
 }
 
 impl Rib {
-    /// The table, for people to look at, in the order of networks and, of each, of preference.
+    /// Returns the selected rows, sorted by network and then by preference. Empty if the peer is unknown.
     pub fn shown(&self, which: Which) -> Vec<Shown> {
-        let at = match which {
+        let peer = match which {
             Which::All => None,
-            Which::From(addr) | Which::To(addr) => match self.slots.find(addr) {
-                Some(at) => Some(at),
+            Which::From(addr) | Which::To(addr) => match self.peers.index_of(addr) {
+                Some(peer) => Some(peer),
                 None => return Vec::new(),
             },
         };
-        let mut all = Vec::new();
+        let mut rows = Vec::new();
         for (net, dest) in &self.table {
-            let hops = hops(&dest.paths, &self.slots);
+            let route = multipath(&dest.paths, &self.peers);
             for (index, path) in dest.paths.iter().enumerate() {
-                let from = self.slots.session(path.from).map(|from| from.addr);
-                let mut shown = match which {
-                    Which::From(_) if at != Some(path.from) => continue,
+                let from = self.peers.session(path.from).map(|from| from.addr);
+                let mut row = match which {
+                    Which::From(_) if peer != Some(path.from) => continue,
                     Which::From(_) | Which::All => {
-                        let hop = (path.from != LOCAL).then_some(path.said.next_hop);
-                        Shown::new(*net, hop, from, &path.said.attributes)
+                        let hop = (path.from != PeerIndex::LOCAL).then_some(path.attrs.next_hop);
+                        Shown::new(*net, hop, from, &path.attrs.attributes)
                     }
                     Which::To(_) if index > 0 => break,
-                    Which::To(_) => match self.shown_to(at, net, path, dest) {
-                        Some(shown) => Shown { from, ..shown },
+                    Which::To(_) => match self.advertised_row(peer, net, path, dest) {
+                        Some(row) => Shown { from, ..row },
                         None => break,
                     },
                 };
-                shown.stale = path.stale;
-                shown.best = index == 0;
-                shown.used = path.from != LOCAL
-                    && path.usable
-                    && !path.beaten
-                    && hops.as_ref().is_some_and(|via| via.addrs().contains(&path.said.next_hop));
-                all.push(shown);
+                row.stale = path.stale;
+                row.best = index == 0;
+                row.used = path.from != PeerIndex::LOCAL
+                    && path.resolvable
+                    && !path.loses_on_med
+                    && route.as_ref().is_some_and(|it| it.addrs().contains(&path.attrs.next_hop));
+                rows.push(row);
             }
         }
-        if let (Which::From(addr), Some(slot)) = (which, at.and_then(|at| self.slots.get(at))) {
-            all.extend(slot.refused.iter().map(|(net, refusal)| Shown {
+        let entry = peer.and_then(|peer| self.peers.get(peer));
+        if let (Which::From(addr), Some(entry)) = (which, entry) {
+            rows.extend(entry.refused.iter().map(|(net, refusal)| Shown {
                 refused: Some(*refusal),
                 ..Shown::new(*net, None, Some(addr), &Attributes::default())
             }));
-            all.sort_by_key(|shown| shown.net);
+            rows.sort_by_key(|row| row.net);
         }
-        all
+        rows
     }
 
-    /// What a peer is told of a path, where it was told of the network.
-    fn shown_to(&self, at: Option<u16>, net: &IpNet, path: &Path, dest: &Dest) -> Option<Shown> {
-        let at = at.filter(|at| dest.was_told(*at))?;
-        let told = told(&self.config, &self.slots, self.slots.session(at)?, net, path)?;
-        Some(Shown::new(*net, Some(told.next_hop), None, &told.attributes))
+    /// Returns the row of a route as it is advertised to a peer; `None` if the network is not
+    /// advertised to the peer.
+    fn advertised_row(
+        &self,
+        peer: Option<PeerIndex>,
+        net: &IpNet,
+        path: &Path,
+        dest: &Destination,
+    ) -> Option<Shown> {
+        let peer = peer.filter(|peer| dest.is_advertised_to(*peer))?;
+        let session = self.peers.session(peer)?;
+        let route = exported_route(&self.config, &self.peers, session, net, path)?;
+        Some(Shown::new(*net, Some(route.next_hop), None, &route.attributes))
     }
 }
 
-/// All communities as text.
-fn communities(said: &Attributes) -> Vec<String> {
-    let two = said.communities.iter().map(|c| format!("{}:{}", c >> 16, c & 0xffff));
-    let large = said.others.iter().filter(|other| other.code == LARGE_COMMUNITY);
+/// Formats COMMUNITIES and LARGE_COMMUNITY as routers print them.
+fn format_communities(of: &Attributes) -> Vec<String> {
+    let two = of.communities.iter().map(|c| format!("{}:{}", c >> 16, c & 0xffff));
+    let large = of.others.iter().filter(|other| other.code == LARGE_COMMUNITY);
     let large = large.flat_map(|other| other.value.chunks_exact(12));
     let three = large.map(|mut value| {
         let mut number = || take_u32(&mut value).unwrap_or_default();
@@ -139,8 +151,8 @@ fn communities(said: &Attributes) -> Vec<String> {
     two.chain(three).collect()
 }
 
-/// An AS_PATH as text.
-fn text(path: &[Segment]) -> String {
+/// Formats an AS_PATH as routers print it.
+fn format_as_path(path: &[Segment]) -> String {
     let mut text = String::new();
     for segment in path {
         let (open, ases, close) = match segment {
@@ -167,18 +179,18 @@ mod tests {
     use crate::bgp::attribute::Other;
 
     #[test]
-    fn a_path_reads_as_routers_print_it() {
+    fn an_as_path_is_formatted_as_routers_print_it() {
         let path = [
             Segment::Confederation(true, vec![64512]),
             Segment::Sequence(vec![65001, 65001]),
             Segment::Set(vec![1, 2]),
         ];
-        assert_eq!(text(&path), "(64512) 65001 65001 {1 2}");
-        assert_eq!(text(&[]), "");
+        assert_eq!(format_as_path(&path), "(64512) 65001 65001 {1 2}");
+        assert_eq!(format_as_path(&[]), "");
     }
 
     #[test]
-    fn communities_read_as_routers_print_them_the_large_ones_last() {
+    fn large_communities_are_formatted_after_communities() {
         let two = [[65001u32, 1, 2], [4_200_000_001, 0, 7]].as_flattened().iter();
         let large = Other {
             code: LARGE_COMMUNITY,
@@ -186,8 +198,8 @@ mod tests {
             value: two.flat_map(|number| number.to_be_bytes()).collect(),
         };
         let others = vec![Other { code: 99, flags: 0xc0, value: [0; 12].into() }, large];
-        let said =
+        let attributes =
             Attributes { communities: vec![65001 << 16 | 7], others, ..Attributes::default() };
-        assert_eq!(communities(&said), ["65001:7", "65001:1:2", "4200000001:0:7"]);
+        assert_eq!(format_communities(&attributes), ["65001:7", "65001:1:2", "4200000001:0:7"]);
     }
 }

@@ -1,6 +1,8 @@
-//! The peers that the table knows: who has a session, or had one and has paths still (RFC 4724). Pure.
+//! The peer table: an entry for each peer that has a session, or that has none but still has paths in
+//! the table because it restarts gracefully (RFC 4724). Pure.
 //!
-//! A peer has a place in a list, and the place is its name in paths and bits, which are many.
+//! A peer is identified by its index in this table. The index is stored in every path and in every
+//! [`PeerSet`](super::out::PeerSet), so it is kept small: two bytes instead of an address.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -9,134 +11,142 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{
-    Family,
-    choice::{LOCAL, Said},
-    message::Agreed,
-    out::Outbox,
-    policy::Refusal,
-};
+use super::{Family, choice::RouteAttrs, message::Agreed, out::AdjRibOut, policy::Refusal};
 use crate::few::Few;
 
-/// A peer whose session is up, as agreed.
+/// The index of a peer in the peer table. An index is reused after its peer is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerIndex(pub u16);
+
+impl PeerIndex {
+    /// Stands for this node instead of a peer.
+    pub const LOCAL: PeerIndex = PeerIndex(u16::MAX);
+}
+
+/// The parameters of an established session with a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// Its address, by which it is known here.
+    /// The address of the peer, by which callers identify it.
     pub addr: IpAddr,
-    /// Its AS.
+    /// The AS of the peer.
     pub asn: u32,
-    /// Its BGP Identifier.
+    /// The BGP Identifier of the peer.
     pub id: Ipv4Addr,
-    /// Whether it is of the same AS.
+    /// True if the peer is in the same AS (iBGP).
     pub internal: bool,
-    /// How messages to it are written.
+    /// The encoding of messages that both sides agreed on.
     pub agreed: Agreed,
-    /// The families that both sides speak of.
+    /// The address families that both sides announced (RFC 4760).
     pub families: Vec<Family>,
-    /// The own address of the connection.
+    /// This node's address on the connection.
     pub local: IpAddr,
-    /// Whether it is a router outside the cluster.
+    /// True if the peer is a router outside the cluster.
     pub outside: bool,
-    /// Whether it is a client of this reflector (RFC 4456).
+    /// True if the peer is a client of this route reflector (RFC 4456).
     pub client: bool,
 }
 
-/// How many networks there are between this node and a peer.
+/// The number of networks exchanged with a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Those that it said; from the 1001st refused one on, one that it says again counts again.
+    /// Networks received from the peer, whether accepted or refused. From the 1001st refused network on,
+    /// a network that the peer advertises twice is counted twice.
     pub received: usize,
-    /// Those of them that were let in.
+    /// Received networks that the import policy accepted.
     pub accepted: usize,
-    /// Those that it was told.
+    /// Networks advertised to the peer.
     pub told: usize,
 }
 
-/// So many refused networks of a peer are known by name, the rest is only counted.
-pub(super) const REFUSED: usize = 1000;
+/// The most refused networks of a peer that are listed with a reason; further ones are only counted.
+pub(super) const MAX_REFUSED: usize = 1000;
 
 /// A peer that has a session or a path.
 #[derive(Debug)]
-pub(super) struct Slot {
-    /// Its session as it is, or as it was last.
+pub(super) struct PeerEntry {
+    /// The current session, or the last one if there is none.
     pub session: Session,
-    /// Whether the session is up.
+    /// True if the session is established.
     pub up: bool,
-    /// Families whose End-of-RIB it has not said.
-    pub awaited: Vec<Family>,
-    /// What it said last: often it says the same of the next networks.
-    pub last: Option<Arc<Said>>,
-    /// What was not let in, and why.
+    /// The families for which the peer has not sent End-of-RIB in this session.
+    pub awaiting_end: Vec<Family>,
+    /// The attributes of the last UPDATE with routes. If the next UPDATE has equal attributes, which is
+    /// common, its paths share this value.
+    pub last_attrs: Option<Arc<RouteAttrs>>,
+    /// The refused networks and the reason of each, at most [`MAX_REFUSED`].
     pub refused: Few<IpNet, Refusal>,
-    /// How many more there were.
-    pub unnamed: usize,
-    /// How many paths of it there are.
+    /// The number of refused networks that are not listed in `refused`.
+    pub refused_unlisted: usize,
+    /// The number of paths of this peer in the table.
     pub accepted: usize,
-    /// What it was told and is still to be told.
-    pub out: Outbox,
+    /// The state of advertisements to this peer.
+    pub adj_rib_out: AdjRibOut,
 }
 
-/// The peers by their place, which is their name in paths and bits.
+/// The peers by index.
 #[derive(Debug, Default)]
-pub struct Slots(Vec<Option<Slot>>);
+pub struct PeerTable(Vec<Option<PeerEntry>>);
 
-impl Slots {
-    /// Who has a place.
-    pub(super) fn get(&self, at: u16) -> Option<&Slot> {
-        self.0.get(usize::from(at))?.as_ref()
+impl PeerTable {
+    /// Returns the entry of a peer; `None` if the index is free or [`PeerIndex::LOCAL`].
+    pub(super) fn get(&self, peer: PeerIndex) -> Option<&PeerEntry> {
+        self.0.get(usize::from(peer.0))?.as_ref()
     }
 
-    /// Who has a place, to be changed.
-    pub(super) fn get_mut(&mut self, at: u16) -> Option<&mut Slot> {
-        self.0.get_mut(usize::from(at))?.as_mut()
+    /// Returns the entry of a peer for modification; `None` if the index is free or
+    /// [`PeerIndex::LOCAL`].
+    pub(super) fn get_mut(&mut self, peer: PeerIndex) -> Option<&mut PeerEntry> {
+        self.0.get_mut(usize::from(peer.0))?.as_mut()
     }
 
-    /// The session of who has a place, as it is or was last.
-    pub fn session(&self, at: u16) -> Option<&Session> {
-        self.get(at).map(|slot| &slot.session)
+    /// Returns the current or last session of a peer; `None` if the index is free or
+    /// [`PeerIndex::LOCAL`].
+    pub fn session(&self, peer: PeerIndex) -> Option<&Session> {
+        self.get(peer).map(|entry| &entry.session)
     }
 
-    /// The place of a peer.
-    pub(super) fn find(&self, addr: IpAddr) -> Option<u16> {
-        let is = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.session.addr == addr);
-        self.0.iter().position(is).and_then(|at| u16::try_from(at).ok())
+    /// Returns the index of the peer with an address; `None` if the peer has no entry.
+    pub(super) fn index_of(&self, addr: IpAddr) -> Option<PeerIndex> {
+        let matches =
+            |entry: &Option<PeerEntry>| entry.as_ref().is_some_and(|e| e.session.addr == addr);
+        self.0.iter().position(matches).and_then(|at| u16::try_from(at).ok()).map(PeerIndex)
     }
 
-    /// All who have a place.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Slot> {
+    /// Returns all entries.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &PeerEntry> {
         self.0.iter().flatten()
     }
 
-    /// All who have a place, to be changed.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+    /// Returns all entries for modification.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut PeerEntry> {
         self.0.iter_mut().flatten()
     }
 
-    /// Gives a peer a free place; `None`: there is none left.
-    pub(super) fn take(&mut self, session: Session) -> Option<u16> {
+    /// Adds a peer whose session is down, and returns its index; `None` if all 65,535 indexes are in use.
+    pub(super) fn insert(&mut self, session: Session) -> Option<PeerIndex> {
         let at = self.0.iter().position(Option::is_none).unwrap_or(self.0.len());
-        let place = u16::try_from(at).ok().filter(|place| *place != LOCAL)?;
+        let index = u16::try_from(at).ok().map(PeerIndex).filter(|it| *it != PeerIndex::LOCAL)?;
         if at == self.0.len() {
             self.0.push(None);
         }
-        self.0[at] = Some(Slot {
+        self.0[at] = Some(PeerEntry {
             session,
             up: false,
-            awaited: Vec::new(),
-            last: None,
+            awaiting_end: Vec::new(),
+            last_attrs: None,
             refused: Few::new(),
-            unnamed: 0,
+            refused_unlisted: 0,
             accepted: 0,
-            out: Outbox::default(),
+            adj_rib_out: AdjRibOut::default(),
         });
-        Some(place)
+        Some(index)
     }
 
-    /// Frees the places of all that have neither a session nor a path.
-    pub(super) fn leave(&mut self) {
-        for slot in &mut self.0 {
-            if slot.as_ref().is_some_and(|slot| !slot.up && slot.accepted == 0) {
-                *slot = None;
+    /// Removes every peer that has neither a session nor a path.
+    pub(super) fn remove_unused(&mut self) {
+        for entry in &mut self.0 {
+            if entry.as_ref().is_some_and(|entry| !entry.up && entry.accepted == 0) {
+                *entry = None;
             }
         }
     }

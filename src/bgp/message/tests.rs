@@ -1,4 +1,5 @@
-//! What BIRD and FRR really said, and what each message means.
+//! Decodes and encodes messages that were captured between BIRD and FRR, and compares each with its
+//! expected value.
 
 use super::*;
 use crate::bgp::{
@@ -13,17 +14,18 @@ const INSIDE: Agreed = Agreed { four_octet: true, internal: true };
 const BIRD: u32 = 4_200_000_001;
 const FRR: u32 = 65010;
 
-/// Whether the same bytes are written; others choose other flags, orders and capabilities.
+/// The relation of our encoding to the captured bytes. It differs if the other implementation chooses
+/// other flags, another order or other capabilities.
 #[derive(PartialEq)]
-enum Written {
+enum Encoding {
     Same,
-    Otherwise,
+    Different,
 }
 
-use Written::{Otherwise, Same};
+use Encoding::{Different, Same};
 
-/// What is changed in a byte: each bit, and all.
-const NOISE: [u8; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 255];
+/// The bits to flip in a byte: each one, and all.
+const FLIPS: [u8; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 255];
 
 fn captured() -> Vec<(&'static str, Vec<u8>)> {
     let lines = include_str!("../../../tests/bgp/messages.txt").lines();
@@ -73,7 +75,7 @@ fn reach(next_hop: &str, texts: &[&str], path: &[u32], attributes: Attributes) -
     })
 }
 
-/// LARGE_COMMUNITY, EXTENDED COMMUNITIES: kept as they are.
+/// An attribute that is only passed on, for example LARGE_COMMUNITY or EXTENDED COMMUNITIES.
 fn other(code: u8, value: &[u32]) -> Other {
     let value = value.iter().flat_map(|number| number.to_be_bytes()).collect();
     Other { code, flags: 0xc0, value }
@@ -83,8 +85,9 @@ fn community(high: u32, low: u32) -> u32 {
     high << 16 | low
 }
 
-/// By the name in messages.txt.
-fn meaning(name: &str) -> (Agreed, Message, Written) {
+/// Returns the agreed encoding, the expected value, and the relation of our encoding to a captured
+/// message, by its name in messages.txt.
+fn expected(name: &str) -> (Agreed, Message, Encoding) {
     let none = Attributes::default;
     let inside = |med| Attributes { med, local_pref: Some(100), ..none() };
     let reflected = |attributes| Attributes {
@@ -111,15 +114,15 @@ fn meaning(name: &str) -> (Agreed, Message, Written) {
     let med = |med| Attributes { med: Some(med), ..none() };
     let (bird6, frr6, loopback6) = ("fd09::1", "fd09::2", "2001:db8::7/128");
     match name {
-        "bird-open" => (OUTSIDE, open(BIRD, 240, "10.9.0.1", false, true), Otherwise),
-        "bird-open-two-octets" => (OUTSIDE, open(64512, 240, "10.9.0.1", false, false), Otherwise),
-        "frr-open" => (OUTSIDE, open(FRR, 15, "10.9.0.2", true, true), Otherwise),
+        "bird-open" => (OUTSIDE, open(BIRD, 240, "10.9.0.1", false, true), Different),
+        "bird-open-two-octets" => (OUTSIDE, open(64512, 240, "10.9.0.1", false, false), Different),
+        "frr-open" => (OUTSIDE, open(FRR, 15, "10.9.0.2", true, true), Different),
         "bird-keepalive" | "frr-keepalive" => (OUTSIDE, Message::Keepalive, Same),
         "bird-end-ipv4" | "frr-end-ipv4" => (OUTSIDE, end(Family::Ipv4), Same),
         "bird-end-ipv6" | "frr-end-ipv6" => (OUTSIDE, end(Family::Ipv6), Same),
         "bird-refresh-ipv4" => (OUTSIDE, Message::Refresh(Family::Ipv4), Same),
         "frr-refresh-ipv6" => (OUTSIDE, Message::Refresh(Family::Ipv6), Same),
-        "bird-refresh-begins" | "frr-refresh-ends" => (OUTSIDE, Message::Unknown, Otherwise),
+        "bird-refresh-begins" | "frr-refresh-ends" => (OUTSIDE, Message::Unknown, Different),
         "bird-update-ipv4" => {
             (OUTSIDE, reach("10.9.0.1", &["10.20.0.0/16"], &[BIRD], none()), Same)
         }
@@ -133,20 +136,20 @@ fn meaning(name: &str) -> (Agreed, Message, Written) {
         ),
         "bird-update-ipv6" => {
             let nets = ["2001:db8:21::/49", "2001:db8:20::/48"];
-            (OUTSIDE, reach(bird6, &nets, &[BIRD], none()), Otherwise)
+            (OUTSIDE, reach(bird6, &nets, &[BIRD], none()), Different)
         }
         "bird-update-ipv6-communities" => {
-            (OUTSIDE, reach(bird6, &[loopback6], &[BIRD, 70000], marked_v6(none())), Otherwise)
+            (OUTSIDE, reach(bird6, &[loopback6], &[BIRD, 70000], marked_v6(none())), Different)
         }
         "frr-update-ipv4" => {
-            (OUTSIDE, reach("10.9.0.2", &["10.30.0.0/16"], &[FRR], med(0)), Otherwise)
+            (OUTSIDE, reach("10.9.0.2", &["10.30.0.0/16"], &[FRR], med(0)), Different)
         }
         "frr-update-aggregate" => {
-            (OUTSIDE, reach("10.9.0.2", &["10.50.0.0/16"], &[FRR], aggregate), Otherwise)
+            (OUTSIDE, reach("10.9.0.2", &["10.50.0.0/16"], &[FRR], aggregate), Different)
         }
         "frr-update-ipv6" => {
             let nets = ["2001:db8:30::/48", "2001:db8:31::/64"];
-            (OUTSIDE, reach(frr6, &nets, &[FRR], med(0)), Otherwise)
+            (OUTSIDE, reach(frr6, &nets, &[FRR], med(0)), Different)
         }
         "bird-withdraw-ipv4" => {
             (OUTSIDE, withdrawn(&["10.21.3.128/25", "10.20.0.0/16", "192.0.2.1/32"]), Same)
@@ -166,7 +169,7 @@ fn meaning(name: &str) -> (Agreed, Message, Written) {
             (OUTSIDE, Message::Notification(Notification::with(2, 2, &[0xfd, 0xfc])), Same)
         }
         "bird-two-octets-update-as4-path" => {
-            (TWO_OCTETS, reach(bird6, &[loopback6], &[64512, 70000], marked_v6(none())), Otherwise)
+            (TWO_OCTETS, reach(bird6, &[loopback6], &[64512, 70000], marked_v6(none())), Different)
         }
         "bird-two-octets-update-communities" => (
             TWO_OCTETS,
@@ -176,10 +179,10 @@ fn meaning(name: &str) -> (Agreed, Message, Written) {
         "frr-two-octets-update-as4-path" => (
             TWO_OCTETS,
             reach(frr6, &[loopback6], &[FRR, 64512, 70000], marked_v6(none())),
-            Otherwise,
+            Different,
         ),
         "frr-two-octets-update-aggregate" => {
-            (TWO_OCTETS, reach("10.9.0.2", &["10.50.0.0/16"], &[FRR], aggregate), Otherwise)
+            (TWO_OCTETS, reach("10.9.0.2", &["10.50.0.0/16"], &[FRR], aggregate), Different)
         }
         "bird-inside-update-ipv4" => {
             (INSIDE, reach("10.9.0.1", &["10.21.3.128/25"], &[], inside(Some(50))), Same)
@@ -189,11 +192,11 @@ fn meaning(name: &str) -> (Agreed, Message, Written) {
         }
         "frr-reflected-ipv4" => {
             let attributes = reflected(marked(inside(Some(0))));
-            (INSIDE, reach("10.9.0.1", &["192.0.2.1/32"], &[64999, 64999], attributes), Otherwise)
+            (INSIDE, reach("10.9.0.1", &["192.0.2.1/32"], &[64999, 64999], attributes), Different)
         }
         "frr-reflected-ipv6" => {
             let attributes = reflected(marked_v6(inside(Some(0))));
-            (INSIDE, reach(bird6, &[loopback6], &[70000], attributes), Otherwise)
+            (INSIDE, reach(bird6, &[loopback6], &[70000], attributes), Different)
         }
         "frr-inside-update-prepended" => {
             let attributes = Attributes {
@@ -204,29 +207,29 @@ fn meaning(name: &str) -> (Agreed, Message, Written) {
             (
                 INSIDE,
                 reach("10.9.0.2", &["10.31.1.0/24"], &[4_200_000_005, 65099], attributes),
-                Otherwise,
+                Different,
             )
         }
-        _ => panic!("{name}: nothing is known of it"),
+        _ => panic!("{name}: no expected value for this message"),
     }
 }
 
-fn written(message: &Message, agreed: Agreed) -> Vec<u8> {
+fn encode(message: &Message, agreed: Agreed) -> Vec<u8> {
     let mut out = Vec::new();
     message.write(agreed, &mut out);
     out
 }
 
 #[test]
-fn what_bird_and_frr_say_is_understood_and_said_as_well() {
+fn messages_of_bird_and_frr_are_decoded_and_encoded_again() {
     let captured = captured();
     assert_eq!(captured.len(), 37);
     for (name, bytes) in captured {
-        let (agreed, message, how) = meaning(name);
+        let (agreed, message, encoding) = expected(name);
         assert_eq!(frame(&bytes), Ok(Some(bytes.len())), "{name}");
         assert_eq!(Message::read(&bytes, agreed), Ok(message.clone()), "{name}");
-        let out = written(&message, agreed);
-        assert_eq!(out == bytes, how == Same, "{name}: {out:02x?}");
+        let out = encode(&message, agreed);
+        assert_eq!(out == bytes, encoding == Same, "{name}: {out:02x?}");
         if message != Message::Unknown {
             assert_eq!(Message::read(&out, agreed), Ok(message), "{name}");
         }
@@ -234,7 +237,7 @@ fn what_bird_and_frr_say_is_understood_and_said_as_well() {
 }
 
 #[test]
-fn a_message_that_is_not_all_there_is_waited_for() {
+fn frame_waits_for_the_rest_of_an_incomplete_message() {
     for (name, bytes) in captured() {
         for cut in 0..bytes.len() {
             assert_eq!(frame(&bytes[..cut]), Ok(None), "{name}, {cut} bytes");
@@ -246,7 +249,7 @@ fn a_message_that_is_not_all_there_is_waited_for() {
 }
 
 #[test]
-fn a_header_that_can_be_none_is_an_error_at_once() {
+fn an_invalid_header_fails_before_the_message_is_complete() {
     let header = |length: u16, kind: u8| [&MARKER[..], &length.to_be_bytes(), &[kind]].concat();
     assert_eq!(frame(b"GET / HTTP/1.1"), Err(Notification::new(1, 1)));
     assert_eq!(frame(&[0xff, 0xfe]), Err(Notification::new(1, 1)));
@@ -259,7 +262,7 @@ fn a_header_that_can_be_none_is_an_error_at_once() {
         (NOTIFICATION, 20, 21),
         (KEEPALIVE, 18, 19),
         (KEEPALIVE, 20, 19),
-        (REFRESH, 22, 23),
+        (ROUTE_REFRESH, 22, 23),
         (UPDATE, 4097, 4096),
     ] {
         let length = bad.to_be_bytes();
@@ -273,11 +276,11 @@ fn a_header_that_can_be_none_is_an_error_at_once() {
 }
 
 #[test]
-fn an_open_with_a_bad_field_is_answered_by_its_own_subcode() {
+fn each_invalid_field_of_an_open_has_its_own_notification_subcode() {
     let open = captured().into_iter().find(|(name, _)| *name == "bird-open-two-octets").unwrap().1;
     let with = |at: usize, bytes: &[u8]| {
         let mut open = open.clone();
-        open[HEADER + at..HEADER + at + bytes.len()].copy_from_slice(bytes);
+        open[HEADER_LEN + at..HEADER_LEN + at + bytes.len()].copy_from_slice(bytes);
         Message::read(&open, Agreed::default()).unwrap_err()
     };
     assert_eq!(with(0, &[3]), Notification::with(2, 1, &[0, 4]));
@@ -289,16 +292,16 @@ fn an_open_with_a_bad_field_is_answered_by_its_own_subcode() {
 }
 
 #[test]
-fn an_as_of_four_octets_stands_in_its_capability() {
+fn a_four_octet_as_is_sent_in_the_capability_and_as_trans_in_the_open() {
     let message = open(70000, 90, "1.2.3.4", false, true);
-    let bytes = written(&message, Agreed::default());
-    assert_eq!(bytes[HEADER + 1..HEADER + 3], to_two(70000).to_be_bytes());
-    assert_eq!(to_two(70000), 23456);
+    let bytes = encode(&message, Agreed::default());
+    assert_eq!(bytes[HEADER_LEN + 1..HEADER_LEN + 3], to_two_octets(70000).to_be_bytes());
+    assert_eq!(to_two_octets(70000), 23456);
     assert_eq!(Message::read(&bytes, Agreed::default()), Ok(message));
 }
 
 #[test]
-fn an_update_takes_as_many_messages_as_it_needs() {
+fn a_large_update_is_split_into_several_messages() {
     let v4: Vec<IpNet> = (0..3000u32)
         .map(|n| IpNet::new(Ipv4Addr::from(0x0a00_0000 + n).into(), 32).unwrap())
         .collect();
@@ -317,14 +320,14 @@ fn an_update_takes_as_many_messages_as_it_needs() {
     };
     for agreed in [OUTSIDE, TWO_OCTETS] {
         let mut found = Update::default();
-        let bytes = written(&Message::Update(update.clone()), agreed);
+        let bytes = encode(&Message::Update(update.clone()), agreed);
         let mut rest = &bytes[..];
         let mut count = 0;
         while let Ok(Some(length)) = frame(rest) {
             let Ok(Message::Update(one)) = Message::read(&rest[..length], agreed) else { panic!() };
             assert_eq!(one.faults, Vec::<String>::new());
             if let Some(reach) = one.reach.first() {
-                assert_eq!(one.attributes.length(), 300);
+                assert_eq!(one.attributes.path_len(), 300);
                 match found.reach.iter_mut().find(|found| found.next_hop == reach.next_hop) {
                     Some(found) => found.nets.extend(&reach.nets),
                     None => found.reach.extend(one.reach),
@@ -341,44 +344,44 @@ fn an_update_takes_as_many_messages_as_it_needs() {
             (update.withdrawn.clone(), update.reach.clone(), update.end)
         );
     }
-    assert!(written(&Message::Update(Update::default()), OUTSIDE).is_empty());
+    assert!(encode(&Message::Update(Update::default()), OUTSIDE).is_empty());
 }
 
 #[test]
-fn a_route_that_can_not_be_said_is_withdrawn() {
+fn a_route_whose_attributes_do_not_fit_in_a_message_is_withdrawn() {
     let Message::Update(mut update) =
         reach("10.0.0.1", &["10.1.0.0/16"], &[1], Attributes::default())
     else {
         panic!()
     };
     update.attributes.others = vec![Other { code: 99, flags: 0xc0, value: vec![0; 4040].into() }];
-    let bytes = written(&Message::Update(update.clone()), OUTSIDE);
+    let bytes = encode(&Message::Update(update.clone()), OUTSIDE);
     assert_eq!(Message::read(&bytes, OUTSIDE), Ok(withdrawn(&["10.1.0.0/16"])));
     update.attributes.others[0].value = vec![0; 100_000].into();
-    assert_eq!(written(&Message::Update(update), OUTSIDE), bytes);
+    assert_eq!(encode(&Message::Update(update), OUTSIDE), bytes);
 }
 
 #[test]
-fn noise_in_a_message_is_an_error_or_a_value_that_can_be_said() {
+fn a_corrupted_message_fails_or_gives_a_value_that_can_be_encoded() {
     for (name, bytes) in captured() {
-        let agreed = meaning(name).0;
-        for at in HEADER..bytes.len() {
-            for noise in NOISE {
+        let agreed = expected(name).0;
+        for at in HEADER_LEN..bytes.len() {
+            for flip in FLIPS {
                 let mut bytes = bytes.clone();
-                bytes[at] ^= noise;
+                bytes[at] ^= flip;
                 let Ok(message) = Message::read(&bytes, agreed) else { continue };
-                let mut rest = &written(&message, agreed)[..];
+                let mut rest = &encode(&message, agreed)[..];
                 while let Ok(Some(length)) = frame(rest) {
                     assert!(
                         Message::read(&rest[..length], agreed).is_ok(),
-                        "{name}: {noise} at {at}"
+                        "{name}: {flip} at {at}"
                     );
                     rest = &rest[length..];
                 }
-                assert!(rest.is_empty(), "{name}: {noise} at {at}");
+                assert!(rest.is_empty(), "{name}: {flip} at {at}");
             }
         }
-        for cut in HEADER..bytes.len() {
+        for cut in HEADER_LEN..bytes.len() {
             let mut bytes = bytes[..cut].to_vec();
             bytes[16..18].copy_from_slice(&(cut as u16).to_be_bytes());
             let _ = Message::read(&bytes, agreed);

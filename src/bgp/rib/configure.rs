@@ -1,20 +1,23 @@
-//! Another configuration for a table that is in use: what is let in by it, what begins here, and who has
-//! to be told what again. Sessions end and begin elsewhere; what needs another session is not seen here.
+//! Applies a new configuration to a table that is in use.
+//!
+//! [`Rib::configure`] reapplies the import policy to the stored paths, adds and removes originated
+//! networks, and schedules the advertisements that the new export policy changes. The speaker starts and
+//! ends sessions; changes that need a new session, for example of the hold time, are not handled here.
 
 use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
-use super::{Fate, LOCAL, Rib, policy};
+use super::{PeerIndex, Rib, SweepAction, policy};
 use crate::bgp::{
     Config,
-    policy::{Kind, Refusal},
-    slot::Slot,
+    policy::{LocalKind, Refusal},
+    slot::PeerEntry,
 };
 
 impl Rib {
-    /// The configuration is another one. Gives the peers that have to be asked to say all again (RFC
-    /// 2918), for something that was refused may be let in now: refused paths are not kept.
+    /// Applies a new configuration. Returns the peers to which a ROUTE-REFRESH (RFC 2918) must be sent:
+    /// refused paths are not stored, and the new import policy may accept some of them.
     pub fn configure(&mut self, config: Arc<Config>) -> Vec<IpAddr> {
         if *self.config == *config {
             return Vec::new();
@@ -23,8 +26,8 @@ impl Rib {
         let config = Arc::clone(&self.config);
         let mut client_changed = false;
         let mut changed_role = Vec::new();
-        for slot in self.slots.iter_mut() {
-            let session = &mut slot.session;
+        for entry in self.peers.iter_mut() {
+            let session = &mut entry.session;
             let Some(peer) = config.peers.get(&session.addr) else { continue };
             let role = (peer.is_outside(), peer.client);
             if role != (session.outside, session.client) {
@@ -33,93 +36,96 @@ impl Rib {
                 (session.outside, session.client) = role;
             }
         }
-        let own_changed = who(&old) != who(&config);
+        let own_changed = identity(&old) != identity(&config);
         let import_changed =
             own_changed || old.import != config.import || old.origin.pods != config.origin.pods;
         if import_changed {
-            self.import_again();
+            self.reapply_import_policy();
         }
-        self.begin_and_end(&old);
+        self.update_originated(&old);
 
         let (was, is) = (&old.export, &config.export);
-        let passes = config.own.cluster.is_some();
+        let reflects = config.own.cluster.is_some();
         let outside_changed = (was.pods_outside, &was.communities, was.prepend, was.next_hop_self)
             != (is.pods_outside, &is.communities, is.prepend, is.next_hop_self);
         let inside_changed =
-            was.pods_inside != is.pods_inside || passes && was.next_hop_self != is.next_hop_self;
-        let all_changed = own_changed || passes && client_changed;
-        for slot in self.slots.iter_mut().filter(|slot| slot.up) {
-            let session = &slot.session;
-            let rules_changed = if session.outside { outside_changed } else { inside_changed };
-            if all_changed || rules_changed || changed_role.contains(&session.addr) {
-                session.families.iter().for_each(|family| slot.out.begin(*family));
+            was.pods_inside != is.pods_inside || reflects && was.next_hop_self != is.next_hop_self;
+        let all_changed = own_changed || reflects && client_changed;
+        for entry in self.peers.iter_mut().filter(|entry| entry.up) {
+            let session = &entry.session;
+            let export_changed = if session.outside { outside_changed } else { inside_changed };
+            if all_changed || export_changed || changed_role.contains(&session.addr) {
+                session.families.iter().for_each(|family| entry.adj_rib_out.start_walk(*family));
             }
         }
-        let up = self.slots.iter().filter(|slot| slot.up && import_changed);
-        let ask = up.filter(|slot| may_let_in(&config, slot, own_changed));
-        ask.map(|slot| slot.session.addr).collect()
+        let up = self.peers.iter().filter(|entry| entry.up && import_changed);
+        let refresh = up.filter(|entry| may_accept_more(&config, entry, own_changed));
+        refresh.map(|entry| entry.session.addr).collect()
     }
 
-    /// Takes out what is not let in any more, and looks again whether next hops are on a link.
-    fn import_again(&mut self) {
+    /// Removes the paths that the import policy no longer accepts, and checks again if next hops are on a
+    /// link.
+    fn reapply_import_policy(&mut self) {
         let config = Arc::clone(&self.config);
-        let mut refused: Vec<(u16, IpNet, Refusal)> = Vec::new();
-        self.sweep(None, false, &mut |slots, net, path| {
-            let Some(from) = slots.session(path.from) else { return Fate::Stays };
-            path.usable = policy::is_on_link(&config, &path.said.next_hop);
-            match policy::refuse(&config, from, net, &path.said) {
+        let mut refused: Vec<(PeerIndex, IpNet, Refusal)> = Vec::new();
+        self.sweep(None, false, &mut |peers, net, path| {
+            let Some(from) = peers.session(path.from) else { return SweepAction::Keep };
+            path.resolvable = policy::is_on_link(&config, &path.attrs.next_hop);
+            match policy::check_import(&config, from, net, &path.attrs) {
                 Some(refusal) => {
-                    // A stale one was not said in this session.
+                    // A stale path is not recorded, because it was not received in this session.
                     refused.extend((!path.stale).then_some((path.from, *net, refusal)));
-                    Fate::Goes
+                    SweepAction::Remove
                 }
-                None => Fate::Stays,
+                None => SweepAction::Keep,
             }
         });
-        for (at, net, refusal) in refused {
-            self.refuse(at, net, refusal);
+        for (peer, net, refusal) in refused {
+            self.record_refusal(peer, net, refusal);
         }
-        self.slots.leave();
+        self.peers.remove_unused();
     }
 
-    /// Makes the own networks what the configuration says, where it said something else before.
-    fn begin_and_end(&mut self, old: &Config) {
+    /// Adds and removes originated networks so that they match the new configuration. A network whose
+    /// kind changed is added to the journal, because other peers may now receive it.
+    fn update_originated(&mut self, old: &Config) {
         let config = Arc::clone(&self.config);
-        let none = Kind::default();
+        let none = LocalKind::default();
         for net in old.origin.pods.iter().chain(&old.origin.services) {
-            if Kind::of(&config, net) == none {
-                self.take_out(LOCAL, net);
+            if LocalKind::of(&config, net) == none {
+                self.remove_path(PeerIndex::LOCAL, net);
             }
         }
         for net in config.origin.pods.iter().chain(&config.origin.services) {
-            let was = Kind::of(old, net);
+            let was = LocalKind::of(old, net);
             if was == none {
-                self.begin(*net);
-            } else if was != Kind::of(&config, net)
+                self.originate(*net);
+            } else if was != LocalKind::of(&config, net)
                 && let Some(dest) = self.table.get_mut(net)
             {
-                dest.note(net, &self.slots, &mut self.journal);
+                dest.add_to_journal(net, &self.peers, &mut self.journal);
             }
         }
     }
 }
 
-/// What of the speaker itself counts for what it lets in and says.
-fn who(config: &Config) -> impl PartialEq {
+/// Returns the settings of the local speaker that the import and export policies depend on.
+fn identity(config: &Config) -> impl PartialEq {
     let own = &config.own;
     (own.asn, own.id, own.addrs.clone(), own.cluster)
 }
 
-/// Whether something that a peer said may be let in now.
-fn may_let_in(config: &Config, slot: &Slot, own_changed: bool) -> bool {
-    slot.unnamed > 0
-        || slot.refused.iter().any(|(net, refusal)| match refusal {
-            Refusal::Own | Refusal::Pods | Refusal::Rejected => {
-                policy::refuse_net(config, net).is_none()
+/// Returns true if the new configuration may accept a network of the peer that was refused before. Also
+/// true if the peer has refused networks that are not listed.
+fn may_accept_more(config: &Config, entry: &PeerEntry, own_changed: bool) -> bool {
+    entry.refused_unlisted > 0
+        || entry.refused.iter().any(|(net, refusal)| match refusal {
+            Refusal::OwnNetwork | Refusal::OwnPods | Refusal::Rejected => {
+                policy::check_net(config, net).is_none()
             }
-            Refusal::Loop | Refusal::Originator | Refusal::Cluster | Refusal::NextHop => {
+            Refusal::AsLoop | Refusal::Originator | Refusal::Cluster | Refusal::NextHop => {
                 own_changed
             }
-            Refusal::Family | Refusal::Default | Refusal::Martian | Refusal::FirstAs => false,
+            Refusal::Family | Refusal::DefaultRoute | Refusal::Martian | Refusal::FirstAs => false,
         })
 }

@@ -1,4 +1,9 @@
-//! One network: the paths to it, the choice among them, and who was told of it.
+//! A destination: the paths to one network, its best path, and the peers to which the network is
+//! advertised.
+//!
+//! The callers in [`rib`](super) change the paths between [`Before::of`] and
+//! [`Destination::run_decision`]. The latter compares both states, and if the best path changed, it adds
+//! the network to the journal of [`out`](crate::bgp::out), from which the peers are updated.
 
 use std::sync::Arc;
 
@@ -7,125 +12,135 @@ use ipnet::IpNet;
 use super::paths::Paths;
 use crate::{
     bgp::{
-        choice::{LOCAL, Path, arrange, hops},
-        out::{Bits, Journal},
-        slot::Slots,
+        choice::{Path, multipath, sort_by_preference},
+        out::{Journal, PeerSet},
+        slot::{PeerIndex, PeerTable},
     },
     few::Sorted,
     state::Via,
 };
 
-/// A network, and what is known of the ways to it.
+/// A network, its paths and its advertisements.
 #[derive(Debug, Default)]
-pub struct Dest {
-    /// The paths, the best first.
+pub struct Destination {
+    /// The paths, sorted by preference: the first is the best path.
     pub paths: Paths,
-    /// What was told of it: nothing of most, so there is no more than a place for it here.
-    tale: Option<Box<Tale>>,
+    /// The advertisements of the network; `None` if it was never advertised. Most networks never are, and
+    /// such a network costs only this pointer.
+    advertised: Option<Box<Advertised>>,
 }
 
-/// What was told of a network, and is to be told.
+/// The advertisements of one network.
 #[derive(Debug, Default)]
-struct Tale {
-    /// The places of those who were told of it.
-    told: Bits,
-    /// Where in the journal it stands last.
-    noted: u64,
+struct Advertised {
+    /// The peers to which the network is advertised.
+    to: PeerSet,
+    /// The number of the network's last entry in the journal; 0 if it has none.
+    journal_pos: u64,
 }
 
-/// What became of routes.
+/// Changes of the routes that the table gives to the kernel.
 #[derive(Debug)]
-pub(super) struct Changes {
-    /// Whether any changed.
+pub(super) struct RouteChanges {
+    /// True if a route changed since the caller last asked.
     pub any: bool,
-    /// The networks whose route went; `None`: nobody wants to know any more.
+    /// The networks that lost their route in this run; `None` once they are no longer needed.
     pub gone: Option<Sorted<IpNet>>,
 }
 
-/// What there was of a network before its paths changed.
+/// The state of a destination before its paths change.
 pub(super) struct Before {
+    /// The best path; `None` if there was no path.
     pub best: Option<Path>,
-    pub hops: Option<Via>,
-    /// What the paths are measured by has changed, so these are not to be compared.
-    pub moved: bool,
+    /// The next hops of the route; `None` if there was no route.
+    pub next_hops: Option<Via>,
+    /// True if something else that the decision or the advertisement depends on has changed, for
+    /// example the BGP Identifier of a peer. The destination then counts as changed in any case.
+    pub force: bool,
 }
 
 impl Before {
-    pub fn of(dest: &Dest, slots: &Slots) -> Before {
-        Before { best: dest.paths.first().cloned(), hops: hops(&dest.paths, slots), moved: false }
+    /// Returns the current state of a destination.
+    pub fn of(dest: &Destination, peers: &PeerTable) -> Before {
+        let next_hops = multipath(&dest.paths, peers);
+        Before { best: dest.paths.first().cloned(), next_hops, force: false }
     }
 }
 
-impl Dest {
-    /// Chooses anew, and notes the network where somebody may have to be told, and where its route
-    /// changed. `passes`: what was learned is passed on.
-    pub(super) fn settle(
+impl Destination {
+    /// Runs the decision process after the paths changed. Adds the network to the journal if peers may
+    /// need an update, and records a change of its route in `changes`. `reflects` is true if this node is
+    /// a route reflector and therefore advertises learned paths.
+    pub(super) fn run_decision(
         &mut self,
         net: &IpNet,
         before: &Before,
-        passes: bool,
-        slots: &Slots,
+        reflects: bool,
+        peers: &PeerTable,
         journal: &mut Journal,
-        changes: &mut Changes,
+        changes: &mut RouteChanges,
     ) {
-        arrange(&mut self.paths, slots);
+        sort_by_preference(&mut self.paths, peers);
         let best = self.paths.first();
         let same = match (&before.best, best) {
             (Some(old), Some(new)) => {
-                (old.from, old.usable) == (new.from, new.usable)
-                    && (Arc::ptr_eq(&old.said, &new.said) || old.said == new.said)
+                (old.from, old.resolvable) == (new.from, new.resolvable)
+                    && (Arc::ptr_eq(&old.attrs, &new.attrs) || old.attrs == new.attrs)
             }
             (None, None) => true,
             _ => false,
         };
-        let local = |path: Option<&Path>| path.is_some_and(|path| path.from == LOCAL);
-        let is_told = passes || self.is_told() || local(best) || local(before.best.as_ref());
-        if is_told && (before.moved || !same) {
-            self.note(net, slots, journal);
+        let local = |path: Option<&Path>| path.is_some_and(|path| path.from == PeerIndex::LOCAL);
+        let concerns_peers =
+            reflects || self.is_advertised() || local(best) || local(before.best.as_ref());
+        if concerns_peers && (before.force || !same) {
+            self.add_to_journal(net, peers, journal);
         }
-        let hops = hops(&self.paths, slots);
-        if before.moved || before.hops != hops {
+        let next_hops = multipath(&self.paths, peers);
+        if before.force || before.next_hops != next_hops {
             changes.any = true;
-            if let (Some(gone), Some(_), None) = (&mut changes.gone, &before.hops, &hops) {
+            if let (Some(gone), Some(_), None) = (&mut changes.gone, &before.next_hops, &next_hops)
+            {
                 gone.insert(*net);
             }
         }
     }
 
-    /// Notes that there may be something to tell, unless nobody has read the last note yet.
-    pub fn note(&mut self, net: &IpNet, slots: &Slots, journal: &mut Journal) {
-        if !journal.is_unread(self.noted()) && slots.iter().any(|slot| slot.up) {
-            self.tale.get_or_insert_default().noted = journal.push(*net);
+    /// Adds the network to the journal, unless no session is up or no peer has read its last entry yet.
+    pub fn add_to_journal(&mut self, net: &IpNet, peers: &PeerTable, journal: &mut Journal) {
+        if !journal.is_unread(self.journal_pos()) && peers.iter().any(|peer| peer.up) {
+            self.advertised.get_or_insert_default().journal_pos = journal.push(*net);
         }
     }
 
-    /// Where in the journal it stands last; 0: nowhere.
-    pub fn noted(&self) -> u64 {
-        self.tale.as_ref().map_or(0, |tale| tale.noted)
+    /// Returns the number of the network's last entry in the journal; 0 if it has none.
+    pub fn journal_pos(&self) -> u64 {
+        self.advertised.as_ref().map_or(0, |advertised| advertised.journal_pos)
     }
 
-    /// Whether anybody was told of it.
-    fn is_told(&self) -> bool {
-        self.tale.as_ref().is_some_and(|tale| !tale.told.is_empty())
+    /// Returns true if the network is advertised to any peer.
+    fn is_advertised(&self) -> bool {
+        self.advertised.as_ref().is_some_and(|advertised| !advertised.to.is_empty())
     }
 
-    /// Whether a peer was told of it.
-    pub fn was_told(&self, at: u16) -> bool {
-        self.tale.as_ref().is_some_and(|tale| tale.told.has(at))
+    /// Returns true if the network is advertised to a peer.
+    pub fn is_advertised_to(&self, peer: PeerIndex) -> bool {
+        self.advertised.as_ref().is_some_and(|advertised| advertised.to.contains(peer))
     }
 
-    /// A peer is told of it; whether it was not before.
-    pub fn tell(&mut self, at: u16) -> bool {
-        self.tale.get_or_insert_default().told.set(at)
+    /// Records that the network is advertised to a peer. Returns true if it was not before.
+    pub fn mark_advertised(&mut self, peer: PeerIndex) -> bool {
+        self.advertised.get_or_insert_default().to.insert(peer)
     }
 
-    /// A peer does not believe any more that it is there; whether it did.
-    pub fn untell(&mut self, at: u16) -> bool {
-        self.tale.as_mut().is_some_and(|tale| tale.told.clear(at))
+    /// Records that the network is withdrawn from a peer, or that the session with the peer ended.
+    /// Returns true if the network was advertised to the peer.
+    pub fn mark_withdrawn(&mut self, peer: PeerIndex) -> bool {
+        self.advertised.as_mut().is_some_and(|advertised| advertised.to.remove(peer))
     }
 
-    /// Whether there is neither a path nor anyone who believes so.
-    pub fn is_over(&self) -> bool {
-        self.paths.is_empty() && !self.is_told()
+    /// Returns true if the destination can be removed: it has no path and is advertised to no peer.
+    pub fn is_removable(&self) -> bool {
+        self.paths.is_empty() && !self.is_advertised()
     }
 }

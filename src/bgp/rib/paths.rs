@@ -1,25 +1,25 @@
-//! The paths to a network: one as a rule, which needs no list. A table holds very many of these, so
-//! they are as small as a path.
+//! A list of the paths to one destination. Most destinations have one path, which is stored without an
+//! allocation. A table holds very many of these lists, so the type is no larger than a [`Path`].
 
 use std::{ops, slice};
 
 use crate::bgp::choice::Path;
 
-/// None, one or several paths. What is not here is a slice's.
+/// Zero, one or several paths. It dereferences to a slice for everything that is not defined here.
 #[derive(Debug, Default)]
-#[allow(clippy::box_collection)] // a list is three words, and a place for it beside a path but one
+#[allow(clippy::box_collection)] // a Vec has three words, but only one fits without enlarging Paths
 pub enum Paths {
-    /// None.
+    /// No path.
     #[default]
     None,
-    /// One.
+    /// One path.
     One(Path),
-    /// Several, or the one that is left of them.
+    /// Several paths, or the last one that is left of several.
     Many(Box<Vec<Path>>),
 }
 
 impl Paths {
-    /// Puts one in as the last.
+    /// Appends a path.
     pub fn push(&mut self, path: Path) {
         *self = match std::mem::take(self) {
             Paths::None => Paths::One(path),
@@ -31,7 +31,7 @@ impl Paths {
         };
     }
 
-    /// Takes out what is not to be kept; each may be changed meanwhile.
+    /// Removes every path for which `keep` returns false. `keep` may modify the path.
     pub fn retain_mut(&mut self, mut keep: impl FnMut(&mut Path) -> bool) {
         let any = match self {
             Paths::None => false,
@@ -74,25 +74,28 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::bgp::choice::Said;
+    use crate::bgp::{choice::RouteAttrs, slot::PeerIndex};
 
     #[test]
-    fn paths_are_kept_in_their_order_however_many_there_are() {
-        let said = Arc::new(Said::nothing());
-        let path = |from| {
-            let said = Arc::clone(&said);
-            Path { said, from, stale: false, usable: true, beaten: false }
+    fn push_and_retain_keep_the_order_of_paths() {
+        let attrs = Arc::new(RouteAttrs::local());
+        let path = |from| Path {
+            attrs: Arc::clone(&attrs),
+            from: PeerIndex(from),
+            stale: false,
+            resolvable: true,
+            loses_on_med: false,
         };
-        let froms = |paths: &Paths| paths.iter().map(|path| path.from).collect::<Vec<_>>();
+        let indexes = |paths: &Paths| paths.iter().map(|path| path.from.0).collect::<Vec<_>>();
         let mut paths = Paths::default();
         assert!(paths.is_empty());
         for from in 0..4 {
             paths.push(path(from));
-            assert_eq!(froms(&paths), (0..=from).collect::<Vec<_>>());
+            assert_eq!(indexes(&paths), (0..=from).collect::<Vec<_>>());
         }
-        for (gone, left) in [(1, &[0, 2, 3][..]), (0, &[2, 3]), (3, &[2]), (2, &[])] {
-            paths.retain_mut(|path| path.from != gone);
-            assert_eq!(froms(&paths), left);
+        for (removed, left) in [(1, &[0, 2, 3][..]), (0, &[2, 3]), (3, &[2]), (2, &[])] {
+            paths.retain_mut(|path| path.from.0 != removed);
+            assert_eq!(indexes(&paths), left);
         }
         paths.push(path(7));
         assert!(matches!(paths, Paths::One(_)));
@@ -102,11 +105,11 @@ mod tests {
         });
         assert!(paths[0].stale);
         paths.retain_mut(|_| false);
-        assert_eq!((paths.len(), Arc::strong_count(&said)), (0, 1));
+        assert_eq!((paths.len(), Arc::strong_count(&attrs)), (0, 1));
     }
 
     #[test]
-    fn they_are_as_small_as_a_path() {
+    fn a_list_of_paths_is_no_larger_than_one_path() {
         assert_eq!(size_of::<Paths>(), size_of::<Path>());
     }
 }

@@ -1,6 +1,8 @@
-//! Whatever happens to the table, in whatever order: what each peer believes after it read all its bytes
-//! is what the rules say of the best paths. The best paths are chosen here by striking out, as RFC 4271
-//! section 9.1.2.2 has it, and not by putting them in a row.
+//! A randomized test of the table against a model. Random events are applied to both; the UPDATEs that
+//! each peer decodes must give exactly the routes that the policies make of the best paths.
+//!
+//! The model does not sort paths as [`choice`](crate::bgp::choice) does: it eliminates candidates rule
+//! by rule, as RFC 4271 section 9.1.2.2 describes the decision process.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,38 +12,43 @@ use super::world::*;
 use crate::bgp::{
     Config, Family,
     attribute::{Attributes, Origin},
-    choice::Said,
+    choice::RouteAttrs,
     message::{Message, Reach, Update},
-    policy::{self, Kind, Source, Told},
+    policy::{self, ExportedRoute, LocalKind, RouteSource},
     rib::Rib,
     slot::Session,
 };
 use crate::{few::Few, state::Via};
 
-/// A peer as it sees itself.
-struct Far {
+/// Routes by network, as received from a peer.
+type Routes = BTreeMap<IpNet, RouteAttrs>;
+
+/// The model of a peer.
+struct ModelPeer {
     session: Session,
     up: bool,
-    /// What it said in this session.
-    says: BTreeMap<IpNet, Said>,
-    /// What it said in one before, and what of that counts still.
-    said: BTreeMap<IpNet, Said>,
-    /// What it was told.
-    believes: BTreeMap<IpNet, Told>,
+    /// The routes that the peer advertised in this session, whether accepted or refused.
+    current: Routes,
+    /// The routes from an earlier session that are still valid as stale paths.
+    stale: Routes,
+    /// The routes that the peer has received.
+    received: BTreeMap<IpNet, ExportedRoute>,
 }
 
 /// A path of the model.
-struct Way<'a> {
+struct ModelPath<'a> {
     from: &'a Session,
-    said: &'a Said,
-    usable: bool,
+    attrs: &'a RouteAttrs,
+    resolvable: bool,
 }
 
-struct World {
-    dice: Dice,
+/// The table under test, and the model.
+struct Model {
+    rng: Rng,
     config: Config,
     rib: Rib,
-    far: Vec<Far>,
+    peers: Vec<ModelPeer>,
+    /// The kernel routes after the last step.
     routes: Few<IpNet, Via>,
 }
 
@@ -56,8 +63,8 @@ const NETS: [&str; 8] = [
     "fd42:3::/64",
 ];
 
-impl World {
-    fn new(seed: u64) -> World {
+impl Model {
+    fn new(seed: u64) -> Model {
         let client = |last| Session { client: true, ..session(last, ASN) };
         let mut sessions = vec![
             client(2),
@@ -72,170 +79,178 @@ impl World {
         sessions[3].agreed.four_octet = false;
         let mut config = reflector();
         config.peers = sessions.iter().map(|session| (session.addr, peer(session))).collect();
-        let far = sessions.into_iter().map(|session| Far {
+        let peers = sessions.into_iter().map(|session| ModelPeer {
             session,
             up: false,
-            says: BTreeMap::new(),
-            said: BTreeMap::new(),
-            believes: BTreeMap::new(),
+            current: BTreeMap::new(),
+            stale: BTreeMap::new(),
+            received: BTreeMap::new(),
         });
-        World {
-            dice: Dice(seed),
+        Model {
+            rng: Rng(seed),
             rib: Rib::new(Arc::new(config.clone())),
             config,
-            far: far.collect(),
+            peers: peers.collect(),
             routes: Few::new(),
         }
     }
 
     fn step(&mut self) {
-        let at = self.dice.below(self.far.len());
-        let addr = self.far[at].session.addr;
-        match self.dice.below(24) {
+        let at = self.rng.below(self.peers.len());
+        let addr = self.peers[at].session.addr;
+        match self.rng.below(24) {
             0 | 1 => self.up(at),
             2 => self.down(at),
             3 => {
                 self.rib.expire(addr);
-                self.far[at].said.clear();
+                self.peers[at].stale.clear();
             }
-            4 => self.rib.refresh(addr, *self.dice.of(&Family::ALL)),
+            4 => self.rib.refresh(addr, *self.rng.pick(&Family::ALL)),
             5 => self.configure(),
             6 => {
-                let family = *self.dice.of(&Family::ALL);
-                self.rib.hear(addr, end(family));
-                let far = &mut self.far[at];
-                far.said.retain(|net, _| !far.up || Family::of(net) != family);
+                let family = *self.rng.pick(&Family::ALL);
+                self.rib.hear(addr, end_of_rib(family));
+                let peer = &mut self.peers[at];
+                peer.stale.retain(|net, _| !peer.up || Family::of(net) != family);
             }
             7..12 => self.withdraw(at),
-            12..19 => self.announce(at),
+            12..19 => self.advertise(at),
             _ => self.read(at, 1),
         }
         self.check_routes();
     }
 
     fn up(&mut self, at: usize) {
-        let kept = self.dice.families();
-        let far = &mut self.far[at];
-        let was_up = std::mem::replace(&mut far.up, true);
-        let held = held(&self.config, far);
-        far.said = if was_up { held.0 } else { held.1 };
-        far.said.retain(|net, _| kept.contains(&Family::of(net)));
-        far.says.clear();
-        far.believes.clear();
-        if self.dice.one_in(4) {
-            far.session.id = [10, 0, 0, 100 + self.dice.below(50) as u8].into();
+        let kept = self.rng.families();
+        let peer = &mut self.peers[at];
+        let was_up = std::mem::replace(&mut peer.up, true);
+        let accepted = accepted_routes(&self.config, peer);
+        peer.stale = if was_up { accepted.0 } else { accepted.1 };
+        peer.stale.retain(|net, _| kept.contains(&Family::of(net)));
+        peer.current.clear();
+        peer.received.clear();
+        if self.rng.one_in(4) {
+            peer.session.id = [10, 0, 0, 100 + self.rng.below(50) as u8].into();
         }
-        self.rib.up(far.session.clone(), &kept);
+        self.rib.up(peer.session.clone(), &kept);
     }
 
     fn down(&mut self, at: usize) {
-        let keep = self.dice.families();
-        let far = &mut self.far[at];
-        let was_up = std::mem::take(&mut far.up);
-        let held = held(&self.config, far);
-        far.said = if was_up { held.0 } else { held.1 };
-        far.said.retain(|net, _| keep.contains(&Family::of(net)));
-        far.says.clear();
-        far.believes.clear();
-        self.rib.down(far.session.addr, &keep);
+        let keep = self.rng.families();
+        let peer = &mut self.peers[at];
+        let was_up = std::mem::take(&mut peer.up);
+        let accepted = accepted_routes(&self.config, peer);
+        peer.stale = if was_up { accepted.0 } else { accepted.1 };
+        peer.stale.retain(|net, _| keep.contains(&Family::of(net)));
+        peer.current.clear();
+        peer.received.clear();
+        self.rib.down(peer.session.addr, &keep);
     }
 
     fn withdraw(&mut self, at: usize) {
-        let text: &&str = self.dice.of(&NETS);
+        let text: &&str = self.rng.pick(&NETS);
         let net = net(text);
-        let far = &mut self.far[at];
-        self.rib.hear(far.session.addr, gone(&[&net.to_string()]));
-        if far.up {
-            far.says.remove(&net);
-            far.said.remove(&net);
+        let peer = &mut self.peers[at];
+        self.rib.hear(peer.session.addr, withdraw(&[&net.to_string()]));
+        if peer.up {
+            peer.current.remove(&net);
+            peer.stale.remove(&net);
         }
     }
 
-    fn announce(&mut self, at: usize) {
-        let dice = &mut self.dice;
-        let four = !dice.one_in(4);
+    fn advertise(&mut self, at: usize) {
+        let rng = &mut self.rng;
+        let four = !rng.one_in(4);
         let nets = NETS
             .iter()
             .map(|text| net(text))
             .filter(|net| (Family::of(net) == Family::Ipv4) == four);
-        let nets: Vec<IpNet> = nets.filter(|_| dice.one_in(2)).collect();
-        let last = dice.below(4) + 2;
-        let hop = match (four, dice.below(6)) {
+        let nets: Vec<IpNet> = nets.filter(|_| rng.one_in(2)).collect();
+        let last = rng.below(4) + 2;
+        let hop = match (four, rng.below(6)) {
             (true, 0) => ip("10.77.0.1"),
             (true, _) => ip(&format!("10.0.0.{last}")),
             (false, _) => ip(&format!("fd00::{last}")),
         };
-        let far = &mut self.far[at];
-        let first = if far.session.internal { *dice.of(&[65001, 65002]) } else { far.session.asn };
-        let path = match dice.below(5) {
-            0 if far.session.internal => vec![],
+        let peer = &mut self.peers[at];
+        let first =
+            if peer.session.internal { *rng.pick(&[65001, 65002]) } else { peer.session.asn };
+        let path = match rng.below(5) {
+            0 if peer.session.internal => vec![],
             0 | 1 => vec![first, 65003],
             2 => vec![first, 65003, 65004],
             _ => vec![first],
         };
         let attributes = Attributes {
-            origin: *dice.of(&[Origin::Igp, Origin::Igp, Origin::Incomplete]),
-            med: *dice.of(&[None, None, Some(1), Some(2)]),
-            local_pref: *dice.of(&[None, Some(100), Some(100), Some(200)]),
-            communities: dice
-                .of(&[vec![], vec![], vec![7], vec![policy::NO_EXPORT], vec![policy::NO_ADVERTISE]])
+            origin: *rng.pick(&[Origin::Igp, Origin::Igp, Origin::Incomplete]),
+            med: *rng.pick(&[None, None, Some(1), Some(2)]),
+            local_pref: *rng.pick(&[None, Some(100), Some(100), Some(200)]),
+            communities: rng
+                .pick(&[
+                    vec![],
+                    vec![],
+                    vec![7],
+                    vec![policy::NO_EXPORT],
+                    vec![policy::NO_ADVERTISE],
+                ])
                 .clone(),
-            originator: *dice.of(&[
+            originator: *rng.pick(&[
                 None,
                 None,
                 Some([10, 0, 0, 2].into()),
                 Some([1, 1, 1, 1].into()),
             ]),
-            clusters: dice
-                .of(&[vec![], vec![[8, 8, 8, 8].into()], vec![[9, 9, 9, 9].into()]])
+            clusters: rng
+                .pick(&[vec![], vec![[8, 8, 8, 8].into()], vec![[9, 9, 9, 9].into()]])
                 .clone(),
-            ..through(&path)
+            ..as_path(&path)
         };
-        if far.up {
-            let attributes = policy::receive(&far.session, attributes.clone());
+        if peer.up {
+            let attributes = policy::strip_for_ebgp(&peer.session, attributes.clone());
             for net in &nets {
-                far.said.remove(net);
-                far.says.insert(*net, Said { next_hop: hop, attributes: attributes.clone() });
+                peer.stale.remove(net);
+                peer.current
+                    .insert(*net, RouteAttrs { next_hop: hop, attributes: attributes.clone() });
             }
         }
         let reach = vec![Reach { next_hop: hop, nets }];
-        self.rib.hear(far.session.addr, Update { reach, attributes, ..Update::default() });
+        self.rib.hear(peer.session.addr, Update { reach, attributes, ..Update::default() });
     }
 
     fn configure(&mut self) {
-        let (config, dice) = (&mut self.config, &mut self.dice);
-        match dice.below(12) {
+        let (config, rng) = (&mut self.config, &mut self.rng);
+        match rng.below(12) {
             0 => config.export.pods_inside ^= true,
             1 => config.export.pods_outside ^= true,
             2 => config.export.next_hop_self ^= true,
-            3 => config.export.communities = dice.of(&[vec![], vec![5, 6]]).clone(),
-            4 => config.export.prepend = *dice.of(&[None, Some((65077, 3))]),
+            3 => config.export.communities = rng.pick(&[vec![], vec![5, 6]]).clone(),
+            4 => config.export.prepend = *rng.pick(&[None, Some((65077, 3))]),
             5 => {
                 let on = config.own.cluster.is_none();
                 config.own.cluster = on.then(|| [9, 9, 9, 9].into());
             }
             6 | 7 => {
                 config.import.reject = [net("10.9.0.0/16"), net("fd42::/16")].into();
-                config.import.reject.retain(|_| dice.one_in(2));
+                config.import.reject.retain(|_| rng.one_in(2));
             }
             8 => {
                 config.import.on_link =
-                    dice.of(&[vec![], vec![net("10.0.0.0/24"), net("fd00::/64")]]).clone();
+                    rng.pick(&[vec![], vec![net("10.0.0.0/24"), net("fd00::/64")]]).clone();
             }
             9 => {
-                let text: &&str = dice.of(&["10.43.0.1/32", "10.43.0.2/32"]);
+                let text: &&str = rng.pick(&["10.43.0.1/32", "10.43.0.2/32"]);
                 let vip = net(text);
                 if !config.origin.services.remove(&vip) {
                     config.origin.services.insert(vip);
                 }
                 config.import.own.remove(&vip);
-                if config.origin.services.contains(&vip) && dice.one_in(2) {
+                if config.origin.services.contains(&vip) && rng.one_in(2) {
                     config.import.own.insert(vip);
                 }
             }
             10 => {
-                let pod = net("172.16.0.0/12"); // wherever it is from, and may be a Service too
-                let set = if dice.one_in(2) {
+                let pod = net("172.16.0.0/12"); // peers advertise it too, and it may be a Service as well
+                let set = if rng.one_in(2) {
                     &mut config.origin.pods
                 } else {
                     &mut config.origin.services
@@ -245,50 +260,54 @@ impl World {
                 }
             }
             _ => {
-                let at = dice.below(self.far.len());
-                let session = &mut self.far[at].session;
+                let at = rng.below(self.peers.len());
+                let session = &mut self.peers[at].session;
                 session.client ^= true;
                 config.peers.insert(session.addr, peer(session));
             }
         }
-        for far in &mut self.far {
-            // What was stale and is refused can't be had again.
+        for peer in &mut self.peers {
+            // A stale route that the new policy refuses is lost: the peer does not send it again.
             let config = &self.config;
-            far.said.retain(|net, said| policy::refuse(config, &far.session, net, said).is_none());
+            peer.stale.retain(|net, attrs| {
+                policy::check_import(config, &peer.session, net, attrs).is_none()
+            });
         }
         for addr in self.rib.configure(Arc::new(self.config.clone())) {
-            let far = self.far.iter().find(|far| far.session.addr == addr).unwrap();
-            assert!(far.up);
-            for (net, said) in &far.says {
-                let attributes = said.attributes.clone();
-                self.rib
-                    .hear(addr, reach(&[&net.to_string()], &said.next_hop.to_string(), attributes));
+            let peer = self.peers.iter().find(|peer| peer.session.addr == addr).unwrap();
+            assert!(peer.up);
+            for (net, attrs) in &peer.current {
+                let attributes = attrs.attributes.clone();
+                self.rib.hear(
+                    addr,
+                    reach(&[&net.to_string()], &attrs.next_hop.to_string(), attributes),
+                );
             }
         }
     }
 
-    /// Has a peer read so many times.
+    /// Reads and decodes UPDATEs for a peer, at most `times` times.
     fn read(&mut self, at: usize, times: usize) {
-        let far = &mut self.far[at];
-        let addr = far.session.addr;
+        let peer = &mut self.peers[at];
+        let addr = peer.session.addr;
         for _ in 0..times {
             let mut bytes = Vec::new();
-            let room = 1 + self.dice.below(150);
-            let more = self.rib.tell(addr, room, &mut bytes);
+            let max_bytes = 1 + self.rng.below(150);
+            let more = self.rib.tell(addr, max_bytes, &mut bytes);
             assert_eq!(more, self.rib.has_news(addr));
             let mut left = &bytes[..];
             while !left.is_empty() {
                 let length = usize::from(u16::from_be_bytes([left[16], left[17]]));
-                let message = Message::read(&left[..length], far.session.agreed).unwrap();
+                let message = Message::read(&left[..length], peer.session.agreed).unwrap();
                 left = &left[length..];
                 let Message::Update(update) = message else { panic!("{message:?}") };
                 for net in update.withdrawn {
-                    assert!(far.believes.remove(&net).is_some(), "{addr} never believed in {net}");
+                    assert!(peer.received.remove(&net).is_some(), "{addr} never received {net}");
                 }
                 for Reach { next_hop, nets } in update.reach {
                     for net in nets {
                         let attributes = update.attributes.clone();
-                        far.believes.insert(net, Told { next_hop, attributes });
+                        peer.received.insert(net, ExportedRoute { next_hop, attributes });
                     }
                 }
             }
@@ -298,135 +317,156 @@ impl World {
         }
     }
 
-    /// All paths that should be there.
-    fn ways(&self) -> BTreeMap<IpNet, Vec<Way<'_>>> {
-        let mut ways: BTreeMap<IpNet, Vec<Way>> = BTreeMap::new();
-        for far in &self.far {
-            for (net, said) in far.said.iter().chain(&far.says) {
-                if policy::refuse(&self.config, &far.session, net, said).is_none() {
-                    let usable = policy::is_on_link(&self.config, &said.next_hop);
-                    ways.entry(*net).or_default().push(Way { from: &far.session, said, usable });
+    /// Returns the paths that the table must have: for each network those that form its multipath route.
+    fn paths(&self) -> BTreeMap<IpNet, Vec<ModelPath<'_>>> {
+        let mut paths: BTreeMap<IpNet, Vec<ModelPath>> = BTreeMap::new();
+        for peer in &self.peers {
+            for (net, attrs) in peer.stale.iter().chain(&peer.current) {
+                if policy::check_import(&self.config, &peer.session, net, attrs).is_none() {
+                    let resolvable = policy::is_on_link(&self.config, &attrs.next_hop);
+                    paths.entry(*net).or_default().push(ModelPath {
+                        from: &peer.session,
+                        attrs,
+                        resolvable,
+                    });
                 }
             }
         }
-        ways.values_mut().for_each(strike_out);
-        ways
+        paths.values_mut().for_each(eliminate);
+        paths
     }
 
     fn check_routes(&mut self) {
-        let kinds = |net: &IpNet| Kind::of(&self.config, net);
+        let kinds = |net: &IpNet| LocalKind::of(&self.config, net);
         let routes = self
-            .ways()
+            .paths()
             .into_iter()
-            .filter(|(net, ways)| kinds(net) == Kind::default() && ways[0].usable);
+            .filter(|(net, paths)| kinds(net) == LocalKind::default() && paths[0].resolvable);
         let routes: Few<IpNet, Via> = routes
-            .map(|(net, ways)| (net, Via::new(ways.iter().map(|way| way.said.next_hop)).unwrap()))
+            .map(|(net, paths)| {
+                (net, Via::new(paths.iter().map(|path| path.attrs.next_hop)).unwrap())
+            })
             .collect();
         assert_eq!(self.rib.routes(), routes);
         let changed = self.rib.take_changes();
-        assert!(changed || routes == self.routes, "a change was not told");
+        assert!(changed || routes == self.routes, "a change of the routes was not reported");
         let gone: Vec<&IpNet> =
             self.routes.keys().filter(|net| !routes.contains_key(net)).collect();
-        let told: Vec<&IpNet> = self.rib.gone().collect();
-        assert!(gone.iter().all(|net| told.contains(net)), "{gone:?} went, told were {told:?}");
+        let reported: Vec<&IpNet> = self.rib.gone().collect();
+        assert!(
+            gone.iter().all(|net| reported.contains(net)),
+            "{gone:?} lost their route, reported were {reported:?}"
+        );
         self.routes = routes;
     }
 
     fn check_peers(&mut self) {
-        for at in 0..self.far.len() {
+        for at in 0..self.peers.len() {
             self.read(at, usize::MAX);
         }
-        let ways = self.ways();
-        for far in &self.far {
-            let to = &far.session;
+        let paths = self.paths();
+        for peer in &self.peers {
+            let to = &peer.session;
             let mut expected = BTreeMap::new();
             let origin = &self.config.origin;
-            let own = origin.pods.iter().chain(&origin.services);
-            for net in own.chain(ways.keys()) {
-                let kind = Kind::of(&self.config, net);
-                let source = if kind != Kind::default() {
-                    Source::Local(kind)
+            let originated = origin.pods.iter().chain(&origin.services);
+            for net in originated.chain(paths.keys()) {
+                let kind = LocalKind::of(&self.config, net);
+                let source = if kind != LocalKind::default() {
+                    RouteSource::Local(kind)
                 } else {
-                    let last = |way: &&Way| {
-                        let said = &way.said.attributes;
-                        let id = said.originator.unwrap_or(way.from.id);
-                        (id, said.clusters.len(), way.from.addr)
+                    let tie_breakers = |path: &&ModelPath| {
+                        let attributes = &path.attrs.attributes;
+                        let id = attributes.originator.unwrap_or(path.from.id);
+                        (id, attributes.clusters.len(), path.from.addr)
                     };
-                    let best = ways[net].iter().min_by_key(last).unwrap();
-                    Source::Learned { from: best.from, said: best.said, usable: best.usable }
+                    let best = paths[net].iter().min_by_key(tie_breakers).unwrap();
+                    RouteSource::Learned {
+                        from: best.from,
+                        attrs: best.attrs,
+                        resolvable: best.resolvable,
+                    }
                 };
-                if let Some(told) = policy::export(&self.config, to, Family::of(net), source) {
-                    expected.insert(*net, told);
+                if let Some(route) = policy::export(&self.config, to, Family::of(net), source) {
+                    expected.insert(*net, route);
                 }
             }
-            if !far.up {
+            if !peer.up {
                 expected.clear();
             }
-            assert_eq!(far.believes, expected, "{}", to.addr);
+            assert_eq!(peer.received, expected, "{}", to.addr);
             let counts = self.rib.counts(to.addr);
             assert_eq!(counts.told, expected.len());
             assert_eq!(
                 counts.accepted,
-                held(&self.config, far).0.len() + held(&self.config, far).1.len()
+                accepted_routes(&self.config, peer).0.len()
+                    + accepted_routes(&self.config, peer).1.len()
             );
-            if far.up {
-                assert_eq!(counts.received, far.says.len() + held(&self.config, far).1.len());
+            if peer.up {
+                assert_eq!(
+                    counts.received,
+                    peer.current.len() + accepted_routes(&self.config, peer).1.len()
+                );
             }
         }
     }
 }
 
-/// What the table holds of a peer: what it said in this session, and what is stale.
-fn held(config: &Config, far: &Far) -> (BTreeMap<IpNet, Said>, BTreeMap<IpNet, Said>) {
-    let let_in =
-        |(net, said): &(&IpNet, &Said)| policy::refuse(config, &far.session, net, said).is_none();
-    let owned = |(net, said): (&IpNet, &Said)| (*net, said.clone());
+/// Returns the routes of a peer that the import policy accepts: those of this session, and the stale
+/// ones.
+fn accepted_routes(config: &Config, peer: &ModelPeer) -> (Routes, Routes) {
+    let is_accepted = |(net, attrs): &(&IpNet, &RouteAttrs)| {
+        policy::check_import(config, &peer.session, net, attrs).is_none()
+    };
+    let owned = |(net, attrs): (&IpNet, &RouteAttrs)| (*net, attrs.clone());
     (
-        far.says.iter().filter(let_in).map(owned).collect(),
-        far.said.iter().filter(let_in).map(owned).collect(),
+        peer.current.iter().filter(is_accepted).map(owned).collect(),
+        peer.stale.iter().filter(is_accepted).map(owned).collect(),
     )
 }
 
-/// Leaves those that are equally good as routes.
-fn strike_out(ways: &mut Vec<Way>) {
-    let attributes = |way: &Way| way.said.attributes.clone();
-    let rules: [&dyn Fn(&Way) -> u32; 4] = [
-        &|way| u32::from(!way.usable),
-        &|way| u32::MAX - attributes(way).local_pref.unwrap_or(100),
-        &|way| attributes(way).length() as u32,
-        &|way| attributes(way).origin as u32,
+/// Eliminates the paths that are not part of the multipath route.
+fn eliminate(paths: &mut Vec<ModelPath>) {
+    let attributes = |path: &ModelPath| path.attrs.attributes.clone();
+    let rules: [&dyn Fn(&ModelPath) -> u32; 4] = [
+        &|path| u32::from(!path.resolvable),
+        &|path| u32::MAX - attributes(path).local_pref.unwrap_or(100),
+        &|path| attributes(path).path_len() as u32,
+        &|path| attributes(path).origin as u32,
     ];
     for rule in rules {
-        let best = ways.iter().map(rule).min().unwrap();
-        ways.retain(|way| rule(way) == best);
+        let best = paths.iter().map(rule).min().unwrap();
+        paths.retain(|path| rule(path) == best);
     }
-    let meds: Vec<_> = ways
+    let meds: Vec<_> = paths
         .iter()
-        .map(|way| (attributes(way).first(), attributes(way).med.unwrap_or(0)))
+        .map(|path| (attributes(path).neighbor_as(), attributes(path).med.unwrap_or(0)))
         .collect();
-    ways.retain(|way| {
-        let med = attributes(way).med.unwrap_or(0);
-        !meds.iter().any(|(first, other)| *first == attributes(way).first() && *other < med)
+    paths.retain(|path| {
+        let med = attributes(path).med.unwrap_or(0);
+        !meds
+            .iter()
+            .any(|(neighbor, other)| *neighbor == attributes(path).neighbor_as() && *other < med)
     });
-    let external = ways.iter().any(|way| !way.from.internal);
-    ways.retain(|way| way.from.internal != external);
+    let external = paths.iter().any(|path| !path.from.internal);
+    paths.retain(|path| path.from.internal != external);
 }
 
 #[test]
-fn every_peer_believes_what_the_rules_say_of_the_best_paths() {
-    let mut told = 0;
+fn every_peer_receives_the_routes_that_the_policies_make_of_the_best_paths() {
+    let mut received = 0;
     for seed in 1..=30_u64 {
-        let mut world = World::new(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
-        for at in 0..world.far.len() {
-            world.up(at);
+        let mut model = Model::new(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
+        for at in 0..model.peers.len() {
+            model.up(at);
         }
         for step in 0..300 {
-            world.step();
+            model.step();
             if step % 25 == 24 {
-                world.check_peers();
-                told += world.far.iter().map(|far| far.believes.len()).sum::<usize>();
+                model.check_peers();
+                received += model.peers.iter().map(|peer| peer.received.len()).sum::<usize>();
             }
         }
     }
-    assert!(told > 1000, "nobody was told much: {told}");
+    assert!(received > 1000, "the peers received only {received} routes");
 }

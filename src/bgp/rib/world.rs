@@ -1,4 +1,5 @@
-//! What the tests of the table and its rules are made of: a configuration, peers, and what they say.
+//! Fixtures for the tests of the table and of its policies: configurations, sessions, UPDATEs, and
+//! readers of the UPDATEs that the table sends.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -12,10 +13,11 @@ use crate::bgp::{
     slot::Session,
 };
 
-/// Numbers that look random and are the same in every run (xorshift64*).
-pub struct Dice(pub u64);
+/// A generator of pseudo-random numbers that gives the same sequence in every run (xorshift64*).
+pub struct Rng(pub u64);
 
-impl Dice {
+impl Rng {
+    /// Returns a number from 0 to `limit - 1`.
     pub fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -23,14 +25,17 @@ impl Dice {
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
     }
 
-    pub fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+    /// Returns a random element.
+    pub fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.below(all.len())]
     }
 
+    /// Returns true once in `count` calls on average.
     pub fn one_in(&mut self, count: usize) -> bool {
         self.below(count) == 0
     }
 
+    /// Returns a random subset of the families.
     pub fn families(&mut self) -> Vec<Family> {
         Family::ALL.into_iter().filter(|_| self.one_in(2)).collect()
     }
@@ -47,7 +52,8 @@ pub fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// A node with a pod network of each family and a Service, which tells all that it may.
+/// Returns the configuration of a node that has a pod network of each family and a Service address, and
+/// advertises pod networks to all peers.
 pub fn config() -> Config {
     Config {
         own: Own {
@@ -72,14 +78,15 @@ pub fn config() -> Config {
     }
 }
 
-/// As above, and it passes on what it learned.
+/// Returns [`config`] for a node that is also a route reflector.
 pub fn reflector() -> Config {
     let mut config = config();
     config.own.cluster = Some([9, 9, 9, 9].into());
     config
 }
 
-/// A session with 10.0.0.`last`: a node of the own AS, or a router of another outside.
+/// Returns a session with 10.0.0.`last`: a node of the cluster if `asn` is [`ASN`], otherwise a router
+/// outside.
 pub fn session(last: u8, asn: u32) -> Session {
     let internal = asn == ASN;
     Session {
@@ -95,7 +102,7 @@ pub fn session(last: u8, asn: u32) -> Session {
     }
 }
 
-/// How the configuration has the peer of a session.
+/// Returns the configuration of the peer of a session.
 pub fn peer(session: &Session) -> Peer {
     Peer {
         node: (!session.outside).then(|| "n".into()),
@@ -111,53 +118,53 @@ pub fn peer(session: &Session) -> Peer {
     }
 }
 
-/// Attributes with a path through these ASes.
-pub fn through(ases: &[u32]) -> Attributes {
+/// Returns attributes with an AS_PATH of these ASes.
+pub fn as_path(ases: &[u32]) -> Attributes {
     let path = if ases.is_empty() { Vec::new() } else { vec![Segment::Sequence(ases.to_vec())] };
     Attributes { path, ..Attributes::default() }
 }
 
-/// An UPDATE about networks by way of a next hop.
+/// Returns an UPDATE that advertises networks.
 pub fn reach(nets: &[&str], next_hop: &str, attributes: Attributes) -> Update {
     let nets = nets.iter().map(|text| net(text)).collect();
     Update { reach: vec![Reach { next_hop: ip(next_hop), nets }], attributes, ..Update::default() }
 }
 
-/// An UPDATE about networks that are gone.
-pub fn gone(nets: &[&str]) -> Update {
+/// Returns an UPDATE that withdraws networks.
+pub fn withdraw(nets: &[&str]) -> Update {
     Update { withdrawn: nets.iter().map(|text| net(text)).collect(), ..Update::default() }
 }
 
-/// An End-of-RIB.
-pub fn end(family: Family) -> Update {
+/// Returns an End-of-RIB.
+pub fn end_of_rib(family: Family) -> Update {
     Update { end: Some(family), ..Update::default() }
 }
 
-/// A table in which these sessions are up and were told all.
-pub fn rib(config: Config, sessions: &[Session]) -> Rib {
+/// Returns a table in which these sessions are up and have read all UPDATEs.
+pub fn rib_with(config: Config, sessions: &[Session]) -> Rib {
     let mut rib = Rib::new(Arc::new(config));
     for session in sessions {
         rib.up(session.clone(), &[]);
     }
     for session in sessions {
-        said(&mut rib, session);
+        read_updates(&mut rib, session);
     }
     rib.take_changes();
     rib
 }
 
-/// What a peer is told next, all of it, read back from the bytes.
-pub fn said(rib: &mut Rib, to: &Session) -> Vec<Update> {
+/// Returns all pending UPDATEs for a peer, encoded and decoded again.
+pub fn read_updates(rib: &mut Rib, to: &Session) -> Vec<Update> {
     let mut bytes = Vec::new();
     while rib.tell(to.addr, 200, &mut bytes) {}
     assert!(!rib.has_news(to.addr));
-    let theirs = Agreed { ..to.agreed };
+    let agreed = Agreed { ..to.agreed };
     let mut left = &bytes[..];
     let mut all = Vec::new();
     while !left.is_empty() {
         let length = usize::from(u16::from_be_bytes([left[16], left[17]]));
         assert!((19..=4096).contains(&length));
-        match Message::read(&left[..length], theirs).unwrap() {
+        match Message::read(&left[..length], agreed).unwrap() {
             Message::Update(update) => {
                 assert_eq!(update.faults, [""; 0]);
                 all.push(update);
@@ -169,14 +176,15 @@ pub fn said(rib: &mut Rib, to: &Session) -> Vec<Update> {
     all
 }
 
-/// The networks in what a peer is told next: those that are there, and those that are gone.
-pub fn nets(rib: &mut Rib, to: &Session) -> (Vec<String>, Vec<String>) {
-    let updates = said(rib, to);
+/// Returns the sorted networks in all pending UPDATEs for a peer: those advertised, and those withdrawn.
+pub fn read_nets(rib: &mut Rib, to: &Session) -> (Vec<String>, Vec<String>) {
+    let updates = read_updates(rib, to);
     let reach = updates.iter().flat_map(|update| &update.reach);
-    let mut here: Vec<_> = reach.flat_map(|reach| &reach.nets).map(IpNet::to_string).collect();
-    let mut gone: Vec<_> =
+    let mut advertised: Vec<_> =
+        reach.flat_map(|reach| &reach.nets).map(IpNet::to_string).collect();
+    let mut withdrawn: Vec<_> =
         updates.iter().flat_map(|update| &update.withdrawn).map(IpNet::to_string).collect();
-    here.sort();
-    gone.sort();
-    (here, gone)
+    advertised.sort();
+    withdrawn.sort();
+    (advertised, withdrawn)
 }

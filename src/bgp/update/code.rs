@@ -1,4 +1,5 @@
-//! Path attributes by number: their type codes, flags and names (RFC 4271 section 4.3, the IANA registry).
+//! The type codes, flags and names of path attributes (RFC 4271 section 4.3, and the IANA registry of BGP
+//! path attributes).
 
 pub(super) const OPTIONAL: u8 = 0x80;
 pub(super) const TRANSITIVE: u8 = 0x40;
@@ -23,8 +24,9 @@ pub(super) const AS4_AGGREGATOR: u8 = 18;
 pub(super) const IPV6_EXTENDED_COMMUNITIES: u8 = 25;
 pub(in crate::bgp) const LARGE_COMMUNITY: u8 = 32;
 
-/// The flags and the name of an attribute that is known here, even if it is only passed on.
-pub(super) fn known(code: u8) -> Option<(u8, &'static str)> {
+/// Returns the flags and the name of a recognized attribute, including those that are only passed on;
+/// `None` if the type code is not recognized.
+pub(super) fn flags_and_name(code: u8) -> Option<(u8, &'static str)> {
     const BOTH: u8 = OPTIONAL | TRANSITIVE;
     Some(match code {
         ORIGIN => (TRANSITIVE, "ORIGIN"),
@@ -48,7 +50,7 @@ pub(super) fn known(code: u8) -> Option<(u8, &'static str)> {
     })
 }
 
-/// Whether an attribute has routes in it.
-pub(super) fn is_routes(code: u8) -> bool {
+/// Returns true if an attribute of this type contains routes.
+pub(super) fn has_routes(code: u8) -> bool {
     matches!(code, MP_REACH_NLRI | MP_UNREACH_NLRI)
 }

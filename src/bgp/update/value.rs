@@ -1,28 +1,31 @@
-//! The values of path attributes, and what a broken one costs (RFC 7606).
+//! Decoding of the values of path attributes. A value that is malformed is an [`AttributeError`] with the
+//! error handling of RFC 7606. All numbers are big-endian.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::code::EXTENDED_LENGTH;
 use crate::bgp::wire::{take, take_u8, take_u16, take_u32};
 
-use Cost::{Discard, Withdraw};
+use ErrorHandling::{AttributeDiscard, TreatAsWithdraw};
 
-/// What an error costs (RFC 7606 section 2); the number is the subcode that says so to the peer.
-pub(super) enum Cost {
-    /// The attribute is left out.
-    Discard,
-    /// The routes of the message count as withdrawn; the connection, where it has none.
-    Withdraw(u8),
-    /// The connection.
-    Reset(u8),
+/// The consequence of an error in an attribute (RFC 7606 section 2). The number is the subcode of the
+/// NOTIFICATION "UPDATE message error" (RFC 4271 section 4.5).
+pub(super) enum ErrorHandling {
+    /// Discard the attribute and use the routes.
+    AttributeDiscard,
+    /// Treat the routes of the message as withdrawn. If the message has no routes, reset the session.
+    TreatAsWithdraw(u8),
+    /// Reset the session.
+    SessionReset(u8),
 }
 
-/// What is wrong with an attribute, and its cost.
-pub(super) type Fault = (Cost, &'static str);
+/// An error in an attribute: its consequence, and a description for the log.
+pub(super) type AttributeError = (ErrorHandling, &'static str);
 
-pub(super) const LENGTH: &str = "wrong length";
+pub(super) const WRONG_LENGTH: &str = "wrong length";
 
-/// Takes an attribute off and gives its value; `None`: it does not fit.
+/// Removes an attribute from the front of `bytes` and returns its value; `None` if the attribute is
+/// longer than `bytes`.
 pub(super) fn take_value<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (flags, _code) = (take_u8(bytes)?, take_u8(bytes)?);
     let length =
@@ -30,45 +33,50 @@ pub(super) fn take_value<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     take(bytes, length.into())
 }
 
-/// A value of four bytes.
-pub(super) fn number(value: &[u8]) -> Option<u32> {
+/// Reads a value of four bytes; `None` if it has another length.
+pub(super) fn read_u32(value: &[u8]) -> Option<u32> {
     value.try_into().ok().map(u32::from_be_bytes)
 }
 
-/// A list of numbers of four bytes, and not an empty one.
-pub(super) fn numbers(value: &[u8]) -> Result<Vec<u32>, Fault> {
+/// Reads a list of numbers of four bytes. Fails if it is empty or its length is no multiple of four.
+pub(super) fn read_u32_list(value: &[u8]) -> Result<Vec<u32>, AttributeError> {
     let (numbers, rest) = value.as_chunks();
     if numbers.is_empty() || !rest.is_empty() {
-        return Err((Withdraw(9), LENGTH));
+        return Err((TreatAsWithdraw(9), WRONG_LENGTH));
     }
     Ok(numbers.iter().map(|&number| u32::from_be_bytes(number)).collect())
 }
 
-/// An AS and an address.
-pub(super) fn aggregator(mut value: &[u8], four_octet: bool) -> Result<(u32, Ipv4Addr), Fault> {
+/// Reads the value of AGGREGATOR or AS4_AGGREGATOR: an AS of two or four bytes and an IPv4 address. Fails
+/// if the length is wrong or the AS is 0.
+pub(super) fn read_aggregator(
+    mut value: &[u8],
+    four_octet: bool,
+) -> Result<(u32, Ipv4Addr), AttributeError> {
     let asn = if four_octet { take_u32(&mut value) } else { take_u16(&mut value).map(u32::from) };
-    match (asn, number(value)) {
-        (Some(0), Some(_)) => Err((Discard, "AS 0")), // RFC 7607
+    match (asn, read_u32(value)) {
+        (Some(0), Some(_)) => Err((AttributeDiscard, "AS 0")), // RFC 7607
         (Some(asn), Some(addr)) => Ok((asn, addr.into())),
-        _ => Err((Discard, LENGTH)),
+        _ => Err((AttributeDiscard, WRONG_LENGTH)),
     }
 }
 
-/// A next hop of one address, or of two, the second of which is link-local (RFC 2545 section 3).
-pub(super) fn next_hop_v6(value: &[u8]) -> Option<Ipv6Addr> {
+/// Reads an IPv6 next hop: a global address, or a global and a link-local address (RFC 2545 section 3).
+/// Returns the global one; `None` if the length is wrong.
+pub(super) fn read_next_hop_v6(value: &[u8]) -> Option<Ipv6Addr> {
     let (&[first, ref more @ ..], []) = value.as_chunks::<16>() else { return None };
     let first = Ipv6Addr::from(first);
     match *more {
         [] => Some(first),
-        // Who has no other address sends this.
+        // A router without a global address sends :: and its link-local address.
         [second] if first.is_unspecified() => Some(second.into()),
         [_] => Some(first),
         _ => None,
     }
 }
 
-/// Whether an address can be that of a router.
-pub(super) fn is_host(addr: IpAddr) -> bool {
+/// Returns true if an address can be the address of a router.
+pub(super) fn is_valid_next_hop(addr: IpAddr) -> bool {
     let special = match addr {
         IpAddr::V4(addr) => matches!(addr.octets()[0], 0 | 240..),
         IpAddr::V6(addr) => addr.is_unspecified() || addr.to_ipv4_mapped().is_some(),

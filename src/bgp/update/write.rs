@@ -1,7 +1,9 @@
-//! UPDATE, written: as many messages as it takes, each about one thing.
+//! Encoding of UPDATE (RFC 4271 section 4.3, RFC 4760). One [`Update`] becomes as many messages as it
+//! needs.
 //!
-//! No message has more than one of: withdrawn routes, routes, and either in multiprotocol form, which is
-//! then the first attribute: so an error in it can cost no more than it must (RFC 7606 section 5.1).
+//! A message has only one of these: withdrawn routes, advertised routes, MP_UNREACH_NLRI or
+//! MP_REACH_NLRI, and the last two come first among the attributes. An error in the message then has
+//! the mildest consequence (RFC 7606 section 5.1). The networks are encoded by [`nlri::pack`].
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -16,44 +18,51 @@ use crate::bgp::{
     Family,
     attribute::{Attributes, Origin},
     capability::UNICAST,
-    message::{Agreed, HEADER, MAX, Update},
-    nlri::{self, LONGEST},
+    message::{Agreed, HEADER_LEN, MAX, Update},
+    nlri::{self, MAX_ENCODED_LEN},
     path,
 };
 
-/// Room for the two lengths, the attributes and the routes.
-const ROOM: usize = MAX - HEADER - 4;
-/// Of MP_UNREACH_NLRI, all but the networks.
-const UNREACH: usize = 4 + 3;
-/// Of MP_REACH_NLRI, all but the networks, for IPv6.
-const REACH: usize = 4 + 3 + 1 + 16 + 1;
+/// The most bytes of withdrawn routes, attributes and advertised routes in a message: all but the header
+/// and the two length fields.
+const MAX_PAYLOAD: usize = MAX - HEADER_LEN - 4;
+/// The bytes of MP_UNREACH_NLRI without the networks.
+const MP_UNREACH_OVERHEAD: usize = 4 + 3;
+/// The bytes of MP_REACH_NLRI for IPv6 without the networks.
+const MP_REACH_OVERHEAD: usize = 4 + 3 + 1 + 16 + 1;
 
-/// Gives the bodies of the messages that say it.
+/// Calls `emit` with the body of each message that encodes an UPDATE, without the message header.
+///
+/// If the attributes leave no room for a route, the routes are withdrawn instead.
 pub fn write(update: &Update, agreed: Agreed, emit: &mut dyn FnMut(&[u8])) {
-    withdraw(&update.withdrawn, emit);
+    write_withdrawn(&update.withdrawn, emit);
     for reach in &update.reach {
         let (family, attributes, fixed) = match reach.next_hop {
             IpAddr::V4(addr) => {
-                (Family::Ipv4, attributes(&update.attributes, Some(addr), agreed), 0)
+                (Family::Ipv4, encode_attributes(&update.attributes, Some(addr), agreed), 0)
             }
-            IpAddr::V6(_) => (Family::Ipv6, attributes(&update.attributes, None, agreed), REACH),
+            IpAddr::V6(_) => (
+                Family::Ipv6,
+                encode_attributes(&update.attributes, None, agreed),
+                MP_REACH_OVERHEAD,
+            ),
         };
-        let Some(room) = ROOM.checked_sub(attributes.len() + fixed).filter(|&room| room >= LONGEST)
-        else {
-            // They can't be said; what was said of these routes before holds no more.
-            withdraw(&reach.nets, emit);
+        let room = MAX_PAYLOAD.checked_sub(attributes.len() + fixed);
+        let Some(room) = room.filter(|&room| room >= MAX_ENCODED_LEN) else {
+            // The routes cannot be advertised, and the peer may have outdated attributes of them.
+            write_withdrawn(&reach.nets, emit);
             continue;
         };
         nlri::pack(&reach.nets, family, room, &mut |nets| match reach.next_hop {
             IpAddr::V4(_) => emit(&body(&[], &attributes, nets)),
             IpAddr::V6(addr) => {
-                let mut value = start(family);
+                let mut value = afi_safi(family);
                 value.push(16);
                 value.extend(addr.octets());
                 value.push(0);
                 value.extend_from_slice(nets);
                 let mut all = Vec::new();
-                attribute(OPTIONAL | EXTENDED_LENGTH, MP_REACH_NLRI, &value, &mut all);
+                push_attribute(OPTIONAL | EXTENDED_LENGTH, MP_REACH_NLRI, &value, &mut all);
                 all.extend_from_slice(&attributes);
                 emit(&body(&[], &all, &[]));
             }
@@ -64,50 +73,53 @@ pub fn write(update: &Update, agreed: Agreed, emit: &mut dyn FnMut(&[u8])) {
         Some(Family::Ipv4) => emit(&body(&[], &[], &[])),
         Some(family) => {
             let mut all = Vec::new();
-            attribute(OPTIONAL, MP_UNREACH_NLRI, &start(family), &mut all);
+            push_attribute(OPTIONAL, MP_UNREACH_NLRI, &afi_safi(family), &mut all);
             emit(&body(&[], &all, &[]));
         }
     }
 }
 
-fn withdraw(nets: &[IpNet], emit: &mut dyn FnMut(&[u8])) {
-    nlri::pack(nets, Family::Ipv4, ROOM, &mut |nets| emit(&body(nets, &[], &[])));
-    nlri::pack(nets, Family::Ipv6, ROOM - UNREACH, &mut |nets| {
-        let mut value = start(Family::Ipv6);
+/// Calls `emit` with the body of each message that withdraws the networks.
+fn write_withdrawn(nets: &[IpNet], emit: &mut dyn FnMut(&[u8])) {
+    nlri::pack(nets, Family::Ipv4, MAX_PAYLOAD, &mut |nets| emit(&body(nets, &[], &[])));
+    nlri::pack(nets, Family::Ipv6, MAX_PAYLOAD - MP_UNREACH_OVERHEAD, &mut |nets| {
+        let mut value = afi_safi(Family::Ipv6);
         value.extend_from_slice(nets);
         let mut all = Vec::new();
-        attribute(OPTIONAL | EXTENDED_LENGTH, MP_UNREACH_NLRI, &value, &mut all);
+        push_attribute(OPTIONAL | EXTENDED_LENGTH, MP_UNREACH_NLRI, &value, &mut all);
         emit(&body(&[], &all, &[]));
     });
 }
 
-/// How an attribute in multiprotocol form begins.
-fn start(family: Family) -> Vec<u8> {
+/// Returns the AFI and SAFI with which the value of a multiprotocol attribute begins.
+fn afi_safi(family: Family) -> Vec<u8> {
     let mut value = family.afi().to_be_bytes().to_vec();
     value.push(UNICAST);
     value
 }
 
+/// Returns the body of a message. Each field has at most [`MAX_PAYLOAD`] bytes.
 fn body(withdrawn: &[u8], attributes: &[u8], nets: &[u8]) -> Vec<u8> {
-    let length = |field: &[u8]| u16::try_from(field.len()).unwrap_or(u16::MAX).to_be_bytes(); // ROOM at most
+    let length = |field: &[u8]| u16::try_from(field.len()).unwrap_or(u16::MAX).to_be_bytes();
     [&length(withdrawn)[..], withdrawn, &length(attributes), attributes, nets].concat()
 }
 
-/// Appends an attribute, with an extended length where the flags or its value ask for it.
-fn attribute(flags: u8, code: u8, value: &[u8], out: &mut Vec<u8>) {
+/// Appends an attribute. The length has two bytes if the flags request it or if the value needs it.
+fn push_attribute(flags: u8, code: u8, value: &[u8], out: &mut Vec<u8>) {
     match u8::try_from(value.len()) {
         Ok(length) if flags & EXTENDED_LENGTH == 0 => out.extend([flags, code, length]),
         _ => {
             out.extend([flags | EXTENDED_LENGTH, code]);
-            // One of more bytes does not fit the message either, and then is not sent.
+            // A value of more than 65,535 bytes exceeds the message too, so it is never sent.
             out.extend(u16::try_from(value.len()).unwrap_or(u16::MAX).to_be_bytes());
         }
     }
     out.extend_from_slice(value);
 }
 
-/// The attributes but those with routes, in the order of their codes.
-fn attributes(of: &Attributes, next_hop: Option<Ipv4Addr>, agreed: Agreed) -> Vec<u8> {
+/// Encodes all attributes but those with routes, in the order of their type codes. `next_hop` is the
+/// value of NEXT_HOP; `None` if the next hop is in MP_REACH_NLRI.
+fn encode_attributes(of: &Attributes, next_hop: Option<Ipv4Addr>, agreed: Agreed) -> Vec<u8> {
     const BOTH: u8 = OPTIONAL | TRANSITIVE;
     let mut out = Vec::new();
     let origin = match of.origin {
@@ -115,53 +127,58 @@ fn attributes(of: &Attributes, next_hop: Option<Ipv4Addr>, agreed: Agreed) -> Ve
         Origin::Egp => 1,
         Origin::Incomplete => 2,
     };
-    attribute(TRANSITIVE, ORIGIN, &[origin], &mut out);
+    push_attribute(TRANSITIVE, ORIGIN, &[origin], &mut out);
     let mut value = Vec::new();
     path::write(&of.path, agreed.four_octet, &mut value);
-    attribute(TRANSITIVE, AS_PATH, &value, &mut out);
+    push_attribute(TRANSITIVE, AS_PATH, &value, &mut out);
     if let Some(addr) = next_hop {
-        attribute(TRANSITIVE, NEXT_HOP, &addr.octets(), &mut out);
+        push_attribute(TRANSITIVE, NEXT_HOP, &addr.octets(), &mut out);
     }
     if let Some(med) = of.med {
-        attribute(OPTIONAL, MULTI_EXIT_DISC, &med.to_be_bytes(), &mut out);
+        push_attribute(OPTIONAL, MULTI_EXIT_DISC, &med.to_be_bytes(), &mut out);
     }
     if let Some(local_pref) = of.local_pref.filter(|_| agreed.internal) {
-        attribute(TRANSITIVE, LOCAL_PREF, &local_pref.to_be_bytes(), &mut out);
+        push_attribute(TRANSITIVE, LOCAL_PREF, &local_pref.to_be_bytes(), &mut out);
     }
     if of.atomic {
-        attribute(TRANSITIVE, ATOMIC_AGGREGATE, &[], &mut out);
+        push_attribute(TRANSITIVE, ATOMIC_AGGREGATE, &[], &mut out);
     }
     if let Some((asn, addr)) = of.aggregator {
-        let (two, four) = (path::to_two(asn).to_be_bytes(), asn.to_be_bytes());
+        let (two, four) = (path::to_two_octets(asn).to_be_bytes(), asn.to_be_bytes());
         let asn = if agreed.four_octet { &four[..] } else { &two };
-        attribute(BOTH, AGGREGATOR, &[asn, &addr.octets()].concat(), &mut out);
+        push_attribute(BOTH, AGGREGATOR, &[asn, &addr.octets()].concat(), &mut out);
     }
     if !of.communities.is_empty() {
         let value: Vec<u8> =
             of.communities.iter().flat_map(|community| community.to_be_bytes()).collect();
-        attribute(BOTH, COMMUNITIES, &value, &mut out);
+        push_attribute(BOTH, COMMUNITIES, &value, &mut out);
     }
     if let Some(originator) = of.originator.filter(|_| agreed.internal) {
-        attribute(OPTIONAL, ORIGINATOR_ID, &originator.octets(), &mut out);
+        push_attribute(OPTIONAL, ORIGINATOR_ID, &originator.octets(), &mut out);
     }
     if agreed.internal && !of.clusters.is_empty() {
         let value: Vec<u8> = of.clusters.iter().flat_map(Ipv4Addr::octets).collect();
-        attribute(OPTIONAL, CLUSTER_LIST, &value, &mut out);
+        push_attribute(OPTIONAL, CLUSTER_LIST, &value, &mut out);
     }
     let others = |out: &mut Vec<u8>, after: bool| {
         for other in of.others.iter().filter(|other| (other.code > AS4_AGGREGATOR) == after) {
-            attribute(other.flags, other.code, &other.value, out);
+            push_attribute(other.flags, other.code, &other.value, out);
         }
     };
     others(&mut out, false);
     if !agreed.four_octet {
-        if let Some(as4) = path::as4(&of.path) {
+        if let Some(as4) = path::as4_path(&of.path) {
             value.clear();
             path::write(&as4, true, &mut value);
-            attribute(BOTH, AS4_PATH, &value, &mut out);
+            push_attribute(BOTH, AS4_PATH, &value, &mut out);
         }
         if let Some((asn, addr)) = of.aggregator.filter(|&(asn, _)| asn > u16::MAX.into()) {
-            attribute(BOTH, AS4_AGGREGATOR, &[asn.to_be_bytes(), addr.octets()].concat(), &mut out);
+            push_attribute(
+                BOTH,
+                AS4_AGGREGATOR,
+                &[asn.to_be_bytes(), addr.octets()].concat(),
+                &mut out,
+            );
         }
     }
     others(&mut out, true);
