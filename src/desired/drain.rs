@@ -1,12 +1,12 @@
-//! Graceful removal of TCP real servers: [`drain`] adds them to the desired state at weight 0. This
-//! is the one place where the desired state depends on the observed state.
+//! Graceful removal of TCP real servers: [`drain`] adds them to the desired state at weight 0. Only
+//! here does the desired state depend on the observed state.
 //!
 //! A real server that is no longer desired stays at weight 0 until it has no connections left or
 //! its grace period is over; then it is not desired any more, and the plan removes it. The end of
 //! the grace period must outlive the process, because cron mode keeps nothing in memory. So
 //! [`Drains`] is a record that goes in and comes out; reading and writing its file is left to the
-//! caller. Time is passed in, as seconds of the boot clock (`CLOCK_BOOTTIME`). UDP and SCTP real
-//! servers are removed at once, as in kube-proxy.
+//! caller. Time is passed in, as seconds since boot (/proc/uptime, suspend included). UDP and SCTP
+//! real servers are removed at once, as in kube-proxy.
 
 use std::net::IpAddr;
 
@@ -30,7 +30,7 @@ struct Drain {
     of: At,
     addr: IpAddr,
     port: u16,
-    /// The end of its grace period, in seconds of the boot clock.
+    /// The end of its grace period, in seconds since boot.
     until: u64,
 }
 
@@ -88,8 +88,8 @@ impl Drains {
 ///
 /// `have` holds the observed real servers that differ from the desired state, restricted to those
 /// that the plan may remove. Otherwise a real server of an incompletely known Service would lose
-/// its weight. `busy` holds the real servers that still have connections. `now` is in seconds of
-/// the boot clock. `grace` is in seconds; 0 disables draining.
+/// its weight. `busy` holds the real servers that still have connections. `now` is in seconds since
+/// boot. `grace` is in seconds; 0 disables draining.
 pub fn drain<'a>(
     have: impl IntoIterator<Item = &'a Item>,
     want: &State,

@@ -86,7 +86,7 @@ pub fn desired(cluster: &Cluster, learned: &Learned, local: &Local) -> Result<De
 }
 
 /// Returns the desired state as [`desired`] does, restricted to the items for which `asked` returns
-/// true.
+/// true. Fails as [`desired`] does.
 pub fn desired_of(
     cluster: &Cluster,
     learned: &Learned,
@@ -289,7 +289,7 @@ impl<'a> View<'a> {
         self.own_addrs().into_iter().chain(others).collect()
     }
 
-    /// Returns the node's side of what [`services::of`] needs.
+    /// Returns the properties of this node that [`services::of`] needs.
     fn place(&self) -> services::Place<'a> {
         let families = [true, false].into_iter().filter(|ipv4| self.family(*ipv4));
         let addrs: Vec<IpAddr> = families.filter_map(|ipv4| self.own.addr(ipv4)).collect();

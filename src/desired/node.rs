@@ -71,7 +71,8 @@ fn forwarding(view: &View<'_>, cidrs: &[IpNet], items: &mut Vec<Item>) {
     add_sysctl(items, "net/ipv6/conf/all/forwarding", "1");
 }
 
-/// Adds the CNI configuration, or an error if the file that is there can't be read or edited.
+/// Adds the CNI configuration. If the file that is there can't be read or edited, adds an error
+/// instead, which changes the exit code and does not stop the other items.
 fn cni_config(view: &View<'_>, cidrs: &[IpNet], mtu: Option<u32>, draft: &mut Draft) {
     let path = &*view.local.options.cni_conf;
     let doing = || format!("writing the CNI configuration {path}");

@@ -1,7 +1,8 @@
-//! Reading a dump back: an item's fields by their names, one by one.
+//! Parses the JSON of a dump: reads the fields of an [`Item`] by name, one by one.
 //!
-//! By hand: what serde derives for a tagged enum with untagged parts keeps every field in a form of
-//! its own first, and has forty times the size.
+//! This is written by hand. The code that serde derives for a tagged enum with untagged parts first
+//! copies every field into a generic form, and is forty times as large. `state` holds the
+//! serializing half.
 
 use std::net::IpAddr;
 
@@ -15,13 +16,15 @@ use serde_json::Value as Json;
 use super::{At, Item, LinkKind, Value, Virtual};
 use crate::json;
 
-/// A field of an object; one that is missing is as one that is null.
+/// Returns a field of an object. A missing field is read as null. Fails if the value does not fit
+/// the type.
 fn field<T: DeserializeOwned, E: Error>(object: &Json, name: &str) -> Result<T, E> {
     let text = object.get(name).map_or_else(|| "null".to_owned(), Json::to_string);
     json::from_str(&text).map_err(|e| E::custom(format_args!("{name}: {e}")))
 }
 
 impl<'de> Deserialize<'de> for Item {
+    /// Fails if the kind is unknown, or if a field is missing or invalid.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Item, D::Error> {
         let o = &Json::deserialize(from)?;
         let kind: String = field(o, "kind")?;
@@ -60,23 +63,26 @@ impl<'de> Deserialize<'de> for Item {
             },
             "file" => Item::File { path: field(o, "path")?, text: field(o, "text")? },
             other => {
-                return Err(D::Error::custom(format_args!("there is no item of kind {other}")));
+                return Err(D::Error::custom(format_args!("unknown kind of item: {other}")));
             }
         })
     }
 }
 
 impl<'de> Deserialize<'de> for At {
+    /// Reads a mark if there is one, else a destination. Fails if a field is missing or invalid.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<At, D::Error> {
         let o = &Json::deserialize(from)?;
         match o.get("mark") {
             Some(_) => Ok(At::Mark { mark: field(o, "mark")?, ipv4: field(o, "ipv4")? }),
-            None => at(o).map(At::Virtual),
+            None => service_addr(o).map(At::Virtual),
         }
     }
 }
 
 impl<'de> Deserialize<'de> for Value {
+    /// Reads an address or a network from a string, and selects the other variants by the fields that
+    /// the object has. Fails if a field is missing or invalid.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Value, D::Error> {
         let o = &Json::deserialize(from)?;
         let has = |name| o.get(name).is_some();
@@ -88,12 +94,13 @@ impl<'de> Deserialize<'de> for Value {
             None if has("mark") => Value::Marked { at: field(o, "at")?, mark: field(o, "mark")? },
             None if has("from") => Value::Ranged { at: field(o, "at")?, from: field(o, "from")? },
             None if has("ipv4") => Value::Port { port: field(o, "port")?, ipv4: field(o, "ipv4")? },
-            None => Value::At(at(o)?),
+            None => Value::At(service_addr(o)?),
         })
     }
 }
 
-fn at<E: Error>(o: &Json) -> Result<Virtual, E> {
+/// Returns the destination that the fields of an object describe. Fails if one is missing or invalid.
+fn service_addr<E: Error>(o: &Json) -> Result<Virtual, E> {
     Ok(Virtual {
         addr: field(o, "addr")?,
         protocol: field(o, "protocol")?,
