@@ -75,7 +75,7 @@ pub fn plan<'a>(
             (Some(old), Some(new)) if !old.meets(new) => steps.push(Step::Change(new)),
             (None, Some(new)) => steps.push(Step::Add(new)),
             (Some(old), None) if !is_permanent(old) && may_go(old) => {
-                removals.push(Step::Remove(old))
+                removals.push(Step::Remove(old));
             }
             _ => {}
         }
