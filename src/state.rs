@@ -298,20 +298,103 @@ mod tests {
         );
     }
 
+    /// Defines the examples of each kind of item. It does not compile if a kind has none, because the
+    /// match in `variant` is then not exhaustive.
+    macro_rules! examples {
+        ($($kind:ident: $($text:literal)+;)*) => {
+            const EXAMPLES: &[(&str, &[&str])] = &[$((stringify!($kind), &[$($text),+])),*];
+
+            fn variant(item: &Item) -> &'static str {
+                match item {
+                    $(Item::$kind { .. } => stringify!($kind),)*
+                }
+            }
+        };
+    }
+
+    examples! {
+        Module: r#"{"kind":"module","name":"ip_vs_rr"}"#;
+        Link:
+            r#"{"kind":"link","name":"eth0","type":"","mtu":1500}"#
+            r#"{"kind":"link","name":"kube-bridge","type":"bridge"}"#
+            r#"{"kind":"link","name":"kube-dummy-if","type":"dummy"}"#
+            r#"{"kind":"link","name":"tun0","type":"ipip","mtu":1480}"#;
+        Hairpin: r#"{"kind":"hairpin","port":"veth0a1b2c3d"}"#;
+        Sysctl: r#"{"kind":"sysctl","name":"net/ipv4/ip_forward","value":"1"}"#;
+        Table:
+            r#"{"kind":"table","name":"kinglet","skeleton":null}"#
+            r#"{"kind":"table","name":"kinglet","skeleton":{"guard":true,"masquerade_all":false,"pod_egress":true,"same_node":false,"accept":true}}"#;
+        Element:
+            r#"{"kind":"element","set":"services","value":{"addr":"10.96.0.10","protocol":"tcp","port":80}}"#
+            r#"{"kind":"element","set":"outside","value":{"at":{"addr":"fd77::11","protocol":"sctp","port":30080},"mark":1259995137}}"#
+            r#"{"kind":"element","set":"ranges","value":{"at":{"addr":"203.0.113.9","protocol":"udp","port":53},"from":"10.0.0.0/8"}}"#
+            r#"{"kind":"element","set":"tcp-ports","value":{"port":30080,"ipv4":false}}"#
+            r#"{"kind":"element","set":"vips","value":"10.96.0.10"}"#
+            r#"{"kind":"element","set":"pod-nets","value":"fd44::/64"}"#;
+        Accept: r#"{"kind":"accept","chain":"ip6 filter FORWARD"}"#;
+        Timeout:
+            r#"{"kind":"timeout","of":"tcp","seconds":900}"#
+            r#"{"kind":"timeout","of":"tcpfin","seconds":120}"#
+            r#"{"kind":"timeout","of":"udp","seconds":300}"#;
+        Service:
+            r#"{"kind":"service","at":{"addr":"10.96.0.10","protocol":"tcp","port":80},"scheduler":"mh","flags":24,"persistence":600}"#
+            r#"{"kind":"service","at":{"mark":1259995137,"ipv4":true},"scheduler":"rr","flags":0,"persistence":0}"#;
+        Real:
+            r#"{"kind":"real","of":{"addr":"fd96::10","protocol":"sctp","port":80},"addr":"fd44::1","port":8080,"weight":0,"forward":"tunnel"}"#
+            r#"{"kind":"real","of":{"mark":1259995137,"ipv4":false},"addr":"fd44::1","port":8080,"weight":1,"forward":"local"}"#;
+        Addr: r#"{"kind":"addr","link":"kube-dummy-if","addr":"10.96.0.10/32"}"#;
+        Route:
+            r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":"192.0.2.12"}"#
+            r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":["192.0.2.12","192.0.2.13"]}"#
+            r#"{"kind":"route","table":255,"to":"10.96.0.10/32","src":"192.0.2.11"}"#;
+        File: r#"{"kind":"file","path":"/etc/cni/net.d/10-kuberouter.conflist","text":"{\"plugins\":[]}\n"}"#;
+    }
+
     #[test]
-    fn every_item_survives_json() {
-        for text in [
-            r#"{"kind":"link","name":"eth0","type":"","mtu":1500}"#,
-            r#"{"kind":"link","name":"kube-bridge","type":"bridge"}"#,
-            r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":"192.0.2.12"}"#,
-            r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":["192.0.2.12","192.0.2.13"]}"#,
-            r#"{"kind":"hairpin","port":"veth0a1b2c3d"}"#,
-            r#"{"kind":"sysctl","name":"net/ipv4/ip_forward","value":"1"}"#,
-            r#"{"kind":"accept","chain":"ip6 filter FORWARD"}"#,
-            r#"{"kind":"timeout","of":"tcpfin","seconds":120}"#,
-        ] {
-            let item: Item = serde_json::from_str(text).unwrap();
-            assert_eq!(serde_json::to_string(&item).unwrap(), text);
+    fn every_kind_of_item_survives_a_json_round_trip() {
+        let mut items = Vec::new();
+        for (kind, texts) in EXAMPLES {
+            for text in *texts {
+                let item: Item = serde_json::from_str(text).unwrap();
+                assert_eq!(variant(&item), *kind, "{text}");
+                assert_eq!(serde_json::to_string(&item).unwrap(), *text);
+                items.push(item);
+            }
         }
+        let distinct: State = items.iter().cloned().collect();
+        assert_eq!(distinct.len(), items.len(), "every example is read as an item of its own");
+    }
+
+    fn real(weight: u32, forward: Forward) -> Item {
+        let at = Virtual { addr: [10, 96, 0, 10].into(), protocol: Protocol::Tcp, port: 80 };
+        Item::Real { of: at.into(), addr: [192, 0, 2, 11].into(), port: 8080, weight, forward }
+    }
+
+    #[test]
+    fn a_real_server_with_local_delivery_meets_one_with_masquerading_and_the_same_weight() {
+        use Forward::{Bypass, Local, Masq, Route, Tunnel};
+        assert!(real(1, Local).meets(&real(1, Masq)));
+        assert!(!real(0, Local).meets(&real(1, Masq)), "another weight");
+        assert!(!real(1, Masq).meets(&real(1, Local)), "only the observed side may be local");
+        for forward in [Tunnel, Route, Bypass] {
+            assert!(!real(1, forward).meets(&real(1, Masq)), "{forward:?}");
+            assert!(!real(1, Local).meets(&real(1, forward)), "{forward:?}");
+        }
+        for forward in [Masq, Local, Tunnel, Route, Bypass] {
+            assert!(real(1, forward).meets(&real(1, forward)), "{forward:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_meets_a_desired_one_without_an_mtu_whatever_its_own_is() {
+        let link = |name: &str, kind, mtu| Item::Link { name: name.into(), kind, mtu };
+        let (bridge, dummy) = (|| LinkKind::Bridge, || LinkKind::Dummy);
+        for mtu in [None, Some(1450)] {
+            assert!(link(BRIDGE, bridge(), mtu).meets(&link(BRIDGE, bridge(), None)), "{mtu:?}");
+            assert!(!link(BRIDGE, dummy(), mtu).meets(&link(BRIDGE, bridge(), None)), "{mtu:?}");
+            assert!(!link(DUMMY, bridge(), mtu).meets(&link(BRIDGE, bridge(), None)), "{mtu:?}");
+            assert!(!link(BRIDGE, bridge(), mtu).meets(&link(BRIDGE, bridge(), Some(1500))));
+        }
+        assert!(link(BRIDGE, bridge(), Some(1500)).meets(&link(BRIDGE, bridge(), Some(1500))));
     }
 }

@@ -113,3 +113,120 @@ impl<'de> Deserialize<'de> for LinkKind {
         Ok(LinkKind::from(&*Box::<str>::deserialize(from)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ruleset::{Set, Skeleton},
+        state::{Forward, Protocol},
+    };
+
+    fn at(addr: &str, protocol: Protocol, port: u16) -> Virtual {
+        Virtual { addr: addr.parse().unwrap(), protocol, port }
+    }
+
+    #[test]
+    fn each_kind_of_element_is_read_with_all_its_fields() {
+        for (set, json, text, value) in [
+            (
+                Set::Services,
+                "services",
+                r#"{"addr":"10.96.0.10","protocol":"tcp","port":80}"#,
+                Value::At(at("10.96.0.10", Protocol::Tcp, 80)),
+            ),
+            (
+                Set::Outside,
+                "outside",
+                r#"{"at":{"addr":"fd77::11","protocol":"sctp","port":30080},"mark":7}"#,
+                Value::Marked { at: at("fd77::11", Protocol::Sctp, 30080), mark: 7 },
+            ),
+            (
+                Set::Ranges,
+                "ranges",
+                r#"{"at":{"addr":"203.0.113.9","protocol":"udp","port":53},"from":"10.0.0.0/8"}"#,
+                Value::Ranged {
+                    at: at("203.0.113.9", Protocol::Udp, 53),
+                    from: "10.0.0.0/8".parse().unwrap(),
+                },
+            ),
+            (
+                Set::TcpPorts,
+                "tcp-ports",
+                r#"{"port":30080,"ipv4":true}"#,
+                Value::Port { port: 30080, ipv4: true },
+            ),
+            (
+                Set::SctpPorts,
+                "sctp-ports",
+                r#"{"port":30081,"ipv4":false}"#,
+                Value::Port { port: 30081, ipv4: false },
+            ),
+            (Set::Loops, "loops", r#""fd44::1""#, Value::Addr("fd44::1".parse().unwrap())),
+            (
+                Set::OwnPods,
+                "own-pods",
+                r#""10.244.0.0/24""#,
+                Value::Net("10.244.0.0/24".parse().unwrap()),
+            ),
+        ] {
+            let text = format!(r#"{{"kind":"element","set":"{json}","value":{text}}}"#);
+            assert_eq!(json::from_str::<Item>(&text).unwrap(), Item::Element { set, value });
+        }
+    }
+
+    #[test]
+    fn a_virtual_service_and_a_real_server_are_read_with_all_their_fields() {
+        let service = r#"{"kind":"service","at":{"mark":9,"ipv4":false},"scheduler":"mh","flags":24,"persistence":600}"#;
+        let scheduler = "mh".into();
+        let at_mark = At::Mark { mark: 9, ipv4: false };
+        assert_eq!(
+            json::from_str::<Item>(service).unwrap(),
+            Item::Service { at: at_mark, scheduler, flags: 24, persistence: 600 }
+        );
+        let real = r#"{"kind":"real","of":{"addr":"10.96.0.10","protocol":"udp","port":53},"addr":"10.244.1.2","port":5353,"weight":3,"forward":"route"}"#;
+        assert_eq!(
+            json::from_str::<Item>(real).unwrap(),
+            Item::Real {
+                of: At::Virtual(at("10.96.0.10", Protocol::Udp, 53)),
+                addr: [10, 244, 1, 2].into(),
+                port: 5353,
+                weight: 3,
+                forward: Forward::Route,
+            }
+        );
+    }
+
+    #[test]
+    fn a_table_of_a_dump_without_accept_has_it_disabled() {
+        let text = r#"{"kind":"table","name":"kinglet","skeleton":{"guard":true,"masquerade_all":true,"pod_egress":false,"same_node":true}}"#;
+        let skeleton = Skeleton {
+            guard: true,
+            masquerade_all: true,
+            pod_egress: false,
+            same_node: true,
+            accept: false,
+        };
+        let name = "kinglet".into();
+        let table = Item::Table { name, skeleton: Some(skeleton) };
+        assert_eq!(json::from_str::<Item>(text).unwrap(), table);
+    }
+
+    #[test]
+    fn an_unknown_kind_and_a_missing_or_invalid_field_are_errors() {
+        for (text, cause) in [
+            (r#"{"kind":"gizmo"}"#, "unknown kind of item: gizmo"),
+            (r#"{"name":"ip_vs"}"#, "kind: "),
+            (r#"{"kind":"module"}"#, "name: "),
+            (r#"{"kind":"element","set":"vips","value":"10.96.0"}"#, "value: "),
+            (r#"{"kind":"element","set":"pod-nets","value":"10.96.0.0/33"}"#, "value: "),
+            (r#"{"kind":"element","set":"ranges","value":{"from":"10.0.0.0/8"}}"#, "value: at: "),
+            (r#"{"kind":"element","set":"outside","value":{"mark":7}}"#, "value: at: "),
+            (r#"{"kind":"element","set":"tcp-ports","value":{"ipv4":true}}"#, "value: port: "),
+            (r#"{"kind":"real","of":{"mark":9}}"#, "of: ipv4: "),
+        ] {
+            let error = json::from_str::<Item>(text).unwrap_err().to_string();
+            assert!(error.starts_with(cause), "{text}: {error}");
+        }
+    }
+}
