@@ -281,4 +281,132 @@ mod tests {
              ipvsadm -a --sctp-service [fd96::10]:80 -r [fd44::1]:8080 -m -w 1\n"
         );
     }
+
+    fn at(addr: &str, protocol: Protocol, port: u16) -> Virtual {
+        Virtual { addr: addr.parse().unwrap(), protocol, port }
+    }
+
+    #[test]
+    fn an_element_is_added_and_deleted_in_nft_syntax() {
+        let addr = |addr: &str| Value::Addr(addr.parse().unwrap());
+        let net = |net: &str| Value::Net(net.parse().unwrap());
+        for (set, value, text) in [
+            (
+                Set::Services,
+                Value::At(at("10.96.0.10", Protocol::Tcp, 80)),
+                "services4 { 10.96.0.10 . tcp . 80 }",
+            ),
+            (
+                Set::DropOutside,
+                Value::At(at("fd96::10", Protocol::Sctp, 80)),
+                "drop-outside6 { fd96::10 . sctp . 80 }",
+            ),
+            (
+                Set::Outside,
+                Value::Marked { at: at("192.0.2.11", Protocol::Udp, 30053), mark: 0x4b1a_0007 },
+                "outside4 { 192.0.2.11 . udp . 30053 : 0x4b1a0007 }",
+            ),
+            (
+                Set::Ranges,
+                Value::Ranged {
+                    at: at("203.0.113.9", Protocol::Tcp, 80),
+                    from: "10.0.0.0/8".parse().unwrap(),
+                },
+                "ranges4 { 203.0.113.9 . tcp . 80 . 10.0.0.0/8 }",
+            ),
+            (Set::Vips, addr("fd96::10"), "vips6 { fd96::10 }"),
+            (Set::Loops, addr("10.244.0.2"), "loops4 { 10.244.0.2 . 10.244.0.2 }"),
+            (Set::OwnPods, net("10.244.0.0/24"), "own-pods4 { 10.244.0.0/24 }"),
+            (Set::TcpPorts, Value::Port { port: 30080, ipv4: true }, "tcp-ports4 { 30080 }"),
+            (Set::UdpPorts, Value::Port { port: 30053, ipv4: false }, "udp-ports6 { 30053 }"),
+        ] {
+            let item = Item::Element { set, value };
+            for (step, verb) in [
+                (Step::Add(&item), "add"),
+                (Step::Change(&item), "add"),
+                (Step::Remove(&item), "delete"),
+            ] {
+                assert_eq!(script(&[step]), format!("nft '{verb} element inet kinglet {text}'\n"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_real_server_keeps_its_forwarding_method() {
+        let of = At::from(at("10.96.0.10", Protocol::Udp, 53));
+        for (forward, method) in [
+            (Forward::Masq, "-m"),
+            (Forward::Tunnel, "-i"),
+            (Forward::Route, "-g"),
+            (Forward::Local, "-g"),
+            (Forward::Bypass, "-g"),
+        ] {
+            let real =
+                Item::Real { of, addr: [10, 244, 1, 2].into(), port: 5353, weight: 0, forward };
+            let server = "-u 10.96.0.10:53 -r 10.244.1.2:5353";
+            assert_eq!(
+                script(&[Step::Add(&real), Step::Change(&real), Step::Remove(&real)]),
+                format!(
+                    "ipvsadm -a {server} {method} -w 0\n\
+                     ipvsadm -e {server} {method} -w 0\n\
+                     ipvsadm -d {server}\n"
+                ),
+                "{forward:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_virtual_service_is_added_edited_and_deleted_with_its_scheduler_flags() {
+        for (service_at, options) in [
+            (At::from(at("10.96.0.10", Protocol::Tcp, 80)), "-t 10.96.0.10:80"),
+            (At::Mark { mark: 0x4b1a_0007, ipv4: true }, "-f 1259995143"),
+            (At::Mark { mark: 0x4b1a_0007, ipv4: false }, "-f 1259995143 -6"),
+        ] {
+            let service = Item::Service {
+                at: service_at,
+                scheduler: "mh".into(),
+                flags: 0x18,
+                persistence: 0,
+            };
+            assert_eq!(
+                script(&[Step::Add(&service), Step::Change(&service), Step::Remove(&service)]),
+                format!(
+                    "ipvsadm -A {options} -s mh -b flag-1,flag-2\n\
+                     ipvsadm -E {options} -s mh -b flag-1,flag-2\n\
+                     ipvsadm -D {options}\n"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn a_virtual_address_and_its_local_route_are_added_and_deleted() {
+        for (addr, src, added, removed) in [
+            (
+                "10.96.0.10/32",
+                "192.0.2.11",
+                "ip addr add 10.96.0.10/32 dev kube-dummy-if scope link\n\
+                 ip route replace local 10.96.0.10/32 dev kube-dummy-if src 192.0.2.11 table local proto 17 scope host\n",
+                "ip route del local 10.96.0.10/32 dev kube-dummy-if src 192.0.2.11 table local\n\
+                 ip addr del 10.96.0.10/32 dev kube-dummy-if\n",
+            ),
+            (
+                "fd96::10/128",
+                "fd77::11",
+                "ip -6 addr add fd96::10/128 dev kube-dummy-if nodad\n\
+                 ip -6 route replace local fd96::10/128 dev kube-dummy-if src fd77::11 table local proto 17 metric 1024\n\
+                 ip -6 route del local fd96::10/128 dev kube-dummy-if table local proto kernel\n",
+                "ip -6 route del local fd96::10/128 dev kube-dummy-if src fd77::11 table local\n\
+                 ip -6 addr del fd96::10/128 dev kube-dummy-if\n",
+            ),
+        ] {
+            let to = addr.parse().unwrap();
+            let src = Some(src.parse().unwrap());
+            let addr = Item::Addr { link: DUMMY.into(), addr: to };
+            let route = Item::Route { table: TABLE_LOCAL, to, via: None, src };
+            assert_eq!(script(&[Step::Add(&addr), Step::Add(&route)]), added);
+            assert_eq!(script(&[Step::Remove(&route), Step::Remove(&addr)]), removed);
+        }
+    }
 }
