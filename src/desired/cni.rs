@@ -1,7 +1,7 @@
 //! Edits the CNI configuration, the file from which the container runtime reads this node's pod
 //! network. Reading and writing the file is left to `kernel`.
 //!
-//! The file may be someone else's work, so [`conf`] edits it instead of rewriting it: an [`Object`]
+//! The file may be someone else's work, so [`conf`] edits it instead of rewriting it: an `Object`
 //! keeps the text of every key and value, in their order, and only the values that must differ are
 //! replaced. A file that is already right comes back byte for byte. Of the plugins, only the first
 //! of type `bridge` is edited: its `mtu`, and the ranges of its `host-local` ipam, one set per

@@ -1,5 +1,5 @@
-//! Computes the routes to the other nodes' pods ([`of_nodes`]) and the other routes that BGP
-//! learned ([`of_peers`]).
+//! Computes the routes to the other nodes' pods (`of_nodes`) and the other routes that BGP
+//! learned (`of_peers`).
 //!
 //! A Node object yields routes at once: its podCIDRs with its address as the gateway. A route that
 //! BGP learned to the same podCIDR replaces that route, because the peer has it from the node
