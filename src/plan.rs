@@ -1,7 +1,8 @@
-//! What has to be done: two sorted sets, walked once.
+//! Compares the observed state with the desired state ([`plan`]): two sorted sets, walked once.
 //!
-//! Makes come first, in the order of making, then what is taken away, in the reverse of it.
-//! What is equal is not touched, and what differs is changed in place, never removed first.
+//! Additions and changes come first, in the order of creation (that of [`Item`]'s variants); then
+//! removals, in the reverse order. Equal items yield no step, and an item that differs is changed
+//! in place, never removed first. `kernel` applies the steps, [`sh`] prints them as a shell script.
 
 pub mod sh;
 mod text;
@@ -12,19 +13,19 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use crate::state::{Item, State};
 
-/// One change to the kernel or to a file.
+/// A change to the kernel or to a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Step<'a> {
-    /// Make what is not there.
+    /// Create an item that does not exist.
     Add(&'a Item),
-    /// Make what is there equal to this.
+    /// Change an existing item so that it equals this one.
     Change(&'a Item),
-    /// Take this away.
+    /// Remove an existing item.
     Remove(&'a Item),
 }
 
 impl<'a> Step<'a> {
-    /// What it is about.
+    /// Returns the item that the step adds, changes or removes.
     pub fn item(&self) -> &'a Item {
         match self {
             Step::Add(item) | Step::Change(item) | Step::Remove(item) => item,
@@ -33,7 +34,7 @@ impl<'a> Step<'a> {
 }
 
 impl Serialize for Step<'_> {
-    /// `{"step":"add|change|remove","item":{…}}`
+    /// Serializes as `{"step":"add|change|remove","item":{…}}`.
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let word = match self {
             Step::Add(_) => "add",
@@ -47,17 +48,17 @@ impl Serialize for Step<'_> {
     }
 }
 
-/// The steps that turn `have` into `want`, which is sorted as a state is, without those removals that
-/// `may_go` forbids.
+/// Returns the steps that turn `have` into `want`, without the removals for which `may_go` returns
+/// false. `want` must be sorted as a state is.
 ///
-/// Links, modules, settings and files are never removed by a cycle.
+/// Links, modules, hairpin ports, sysctls, timeouts, the table and files are never removed.
 pub fn plan<'a>(
     have: &'a State,
     want: impl IntoIterator<Item = &'a Item>,
     may_go: impl Fn(&Item) -> bool,
 ) -> Vec<Step<'a>> {
     let (mut have, mut want) = (have.iter().peekable(), want.into_iter().peekable());
-    let (mut steps, mut gone) = (Vec::new(), Vec::new());
+    let (mut steps, mut removals) = (Vec::new(), Vec::new());
     loop {
         let order = match (have.peek(), want.peek()) {
             (None, None) => break,
@@ -73,19 +74,21 @@ pub fn plan<'a>(
         match (old, new) {
             (Some(old), Some(new)) if !old.meets(new) => steps.push(Step::Change(new)),
             (None, Some(new)) => steps.push(Step::Add(new)),
-            (Some(old), None) if !stays(old) && may_go(old) => gone.push(Step::Remove(old)),
+            (Some(old), None) if !is_permanent(old) && may_go(old) => {
+                removals.push(Step::Remove(old));
+            }
             _ => {}
         }
     }
-    steps.extend(gone.into_iter().rev());
+    steps.extend(removals.into_iter().rev());
     steps
 }
 
-/// The steps that take all of a state away: links and the table too, but no modules, settings and
-/// files. What goes with something else is not named: elements with their table, real servers with
-/// their service.
+/// Returns the steps that remove a whole state, with its links and the table. Modules, hairpin
+/// ports, sysctls, timeouts and files stay. Items that disappear together with another item get no
+/// step: elements with their table, real servers with their service.
 pub fn clear(have: &State) -> Vec<Step<'_>> {
-    let goes = |item: &&Item| {
+    let is_removed = |item: &&Item| {
         !matches!(
             item,
             Item::Module { .. }
@@ -97,11 +100,11 @@ pub fn clear(have: &State) -> Vec<Step<'_>> {
                 | Item::File { .. }
         )
     };
-    have.iter().rev().filter(goes).map(Step::Remove).collect()
+    have.iter().rev().filter(is_removed).map(Step::Remove).collect()
 }
 
-/// What a cycle leaves where it is, wanted or not.
-fn stays(item: &Item) -> bool {
+/// Returns true for items that a pass never removes.
+fn is_permanent(item: &Item) -> bool {
     matches!(
         item,
         Item::Module { .. }
@@ -133,13 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn equal_states_need_no_step() {
+    fn equal_states_yield_no_steps() {
         let state = State::from([route("10.1.0.0/24", "192.0.2.1"), addr("10.96.0.1/32")]);
         assert_eq!(plan(&state, &state, |_| true), []);
     }
 
     #[test]
-    fn a_route_with_another_gateway_is_changed_and_not_removed_first() {
+    fn a_route_with_another_gateway_is_changed_in_place() {
         let have = State::from([route("10.1.0.0/24", "192.0.2.1")]);
         let new = route("10.1.0.0/24", "192.0.2.9");
         let want = State::from([new.clone()]);
@@ -147,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_made_before_anything_is_taken_away_and_that_in_reverse() {
+    fn additions_come_first_and_removals_follow_in_reverse_order() {
         let have = State::from([route("10.1.0.0/24", "192.0.2.1"), addr("10.96.0.1/32")]);
         let want = State::from([addr("10.96.0.2/32")]);
         assert_eq!(
@@ -161,16 +164,16 @@ mod tests {
     }
 
     #[test]
-    fn a_clean_up_takes_links_last_and_names_no_element_and_no_setting() {
+    fn clear_removes_links_last_and_leaves_sysctls() {
         let link = Item::Link { name: DUMMY.into(), kind: LinkKind::Dummy, mtu: None };
-        let knob = Item::Sysctl { name: "net/ipv4/ip_forward".into(), value: "1".into() };
+        let sysctl = Item::Sysctl { name: "net/ipv4/ip_forward".into(), value: "1".into() };
         let (vip, pods) = (addr("10.96.0.1/32"), route("10.1.0.0/24", "192.0.2.1"));
-        let have = State::from([link.clone(), knob, pods.clone(), vip.clone()]);
+        let have = State::from([link.clone(), sysctl, pods.clone(), vip.clone()]);
         assert_eq!(clear(&have), [Step::Remove(&pods), Step::Remove(&vip), Step::Remove(&link)]);
     }
 
     #[test]
-    fn links_stay_and_so_does_what_a_doubtful_kind_feeds() {
+    fn links_and_items_that_may_not_be_removed_stay() {
         let link = Item::Link { name: DUMMY.into(), kind: LinkKind::Dummy, mtu: None };
         let have = State::from([link, route("10.1.0.0/24", "192.0.2.1"), addr("10.96.0.1/32")]);
         let nothing = State::new();

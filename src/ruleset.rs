@@ -1,16 +1,17 @@
-//! Our one nftables table as data: sets, chains and rules.
+//! The nftables table `inet kinglet` as data: its sets ([`Set`]), chains and rules ([`chains`]).
 //!
-//! `kernel` encodes it for netlink, `plan --format sh` prints it for nft, and both say the same. All
-//! that depends on a Service is an element of a set, so that a packet costs the same with one Service
-//! and with thousands, and a change of one Service is a change of its elements.
+//! `kernel` encodes it for netlink and [`script`] prints it in nft syntax; both yield the same
+//! table. Everything that depends on a Service is a set element. So a packet costs the same with
+//! one Service and with thousands, and a change of one Service changes only its elements.
 //!
-//! An accept of ours can't overrule the drop of another table. So where another program's chain drops by
-//! its policy, ours marks before it what pods and Services need, and one rule in that chain accepts the
-//! mark: it is the same for every chain, and what it lets pass is decided here.
+//! An accept verdict in our table can't override a drop in another table. If a chain of another
+//! program drops by its policy, our chains run before it and mark the packets that pods and
+//! Services need, and one rule in that chain accepts the mark. That rule is the same for every
+//! chain; our table decides what gets the mark.
 //!
-//! A packet to a virtual address meets `drops` and `marks` before routing, the guard on its way in
-//! (before IPVS, which works at the end of `input`), and the masquerade on its way out, where conntrack
-//! still knows where it was sent to at first.
+//! A packet to a virtual address passes `before-routing` (drops and marks), then `input` (the
+//! guard, before IPVS, which hooks in at the end of `input`), and on its way out `after-routing`
+//! (masquerade), where conntrack still has its original destination.
 
 mod set;
 mod text;
@@ -20,51 +21,54 @@ use serde::{Deserialize, Serialize};
 pub use set::{Part, Set};
 pub use text::script;
 
-/// Our one nftables table, in the family `inet`; and the comment of our rules in others.
+/// The name of our nftables table, in the family `inet`, and the comment of our rules in other
+/// tables.
 pub const NFT_TABLE: &str = "kinglet";
-/// The bridge that the pods of this node are connected to.
+/// The bridge to which the pods of this node are connected.
 pub const BRIDGE: &str = "kube-bridge";
 
-/// Which rules the table has in the end. Two equal ones make the same table.
+/// The options that select the rules of the table. Equal options yield equal tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Skeleton {
-    /// Virtual addresses are closed but for the ports of Services (`--ipvs-permit-all`).
+    /// Virtual addresses accept only the ports of Services (the opposite of `--ipvs-permit-all`).
     pub guard: bool,
-    /// All that comes through a Service is masqueraded (`--masquerade-all`).
+    /// All traffic through a Service is masqueraded (`--masquerade-all`).
     pub masquerade_all: bool,
-    /// What pods send out of the cluster is masqueraded (`--enable-pod-egress`).
+    /// Traffic of pods to destinations outside the cluster is masqueraded (`--enable-pod-egress`).
     pub pod_egress: bool,
-    /// So is what a pod sends to another of this node through a Service, where the bridge does not
-    /// show its packets to netfilter and the answer would not pass IPVS.
+    /// Traffic between two pods of this node through a Service is masqueraded. This is needed if
+    /// the bridge does not pass its packets to netfilter, because the answer would then bypass
+    /// IPVS.
     pub same_node: bool,
-    /// What pods and Services need is marked, for the chains of others that would drop it.
+    /// Traffic that pods and Services need is marked, for chains of other programs that would drop
+    /// it.
     #[serde(default)]
     pub accept: bool,
 }
 
-/// A chain; where it hangs on a hook of netfilter, its policy is accept.
+/// A chain. The policy of a base chain is accept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chain {
     /// Its name.
     pub name: &'static str,
-    /// Where it hangs; `None`: other chains lead there.
+    /// The hook of a base chain; `None` for a chain that is only reached by a jump.
     pub base: Option<Base>,
     /// In order.
     pub rules: Vec<Rule>,
 }
 
-/// Where a chain hangs.
+/// The hook, type and priority of a base chain.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Base {
-    /// `filter`, or `nat`.
+    /// The chain type: `filter` or `nat`.
     pub kind: &'static str,
-    /// On which hook.
+    /// The netfilter hook.
     pub hook: Hook,
-    /// What comes first: the lower one.
+    /// The priority; lower values run first.
     pub priority: i32,
 }
 
-/// The hooks that are used (`NF_INET_*`, linux/netfilter.h).
+/// The netfilter hooks in use (`NF_INET_*`, linux/netfilter.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Hook {
@@ -75,46 +79,47 @@ pub enum Hook {
     Postrouting = 4,
 }
 
-/// If all of the tests hold, the verdict falls.
+/// A rule: if all tests match, its verdict applies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
-    /// Packets of which family it is for.
+    /// True for IPv4 packets, false for IPv6.
     pub ipv4: bool,
-    /// All must hold.
+    /// The tests, all of which must match.
     pub tests: Vec<Test>,
-    /// What happens then.
+    /// The verdict if they match.
     pub verdict: Verdict,
 }
 
-/// Something about a packet.
+/// A condition on a packet.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Test {
-    /// Fields of the packet are (not) an element of a set.
+    /// The fields are an element of the set (`true`), or are not (`false`).
     In(Fields, Set, bool),
-    /// It is of a protocol, by its number in the IP header.
+    /// The packet has this protocol number (IP header).
     Protocol(u8),
-    /// Its connection is new to conntrack.
+    /// The packet starts a new connection (`ct state new`).
     New,
-    /// It carries a mark.
+    /// The packet has a nonzero mark.
     Marked,
-    /// It comes from the pods' bridge.
+    /// The packet comes in by the pods' bridge.
     FromBridge,
-    /// It goes to the pods' bridge.
+    /// The packet goes out by the pods' bridge.
     ToBridge,
-    /// Its source address is (not) one of this node's own (`fib saddr type local`).
+    /// The source address is one of this node's own (`true`; `fib saddr type local`), or is not
+    /// (`false`).
     FromThisNode(bool),
 }
 
-/// Fields that are looked up together.
+/// Packet fields that are looked up in a set as one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fields {
     /// Destination address, protocol and port.
     Destination,
-    /// The destination address as conntrack first saw it, before any translation.
+    /// The original destination address from conntrack, before any translation.
     FirstTo,
-    /// The destination port as conntrack first saw it.
+    /// The original destination port from conntrack.
     FirstPort,
-    /// Destination, protocol, port, and the source address.
+    /// Destination address, protocol, port, and source address.
     DestinationAndSource,
     /// The destination address.
     To,
@@ -124,48 +129,48 @@ pub enum Fields {
     FromTo,
 }
 
-/// What becomes of a packet.
+/// The verdict of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It goes on, past the rest of this chain.
+    /// Accepts the packet: the rest of this chain is skipped.
     Accept,
-    /// Nobody hears of it again.
+    /// Drops the packet without an answer.
     Drop,
-    /// Its sender is told: ICMP port unreachable.
+    /// Rejects the packet with ICMP port unreachable.
     Reject,
-    /// Its sender is told: TCP reset. An ICMP error that comes back while `connect` still holds its
-    /// socket, as from the same machine, is only heeded with the next try, a second later.
+    /// Rejects the packet with a TCP reset. An ICMP error that arrives while `connect` still holds
+    /// its socket, as from the same machine, takes effect only with the next SYN, one second later.
     Reset,
-    /// It leaves with this node's address.
+    /// Replaces the source address with an address of this node.
     Masquerade,
-    /// It gets the mark that a map has for its destination.
+    /// Sets the mark that a map holds for the packet's destination.
     Mark(Set),
-    /// It gets the mark [`PASS`].
+    /// Sets the mark [`PASS`].
     Pass,
-    /// It goes through another chain and comes back.
+    /// Jumps to another chain, which returns here.
     Jump(&'static str),
 }
 
-/// The mark of what is to be accepted.
+/// The mark of packets that chains of other programs should accept.
 pub const PASS: u32 = 0x4b1b_0000;
-/// What is accepted, under a mask: [`PASS`], and the marks of those IPVS services that are found by one.
+/// The value and mask of accepted marks: they match [`PASS`] and the marks of IPVS fwmark services.
 pub const PASSING: (u32, u32) = (0x4b1a_0000, 0xfffe_0000);
 
-/// The same in iptables' words.
+/// The same match in iptables syntax.
 pub const PASSING_MATCH: &str = "-m mark --mark 0x4b1a0000/0xfffe0000";
 
-/// Priorities of netfilter's own: mangle, filter, srcnat.
+/// Priorities of netfilter (`NF_IP_PRI_MANGLE`, `NF_IP_PRI_FILTER`, `NF_IP_PRI_NAT_SRC`).
 const MANGLE: i32 = -150;
 const FILTER: i32 = 0;
 const SRCNAT: i32 = 100;
 
-/// The chains of a table.
+/// Returns the chains of the table for the given options.
 pub fn chains(skeleton: Skeleton) -> Vec<Chain> {
     let both = |rules: &dyn Fn(bool) -> Vec<Rule>| [rules(true), rules(false)].concat();
     let base = |kind, hook, priority| Some(Base { kind, hook, priority });
     let output = |ipv4| {
-        let drop = rule(ipv4, [is(Fields::Destination, Set::Drop)], Verdict::Drop);
-        vec![drop, unserved(ipv4)]
+        let drop = rule(ipv4, [in_set(Fields::Destination, Set::Drop)], Verdict::Drop);
+        vec![drop, reset_unserved(ipv4)]
     };
     let mut chains = vec![
         Chain {
@@ -187,14 +192,14 @@ pub fn chains(skeleton: Skeleton) -> Vec<Chain> {
         chains.push(Chain { name, base: before(Hook::Forward), rules: both(&pass_forward) });
     }
     let input = |ipv4| {
-        let mut rules = vec![unserved(ipv4)];
+        let mut rules = vec![reset_unserved(ipv4)];
         rules.extend(skeleton.guard.then(|| guard(ipv4)).into_iter().flatten());
         rules
     };
     let hook = base("filter", Hook::Input, FILTER);
     chains.push(Chain { name: "input", base: hook, rules: both(&input) });
     let through = both(&|ipv4| through_service(ipv4, skeleton));
-    chains.push(Chain { name: THROUGH, base: None, rules: through });
+    chains.push(Chain { name: THROUGH_SERVICE, base: None, rules: through });
     chains.push(Chain {
         name: "after-routing",
         base: base("nat", Hook::Postrouting, SRCNAT),
@@ -203,117 +208,130 @@ pub fn chains(skeleton: Skeleton) -> Vec<Chain> {
     chains
 }
 
-/// The chains that mark for others; the only ones that are not always there.
+/// The chains that mark packets for other programs' chains; all other chains are always there.
 const PASS_CHAINS: [&str; 2] = ["pass-input", "pass-forward"];
-/// The chain for what came through a Service.
-const THROUGH: &str = "through-service";
+/// The chain for packets that came through a Service.
+const THROUGH_SERVICE: &str = "through-service";
 
 fn rule(ipv4: bool, tests: impl IntoIterator<Item = Test>, verdict: Verdict) -> Rule {
     Rule { ipv4, tests: tests.into_iter().collect(), verdict }
 }
 
-fn is(fields: Fields, set: Set) -> Test {
+fn in_set(fields: Fields, set: Set) -> Test {
     Test::In(fields, set, true)
 }
 
-fn is_not(fields: Fields, set: Set) -> Test {
+fn not_in_set(fields: Fields, set: Set) -> Test {
     Test::In(fields, set, false)
 }
 
-/// From pods and from outside: what this node itself sends does not pass here.
+/// Returns the rules for packets from pods and from outside. Packets that this node itself sends do
+/// not pass this hook.
 fn before_routing(ipv4: bool) -> Vec<Rule> {
     use Fields::{Destination, DestinationAndSource, From};
-    let outside = || is_not(From, Set::PodNets);
+    let outside = || not_in_set(From, Set::PodNets);
     vec![
-        rule(ipv4, [is(Destination, Set::Drop)], Verdict::Drop),
-        rule(ipv4, [outside(), is(Destination, Set::DropOutside)], Verdict::Drop),
+        rule(ipv4, [in_set(Destination, Set::Drop)], Verdict::Drop),
+        rule(ipv4, [outside(), in_set(Destination, Set::DropOutside)], Verdict::Drop),
         rule(
             ipv4,
-            [is(Destination, Set::Restricted), is_not(DestinationAndSource, Set::Ranges)],
+            [in_set(Destination, Set::Restricted), not_in_set(DestinationAndSource, Set::Ranges)],
             Verdict::Drop,
         ),
-        // IPVS looks for a service by its mark first: that one has the endpoints of this node only.
+        // IPVS looks up the fwmark service first; that service has only the endpoints of this node.
         rule(ipv4, [outside()], Verdict::Mark(Set::Outside)),
     ]
 }
 
-/// IPVS rejects what has no endpoint by itself, with ICMP.
-fn unserved(ipv4: bool) -> Rule {
-    let tests = [is(Fields::Destination, Set::Reject), Test::Protocol(TCP), Test::New];
+/// Returns the rule that resets TCP connections to a Service without endpoints. IPVS itself rejects
+/// with ICMP.
+fn reset_unserved(ipv4: bool) -> Rule {
+    let tests = [in_set(Fields::Destination, Set::Reject), Test::Protocol(TCP), Test::New];
     rule(ipv4, tests, Verdict::Reset)
 }
 
 const TCP: u8 = 6;
 
-/// What IPVS is to take in. Somebody's mark stays, and so does what his rules say of it; one of ours
-/// passes as it is.
+/// Returns the rules that mark packets for IPVS. A packet that already has a mark keeps it: a
+/// foreign mark is left to the rules of its program, and our own mark is accepted as it is.
 fn pass_input(ipv4: bool) -> Vec<Rule> {
     vec![
         rule(ipv4, [Test::Marked], Verdict::Accept),
-        rule(ipv4, [is(Fields::Destination, Set::Services)], Verdict::Pass),
-        rule(ipv4, [is(Fields::To, Set::Vips), icmp(ipv4)], Verdict::Pass),
+        rule(ipv4, [in_set(Fields::Destination, Set::Services)], Verdict::Pass),
+        rule(ipv4, [in_set(Fields::To, Set::Vips), icmp(ipv4)], Verdict::Pass),
     ]
 }
 
-/// From and to pods, and the answers that go back through a Service.
+/// Returns the rules that mark packets from and to pods, and answers that go back through a
+/// Service.
 fn pass_forward(ipv4: bool) -> Vec<Rule> {
     let mut rules = vec![rule(ipv4, [Test::Marked], Verdict::Accept)];
     rules.extend([Test::FromBridge, Test::ToBridge].map(|t| rule(ipv4, [t], Verdict::Pass)));
-    rules.extend(to_service(ipv4, Verdict::Pass));
+    rules.extend(service_rules(ipv4, Verdict::Pass));
     rules
 }
 
+/// Returns the test for ICMP, or for ICMPv6.
 fn icmp(ipv4: bool) -> Test {
     Test::Protocol(if ipv4 { 1 } else { 58 })
 }
 
+/// Returns the rules that close virtual addresses except for the ports of Services.
 fn guard(ipv4: bool) -> Vec<Rule> {
     use Fields::{Destination, To};
     vec![
-        rule(ipv4, [is(Destination, Set::Services)], Verdict::Accept),
-        // Errors that keep a path working, and ping.
-        rule(ipv4, [is(To, Set::Vips), icmp(ipv4)], Verdict::Accept),
-        rule(ipv4, [is(To, Set::Vips), Test::Protocol(TCP)], Verdict::Reset),
-        rule(ipv4, [is(To, Set::Vips)], Verdict::Reject),
+        rule(ipv4, [in_set(Destination, Set::Services)], Verdict::Accept),
+        // ICMP errors, for example for path MTU discovery, and ping.
+        rule(ipv4, [in_set(To, Set::Vips), icmp(ipv4)], Verdict::Accept),
+        rule(ipv4, [in_set(To, Set::Vips), Test::Protocol(TCP)], Verdict::Reset),
+        rule(ipv4, [in_set(To, Set::Vips)], Verdict::Reject),
     ]
 }
 
+/// Returns the masquerade rules for traffic through a Service.
 fn through_service(ipv4: bool, skeleton: Skeleton) -> Vec<Rule> {
     use Fields::{From, FromTo, To};
     let mut rules = Vec::new();
     if skeleton.masquerade_all {
         rules.push(rule(ipv4, [Test::FromThisNode(false)], Verdict::Masquerade));
     }
-    // A pod that reaches itself would answer itself.
-    rules.push(rule(ipv4, [is(FromTo, Set::Loops)], Verdict::Masquerade));
+    // A pod that reaches itself would otherwise answer itself directly.
+    rules.push(rule(ipv4, [in_set(FromTo, Set::Loops)], Verdict::Masquerade));
     if skeleton.same_node {
-        let tests = [is(From, Set::OwnPods), is(To, Set::OwnPods)];
+        let tests = [in_set(From, Set::OwnPods), in_set(To, Set::OwnPods)];
         rules.push(rule(ipv4, tests, Verdict::Masquerade));
     }
-    // Neither from here nor to here: the answer would not come back this way.
+    // Neither from a pod of this node nor to one: without masquerading the answer would not come
+    // back this way.
     let elsewhere =
-        [is_not(From, Set::OwnPods), is_not(To, Set::OwnPods), Test::FromThisNode(false)];
+        [not_in_set(From, Set::OwnPods), not_in_set(To, Set::OwnPods), Test::FromThisNode(false)];
     rules.push(rule(ipv4, elsewhere, Verdict::Masquerade));
     rules
 }
 
-/// What conntrack first saw on its way to a virtual address, or to a port of a Service at an address
-/// of a node, came through a Service.
-fn to_service(ipv4: bool, verdict: Verdict) -> Vec<Rule> {
+/// Returns rules with a verdict for traffic through a Service. Its original destination is a
+/// virtual address, or an address of a node with a port of a Service.
+fn service_rules(ipv4: bool, verdict: Verdict) -> Vec<Rule> {
     use Fields::{FirstPort, FirstTo};
-    let mut rules = vec![rule(ipv4, [is(FirstTo, Set::Vips)], verdict)];
+    let mut rules = vec![rule(ipv4, [in_set(FirstTo, Set::Vips)], verdict)];
     for (protocol, ports) in [(TCP, Set::TcpPorts), (17, Set::UdpPorts), (132, Set::SctpPorts)] {
-        let tests = [is(FirstTo, Set::NodeIps), Test::Protocol(protocol), is(FirstPort, ports)];
+        let tests =
+            [in_set(FirstTo, Set::NodeIps), Test::Protocol(protocol), in_set(FirstPort, ports)];
         rules.push(rule(ipv4, tests, verdict));
     }
     rules
 }
 
+/// Returns the rules for packets that leave this node, after routing.
 fn after_routing(ipv4: bool, skeleton: Skeleton) -> Vec<Rule> {
     use Fields::{From, To};
-    let mut rules = to_service(ipv4, Verdict::Jump(THROUGH));
+    let mut rules = service_rules(ipv4, Verdict::Jump(THROUGH_SERVICE));
     if skeleton.pod_egress {
-        let out = [is(From, Set::OwnPods), is_not(To, Set::PodNets), is_not(To, Set::NodeIps)];
+        let out = [
+            in_set(From, Set::OwnPods),
+            not_in_set(To, Set::PodNets),
+            not_in_set(To, Set::NodeIps),
+        ];
         rules.push(rule(ipv4, out, Verdict::Masquerade));
     }
     rules

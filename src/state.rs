@@ -1,8 +1,10 @@
-//! The words for both sides: what a node's kernel should hold, and what it does hold.
+//! The vocabulary of the desired and the observed state of a node.
 //!
-//! A [`State`] is a sorted set of flat [`Item`]s. The order of the variants is the order of making
-//! (a route needs its link, a virtual address its service); its reverse is the order of taking away.
-//! The fields that make an item's identity come first, so that sorted items are sorted by [`Key`].
+//! A [`State`] is a sorted set of flat [`Item`]s. The order of the variants is the order of
+//! creation (a route needs its link, a virtual address its service); removal runs in the reverse
+//! order. The identifying fields of an item come first, so that sorted items are also sorted by
+//! [`Key`]. `desired` computes the one state, `kernel` observes the other, and `plan` compares
+//! them. Items are written as JSON by serde, and read back by `read`.
 
 mod flow;
 mod have;
@@ -27,101 +29,103 @@ pub use kinds::{Forward, Knob, LinkKind, Protocol, Timeout, iptables};
 pub use place::{At, RealKey, Value, Virtual, is_our_mark, our_mark};
 pub use via::Via;
 
-/// All that one side holds of ours: what is gathered in any order is a list first, which is sorted once.
+/// The items of one side. Items that are collected in any order go into a `Vec` first, which is
+/// then sorted once.
 pub type State = Sorted<Item>;
 
 /// The main routing table (`RT_TABLE_MAIN`, linux/rtnetlink.h).
 pub const TABLE_MAIN: u32 = 254;
-/// The table of the node's own addresses (`RT_TABLE_LOCAL`).
+/// The routing table of the node's own addresses (`RT_TABLE_LOCAL`).
 pub const TABLE_LOCAL: u32 = 255;
 /// The dummy link that holds the virtual addresses of Services.
 pub const DUMMY: &str = "kube-dummy-if";
 
-/// One thing in the kernel or on disk.
+/// A resource in the kernel or on disk.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Item {
     /// A kernel module that is loaded or built in.
     Module {
-        /// Its name, with underscores.
+        /// Module name, with underscores.
         name: Box<str>,
     },
     /// A link that exists and is up.
     Link {
         /// Interface name, 15 bytes at most.
         name: Box<str>,
-        /// What kind of device it is.
+        /// Device type.
         #[serde(rename = "type")]
         kind: LinkKind,
-        /// In bytes; `None` where it is the kernel's own choice.
+        /// MTU in bytes; `None` if the kernel chooses it.
         #[serde(skip_serializing_if = "Option::is_none")]
         mtu: Option<u32>,
     },
-    /// A port of the pods' bridge by which packets may leave that came in by it.
+    /// A port of the pods' bridge in hairpin mode: packets may leave by the port that they came in
+    /// by.
     Hairpin {
         /// The port's interface name.
         port: Box<str>,
     },
-    /// A kernel setting under /proc/sys.
+    /// A sysctl.
     Sysctl {
-        /// Its path there.
+        /// Its path below /proc/sys.
         name: Knob,
-        /// As it is written and read, without the newline.
+        /// Its value, without the newline.
         value: Box<str>,
     },
     /// Our one nftables table with its chains, rules and empty sets.
     Table {
-        /// Its name in the family `inet`.
+        /// Table name in the family `inet`.
         name: Box<str>,
-        /// Which rules it has; `None`: others, which are to be replaced.
+        /// The options that select its rules; `None` if it has other rules, which must be replaced.
         skeleton: Option<Skeleton>,
     },
     /// An element of a set in our table.
     Element {
         /// The set that holds it.
         set: Set,
-        /// What is in it.
+        /// The element's key, and its mark in a map.
         value: Value,
     },
-    /// A rule in a chain of another program that drops by its policy: it accepts what ours marks.
+    /// A rule that accepts our mark, in a chain of another program that drops by its policy.
     Accept {
         /// Family, table and name of the chain, as nft writes them.
         chain: Box<str>,
     },
-    /// For how long IPVS remembers connections on which nothing happens.
+    /// A timeout of idle IPVS connections.
     Timeout {
-        /// Which of them.
+        /// The connections that it applies to.
         of: Timeout,
-        /// In seconds.
+        /// Timeout in seconds.
         seconds: u32,
     },
     /// An IPVS virtual service.
     Service {
-        /// Where it listens.
+        /// The address, protocol and port, or the mark, that identifies it.
         at: At,
-        /// The kernel's name of the scheduler, as in ip_vs_rr.
+        /// Scheduler name in the kernel, as in ip_vs_rr.
         scheduler: Box<str>,
-        /// The scheduler's flags (`IP_VS_SVC_F_SCHED1`…, linux/ip_vs.h) and no others.
+        /// Flags of the scheduler (`IP_VS_SVC_F_SCHED1`…, linux/ip_vs.h); no other flags.
         flags: u32,
-        /// Seconds for which a client stays with its real server; 0: it does not.
+        /// Session persistence in seconds; 0 disables it.
         persistence: u32,
     },
     /// A real server behind an IPVS virtual service.
     Real {
-        /// The service that it stands behind.
+        /// The virtual service that it belongs to.
         of: At,
-        /// Its address.
+        /// IP address.
         addr: IpAddr,
-        /// Its port.
+        /// Port number.
         port: u16,
-        /// 0 gets no new connections.
+        /// Weight; a server of weight 0 gets no new connections.
         weight: u32,
-        /// How packets reach it.
+        /// Forwarding method.
         forward: Forward,
     },
     /// An address on one of our links.
     Addr {
-        /// The link's name.
+        /// Interface name.
         link: Box<str>,
         /// The address with its prefix length.
         addr: IpNet,
@@ -131,25 +135,25 @@ pub enum Item {
     Route {
         /// Routing table number.
         table: u32,
-        /// Where it leads.
+        /// Destination prefix.
         to: IpNet,
-        /// The gateway, or several of them.
+        /// The gateways; `None` for a route without one.
         #[serde(skip_serializing_if = "Option::is_none")]
         via: Option<Via>,
-        /// The source address that it prefers.
+        /// Preferred source address; `None` if the kernel chooses it.
         #[serde(skip_serializing_if = "Option::is_none")]
         src: Option<IpAddr>,
     },
-    /// A file that is written whole.
+    /// A file, which is replaced as a whole.
     File {
         /// Absolute path.
         path: Box<str>,
-        /// All of its text.
+        /// The complete text.
         text: Box<str>,
     },
 }
 
-/// What the kernel takes for "the same thing".
+/// The identity of an item. The kernel holds at most one item of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)] // the fields of `Item` by their names
 pub enum Key<'a> {
@@ -169,7 +173,7 @@ pub enum Key<'a> {
 }
 
 impl Item {
-    /// The fields that make its identity; the others can be changed in place.
+    /// Returns the fields that identify the item; the other fields can be changed in place.
     pub fn key(&self) -> Key<'_> {
         match self {
             Item::Module { name } => Key::Module { name },
@@ -188,14 +192,15 @@ impl Item {
         }
     }
 
-    /// Whether what the kernel holds (`self`) is all that `want` asks for.
+    /// Returns true if an observed item (`self`) fulfils the desired item `want`, so that no change
+    /// is needed.
     pub fn meets(&self, want: &Item) -> bool {
         match (self, want) {
-            // A bridge takes its MTU from its ports where nobody chose one.
+            // A bridge takes its MTU from its ports unless one was set.
             (Item::Link { name, kind, .. }, Item::Link { name: n, kind: k, mtu: None }) => {
                 name == n && kind == k
             }
-            // IPVS turns masquerading into local delivery where the real is this node itself.
+            // IPVS replaces masquerading by local delivery if the real server is this node itself.
             (
                 Item::Real { forward: Forward::Local, .. },
                 Item::Real { forward: Forward::Masq, .. },
@@ -211,17 +216,17 @@ impl Item {
     }
 }
 
-/// The prefix that holds just this address.
+/// Returns the prefix that contains only this address.
 pub fn host_net(addr: IpAddr) -> IpNet {
     IpNet::from(addr)
 }
 
-/// Whether both are of one family.
+/// Returns true if both addresses are of the same family.
 pub fn same_family(a: IpAddr, b: IpAddr) -> bool {
     a.is_ipv4() == b.is_ipv4()
 }
 
-/// An address from its bytes in network order: 4 or 16 of them.
+/// Returns the address of 4 or 16 bytes in network order; `None` for any other length.
 pub fn addr_from_bytes(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).into()),
@@ -230,7 +235,7 @@ pub fn addr_from_bytes(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// An address as bytes in network order.
+/// Returns the 4 or 16 bytes of an address in network order.
 pub fn addr_to_bytes(addr: IpAddr) -> Vec<u8> {
     match addr {
         IpAddr::V4(a) => a.octets().to_vec(),
@@ -243,12 +248,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_item_is_small_for_there_are_very_many() {
+    fn an_item_has_at_most_64_bytes() {
         assert!(size_of::<Item>() <= 64, "{}", size_of::<Item>());
     }
 
     #[test]
-    fn items_sort_in_the_order_of_making() {
+    fn items_sort_in_the_order_of_creation() {
         let at = Virtual { addr: [10, 96, 0, 1].into(), protocol: Protocol::Tcp, port: 443 };
         let mut state = State::new();
         state.insert(Item::File { path: "/x".into(), text: "".into() });
@@ -273,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_reads_as_the_contract_of_the_json_plan_says() {
+    fn an_item_has_the_documented_json_form() {
         let at = Virtual { addr: [10, 96, 0, 10].into(), protocol: Protocol::Tcp, port: 80 };
         let real = Item::Real {
             of: at.into(),
@@ -293,20 +298,103 @@ mod tests {
         );
     }
 
+    /// Defines the examples of each kind of item. It does not compile if a kind has none, because the
+    /// match in `variant` is then not exhaustive.
+    macro_rules! examples {
+        ($($kind:ident: $($text:literal)+;)*) => {
+            const EXAMPLES: &[(&str, &[&str])] = &[$((stringify!($kind), &[$($text),+])),*];
+
+            fn variant(item: &Item) -> &'static str {
+                match item {
+                    $(Item::$kind { .. } => stringify!($kind),)*
+                }
+            }
+        };
+    }
+
+    examples! {
+        Module: r#"{"kind":"module","name":"ip_vs_rr"}"#;
+        Link:
+            r#"{"kind":"link","name":"eth0","type":"","mtu":1500}"#
+            r#"{"kind":"link","name":"kube-bridge","type":"bridge"}"#
+            r#"{"kind":"link","name":"kube-dummy-if","type":"dummy"}"#
+            r#"{"kind":"link","name":"tun0","type":"ipip","mtu":1480}"#;
+        Hairpin: r#"{"kind":"hairpin","port":"veth0a1b2c3d"}"#;
+        Sysctl: r#"{"kind":"sysctl","name":"net/ipv4/ip_forward","value":"1"}"#;
+        Table:
+            r#"{"kind":"table","name":"kinglet","skeleton":null}"#
+            r#"{"kind":"table","name":"kinglet","skeleton":{"guard":true,"masquerade_all":false,"pod_egress":true,"same_node":false,"accept":true}}"#;
+        Element:
+            r#"{"kind":"element","set":"services","value":{"addr":"10.96.0.10","protocol":"tcp","port":80}}"#
+            r#"{"kind":"element","set":"outside","value":{"at":{"addr":"fd77::11","protocol":"sctp","port":30080},"mark":1259995137}}"#
+            r#"{"kind":"element","set":"ranges","value":{"at":{"addr":"203.0.113.9","protocol":"udp","port":53},"from":"10.0.0.0/8"}}"#
+            r#"{"kind":"element","set":"tcp-ports","value":{"port":30080,"ipv4":false}}"#
+            r#"{"kind":"element","set":"vips","value":"10.96.0.10"}"#
+            r#"{"kind":"element","set":"pod-nets","value":"fd44::/64"}"#;
+        Accept: r#"{"kind":"accept","chain":"ip6 filter FORWARD"}"#;
+        Timeout:
+            r#"{"kind":"timeout","of":"tcp","seconds":900}"#
+            r#"{"kind":"timeout","of":"tcpfin","seconds":120}"#
+            r#"{"kind":"timeout","of":"udp","seconds":300}"#;
+        Service:
+            r#"{"kind":"service","at":{"addr":"10.96.0.10","protocol":"tcp","port":80},"scheduler":"mh","flags":24,"persistence":600}"#
+            r#"{"kind":"service","at":{"mark":1259995137,"ipv4":true},"scheduler":"rr","flags":0,"persistence":0}"#;
+        Real:
+            r#"{"kind":"real","of":{"addr":"fd96::10","protocol":"sctp","port":80},"addr":"fd44::1","port":8080,"weight":0,"forward":"tunnel"}"#
+            r#"{"kind":"real","of":{"mark":1259995137,"ipv4":false},"addr":"fd44::1","port":8080,"weight":1,"forward":"local"}"#;
+        Addr: r#"{"kind":"addr","link":"kube-dummy-if","addr":"10.96.0.10/32"}"#;
+        Route:
+            r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":"192.0.2.12"}"#
+            r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":["192.0.2.12","192.0.2.13"]}"#
+            r#"{"kind":"route","table":255,"to":"10.96.0.10/32","src":"192.0.2.11"}"#;
+        File: r#"{"kind":"file","path":"/etc/cni/net.d/10-kuberouter.conflist","text":"{\"plugins\":[]}\n"}"#;
+    }
+
     #[test]
-    fn every_item_survives_json() {
-        for text in [
-            r#"{"kind":"link","name":"eth0","type":"","mtu":1500}"#,
-            r#"{"kind":"link","name":"kube-bridge","type":"bridge"}"#,
-            r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":"192.0.2.12"}"#,
-            r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":["192.0.2.12","192.0.2.13"]}"#,
-            r#"{"kind":"hairpin","port":"veth0a1b2c3d"}"#,
-            r#"{"kind":"sysctl","name":"net/ipv4/ip_forward","value":"1"}"#,
-            r#"{"kind":"accept","chain":"ip6 filter FORWARD"}"#,
-            r#"{"kind":"timeout","of":"tcpfin","seconds":120}"#,
-        ] {
-            let item: Item = serde_json::from_str(text).unwrap();
-            assert_eq!(serde_json::to_string(&item).unwrap(), text);
+    fn every_kind_of_item_survives_a_json_round_trip() {
+        let mut items = Vec::new();
+        for (kind, texts) in EXAMPLES {
+            for text in *texts {
+                let item: Item = serde_json::from_str(text).unwrap();
+                assert_eq!(variant(&item), *kind, "{text}");
+                assert_eq!(serde_json::to_string(&item).unwrap(), *text);
+                items.push(item);
+            }
         }
+        let distinct: State = items.iter().cloned().collect();
+        assert_eq!(distinct.len(), items.len(), "every example is read as an item of its own");
+    }
+
+    fn real(weight: u32, forward: Forward) -> Item {
+        let at = Virtual { addr: [10, 96, 0, 10].into(), protocol: Protocol::Tcp, port: 80 };
+        Item::Real { of: at.into(), addr: [192, 0, 2, 11].into(), port: 8080, weight, forward }
+    }
+
+    #[test]
+    fn a_real_server_with_local_delivery_meets_one_with_masquerading_and_the_same_weight() {
+        use Forward::{Bypass, Local, Masq, Route, Tunnel};
+        assert!(real(1, Local).meets(&real(1, Masq)));
+        assert!(!real(0, Local).meets(&real(1, Masq)), "another weight");
+        assert!(!real(1, Masq).meets(&real(1, Local)), "only the observed side may be local");
+        for forward in [Tunnel, Route, Bypass] {
+            assert!(!real(1, forward).meets(&real(1, Masq)), "{forward:?}");
+            assert!(!real(1, Local).meets(&real(1, forward)), "{forward:?}");
+        }
+        for forward in [Masq, Local, Tunnel, Route, Bypass] {
+            assert!(real(1, forward).meets(&real(1, forward)), "{forward:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_meets_a_desired_one_without_an_mtu_whatever_its_own_is() {
+        let link = |name: &str, kind, mtu| Item::Link { name: name.into(), kind, mtu };
+        let (bridge, dummy) = (|| LinkKind::Bridge, || LinkKind::Dummy);
+        for mtu in [None, Some(1450)] {
+            assert!(link(BRIDGE, bridge(), mtu).meets(&link(BRIDGE, bridge(), None)), "{mtu:?}");
+            assert!(!link(BRIDGE, dummy(), mtu).meets(&link(BRIDGE, bridge(), None)), "{mtu:?}");
+            assert!(!link(DUMMY, bridge(), mtu).meets(&link(BRIDGE, bridge(), None)), "{mtu:?}");
+            assert!(!link(BRIDGE, bridge(), mtu).meets(&link(BRIDGE, bridge(), Some(1500))));
+        }
+        assert!(link(BRIDGE, bridge(), Some(1500)).meets(&link(BRIDGE, bridge(), Some(1500))));
     }
 }

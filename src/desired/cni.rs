@@ -1,10 +1,11 @@
-//! The CNI configuration: the file from which the container runtime learns this node's pod network.
+//! Edits the CNI configuration, the file from which the container runtime reads this node's pod
+//! network. Reading and writing the file is left to `kernel`.
 //!
-//! The file may be someone else's work, so it is edited and not rewritten: an [`Object`] keeps the
-//! text of every key and value, in their order, and only what must differ is replaced. A file that
-//! already says what it should comes back byte for byte. Of the plugins only the first of type
-//! `bridge` is touched: its `mtu`, and the ranges of its `host-local` ipam, one set per podCIDR.
-//! Reading and writing the file is left to others; the format is that of the CNI specification.
+//! The file may be someone else's work, so [`conf`] edits it instead of rewriting it: an `Object`
+//! keeps the text of every key and value, in their order, and only the values that must differ are
+//! replaced. A file that is already right comes back byte for byte. Of the plugins, only the first
+//! of type `bridge` is edited: its `mtu`, and the ranges of its `host-local` ipam, one set per
+//! podCIDR. The format is that of the CNI specification.
 
 use std::{borrow::Cow, fmt};
 
@@ -13,10 +14,10 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 const REMEDY: &str =
-    "remove it and kinglet makes its own, or name another file with --cni-conf-file";
+    "remove it, and kinglet writes a new one, or name another file with --cni-conf-file";
 
-/// The new text of the CNI configuration at `path`, which now reads `text`; or why it can't be
-/// edited and what to do about it.
+/// Returns the new text of the CNI configuration at `path`, whose text is now `text` (`None` if
+/// there is no such file). Returns an error with a remedy if the text can't be edited.
 pub fn conf(
     path: &str,
     text: Option<&str>,
@@ -28,9 +29,9 @@ pub fn conf(
     let text = text.unwrap_or_default();
     let json = text.strip_prefix('\u{feff}').unwrap_or(text);
     if json.trim().is_empty() {
-        return Ok(made(list, &cidrs, mtu));
+        return Ok(new_config(list, &cidrs, mtu));
     }
-    // The whole of it first, so that the position of a mistake is that in the file.
+    // Check the whole text first, so that an error gives the position in the file.
     if let Err(e) = serde_json::from_str::<&RawValue>(json) {
         return Err(format!("it is not JSON, {e}: correct it, or {REMEDY}"));
     }
@@ -54,29 +55,33 @@ pub fn conf(
         return Err(no_bridge());
     }
     let new = compact(&top.text());
-    // A byte order mark is a difference too: Go's parser, and so the runtime, refuses the file.
+    // A byte order mark is a difference too: Go's parser, and so the runtime, refuses a file that
+    // has one.
     let same = json.len() == text.len() && new == compact(json);
     Ok(if same { text.to_owned() } else { new + "\n" })
 }
 
-/// The files of the folder, out of `names`, that come before `path` for a container runtime: it reads
-/// the first by name of those that end as a configuration does (libcni's `ConfFiles`).
+/// Returns the files of a folder, out of `names`, that a container runtime would read instead of
+/// `path`. It reads the first file by name that has the suffix of a configuration (libcni's
+/// `ConfFiles`).
 pub fn before<'a>(
     path: &str,
     names: impl IntoIterator<Item = &'a str>,
 ) -> impl Iterator<Item = &'a str> {
     let ours = path.rsplit('/').next().unwrap_or(path);
-    let ends = [".conf", ".conflist", ".json"];
-    names.into_iter().filter(move |n| *n < ours && ends.iter().any(|end| n.ends_with(end)))
+    let suffixes = [".conf", ".conflist", ".json"];
+    names
+        .into_iter()
+        .filter(move |n| *n < ours && suffixes.iter().any(|suffix| n.ends_with(suffix)))
 }
 
-/// The one of them that it takes instead of `path`.
+/// Returns the file that a container runtime reads instead of `path`; `None` if it reads `path`.
 pub fn shadowed_by<'a>(path: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     before(path, names).min()
 }
 
-/// The configuration where there is none.
-fn made(list: bool, cidrs: &[IpNet], mtu: Option<u32>) -> String {
+/// Returns a new configuration.
+fn new_config(list: bool, cidrs: &[IpNet], mtu: Option<u32>) -> String {
     let mut sets = Vec::new();
     add_missing(&mut sets, Vec::new(), cidrs);
     let mtu = mtu.map(|mtu| format!(r#""mtu":{mtu},"#)).unwrap_or_default();
@@ -96,6 +101,7 @@ fn is_bridge(plugin: &Object<'_>) -> bool {
     plugin.string("type").as_deref() == Some("bridge")
 }
 
+/// Sets the `mtu` and the `ipam` of a bridge plugin. Fails if the ipam can't be edited.
 fn edit(bridge: &mut Object<'_>, cidrs: &[IpNet], mtu: Option<u32>) -> Result<(), String> {
     let ipam = ipam(bridge.get("ipam"), cidrs)?;
     if let Some(mtu) = mtu {
@@ -105,6 +111,8 @@ fn edit(bridge: &mut Object<'_>, cidrs: &[IpNet], mtu: Option<u32>) -> Result<()
     Ok(())
 }
 
+/// Returns the new text of an ipam, with one set of ranges for each of `cidrs`. Fails if it is not
+/// host-local or has another shape than the CNI specification.
 fn ipam(text: Option<&str>, cidrs: &[IpNet]) -> Result<String, String> {
     let mut ipam = Object::read(text.unwrap_or("{}"))
         .ok_or_else(|| format!("the ipam of its bridge is not a JSON object: {REMEDY}"))?;
@@ -120,7 +128,7 @@ fn ipam(text: Option<&str>, cidrs: &[IpNet]) -> Result<String, String> {
         let mut kept = Vec::new();
         for range in set {
             let range = Object::read(range.get()).ok_or_else(bad)?;
-            if let Some((net, range)) = of_cidr(range, cidrs) {
+            if let Some((net, range)) = matching_range(range, cidrs) {
                 named.push(net);
                 kept.push(range);
             }
@@ -130,13 +138,13 @@ fn ipam(text: Option<&str>, cidrs: &[IpNet]) -> Result<String, String> {
         }
     }
     if let Some(subnet) = ipam.remove("subnet") {
-        // The older form, one range written into the ipam itself; host-local puts it first.
+        // The older form has one range in the ipam itself; host-local puts that range first.
         let mut range = Object::default();
         range.set("subnet", subnet);
         for name in ["rangeStart", "rangeEnd", "gateway"] {
             ipam.remove(name).into_iter().for_each(|value| range.set(name, value));
         }
-        if let Some((net, range)) = of_cidr(range, cidrs)
+        if let Some((net, range)) = matching_range(range, cidrs)
             && !named.contains(&net)
         {
             named.push(net);
@@ -150,8 +158,8 @@ fn ipam(text: Option<&str>, cidrs: &[IpNet]) -> Result<String, String> {
     Ok(ipam.text())
 }
 
-/// The range and its network, if that is one of `cidrs`.
-fn of_cidr(mut range: Object<'_>, cidrs: &[IpNet]) -> Option<(IpNet, String)> {
+/// Returns the network of a range and its text; `None` if the network is not one of `cidrs`.
+fn matching_range(mut range: Object<'_>, cidrs: &[IpNet]) -> Option<(IpNet, String)> {
     let subnet: IpNet = range.string("subnet")?.parse().ok()?;
     let net = subnet.trunc();
     if !cidrs.contains(&net) {
@@ -163,6 +171,7 @@ fn of_cidr(mut range: Object<'_>, cidrs: &[IpNet]) -> Option<(IpNet, String)> {
     Some((net, range.text()))
 }
 
+/// Adds a set for each of `cidrs` that is not in `named`.
 fn add_missing(sets: &mut Vec<String>, mut named: Vec<IpNet>, cidrs: &[IpNet]) {
     for net in cidrs {
         if !named.contains(net) {
@@ -172,7 +181,7 @@ fn add_missing(sets: &mut Vec<String>, mut named: Vec<IpNet>, cidrs: &[IpNet]) {
     }
 }
 
-/// JSON without the space between its tokens; numbers and strings keep their bytes.
+/// Returns JSON without the space between its tokens; numbers and strings keep their bytes.
 fn compact(json: &str) -> String {
     let (mut in_string, mut escaped) = (false, false);
     let keep = |&c: &char| {
@@ -184,27 +193,29 @@ fn compact(json: &str) -> String {
     json.chars().filter(keep).collect()
 }
 
-/// A JSON object as the texts of its keys (quoted, escapes as they stand) and of its values, in
-/// order. Where a key is there twice the last one counts, as in Go.
+/// A JSON object as the texts of its keys (quoted, with their escapes) and of its values, in order.
+/// If a key is there twice, the last one counts, as in Go.
 #[derive(Default)]
 struct Object<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Object<'a> {
-    /// Of `json`, which is known to be one JSON value.
+    /// Parses `json`, which must be one valid JSON value; `None` if it is not an object.
     fn read(json: &'a str) -> Option<Self> {
         serde_json::Deserializer::from_str(json).deserialize_map(Object::default()).ok()
     }
 
+    /// Returns the index of the last key of a name.
     fn position(&self, name: &str) -> Option<usize> {
         let is = |key| serde_json::from_str::<Cow<'_, str>>(key).is_ok_and(|key| key == name);
         self.0.iter().rposition(|(key, _)| is(key))
     }
 
-    /// The text of a value; a null is as good as none.
+    /// Returns the text of a value; `None` if it is missing or null.
     fn get(&self, name: &str) -> Option<&str> {
         self.position(name).map(|at| &*self.0[at].1).filter(|value| *value != "null")
     }
 
+    /// Returns the value of a string, without its escapes.
     fn string(&self, name: &str) -> Option<String> {
         serde_json::from_str(self.get(name)?).ok()
     }
@@ -216,6 +227,7 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// Removes all entries of a name and returns the last value.
     fn remove(&mut self, name: &str) -> Option<Cow<'a, str>> {
         let last = self.0.remove(self.position(name)?).1;
         while let Some(at) = self.position(name) {
@@ -251,7 +263,7 @@ mod tests {
 
     const LIST: &str = "/etc/cni/net.d/10-kuberouter.conflist";
     const SINGLE: &str = "/etc/cni/net.d/10-kuberouter.conf";
-    /// kube-router's, with hostport chained, as a person would lay it out.
+    /// kube-router's configuration with hostport chained, formatted as a person would.
     const REAL: &str = r#"{
   "cniVersion": "0.3.0", "name": "mynet", "plugins": [
     {"name": "kubernetes", "type": "bridge", "bridge": "kube-bridge", "isDefaultGateway": true,
@@ -261,9 +273,9 @@ mod tests {
 ]}
 "#;
 
-    /// The new text, which is the same once more.
+    /// Returns the edited text, after checking that a second edit leaves it unchanged.
     #[track_caller]
-    fn settled(path: &str, text: &str, cidrs: &str, mtu: Option<u32>) -> String {
+    fn edit_twice(path: &str, text: &str, cidrs: &str, mtu: Option<u32>) -> String {
         let cidrs: Vec<IpNet> = cidrs.split(' ').map(|net| net.parse().unwrap()).collect();
         let new = conf(path, Some(text), &cidrs, mtu).unwrap();
         assert_eq!(conf(path, Some(&new), &cidrs, mtu).unwrap(), new);
@@ -273,23 +285,23 @@ mod tests {
     #[track_caller]
     fn assert_ipam(old: &str, cidrs: &str, wanted: &str) {
         let plugin = |ipam| format!("{{\"type\":\"bridge\",\"ipam\":{ipam}}}\n");
-        assert_eq!(settled(SINGLE, &plugin(old), cidrs, None), plugin(wanted));
+        assert_eq!(edit_twice(SINGLE, &plugin(old), cidrs, None), plugin(wanted));
     }
 
     #[test]
-    fn where_there_is_nothing_the_configuration_of_the_workshop_is_made() {
+    fn a_missing_or_empty_file_becomes_the_default_configuration() {
         let list = r#"{"cniVersion":"0.3.0","name":"mynet","plugins":[{"name":"kubernetes","type":"bridge","bridge":"kube-bridge","isDefaultGateway":true,"hairpinMode":true,"mtu":1500,"ipam":{"type":"host-local","ranges":[[{"subnet":"10.1.2.0/24"}],[{"subnet":"fd00:1::/64"}]]}}]}"#;
         let single = r#"{"cniVersion":"0.3.0","name":"mynet","type":"bridge","bridge":"kube-bridge","isDefaultGateway":true,"hairpinMode":true,"ipam":{"type":"host-local","ranges":[[{"subnet":"10.1.2.0/24"}]]}}"#;
         for empty in ["", "\u{feff} \n"] {
-            let made = settled(LIST, empty, "10.1.2.0/24 fd00:1::/64", Some(1500));
+            let made = edit_twice(LIST, empty, "10.1.2.0/24 fd00:1::/64", Some(1500));
             assert_eq!(made, format!("{list}\n"));
-            assert_eq!(settled(SINGLE, empty, "10.1.2.0/24", None), format!("{single}\n"));
+            assert_eq!(edit_twice(SINGLE, empty, "10.1.2.0/24", None), format!("{single}\n"));
         }
         assert_eq!(conf(LIST, None, &[], None), conf(LIST, Some(""), &[], None));
     }
 
     #[test]
-    fn the_template_of_the_manifests_gets_a_range_and_an_mtu_in_both_formats() {
+    fn the_template_of_kube_routers_manifests_gets_a_range_and_an_mtu_in_both_formats() {
         let old = r#""type":"bridge","isDefaultGateway":true,"ipam":{"type":"host-local"}"#;
         let new = r#""type":"bridge","isDefaultGateway":true,"ipam":{"type":"host-local","ranges":[[{"subnet":"10.1.2.0/24"}]]},"mtu":1450"#;
         for (path, head, tail) in [
@@ -297,25 +309,25 @@ mod tests {
             ("X.CONFLIST", r#"{"plugins":[{"type":"ptp"},{"#, "},{\"type\":\"bridge\"}]}\n"),
             (SINGLE, r#"{"cniVersion":"0.3.0","name":"mynet","#, "}\n"),
         ] {
-            let edited = settled(path, &format!("{head}{old}{tail}"), "10.1.2.0/24", Some(1450));
+            let edited = edit_twice(path, &format!("{head}{old}{tail}"), "10.1.2.0/24", Some(1450));
             assert_eq!(edited, format!("{head}{new}{tail}"));
         }
     }
 
     #[test]
-    fn what_need_not_change_comes_back_byte_for_byte() {
-        assert_eq!(settled(LIST, REAL, "10.1.2.0/24 10.1.2.7/24", None), REAL);
+    fn a_file_that_is_already_right_comes_back_byte_for_byte() {
+        assert_eq!(edit_twice(LIST, REAL, "10.1.2.0/24 10.1.2.7/24", None), REAL);
     }
 
     #[test]
-    fn a_byte_order_mark_is_read_and_not_written() {
-        let new = settled(LIST, &format!("\u{feff}{REAL}"), "10.1.2.0/24", None);
+    fn a_byte_order_mark_is_accepted_and_removed() {
+        let new = edit_twice(LIST, &format!("\u{feff}{REAL}"), "10.1.2.0/24", None);
         assert_eq!(new, compact(REAL) + "\n");
     }
 
     #[test]
     fn a_change_keeps_the_order_of_keys_and_the_bytes_of_numbers_and_escapes() {
-        let new = settled(LIST, REAL, "10.1.3.0/24", None);
+        let new = edit_twice(LIST, REAL, "10.1.3.0/24", None);
         assert_eq!(
             new,
             compact(REAL).replace(r#"2.0/24","rangeEnd":"10.1.2.9""#, r#"3.0/24""#) + "\n"
@@ -324,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_follow_the_pod_cidrs_and_keep_their_other_keys() {
+    fn ranges_become_the_pod_cidrs_and_keep_their_other_keys() {
         let old = r#"{"ranges":[[{"gateway":"10.1.2.1","subnet":"10.1.2.5/24"},{"subnet":"10.9.0.0/16"}],[{"subnet":"10.8.0.0/16"}],[]],"type":"host-local"}"#;
         let new = r#"{"ranges":[[{"gateway":"10.1.2.1","subnet":"10.1.2.0/24"}],[{"subnet":"fd00:1::/64"}]],"type":"host-local"}"#;
         assert_ipam(old, "fd00:1::/64 10.1.2.0/24", new);
@@ -347,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_edited_is_an_error_that_says_what_to_do() {
+    fn a_file_that_cannot_be_edited_is_an_error_with_a_remedy() {
         for (path, text, cause) in [
             (LIST, "{\n  \"plugins\": [}", "it is not JSON, expected value at line 2 column 15: "),
             (LIST, "[]", "it is not a JSON object: "),
@@ -364,15 +376,15 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_costs_no_stack() {
+    fn deep_nesting_does_not_overflow_the_stack() {
         let (open, close) = ("[".repeat(1 << 18), "]".repeat(1 << 18));
         assert!(conf(LIST, Some(&open), &[], None).is_err());
         let text = format!(r#"{{"type":"bridge","x":{open}{close}}}"#);
-        assert!(settled(SINGLE, &text, "10.1.2.0/24", None).contains(&close));
+        assert!(edit_twice(SINGLE, &text, "10.1.2.0/24", None).contains(&close));
     }
 
     #[test]
-    fn no_mutation_panics_and_each_result_is_settled_json() {
+    fn mutated_files_never_panic_and_each_edited_one_is_json_that_stays_unchanged() {
         let pieces: Vec<_> =
             r#"{ } [ ] , : " \ null 7 "type" "ipam" "subnet""#.split(' ').collect();
         let mut seed = 0x9e37_79b9_7f4a_7c15_u64;

@@ -1,9 +1,12 @@
-//! Graceful termination: the one place where what is wanted depends on what is there.
+//! Graceful removal of TCP real servers: [`drain`] adds them to the desired state at weight 0. Only
+//! here does the desired state depend on the observed state.
 //!
-//! A TCP real server that should go is wanted at weight 0 until it has no connections any more or its
-//! time is over; then nobody wants it and the plan takes it away. When that time is must outlive the
-//! process (cron mode keeps nothing in memory), so it is a record that goes in and comes out. Time is
-//! passed in: seconds of the boot clock. UDP and SCTP reals go at once, as with kube-proxy.
+//! A real server that is no longer desired stays at weight 0 until it has no connections left or
+//! its grace period is over; then it is not desired any more, and the plan removes it. The end of
+//! the grace period must outlive the process, because cron mode keeps nothing in memory. So
+//! [`Drains`] is a record that goes in and comes out; reading and writing its file is left to the
+//! caller. Time is passed in, as seconds since boot (/proc/uptime, suspend included). UDP and SCTP
+//! real servers are removed at once, as in kube-proxy.
 
 use std::net::IpAddr;
 
@@ -16,7 +19,8 @@ use crate::{
     state::{At, Forward, Item, Protocol, RealKey, State, Value, Virtual},
 };
 
-/// When each real server that should go must be gone, sorted by real server.
+/// The real servers that are draining and the time at which each must be removed, sorted by real
+/// server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Drains(Vec<Drain>);
@@ -26,46 +30,46 @@ struct Drain {
     of: At,
     addr: IpAddr,
     port: u16,
-    /// Seconds of the boot clock.
+    /// The end of its grace period, in seconds since boot.
     until: u64,
 }
 
 impl Drains {
-    /// Reads what [`Drains::text`] made. What can't be understood is an empty record: each real that
-    /// should go then gets its full time once more.
+    /// Parses the text that [`Drains::text`] returned. A text that can't be parsed becomes an empty
+    /// record: each draining real server then gets its full grace period again.
     pub fn read(text: &str) -> Drains {
         json::from_str(text).unwrap_or_default()
     }
 
-    /// Whether nothing drains.
+    /// Returns true if no real server is draining.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The services that they stand behind.
+    /// Returns the virtual service of each draining real server.
     pub fn services(&self) -> impl Iterator<Item = At> {
         self.0.iter().map(|drain| drain.of)
     }
 
-    /// Those behind some services, and the others.
+    /// Splits the record into the real servers of some services and those of all others.
     pub fn split(self, services: &Sorted<At>) -> (Drains, Drains) {
         let (of, others) = self.0.into_iter().partition(|drain| services.contains(&drain.of));
         (Drains(of), Drains(others))
     }
 
-    /// These and those of other services.
+    /// Merges the record with that of other services.
     pub fn with(mut self, mut others: Drains) -> Drains {
         self.0.append(&mut others.0);
         self.0.sort_by_key(|drain| (drain.of, drain.addr, drain.port));
         self
     }
 
-    /// These are gone.
+    /// Deletes the entries of real servers that were removed.
     pub fn forget(&mut self, gone: &Sorted<RealKey>) {
         self.0.retain(|drain| !gone.contains(&(drain.of, drain.addr, drain.port)));
     }
 
-    /// Themselves, as IPVS holds them.
+    /// Returns the draining real servers as IPVS holds them: at weight 0, with masquerading.
     pub fn reals(&self) -> impl Iterator<Item = Item> {
         let real = |d: &Drain| {
             let (weight, forward) = (0, Forward::Masq);
@@ -74,17 +78,18 @@ impl Drains {
         self.0.iter().map(real)
     }
 
-    /// The record as it is kept, in one line.
+    /// Returns the record as one line of JSON.
     pub fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
-/// The reals that are still draining, as they are wanted, and the new record.
+/// Returns the real servers that are still draining, as desired items, and the new record.
 ///
-/// `have` is what IPVS holds and is not wanted as it is, of which only what the plan may take away is
-/// to be shown here: else a real that nobody is sure about would lose its weight. `busy` are those that
-/// still have connections. `grace` is in seconds; 0 turns draining off.
+/// `have` holds the observed real servers that differ from the desired state, restricted to those
+/// that the plan may remove. Otherwise a real server of an incompletely known Service would lose
+/// its weight. `busy` holds the real servers that still have connections. `now` is in seconds since
+/// boot. `grace` is in seconds; 0 disables draining.
 pub fn drain<'a>(
     have: impl IntoIterator<Item = &'a Item>,
     want: &State,
@@ -93,21 +98,22 @@ pub fn drain<'a>(
     now: u64,
     grace: u64,
 ) -> (State, Drains) {
-    let known: Few<RealKey, u64> =
+    let recorded: Few<RealKey, u64> =
         drains.0.iter().map(|d| ((d.of, d.addr, d.port), d.until)).collect();
     let (mut draining, mut record) = (Vec::new(), Vec::new());
-    let marked = marked(want);
+    let marked = marked_addrs(want);
     for item in have {
         let Item::Real { of, addr, port, forward, .. } = *item else { continue };
         let key = (of, addr, port);
-        let goes = lasts(of, &marked) && has_service(want, of) && !has_real(want, key);
-        if grace == 0 || !goes || !busy.contains(&key) {
+        let leaves = is_tcp(of, &marked) && has_service(want, of) && !has_real(want, key);
+        if grace == 0 || !leaves || !busy.contains(&key) {
             continue;
         }
-        // A time further off than that is of another boot, or of a longer grace.
+        // A later time is from another boot, or from a longer grace period.
         let latest = now.saturating_add(grace);
-        let until = known.get(&key).map_or(latest, |until| latest.min(*until));
-        // Kept when its time is over too: were the removal refused, it would start anew.
+        let until = recorded.get(&key).map_or(latest, |until| latest.min(*until));
+        // The entry is kept even if its time is over: if the removal is refused, the period must
+        // not start again.
         record.push(Drain { of, addr, port, until });
         if now < until {
             draining.push(Item::Real { of, addr, port, weight: 0, forward });
@@ -116,8 +122,8 @@ pub fn drain<'a>(
     (draining.into(), Drains(record))
 }
 
-/// What the packets are sent to that get a mark.
-fn marked(state: &State) -> Few<u32, Virtual> {
+/// Returns the destination of the packets that get each mark.
+fn marked_addrs(state: &State) -> Few<u32, Virtual> {
     let marked = |item: &Item| match *item {
         Item::Element { set: Set::Outside, value: Value::Marked { at, mark } } => Some((mark, at)),
         _ => None,
@@ -125,8 +131,9 @@ fn marked(state: &State) -> Few<u32, Virtual> {
     state.iter().filter_map(marked).collect()
 }
 
-/// Whether its connections are worth waiting for. A mark that nobody knows may be TCP's.
-fn lasts(of: At, marked: &Few<u32, Virtual>) -> bool {
+/// Returns true if a service is TCP, so that its connections are worth waiting for. A mark that is
+/// not in `marked` may be TCP's.
+fn is_tcp(of: At, marked: &Few<u32, Virtual>) -> bool {
     let at = match of {
         At::Virtual(at) => Some(at),
         At::Mark { mark, .. } => marked.get(&mark).copied(),
@@ -135,16 +142,17 @@ fn lasts(of: At, marked: &Few<u32, Virtual>) -> bool {
 }
 
 fn has_service(state: &State, at: At) -> bool {
-    holds(state, &Item::Service { at, scheduler: "".into(), flags: 0, persistence: 0 })
+    has_key(state, &Item::Service { at, scheduler: "".into(), flags: 0, persistence: 0 })
 }
 
-/// Whether a state has a real server.
+/// Returns true if a state has a real server of this key.
 pub fn has_real(state: &State, (of, addr, port): RealKey) -> bool {
-    holds(state, &Item::Real { of, addr, port, weight: 0, forward: Forward::Masq })
+    has_key(state, &Item::Real { of, addr, port, weight: 0, forward: Forward::Masq })
 }
 
-/// Whether an item of the same key is there; `least` is the first in order that could be.
-fn holds(state: &State, least: &Item) -> bool {
+/// Returns true if a state has an item with the key of `least`, which must be the first item in
+/// order of that key.
+fn has_key(state: &State, least: &Item) -> bool {
     state.tail(least).first().is_some_and(|item| item.key() == least.key())
 }
 
@@ -153,7 +161,7 @@ mod tests {
     use super::*;
     use crate::state::our_mark;
 
-    /// What drains goes into `want`.
+    /// Runs [`drain`] and adds the draining real servers to `want`.
     fn drained<'a>(
         have: impl IntoIterator<Item = &'a Item>,
         want: &mut State,
@@ -194,7 +202,8 @@ mod tests {
         Drains(times.iter().map(drain).collect())
     }
 
-    /// Every real of `have` but those at 10.244.1.100 and above is busy.
+    /// Returns the keys of the real servers in `have`, except those from 10.244.1.100 upwards,
+    /// which have no connections.
     fn busy(have: &[Item]) -> Sorted<RealKey> {
         let key = |item: &Item| match *item {
             Item::Real { of, addr, port, .. } => Some((of, addr, port)),
@@ -205,13 +214,13 @@ mod tests {
     }
 
     #[test]
-    fn a_real_that_should_go_drains_until_its_connections_or_its_time_end() {
+    fn a_removed_real_server_drains_until_its_connections_or_its_grace_period_end() {
         struct Case {
             name: &'static str,
             have: Vec<Item>,
             want: Vec<Item>,
             before: Drains,
-            /// The reals that are wanted in the end, and the record.
+            /// The desired real servers and the record afterwards.
             reals: Vec<Item>,
             after: Drains,
         }
@@ -223,38 +232,38 @@ mod tests {
                 reals: vec![tcp(1, 0)], after: record(&[(1, NOW + GRACE)]) },
             Case { name: "a recorded one keeps its time", have: vec![tcp(1, 0)], want: vec![],
                 before: record(&[(1, NOW + 7)]), reals: vec![tcp(1, 0)], after: record(&[(1, NOW + 7)]) },
-            Case { name: "its last second", have: vec![tcp(1, 0)], want: vec![],
+            Case { name: "in the last second of its period", have: vec![tcp(1, 0)], want: vec![],
                 before: record(&[(1, NOW + 1)]), reals: vec![tcp(1, 0)], after: record(&[(1, NOW + 1)]) },
-            Case { name: "time over, and known as such while it is there", have: vec![tcp(1, 0)], want: vec![],
+            Case { name: "period over: removed, and recorded while it is there", have: vec![tcp(1, 0)], want: vec![],
                 before: record(&[(1, NOW)]), reals: vec![], after: record(&[(1, NOW)]) },
-            Case { name: "time long over", have: vec![tcp(1, 0)], want: vec![],
+            Case { name: "period long over", have: vec![tcp(1, 0)], want: vec![],
                 before: record(&[(1, 3)]), reals: vec![], after: record(&[(1, 3)]) },
-            Case { name: "a time of another boot is cut", have: vec![tcp(1, 0)], want: vec![],
+            Case { name: "a time of another boot is cut to the grace period", have: vec![tcp(1, 0)], want: vec![],
                 before: record(&[(1, 900_000)]), reals: vec![tcp(1, 0)], after: record(&[(1, NOW + GRACE)]) },
-            Case { name: "a time beyond all numbers too", have: vec![tcp(1, 0)], want: vec![],
+            Case { name: "the largest time is cut too", have: vec![tcp(1, 0)], want: vec![],
                 before: record(&[(1, u64::MAX)]), reals: vec![tcp(1, 0)], after: record(&[(1, NOW + GRACE)]) },
-            Case { name: "a lost record is the full time again", have: vec![tcp(1, 0)], want: vec![],
+            Case { name: "a lost record restarts the full period", have: vec![tcp(1, 0)], want: vec![],
                 before: Drains::read("\0\0"), reals: vec![tcp(1, 0)], after: record(&[(1, NOW + GRACE)]) },
-            Case { name: "without connections at once, when new", have: vec![tcp(100, 1)], want: vec![],
+            Case { name: "without connections: removed at once when new", have: vec![tcp(100, 1)], want: vec![],
                 before: none(), reals: vec![], after: none() },
-            Case { name: "without connections at once, when draining", have: vec![tcp(100, 0)], want: vec![],
+            Case { name: "without connections: removed at once when draining", have: vec![tcp(100, 0)], want: vec![],
                 before: record(&[(100, NOW + 7)]), reals: vec![], after: none() },
-            Case { name: "back again", have: vec![tcp(1, 0)], want: vec![tcp(1, 1)],
+            Case { name: "desired again", have: vec![tcp(1, 0)], want: vec![tcp(1, 1)],
                 before: record(&[(1, NOW + 7)]), reals: vec![tcp(1, 1)], after: none() },
-            Case { name: "wanted with other fields", have: vec![tcp(1, 1)],
+            Case { name: "desired with other fields", have: vec![tcp(1, 1)],
                 want: vec![real(Protocol::Tcp, 1, 3, Forward::Tunnel)], before: none(),
                 reals: vec![real(Protocol::Tcp, 1, 3, Forward::Tunnel)], after: none() },
-            Case { name: "a record of nothing that is there", have: vec![], want: vec![],
+            Case { name: "a record of a real server that is gone", have: vec![], want: vec![],
                 before: record(&[(1, NOW + 7)]), reals: vec![], after: none() },
             Case { name: "its other fields are kept", have: vec![local(1)], want: vec![], before: none(),
                 reals: vec![local(0)], after: record(&[(1, NOW + GRACE)]) },
-            Case { name: "each for itself", have: vec![tcp(1, 0), tcp(2, 1), tcp(3, 1), tcp(4, 0), tcp(100, 0)],
+            Case { name: "several at once, each with its own period", have: vec![tcp(1, 0), tcp(2, 1), tcp(3, 1), tcp(4, 0), tcp(100, 0)],
                 want: vec![tcp(3, 1), tcp(5, 1)], before: record(&[(1, NOW + 7), (4, NOW)]),
                 reals: vec![tcp(1, 0), tcp(2, 0), tcp(3, 1), tcp(5, 1)],
                 after: record(&[(1, NOW + 7), (2, NOW + GRACE), (4, NOW)]) },
-            Case { name: "UDP at once", have: vec![real(Protocol::Udp, 1, 1, Forward::Masq)], want: vec![],
+            Case { name: "UDP is removed at once", have: vec![real(Protocol::Udp, 1, 1, Forward::Masq)], want: vec![],
                 before: none(), reals: vec![], after: none() },
-            Case { name: "SCTP at once", have: vec![real(Protocol::Sctp, 1, 1, Forward::Masq)], want: vec![],
+            Case { name: "SCTP is removed at once", have: vec![real(Protocol::Sctp, 1, 1, Forward::Masq)], want: vec![],
                 before: none(), reals: vec![], after: none() },
         ];
         for case in cases {
@@ -269,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_mark_the_protocol_is_that_of_the_place_that_gets_it() {
+    fn a_real_server_of_a_marked_service_drains_if_the_marked_packets_are_tcp() {
         for (protocol, drains) in
             [(Some(Protocol::Tcp), true), (Some(Protocol::Udp), false), (None, true)]
         {
@@ -292,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_real_goes_with_its_service() {
+    fn a_real_server_is_removed_together_with_its_service() {
         let have = State::from([service(Protocol::Tcp), tcp(1, 0)]);
         let mut want = State::from([service(Protocol::Udp)]);
         let before = record(&[(1, NOW + 7)]);
@@ -301,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_grace_period_nothing_drains() {
+    fn a_grace_period_of_zero_disables_draining() {
         let have = State::from([tcp(1, 1)]);
         let mut want = State::from([service(Protocol::Tcp)]);
         let before = record(&[(1, NOW + 7)]);
@@ -310,16 +319,16 @@ mod tests {
     }
 
     #[test]
-    fn what_the_plan_may_not_take_away_keeps_its_weight() {
+    fn a_real_server_that_the_plan_may_not_remove_keeps_its_weight() {
         let have = State::from([tcp(1, 1)]);
         let mut want = State::from([service(Protocol::Tcp)]);
-        let sure = have.iter().filter(|_| false);
-        drained(sure, &mut want, &busy(&[tcp(1, 1)]), &record(&[]), NOW, GRACE);
+        let removable = have.iter().filter(|_| false);
+        drained(removable, &mut want, &busy(&[tcp(1, 1)]), &record(&[]), NOW, GRACE);
         assert_eq!(want.len(), 1);
     }
 
     #[test]
-    fn the_record_survives_its_file_and_a_broken_file_is_an_empty_record() {
+    fn the_record_survives_a_json_round_trip_and_an_invalid_file_is_an_empty_record() {
         let of = Virtual { addr: "fd96::10".parse().unwrap(), protocol: Protocol::Tcp, port: 443 };
         let of = At::from(of);
         let addr = "fd44:1::9".parse().unwrap();

@@ -1,10 +1,10 @@
-//! Which endpoints serve a port of a Service: kube-proxy's `CategorizeEndpoints`
-//! (`pkg/proxy/topology.go`), with the rules of the KEPs 1669 (terminating endpoints), 2433 and 3015
-//! (hints).
+//! Selects the endpoints that serve a port of a Service: kube-proxy's `CategorizeEndpoints`
+//! (`pkg/proxy/topology.go`), with the rules of KEPs 1669 (terminating endpoints), 2433 and 3015
+//! (topology hints).
 //!
-//! What several slices say of one address and port is first made one candidate; then each policy
-//! picks from the candidates on its own. Whether to drop or to reject where nothing is picked is for
-//! the caller, who knows the policy.
+//! [`choose`] first merges the entries that several slices have for one address and port into one
+//! `Candidate`; then each traffic policy selects among the candidates on its own. If nothing is
+//! selected, the caller decides between dropping and rejecting, because it knows the policy.
 
 #[cfg(test)]
 mod cases;
@@ -16,20 +16,20 @@ use crate::{
     few::Sorted,
 };
 
-/// Which endpoints of a Service's port serve, by policy.
+/// The endpoints that serve a port of a Service, for each traffic policy.
 #[derive(Debug, Default, PartialEq)]
 pub struct Choice {
-    /// With a Cluster policy.
+    /// The endpoints for the Cluster policy.
     pub cluster: Sorted<(IpAddr, u16)>,
-    /// With a Local policy: those on this node.
+    /// The endpoints for the Local policy: those on this node.
     pub local: Sorted<(IpAddr, u16)>,
-    /// Whether there is any endpoint that could serve somewhere: a Local policy without a local one
-    /// drops then, and rejects otherwise.
+    /// True if any node has an endpoint that could serve. A Local policy without an endpoint on
+    /// this node drops if this is true, and rejects if it is false.
     pub any: bool,
 }
 
-/// Chooses among the endpoints of all slices of a Service, for one of its ports and one family, as
-/// seen from a node. The port is matched by name and protocol; its number may differ from slice to
+/// Returns the endpoints for one port and one family of a Service, out of all its slices, as seen
+/// from a node. The port is matched by name and protocol; its number may differ from slice to
 /// slice.
 pub fn choose<'a>(
     slices: impl IntoIterator<Item = &'a EndpointSlice>,
@@ -37,57 +37,62 @@ pub fn choose<'a>(
     ipv4: bool,
     node: &Node,
 ) -> Choice {
-    let mut found: Vec<((IpAddr, u16), &Endpoint)> = Vec::new();
+    let mut matches: Vec<((IpAddr, u16), &Endpoint)> = Vec::new();
     for slice in slices {
         let same = |p: &&SlicePort| p.name == port.name && p.protocol == port.protocol;
         let Some(target) = slice.ports.iter().find(same).filter(|p| p.port > 0) else { continue };
         let endpoints = slice.endpoints.iter().filter(|e| e.addr.is_ipv4() == ipv4);
-        found.extend(endpoints.map(|endpoint| ((endpoint.addr, target.port), endpoint)));
+        matches.extend(endpoints.map(|endpoint| ((endpoint.addr, target.port), endpoint)));
     }
-    found.sort_unstable_by_key(|(at, _)| *at);
-    let candidates = found.chunk_by(|(a, _), (b, _)| a == b).map(|same| {
+    matches.sort_unstable_by_key(|(at, _)| *at);
+    let candidates = matches.chunk_by(|(a, _), (b, _)| a == b).map(|same| {
         let mut candidate = Candidate::default();
         same.iter().for_each(|(_, endpoint)| candidate.add(endpoint, node));
         (same[0].0, candidate)
     });
     let candidates: Vec<((IpAddr, u16), Candidate)> = candidates.collect();
-    let preferred = topology(&candidates);
-    let pick = |wanted: &dyn Fn(&Candidate) -> bool| -> Sorted<(IpAddr, u16)> {
+    let preferred = topology_filter(&candidates);
+    let select = |wanted: &dyn Fn(&Candidate) -> bool| -> Sorted<(IpAddr, u16)> {
         candidates.iter().filter(|(_, c)| wanted(c)).map(|(at, _)| *at).collect()
     };
-    // Where a topology is preferred it has a ready endpoint: nothing found means none anywhere.
-    let mut cluster = pick(&|c| c.ready && preferred(c));
+    // If a topology is preferred, it has a ready endpoint. So if nothing is found here, there is no
+    // ready endpoint at all.
+    let mut cluster = select(&|c| c.ready && preferred(c));
     if cluster.is_empty() {
-        cluster = pick(&|c| c.draining);
+        cluster = select(&|c| c.draining);
     }
-    let mut local = pick(&|c| c.ready && c.local);
+    let mut local = select(&|c| c.ready && c.local);
     if local.is_empty() {
-        local = pick(&|c| c.draining && c.local);
+        local = select(&|c| c.draining && c.local);
     }
     let any = candidates.iter().any(|(_, c)| c.ready || c.draining);
     Choice { cluster, local, any }
 }
 
-/// All that the slices say of one address and port. Controllers move endpoints between slices, so
-/// the same one may stand in two of them for a while, in its old state and its new: what one of them
-/// grants is granted, in whatever order they come.
+/// The merged entries of all slices for one address and port. Controllers move endpoints between
+/// slices, so one endpoint may be in two slices for a while, in its old state and its new one. A
+/// property counts if any of the entries has it, so the order of the slices does not matter.
 #[derive(Default)]
 struct Candidate {
     ready: bool,
-    /// Terminating, and still serving.
+    /// True if it is terminating and still serves.
     draining: bool,
-    /// On this node.
+    /// True if it is on this node.
     local: bool,
     for_nodes: Hint,
     for_zones: Hint,
 }
 
-/// What the hints say to this node. Those of endpoints that are not ready say nothing.
+/// The topology hints of an endpoint as this node sees them. Hints of endpoints that are not ready
+/// are ignored.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Hint {
     #[default]
+    /// No hint.
     Missing,
+    /// For other nodes or zones only.
     Elsewhere,
+    /// For this node or its zone.
     Here,
 }
 
@@ -113,10 +118,11 @@ impl Hint {
     }
 }
 
-/// Which ready endpoints the hints leave to this node. Hints count only where every ready endpoint
-/// has them, and one of them is for us: otherwise the controller that gave them does not know of this
-/// node or of that endpoint yet, and following them could leave us with none.
-fn topology(candidates: &[((IpAddr, u16), Candidate)]) -> fn(&Candidate) -> bool {
+/// Returns the filter that the hints put on the ready endpoints. Hints count only if every ready
+/// endpoint has them and one of them is for this node. Otherwise the controller that set them does
+/// not know of this node or of an endpoint yet, and following them could leave this node with no
+/// endpoint.
+fn topology_filter(candidates: &[((IpAddr, u16), Candidate)]) -> fn(&Candidate) -> bool {
     let usable = |hint: fn(&Candidate) -> Hint| {
         let mut hints = candidates.iter().map(|(_, c)| c).filter(|c| c.ready).map(hint);
         let least = hints.clone().min();

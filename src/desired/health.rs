@@ -1,5 +1,6 @@
-//! healthCheckNodePort: where load balancers ask whether this node has endpoints of a Service, so that
-//! they send traffic with a Local policy to nodes that can serve it. Pure.
+//! The healthCheckNodePorts of this node (Service `spec.healthCheckNodePort`). A load balancer
+//! probes them to find the nodes that have endpoints of a Service with a Local policy, and sends
+//! traffic only there. Pure; [`ports`] computes the answers, `report` serves them over HTTP.
 
 use std::net::IpAddr;
 
@@ -8,39 +9,39 @@ use crate::{
     few::{Few, Sorted},
 };
 
-/// What is said at each port.
+/// The answer for each healthCheckNodePort.
 pub type HealthPorts = Few<u16, Answering>;
 
-/// What is said at one port.
+/// The answer at one port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answering {
-    /// The Service that it is about.
+    /// The Service whose endpoints are counted.
     pub service: Name,
-    /// How many endpoints of it this node has that are ready. Those that terminate do not count, even
-    /// where they still serve: the load balancer is to go elsewhere before they are gone.
+    /// The number of its endpoints that are ready on this node. Terminating endpoints do not count
+    /// even if they still serve: the load balancer should move elsewhere before they are gone.
     pub local: usize,
 }
 
-/// The ports at which a node has to answer. Where two Services have the same one (the API does not
-/// allow it), it belongs to the first.
+/// Returns the ports on which a node has to answer. If two Services have the same port (the API
+/// does not allow it), the port belongs to the first one.
 pub fn ports(cluster: &Cluster, node: &str) -> HealthPorts {
     let mut ports = HealthPorts::new();
     for service in cluster.services.values() {
-        let serves = !service.cluster_ips.is_empty() && service.external_local;
-        if !serves || service.health_port == 0 || ports.contains_key(&service.health_port) {
+        let is_local = !service.cluster_ips.is_empty() && service.external_local;
+        if !is_local || service.health_port == 0 || ports.contains_key(&service.health_port) {
             continue;
         }
-        let mine = cluster.slices.of(&service.name).filter(|slice| !slice.ports.is_empty());
-        let addrs: Sorted<IpAddr> = mine.flat_map(|slice| ready_here(slice, node)).collect();
+        let slices = cluster.slices.of(&service.name).filter(|slice| !slice.ports.is_empty());
+        let addrs: Sorted<IpAddr> = slices.flat_map(|slice| ready_here(slice, node)).collect();
         // A pod with an address of each family is one endpoint.
-        let fours = addrs.iter().filter(|addr| addr.is_ipv4()).count();
-        let local = fours.max(addrs.len() - fours);
+        let ipv4 = addrs.iter().filter(|addr| addr.is_ipv4()).count();
+        let local = ipv4.max(addrs.len() - ipv4);
         ports.insert(service.health_port, Answering { service: service.name.clone(), local });
     }
     ports
 }
 
-/// The addresses of a slice's endpoints that are ready on a node.
+/// Returns the addresses of a slice's endpoints that are ready on a node.
 pub fn ready_here(slice: &EndpointSlice, node: &str) -> impl Iterator<Item = IpAddr> {
     let here = slice.endpoints.iter().filter(move |e| e.ready && e.node.as_deref() == Some(node));
     here.map(|endpoint| endpoint.addr)
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_with_two_families_is_one_endpoint() {
+    fn a_pod_with_an_address_of_each_family_is_one_endpoint() {
         let four = [("10.244.0.1", "here", true, false)];
         let six = [("fd44::1", "here", true, false)];
         let slices = [slice("web-4", "web", &four), slice("web-6", "web", &six)];
@@ -110,7 +111,8 @@ mod tests {
     }
 
     #[test]
-    fn a_service_without_endpoints_answers_and_one_that_is_not_asked_for_does_not() {
+    fn a_service_without_endpoints_has_a_port_with_count_zero_and_one_without_a_health_port_has_none()
+     {
         assert_eq!(counts(vec![service("web", 31000), service("db", 0)]), [(31000, 0)]);
         assert_eq!(counts(vec![service("a", 31000), service("b", 31000)]), [(31000, 0)]);
     }

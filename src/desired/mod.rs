@@ -1,8 +1,14 @@
-//! What this node's kernel should hold, worked out from the cluster. Pure.
+//! Computes the desired state of this node: the items that its kernel and its files should hold,
+//! given the cluster. Pure.
 //!
-//! Independent functions per object (`routes::of`, `services::of`), so that a change of one object
-//! can be worked out and compared alone; here they are put together, and what two objects both claim
-//! goes to the first by name.
+//! [`desired`] runs these stages: `own_node` finds this node in the cluster, `View::add_routing`
+//! adds the pod network (`node::network`) and the routes to the other nodes (`routes::of_nodes`),
+//! `View::add_services` adds IPVS (`services::of`), `routes::of_peers` adds the routes that BGP
+//! learned, and `node::table` adds the nftables table.
+//!
+//! Each stage is a function per object (`routes`, `services`), so that the change of one object can
+//! be computed alone ([`part`]). If two objects claim the same resource, the first one by name gets
+//! it. Comparing the result with the kernel is left to `plan`, applying it to `kernel`.
 
 pub mod announce;
 pub mod cni;
@@ -31,39 +37,39 @@ use crate::{
 };
 use services::Claims;
 
-/// What could not be honoured, and why. It never stops the rest.
+/// A request that this node can't honour, with the reason. It does not stop the other requests.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Unmet {
-    /// What was asked for.
+    /// The thing that was requested, for example a route or a port of a Service.
     pub what: String,
-    /// Why it can't be had, and what to do about it.
+    /// The reason, and the remedy if there is one.
     pub why: String,
-    /// The Service that asks for it, where it is one.
+    /// The Service that requests it; `None` if it is not a Service.
     #[serde(skip)]
     pub of: Option<Name>,
 }
 
 impl Unmet {
-    /// `what` is not honoured because of `why`.
+    /// Creates an entry that belongs to no Service.
     pub fn new(what: impl Into<String>, why: impl Into<String>) -> Unmet {
         Unmet { what: what.into(), why: why.into(), of: None }
     }
 }
 
-/// The outcome of deciding.
+/// The result of [`desired`].
 #[derive(Debug, Default)]
 pub struct Desired {
-    /// What the kernel should hold.
+    /// The items that this node should hold.
     pub state: State,
-    /// What can't be honoured; nobody has to act for the rest to be right.
+    /// Requests that can't be honoured; the rest of the state is right without them.
     pub unmet: Vec<Unmet>,
-    /// What is broken on this node and needs someone to mend it.
+    /// Faults of this node that its administrator has to repair.
     pub errors: Vec<Error>,
-    /// Which Service has what.
+    /// The Service that owns each virtual service.
     pub claims: Claims,
 }
 
-/// What is gathered of it, in any order.
+/// Collects the parts of a [`Desired`], in any order.
 #[derive(Default)]
 struct Draft {
     items: Vec<Item>,
@@ -71,13 +77,16 @@ struct Draft {
     errors: Vec<Error>,
 }
 
-/// Works out all of it, from the cluster and from what BGP learned. Where this node's own Node object
-/// is not known, nothing can be said: its own pod network would be routed away.
+/// Returns the desired state, given the cluster and the routes that BGP learned.
+///
+/// Fails if this node's own Node object is missing or has no address on a link here. Without that
+/// object this node's own pod network would be unknown, and a learned route could divert it.
 pub fn desired(cluster: &Cluster, learned: &Learned, local: &Local) -> Result<Desired> {
     desired_of(cluster, learned, local, &|_| true)
 }
 
-/// As [`desired`], of what is asked for.
+/// Returns the desired state as [`desired`] does, restricted to the items for which `asked` returns
+/// true. Fails as [`desired`] does.
 pub fn desired_of(
     cluster: &Cluster,
     learned: &Learned,
@@ -88,10 +97,10 @@ pub fn desired_of(
     let mut draft = Draft::default();
     let view = View { cluster, local, own, ipv6: has_ipv6(local), asked };
     let bounds = routes::Bounds::of(&view, learned);
-    let claimed = local.options.router.then(|| view.router(&bounds, &mut draft));
+    let claimed = local.options.router.then(|| view.add_routing(&bounds, &mut draft));
     let mut claims = Claims::default();
     if local.options.services {
-        view.services(&mut draft, &mut claims);
+        view.add_services(&mut draft, &mut claims);
     }
     if let Some(claimed) = claimed {
         routes::of_peers(&view, &bounds, bounds.routes(), &claimed, &claims, &mut draft);
@@ -104,31 +113,39 @@ pub fn desired_of(
     Ok(Desired { state: items.into(), unmet, errors, claims })
 }
 
-/// Whether a step of the plan may take an item away: never where an object that could still claim it
-/// was not understood, or where somebody else may claim it.
+/// Returns true if the plan may remove an item.
+///
+/// An item stays if an object that could still claim it did not parse (its kind is `doubtful`), or
+/// if a BGP peer or a kube-router tunnel may claim it.
 pub fn may_go(item: &Item, doubtful: &Sorted<Kind>, learned: &Learned, local: &Local) -> bool {
-    let sure = |kind| !doubtful.contains(&kind);
+    let complete = |kind| !doubtful.contains(&kind);
     match item {
         Item::Accept { .. } => true,
         Item::Route { table: TABLE_MAIN, to, .. } => {
-            // What no Node claims may have come by BGP from a peer that has not said all yet, or
-            // from a kube-router that is still here.
+            // A route that no Node claims may come from a BGP peer that has not sent all its routes
+            // yet, or from a kube-router that is still here.
             let tunnels = local.host.as_ref().is_some_and(|h| !h.tunnels.is_empty());
-            let over = |to| learned.complete || learned.gone.contains(to);
-            sure(Kind::Node) && (!local.options.peers || over(to)) && !tunnels
+            let unclaimed = |to| learned.complete || learned.gone.contains(to);
+            complete(Kind::Node) && (!local.options.peers || unclaimed(to)) && !tunnels
         }
-        Item::Element { set: Set::OwnPods | Set::PodNets | Set::NodeIps, .. } => sure(Kind::Node),
+        Item::Element { set: Set::OwnPods | Set::PodNets | Set::NodeIps, .. } => {
+            complete(Kind::Node)
+        }
         Item::Element { set: Set::Services | Set::Vips, .. }
         | Item::Service { at: At::Virtual(_), .. }
         | Item::Addr { .. }
-        | Item::Route { .. } => sure(Kind::Service),
-        _ => sure(Kind::Service) && sure(Kind::EndpointSlice),
+        | Item::Route { .. } => complete(Kind::Service),
+        _ => complete(Kind::Service) && complete(Kind::EndpointSlice),
     }
 }
 
+/// Returns this node's Node object.
+///
+/// Fails if the cluster has none of this name. Fails too if the host was inspected and no link here
+/// that is up carries an address of that Node: the name then belongs to another machine.
 fn own_node<'a>(cluster: &'a Cluster, local: &Local) -> Result<&'a Node> {
     let doing = || format!("finding node {} in the cluster", local.node);
-    let advice = "the name is that of --hostname-override, else of NODE_NAME, else the host's";
+    let advice = "the node name is taken from --hostname-override, else from NODE_NAME, else from the host name";
     let Some(own) = cluster.nodes.get(&local.node) else {
         let names: Vec<&str> = cluster.nodes.keys().map(|n| &**n).take(5).collect();
         let cause = match cluster.nodes.len() {
@@ -154,30 +171,33 @@ fn own_node<'a>(cluster: &'a Cluster, local: &Local) -> Result<&'a Node> {
     Ok(own)
 }
 
+/// Returns true if IPv6 is enabled and the kernel has it. A host that was not inspected counts as
+/// having it.
 fn has_ipv6(local: &Local) -> bool {
-    let knob = "net/ipv6/conf/all/forwarding";
-    local.options.ipv6 && local.host.as_ref().is_none_or(|h| h.sysctls.contains_key(knob))
+    let path = "net/ipv6/conf/all/forwarding";
+    local.options.ipv6 && local.host.as_ref().is_none_or(|h| h.sysctls.contains_key(path))
 }
 
-/// What BGP learned where it was not asked.
+/// The learned routes if BGP is not a source of routes: none.
 static NOTHING: Learned =
     Learned { routes: Few::new(), gone: Sorted::new(), lost: Sorted::new(), complete: false };
 
-/// Where nothing is known of the host.
+/// The listening ports if the host was not inspected: none.
 static NO_LISTENS: Sorted<(Protocol, u16)> = Sorted::new();
 
-/// All that the functions per object need to know.
+/// The input that all stages share.
 struct View<'a> {
     cluster: &'a Cluster,
     local: &'a Local,
     own: &'a Node,
-    /// Whether IPv6 is wanted and there.
+    /// True if IPv6 is enabled and the kernel has it.
     ipv6: bool,
-    /// What is asked for.
+    /// The filter of [`desired_of`].
     asked: &'a dyn Fn(&Item) -> bool,
 }
 
 impl<'a> View<'a> {
+    /// Returns true if an address family is enabled and the kernel has it.
     fn family(&self, ipv4: bool) -> bool {
         if ipv4 { self.local.options.ipv4 } else { self.ipv6 }
     }
@@ -186,33 +206,36 @@ impl<'a> View<'a> {
         self.local.host.as_ref()
     }
 
+    /// Returns the state of a kernel module; `None` if the host was not inspected.
     fn module(&self, name: &str) -> Option<Module> {
         self.host()?.modules.get(name).copied()
     }
 
-    /// Wants a module where it is known that it can be had, or where nothing is known of the kernel.
+    /// Adds a module to the draft if the kernel has it, or if the host was not inspected.
     fn want_module(&self, name: &str, draft: &mut Draft) {
         if self.host().is_none() || self.module(name).is_some_and(|m| m != Module::Absent) {
             draft.items.push(Item::Module { name: name.into() });
         }
     }
 
-    /// The pod networks of this node, of the families that are used.
+    /// Returns the podCIDRs of this node, of the families that are in use.
     fn pod_cidrs(&self) -> Vec<IpNet> {
         let used = |net: &&IpNet| self.family(net.addr().is_ipv4());
         self.own.pod_cidrs.iter().filter(used).copied().collect()
     }
 
-    /// Given are the networks to which there are routes, or are to be none.
-    fn router(&self, bounds: &routes::Bounds<'_>, draft: &mut Draft) -> routes::Claimed<'a> {
+    /// Adds the pod network of this node and the routes to the other nodes. Returns the networks
+    /// that are claimed, with or without a route.
+    fn add_routing(&self, bounds: &routes::Bounds<'_>, draft: &mut Draft) -> routes::Claimed<'a> {
         for module in ["bridge", "veth"] {
-            self.want_module(module, draft); // veth is for the CNI plugin, which has no loader of its own
+            self.want_module(module, draft); // the CNI plugin needs veth and does not load it
         }
         node::network(self, draft);
         routes::of_nodes(self, bounds, draft)
     }
 
-    fn services(&self, draft: &mut Draft, claims: &mut Claims) {
+    /// Adds the service proxy and the items of all Services.
+    fn add_services(&self, draft: &mut Draft, claims: &mut Claims) {
         if self.module("ip_vs") == Some(Module::Absent) {
             draft.unmet.push(Unmet::new(
                 "Services",
@@ -230,20 +253,22 @@ impl<'a> View<'a> {
         }
     }
 
-    /// What is asked for of one Service, and what of it can't be had.
+    /// Returns the items of one Service that pass the filter, and its requests that can't be
+    /// honoured.
     fn service(
         &self,
         service: &Service,
         place: &services::Place<'_>,
         claims: &mut Claims,
     ) -> (impl Iterator<Item = Item>, Vec<Unmet>) {
-        let mine: Vec<&EndpointSlice> = self.cluster.slices.of(&service.name).collect();
-        let (items, unmet) = services::of(service, &mine, place, claims);
-        (items.into_iter().filter(|item| self.is_sure(item) && (self.asked)(item)), unmet)
+        let slices: Vec<&EndpointSlice> = self.cluster.slices.of(&service.name).collect();
+        let (items, unmet) = services::of(service, &slices, place, claims);
+        (items.into_iter().filter(|item| self.is_certain(item) && (self.asked)(item)), unmet)
     }
 
-    /// Where a slice was not understood, nobody knows whether a Service has endpoints.
-    fn is_sure(&self, item: &Item) -> bool {
+    /// Returns false if an item drops or rejects traffic because a Service has no endpoints while
+    /// an EndpointSlice did not parse: that slice may hold some.
+    fn is_certain(&self, item: &Item) -> bool {
         !self.cluster.doubtful.contains(&Kind::EndpointSlice)
             || !matches!(
                 item,
@@ -251,18 +276,20 @@ impl<'a> View<'a> {
             )
     }
 
-    /// This node's addresses: those of its Node object, and those of its links.
+    /// Returns this node's addresses: those of its Node object and those on its links.
     fn own_addrs(&self) -> Sorted<IpAddr> {
         let on_link = self.host().into_iter().flat_map(Host::on_link);
         self.own.addrs().chain(on_link.map(|net| net.addr())).collect()
     }
 
-    /// What no Service gets on the dummy link: this node's addresses, and those of the others.
+    /// Returns the addresses that no Service may have on the dummy link: those of this node and of
+    /// all other Nodes.
     fn taken(&self) -> Sorted<IpAddr> {
         let others = self.cluster.nodes.values().flat_map(Node::addrs);
         self.own_addrs().into_iter().chain(others).collect()
     }
 
+    /// Returns the properties of this node that [`services::of`] needs.
     fn place(&self) -> services::Place<'a> {
         let families = [true, false].into_iter().filter(|ipv4| self.family(*ipv4));
         let addrs: Vec<IpAddr> = families.filter_map(|ipv4| self.own.addr(ipv4)).collect();
@@ -291,6 +318,7 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Returns true unless the kernel is known to lack nf_tables.
     fn has_table(&self) -> bool {
         self.module("nf_tables") != Some(Module::Absent)
     }

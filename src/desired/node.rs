@@ -1,5 +1,6 @@
-//! What a node needs whatever the cluster looks like: its bridge, forwarding, the CNI configuration,
-//! and the settings of IPVS.
+//! The items that do not depend on single Services: [`network`] (bridge, forwarding, CNI
+//! configuration), [`service_proxy`] (dummy link, sysctls and timeouts of IPVS) and [`table`] (the
+//! nftables table, with the set elements that follow from the Nodes).
 
 use ipnet::IpNet;
 
@@ -12,11 +13,13 @@ use crate::{
     state::{BRIDGE, DUMMY, Item, LinkKind, Timeout, Value, iptables},
 };
 
-fn set(items: &mut Vec<Item>, name: &str, value: &str) {
+/// Adds a sysctl.
+fn add_sysctl(items: &mut Vec<Item>, name: &str, value: &str) {
     items.push(Item::Sysctl { name: name.into(), value: value.into() });
 }
 
-/// The pods' side: the bridge, forwarding, and the file that tells the container runtime.
+/// Adds the items of the pod network: the bridge, forwarding, and the CNI configuration for the
+/// container runtime.
 pub fn network(view: &View<'_>, draft: &mut Draft) {
     let mtu = mtu(view);
     draft.items.push(Item::Link { name: BRIDGE.into(), kind: LinkKind::Bridge, mtu });
@@ -40,10 +43,11 @@ pub fn network(view: &View<'_>, draft: &mut Draft) {
         ));
         return;
     }
-    conf(view, &cidrs, mtu, draft);
+    cni_config(view, &cidrs, mtu, draft);
 }
 
-/// The MTU of the link that carries the node's address.
+/// Returns the MTU in bytes of the link that carries the node's address; `None` if the host was not
+/// inspected or `--auto-mtu` is off.
 fn mtu(view: &View<'_>) -> Option<u32> {
     let addr = view.own.addr(true).or_else(|| view.own.addr(false))?;
     let link = view.host()?.link_of(addr)?;
@@ -52,27 +56,31 @@ fn mtu(view: &View<'_>) -> Option<u32> {
 
 fn forwarding(view: &View<'_>, cidrs: &[IpNet], items: &mut Vec<Item>) {
     if view.local.options.ipv4 {
-        set(items, "net/ipv4/ip_forward", "1");
+        add_sysctl(items, "net/ipv4/ip_forward", "1");
     }
     if !cidrs.iter().any(|net| net.addr().is_ipv6()) {
         return;
     }
-    // A router does not listen to routers, unless it is told to: a board on SLAAC would lose its
-    // address and its default route.
+    // The kernel ignores router advertisements on a host that forwards, unless accept_ra is 2. A
+    // board that is configured by SLAAC would lose its address and its default route.
     for (name, value) in view.host().map(|h| &h.sysctls).into_iter().flatten() {
         if name.ends_with("/accept_ra") && **value == *"1" {
-            set(items, name, "2");
+            add_sysctl(items, name, "2");
         }
     }
-    set(items, "net/ipv6/conf/all/forwarding", "1");
+    add_sysctl(items, "net/ipv6/conf/all/forwarding", "1");
 }
 
-fn conf(view: &View<'_>, cidrs: &[IpNet], mtu: Option<u32>, draft: &mut Draft) {
+/// Adds the CNI configuration. If the file that is there can't be read or edited, adds an error
+/// instead, which changes the exit code and does not stop the other items.
+fn cni_config(view: &View<'_>, cidrs: &[IpNet], mtu: Option<u32>, draft: &mut Draft) {
     let path = &*view.local.options.cni_conf;
     let doing = || format!("writing the CNI configuration {path}");
     let host = view.host();
     if let Some(cause) = host.and_then(|h| h.cni_unreadable.as_deref()) {
-        draft.errors.push(Error::new(doing(), format!("what is there can't be read: {cause}")));
+        draft
+            .errors
+            .push(Error::new(doing(), format!("the file that is there can't be read: {cause}")));
         return;
     }
     match cni::conf(path, host.and_then(|h| h.cni.as_deref()), cidrs, mtu) {
@@ -83,59 +91,64 @@ fn conf(view: &View<'_>, cidrs: &[IpNet], mtu: Option<u32>, draft: &mut Draft) {
     if let Some(first) = cni::shadowed_by(path, names.iter().map(|n| &**n)) {
         draft.unmet.push(Unmet::new(
             format!("the CNI configuration {path}"),
-            format!("{first} sorts before it, so the container runtime takes that one: remove it"),
+            format!("{first} sorts before it, so the container runtime reads that file instead: remove it"),
         ));
     }
 }
 
-/// The Services' side: the dummy link for their addresses, and the settings of IPVS.
+/// Adds the items of the service proxy: the dummy link for virtual addresses, and the settings of
+/// IPVS.
 pub fn service_proxy(view: &View<'_>, draft: &mut Draft) {
     for module in ["dummy", "ip_vs", "ip_vs_rr", "nf_conntrack_netlink"] {
         view.want_module(module, draft);
     }
     let items = &mut draft.items;
     items.push(Item::Link { name: DUMMY.into(), kind: LinkKind::Dummy, mtu: None });
-    set(items, "net/ipv4/ip_forward", "1"); // for what comes from outside
-    // IPVS connections are known to conntrack, or nothing could be masqueraded.
-    set(items, "net/ipv4/vs/conntrack", "1");
-    set(items, "net/ipv4/vs/expire_nodest_conn", "1");
-    set(items, "net/ipv4/vs/expire_quiescent_template", "1");
-    // Every node has the virtual addresses: none may answer for them on the wire.
-    set(items, "net/ipv4/conf/all/arp_ignore", "1");
-    set(items, "net/ipv4/conf/all/arp_announce", "2");
+    add_sysctl(items, "net/ipv4/ip_forward", "1"); // for traffic from outside
+    // IPVS must pass its connections to conntrack, else nothing could be masqueraded.
+    add_sysctl(items, "net/ipv4/vs/conntrack", "1");
+    add_sysctl(items, "net/ipv4/vs/expire_nodest_conn", "1");
+    add_sysctl(items, "net/ipv4/vs/expire_quiescent_template", "1");
+    // Every node has the virtual addresses, so none may answer ARP requests for them.
+    add_sysctl(items, "net/ipv4/conf/all/arp_ignore", "1");
+    add_sysctl(items, "net/ipv4/conf/all/arp_announce", "2");
     let wanted = Timeout::ALL.into_iter().zip(view.local.options.timeouts);
     items
         .extend(wanted.filter(|(_, s)| *s != 0).map(|(of, seconds)| Item::Timeout { of, seconds }));
     if let Some(host) = view.host() {
-        loose_filters(view, host, items);
+        loosen_rp_filter(view, host, items);
     }
     if view.module("br_netfilter") == Some(Module::Absent) {
         draft.unmet.push(Unmet::new(
-            "the source address of a pod that asks another pod of its node through a Service",
-            "this kernel has no br_netfilter, so their source is masqueraded: install the module, or \
-             build with CONFIG_BRIDGE_NETFILTER, and it is kept",
+            "the source address of a pod that reaches another pod of its node through a Service",
+            "this kernel has no br_netfilter, so the source address is masqueraded: to keep it, install \
+             the module, or build with CONFIG_BRIDGE_NETFILTER",
         ));
     } else {
         view.want_module("br_netfilter", draft);
         hairpins(view, &mut draft.items);
-        set(&mut draft.items, "net/bridge/bridge-nf-call-iptables", "1");
+        add_sysctl(&mut draft.items, "net/bridge/bridge-nf-call-iptables", "1");
         if view.ipv6 {
-            set(&mut draft.items, "net/bridge/bridge-nf-call-ip6tables", "1");
+            add_sysctl(&mut draft.items, "net/bridge/bridge-nf-call-ip6tables", "1");
         }
     }
 }
 
-/// An answer of a pod that reached itself through a Service goes to the node, whose netfilter turns it
-/// back to the pod. Without br_netfilter it is routed, and leaves by the bridge's own device. With it,
-/// that happens before the bridge has decided (`br_nf_pre_routing_finish`), which then finds that the
-/// packet must leave by the port that it came in by, and drops it unless the port is told otherwise:
-/// as the CNI plugin does with `hairpinMode`, which somebody else's configuration may not have.
+/// Enables hairpin mode on the ports of the bridge, for pods that reach themselves through a
+/// Service.
+///
+/// The answer of such a pod goes to the node, whose netfilter turns it back to the pod. Without
+/// br_netfilter the answer is routed and leaves by the bridge device. With br_netfilter the
+/// translation happens before the bridge has decided (`br_nf_pre_routing_finish`): the packet must
+/// then leave by the port that it came in by, and the bridge drops it unless that port is in
+/// hairpin mode. The CNI plugin does the same with `hairpinMode`, but a foreign CNI configuration
+/// may lack it.
 fn hairpins(view: &View<'_>, items: &mut Vec<Item>) {
     let ports = view.host().map_or(&[][..], |host| &host.ports);
     items.extend(ports.iter().map(|port| Item::Hairpin { port: port.clone() }));
 }
 
-/// Our nftables table, with what its sets hold of the nodes and not of Services.
+/// Adds our nftables table, with the set elements that follow from the Nodes.
 pub fn table(view: &View<'_>, draft: &mut Draft) {
     if !view.has_table() {
         draft.unmet.push(Unmet::new(
@@ -144,7 +157,7 @@ pub fn table(view: &View<'_>, draft: &mut Draft) {
         ));
         return;
     }
-    for module in FILTERS {
+    for module in NFT_MODULES {
         view.want_module(module, draft);
     }
     let options = &view.local.options;
@@ -153,13 +166,13 @@ pub fn table(view: &View<'_>, draft: &mut Draft) {
         masquerade_all: options.services && options.masquerade_all,
         pod_egress: options.router && options.pod_egress,
         same_node: options.services && view.module("br_netfilter") == Some(Module::Absent),
-        accept: accepts(view, draft),
+        accept: accept_rules(view, draft),
     };
     draft.items.push(Item::Table { name: NFT_TABLE.into(), skeleton: Some(skeleton) });
     elements(view, draft);
 }
 
-/// What the sets of our table hold of the nodes, where there is one.
+/// Adds the set elements that follow from the Nodes: pod networks and node addresses.
 pub fn elements(view: &View<'_>, draft: &mut Draft) {
     let mut element = |set, value| {
         draft.items.push(Item::Element { set, value });
@@ -172,9 +185,9 @@ pub fn elements(view: &View<'_>, draft: &mut Draft) {
     nodes.flat_map(Node::addrs).for_each(|addr| element(Set::NodeIps, Value::Addr(addr)));
 }
 
-/// What is to be accepted in the chains of other programs that drop by their policy; whether there are
-/// any.
-fn accepts(view: &View<'_>, draft: &mut Draft) -> bool {
+/// Adds an accept rule to each chain of another program that drops by its policy. Returns true if
+/// there is any such chain, so that our table must mark the packets to accept.
+fn accept_rules(view: &View<'_>, draft: &mut Draft) -> bool {
     let Some(host) = view.host() else { return false };
     for chain in &host.closed {
         if iptables(chain).is_some() {
@@ -184,30 +197,30 @@ fn accepts(view: &View<'_>, draft: &mut Draft) -> bool {
         draft.items.push(Item::Accept { chain: chain.clone() });
     }
     draft.unmet.extend(host.legacy.iter().map(|chain| {
-        let what = format!("what pods and Services need of {chain}");
+        let what = format!("traffic of pods and Services through {chain}");
         let command = chain.replace(' ', " -I ");
-        let why = "its policy is DROP, and kinglet changes nothing there";
+        let why = "its policy is DROP, and kinglet does not change legacy iptables; accept the traffic yourself";
         Unmet::new(what, format!("{why}: {command} {PASSING_MATCH} -j ACCEPT"))
     }));
     !host.closed.is_empty() || !host.legacy.is_empty() || host.passing
 }
 
-/// The modules of nftables that the rules need.
-const FILTERS: [&str; 6] =
+/// The nftables modules that our rules need.
+const NFT_MODULES: [&str; 6] =
     ["nf_tables", "nft_chain_nat", "nft_ct", "nft_fib_inet", "nft_masq", "nft_reject_inet"];
 
-/// Answers of real servers may come in by another link than their requests left by: a strict
-/// reverse path filter (1) becomes loose (2).
-fn loose_filters(view: &View<'_>, host: &Host, items: &mut Vec<Item>) {
-    let knob = |link: &str| format!("net/ipv4/conf/{link}/rp_filter");
-    let of = |link: &str| host.sysctls.get(&*knob(link)).map(|v| &**v);
+/// Changes a strict reverse path filter (1) to loose (2), because the answer of a real server may
+/// come in by another link than the request left by.
+fn loosen_rp_filter(view: &View<'_>, host: &Host, items: &mut Vec<Item>) {
+    let path = |link: &str| format!("net/ipv4/conf/{link}/rp_filter");
+    let value = |link: &str| host.sysctls.get(&*path(link)).map(|v| &**v);
     let mut links = vec!["all", BRIDGE, DUMMY];
     let node = view.own.addr(true).and_then(|addr| host.link_of(addr));
     links.extend(node.map(|link| &*link.name));
     for link in links {
-        // A link that is not there yet starts with the default.
-        if of(link).or_else(|| of("default")) == Some("1") {
-            set(items, &knob(link), "2");
+        // A link that does not exist yet starts with the default.
+        if value(link).or_else(|| value("default")) == Some("1") {
+            add_sysctl(items, &path(link), "2");
         }
     }
 }

@@ -1,8 +1,10 @@
-//! Routes to the other nodes' pods, and whatever else BGP brought.
+//! Computes the routes to the other nodes' pods (`of_nodes`) and the other routes that BGP
+//! learned (`of_peers`).
 //!
-//! What a Node object says stands at once: its pod networks by way of its address. A route that BGP
-//! learned to the same network takes its place, for a peer has it from the node itself and knows more
-//! ways. Nothing that was learned may cost this node its own addresses, pods, links or neighbours.
+//! A Node object yields routes at once: its podCIDRs with its address as the gateway. A route that
+//! BGP learned to the same podCIDR replaces that route, because the peer has it from the node
+//! itself and knows more paths. [`Bounds`] filters the learned routes: none of them may take away
+//! this node's own addresses, pods, links or neighbours. Choosing the best paths is left to `bgp`.
 
 use std::net::IpAddr;
 
@@ -17,64 +19,73 @@ use crate::{
     state::{Item, TABLE_MAIN, Via},
 };
 
-/// A route has no more gateways than these, the first ones: 128 such routes are one message to the
-/// kernel, and what it sends back must fit into its buffer for us.
-const GATEWAYS: usize = 16;
+/// The maximum number of gateways of a route; further ones are dropped. The kernel receives 128
+/// such routes in one message, and its answer must fit into our receive buffer.
+const MAX_GATEWAYS: usize = 16;
 
-/// Networks that somebody has, with the name of the node; empty where no node is known for it.
+/// The networks that are claimed, each with the name of its node; the name is empty if no node is
+/// known for the network.
 pub type Claimed<'a> = Few<IpNet, &'a str>;
 
-/// What was learned, and what none of it may touch.
+/// The learned routes, and the input of the filter that they must pass.
 #[derive(Debug)]
 pub struct Bounds<'a> {
     learned: &'a Learned,
-    /// The networks of this node's own links; `None` takes everybody for a neighbour (no kernel was
-    /// looked at).
+    /// The networks of this node's own links; `None` if the host was not inspected, and every
+    /// address then counts as a neighbour.
     on_link: Option<Vec<IpNet>>,
-    /// This node's pod networks, whether their family is used or not.
+    /// This node's podCIDRs, of disabled families too.
     pods: &'a [IpNet],
-    /// This node's addresses.
+    /// This node's own addresses.
     own: Sorted<IpAddr>,
-    /// The addresses of Nodes, and all next hops.
+    /// The addresses of all Nodes, and all next hops.
     neighbours: Sorted<IpAddr>,
 }
 
-/// Why a learned route is not made; the later ones say more.
+/// The reason for which a learned route is rejected. If a route has several reasons, the last one
+/// in this order is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Refused {
-    /// It is none of this node's business, which needs no word.
-    Quietly,
+enum RejectReason {
+    /// The route does not concern this node; it is not reported.
+    Ignored,
+    /// The next hop is on no link of this node.
     OffLink,
+    /// The route would cut off a next hop or a node.
     CutsOff,
+    /// The network is that of a link of this node.
     OnLink,
+    /// The network lies in this node's own podCIDR.
     OwnPods,
 }
 
-impl Refused {
-    const TOLD: [Refused; 4] =
-        [Refused::OffLink, Refused::CutsOff, Refused::OnLink, Refused::OwnPods];
+impl RejectReason {
+    const REPORTED: [RejectReason; 4] =
+        [RejectReason::OffLink, RejectReason::CutsOff, RejectReason::OnLink, RejectReason::OwnPods];
 
-    fn why(self) -> &'static str {
+    fn text(self) -> &'static str {
         match self {
-            Refused::Quietly => "",
-            Refused::OffLink => {
-                "the next hop is on none of this node's links, and tunnels are not made by this \
-                 version: let the peer name itself as the next hop"
+            RejectReason::Ignored => "",
+            RejectReason::OffLink => {
+                "the next hop is on none of this node's links, and this version makes no tunnels: \
+                 configure the peer to set itself as the next hop"
             }
-            Refused::CutsOff => {
-                "a next hop or a node lies in it, so the route would cut it off: let the peer not \
-                 announce it, or reject it with the annotation kube-router.io/node.bgp.customimportreject"
+            RejectReason::CutsOff => {
+                "a next hop or a node lies in it, so the route would cut it off: stop the peer from \
+                 advertising it, or reject it with the annotation \
+                 kube-router.io/node.bgp.customimportreject"
             }
-            Refused::OnLink => "it is the network of one of this node's own links",
-            Refused::OwnPods => {
-                "it lies in this node's own podCIDR: whoever announces it takes this node's pods for its own"
+            RejectReason::OnLink => "it is the network of one of this node's own links",
+            RejectReason::OwnPods => {
+                "it lies in this node's own podCIDR: stop the peer from advertising it, because it would \
+                 divert the traffic of this node's pods"
             }
         }
     }
 }
 
 impl<'a> Bounds<'a> {
-    /// As they are for a node.
+    /// Returns the filter for the node of a view. It has no learned routes if `--routes` excludes
+    /// BGP.
     pub(super) fn of(view: &View<'a>, learned: &'a Learned) -> Bounds<'a> {
         let learned = if view.local.options.routes == Routes::Nodes { &NOTHING } else { learned };
         let mut neighbours = Sorted::new();
@@ -91,12 +102,12 @@ impl<'a> Bounds<'a> {
         }
     }
 
-    /// What was learned.
+    /// Returns all learned routes.
     pub(super) fn routes(&self) -> few::Iter<'a, IpNet, Via> {
         self.learned.routes.iter()
     }
 
-    /// What was learned of some networks.
+    /// Returns the learned routes to some networks.
     pub(super) fn routes_to(
         &self,
         nets: &'a Sorted<IpNet>,
@@ -105,12 +116,13 @@ impl<'a> Bounds<'a> {
         nets.iter().filter_map(|net| Some((net, learned.routes.get(net)?)))
     }
 
-    /// Whether others may be refused now than `then`: what lies within a link hangs on all next hops.
+    /// Returns true if the filter may reject other routes than `then` did. A route within the
+    /// network of a link depends on all next hops.
     pub(super) fn differ(&self, then: &Bounds<'_>) -> bool {
         self.neighbours != then.neighbours && (self.routes_a_link() || then.routes_a_link())
     }
 
-    /// Whether anything was learned that lies within the network of one of this node's own links.
+    /// Returns true if a learned route lies within the network of one of this node's own links.
     pub(super) fn routes_a_link(&self) -> bool {
         let within = |link: &IpNet| {
             let from = link.trunc();
@@ -120,52 +132,56 @@ impl<'a> Bounds<'a> {
         self.on_link.iter().flatten().any(within)
     }
 
-    /// The gateways of a learned route: those of its next hops that can be.
-    fn gateways(&self, to: &IpNet, hops: &Via) -> Result<Via, Refused> {
-        let alone = to.prefix_len() == to.max_prefix_len();
-        if to.prefix_len() == 0 || is_special(to) || alone && self.own.contains(&to.addr()) {
-            return Err(Refused::Quietly);
+    /// Returns the usable next hops of a learned route. Fails with the reason if the route is
+    /// rejected, or if none of its next hops is usable.
+    fn gateways(&self, to: &IpNet, hops: &Via) -> Result<Via, RejectReason> {
+        let is_host = to.prefix_len() == to.max_prefix_len();
+        if to.prefix_len() == 0 || is_special(to) || is_host && self.own.contains(&to.addr()) {
+            return Err(RejectReason::Ignored);
         }
         if self.pods.iter().any(|own| own.contains(to)) {
-            return Err(Refused::OwnPods);
+            return Err(RejectReason::OwnPods);
         }
         let on_link = self.on_link.as_deref().unwrap_or_default();
-        // One that holds a whole link is harmless: the link's own route is longer.
+        // A route that contains a whole link network is harmless: the link's own route has a longer
+        // prefix.
         if let Some(link) = on_link.iter().find(|net| net.contains(to)) {
             if link.prefix_len() == to.prefix_len() {
-                return Err(Refused::OnLink);
+                return Err(RejectReason::OnLink);
             }
             let next = self.neighbours.tail(&to.network()).first();
             if next.is_some_and(|addr| *addr <= to.broadcast()) {
-                return Err(Refused::CutsOff);
+                return Err(RejectReason::CutsOff);
             }
         }
-        let mut no = Refused::Quietly;
-        let near = |hop: &&IpAddr| match self.refuses(to, **hop) {
+        let mut worst = RejectReason::Ignored;
+        let usable = |hop: &&IpAddr| match self.reject_next_hop(to, **hop) {
             None => true,
-            Some(why) => {
-                no = no.max(why);
+            Some(reason) => {
+                worst = worst.max(reason);
                 false
             }
         };
-        Via::new(hops.addrs().iter().filter(near).copied().take(GATEWAYS)).ok_or(no)
+        Via::new(hops.addrs().iter().filter(usable).copied().take(MAX_GATEWAYS)).ok_or(worst)
     }
 
-    fn refuses(&self, to: &IpNet, hop: IpAddr) -> Option<Refused> {
+    /// Returns the reason for which a next hop is not usable; `None` if it is.
+    fn reject_next_hop(&self, to: &IpNet, hop: IpAddr) -> Option<RejectReason> {
         if self.own.contains(&hop) {
-            return Some(Refused::Quietly); // this node's own, told back
+            return Some(RejectReason::Ignored); // advertised by this node itself
         }
         if hop.is_ipv4() != to.addr().is_ipv4()
-            || hop.is_ipv6() && is_link_local(hop) // it would need a link beside it
+            || hop.is_ipv6() && is_link_local(hop) // such a gateway needs an interface, which BGP does not give
             || !is_on_link(hop, self.on_link.as_deref())
         {
-            return Some(Refused::OffLink);
+            return Some(RejectReason::OffLink);
         }
-        (self.on_link.is_none() && to.contains(&hop)).then_some(Refused::CutsOff)
+        (self.on_link.is_none() && to.contains(&hop)).then_some(RejectReason::CutsOff)
     }
 }
 
-/// The routes to the pods of all other nodes; given are the networks that are spoken for.
+/// Adds the routes to the pods of all other nodes. Returns the claimed networks: podCIDRs, and the
+/// networks behind kube-router's tunnels.
 pub(super) fn of_nodes<'a>(view: &View<'a>, bounds: &Bounds<'_>, draft: &mut Draft) -> Claimed<'a> {
     let tunnels = view.host().map_or(&[][..], |h| &h.tunnels);
     let mut claimed: Claimed<'a> =
@@ -175,12 +191,12 @@ pub(super) fn of_nodes<'a>(view: &View<'a>, bounds: &Bounds<'_>, draft: &mut Dra
     for node in view.cluster.nodes.values().filter(|n| asked && n.name != view.own.name) {
         for &to in node.pod_cidrs.iter().filter(|to| view.family(to.addr().is_ipv4())) {
             let what = || format!("route to {to}, the pods of node {}", node.name);
-            match way(node, &to, bounds) {
-                Err(why) => draft.unmet.push(Unmet::new(what(), why)),
+            match next_hops(node, &to, bounds) {
+                Err(reason) => draft.unmet.push(Unmet::new(what(), reason)),
                 Ok(via) => match claimed.get(&to) {
                     Some(first) => {
-                        let why = format!("node {first} has the same podCIDR");
-                        draft.unmet.push(Unmet::new(what(), why));
+                        let reason = format!("node {first} has the same podCIDR");
+                        draft.unmet.push(Unmet::new(what(), reason));
                     }
                     None => {
                         claimed.insert(to, &node.name);
@@ -196,16 +212,16 @@ pub(super) fn of_nodes<'a>(view: &View<'a>, bounds: &Bounds<'_>, draft: &mut Dra
         let routed = tunnels.iter().filter(|t| t.to.is_some()).count();
         draft.unmet.push(Unmet::new(
             format!("{routed} routes through kube-router's tunnels ({}…)", tunnel.link),
-            "this version makes no tunnels, so they are LEFT AS THEY ARE and nobody keeps them; \
-             where the nodes share a link, remove them: ip link del TUNNEL",
+            "this version makes no tunnels, so these routes are LEFT AS THEY ARE and not maintained; \
+             if the nodes share a link, remove the tunnels: ip link del TUNNEL",
         ));
     }
     claimed.extend(tunnelled.into_iter().map(|to| (to, "")));
     claimed
 }
 
-/// Of these routes, which BGP learned, those to networks that are not spoken for. What is refused is told
-/// once for each reason: there may be very many.
+/// Adds those of the given learned routes whose networks are not claimed. Rejected routes are
+/// reported once for each reason, because there may be very many of them.
 pub(super) fn of_peers<'l>(
     view: &View<'_>,
     bounds: &Bounds<'_>,
@@ -214,14 +230,14 @@ pub(super) fn of_peers<'l>(
     claims: &Claims,
     draft: &mut Draft,
 ) {
-    let mut refused = [(0usize, None); 1 + Refused::TOLD.len()];
+    let mut rejected = [(0usize, None); 1 + RejectReason::REPORTED.len()];
     for (to, hops) in routes {
-        let alone = to.prefix_len() == to.max_prefix_len();
+        let is_host = to.prefix_len() == to.max_prefix_len();
         if claimed.contains_key(to)
             || !view.family(to.addr().is_ipv4())
-            || alone && claims.has(to.addr())
+            || is_host && claims.has(to.addr())
         {
-            continue; // somebody else's, or a virtual address that is served here
+            continue; // claimed by a Node, or a virtual address that is served here
         }
         match bounds.gateways(to, hops) {
             Ok(via) => {
@@ -230,20 +246,20 @@ pub(super) fn of_peers<'l>(
                     draft.items.push(item);
                 }
             }
-            Err(why) => {
-                let (count, first) = &mut refused[why as usize];
+            Err(reason) => {
+                let (count, first) = &mut rejected[reason as usize];
                 *count += 1;
                 first.get_or_insert(*to);
             }
         }
     }
-    for told in Refused::TOLD {
-        let what = match refused[told as usize] {
+    for reported in RejectReason::REPORTED {
+        let what = match rejected[reported as usize] {
             (_, None) => continue,
-            (1, Some(first)) => format!("route to {first}, which BGP brought"),
-            (n, Some(first)) => format!("{n} routes that BGP brought ({first}…)"),
+            (1, Some(first)) => format!("route to {first}, learned by BGP"),
+            (n, Some(first)) => format!("{n} routes learned by BGP ({first}…)"),
         };
-        draft.unmet.push(Unmet::new(what, told.why()));
+        draft.unmet.push(Unmet::new(what, reported.text()));
     }
 }
 
@@ -251,35 +267,35 @@ fn route(to: IpNet, via: Via) -> Item {
     Item::Route { table: TABLE_MAIN, to, via: Some(via), src: None }
 }
 
-/// The way to a pod network of a node: the one that BGP knows, else by its own address. A node that is
-/// not Ready and whose session broke has no other.
-fn way(node: &Node, to: &IpNet, bounds: &Bounds<'_>) -> Result<Via, String> {
+/// Returns the next hops to a podCIDR of a node: those of the learned route if there is a usable
+/// one, else the node's own address. Fails if the node has no address on a link here, or if it is
+/// not Ready and its BGP session is down.
+fn next_hops(node: &Node, to: &IpNet, bounds: &Bounds<'_>) -> Result<Via, String> {
     let hops = bounds.learned.routes.get(to);
     if let Some(Ok(via)) = hops.map(|hops| bounds.gateways(to, hops)) {
         return Ok(via);
     }
     if !node.ready && node.addrs().any(|addr| bounds.learned.lost.contains(&addr)) {
         return Err(
-            "the node is not Ready, its BGP session is down, and no peer knows another way".into(),
+            "the node is not Ready, its BGP session is down, and no other peer advertises this podCIDR".into(),
         );
     }
     let via = node.addr(to.addr().is_ipv4()).ok_or("the node has no address of this family")?;
     if to.contains(&via) {
         Err(format!("the node's own address {via} lies in it, so the route would cut it off"))
     } else if !is_on_link(via, bounds.on_link.as_deref()) {
-        Err(format!(
-            "{via} is on none of this node's links, and tunnels are not made by this version"
-        ))
+        Err(format!("{via} is on none of this node's links, and this version makes no tunnels"))
     } else {
         Ok(via.into())
     }
 }
 
+/// Returns true if an address is in a network of a link here and is not this node's own on that link.
 fn is_on_link(addr: IpAddr, on_link: Option<&[IpNet]>) -> bool {
     on_link.is_none_or(|nets| nets.iter().any(|net| net.contains(&addr) && net.addr() != addr))
 }
 
-/// Networks that are never routed: loopback, multicast, and those of a link alone.
+/// Returns true for networks that are never routed: loopback, multicast and link-local ones.
 fn is_special(net: &IpNet) -> bool {
     let addr = net.addr();
     addr.is_loopback() || addr.is_multicast() || is_link_local(addr)

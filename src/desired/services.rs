@@ -1,9 +1,13 @@
-//! A Service as this node serves it: its addresses, a virtual service per port in IPVS, its endpoints
-//! as real servers, and what nftables has to know of it.
+//! Computes the items of one Service on this node ([`of`]): its addresses, an IPVS virtual service
+//! for each port, its endpoints as real servers, and its nftables set elements.
 //!
-//! IPVS has one entry for an address and port. Where the outside must get other endpoints than the
-//! cluster (an external address with a Local policy), the plain entry has those for the cluster, and a
-//! mark that nftables gives to packets from outside leads to an entry of its own.
+//! `fronts` lists the addresses, `claim` decides whether this Service may have an address and port,
+//! `endpoints::choose` selects the endpoints, and `add_entry` and `add_address` add the items.
+//!
+//! IPVS has one virtual service for an address and port. If traffic from outside must reach other
+//! endpoints than traffic from the cluster (an external address with a Local policy), the plain
+//! virtual service has the endpoints for the cluster. nftables then marks packets from outside, and
+//! the mark leads to a second virtual service (a fwmark service, ipvsadm(8)).
 
 use std::{collections::BTreeMap, net::IpAddr, rc::Rc};
 
@@ -20,108 +24,113 @@ use crate::{
     state::{At, DUMMY, Forward, Item, Protocol, TABLE_LOCAL, Value, Virtual, host_net, our_mark},
 };
 
-/// Where Services are to be served, and what is taken there.
+/// The node on which Services are served, with the addresses and ports that are taken there.
 #[derive(Debug)]
 pub struct Place<'a> {
     /// This node.
     pub node: &'a Node,
-    /// This node's addresses, one of each family that it has.
+    /// This node's addresses, at most one of each family.
     pub addrs: Vec<IpAddr>,
     /// The addresses at which NodePorts are served.
     pub node_port_addrs: Vec<IpAddr>,
-    /// The addresses that this node has.
+    /// All addresses of this node.
     pub own: Sorted<IpAddr>,
     /// The pod networks of this node.
     pub own_pods: Vec<IpNet>,
-    /// IPVS services of these networks are somebody else's.
+    /// Networks whose IPVS services belong to another program (`--excluded-cidrs`).
     pub excluded: &'a [IpNet],
-    /// External addresses must be of these networks, where there are any.
+    /// The networks that may have externalIPs (`--service-external-ip-range`); empty if all may.
     pub external: &'a [IpNet],
-    /// Ports on which a program of this node listens.
+    /// The ports on which a program of this node listens.
     pub listens: &'a Sorted<(Protocol, u16)>,
-    /// Schedulers that the kernel is known to have; `None`: it was not asked.
+    /// The IPVS schedulers that the kernel has; `None` if the host was not inspected.
     pub schedulers: Option<Sorted<Box<str>>>,
-    /// Whether there is a table for sets.
+    /// True if there is an nftables table for set elements.
     pub table: bool,
-    /// Whether a daemon answers at healthCheckNodePorts.
+    /// True if a daemon answers at healthCheckNodePorts.
     pub daemon: bool,
 }
 
-/// What Services have for themselves: the first one that asks gets it, and keeps it.
+/// The addresses, ports and marks that Services own. The first Service to claim one gets it, and
+/// keeps it.
 #[derive(Debug, Default)]
 pub struct Claims {
     owners: BTreeMap<Virtual, Rc<Name>>,
     marks: Few<Virtual, u32>,
-    /// All addresses of Nodes and of links here: no Service gets one on the dummy link.
+    /// The addresses of all Nodes and of the links here, which no Service may have on the dummy
+    /// link.
     taken: Sorted<IpAddr>,
-    /// Somebody asked for what another Service has.
+    /// True if a Service claimed an address and port that another Service owns.
     contested: bool,
 }
 
 impl Claims {
-    /// No Service has anything, and `taken` are the addresses of Nodes and of links here.
+    /// Creates an empty set of claims; `taken` are the addresses of all Nodes and of the links
+    /// here.
     pub fn new(taken: Sorted<IpAddr>) -> Claims {
         Claims { taken, ..Claims::default() }
     }
 
-    /// Other addresses are those of Nodes and of links here; no Service may have asked for any of them.
+    /// Replaces the addresses of Nodes and of the links here. The caller must ensure that no
+    /// Service claims an address that differs.
     pub fn taken(&mut self, taken: Sorted<IpAddr>) {
         self.taken = taken;
     }
 
-    /// A mark that nobody else has: where it can be the same one as always for this place.
-    fn mark(&mut self, at: &Virtual) -> u32 {
+    /// Returns the mark of an address and port, which no other one has. The mark is derived from a
+    /// hash, so that it is the same in every run unless it is already in use.
+    fn assign_mark(&mut self, at: &Virtual) -> u32 {
         if let Some(mark) = self.marks.get(at) {
             return *mark;
         }
         let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
         let hash = at.to_string().bytes().fold(0x811c_9dc5, step);
-        let first = (hash >> 16) as u16 ^ hash as u16;
-        let mut free = (0..=u16::MAX).map(|i| our_mark(first.wrapping_add(i)));
-        let mark = free.find(|mark| !self.marks.values().any(|had| had == mark));
-        let mark = mark.unwrap_or(our_mark(first));
+        let preferred = (hash >> 16) as u16 ^ hash as u16;
+        let mut free = (0..=u16::MAX).map(|i| our_mark(preferred.wrapping_add(i)));
+        let mark = free.find(|mark| !self.marks.values().any(|used| used == mark));
+        let mark = mark.unwrap_or(our_mark(preferred));
         self.marks.insert(*at, mark);
         mark
     }
 
-    /// The Service that has an entry of IPVS.
+    /// Returns the Service that owns an IPVS virtual service; `None` if none does.
     pub fn owner(&self, at: &At) -> Option<&Name> {
         let at = match at {
             At::Virtual(at) => at,
-            At::Mark { mark, .. } => self.marks.iter().find(|(_, had)| *had == mark)?.0,
+            At::Mark { mark, .. } => self.marks.iter().find(|(_, used)| *used == mark)?.0,
         };
         self.owners.get(at).map(|name| &**name)
     }
 
-    /// Whether any Service has an entry at an address.
+    /// Returns true if any Service owns a virtual service at an address.
     pub fn has(&self, addr: IpAddr) -> bool {
         let least = Virtual { addr, protocol: Protocol::ALL[0], port: 0 };
         self.owners.range(least..).next().is_some_and(|(at, _)| at.addr == addr)
     }
 
-    /// Whether what one Service gives up may be what another one waits for.
+    /// Returns true if a Service waits for an address and port that another Service owns.
     pub fn is_contested(&self) -> bool {
         self.contested
     }
 
-    /// A Service has no use for this any more.
+    /// Releases an address and port, and its mark.
     pub fn release(&mut self, at: &Virtual) {
         self.owners.remove(at);
         self.marks.remove(at);
     }
 }
 
-/// Which addresses of a Service an entry is for.
+/// The kind of address that a virtual service is for.
 #[derive(Clone, Copy, PartialEq)]
-enum Front {
+enum AddressKind {
     Cluster,
     External,
     Balancer,
     NodePort,
 }
 
-/// All items of one Service, and what of it can't be had. An address of a family that the node lacks
-/// is left out.
+/// Returns all items of one Service, and its requests that can't be honoured. Addresses of a family
+/// that the node lacks are left out.
 pub fn of(
     service: &Service,
     slices: &[&EndpointSlice],
@@ -129,53 +138,57 @@ pub fn of(
     claims: &mut Claims,
 ) -> (Vec<Item>, Vec<Unmet>) {
     let name = Rc::new(service.name.clone());
-    let mut made = Made { service, name, place, claims, items: Vec::new(), unmet: Vec::new() };
-    made.beyond();
-    let scheduler = made.scheduler();
+    let mut builder =
+        ServiceBuilder { service, name, place, claims, items: Vec::new(), unmet: Vec::new() };
+    builder.report_unsupported();
+    let scheduler = builder.scheduler();
     let mut choices: Few<(usize, bool), Choice> = Few::new();
-    for (front, vip) in fronts(service, place) {
+    for (kind, vip) in fronts(service, place) {
         let ipv4 = vip.is_ipv4();
         if !place.addrs.iter().any(|a| a.is_ipv4() == ipv4) {
             continue;
         }
         let mut served = false;
         for (i, port) in service.ports.iter().enumerate() {
-            let number = if front == Front::NodePort { port.node_port } else { Some(port.port) };
+            let number =
+                if kind == AddressKind::NodePort { port.node_port } else { Some(port.port) };
             let Some(number) = number else { continue };
             let at = Virtual { addr: vip, protocol: port.protocol, port: number };
-            if let Err(why) = made.claim(front, &at) {
+            if let Err(why) = builder.claim(kind, &at) {
                 let what = format!("{at} of Service {}", service.name);
-                made.unmet.extend(why.map(|why| Unmet::new(what, why)));
+                builder.unmet.extend(why.map(|why| Unmet::new(what, why)));
                 continue;
             }
             let choice = choices.or_insert_with((i, ipv4), || {
                 choose(slices.iter().copied(), port, ipv4, place.node)
             });
-            made.entry(front, at, choice, &scheduler);
+            builder.add_entry(kind, at, choice, &scheduler);
             served = true;
         }
-        if served && front != Front::NodePort && !made.claims.taken.contains(&vip) {
-            made.address(vip);
+        if served && kind != AddressKind::NodePort && !builder.claims.taken.contains(&vip) {
+            builder.add_address(vip);
         }
     }
     let of = |unmet: Unmet| Unmet { of: Some(service.name.clone()), ..unmet };
-    (made.items, made.unmet.into_iter().map(of).collect())
+    (builder.items, builder.unmet.into_iter().map(of).collect())
 }
 
-fn fronts(service: &Service, place: &Place<'_>) -> Vec<(Front, IpAddr)> {
-    let all = |front, addrs: &[IpAddr]| -> Vec<(Front, IpAddr)> {
-        addrs.iter().map(|addr| (front, *addr)).collect()
+/// Returns the addresses of a Service on this node, with the kind of each.
+fn fronts(service: &Service, place: &Place<'_>) -> Vec<(AddressKind, IpAddr)> {
+    let all = |kind, addrs: &[IpAddr]| -> Vec<(AddressKind, IpAddr)> {
+        addrs.iter().map(|addr| (kind, *addr)).collect()
     };
-    let mut fronts = all(Front::Cluster, &service.cluster_ips);
-    fronts.extend(all(Front::External, &service.external_ips));
-    fronts.extend(all(Front::Balancer, &service.balancer_ips));
+    let mut fronts = all(AddressKind::Cluster, &service.cluster_ips);
+    fronts.extend(all(AddressKind::External, &service.external_ips));
+    fronts.extend(all(AddressKind::Balancer, &service.balancer_ips));
     if service.ports.iter().any(|port: &ServicePort| port.node_port.is_some()) {
-        fronts.extend(all(Front::NodePort, &place.node_port_addrs));
+        fronts.extend(all(AddressKind::NodePort, &place.node_port_addrs));
     }
     fronts
 }
 
-struct Made<'a, 'b> {
+/// Collects the items of one Service.
+struct ServiceBuilder<'a, 'b> {
     service: &'a Service,
     name: Rc<Name>,
     place: &'a Place<'a>,
@@ -184,29 +197,30 @@ struct Made<'a, 'b> {
     unmet: Vec<Unmet>,
 }
 
-impl Made<'_, '_> {
-    /// Whether a virtual service may be made here. `Err(None)`: it is another node's business.
-    fn claim(&mut self, front: Front, at: &Virtual) -> Result<(), Option<&'static str>> {
+impl ServiceBuilder<'_, '_> {
+    /// Claims an address and port for the Service. Fails with the reason if the Service can't have
+    /// it. `Err(None)` means that another node serves the address, which is not reported.
+    fn claim(&mut self, kind: AddressKind, at: &Virtual) -> Result<(), Option<&'static str>> {
         let place = self.place;
         let taken = self.claims.taken.contains(&at.addr);
-        if front == Front::Cluster && taken {
+        if kind == AddressKind::Cluster && taken {
             return Err(Some(
-                "it is the address of a Node or of a link here, which no Service may take",
+                "it is the address of a Node or of a link here, which no Service may have",
             ));
         }
-        if matches!(front, Front::External | Front::Balancer)
+        if matches!(kind, AddressKind::External | AddressKind::Balancer)
             && taken
             && !place.own.contains(&at.addr)
         {
             return Err(None);
         }
         if at.addr.is_unspecified() || at.addr.is_loopback() || at.addr.is_multicast() {
-            return Err(Some("no Service can have such an address"));
+            return Err(Some("a Service can't have an unspecified, loopback or multicast address"));
         }
         if place.excluded.iter().any(|net| net.contains(&at.addr)) {
-            return Err(Some("--excluded-cidrs leaves its address to somebody else"));
+            return Err(Some("--excluded-cidrs leaves its address to another program"));
         }
-        if front == Front::External
+        if kind == AddressKind::External
             && !place.external.is_empty()
             && !place.external.iter().any(|net| net.contains(&at.addr))
         {
@@ -223,42 +237,51 @@ impl Made<'_, '_> {
         Err(Some("another Service has the same address and port"))
     }
 
-    fn element(&mut self, set: Set, value: Value) {
+    /// Adds a set element if there is an nftables table.
+    fn add_element(&mut self, set: Set, value: Value) {
         if self.place.table {
             self.items.push(Item::Element { set, value });
         }
     }
 
-    fn entry(&mut self, front: Front, at: Virtual, choice: &Choice, scheduler: &Scheduler) {
-        self.element(Set::Services, Value::At(at));
+    /// Adds the virtual service of an address and port, its real servers, and the set elements that
+    /// carry out its traffic policies.
+    fn add_entry(
+        &mut self,
+        kind: AddressKind,
+        at: Virtual,
+        choice: &Choice,
+        scheduler: &Scheduler,
+    ) {
+        self.add_element(Set::Services, Value::At(at));
         if self.claims.taken.contains(&at.addr) {
             let ports = match at.protocol {
                 Protocol::Tcp => Set::TcpPorts,
                 Protocol::Udp => Set::UdpPorts,
                 Protocol::Sctp => Set::SctpPorts,
             };
-            self.element(ports, Value::Port { port: at.port, ipv4: at.addr.is_ipv4() });
-            self.element(Set::NodeIps, Value::Addr(at.addr));
+            self.add_element(ports, Value::Port { port: at.port, ipv4: at.addr.is_ipv4() });
+            self.add_element(Set::NodeIps, Value::Addr(at.addr));
         }
-        let inside = match front {
-            Front::Cluster if self.service.internal_local => &choice.local,
+        let inside = match kind {
+            AddressKind::Cluster if self.service.internal_local => &choice.local,
             _ => &choice.cluster,
         };
-        self.virtual_service(at.into(), inside, scheduler);
+        self.add_virtual_service(at.into(), inside, scheduler);
         if inside.is_empty() && !choice.any {
-            self.element(Set::Reject, Value::At(at));
+            self.add_element(Set::Reject, Value::At(at));
         }
-        if front == Front::Cluster {
+        if kind == AddressKind::Cluster {
             if self.service.internal_local && choice.local.is_empty() && choice.any {
-                self.element(Set::Drop, Value::At(at));
+                self.add_element(Set::Drop, Value::At(at));
             }
             return;
         }
-        if front == Front::Balancer && !self.service.source_ranges.is_empty() {
-            self.element(Set::Restricted, Value::At(at));
+        if kind == AddressKind::Balancer && !self.service.source_ranges.is_empty() {
+            self.add_element(Set::Restricted, Value::At(at));
             for from in outermost(&self.service.source_ranges) {
                 if from.addr().is_ipv4() == at.addr.is_ipv4() {
-                    self.element(Set::Ranges, Value::Ranged { at, from });
+                    self.add_element(Set::Ranges, Value::Ranged { at, from });
                 }
             }
         }
@@ -267,97 +290,104 @@ impl Made<'_, '_> {
         }
         if choice.local.is_empty() {
             if choice.any {
-                self.element(Set::DropOutside, Value::At(at));
+                self.add_element(Set::DropOutside, Value::At(at));
             }
         } else if self.place.table {
-            let mark = self.claims.mark(&at);
-            self.element(Set::Outside, Value::Marked { at, mark });
+            let mark = self.claims.assign_mark(&at);
+            self.add_element(Set::Outside, Value::Marked { at, mark });
             let by_mark = At::Mark { mark, ipv4: at.addr.is_ipv4() };
-            let scheduler = self.hashing().unwrap_or_else(|| scheduler.clone());
-            self.virtual_service(by_mark, &choice.local, &scheduler);
+            let scheduler = self.hash_scheduler().unwrap_or_else(|| scheduler.clone());
+            self.add_virtual_service(by_mark, &choice.local, &scheduler);
         }
     }
 
-    /// An entry of IPVS and its real servers.
-    fn virtual_service(&mut self, at: At, reals: &Sorted<(IpAddr, u16)>, scheduler: &Scheduler) {
-        let persistence = if scheduler.hashes { 0 } else { self.service.affinity };
+    /// Adds an IPVS virtual service and its real servers.
+    fn add_virtual_service(
+        &mut self,
+        at: At,
+        reals: &Sorted<(IpAddr, u16)>,
+        scheduler: &Scheduler,
+    ) {
+        let persistence = if scheduler.replaces_persistence { 0 } else { self.service.affinity };
         let (scheduler, flags) = (scheduler.name.clone(), scheduler.flags);
         self.items.push(Item::Service { at, scheduler, flags, persistence });
         for &(addr, port) in reals {
             let (weight, forward) = (1, Forward::Masq);
             self.items.push(Item::Real { of: at, addr, port, weight, forward });
             if self.place.own_pods.iter().any(|net| net.contains(&addr)) {
-                self.element(Set::Loops, Value::Addr(addr));
+                self.add_element(Set::Loops, Value::Addr(addr));
             }
         }
     }
 
-    /// A virtual address, on the dummy link.
-    fn address(&mut self, vip: IpAddr) {
+    /// Adds a virtual address to the dummy link, with its local route.
+    fn add_address(&mut self, vip: IpAddr) {
         let src = self.place.addrs.iter().find(|a| a.is_ipv4() == vip.is_ipv4()).copied();
-        self.element(Set::Vips, Value::Addr(vip));
+        self.add_element(Set::Vips, Value::Addr(vip));
         self.items.push(Item::Addr { link: DUMMY.into(), addr: host_net(vip) });
-        // Without it the node would take the virtual address itself as source, and a real server
-        // elsewhere could not answer.
+        // Without this route the node would use the virtual address itself as the source address,
+        // and a real server on another node could not answer.
         self.items.push(Item::Route { table: TABLE_LOCAL, to: host_net(vip), via: None, src });
     }
 
-    /// The scheduler that an annotation asks for, where the kernel has it.
+    /// Returns the scheduler that an annotation requests. If the kernel lacks it, returns rr and
+    /// reports that.
     fn scheduler(&mut self) -> Scheduler {
         let name = self.service.scheduler.as_deref().unwrap_or("rr");
-        let had = |all: &Sorted<Box<str>>| all.contains(name);
+        let is_available = |all: &Sorted<Box<str>>| all.contains(name);
         let why = if !SCHEDULERS.contains(&name) {
-            "there is no such scheduler, so it is rr"
-        } else if name != "rr" && !self.place.schedulers.as_ref().is_none_or(had) {
-            "this kernel does not have it (a module ip_vs_*), so it is rr"
+            "IPVS has no scheduler of this name, so rr is used"
+        } else if name != "rr" && !self.place.schedulers.as_ref().is_none_or(is_available) {
+            "this kernel lacks it (a module ip_vs_*), so rr is used"
         } else {
             if name != "rr" {
                 self.items.push(Item::Module { name: format!("ip_vs_{name}").into() });
             }
-            // Only these two read them.
+            // Only these two schedulers have flags.
             let flags = if ["mh", "sh"].contains(&name) { self.service.scheduler_flags } else { 0 };
-            return Scheduler { name: name.into(), flags, hashes: false };
+            return Scheduler { name: name.into(), flags, replaces_persistence: false };
         };
         let what = format!("scheduler {name} of Service {}", self.service.name);
         self.unmet.push(Unmet::new(what, why));
-        Scheduler { name: "rr".into(), flags: 0, hashes: false }
+        Scheduler { name: "rr".into(), flags: 0, replaces_persistence: false }
     }
 
-    /// A persistent service that is found by its mark does not translate ports (ip_vs_sched_persist,
-    /// linux net/netfilter/ipvs/ip_vs_core.c): there a scheduler that hashes the client's address
-    /// keeps it at its endpoint.
-    fn hashing(&mut self) -> Option<Scheduler> {
+    /// Returns a scheduler that hashes the client's address, for a fwmark service with session
+    /// affinity; `None` if the Service has no affinity. A persistent fwmark service does not
+    /// translate ports (`ip_vs_sched_persist`, net/netfilter/ipvs/ip_vs_core.c), so there hashing
+    /// keeps a client at its endpoint.
+    fn hash_scheduler(&mut self) -> Option<Scheduler> {
         if self.service.affinity == 0 {
             return None;
         }
-        let had = |name: &&str| {
+        let is_available = |name: &&str| {
             let all = self.place.schedulers.as_ref();
             all.is_none_or(|all| all.contains(*name))
         };
-        let name = ["mh", "sh"].into_iter().find(had).unwrap_or("sh");
+        let name = ["mh", "sh"].into_iter().find(is_available).unwrap_or("sh");
         self.items.push(Item::Module { name: format!("ip_vs_{name}").into() });
-        Some(Scheduler { name: name.into(), flags: 0, hashes: true })
+        Some(Scheduler { name: name.into(), flags: 0, replaces_persistence: true })
     }
 
-    /// What it asks for that this version does not do.
-    fn beyond(&mut self) {
+    /// Reports the features that the Service requests and that are not available.
+    fn report_unsupported(&mut self) {
         let name = &self.service.name;
         if self.service.health_port != 0 && !self.place.daemon {
             self.unmet.push(Unmet::new(
                 format!("healthCheckNodePort {} of Service {name}", self.service.health_port),
-                "answering it takes a daemon (kinglet run)",
+                "only the daemon (kinglet run) can answer it",
             ));
         }
         if self.service.dsr {
             self.unmet.push(Unmet::new(
                 format!("direct server return of Service {name}"),
-                "it is not in this version, so answers come back through this node",
+                "this version lacks it, so answers come back through this node",
             ));
         }
     }
 }
 
-/// The schedulers of IPVS (`ip_vs_*` of Linux).
+/// The IPVS schedulers of Linux, by the names of their modules (`ip_vs_*`).
 pub const SCHEDULERS: [&str; 13] =
     ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "mh", "fo", "ovf"];
 
@@ -365,16 +395,16 @@ pub const SCHEDULERS: [&str; 13] =
 struct Scheduler {
     name: Box<str>,
     flags: u32,
-    /// It stands for affinity.
-    hashes: bool,
+    /// True if the scheduler replaces persistence.
+    replaces_persistence: bool,
 }
 
-/// Those networks that are in no other one of them.
+/// Returns the networks that are in no other one of them, in order.
 pub fn outermost(nets: &[IpNet]) -> Vec<IpNet> {
     let nets: Sorted<IpNet> = nets.iter().map(IpNet::trunc).collect();
     let mut outer: Vec<IpNet> = Vec::new();
     for net in nets {
-        // In their order each stands before all that are in it.
+        // A network sorts before all networks that it contains.
         if !outer.last().is_some_and(|last| last.contains(&net)) {
             outer.push(net);
         }

@@ -1,10 +1,11 @@
-//! Which conntrack flows of UDP Services must go after a change.
+//! Finds the conntrack entries of UDP Services that are stale after a change ([`serving`],
+//! [`is_stale`]); reading and deleting entries is left to `kernel`.
 //!
-//! A client that goes on sending from one port keeps its flow for ever, and with it the translation
-//! that its first packet got: to an endpoint that serves no more, or to none because the Service was
-//! not there yet. The rules are those of kube-proxy's CleanStaleEntries, by address and port. Here an
-//! endpoint serves when IPVS sends to it: it forgets the connections of a real server that is gone
-//! (expire_nodest_conn), so the flow must follow.
+//! A client that keeps sending from one port keeps its conntrack entry for ever, and with it the
+//! translation of its first packet: to an endpoint that no longer serves, or to none, because the
+//! Service did not exist yet. The rules are those of kube-proxy's CleanStaleEntries, by address and
+//! port. Here an endpoint serves if IPVS sends to it: IPVS drops the connections of a real server
+//! that is gone (expire_nodest_conn), so the conntrack entry must be deleted too.
 
 use std::net::IpAddr;
 
@@ -13,12 +14,13 @@ use crate::{
     state::{At, Flow, Forward, Item, Protocol, State, Virtual},
 };
 
-/// UDP virtual services, each with the addresses and ports from which its flows may be answered: those
-/// of its real servers that get connections.
+/// The UDP virtual services, each with the addresses and ports from which its flows may be
+/// answered: those of its real servers with a weight above 0.
 pub type Serving = Few<Virtual, Sorted<(IpAddr, u16)>>;
 
-/// The UDP virtual services of a state. A real server that is reached without translation (a tunnel)
-/// answers from the virtual address: `ip_vs_update_conntrack` leaves those flows as they are.
+/// Returns the UDP virtual services of a state. A real server that is reached without translation
+/// (a tunnel) answers from the virtual address, because `ip_vs_update_conntrack` does not change
+/// those flows.
 pub fn serving(state: &State) -> Serving {
     let mut serving = Serving::new();
     for item in state {
@@ -39,15 +41,16 @@ pub fn serving(state: &State) -> Serving {
     serving
 }
 
-/// Whether a flow leads to where its Service does not lead any more.
+/// Returns true if a flow leads to an address to which its Service no longer leads.
 ///
-/// One that was never translated answers from the virtual address itself, which is no real server.
-/// Where nobody serves it stays: its packets are rejected before they could follow it.
+/// A flow that was never translated is answered by the virtual address itself, which is no real
+/// server. If a Service has no real server, its flows stay: their packets are rejected before they
+/// could follow the flow.
 pub fn is_stale(flow: &Flow, services: &Serving) -> bool {
     let at = Virtual { addr: flow.orig_dst, protocol: flow.protocol, port: flow.orig_dport };
     let answers = (flow.reply_src, flow.reply_sport);
-    let leads_astray = |reals: &Sorted<_>| !reals.is_empty() && !reals.contains(&answers);
-    flow.protocol == Protocol::Udp && services.get(&at).is_some_and(leads_astray)
+    let misdirected = |reals: &Sorted<_>| !reals.is_empty() && !reals.contains(&answers);
+    flow.protocol == Protocol::Udp && services.get(&at).is_some_and(misdirected)
 }
 
 #[cfg(test)]
@@ -68,8 +71,8 @@ mod tests {
         Virtual { addr: addr.parse().unwrap(), protocol, port }
     }
 
-    /// A Service at all kinds of address, for each protocol; one without endpoints; one whose address
-    /// and port are those of its own endpoint on this node.
+    /// Returns a Service at all kinds of address, for each protocol; one without endpoints; and one
+    /// whose address and port are those of its own endpoint on this node.
     fn wanted() -> State {
         let mut state = State::new();
         let mut put = |addr, protocol, port, reals: &[(&str, u16, u32)]| {
@@ -100,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_of_a_udp_service_is_stale_when_no_serving_real_answers_it() {
+    fn a_udp_flow_is_stale_if_its_answers_come_from_no_serving_real_server() {
         const STALE: bool = true;
         const STAYS: bool = false;
         #[rustfmt::skip]
@@ -133,7 +136,7 @@ mod tests {
             ("NodePort, not translated",       Udp, (NODE, 32000), (NODE, 32000), STALE),
             ("the real is the address itself", Udp, (OWN, 53), (OWN, 53), STAYS),
             ("the same, answered elsewhere",   Udp, (OWN, 53), ("10.240.2.6", 53), STALE),
-            // To a port that is no Service: somebody else's.
+            // To a port that is no Service: another program's.
             ("ClusterIP, no such port",        Udp, (CLUSTER, 3000), ("10.240.2.6", 9090), STAYS),
             ("ExternalIP, no such port",       Udp, (EXTERNAL, 3000), ("10.240.2.6", 9090), STAYS),
             ("load balancer, no such port",    Udp, (BALANCER, 3000), ("10.240.2.6", 9090), STAYS),
@@ -141,10 +144,10 @@ mod tests {
             ("the NodePort at a ClusterIP",    Udp, (CLUSTER, 32000), ("10.240.2.6", 9090), STAYS),
             ("to an endpoint, not by Service", Udp, ("10.240.2.6", 9090), ("10.240.2.6", 9090), STAYS),
             ("to this node's own port",        Udp, (NODE, 8000), (NODE, 8000), STAYS),
-            // Nobody serves.
+            // No real server.
             ("no endpoints, to an old one",    Udp, (EMPTY, 8000), ("10.240.2.6", 9090), STAYS),
             ("no endpoints, not translated",   Udp, (EMPTY, 8000), (EMPTY, 8000), STAYS),
-            // TCP and SCTP see for themselves.
+            // TCP and SCTP notice a lost connection themselves.
             ("TCP, deleted",                   Tcp, (CLUSTER, 8000), ("10.240.2.6", 9090), STAYS),
             ("TCP, serving",                   Tcp, (CLUSTER, 8000), ("10.240.0.4", 9090), STAYS),
             ("TCP, NodePort, deleted",         Tcp, (NODE, 32000), ("10.240.2.6", 9090), STAYS),
@@ -183,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn udp_services_are_told_with_the_reals_that_get_connections() {
+    fn serving_lists_udp_services_with_their_real_servers_of_nonzero_weight() {
         let services = serving(&wanted());
         assert!(services.keys().all(|at| at.protocol == Udp));
         assert_eq!(services.len(), 8);
@@ -193,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_real_in_a_tunnel_answers_from_the_virtual_address() {
+    fn a_tunnelled_real_server_answers_from_the_virtual_address() {
         let at = virtual_service(CLUSTER, Udp, 8000);
         let (addr, forward) = ("10.240.0.4".parse().unwrap(), Forward::Tunnel);
         let state =

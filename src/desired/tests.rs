@@ -1,4 +1,4 @@
-//! A whole cluster becomes what one node should hold, by example.
+//! The desired state of one node for whole clusters, by example.
 
 use super::*;
 use crate::{
@@ -37,7 +37,7 @@ pub(super) fn local(host: Option<Host>) -> Local {
     Local { node: "a".into(), options: Options::default(), host }
 }
 
-/// Numbers that look random and are the same every time (xorshift).
+/// A xorshift generator with a fixed seed: the sequence is the same in every run.
 pub(super) struct Dice(pub u64);
 
 impl Dice {
@@ -68,7 +68,7 @@ fn routes(state: &State) -> Vec<String> {
 }
 
 #[test]
-fn without_its_own_node_object_nothing_is_decided() {
+fn without_its_own_node_object_the_desired_state_is_an_error() {
     let mut local = local(None);
     local.node = "z".into();
     let e = desired(&cluster([]), &NOTHING, &local).unwrap_err().to_string();
@@ -78,14 +78,14 @@ fn without_its_own_node_object_nothing_is_decided() {
 }
 
 #[test]
-fn a_name_whose_address_is_on_no_link_here_is_another_machines() {
+fn a_node_whose_addresses_are_on_no_link_here_is_refused_as_another_machine() {
     let e = desired(&cluster([]), &NOTHING, &local(Some(host("192.0.2.99/24")))).unwrap_err();
     assert!(e.to_string().contains("no link here that is up carries its address (192.0.2.11)"));
     assert!(desired(&cluster([]), &NOTHING, &local(Some(host("192.0.2.11/24")))).is_ok());
 }
 
 #[test]
-fn two_nodes_with_one_pod_cidr_make_one_route_and_ours_is_never_routed_away() {
+fn a_pod_cidr_is_routed_to_the_first_node_that_has_it_and_this_nodes_own_is_never_routed() {
     let cluster = cluster([
         node("b", "192.0.2.12", "10.244.1.0/24"),
         node("c", "192.0.2.13", "10.244.1.0/24"),
@@ -98,7 +98,7 @@ fn two_nodes_with_one_pod_cidr_make_one_route_and_ours_is_never_routed_away() {
 }
 
 #[test]
-fn a_pod_cidr_that_swallows_its_own_node_is_not_routed() {
+fn a_pod_cidr_that_contains_its_nodes_address_is_not_routed() {
     let cluster = cluster([node("b", "192.0.2.12", "0.0.0.0/0")]);
     let desired = desired(&cluster, &NOTHING, &local(None)).unwrap();
     assert!(routes(&desired.state).is_empty());
@@ -106,7 +106,7 @@ fn a_pod_cidr_that_swallows_its_own_node_is_not_routed() {
 }
 
 #[test]
-fn a_service_never_takes_the_address_of_a_node_nor_of_another_service() {
+fn a_service_gets_neither_the_address_of_a_node_nor_a_port_of_another_service() {
     let cluster = cluster([
         service("evil", "192.0.2.11", 22),
         service("first", "10.96.0.10", 80),
@@ -128,7 +128,7 @@ fn a_service_never_takes_the_address_of_a_node_nor_of_another_service() {
 }
 
 #[test]
-fn excluded_networks_are_somebody_elses() {
+fn a_service_in_an_excluded_network_is_not_served() {
     let mut local = local(None);
     local.options.excluded = vec!["10.96.0.0/24".parse().unwrap()];
     let cluster = cluster([service("web", "10.96.0.10", 80)]);
@@ -138,7 +138,7 @@ fn excluded_networks_are_somebody_elses() {
 }
 
 #[test]
-fn a_part_that_is_switched_off_is_not_wanted() {
+fn a_disabled_router_or_service_proxy_has_no_items() {
     let cluster =
         cluster([service("web", "10.96.0.10", 80), node("b", "192.0.2.12", "10.244.1.0/24")]);
     let mut local = local(None);
@@ -152,7 +152,7 @@ fn a_part_that_is_switched_off_is_not_wanted() {
 }
 
 #[test]
-fn the_mtu_of_the_nodes_link_is_that_of_the_bridge() {
+fn the_bridge_gets_the_mtu_of_the_link_with_the_nodes_address() {
     let desired = desired(&cluster([]), &NOTHING, &local(Some(host("192.0.2.11/24")))).unwrap();
     let bridge = desired
         .state
@@ -162,7 +162,7 @@ fn the_mtu_of_the_nodes_link_is_that_of_the_bridge() {
 }
 
 #[test]
-fn a_kernel_without_ipvs_still_gets_its_routes() {
+fn a_kernel_without_ipvs_gets_routes_and_one_unmet_entry_for_services() {
     let mut host = host("192.0.2.11/24");
     host.modules.insert("ip_vs".into(), Module::Absent);
     let cluster =
@@ -174,7 +174,7 @@ fn a_kernel_without_ipvs_still_gets_its_routes() {
 }
 
 #[test]
-fn a_board_that_listens_to_ipv6_routers_goes_on_listening_when_it_becomes_one() {
+fn forwarding_ipv6_keeps_router_advertisements_accepted_on_links_that_accepted_them() {
     let mut cluster = cluster([]);
     let own = cluster.nodes.get_mut("a").unwrap();
     own.pod_cidrs.push("fd44::/64".parse().unwrap());
@@ -198,20 +198,20 @@ fn a_board_that_listens_to_ipv6_routers_goes_on_listening_when_it_becomes_one() 
 }
 
 #[test]
-fn what_a_doubtful_kind_feeds_may_not_go() {
+fn an_item_is_not_removable_while_an_object_or_peer_that_may_claim_it_is_incomplete() {
     let route =
         Item::Route { table: TABLE_MAIN, to: "10.1.0.0/24".parse().unwrap(), via: None, src: None };
     let addr = Item::Addr { link: DUMMY.into(), addr: "10.96.0.1/32".parse().unwrap() };
-    let doubt = |kind| Sorted::from([kind]);
+    let incomplete = |kind| Sorted::from([kind]);
     let local = local(None);
-    assert!(!may_go(&route, &doubt(Kind::Node), &NOTHING, &local));
-    assert!(may_go(&addr, &doubt(Kind::Node), &NOTHING, &local));
-    assert!(!may_go(&addr, &doubt(Kind::Service), &NOTHING, &local));
-    assert!(may_go(&route, &doubt(Kind::Service), &NOTHING, &local));
+    assert!(!may_go(&route, &incomplete(Kind::Node), &NOTHING, &local));
+    assert!(may_go(&addr, &incomplete(Kind::Node), &NOTHING, &local));
+    assert!(!may_go(&addr, &incomplete(Kind::Service), &NOTHING, &local));
+    assert!(may_go(&route, &incomplete(Kind::Service), &NOTHING, &local));
     let mut peered = local.clone();
     peered.options.peers = true;
-    assert!(!may_go(&route, &Sorted::new(), &NOTHING, &peered), "it may be a peer's");
+    assert!(!may_go(&route, &Sorted::new(), &NOTHING, &peered), "a peer may still advertise it");
     let all = Learned { complete: true, ..Learned::default() };
-    assert!(may_go(&route, &Sorted::new(), &all, &peered), "no peer has it");
-    assert!(!may_go(&route, &doubt(Kind::Node), &all, &peered));
+    assert!(may_go(&route, &Sorted::new(), &all, &peered), "all peers have sent their routes");
+    assert!(!may_go(&route, &incomplete(Kind::Node), &all, &peered));
 }

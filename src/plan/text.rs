@@ -1,4 +1,4 @@
-//! Items and steps as a person reads them, one per line.
+//! The text form of items and steps, one per line, for people.
 
 use std::fmt;
 
@@ -7,7 +7,8 @@ use crate::ruleset::Skeleton;
 use crate::state::{DUMMY, Forward, Item, TABLE_LOCAL, TABLE_MAIN};
 
 impl fmt::Display for Step<'_> {
-    /// `+ route 10.244.1.0/24 via 192.0.2.12`; `~` changes in place, `-` takes away.
+    /// Writes for example `+ route 10.244.1.0/24 via 192.0.2.12`; the sign is `+` for an addition,
+    /// `~` for a change and `-` for a removal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = match self {
             Step::Add(_) => '+',

@@ -1,29 +1,32 @@
-//! The sets of our table: what they are called and what their keys are made of.
+//! The sets of our nftables table: their names, key types and flags. The elements themselves are
+//! `state::Value`.
 
 use serde::{Deserialize, Serialize};
 
-/// The sets of the table `inet kinglet`. Each is a pair, one for IPv4 and one for IPv6.
+/// A set of the table `inet kinglet`. Each one exists twice in the kernel, for IPv4 and for IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Set {
-    /// Where a Service of ours listens, and so which IPVS services are ours: written before a service
-    /// is made, pruned after it is gone.
+    /// The addresses and ports of our Services, and thereby the list of the IPVS services that are
+    /// ours. An element is added before its IPVS service is created, and deleted after the service
+    /// is gone.
     Services,
     /// The virtual addresses on the dummy link.
     Vips,
-    /// Services without any endpoint.
+    /// Services without any endpoint: rejected.
     Reject,
-    /// Services with a Local policy and endpoints elsewhere only.
+    /// Services with a Local policy and endpoints on other nodes only: dropped.
     Drop,
-    /// The same, for the outside alone.
+    /// The same, for traffic from outside the cluster only.
     DropOutside,
-    /// Services that have other endpoints for the outside than for the cluster: their marks.
+    /// A map from Services that have other endpoints for traffic from outside than for the cluster
+    /// to their marks.
     Outside,
-    /// Services that not everybody may ask.
+    /// Services with loadBalancerSourceRanges.
     Restricted,
-    /// Who may ask those.
+    /// The source ranges of those Services.
     Ranges,
-    /// Endpoints of this node: what reaches itself through a Service.
+    /// Endpoints of this node, which may reach themselves through a Service.
     Loops,
     /// The pod networks of this node.
     OwnPods,
@@ -31,16 +34,16 @@ pub enum Set {
     PodNets,
     /// The addresses of all nodes.
     NodeIps,
-    /// The TCP ports at which Services are served at this node's own addresses.
+    /// The TCP ports on which Services are served at this node's own addresses.
     TcpPorts,
-    /// The same of UDP.
+    /// The same for UDP.
     UdpPorts,
-    /// The same of SCTP.
+    /// The same for SCTP.
     SctpPorts,
 }
 
 impl Set {
-    /// All of them.
+    /// All sets.
     pub const ALL: [Set; 15] = [
         Set::Services,
         Set::Vips,
@@ -59,17 +62,17 @@ impl Set {
         Set::SctpPorts,
     ];
 
-    /// Each with each family (`true`: IPv4).
+    /// Returns each set with each family (`true` for IPv4).
     pub fn each() -> impl Iterator<Item = (Set, bool)> {
         Set::ALL.into_iter().flat_map(|set| [(set, true), (set, false)])
     }
 
-    /// Its name in the kernel.
+    /// Returns its name in the kernel, for IPv4 (`true`) or IPv6.
     pub fn name(self, ipv4: bool) -> String {
         format!("{}{}", self.as_str(), if ipv4 { 4 } else { 6 })
     }
 
-    /// Its name, without the family.
+    /// Returns its name without the family.
     pub fn as_str(self) -> &'static str {
         match self {
             Set::Services => "services",
@@ -90,7 +93,7 @@ impl Set {
         }
     }
 
-    /// What its keys are made of.
+    /// Returns the fields of its keys, in order.
     pub fn key(self) -> &'static [Part] {
         use Part::{Addr, Port, Protocol};
         match self {
@@ -102,22 +105,22 @@ impl Set {
         }
     }
 
-    /// Whether its keys may be whole networks.
+    /// Returns true if its keys may be networks (nft's flag `interval`).
     pub fn is_interval(self) -> bool {
         matches!(self, Set::Ranges | Set::OwnPods | Set::PodNets)
     }
 
-    /// Whether its elements have a mark.
+    /// Returns true if it is a map to marks.
     pub fn is_map(self) -> bool {
         self == Set::Outside
     }
 
-    /// nft's word for it.
+    /// Returns nft's keyword for it: `map` or `set`.
     pub fn noun(self) -> &'static str {
         if self.is_map() { "map" } else { "set" }
     }
 
-    /// Its type and flags, in nft's own language.
+    /// Returns its type and flags in nft syntax.
     pub fn declaration(self, ipv4: bool) -> String {
         let name = |part: &Part| match (part, ipv4) {
             (Part::Addr, true) => "ipv4_addr",
@@ -132,13 +135,13 @@ impl Set {
     }
 }
 
-/// A part of a set's key.
+/// A field of a set's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// 4 or 16 bytes.
+    /// An address: 4 or 16 bytes in network order.
     Addr,
-    /// One byte.
+    /// A protocol number: 1 byte.
     Protocol,
-    /// Two bytes, big endian.
+    /// A port: 2 bytes in network order.
     Port,
 }

@@ -1,4 +1,5 @@
-//! Our table in nft's own language.
+//! Prints our table in nft syntax, for `plan --format sh` and as the rule fingerprint by which
+//! `kernel` recognizes its rules. The data comes from [`chains`].
 
 use std::fmt::{self, Write};
 
@@ -7,8 +8,9 @@ use super::{
     chains,
 };
 
-/// The table in nft's own language, as one transaction. Where it is not `fresh` its sets are there: which
-/// flags nft gives them depends on its version, and the kernel takes no other for the same.
+/// Returns the table in nft syntax, as one transaction. If the table is not `fresh`, its sets exist
+/// and are not declared again: nft's set flags depend on its version, and the kernel refuses to add
+/// an existing set with other flags.
 pub fn script(skeleton: Skeleton, fresh: bool) -> String {
     let mut text = format!("add table inet {NFT_TABLE}\n");
     for (set, ipv4) in Set::each().filter(|_| fresh) {
@@ -27,11 +29,11 @@ pub fn script(skeleton: Skeleton, fresh: bool) -> String {
         }
     }
     for Chain { name, base, .. } in chains(skeleton) {
-        let hung = base.map_or(String::new(), |Base { kind, hook, priority }| {
+        let hook_spec = base.map_or(String::new(), |Base { kind, hook, priority }| {
             let hook = format!("{hook:?}").to_lowercase();
             format!(" {{ type {kind} hook {hook} priority {priority}; }}")
         });
-        let _ = writeln!(text, "add chain inet {NFT_TABLE} {name}{hung}");
+        let _ = writeln!(text, "add chain inet {NFT_TABLE} {name}{hook_spec}");
         let _ = writeln!(text, "flush chain inet {NFT_TABLE} {name}");
     }
     for chain in chains(skeleton) {
@@ -44,7 +46,7 @@ pub fn script(skeleton: Skeleton, fresh: bool) -> String {
 }
 
 impl Rule {
-    /// What it carries as its comment, and what it is known by: FNV-1a over its own words.
+    /// Returns the comment by which the rule is recognized: 32-bit FNV-1a over its nft text.
     pub fn fingerprint(&self) -> String {
         let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
         format!("kinglet {:08x}", self.to_string().bytes().fold(0x811c_9dc5, step))
@@ -52,16 +54,16 @@ impl Rule {
 }
 
 impl fmt::Display for Rule {
-    /// In nft's own language.
+    /// Writes the rule in nft syntax.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ip = if self.ipv4 { "ip" } else { "ip6" };
         write!(f, "meta nfproto ipv{}", if self.ipv4 { 4 } else { 6 })?;
         let fields = |fields: Fields| fields.text(ip);
         for test in &self.tests {
             match test {
-                Test::In(what, set, yes) => {
+                Test::In(key, set, yes) => {
                     let not = if *yes { "" } else { "!= " };
-                    write!(f, " {} {not}@{}", fields(*what), set.name(self.ipv4))?;
+                    write!(f, " {} {not}@{}", fields(*key), set.name(self.ipv4))?;
                 }
                 Test::Protocol(number) => write!(f, " meta l4proto {number}")?,
                 Test::New => write!(f, " ct state new")?,
@@ -91,6 +93,7 @@ impl fmt::Display for Rule {
 }
 
 impl Fields {
+    /// Returns the fields in nft syntax; `ip` is `ip` or `ip6`.
     fn text(self, ip: &str) -> String {
         match self {
             Fields::Destination => format!("{ip} daddr . meta l4proto . th dport"),

@@ -1,4 +1,5 @@
-//! Connections: one as the kernel's conntrack knows it, and how many IPVS counts.
+//! Connections: [`Flow`] is an entry of conntrack, [`Busy`] counts the connections of an IPVS
+//! service.
 
 use std::net::IpAddr;
 
@@ -6,39 +7,41 @@ use serde::Serialize;
 
 use super::{At, Protocol};
 
-/// One flow: what its first packet asked for, and who answers.
+/// A conntrack entry: the original direction, and the source of the reply direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// The transport protocol.
     pub protocol: Protocol,
-    /// The client.
+    /// Source address of the original direction: the client.
     pub orig_src: IpAddr,
-    /// The client's port.
+    /// Source port of the original direction.
     pub orig_sport: u16,
-    /// Whom the client speaks to.
+    /// Destination address of the original direction.
     pub orig_dst: IpAddr,
-    /// The port that the client speaks to.
+    /// Destination port of the original direction.
     pub orig_dport: u16,
-    /// Who answers: the real server where the destination was translated, else `orig_dst`.
+    /// Source address of the reply direction: the real server if the destination was translated,
+    /// else `orig_dst`.
     pub reply_src: IpAddr,
-    /// The port that answers.
+    /// Source port of the reply direction.
     pub reply_sport: u16,
-    /// The kernel's number for it, so that a later flow of the same addresses is not taken for it.
+    /// The kernel's id of the entry (`CTA_ID`), which distinguishes it from a later entry with the
+    /// same addresses.
     pub id: u32,
-    /// The conntrack zone of its first packet; 0 where nobody chose one.
+    /// Conntrack zone of the original direction; 0 is the default zone.
     pub zone: u16,
 }
 
-/// How busy an IPVS service is.
+/// The load of an IPVS service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Busy {
-    /// The service.
+    /// The IPVS service.
     pub at: At,
-    /// namespace/name of the Service that it is; empty: not known.
+    /// The Kubernetes Service as namespace/name; empty if it is not known.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub service: String,
-    /// How many real servers stand behind it; draining ones too.
+    /// The number of its real servers, draining ones included.
     pub reals: usize,
-    /// Their connections, active and inactive.
+    /// The number of their connections, active and inactive.
     pub connections: u64,
 }

@@ -1,57 +1,65 @@
-//! What a kernel holds, as seen from what is wanted of it.
+//! The observed state, stored relative to the desired state. [`Seen`] collects the observed items;
+//! [`Have`] is the result, from which `plan` gets the missing items and the others.
 
 use super::{Item, State};
 
-/// Most of what is there is there exactly as it is wanted: that is a mark here, and no second copy.
+/// The observed state. Most observed items equal a desired item; such an item is stored as one
+/// `bool` instead of a second copy.
 #[derive(Debug, Default)]
 pub struct Have {
-    /// Of each wanted item in its place, whether it is there. Where the list ends, none is known to be.
-    met: Vec<bool>,
-    /// All else that is there; what is wanted otherwise too.
+    /// True at the index of each desired item that was observed. Items beyond the end of the list
+    /// count as not observed.
+    matched: Vec<bool>,
+    /// All other observed items; also those that are desired with other fields.
     pub others: State,
 }
 
 impl Have {
-    /// What is wanted and not there exactly so.
+    /// Returns the desired items for which no equal item was observed. `want` must be the state
+    /// that the items were compared with.
     pub fn lacking<'a>(&self, want: &'a State) -> impl Iterator<Item = &'a Item> {
-        debug_assert!(self.met.is_empty() || self.met.len() == want.len(), "another state");
-        let is_met = |at| self.met.get(at).is_some_and(|met| *met);
-        want.iter().enumerate().filter(move |(at, _)| !is_met(*at)).map(|(_, item)| item)
+        debug_assert!(
+            self.matched.is_empty() || self.matched.len() == want.len(),
+            "compared with another state"
+        );
+        let is_matched = |at| self.matched.get(at).is_some_and(|matched| *matched);
+        want.iter().enumerate().filter(move |(at, _)| !is_matched(*at)).map(|(_, item)| item)
     }
 
-    /// All that is there. `want` is what it was seen from.
+    /// Returns all observed items. `want` must be the state that the items were compared with.
     pub fn all(self, want: &State) -> State {
-        let met = want.iter().zip(&self.met).filter(|(_, met)| **met).map(|(item, _)| item);
-        met.cloned().chain(self.others).collect()
+        let matched =
+            want.iter().zip(&self.matched).filter(|(_, matched)| **matched).map(|(item, _)| item);
+        matched.cloned().chain(self.others).collect()
     }
 }
 
 impl From<State> for Have {
-    /// As seen from nothing.
+    /// Converts observed items that were compared with no desired state.
     fn from(others: State) -> Have {
-        Have { met: Vec::new(), others }
+        Have { matched: Vec::new(), others }
     }
 }
 
-/// Gathers what is there, in any order.
+/// Collects observed items, in any order, and compares each with the desired state.
 pub struct Seen<'a> {
-    /// What it is seen from.
+    /// The desired state.
     pub want: &'a State,
-    met: Vec<bool>,
+    matched: Vec<bool>,
     others: Vec<Item>,
 }
 
 impl<'a> Seen<'a> {
-    /// Nothing was seen yet.
+    /// Starts with no observed item.
     pub fn new(want: &'a State) -> Seen<'a> {
-        Seen { want, met: vec![false; want.len()], others: Vec::new() }
+        Seen { want, matched: vec![false; want.len()], others: Vec::new() }
     }
 
-    /// This is there; whether it is wanted exactly so.
+    /// Adds an observed item. Returns true if it equals a desired item.
     pub fn push(&mut self, item: Item) -> bool {
         let wanted = self.want.place(&item);
         match wanted {
-            Some(at) => self.met[at] = true,
+            Some(at) => self.matched[at] = true,
             None => self.others.push(item),
         }
         wanted.is_some()
@@ -67,8 +75,8 @@ impl Extend<Item> for Seen<'_> {
 }
 
 impl From<Seen<'_>> for Have {
-    fn from(Seen { met, others, .. }: Seen<'_>) -> Have {
-        Have { met, others: others.into() }
+    fn from(Seen { matched, others, .. }: Seen<'_>) -> Have {
+        Have { matched, others: others.into() }
     }
 }
 
@@ -81,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_as_it_is_wanted_is_a_mark_and_the_rest_is_kept() {
+    fn an_observed_item_that_equals_a_desired_one_is_a_flag_and_others_are_kept() {
         let want = State::from(["a", "b", "c"].map(module));
         let mut seen = Seen::new(&want);
         assert!(seen.push(module("b")) && !seen.push(module("x")));
@@ -90,8 +98,8 @@ mod tests {
         assert_eq!(have.others, State::from([module("x")]));
         assert!(have.lacking(&want).eq(&[module("a")]));
         assert_eq!(have.all(&want), ["b", "c", "x"].map(module).into());
-        let blind = Have::from(State::from([module("b")]));
-        assert!(blind.lacking(&want).eq(want.iter()), "it is for the plan to compare");
-        assert_eq!(blind.all(&want), [module("b")].into());
+        let uncompared = Have::from(State::from([module("b")]));
+        assert!(uncompared.lacking(&want).eq(want.iter()), "items were compared with no state");
+        assert_eq!(uncompared.all(&want), [module("b")].into());
     }
 }

@@ -1,12 +1,14 @@
-//! Of which kind things are: the words of the kernel for links, protocols, ways and times.
+//! Enumerations that follow the kernel's own: sysctl paths, link types, transport protocols, IPVS
+//! forwarding methods and timeouts.
 
 use std::{cmp::Ordering, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// The path of a setting below /proc/sys, with slashes (`net/ipv4/ip_forward`): link names may hold
-/// dots. `forwarding` sorts last: with it the kernel forgets the router that an IPv6 link heard of,
-/// unless that link's `accept_ra` was set to 2 before.
+/// The path of a sysctl below /proc/sys, with slashes (`net/ipv4/ip_forward`), because interface
+/// names may contain dots. `forwarding` sorts last: setting it makes the kernel delete the default
+/// router that an IPv6 link learned by a router advertisement, unless that link's `accept_ra` was
+/// set to 2 before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Knob(pub Box<str>);
@@ -41,7 +43,7 @@ impl fmt::Display for Knob {
     }
 }
 
-/// The kinds of link that kinglet makes, and the rest.
+/// The type of a link: one that kinglet creates, or any other.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LinkKind {
@@ -49,13 +51,13 @@ pub enum LinkKind {
     Bridge,
     /// A dummy device.
     Dummy,
-    /// Anything else, by `IFLA_INFO_KIND`; empty for a physical device.
+    /// Any other type (`IFLA_INFO_KIND`); empty for a physical device.
     #[serde(untagged)]
     Other(Box<str>),
 }
 
 impl LinkKind {
-    /// The kernel's name for it (`IFLA_INFO_KIND`).
+    /// Returns the kernel's name of the type (`IFLA_INFO_KIND`).
     pub fn as_str(&self) -> &str {
         match self {
             LinkKind::Bridge => "bridge",
@@ -75,7 +77,7 @@ impl From<&str> for LinkKind {
     }
 }
 
-/// The transport protocols that Services and IPVS know.
+/// A transport protocol of Services and IPVS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -86,10 +88,10 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// All of them.
+    /// All protocols.
     pub const ALL: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
 
-    /// The number in the IP header (`IPPROTO_*`).
+    /// Returns the number in the IP header (`IPPROTO_*`).
     pub fn number(self) -> u8 {
         match self {
             Protocol::Tcp => 6,
@@ -98,12 +100,12 @@ impl Protocol {
         }
     }
 
-    /// The protocol of a number in the IP header.
+    /// Returns the protocol of a number in the IP header; `None` if it is not TCP, UDP or SCTP.
     pub fn from_number(number: u8) -> Option<Protocol> {
         Protocol::ALL.into_iter().find(|p| p.number() == number)
     }
 
-    /// Lower case, as in nftables and /etc/protocols.
+    /// Returns the lower-case name, as in nftables and /etc/protocols.
     pub fn as_str(self) -> &'static str {
         match self {
             Protocol::Tcp => "tcp",
@@ -122,7 +124,8 @@ impl fmt::Display for Protocol {
 impl FromStr for Protocol {
     type Err = String;
 
-    /// In upper or lower case, as Kubernetes and IPVS write it.
+    /// Parses a name in upper or lower case, as Kubernetes and IPVS write it. Fails if it is not
+    /// TCP, UDP or SCTP.
     fn from_str(text: &str) -> Result<Protocol, String> {
         Protocol::ALL
             .into_iter()
@@ -131,45 +134,46 @@ impl FromStr for Protocol {
     }
 }
 
-/// How IPVS forwards packets to a real server (`IP_VS_CONN_F_*`, linux/ip_vs.h).
+/// The method by which IPVS forwards packets to a real server (`IP_VS_CONN_F_*`, linux/ip_vs.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Forward {
     /// Network address translation, which IPVS calls masquerading.
     Masq,
-    /// The real is this node itself.
+    /// Local delivery: the real server is this node itself.
     Local,
-    /// In an IPIP tunnel.
+    /// An IPIP tunnel.
     Tunnel,
-    /// By the link layer alone.
+    /// Direct routing: only the link-layer address changes.
     Route,
-    /// Anything else.
+    /// Any other method.
     Bypass,
 }
 
-/// The timeouts of IPVS (`ipvsadm --set TCP TCPFIN UDP`), in the order of linux/ip_vs.h.
+/// A timeout of IPVS (`ipvsadm --set TCP TCPFIN UDP`), in the order of linux/ip_vs.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Timeout {
-    /// Of TCP connections.
+    /// TCP connections.
     Tcp,
-    /// Of those that were closed by one side.
+    /// TCP connections that one side has closed (FIN).
     TcpFin,
-    /// Of UDP flows.
+    /// UDP flows.
     Udp,
 }
 
 impl Timeout {
-    /// All of them.
+    /// All timeouts.
     pub const ALL: [Timeout; 3] = [Timeout::Tcp, Timeout::TcpFin, Timeout::Udp];
 
-    /// As kube-router's flags have it.
+    /// Returns the name that kube-router's flags use.
     pub fn as_str(self) -> &'static str {
         ["tcp", "tcpfin", "udp"][self as usize]
     }
 }
 
-/// Of a chain of nftables that iptables made: the program, and how it calls the chain.
+/// Returns the program and its name for an nftables chain that iptables-nft created; `None` for any
+/// other chain.
 pub fn iptables(chain: &str) -> Option<(&'static str, &str)> {
     let (program, name) = match chain.strip_prefix("ip filter ") {
         Some(name) => ("iptables", name),

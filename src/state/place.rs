@@ -1,4 +1,5 @@
-//! Where things are: what a packet is sent to, how IPVS finds it, and what the sets of nftables say.
+//! Identities in IPVS and nftables: the address and port of a virtual service ([`Virtual`]), the
+//! lookup key of IPVS ([`At`]), and the key of a set element ([`Value`]).
 
 use std::{fmt, net::IpAddr};
 
@@ -7,41 +8,41 @@ use serde::{Deserialize, Serialize};
 
 use super::Protocol;
 
-/// What an element of a set says.
+/// The element of an nftables set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(untagged)]
 pub enum Value {
-    /// An entry of a map: packets to `at` get a mark.
+    /// An element of a map: packets to `at` get a mark.
     Marked {
-        /// Where the packets go.
+        /// The destination of the packets.
         at: Virtual,
-        /// What they get.
+        /// Their mark.
         mark: u32,
     },
-    /// Who may ask there.
+    /// An allowed source network of a destination.
     Ranged {
-        /// Where the packets go.
+        /// The destination of the packets.
         at: Virtual,
-        /// Where they may come from.
+        /// The network that they may come from.
         from: IpNet,
     },
-    /// A port, of one family.
+    /// A port of one address family.
     Port {
-        /// Its number.
+        /// Port number.
         port: u16,
-        /// Of which family.
+        /// True for IPv4, false for IPv6.
         ipv4: bool,
     },
     /// Address, protocol and port.
     At(Virtual),
-    /// An address; in `loops` the address twice.
+    /// An address; in the set `loops` it is the source and the destination.
     Addr(IpAddr),
-    /// All addresses of a network.
+    /// A network.
     Net(IpNet),
 }
 
 impl Value {
-    /// Which of a pair of sets holds it.
+    /// Returns true if the IPv4 set holds it, false if the IPv6 set does.
     pub fn is_ipv4(&self) -> bool {
         match self {
             Value::At(at) | Value::Marked { at, .. } | Value::Ranged { at, .. } => {
@@ -67,23 +68,23 @@ impl fmt::Display for Value {
     }
 }
 
-/// How IPVS finds a virtual service.
+/// The key by which IPVS looks up a virtual service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(untagged)]
 pub enum At {
-    /// By what a packet is sent to.
+    /// Destination address, protocol and port.
     Virtual(Virtual),
-    /// By the mark that the packet carries; looked for first.
+    /// The mark of the packet (a fwmark service, ipvsadm(8)); IPVS looks it up first.
     Mark {
         /// The whole mark.
         mark: u32,
-        /// Of packets of which family.
+        /// True for IPv4 packets, false for IPv6.
         ipv4: bool,
     },
 }
 
 impl At {
-    /// Whether it is of IPv4.
+    /// Returns true for IPv4.
     pub fn is_ipv4(&self) -> bool {
         match self {
             At::Virtual(at) => at.addr.is_ipv4(),
@@ -92,20 +93,20 @@ impl At {
     }
 }
 
-/// What IPVS takes for the same real server: its service, its address and its port.
+/// The identity of a real server in IPVS: its virtual service, its address and its port.
 pub type RealKey = (At, IpAddr, u16);
 
-/// The upper half of all marks that kinglet gives.
-const MARKS: u32 = 0x4b1a_0000;
+/// The upper 16 bits of all marks that kinglet assigns.
+const OUR_MARKS: u32 = 0x4b1a_0000;
 
-/// The mark of a number.
+/// Returns the mark with this number in its lower 16 bits.
 pub fn our_mark(number: u16) -> u32 {
-    MARKS | u32::from(number)
+    OUR_MARKS | u32::from(number)
 }
 
-/// Whether a mark is one that kinglet gives.
+/// Returns true if a mark is one that kinglet assigns.
 pub fn is_our_mark(mark: u32) -> bool {
-    mark & 0xffff_0000 == MARKS
+    mark & 0xffff_0000 == OUR_MARKS
 }
 
 impl From<Virtual> for At {
@@ -123,7 +124,7 @@ impl fmt::Display for At {
     }
 }
 
-/// What a packet to an IPVS virtual service is sent to.
+/// The destination address, protocol and port of an IPVS virtual service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Virtual {
     /// The virtual address.

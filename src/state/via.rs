@@ -1,24 +1,25 @@
-//! The gateways of a route: one as a rule, several where equally good paths share the traffic (ECMP).
+//! The gateways of a route: usually one, or several if equally good paths share the traffic (ECMP).
 //!
-//! Sorted and without doubles, so that equal ones are equal however they were found; weights are not
-//! kept. One costs no allocation. In JSON one is a string, and several are a list of strings.
+//! Several gateways are sorted and unique, so that equal sets are equal in whatever order they were
+//! found; weights are not kept. A single gateway needs no allocation. In JSON one gateway is a
+//! string, several are a list of strings.
 
 use std::{fmt, net::IpAddr, slice};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use serde_json::Value as Json;
 
-/// Where a route's packets go next: at least one address.
+/// The next hops of a route: at least one address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Via {
-    /// There.
+    /// One gateway.
     One(IpAddr),
-    /// To one of these, by the packet's flow; two or more of them, sorted.
+    /// Two or more gateways, sorted; the kernel selects one by the packet's flow.
     Many(Box<[IpAddr]>),
 }
 
 impl Via {
-    /// Of addresses in any order; `None` where there is none.
+    /// Creates a value from addresses in any order; `None` if there is no address.
     pub fn new(addrs: impl IntoIterator<Item = IpAddr>) -> Option<Via> {
         let mut addrs = addrs.into_iter();
         let first = addrs.next()?;
@@ -29,7 +30,7 @@ impl Via {
         Some(Via::Many(all.into()))
     }
 
-    /// All of them, sorted.
+    /// Returns all gateways, sorted.
     pub fn addrs(&self) -> &[IpAddr] {
         match self {
             Via::One(addr) => slice::from_ref(addr),
@@ -45,7 +46,7 @@ impl From<IpAddr> for Via {
 }
 
 impl fmt::Display for Via {
-    /// As `ip route` takes it: `via A`, or `nexthop via A nexthop via B`.
+    /// Writes the gateways in the syntax of `ip route`: `via A`, or `nexthop via A nexthop via B`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Via::One(addr) => write!(f, "via {addr}"),
@@ -66,15 +67,18 @@ impl Serialize for Via {
 }
 
 impl<'de> Deserialize<'de> for Via {
+    /// Fails if an address is invalid, or if the list is empty.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Via, D::Error> {
         let addr = |json: &Json| {
-            let text = json.as_str().ok_or_else(|| D::Error::custom("no address"))?;
+            let text = json
+                .as_str()
+                .ok_or_else(|| D::Error::custom("a gateway is not a string with an IP address"))?;
             text.parse::<IpAddr>().map_err(D::Error::custom)
         };
         let json = Json::deserialize(from)?;
         let Some(list) = json.as_array() else { return addr(&json).map(Via::One) };
         let addrs = list.iter().map(addr).collect::<Result<Vec<_>, _>>()?;
-        Via::new(addrs).ok_or_else(|| D::Error::custom("a list without an address"))
+        Via::new(addrs).ok_or_else(|| D::Error::custom("the list of gateways is empty"))
     }
 }
 
@@ -87,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn gateways_are_equal_in_any_order_and_however_often_they_are_named() {
+    fn gateways_are_equal_in_any_order_and_without_duplicates() {
         let two = via(&["192.0.2.9", "192.0.2.12"]);
         assert_eq!(via(&["192.0.2.12", "192.0.2.9", "192.0.2.12"]), two);
         assert_eq!(two.to_string(), "nexthop via 192.0.2.9 nexthop via 192.0.2.12");

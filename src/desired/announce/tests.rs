@@ -15,20 +15,20 @@ fn ips(text: &str) -> Vec<IpAddr> {
     text.split_whitespace().map(ip).collect()
 }
 
-fn node(name: &str, addrs: &str, pods: &str, notes: Notes) -> Object {
+fn node(name: &str, addrs: &str, pods: &str, annotations: Annotations) -> Object {
     Object::Node(Node {
         name: name.into(),
         internal_ips: ips(addrs),
         pod_cidrs: pods.split_whitespace().map(|net| net.parse().unwrap()).collect(),
-        bgp: (notes != Notes::default()).then(|| Box::new(notes)),
+        bgp: (annotations != Annotations::default()).then(|| Box::new(annotations)),
         ..Node::default()
     })
 }
 
-/// Node a, which is ours, and what else there is.
-fn cluster(notes: Notes, others: impl IntoIterator<Item = Object>) -> Cluster {
+/// Returns a cluster of this node, `a`, and the given objects.
+fn cluster(annotations: Annotations, others: impl IntoIterator<Item = Object>) -> Cluster {
     let mut cluster = Cluster::default();
-    cluster.insert(node("a", "192.0.2.11 fd00::11", "10.244.0.0/24 fd44::/64", notes));
+    cluster.insert(node("a", "192.0.2.11 fd00::11", "10.244.0.0/24 fd44::/64", annotations));
     others.into_iter().for_each(|object| cluster.insert(object));
     cluster
 }
@@ -38,12 +38,12 @@ fn plain(name: &str, last: u8) -> Object {
         name,
         &format!("192.0.2.{last} fd00::{last}"),
         &format!("10.244.{last}.0/24"),
-        Notes::default(),
+        Annotations::default(),
     )
 }
 
-fn local(told: Bgp) -> Local {
-    let options = Options { bgp: Some(told), ..Options::default() };
+fn local(bgp: Bgp) -> Local {
+    let options = Options { bgp: Some(bgp), ..Options::default() };
     Local { node: "a".into(), options, host: None }
 }
 
@@ -51,8 +51,8 @@ fn router(addr: &str, asn: &str) -> Router {
     Router::read(Told { addr, asn, ..Told::default() }).unwrap()
 }
 
-/// With a router outside.
-fn outside() -> Bgp {
+/// Returns options with one external router.
+fn with_router() -> Bgp {
     Bgp { routers: vec![router("192.0.2.1", "64513")], ..Bgp::default() }
 }
 
@@ -72,16 +72,16 @@ fn nets(nets: &Sorted<ipnet::IpNet>) -> Vec<String> {
 }
 
 #[test]
-fn where_bgp_is_not_spoken_or_the_node_not_known_nothing_is_told() {
+fn there_is_no_configuration_if_bgp_is_off_or_this_nodes_object_is_missing() {
     let mut local = local(Bgp::default());
     assert_eq!(config(&Cluster::default(), &local), (None, vec![]));
     local.options.bgp = None;
-    assert_eq!(config(&cluster(Notes::default(), []), &local), (None, vec![]));
+    assert_eq!(config(&cluster(Annotations::default(), []), &local), (None, vec![]));
 }
 
 #[test]
-fn without_flags_all_nodes_are_a_mesh_of_one_as_and_tell_each_other_of_their_pods() {
-    let cluster = cluster(Notes::default(), [plain("b", 12), plain("c", 13)]);
+fn by_default_all_nodes_form_a_full_mesh_of_one_as_and_advertise_their_pod_networks() {
+    let cluster = cluster(Annotations::default(), [plain("b", 12), plain("c", 13)]);
     let (got, unmet) = of(&cluster, &local(Bgp::default()));
     assert_eq!(unmet, [""; 0]);
     let own = Own {
@@ -115,14 +115,14 @@ fn without_flags_all_nodes_are_a_mesh_of_one_as_and_tell_each_other_of_their_pod
 }
 
 #[test]
-fn flags_and_annotations_say_who_it_is_and_what_is_done_to_what_goes_out() {
-    let notes = Notes {
+fn flags_and_annotations_set_the_identity_and_the_export_policy() {
+    let annotations = Annotations {
         communities: vec![7],
         reject: vec!["10.0.0.0/8".parse().unwrap()],
         prepend: Some((64_600, 2)),
-        ..Notes::default()
+        ..Annotations::default()
     };
-    let mut told = Bgp {
+    let mut bgp = Bgp {
         asn: 64_600,
         id: RouterId::Given([9, 9, 9, 9].into()),
         port: 1790,
@@ -130,9 +130,9 @@ fn flags_and_annotations_say_who_it_is_and_what_is_done_to_what_goes_out() {
         next_hop_self: true,
         ..Bgp::default()
     };
-    told.advertise.pods = false;
-    let cluster = cluster(notes, [plain("b", 12)]);
-    let (got, _) = of(&cluster, &local(told));
+    bgp.advertise.pods = false;
+    let cluster = cluster(annotations, [plain("b", 12)]);
+    let (got, _) = of(&cluster, &local(bgp));
     assert_eq!((got.own.asn, got.own.id, got.own.port), (64_600, [9, 9, 9, 9].into(), 1790));
     assert_eq!(got.own.restart, Some(120));
     let peer = got.peers.get(&ip("192.0.2.12")).unwrap();
@@ -149,33 +149,33 @@ fn flags_and_annotations_say_who_it_is_and_what_is_done_to_what_goes_out() {
 }
 
 #[test]
-fn a_node_without_ipv4_needs_a_router_id_and_one_can_be_made() {
+fn a_node_without_ipv4_needs_a_router_id_which_can_be_generated() {
     let mut cluster = Cluster::default();
-    cluster.insert(node("a", "fd00::11", "fd44::/64", Notes::default()));
+    cluster.insert(node("a", "fd00::11", "fd44::/64", Annotations::default()));
     let mut local = local(Bgp::default());
     let (none, unmet) = config(&cluster, &local);
     assert!(none.is_none() && unmet[0].why.ends_with("set --router-id=generate"), "{unmet:?}");
     local.options.bgp = Some(Bgp { id: RouterId::Hash, ..Bgp::default() });
     let (got, _) = of(&cluster, &local);
     assert_eq!(got.own.families, [Family::Ipv6].into());
-    assert_eq!(got.own.id, hashed(ip("fd00::11")));
+    assert_eq!(got.own.id, hash_router_id(ip("fd00::11")));
 }
 
 #[test]
-fn the_hash_is_fnv_1a_over_the_sixteen_bytes_that_go_keeps() {
-    // Worked out by hand's longer way: one byte after the other.
+fn the_generated_router_id_is_fnv_1a_over_the_sixteen_byte_address() {
+    // The same hash, written out byte by byte.
     let mut want = 0x811c_9dc5_u32;
     for byte in [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 192, 0, 2, 11] {
         want ^= byte;
         want = want.wrapping_mul(16_777_619);
     }
-    assert_eq!(hashed(ip("192.0.2.11")), Ipv4Addr::from(want));
-    assert_ne!(hashed(ip("192.0.2.11")), hashed(ip("192.0.2.12")));
+    assert_eq!(hash_router_id(ip("192.0.2.11")), Ipv4Addr::from(want));
+    assert_ne!(hash_router_id(ip("192.0.2.11")), hash_router_id(ip("192.0.2.12")));
 }
 
 #[test]
-fn without_a_mesh_a_node_speaks_with_those_of_its_own_as() {
-    let with = |asn| Notes { asn: Some(asn), ..Notes::default() };
+fn without_a_full_mesh_a_node_peers_with_the_nodes_of_its_own_as() {
+    let with = |asn| Annotations { asn: Some(asn), ..Annotations::default() };
     let others = || {
         [
             node("b", "192.0.2.12", "", with(64_600)),
@@ -190,22 +190,22 @@ fn without_a_mesh_a_node_speaks_with_those_of_its_own_as() {
         (64_600, vec!["b 192.0.2.12".to_owned()], 0)
     );
     assert_eq!(got.peers.get(&ip("192.0.2.12")).unwrap().asn, 64_600);
-    let (none, unmet) = config(&cluster(Notes::default(), others()), &local);
+    let (none, unmet) = config(&cluster(Annotations::default(), others()), &local);
     assert!(none.is_none() && unmet[0].why.contains("kube-router.io/node.asn"), "{unmet:?}");
 }
 
 #[test]
-fn without_ibgp_no_node_is_spoken_with_and_routers_outside_are() {
-    let local = local(Bgp { inside: false, ..outside() });
-    let (got, _) = of(&cluster(Notes::default(), [plain("b", 12)]), &local);
+fn without_ibgp_only_external_routers_are_peers() {
+    let local = local(Bgp { inside: false, ..with_router() });
+    let (got, _) = of(&cluster(Annotations::default(), [plain("b", 12)]), &local);
     assert_eq!(names(&got), ["- 192.0.2.1"]);
     assert!(!got.export.pods_inside && got.export.pods_outside);
 }
 
 #[test]
-fn clients_of_reflectors_speak_with_servers_alone_and_servers_with_all() {
+fn a_route_reflector_client_peers_with_reflectors_only_and_a_reflector_with_all() {
     let id = Ipv4Addr::new(0, 0, 0, 1);
-    let with = |reflector| Notes { reflector, ..Notes::default() };
+    let with = |reflector| Annotations { reflector, ..Annotations::default() };
     let (server, client) = (Some(Reflector::Server(id)), Some(Reflector::Client(id)));
     let others = || {
         [
@@ -229,12 +229,12 @@ fn clients_of_reflectors_speak_with_servers_alone_and_servers_with_all() {
 }
 
 #[test]
-fn a_node_is_spoken_with_over_ipv4_where_both_have_it_and_else_over_ipv6() {
+fn a_node_is_a_peer_over_ipv4_if_both_have_it_and_else_over_ipv6() {
     let others = [
-        node("b", "fd00::12 192.0.2.12", "", Notes::default()),
-        node("c", "fd00::13", "", Notes::default()),
+        node("b", "fd00::12 192.0.2.12", "", Annotations::default()),
+        node("c", "fd00::13", "", Annotations::default()),
     ];
-    let mut cluster = cluster(Notes::default(), others);
+    let mut cluster = cluster(Annotations::default(), others);
     let mut local = local(Bgp::default());
     let (got, _) = of(&cluster, &local);
     assert_eq!(names(&got), ["b 192.0.2.12", "c fd00::13"]);
@@ -256,9 +256,9 @@ fn a_node_is_spoken_with_over_ipv4_where_both_have_it_and_else_over_ipv6() {
 }
 
 #[test]
-fn two_nodes_with_one_address_are_one_peer_and_ours_is_none() {
+fn nodes_with_the_same_address_are_one_peer_and_a_node_with_this_nodes_address_is_none() {
     let others = [plain("b", 12), plain("c", 12), plain("d", 11)];
-    let (got, unmet) = of(&cluster(Notes::default(), others), &local(Bgp::default()));
+    let (got, unmet) = of(&cluster(Annotations::default(), others), &local(Bgp::default()));
     assert_eq!(names(&got), ["b 192.0.2.12"]);
     assert_eq!(
         unmet,
@@ -270,8 +270,8 @@ fn two_nodes_with_one_address_are_one_peer_and_ours_is_none() {
 }
 
 #[test]
-fn an_address_that_no_link_here_has_is_not_spoken_from() {
-    let mut cluster = cluster(Notes::default(), [plain("b", 12)]);
+fn an_address_that_no_link_here_carries_is_no_local_address() {
+    let mut cluster = cluster(Annotations::default(), [plain("b", 12)]);
     cluster.nodes.get_mut("a").unwrap().external_ips = ips("203.0.113.11");
     let mut local = local(Bgp::default());
     let link = |addr: &str| HostLink {
@@ -288,15 +288,15 @@ fn an_address_that_no_link_here_has_is_not_spoken_from() {
 }
 
 #[test]
-fn local_addresses_of_an_annotation_take_the_place_of_the_nodes() {
-    let notes = Notes { addrs: ips("198.51.100.11"), ..Notes::default() };
-    let told = outside();
-    let (got, unmet) = of(&cluster(notes, [plain("b", 12)]), &local(told));
+fn annotated_local_addresses_replace_the_addresses_of_the_node() {
+    let annotations = Annotations { addrs: ips("198.51.100.11"), ..Annotations::default() };
+    let bgp = with_router();
+    let (got, unmet) = of(&cluster(annotations, [plain("b", 12)]), &local(bgp));
     assert_eq!((got.own.addrs, got.own.families), (ips("198.51.100.11"), [Family::Ipv4].into()));
     assert_eq!(
         got.peers.get(&ip("192.0.2.12")).unwrap().local,
         Some(ip("192.0.2.11")),
-        "nodes know it by that"
+        "nodes identify it by its InternalIP"
     );
     assert_eq!(got.peers.get(&ip("192.0.2.1")).unwrap().local, Some(ip("198.51.100.11")));
     assert_eq!(nets(&got.origin.pods), ["10.244.0.0/24"]);
@@ -304,8 +304,8 @@ fn local_addresses_of_an_annotation_take_the_place_of_the_nodes() {
 }
 
 #[test]
-fn routers_outside_are_the_flags_and_else_the_annotations() {
-    let told = Told {
+fn external_routers_come_from_flags_and_else_from_annotations() {
+    let raw = Told {
         addr: "192.0.2.2",
         asn: "64514",
         port: "1790",
@@ -313,9 +313,10 @@ fn routers_outside_are_the_flags_and_else_the_annotations() {
         password: "czNjcmV0",
         bfd: None,
     };
-    let notes = Notes { routers: vec![Router::read(told).unwrap()], ..Notes::default() };
+    let annotations =
+        Annotations { routers: vec![Router::read(raw).unwrap()], ..Annotations::default() };
     let (got, unmet) =
-        of(&cluster(notes.clone(), []), &local(Bgp { hops: 3, hold: 30, ..Bgp::default() }));
+        of(&cluster(annotations.clone(), []), &local(Bgp { hops: 3, hold: 30, ..Bgp::default() }));
     let peer = Peer {
         node: None,
         asn: 64_514,
@@ -329,7 +330,7 @@ fn routers_outside_are_the_flags_and_else_the_annotations() {
         passive: false,
     };
     assert_eq!((got.peers.get(&ip("192.0.2.2")).unwrap(), unmet.len()), (&peer, 0));
-    let (got, unmet) = of(&cluster(notes, []), &local(outside()));
+    let (got, unmet) = of(&cluster(annotations, []), &local(with_router()));
     assert_eq!(names(&got), ["- 192.0.2.1"]);
     assert_eq!(got.peers.get(&ip("192.0.2.1")).unwrap().local, Some(ip("192.0.2.11")));
     let want = "the 1 BGP peers that node a is annotated with: --peer-router-ips takes their place, as in kube-router";
@@ -337,7 +338,7 @@ fn routers_outside_are_the_flags_and_else_the_annotations() {
 }
 
 #[test]
-fn a_router_outside_at_a_nodes_address_counts_and_this_node_is_none_of_its_own() {
+fn an_external_router_replaces_a_node_peer_and_this_nodes_own_address_is_refused() {
     let routers = vec![
         router("192.0.2.12", "64512"),
         router("192.0.2.11", "64512"),
@@ -345,30 +346,30 @@ fn a_router_outside_at_a_nodes_address_counts_and_this_node_is_none_of_its_own()
     ];
     let mut local = local(Bgp { routers, ..Bgp::default() });
     local.options.ipv6 = false;
-    let (got, unmet) = of(&cluster(Notes::default(), [plain("b", 12)]), &local);
+    let (got, unmet) = of(&cluster(Annotations::default(), [plain("b", 12)]), &local);
     assert_eq!(names(&got), ["- 192.0.2.12"]);
     assert_eq!(
         unmet,
         [
-            "BGP with router 192.0.2.11: it is this node",
-            "BGP with router fd00::99: this node has no address of its family that BGP is spoken from"
+            "BGP with router 192.0.2.11: it is an address of this node",
+            "BGP with router fd00::99: this node speaks BGP from no address of that family"
         ]
     );
 }
 
 #[test]
-fn broken_annotations_are_told_by_the_node_that_has_them_and_by_no_other() {
-    let broken = || Notes {
+fn an_invalid_annotation_is_reported_on_its_own_node_only() {
+    let broken = || Annotations {
         faults: vec![Fault {
             annotation: "kube-router.io/peers".into(),
             why: "it is no list".into(),
         }],
-        ..Notes::default()
+        ..Annotations::default()
     };
     let (_, unmet) = of(&cluster(broken(), []), &local(Bgp::default()));
     assert_eq!(unmet, ["the annotation kube-router.io/peers of node a: it is no list"]);
     let other = node("b", "192.0.2.12", "", broken());
-    let (got, unmet) = of(&cluster(Notes::default(), [other]), &local(Bgp::default()));
+    let (got, unmet) = of(&cluster(Annotations::default(), [other]), &local(Bgp::default()));
     assert_eq!((unmet.len(), got.peers.len()), (0, 1));
 }
 
@@ -384,19 +385,18 @@ fn service(name: &str, change: impl FnOnce(&mut Service)) -> Object {
     Object::Service(service)
 }
 
-fn told(cluster_ips: bool, external_ips: bool, balancer_ips: bool) -> Local {
-    let mut told = outside();
-    told.advertise =
-        crate::local::Advertise { pods: true, cluster_ips, external_ips, balancer_ips };
-    local(told)
+fn advertising(cluster_ips: bool, external_ips: bool, balancer_ips: bool) -> Local {
+    let mut bgp = with_router();
+    bgp.advertise = crate::local::Advertise { pods: true, cluster_ips, external_ips, balancer_ips };
+    local(bgp)
 }
 
-fn announced(local: &Local, objects: impl IntoIterator<Item = Object>) -> Vec<String> {
-    nets(&of(&cluster(Notes::default(), objects), local).0.origin.services)
+fn advertised(local: &Local, objects: impl IntoIterator<Item = Object>) -> Vec<String> {
+    nets(&of(&cluster(Annotations::default(), objects), local).0.origin.services)
 }
 
 #[test]
-fn each_flag_announces_its_kind_of_address() {
+fn each_flag_advertises_its_kind_of_address() {
     for (flags, want) in [
         ((false, false, false), vec![]),
         ((true, false, false), vec!["10.96.0.10/32"]),
@@ -404,52 +404,54 @@ fn each_flag_announces_its_kind_of_address() {
         ((false, false, true), vec!["198.51.100.10/32"]),
         ((true, true, true), vec!["10.96.0.10/32", "198.51.100.10/32", "203.0.113.10/32"]),
     ] {
-        let local = told(flags.0, flags.1, flags.2);
-        assert_eq!(announced(&local, [service("web", |_| ())]), want, "{flags:?}");
+        let local = advertising(flags.0, flags.1, flags.2);
+        assert_eq!(advertised(&local, [service("web", |_| ())]), want, "{flags:?}");
     }
 }
 
 #[test]
-fn an_annotation_of_the_service_wins_over_the_flags() {
-    let says = |cluster, balancer| {
+fn an_annotation_of_a_service_overrides_the_flags() {
+    let annotated = |cluster, balancer| {
         service("web", |s| {
             s.advertise =
                 Advertise { cluster_ips: cluster, balancer_ips: balancer, ..Advertise::default() };
         })
     };
-    let (all, none) = (told(true, true, true), told(false, false, false));
-    assert_eq!(announced(&all, [says(Some(false), Some(false))]), ["203.0.113.10/32"]);
-    assert_eq!(announced(&none, [says(Some(true), None)]), ["10.96.0.10/32"]);
-    assert_eq!(announced(&none, [says(None, Some(true))]), ["198.51.100.10/32"]);
+    let (all, none) = (advertising(true, true, true), advertising(false, false, false));
+    assert_eq!(advertised(&all, [annotated(Some(false), Some(false))]), ["203.0.113.10/32"]);
+    assert_eq!(advertised(&none, [annotated(Some(true), None)]), ["10.96.0.10/32"]);
+    assert_eq!(advertised(&none, [annotated(None, Some(true))]), ["198.51.100.10/32"]);
 }
 
 #[test]
-fn without_a_router_outside_or_services_nothing_of_them_is_told() {
-    let mut alone = told(true, true, true);
+fn services_are_advertised_only_if_there_is_an_external_router_and_services_are_read() {
+    let mut alone = advertising(true, true, true);
     alone.options.bgp.as_mut().unwrap().routers.clear();
-    let (got, _) = of(&cluster(Notes::default(), [service("web", |_| ())]), &alone);
+    let (got, _) = of(&cluster(Annotations::default(), [service("web", |_| ())]), &alone);
     assert_eq!(nets(&got.import.own), ["10.244.0.0/24", "fd44::/64"]);
     assert!(got.origin.services.is_empty());
-    let mut unread = told(false, false, false);
+    let mut unread = advertising(false, false, false);
     unread.options.services = false;
     let annotated = service("web", |s| s.advertise.cluster_ips = Some(true));
-    assert_eq!(announced(&unread, [annotated]), [""; 0]);
-    let mut router_alone = told(true, false, false);
+    assert_eq!(advertised(&unread, [annotated]), [""; 0]);
+    let mut router_alone = advertising(true, false, false);
     router_alone.options.services = false;
-    assert_eq!(announced(&router_alone, [service("web", |_| ())]), ["10.96.0.10/32"]);
+    assert_eq!(advertised(&router_alone, [service("web", |_| ())]), ["10.96.0.10/32"]);
 }
 
 #[test]
-fn all_addresses_of_services_are_kept_out_whether_they_are_announced_or_not() {
-    let (got, _) =
-        of(&cluster(Notes::default(), [service("web", |_| ())]), &told(true, false, false));
+fn addresses_of_services_are_refused_on_import_even_if_they_are_not_advertised() {
+    let (got, _) = of(
+        &cluster(Annotations::default(), [service("web", |_| ())]),
+        &advertising(true, false, false),
+    );
     assert_eq!(
         nets(&got.import.own),
         ["10.96.0.10/32", "10.244.0.0/24", "198.51.100.10/32", "203.0.113.10/32", "fd44::/64"]
     );
 }
 
-/// An endpoint of shop/web on a node: ready, and terminating.
+/// Returns a slice of shop/web with one endpoint on a node.
 fn slice(addr: &str, node: &str, ready: bool, terminating: bool) -> Object {
     Object::EndpointSlice(EndpointSlice {
         name: Name { namespace: "shop".into(), name: "web-1".into() },
@@ -467,8 +469,8 @@ fn slice(addr: &str, node: &str, ready: bool, terminating: bool) -> Object {
 }
 
 #[test]
-fn an_address_with_a_local_policy_needs_a_ready_endpoint_of_its_family_here() {
-    let all = told(true, true, true);
+fn an_address_with_a_local_policy_needs_a_ready_endpoint_of_its_family_on_this_node() {
+    let all = advertising(true, true, true);
     let both = |s: &mut Service| {
         s.internal_local = true;
         s.external_local = true;
@@ -483,19 +485,19 @@ fn an_address_with_a_local_policy_needs_a_ready_endpoint_of_its_family_here() {
         (slice("10.244.0.5", "a", false, true), &[]),
     ] {
         let text = format!("{endpoint:?}");
-        assert_eq!(announced(&all, [service("web", both), endpoint]), want, "{text}");
+        assert_eq!(advertised(&all, [service("web", both), endpoint]), want, "{text}");
     }
     let inside = service("web", |s| s.internal_local = true);
-    assert_eq!(announced(&all, [inside]), four[1..], "each policy is for its own addresses");
+    assert_eq!(advertised(&all, [inside]), four[1..], "each policy is for its own addresses");
     let outside = service("web", |s| s.external_local = true);
-    assert_eq!(announced(&all, [outside]), four[..1]);
+    assert_eq!(advertised(&all, [outside]), four[..1]);
 }
 
 #[test]
-fn what_no_service_may_have_or_nobody_serves_is_not_announced() {
-    let mut all = told(true, true, true);
+fn headless_services_and_invalid_or_excluded_addresses_are_not_advertised() {
+    let mut all = advertising(true, true, true);
     let headless = service("web", |s| s.cluster_ips.clear());
-    assert_eq!(announced(&all, [headless]), [""; 0]);
+    assert_eq!(advertised(&all, [headless]), [""; 0]);
     let odd = |s: &mut Service| {
         s.cluster_ips = ips("10.96.0.10 10.97.0.10");
         s.external_ips = ips("192.0.2.11 192.0.2.12 127.0.0.1 203.0.113.10 203.0.114.10");
@@ -503,13 +505,13 @@ fn what_no_service_may_have_or_nobody_serves_is_not_announced() {
     };
     all.options.excluded = vec!["10.97.0.0/16".parse().unwrap()];
     all.options.external = vec!["203.0.113.0/24".parse().unwrap()];
-    let got = announced(&all, [service("web", odd), plain("b", 12)]);
+    let got = advertised(&all, [service("web", odd), plain("b", 12)]);
     assert_eq!(got, ["10.96.0.10/32", "203.0.113.10/32"]);
 }
 
 #[test]
-fn a_range_stands_for_the_clusterips_in_it_but_for_those_that_differ_from_node_to_node() {
-    let mut local = told(false, false, false);
+fn a_range_replaces_the_clusterips_in_it_except_those_with_a_local_policy() {
+    let mut local = advertising(false, false, false);
     let bgp = local.options.bgp.as_mut().unwrap();
     bgp.ranges = vec!["10.96.0.0/16".parse().unwrap(), "fd96::/112".parse().unwrap()];
     let of = |name: &str, addr: &str, local: bool| {
@@ -527,8 +529,8 @@ fn a_range_stands_for_the_clusterips_in_it_but_for_those_that_differ_from_node_t
         ]
     };
     let want = ["10.96.0.0/16", "10.96.0.30/32", "10.99.0.1/32", "fd96::/112"];
-    assert_eq!(announced(&local, objects()), want);
+    assert_eq!(advertised(&local, objects()), want);
     local.options.ipv6 = false;
-    assert_eq!(announced(&local, objects()), want[..3]);
-    assert_eq!(announced(&local, []), want[..1], "also before any Service is known");
+    assert_eq!(advertised(&local, objects()), want[..3]);
+    assert_eq!(advertised(&local, []), want[..1], "even before any Service is known");
 }

@@ -1,4 +1,4 @@
-//! Routes of nodes and of peers, by example.
+//! Tests of the routes that follow from Nodes and from BGP peers.
 
 use super::*;
 use crate::{
@@ -21,7 +21,7 @@ fn node(name: &str, addr: &str, pods: &str) -> Node {
     }
 }
 
-/// This node is `a`; it has one neighbour.
+/// Returns a cluster of this node, `a`, and one neighbour, `b`.
 fn cluster() -> Cluster {
     let mut cluster = Cluster::default();
     cluster.insert(Object::Node(node("a", "192.0.2.11", "10.244.0.0/24")));
@@ -44,52 +44,52 @@ fn learned(routes: &[(&str, &[&str])]) -> Learned {
     Learned { routes, ..Learned::default() }
 }
 
-/// The routes, and what is said of those that are not made.
+/// Returns the routes, and the messages about routes that can't be honoured.
 fn outcome(cluster: &Cluster, learned: &Learned, local: &Local) -> (Vec<String>, Vec<String>) {
     let desired = desired(cluster, learned, local).unwrap();
     let main = |i: &&Item| matches!(i, Item::Route { table: TABLE_MAIN, .. });
     let routes = desired.state.iter().filter(main).map(|i| i.to_string()[6..].to_owned());
-    let told = desired.unmet.iter().filter(|u| u.what.contains("route"));
-    (routes.collect(), told.map(|u| format!("{}: {}", u.what, u.why)).collect())
+    let messages = desired.unmet.iter().filter(|u| u.what.contains("route"));
+    (routes.collect(), messages.map(|u| format!("{}: {}", u.what, u.why)).collect())
 }
 
-fn both(routes: &[(&str, &[&str])]) -> (Vec<String>, Vec<String>) {
+fn with_bgp(routes: &[(&str, &[&str])]) -> (Vec<String>, Vec<String>) {
     outcome(&cluster(), &learned(routes), &local(Routes::Both))
 }
 
-const OF_NODE: &str = "10.244.1.0/24 via 192.0.2.12";
+const NODE_ROUTE: &str = "10.244.1.0/24 via 192.0.2.12";
 
 #[test]
-fn a_neighbour_is_the_gateway_to_its_pods_and_a_family_it_lacks_is_unmet() {
+fn a_node_is_the_gateway_to_its_pods_and_a_family_without_an_address_is_unmet() {
     let mut cluster = cluster();
     cluster.nodes.get_mut("b").unwrap().pod_cidrs.push("fd44:1::/64".parse().unwrap());
-    let (routes, told) = outcome(&cluster, &NOTHING, &local(Routes::Nodes));
-    assert_eq!(routes, [OF_NODE]);
-    assert!(told.len() == 1 && told[0].contains("fd44:1::/64"), "{told:?}");
+    let (routes, messages) = outcome(&cluster, &NOTHING, &local(Routes::Nodes));
+    assert_eq!(routes, [NODE_ROUTE]);
+    assert!(messages.len() == 1 && messages[0].contains("fd44:1::/64"), "{messages:?}");
 }
 
 #[test]
-fn a_node_that_is_not_on_link_gets_no_route_but_a_line_that_says_so() {
+fn a_node_that_is_not_on_link_gets_no_route_and_an_unmet_entry() {
     let mut cluster = cluster();
     cluster.insert(Object::Node(node("b", "198.51.100.12", "10.244.1.0/24")));
-    let (routes, told) = outcome(&cluster, &NOTHING, &local(Routes::Both));
+    let (routes, messages) = outcome(&cluster, &NOTHING, &local(Routes::Both));
     assert!(routes.is_empty());
-    assert!(told[0].contains("198.51.100.12 is on none of this node's links"), "{told:?}");
-    // A router that knows the way to it is another matter.
+    assert!(messages[0].contains("198.51.100.12 is on none of this node's links"), "{messages:?}");
+    // A route that a router on the link advertises is usable.
     let by_router = learned(&[("10.244.1.0/24", &["192.0.2.1"])]);
-    let (routes, told) = outcome(&cluster, &by_router, &local(Routes::Both));
-    assert_eq!((routes, told), (vec!["10.244.1.0/24 via 192.0.2.1".into()], vec![]));
+    let (routes, messages) = outcome(&cluster, &by_router, &local(Routes::Both));
+    assert_eq!((routes, messages), (vec!["10.244.1.0/24 via 192.0.2.1".into()], vec![]));
 }
 
 #[test]
-fn without_a_kernel_every_node_is_a_neighbour() {
+fn without_an_inspected_host_every_node_counts_as_on_link() {
     let local = Local { host: None, ..local(Routes::Both) };
-    assert_eq!(outcome(&cluster(), &NOTHING, &local).0, [OF_NODE]);
+    assert_eq!(outcome(&cluster(), &NOTHING, &local).0, [NODE_ROUTE]);
 }
 
 #[test]
-fn a_learned_route_takes_the_place_of_the_nodes_own_and_others_are_added() {
-    let (routes, told) = both(&[
+fn a_learned_route_replaces_the_route_of_the_node_and_other_routes_are_added() {
+    let (routes, messages) = with_bgp(&[
         ("10.244.1.0/24", &["192.0.2.2", "192.0.2.1"]),
         ("203.0.113.0/24", &["192.0.2.1"]),
         ("2001:db8::/48", &["fd77::1"]),
@@ -102,60 +102,60 @@ fn a_learned_route_takes_the_place_of_the_nodes_own_and_others_are_added() {
             "2001:db8::/48 via fd77::1",
         ]
     );
-    assert_eq!(told, [] as [&str; 0]);
+    assert_eq!(messages, [] as [&str; 0]);
 }
 
 #[test]
-fn whose_routes_are_made_is_chosen() {
+fn the_routes_option_selects_node_routes_bgp_routes_or_both() {
     let learned = learned(&[("203.0.113.0/24", &["192.0.2.1"])]);
     let of = |routes| outcome(&cluster(), &learned, &local(routes)).0;
-    assert_eq!(of(Routes::Nodes), [OF_NODE]);
+    assert_eq!(of(Routes::Nodes), [NODE_ROUTE]);
     assert_eq!(of(Routes::Bgp), ["203.0.113.0/24 via 192.0.2.1"]);
     assert_eq!(of(Routes::Both).len(), 2);
 }
 
 #[test]
-fn next_hops_that_are_not_on_link_are_left_out_and_without_any_the_node_stands() {
+fn next_hops_that_are_not_on_link_are_dropped_and_without_any_the_route_of_the_node_stays() {
     let far = "198.51.100.1";
-    let (routes, _) = both(&[("10.244.1.0/24", &[far, "192.0.2.1", "192.0.2.11"])]);
+    let (routes, _) = with_bgp(&[("10.244.1.0/24", &[far, "192.0.2.1", "192.0.2.11"])]);
     assert_eq!(routes, ["10.244.1.0/24 via 192.0.2.1"]);
-    let (routes, told) = both(&[
+    let (routes, messages) = with_bgp(&[
         ("10.244.1.0/24", &[far]),
         ("203.0.113.0/25", &[far]),
         ("203.0.113.128/25", &[far]),
         ("2001:db8::/48", &["fe80::1"]),
         ("2001:db8:1::/48", &["192.0.2.1"]),
     ]);
-    assert_eq!(routes, [OF_NODE]);
-    assert_eq!(told.len(), 1, "once for all of them: {told:?}");
-    let start = "4 routes that BGP brought (203.0.113.0/25…): the next hop is on none";
-    assert!(told[0].starts_with(start), "{told:?}");
+    assert_eq!(routes, [NODE_ROUTE]);
+    assert_eq!(messages.len(), 1, "one message for all of them: {messages:?}");
+    let start = "4 routes learned by BGP (203.0.113.0/25…): the next hop is on none";
+    assert!(messages[0].starts_with(start), "{messages:?}");
 }
 
 #[test]
-fn a_lost_node_that_is_not_ready_gets_no_route_unless_a_peer_knows_one() {
+fn a_node_that_is_not_ready_and_has_no_session_gets_no_route_unless_a_peer_advertises_one() {
     let mut cluster = cluster();
     let mut learned = learned(&[]);
     learned.lost.insert("192.0.2.12".parse().unwrap());
     let local = local(Routes::Both);
-    assert_eq!(outcome(&cluster, &learned, &local).0, [OF_NODE], "it is Ready");
+    assert_eq!(outcome(&cluster, &learned, &local).0, [NODE_ROUTE], "it is Ready");
     cluster.nodes.get_mut("b").unwrap().ready = false;
-    let (routes, told) = outcome(&cluster, &learned, &local);
-    assert!(routes.is_empty() && told[0].contains("its BGP session is down"), "{told:?}");
+    let (routes, messages) = outcome(&cluster, &learned, &local);
+    assert!(routes.is_empty() && messages[0].contains("its BGP session is down"), "{messages:?}");
     let alone = Local { options: Options { routes: Routes::Nodes, ..Options::default() }, ..local };
-    assert_eq!(outcome(&cluster, &learned, &alone).0, [OF_NODE], "BGP is not asked");
+    assert_eq!(outcome(&cluster, &learned, &alone).0, [NODE_ROUTE], "BGP routes are not used");
     learned.routes.insert("10.244.1.0/24".parse().unwrap(), Via::One("192.0.2.1".parse().unwrap()));
     let local = self::local(Routes::Both);
     assert_eq!(outcome(&cluster, &learned, &local).0, ["10.244.1.0/24 via 192.0.2.1"]);
     learned.routes.clear();
     learned.lost.clear();
-    assert_eq!(outcome(&cluster, &learned, &local).0, [OF_NODE], "its session was never up");
+    assert_eq!(outcome(&cluster, &learned, &local).0, [NODE_ROUTE], "its session was never up");
 }
 
 #[test]
-fn nothing_that_was_learned_touches_what_this_node_is() {
+fn a_learned_route_never_replaces_this_nodes_addresses_links_or_pods() {
     let by: &[&str] = &["192.0.2.1"];
-    let (routes, told) = both(&[
+    let (routes, messages) = with_bgp(&[
         ("0.0.0.0/0", by),
         ("10.244.0.0/24", by),
         ("10.244.0.128/25", by),
@@ -166,15 +166,15 @@ fn nothing_that_was_learned_touches_what_this_node_is() {
         ("fe80::/64", &["fd77::1"]),
         ("203.0.113.1/32", &["192.0.2.11"]),
     ]);
-    assert_eq!(routes, [OF_NODE]);
-    assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[0].starts_with("route to 192.0.2.0/24, which BGP brought: it is the network"));
-    assert!(told[1].starts_with("route to 10.244.0.128/25, which BGP brought: it lies in"));
+    assert_eq!(routes, [NODE_ROUTE]);
+    assert_eq!(messages.len(), 2, "{messages:?}");
+    assert!(messages[0].starts_with("route to 192.0.2.0/24, learned by BGP: it is the network"));
+    assert!(messages[1].starts_with("route to 10.244.0.128/25, learned by BGP: it lies in"));
 }
 
 #[test]
-fn a_route_that_would_cut_a_neighbour_off_is_not_made_and_one_that_holds_the_whole_link_is() {
-    let (routes, told) = both(&[
+fn a_learned_route_that_contains_a_neighbour_is_rejected_unless_it_contains_the_whole_link() {
+    let (routes, messages) = with_bgp(&[
         ("192.0.2.1/32", &["192.0.2.2"]),
         ("192.0.2.12/32", &["192.0.2.1"]),
         ("192.0.2.0/28", &["192.0.2.1"]),
@@ -182,18 +182,21 @@ fn a_route_that_would_cut_a_neighbour_off_is_not_made_and_one_that_holds_the_who
         ("192.0.0.0/16", &["192.0.2.1"]),
     ]);
     assert_eq!(routes[1..], ["192.0.0.0/16 via 192.0.2.1", "192.0.2.200/32 via 192.0.2.1"]);
-    assert_eq!(told.len(), 1);
+    assert_eq!(messages.len(), 1);
     assert!(
-        told[0].starts_with("3 routes that BGP brought (192.0.2.0/28…): a next hop"),
-        "{told:?}"
+        messages[0].starts_with("3 routes learned by BGP (192.0.2.0/28…): a next hop"),
+        "{messages:?}"
     );
-    let blind = Local { host: None, ..local(Routes::Both) };
+    let offline = Local { host: None, ..local(Routes::Both) };
     let wide = learned(&[("192.0.0.0/16", &["192.0.2.1"])]);
-    assert!(outcome(&cluster(), &wide, &blind).1[0].contains("cut it off"), "who knows the link?");
+    assert!(
+        outcome(&cluster(), &wide, &offline).1[0].contains("cut it off"),
+        "without a host the links are unknown"
+    );
 }
 
 #[test]
-fn an_address_that_a_service_has_here_is_not_routed_away() {
+fn a_learned_route_to_a_virtual_address_that_is_served_here_is_ignored() {
     let mut cluster = cluster();
     let port = ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: None };
     cluster.insert(Object::Service(Service {
@@ -204,18 +207,18 @@ fn an_address_that_a_service_has_here_is_not_routed_away() {
     }));
     let learned = learned(&[("10.96.0.10/32", &["192.0.2.1"]), ("10.96.0.11/32", &["192.0.2.1"])]);
     let mut local = local(Routes::Both);
-    let (routes, told) = outcome(&cluster, &learned, &local);
+    let (routes, messages) = outcome(&cluster, &learned, &local);
     assert_eq!(
         routes,
-        [OF_NODE, "10.96.0.11/32 via 192.0.2.1"][..].iter().rev().copied().collect::<Vec<_>>()
+        [NODE_ROUTE, "10.96.0.11/32 via 192.0.2.1"][..].iter().rev().copied().collect::<Vec<_>>()
     );
-    assert_eq!(told, [] as [&str; 0]);
+    assert_eq!(messages, [] as [&str; 0]);
     local.options.services = false;
     assert_eq!(outcome(&cluster, &learned, &local).0.len(), 3, "it is served elsewhere");
 }
 
 #[test]
-fn kube_routers_tunnels_and_a_family_that_is_off_are_left_alone() {
+fn networks_behind_kube_routers_tunnels_and_of_disabled_families_get_no_route() {
     let learned = learned(&[("10.244.1.0/24", &["192.0.2.1"]), ("2001:db8::/48", &["fd77::1"])]);
     let mut local = local(Routes::Both);
     local.options.ipv6 = false;
@@ -223,21 +226,21 @@ fn kube_routers_tunnels_and_a_family_that_is_off_are_left_alone() {
         vec![Tunnel { link: "tun-1".into(), to: Some("10.244.1.0/24".parse().unwrap()) }];
     for routes in [Routes::Both, Routes::Bgp] {
         local.options.routes = routes;
-        let (routes, told) = outcome(&cluster(), &learned, &local);
-        assert!(routes.is_empty() && told.len() == 1, "{routes:?} {told:?}");
+        let (routes, messages) = outcome(&cluster(), &learned, &local);
+        assert!(routes.is_empty() && messages.len() == 1, "{routes:?} {messages:?}");
     }
 }
 
 #[test]
-fn no_route_has_more_gateways_than_one_message_can_hold() {
+fn a_route_has_at_most_the_maximum_number_of_gateways() {
     let hops: Vec<String> = (20..80).map(|i| format!("192.0.2.{i}")).collect();
     let hops: Vec<&str> = hops.iter().map(String::as_str).collect();
-    let (routes, _) = both(&[("203.0.113.0/24", &hops)]);
-    assert_eq!(routes[1].matches("nexthop").count(), GATEWAYS);
+    let (routes, _) = with_bgp(&[("203.0.113.0/24", &hops)]);
+    assert_eq!(routes[1].matches("nexthop").count(), MAX_GATEWAYS);
 }
 
 #[test]
-fn routes_that_change_alone_come_to_what_all_of_them_come_to() {
+fn incremental_route_updates_equal_a_full_recompute() {
     let mut dice = Dice(0x6b69_6e67_6c65_7432);
     let mut below = |limit: usize| dice.below(limit as u64) as usize;
     let mut cluster = cluster();

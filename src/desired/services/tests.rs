@@ -1,11 +1,11 @@
-//! What one Service becomes on a node, by example.
+//! The items of one Service on a node, by example.
 
 use super::*;
 use crate::cluster::{Endpoint, SlicePort};
 
 const NODE: &str = "192.0.2.11";
 
-/// A Service `shop/web` with a NodePort, and endpoints by address and node.
+/// Returns a Service `shop/web` with a NodePort, and a slice with endpoints by address and node.
 fn web(endpoints: &[(&str, &str)]) -> (Service, EndpointSlice) {
     let name = Name { namespace: "shop".into(), name: "web".into() };
     let port =
@@ -33,8 +33,8 @@ fn web(endpoints: &[(&str, &str)]) -> (Service, EndpointSlice) {
     (service, slice)
 }
 
-/// What node-1 makes of it, as lines, and what is unmet.
-fn made(service: &Service, slice: &EndpointSlice) -> (Vec<String>, Vec<String>) {
+/// Returns the items of the Service on node-1 as lines of text, and its unmet requests.
+fn items_of(service: &Service, slice: &EndpointSlice) -> (Vec<String>, Vec<String>) {
     let node = Node {
         name: "node-1".into(),
         internal_ips: vec![NODE.parse().unwrap()],
@@ -71,7 +71,7 @@ const BOTH: [(&str, &str); 2] = [("10.244.0.2", "node-1"), ("10.244.1.2", "node-
 #[test]
 fn a_cluster_ip_and_a_node_port_have_the_same_endpoints() {
     let (service, slice) = web(&BOTH);
-    let (lines, unmet) = made(&service, &slice);
+    let (lines, unmet) = items_of(&service, &slice);
     for at in ["10.96.0.10:80", "192.0.2.11:30080"] {
         for real in ["10.244.0.2:8080", "10.244.1.2:8080"] {
             assert!(has(&lines, &format!("real tcp {at} -> {real} weight 1")), "{lines:#?}");
@@ -85,59 +85,62 @@ fn a_cluster_ip_and_a_node_port_have_the_same_endpoints() {
 }
 
 #[test]
-fn a_local_external_policy_gives_the_outside_an_entry_of_its_own() {
+fn a_local_external_policy_adds_a_marked_service_for_traffic_from_outside() {
     let (service, slice) = web(&BOTH);
-    let (lines, _) = made(&Service { external_local: true, ..service }, &slice);
+    let (lines, _) = items_of(&Service { external_local: true, ..service }, &slice);
     let marked: Vec<_> = lines.iter().filter(|l| l.starts_with("real mark ")).collect();
     assert_eq!(marked.len(), 1, "{lines:#?}");
     assert!(marked[0].contains("-> 10.244.0.2:8080"), "{marked:?}");
     assert!(has(&lines, "element outside tcp 192.0.2.11:30080 : 0x4b1a"), "{lines:#?}");
-    assert!(has(&lines, "real tcp 192.0.2.11:30080 -> 10.244.1.2:8080"), "for the inside");
+    assert!(
+        has(&lines, "real tcp 192.0.2.11:30080 -> 10.244.1.2:8080"),
+        "for traffic from the cluster"
+    );
 }
 
 #[test]
-fn without_a_local_endpoint_a_local_policy_drops_and_without_any_it_is_rejected() {
+fn a_local_policy_drops_without_a_local_endpoint_and_rejects_without_any_endpoint() {
     let (service, slice) = web(&BOTH[1..]);
     let service = Service { external_local: true, internal_local: true, ..service };
-    let (lines, _) = made(&service, &slice);
+    let (lines, _) = items_of(&service, &slice);
     assert!(has(&lines, "element drop tcp 10.96.0.10:80"), "{lines:#?}");
     assert!(has(&lines, "element drop-outside tcp 192.0.2.11:30080"), "{lines:#?}");
     assert!(!has(&lines, "element reject"), "{lines:#?}");
-    let (lines, _) = made(&service, &EndpointSlice { endpoints: vec![], ..slice });
+    let (lines, _) = items_of(&service, &EndpointSlice { endpoints: vec![], ..slice });
     assert!(has(&lines, "element reject tcp 10.96.0.10:80"), "{lines:#?}");
     assert!(has(&lines, "element reject tcp 192.0.2.11:30080"), "{lines:#?}");
     assert!(!has(&lines, "element drop"), "{lines:#?}");
 }
 
 #[test]
-fn an_external_address_of_a_node_is_served_by_that_node_alone_and_never_put_on_a_link() {
+fn an_external_ip_that_is_a_node_address_is_served_by_that_node_only_and_added_to_no_link() {
     let (service, slice) = web(&BOTH);
     let addrs = [NODE, "192.0.2.12"].map(|a| a.parse().unwrap()).to_vec();
-    let (lines, unmet) = made(&Service { external_ips: addrs, ..service }, &slice);
+    let (lines, unmet) = items_of(&Service { external_ips: addrs, ..service }, &slice);
     assert!(has(&lines, "service tcp 192.0.2.11:80 rr"), "{lines:#?}");
-    assert!(!has(&lines, "service tcp 192.0.2.12:80"), "another node's business");
+    assert!(!has(&lines, "service tcp 192.0.2.12:80"), "another node serves it");
     assert!(!has(&lines, "addr 192.0.2.") && !has(&lines, "element vips 192.0.2."));
     assert!(unmet.is_empty(), "{unmet:?}");
 }
 
 #[test]
-fn what_a_program_of_the_node_listens_on_is_left_to_it() {
+fn a_port_on_which_a_program_of_the_node_listens_is_not_served() {
     let (mut service, slice) = web(&BOTH);
     service.external_ips = vec![NODE.parse().unwrap()];
     service.ports[0].port = 22;
-    let (lines, unmet) = made(&service, &slice);
+    let (lines, unmet) = items_of(&service, &slice);
     assert!(!has(&lines, "service tcp 192.0.2.11:22"), "{lines:#?}");
     assert!(has(&lines, "service tcp 10.96.0.10:22"), "its other addresses are served");
     assert!(unmet[0].contains("a program of this node listens on that port"), "{unmet:?}");
 }
 
 #[test]
-fn source_ranges_are_those_of_the_balancers_address_alone() {
+fn source_ranges_restrict_the_load_balancer_address_only() {
     let (mut service, slice) = web(&BOTH);
     service.balancer_ips = vec!["203.0.113.9".parse().unwrap()];
     service.source_ranges =
         ["10.0.0.0/8", "10.1.0.0/16", "fd00::/8"].map(|n| n.parse().unwrap()).to_vec();
-    let (lines, _) = made(&service, &slice);
+    let (lines, _) = items_of(&service, &slice);
     let ranges: Vec<_> = lines.iter().filter(|l| l.starts_with("element r")).collect();
     assert_eq!(
         ranges,
@@ -149,46 +152,46 @@ fn source_ranges_are_those_of_the_balancers_address_alone() {
 }
 
 #[test]
-fn a_scheduler_that_is_not_there_is_told_and_becomes_rr() {
+fn an_unavailable_scheduler_is_reported_and_replaced_by_rr() {
     let (service, slice) = web(&BOTH);
-    for (asked, got, told) in [("mh", "mh", 0), ("wrr", "rr", 1), ("best", "rr", 1)] {
+    for (asked, got, unmet_count) in [("mh", "mh", 0), ("wrr", "rr", 1), ("best", "rr", 1)] {
         let service = Service { scheduler: Some(asked.into()), ..service.clone() };
-        let (lines, unmet) = made(&service, &slice);
+        let (lines, unmet) = items_of(&service, &slice);
         assert!(has(&lines, &format!("service tcp 10.96.0.10:80 {got}")), "{asked}: {lines:#?}");
-        assert_eq!(unmet.len(), told, "{asked}: {unmet:?}");
+        assert_eq!(unmet.len(), unmet_count, "{asked}: {unmet:?}");
     }
 }
 
 #[test]
-fn affinity_from_outside_with_a_local_policy_is_by_hash() {
+fn affinity_with_a_local_external_policy_uses_a_hash_scheduler() {
     let (service, slice) = web(&BOTH);
     let service = Service { external_local: true, affinity: 600, ..service };
-    let (lines, _) = made(&service, &slice);
+    let (lines, _) = items_of(&service, &slice);
     let by_mark = lines.iter().find(|l| l.starts_with("service mark ")).unwrap();
     assert!(by_mark.ends_with(" ipv4 mh"), "{by_mark}");
     assert!(has(&lines, "service tcp 192.0.2.11:30080 rr persistent 600 s"), "{lines:#?}");
 }
 
 #[test]
-fn two_places_never_get_one_mark() {
+fn each_address_and_port_gets_a_mark_of_its_own() {
     let mut claims = Claims::default();
     let at = |port| Virtual { addr: [10, 0, 0, 1].into(), protocol: Protocol::Tcp, port };
-    let marks: Sorted<u32> = (1..=5000).map(|port| claims.mark(&at(port))).collect();
+    let marks: Sorted<u32> = (1..=5000).map(|port| claims.assign_mark(&at(port))).collect();
     assert_eq!(marks.len(), 5000);
-    assert_eq!(Claims::default().mark(&at(7)), Claims::default().mark(&at(7)));
+    assert_eq!(Claims::default().assign_mark(&at(7)), Claims::default().assign_mark(&at(7)));
 }
 
 #[test]
-fn outermost_are_the_networks_that_are_in_no_other() {
-    let mut dice = 0x9e37_79b9_u32; // xorshift
+fn outermost_returns_the_networks_that_are_in_no_other() {
+    let mut random = 0x9e37_79b9_u32; // xorshift
     for _ in 0..2000 {
         let mut nets: Vec<IpNet> = Vec::new();
         while nets.len() < 12 {
-            dice ^= dice << 13;
-            dice ^= dice >> 17;
-            dice ^= dice << 5;
-            let addr = IpAddr::from([10, 0, 0, (dice >> 8) as u8]);
-            nets.push(IpNet::new(addr, 24 + (dice >> 3) as u8 % 9).unwrap());
+            random ^= random << 13;
+            random ^= random >> 17;
+            random ^= random << 5;
+            let addr = IpAddr::from([10, 0, 0, (random >> 8) as u8]);
+            nets.push(IpNet::new(addr, 24 + (random >> 3) as u8 % 9).unwrap());
         }
         nets.push("fd00::/8".parse().unwrap());
         let truncated: Sorted<IpNet> = nets.iter().map(IpNet::trunc).collect();
