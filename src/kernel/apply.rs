@@ -5,14 +5,14 @@
 //! nftables transactions (`transact`). A refused step does not stop the steps after it. The order of
 //! the steps comes from `plan`; the messages are built by `route`, `ipvs` and `nft`.
 
-use std::{fmt::Display, net::IpAddr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use neli::consts::socket::NlFamily;
 
 use super::{
     Kernel, files, ipvs,
-    message::{Request, Verdict},
+    message::{Outcome, Refusal, Request},
     netlink, nft, route,
 };
 use crate::{
@@ -20,9 +20,6 @@ use crate::{
     ruleset::Set,
     state::{Item, TABLE_MAIN, Value},
 };
-
-/// The result of a step; `Err` has the reason for its failure.
-pub type Outcome = Result<(), String>;
 
 /// A callback that receives each step with its result.
 pub type Done<'a> = &'a mut dyn FnMut(&Step<'_>, &Outcome);
@@ -100,7 +97,7 @@ impl Kernel {
 
     fn module(&mut self, step: &Step) -> Outcome {
         match step {
-            Step::Add(Item::Module { name }) => self.modules.load(name).map_err(text),
+            Step::Add(Item::Module { name }) => Ok(self.modules.load(name)?),
             _ => Err("kinglet never unloads modules".into()),
         }
     }
@@ -109,24 +106,21 @@ impl Kernel {
         let Item::Link { name, kind, mtu } = step.item() else { return Ok(()) };
         if let Step::Remove(_) = step {
             let index = self.links.remove(name).ok_or(NO_LINK)?;
-            return self.send_route(&[route::remove_link(index)])?.remove(0).map_err(text);
+            return self.route.send(&[route::remove_link(index)])?.remove(0);
         }
-        let links = self.links().map_err(text)?;
+        let links = self.links()?;
         if let Some(existing) = links.iter().find(|l| *l.name == **name)
             && existing.kind != kind.as_str()
         {
             let is =
                 if existing.kind.is_empty() { "another device" } else { existing.kind.as_str() };
-            return Err(format!(
-                "a link with this name already exists and is {is}: rename or remove it"
-            ));
+            let reason =
+                format!("a link with this name already exists and is {is}: rename or remove it");
+            return Err(Refusal::Other(reason.into()));
         }
-        self.send_route(&[route::put_link(name, kind, *mtu)])?.remove(0).map_err(text)?;
-        self.links().map_err(text).map(|_| ())
-    }
-
-    fn send_route(&mut self, requests: &[Request]) -> Result<Vec<Verdict>, String> {
-        self.route.send(requests).map_err(text)
+        self.route.send(&[route::put_link(name, kind, *mtu)])?.remove(0)?;
+        self.links()?;
+        Ok(())
     }
 
     fn route(&mut self, run: &[Step]) -> Vec<Outcome> {
@@ -168,8 +162,8 @@ impl Kernel {
         let fresh = |step: &Step| matches!(step, Step::Add(Item::Addr { addr, .. }) if addr.addr().is_ipv6());
         let (any_fresh, mut quiet) = (run.iter().any(fresh), 0);
         for _ in 0..KERNEL_ROUTE_ATTEMPTS {
-            let Ok(verdicts) = self.route.send(&requests) else { return };
-            quiet = if verdicts.iter().any(Result::is_ok) { 0 } else { quiet + 1 };
+            let Ok(outcomes) = self.route.send(&requests) else { return };
+            quiet = if outcomes.iter().any(Result::is_ok) { 0 } else { quiet + 1 };
             if quiet > KERNEL_ROUTE_QUIET_ATTEMPTS || requests.is_empty() || !any_fresh {
                 return;
             }
@@ -180,7 +174,7 @@ impl Kernel {
     fn ipvs(&mut self, run: &[Step]) -> Vec<Outcome> {
         let family = match self.ipvs_family() {
             Ok(family) => family,
-            Err(e) => return vec![Err(e.to_string()); run.len()],
+            Err(e) => return vec![Err(e.into()); run.len()],
         };
         let request = |step: &Step| {
             Some(vec![match step {
@@ -198,15 +192,15 @@ impl Kernel {
         };
         let generic = match self.generic() {
             Ok(generic) => generic,
-            Err(e) => return vec![Err(e.to_string()); run.len()],
+            Err(e) => return vec![Err(e.into()); run.len()],
         };
         send_steps(run, request, "IPVS cannot represent this item", |r| generic.send(r))
     }
 
     /// Sends the requests as one nftables transaction. If one request is refused, none takes effect.
     fn transact(&mut self, requests: &[Request]) -> Outcome {
-        let conn = netlink::get_or_open(&mut self.netfilter, NlFamily::Netfilter).map_err(text)?;
-        conn.transact(&nft::begin(), requests, &nft::end()).map_err(text)?.map_err(text)
+        let conn = netlink::get_or_open(&mut self.netfilter, NlFamily::Netfilter)?;
+        conn.transact(&nft::begin(), requests, &nft::end())?
     }
 
     fn table(&mut self, step: &Step) -> Outcome {
@@ -233,7 +227,7 @@ impl Kernel {
     fn accept(&mut self, step: &Step) -> Outcome {
         let Item::Accept { chain } = step.item() else { return Ok(()) };
         if let Step::Remove(_) = step {
-            let handles = self.accept_handles(chain).map_err(text)?;
+            let handles = self.accept_handles(chain)?;
             let remove = |handle| nft::accept::remove(chain, handle);
             return self.transact(&handles.into_iter().map(remove).collect::<Vec<_>>());
         }
@@ -268,10 +262,10 @@ impl Kernel {
 fn file(step: &Step) -> Outcome {
     match step {
         Step::Add(Item::Sysctl { name, value }) | Step::Change(Item::Sysctl { name, value }) => {
-            files::set_sysctl(&name.0, value).map_err(text)
+            Ok(files::set_sysctl(&name.0, value)?)
         }
         Step::Add(Item::File { path, text: t }) | Step::Change(Item::File { path, text: t }) => {
-            files::write(path, t).map_err(text)
+            Ok(files::write(path, t)?)
         }
         _ => Err("kinglet never removes sysctls or files".into()),
     }
@@ -283,7 +277,7 @@ fn send_steps(
     run: &[Step],
     request: impl Fn(&Step) -> Option<Vec<Request>>,
     no_request: &str,
-    mut send: impl FnMut(&[Request]) -> std::io::Result<Vec<Verdict>>,
+    mut send: impl FnMut(&[Request]) -> std::io::Result<Vec<Outcome>>,
 ) -> Vec<Outcome> {
     let mut outcomes = Vec::with_capacity(run.len());
     for batch in run.chunks(netlink::BATCH) {
@@ -296,14 +290,17 @@ fn send_steps(
         };
         let counts: Vec<Option<usize>> = batch.iter().map(&mut append).collect();
         match send(&requests) {
-            Err(e) => outcomes.extend(batch.iter().map(|_| Err(e.to_string()))),
-            Ok(verdicts) => {
-                let mut verdicts = verdicts.into_iter();
+            Err(e) => {
+                let outcome = Err(Refusal::from(e));
+                outcomes.extend(batch.iter().map(|_| outcome.clone()));
+            }
+            Ok(of_requests) => {
+                let mut of_requests = of_requests.into_iter();
                 outcomes.extend(counts.into_iter().map(|count| match count {
-                    None => Err(no_request.to_owned()),
+                    None => Err(no_request.into()),
                     Some(n) => {
-                        let mine: Vec<Verdict> = verdicts.by_ref().take(n).collect();
-                        mine.into_iter().collect::<Verdict>().map_err(text)
+                        let of_step: Vec<Outcome> = of_requests.by_ref().take(n).collect();
+                        of_step.into_iter().collect()
                     }
                 }));
             }
@@ -313,19 +310,15 @@ fn send_steps(
 }
 
 /// Replaces EEXIST for a new pod route with advice: kinglet never replaces another program's route.
-fn explain_existing_route(step: &Step, cause: String) -> String {
-    let exists = std::io::Error::from_raw_os_error(libc::EEXIST).to_string();
-    match step {
-        Step::Add(Item::Route { table: TABLE_MAIN, to, .. }) if cause.starts_with(&exists) => {
-            format!(
+fn explain_existing_route(step: &Step, refusal: Refusal) -> Refusal {
+    match (step, refusal.errno()) {
+        (Step::Add(Item::Route { table: TABLE_MAIN, to, .. }), Some(errno @ libc::EEXIST)) => {
+            let reason = format!(
                 "a route to {to} that kinglet did not make already exists (`ip route show {to}`): \
                  remove it, and kinglet adds its own"
-            )
+            );
+            Refusal::Explained { errno, reason: reason.into() }
         }
-        _ => cause,
+        _ => refusal,
     }
-}
-
-fn text(cause: impl Display) -> String {
-    cause.to_string()
 }

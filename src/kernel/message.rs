@@ -9,6 +9,8 @@ use std::{fmt, io};
 
 use neli::consts::nl::NlmF;
 
+use crate::error::Error;
+
 /// struct nlmsghdr { u32 len; u16 type; u16 flags; u32 seq; u32 pid; }
 const HEADER: usize = 16;
 
@@ -103,24 +105,82 @@ fn put(to: &mut Vec<u8>, kind: u16, payload: &[u8]) {
     to.resize(to.len().next_multiple_of(4), 0);
 }
 
-/// The kernel's error answer to one request.
+/// The error of a request or a step.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Refusal {
-    /// The errno value, positive.
-    pub errno: i32,
-    /// The text of the extended acknowledgement; often empty.
-    pub text: String,
+pub enum Refusal {
+    /// The kernel answered with an error.
+    Kernel {
+        /// The errno value, positive.
+        errno: i32,
+        /// The text of the extended acknowledgement; often empty.
+        detail: Box<str>,
+    },
+    /// The kernel answered with an error for which kinglet has better advice than the error's text.
+    Explained {
+        /// The errno value, positive.
+        errno: i32,
+        /// The whole text of the error.
+        reason: Box<str>,
+    },
+    /// kinglet refused the step itself, or the errno value is not known. It has the text of the error.
+    Other(Box<str>),
+}
+
+impl Refusal {
+    /// Returns the positive errno value; `None` if the error has none.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Refusal::Kernel { errno, .. } | Refusal::Explained { errno, .. } => Some(*errno),
+            Refusal::Other(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", io::Error::from_raw_os_error(self.errno))?;
-        if self.text.is_empty() { Ok(()) } else { write!(f, ": {}", self.text) }
+        match self {
+            Refusal::Kernel { errno, detail } => {
+                write!(f, "{}", io::Error::from_raw_os_error(*errno))?;
+                if detail.is_empty() { Ok(()) } else { write!(f, ": {detail}") }
+            }
+            Refusal::Explained { reason, .. } | Refusal::Other(reason) => f.write_str(reason),
+        }
     }
 }
 
-/// The result of one request.
-pub type Verdict = Result<(), Refusal>;
+impl From<&str> for Refusal {
+    fn from(reason: &str) -> Refusal {
+        Refusal::Other(reason.into())
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        Refusal::Other(error.to_string().into())
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Refusal {
+        match error.raw_os_error() {
+            Some(errno) => Refusal::Kernel { errno, detail: Box::default() },
+            None => Refusal::Other(error.to_string().into()),
+        }
+    }
+}
+
+/// Keeps the errno value; the detail of a kernel error is lost.
+impl From<Refusal> for io::Error {
+    fn from(refusal: Refusal) -> io::Error {
+        match refusal.errno() {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => io::Error::other(refusal.to_string()),
+        }
+    }
+}
+
+/// The result of a request or a step.
+pub type Outcome = Result<(), Refusal>;
 
 /// A message from the kernel.
 #[derive(Debug)]
@@ -154,7 +214,7 @@ impl<'a> Frame<'a> {
 
     /// Returns the result in an NLMSG_ERROR message (an acknowledgement if its code is 0) or in the
     /// NLMSG_DONE at the end of a dump. `None` if this is another kind of message.
-    pub fn answer(&self) -> Option<Verdict> {
+    pub fn answer(&self) -> Option<Outcome> {
         if self.kind != NLMSG_ERROR && self.kind != NLMSG_DONE {
             return None;
         }
@@ -174,7 +234,8 @@ impl<'a> Frame<'a> {
         };
         let tlvs = self.body.get(skip..).filter(|_| self.flags & NLM_F_ACK_TLVS != 0);
         let text = tlvs.and_then(|tlvs| Attrs(tlvs).get(NLMSGERR_ATTR_MSG)).map(string);
-        Some(Err(Refusal { errno: errno.saturating_neg(), text: text.unwrap_or_default() }))
+        let detail = text.unwrap_or_default().into();
+        Some(Err(Refusal::Kernel { errno: errno.saturating_neg(), detail }))
     }
 }
 
@@ -300,15 +361,28 @@ mod tests {
         put(&mut body, NLMSGERR_ATTR_MSG, b"Nexthop has invalid gateway\0");
         let datagram = message(NLMSG_ERROR, NLM_F_ACK_TLVS, &body);
         let refusal = frames(&datagram).next().unwrap().unwrap().answer().unwrap().unwrap_err();
+        assert_eq!(refusal.errno(), Some(libc::ENETUNREACH));
         let error = io::Error::from_raw_os_error(libc::ENETUNREACH); // C libraries have different texts
         assert_eq!(refusal.to_string(), format!("{error}: Nexthop has invalid gateway"));
+    }
+
+    #[test]
+    fn a_refusal_keeps_errno_and_text_of_an_io_error() {
+        let missing = io::Error::from_raw_os_error(libc::ENOENT);
+        let text = missing.to_string();
+        let refusal = Refusal::from(missing);
+        assert_eq!((refusal.errno(), refusal.to_string()), (Some(libc::ENOENT), text));
+        assert_eq!(io::Error::from(refusal).raw_os_error(), Some(libc::ENOENT));
+        let refusal = Refusal::from(io::Error::other("it is full"));
+        assert_eq!((refusal.errno(), refusal.to_string()), (None, "it is full".into()));
+        assert_eq!(io::Error::from(refusal).to_string(), "it is full");
     }
 
     #[test]
     fn a_nonzero_status_at_the_end_of_a_dump_is_an_error() {
         let datagram = message(NLMSG_DONE, 2, &(-libc::EINVAL).to_ne_bytes());
         let answer = frames(&datagram).next().unwrap().unwrap().answer();
-        assert_eq!(answer, Some(Err(Refusal { errno: libc::EINVAL, text: String::new() })));
+        assert_eq!(answer, Some(Err(Refusal::Kernel { errno: libc::EINVAL, detail: "".into() })));
     }
 
     #[test]

@@ -34,9 +34,10 @@ use crate::{
     local::{Host, HostLink, Module, Options, Tunnel},
     state::{BRIDGE, DUMMY, Flow, TABLE_MAIN},
 };
-pub use apply::{Done, Outcome};
+pub use apply::Done;
 use files::Modules;
 use message::{Attrs, Request};
+pub use message::{Outcome, Refusal};
 use netlink::Conn;
 pub use observe::Scope;
 
@@ -254,9 +255,9 @@ impl Kernel {
                 }
             }
         }
-        let verdicts =
+        let outcomes =
             netfilter.send(&removals).doing(|| "deleting stale UDP conntrack entries")?;
-        Ok(verdicts.iter().filter(|verdict| verdict.is_ok()).count())
+        Ok(outcomes.iter().filter(|outcome| outcome.is_ok()).count())
     }
 
     /// Returns the handles (NFTA_RULE_HANDLE) of our rules in a chain of another program.

@@ -17,7 +17,7 @@ use neli::{
     utils::Groups,
 };
 
-use super::message::{Request, Verdict, frames};
+use super::message::{Outcome, Request, frames};
 
 /// The size of the receive buffer in bytes. The kernel sizes the datagrams of a dump by it.
 const RECV_BUFFER: usize = 32 * 1024;
@@ -62,12 +62,12 @@ impl Conn {
 
     /// Sends requests in batches and returns one result per request, in order. Fails if the socket
     /// fails; a refused request is one of the results.
-    pub fn send(&mut self, requests: &[Request]) -> io::Result<Vec<Verdict>> {
-        let mut verdicts = Vec::with_capacity(requests.len());
+    pub fn send(&mut self, requests: &[Request]) -> io::Result<Vec<Outcome>> {
+        let mut outcomes = Vec::with_capacity(requests.len());
         for batch in requests.chunks(BATCH) {
-            verdicts.extend(self.exchange(batch, batch.len() - 1)?);
+            outcomes.extend(self.exchange(batch, batch.len() - 1)?);
         }
-        Ok(verdicts)
+        Ok(outcomes)
     }
 
     /// Sends requests as one nfnetlink transaction, between the messages `begin` and `end`. All take
@@ -78,15 +78,15 @@ impl Conn {
         begin: &Request,
         requests: &[Request],
         end: &Request,
-    ) -> io::Result<Verdict> {
+    ) -> io::Result<Outcome> {
         if requests.is_empty() {
             return Ok(Ok(()));
         }
         let mut batch = vec![begin.clone()];
         batch.extend_from_slice(requests);
         batch.push(end.clone());
-        let verdicts = self.exchange(&batch, requests.len())?;
-        Ok(verdicts.into_iter().find(Result::is_err).unwrap_or(Ok(())))
+        let outcomes = self.exchange(&batch, requests.len())?;
+        Ok(outcomes.into_iter().find(Result::is_err).unwrap_or(Ok(())))
     }
 
     /// Sends one batch and returns one result per request. The kernel reports each refused request by
@@ -94,7 +94,7 @@ impl Conn {
     /// that all of the batch was processed. If the kernel rejects the batch as a whole, it answers the
     /// first request only; then every request has that error. Fails if the answer to `last` is missing
     /// and no request was refused.
-    fn exchange(&mut self, batch: &[Request], last: usize) -> io::Result<Vec<Verdict>> {
+    fn exchange(&mut self, batch: &[Request], last: usize) -> io::Result<Vec<Outcome>> {
         let first = self.seq.wrapping_add(1);
         let mut bytes = Vec::with_capacity(batch.iter().map(Request::size).sum());
         for (at, request) in batch.iter().enumerate() {
@@ -103,7 +103,7 @@ impl Conn {
             request.write(self.seq, flags.bits(), &mut bytes);
         }
         self.socket.send(&bytes, Msg::empty())?;
-        let mut verdicts: Vec<Verdict> = vec![Ok(()); batch.len()];
+        let mut outcomes: Vec<Outcome> = vec![Ok(()); batch.len()];
         let mut refused = None;
         loop {
             let datagram = match receive(&self.socket, &mut self.buffer) {
@@ -116,13 +116,13 @@ impl Conn {
                 let at = frame.seq().wrapping_sub(first) as usize;
                 let Some(request) = batch.get(at) else { continue }; // it belongs to an earlier batch
                 if let Err(refusal) = answer
-                    && !request.ignores(refusal.errno)
+                    && !refusal.errno().is_some_and(|errno| request.ignores(errno))
                 {
                     refused.get_or_insert_with(|| refusal.clone());
-                    verdicts[at] = Err(refusal);
+                    outcomes[at] = Err(refusal);
                 }
                 if at == last {
-                    return Ok(verdicts);
+                    return Ok(outcomes);
                 }
             }
         }
@@ -166,9 +166,7 @@ impl Conn {
                 match frame.answer() {
                     None => each(frame.body()),
                     Some(Ok(())) => return Ok(consistent),
-                    Some(Err(refusal)) => {
-                        return Err(io::Error::from_raw_os_error(refusal.errno));
-                    }
+                    Some(Err(refusal)) => return Err(refusal.into()),
                 }
             }
         }
@@ -195,10 +193,8 @@ impl Conn {
                 match frame.answer() {
                     None => found = read(frame.body()),
                     Some(Ok(())) => return Ok(found),
-                    Some(Err(refusal)) if refusal.errno == libc::ENOENT => return Ok(None),
-                    Some(Err(refusal)) => {
-                        return Err(io::Error::from_raw_os_error(refusal.errno));
-                    }
+                    Some(Err(refusal)) if refusal.errno() == Some(libc::ENOENT) => return Ok(None),
+                    Some(Err(refusal)) => return Err(refusal.into()),
                 }
             }
         }
