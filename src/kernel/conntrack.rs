@@ -179,10 +179,33 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_message_yields_no_partial_flow() {
+    fn a_truncated_message_yields_a_complete_flow_or_none() {
         for (body, flow) in samples() {
+            // The id is the last attribute that a flow needs.
+            let id = [&[8, 0, ID as u8, 0][..], &flow.id.to_be_bytes()].concat();
+            let id_end = body.windows(id.len()).position(|bytes| bytes == id).unwrap() + id.len();
             for len in 0..body.len() {
-                assert!(read_flow(&body[..len]).is_none_or(|f| f.id == flow.id), "{len}");
+                let expected = (len >= id_end).then_some(flow);
+                assert_eq!(read_flow(&body[..len]), expected, "{len} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn a_flow_without_a_tuple_or_an_id_is_ignored() {
+        let without = |body: &[u8], omitted: u16| {
+            let kept = Attrs::after(body, NFGEN).into_iter().filter(|(kind, _)| *kind != omitted);
+            let request = Request::new(0u16, NlmF::empty(), &body[..NFGEN]);
+            let request =
+                kept.fold(request, |request, (kind, payload)| request.attr(kind, payload));
+            let mut message = Vec::new();
+            request.write(1, 0, &mut message);
+            read_flow(frames(&message).next().unwrap().unwrap().body())
+        };
+        for (body, flow) in samples() {
+            assert_eq!(without(&body, u16::MAX), Some(flow));
+            for kind in [TUPLE_ORIG, TUPLE_REPLY, ID] {
+                assert_eq!(without(&body, kind), None, "attribute {kind}");
             }
         }
     }
