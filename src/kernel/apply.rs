@@ -1,8 +1,8 @@
 //! Applies planned steps to the kernel.
 //!
 //! [`Kernel::apply`] splits the steps into runs for the same [`Backend`]. Each run is sent in few
-//! batches: `route` and `ipvs` with one result per request (`send_steps`), `elements` and `table` as
-//! nftables transactions (`transact`). A refused step does not stop the steps after it. The order of
+//! batches: `apply_route` and `apply_ipvs` with one result per request (`send_steps`), `apply_table` and
+//! `apply_elements` as nftables transactions (`transact`). A refused step does not stop the steps after it. The order of
 //! the steps comes from `plan`; the messages are built by `route`, `ipvs` and `nft`.
 
 use std::{net::IpAddr, time::Duration};
@@ -80,14 +80,14 @@ impl Kernel {
         let runs = steps.chunk_by(|a, b| backend(a) == backend(b));
         for run in runs.flat_map(|run| run.chunks(max_part(run))) {
             let outcomes = match backend(&run[0]) {
-                Backend::Module => run.iter().map(|step| self.module(step)).collect(),
-                Backend::Link => run.iter().map(|step| self.link(step)).collect(),
-                Backend::File => run.iter().map(file).collect(),
-                Backend::Table => run.iter().map(|step| self.table(step)).collect(),
-                Backend::Elements(add, set, ipv4) => self.elements(run, add, set, ipv4),
-                Backend::Accept => run.iter().map(|step| self.accept(step)).collect(),
-                Backend::Ipvs => self.ipvs(run),
-                Backend::Route => self.route(run),
+                Backend::Module => run.iter().map(|step| self.apply_module(step)).collect(),
+                Backend::Link => run.iter().map(|step| self.apply_link(step)).collect(),
+                Backend::File => run.iter().map(write_file).collect(),
+                Backend::Table => run.iter().map(|step| self.apply_table(step)).collect(),
+                Backend::Elements(add, set, ipv4) => self.apply_elements(run, add, set, ipv4),
+                Backend::Accept => run.iter().map(|step| self.apply_accept(step)).collect(),
+                Backend::Ipvs => self.apply_ipvs(run),
+                Backend::Route => self.apply_route(run),
             };
             for (step, outcome) in run.iter().zip(&outcomes) {
                 done(step, outcome);
@@ -95,14 +95,14 @@ impl Kernel {
         }
     }
 
-    fn module(&mut self, step: &Step) -> Outcome {
+    fn apply_module(&mut self, step: &Step) -> Outcome {
         match step {
             Step::Add(Item::Module { name }) => Ok(self.modules.load(name)?),
             _ => Err("kinglet never unloads modules".into()),
         }
     }
 
-    fn link(&mut self, step: &Step) -> Outcome {
+    fn apply_link(&mut self, step: &Step) -> Outcome {
         let Item::Link { name, kind, mtu } = step.item() else { return Ok(()) };
         if let Step::Remove(_) = step {
             let index = self.links.remove(name).ok_or(NO_LINK)?;
@@ -123,7 +123,7 @@ impl Kernel {
         Ok(())
     }
 
-    fn route(&mut self, run: &[Step]) -> Vec<Outcome> {
+    fn apply_route(&mut self, run: &[Step]) -> Vec<Outcome> {
         let index = |name: &str| self.links.get(name).copied();
         let request = |step: &Step| match step {
             Step::Add(item @ Item::Route { .. }) => route::add_route(item, index),
@@ -171,7 +171,7 @@ impl Kernel {
         }
     }
 
-    fn ipvs(&mut self, run: &[Step]) -> Vec<Outcome> {
+    fn apply_ipvs(&mut self, run: &[Step]) -> Vec<Outcome> {
         let family = match self.ipvs_family() {
             Ok(family) => family,
             Err(e) => return vec![Err(e.into()); run.len()],
@@ -203,7 +203,7 @@ impl Kernel {
         conn.transact(&nft::begin(), requests, &nft::end())?
     }
 
-    fn table(&mut self, step: &Step) -> Outcome {
+    fn apply_table(&mut self, step: &Step) -> Outcome {
         match step {
             Step::Add(Item::Table { skeleton: Some(skeleton), .. })
             | Step::Change(Item::Table { skeleton: Some(skeleton), .. }) => {
@@ -224,7 +224,7 @@ impl Kernel {
         }
     }
 
-    fn accept(&mut self, step: &Step) -> Outcome {
+    fn apply_accept(&mut self, step: &Step) -> Outcome {
         let Item::Accept { chain } = step.item() else { return Ok(()) };
         if let Step::Remove(_) = step {
             let handles = self.accept_handles(chain)?;
@@ -234,7 +234,7 @@ impl Kernel {
         self.transact(&[nft::accept::insert(chain)])
     }
 
-    fn elements(&mut self, run: &[Step], add: bool, set: Set, ipv4: bool) -> Vec<Outcome> {
+    fn apply_elements(&mut self, run: &[Step], add: bool, set: Set, ipv4: bool) -> Vec<Outcome> {
         let put = if add { nft::add_elements } else { nft::remove_elements };
         let values: Vec<Value> = run
             .iter()
@@ -259,7 +259,7 @@ impl Kernel {
 }
 
 /// Writes the sysctl or the file of a step.
-fn file(step: &Step) -> Outcome {
+fn write_file(step: &Step) -> Outcome {
     match step {
         Step::Add(Item::Sysctl { name, value }) | Step::Change(Item::Sysctl { name, value }) => {
             Ok(files::set_sysctl(&name.0, value)?)

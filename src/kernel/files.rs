@@ -98,7 +98,7 @@ pub fn remove(path: &Path) -> io::Result<bool> {
 }
 
 /// Returns the sorted names of the files in a folder; empty if the folder can't be read.
-pub fn names(folder: &Path) -> Vec<Box<str>> {
+pub fn file_names(folder: &Path) -> Vec<Box<str>> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<Box<str>> =
         entries.filter_map(|e| Some(e.file_name().to_str()?.into())).collect();
@@ -108,7 +108,7 @@ pub fn names(folder: &Path) -> Vec<Box<str>> {
 
 /// Returns the protocols and ports on which programs listen, without ports that are bound to 127.0.0.1
 /// or ::1 only.
-pub fn listens() -> Sorted<(Protocol, u16)> {
+pub fn listening_ports() -> Sorted<(Protocol, u16)> {
     let mut found = Vec::new();
     // /proc/net/{tcp,udp}: `sl local_address rem_address st …`, addresses in hexadecimal. A listening
     // TCP socket has state 0A (TCP_LISTEN), an unconnected UDP socket has state 07 (TCP_CLOSE).
@@ -182,14 +182,14 @@ impl Modules {
         {
             return Some(Module::Present);
         }
-        if self.line(module).is_some_and(|(path, _)| self.folder.join(path).exists()) {
+        if self.dependency_line(module).is_some_and(|(path, _)| self.folder.join(path).exists()) {
             return Some(Module::Loadable);
         }
         (self.has_builtin_list || known_path.is_some()).then_some(Module::Absent)
     }
 
     /// Returns the path and the dependencies of a module from modules.dep; `None` if it is not listed.
-    fn line(&self, module: &str) -> Option<(&str, &str)> {
+    fn dependency_line(&self, module: &str) -> Option<(&str, &str)> {
         self.dependencies
             .lines()
             .filter_map(|line| line.split_once(':'))
@@ -201,7 +201,7 @@ impl Modules {
     pub fn load(&self, module: &str) -> io::Result<()> {
         let absent =
             || io::Error::other(format!("{}/modules.dep does not list it", self.folder.display()));
-        let (path, dependencies) = self.line(module).ok_or_else(absent)?;
+        let (path, dependencies) = self.dependency_line(module).ok_or_else(absent)?;
         // modules.dep lists the nearest dependency first.
         for path in dependencies.split_whitespace().rev().chain([path]) {
             let whole = self.folder.join(path);
@@ -273,7 +273,7 @@ mod tests {
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_to_string(&real).unwrap(), "new");
         assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(names(&folder).len(), 2, "no leftovers");
+        assert_eq!(file_names(&folder).len(), 2, "no leftovers");
         fs::remove_dir_all(&folder).unwrap();
     }
 }

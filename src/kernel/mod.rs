@@ -167,14 +167,14 @@ impl Kernel {
         }
         (host.legacy, host.passing) = xtables::dropping_chains();
         host.sysctls = read_sysctls(&host.links);
-        host.listens = files::listens();
+        host.listens = files::listening_ports();
         match std::fs::read_to_string(&*options.cni_conf) {
             Ok(text) => host.cni = Some(text.into()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => host.cni_unreadable = Some(e.to_string().into()),
         }
         if let Some(folder) = Path::new(&*options.cni_conf).parent() {
-            host.cni_folder = files::names(folder);
+            host.cni_folder = files::file_names(folder);
         }
         Ok(host)
     }
