@@ -1,9 +1,10 @@
 //! Applies planned steps to the kernel.
 //!
 //! [`Kernel::apply`] splits the steps into runs for the same [`Backend`]. Each run is sent in few
-//! batches: `apply_route` and `apply_ipvs` with one result per request (`send_steps`), `apply_table` and
-//! `apply_elements` as nftables transactions (`transact`). A refused step does not stop the steps after it. The order of
-//! the steps comes from `plan`; the messages are built by `route`, `ipvs` and `nft`.
+//! batches: `apply_route` and `apply_ipvs` with one result per request (`send_steps`), `apply_table`
+//! and `apply_elements` as nftables transactions (`transact`). A refused step does not stop the steps
+//! after it. The order of the steps comes from `plan`; the messages are built by `route`, `ipvs` and
+//! `nft`.
 
 use std::{net::IpAddr, time::Duration};
 
