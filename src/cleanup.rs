@@ -34,7 +34,7 @@ pub fn cleanup<'a>(
         match files::remove(path) {
             Ok(false) => {}
             Ok(true) => gone(path, &Ok(())),
-            Err(e) => gone(path, &Err(e.to_string())),
+            Err(e) => gone(path, &Err(e.into())),
         }
     }
     Ok(())

@@ -301,7 +301,10 @@ fn a_link_of_another_kind_in_the_bridges_place_is_told_and_left_alone() {
         let mut kernel = Kernel::open().unwrap();
         let bridge = Item::Link { name: BRIDGE.into(), kind: LinkKind::Bridge, mtu: None };
         let (_, refused) = apply(&mut kernel, &State::from([bridge]));
-        assert!(refused[0].contains("a link of this name is there and is veth"), "{refused:?}");
+        assert!(
+            refused[0].contains("a link with this name already exists and is veth"),
+            "{refused:?}"
+        );
     });
 }
 

@@ -131,7 +131,7 @@ impl Teller {
                     self.steps.push(step.to_string());
                 }
             }
-            Err(why) => self.refused.push(|| (step.to_string(), why.clone())),
+            Err(why) => self.refused.push(|| (step.to_string(), why.to_string())),
         }
     }
 

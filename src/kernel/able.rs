@@ -1,5 +1,8 @@
-//! What `kinglet check` and `kinglet status` ask of the kernel: is it there, how busy is it, and what
-//! did others leave in it.
+//! Read-only queries for `kinglet check` and `kinglet status`.
+//!
+//! They return the state of kernel modules, the names of links and chains of all programs, and the
+//! connection counts of IPVS. No query loads a module: if nf_tables or ip_vs is not present, the answer
+//! is empty. `observe` reads the objects that kinglet itself manages.
 
 use neli::consts::socket::NlFamily;
 
@@ -11,7 +14,7 @@ use crate::{
 };
 
 impl Kernel {
-    /// What can be said of a module without loading it; `None`: nothing.
+    /// Returns the state of a module without loading it; `None` if the state can't be determined.
     pub fn module_status(&mut self, module: &str) -> Option<Module> {
         match self.modules.status(module) {
             None | Some(Module::Absent) if module == "nf_tables" => Some(self.probe_nft()),
@@ -19,17 +22,18 @@ impl Kernel {
         }
     }
 
-    /// The names of all links.
+    /// Returns the names of all links. Fails if the kernel can't list them.
     pub fn link_names(&mut self) -> Result<Vec<String>> {
         Ok(self.links()?.into_iter().map(|link| link.name).collect())
     }
 
-    /// All chains of nftables, whoever made them: family, table and name.
+    /// Returns the nftables chains of all programs as family, table and name. The list is empty if
+    /// nf_tables is not present or this process may not read it.
     pub fn all_chains(&mut self) -> Result<Vec<(&'static str, String, String)>> {
         if self.module_status("nf_tables") != Some(Module::Present) {
-            return Ok(Vec::new()); // asking would load it
+            return Ok(Vec::new()); // the request itself would load the module
         }
-        let netfilter = netlink::opened(&mut self.netfilter, NlFamily::Netfilter)
+        let netfilter = netlink::get_or_open(&mut self.netfilter, NlFamily::Netfilter)
             .doing(|| "opening a netfilter socket")?;
         match netfilter.dump(&nft::list_all_chains(), nft::read_any_chain) {
             Err(e) if is_absent(&e) || e.raw_os_error() == Some(libc::EPERM) => Ok(Vec::new()),
@@ -37,7 +41,8 @@ impl Kernel {
         }
     }
 
-    /// How busy each IPVS service is, whoever made it.
+    /// Returns the number of real servers and of connections for each IPVS service, including services
+    /// of other programs. The list is empty if ip_vs is not present. Fails if IPVS can't be listed.
     pub fn busy(&mut self) -> Result<Vec<Busy>> {
         if self.module_status("ip_vs") != Some(Module::Present) {
             return Ok(Vec::new());

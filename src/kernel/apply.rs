@@ -1,13 +1,19 @@
-//! Makes steps happen: runs of the same kind travel in one batch, each with its own verdict.
+//! Applies planned steps to the kernel.
+//!
+//! [`Kernel::apply`] splits the steps into runs for the same [`Backend`]. Each run is sent in few
+//! batches: `apply_route` and `apply_ipvs` with one result per request (`send_steps`), `apply_table`
+//! and `apply_elements` as nftables transactions (`transact`). A refused step does not stop the steps
+//! after it. The order of the steps comes from `plan`; the messages are built by `route`, `ipvs` and
+//! `nft`.
 
-use std::{fmt::Display, net::IpAddr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use neli::consts::socket::NlFamily;
 
 use super::{
     Kernel, files, ipvs,
-    message::{Request, Verdict},
+    message::{Outcome, Refusal, Request},
     netlink, nft, route,
 };
 use crate::{
@@ -16,70 +22,73 @@ use crate::{
     state::{Item, TABLE_MAIN, Value},
 };
 
-/// What became of a step: done, or the reason why not.
-pub type Outcome = Result<(), String>;
-
-/// Who hears of each step what became of it.
+/// A callback that receives each step with its result.
 pub type Done<'a> = &'a mut dyn FnMut(&Step<'_>, &Outcome);
 
-/// Requests of this many sets of elements go into one transaction; the limit is the send buffer.
+/// The number of element requests in one transaction. More would not fit into the send buffer.
 const TRANSACTION: usize = 4;
 
-/// No more than three seconds are spent on the kernel's own routes to new IPv6 addresses, and it is
-/// over when none has come for so many tries.
-const OWN_ROUTE_TRIES: usize = 150;
-const OWN_ROUTE_QUIET: usize = 12;
-const OWN_ROUTE_PAUSE: Duration = Duration::from_millis(20);
+/// The number of attempts to delete the kernel's own routes to new IPv6 addresses: 3 seconds at most,
+/// with [`KERNEL_ROUTE_PAUSE`].
+const KERNEL_ROUTE_ATTEMPTS: usize = 150;
+/// The attempts end when this many in a row found no route.
+const KERNEL_ROUTE_QUIET_ATTEMPTS: usize = 12;
+/// The time between two attempts.
+const KERNEL_ROUTE_PAUSE: Duration = Duration::from_millis(20);
 
-/// Steps that one socket takes in one go.
+/// The reason for the failure of a step whose link is in no dump.
+const NO_LINK: &str = "its link does not exist";
+
+/// The interface that applies a step. Consecutive steps for the same backend are applied together.
 #[derive(Clone, Copy, PartialEq)]
-enum Way {
+enum Backend {
     Module,
     Link,
     File,
     Table,
+    /// Whether elements are added, their set, and whether they are IPv4.
     Elements(bool, Set, bool),
     Accept,
     Ipvs,
     Route,
 }
 
-fn way(step: &Step) -> Way {
+fn backend(step: &Step) -> Backend {
     match step.item() {
-        Item::Module { .. } => Way::Module,
-        Item::Link { .. } => Way::Link,
-        Item::Sysctl { .. } | Item::File { .. } => Way::File,
-        Item::Table { .. } => Way::Table,
+        Item::Module { .. } => Backend::Module,
+        Item::Link { .. } => Backend::Link,
+        Item::Sysctl { .. } | Item::File { .. } => Backend::File,
+        Item::Table { .. } => Backend::Table,
         Item::Element { set, value } => {
-            Way::Elements(!matches!(step, Step::Remove(_)), *set, value.is_ipv4())
+            Backend::Elements(!matches!(step, Step::Remove(_)), *set, value.is_ipv4())
         }
-        Item::Accept { .. } => Way::Accept,
-        Item::Timeout { .. } | Item::Service { .. } | Item::Real { .. } => Way::Ipvs,
-        Item::Hairpin { .. } | Item::Addr { .. } | Item::Route { .. } => Way::Route,
+        Item::Accept { .. } => Backend::Accept,
+        Item::Timeout { .. } | Item::Service { .. } | Item::Real { .. } => Backend::Ipvs,
+        Item::Hairpin { .. } | Item::Addr { .. } | Item::Route { .. } => Backend::Route,
     }
 }
 
-/// How many steps are taken before somebody hears of them: what became of fifty thousand real servers
-/// would be 1.2 MB.
-fn most(run: &[Step]) -> usize {
-    if way(&run[0]) == Way::Ipvs { netlink::BATCH } else { run.len() }
+/// Returns how many steps of a run are applied before their results are reported. IPVS steps are
+/// reported per batch, because the results of 50,000 real servers would take 1.2 MB.
+fn max_part(run: &[Step]) -> usize {
+    if backend(&run[0]) == Backend::Ipvs { netlink::BATCH } else { run.len() }
 }
 
 impl Kernel {
-    /// Takes the steps in their order and says of each what became of it. One that is refused does
-    /// not stop the others.
+    /// Applies the steps in order and calls `done` for each step with its result. A step that fails
+    /// does not stop the other steps.
     pub fn apply(&mut self, steps: &[Step], done: Done<'_>) {
-        let runs = steps.chunk_by(|a, b| way(a) == way(b));
-        for run in runs.flat_map(|run| run.chunks(most(run))) {
-            let outcomes = match way(&run[0]) {
-                Way::Module => run.iter().map(|step| self.module(step)).collect(),
-                Way::Link => run.iter().map(|step| self.link(step)).collect(),
-                Way::File => run.iter().map(file).collect(),
-                Way::Table => run.iter().map(|step| self.table(step)).collect(),
-                Way::Elements(add, set, ipv4) => self.elements(run, add, set, ipv4),
-                Way::Accept => run.iter().map(|step| self.accept(step)).collect(),
-                Way::Ipvs => self.ipvs(run),
-                Way::Route => self.route(run),
+        let runs = steps.chunk_by(|a, b| backend(a) == backend(b));
+        for run in runs.flat_map(|run| run.chunks(max_part(run))) {
+            let outcomes = match backend(&run[0]) {
+                Backend::Module => run.iter().map(|step| self.apply_module(step)).collect(),
+                Backend::Link => run.iter().map(|step| self.apply_link(step)).collect(),
+                Backend::File => run.iter().map(write_file).collect(),
+                Backend::Table => run.iter().map(|step| self.apply_table(step)).collect(),
+                Backend::Elements(add, set, ipv4) => self.apply_elements(run, add, set, ipv4),
+                Backend::Accept => run.iter().map(|step| self.apply_accept(step)).collect(),
+                Backend::Ipvs => self.apply_ipvs(run),
+                Backend::Route => self.apply_route(run),
             };
             for (step, outcome) in run.iter().zip(&outcomes) {
                 done(step, outcome);
@@ -87,40 +96,40 @@ impl Kernel {
         }
     }
 
-    fn module(&mut self, step: &Step) -> Outcome {
+    fn apply_module(&mut self, step: &Step) -> Outcome {
         match step {
-            Step::Add(Item::Module { name }) => self.modules.load(name).map_err(text),
-            _ => Err("modules are not unloaded".into()),
+            Step::Add(Item::Module { name }) => Ok(self.modules.load(name)?),
+            _ => Err("kinglet never unloads modules".into()),
         }
     }
 
-    fn link(&mut self, step: &Step) -> Outcome {
+    fn apply_link(&mut self, step: &Step) -> Outcome {
         let Item::Link { name, kind, mtu } = step.item() else { return Ok(()) };
         if let Step::Remove(_) = step {
-            let index = self.links.remove(name).ok_or("its link is not there")?;
-            return self.send_route(&[route::remove_link(index)])?.remove(0).map_err(text);
+            let index = self.links.remove(name).ok_or(NO_LINK)?;
+            return self.route.send(&[route::remove_link(index)])?.remove(0);
         }
-        let links = self.links().map_err(text)?;
-        if let Some(there) = links.iter().find(|l| *l.name == **name)
-            && there.kind != kind.as_str()
+        let links = self.links()?;
+        if let Some(existing) = links.iter().find(|l| *l.name == **name)
+            && existing.kind != kind.as_str()
         {
-            let is = if there.kind.is_empty() { "another device" } else { there.kind.as_str() };
-            return Err(format!("a link of this name is there and is {is}: rename or remove it"));
+            let is =
+                if existing.kind.is_empty() { "another device" } else { existing.kind.as_str() };
+            let reason =
+                format!("a link with this name already exists and is {is}: rename or remove it");
+            return Err(Refusal::Other(reason.into()));
         }
-        self.send_route(&[route::put_link(name, kind, *mtu)])?.remove(0).map_err(text)?;
-        self.links().map_err(text).map(|_| ())
+        self.route.send(&[route::put_link(name, kind, *mtu)])?.remove(0)?;
+        self.links()?;
+        Ok(())
     }
 
-    fn send_route(&mut self, requests: &[Request]) -> Result<Vec<Verdict>, String> {
-        self.route.send(requests).map_err(text)
-    }
-
-    fn route(&mut self, run: &[Step]) -> Vec<Outcome> {
+    fn apply_route(&mut self, run: &[Step]) -> Vec<Outcome> {
         let index = |name: &str| self.links.get(name).copied();
         let request = |step: &Step| match step {
             Step::Add(item @ Item::Route { .. }) => route::add_route(item, index),
             Step::Change(item @ Item::Route { .. }) => route::change_route(item, index),
-            Step::Add(Item::Hairpin { port }) => Some(vec![route::hairpin(index(port)?)]),
+            Step::Add(Item::Hairpin { port }) => Some(vec![route::set_hairpin(index(port)?)]),
             Step::Remove(item @ Item::Route { .. }) => route::remove_route(item, index),
             Step::Remove(Item::Addr { link, addr }) => {
                 Some(vec![route::remove_address(*addr, index(link)?)])
@@ -130,42 +139,43 @@ impl Kernel {
             }
             _ => None,
         };
-        let outcomes = attributed(run, request, "its link is not there", |r| self.route.send(r));
-        self.give_way(run);
-        self.addrs.extend(run.iter().filter_map(|step| match step.item() {
+        let outcomes = send_steps(run, request, NO_LINK, |r| self.route.send(r));
+        self.delete_kernel_routes(run);
+        self.changed_ipv6.extend(run.iter().filter_map(|step| match step.item() {
             Item::Addr { addr: IpNet::V6(addr), .. } => Some(IpAddr::V6(addr.addr())),
             _ => None,
         }));
         run.iter()
             .zip(outcomes)
-            .map(|(step, outcome)| outcome.map_err(|e| stranger(step, e)))
+            .map(|(step, outcome)| outcome.map_err(|e| explain_existing_route(step, e)))
             .collect()
     }
 
-    /// Takes the kernel's own IPv6 routes to the virtual addresses of a run away. To a new address it
-    /// makes one with it, and once more from a work queue (`addrconf_dad_completed`): it is over when
-    /// none has come for a while.
-    fn give_way(&mut self, run: &[Step]) {
+    /// Deletes the kernel's own IPv6 routes to the virtual addresses of a run. The kernel adds such a
+    /// route together with a new address, and adds it again from a work queue
+    /// (`addrconf_dad_completed`). Therefore this function repeats the deletion until no route has
+    /// appeared for a while.
+    fn delete_kernel_routes(&mut self, run: &[Step]) {
         let index = |name: &str| self.links.get(name).copied();
         let made = run.iter().filter(|step| !matches!(step, Step::Remove(_)));
-        let own = made.filter_map(|step| route::give_way(step.item(), index));
-        let requests: Vec<Request> = own.collect();
+        let delete = made.filter_map(|step| route::delete_kernel_route(step.item(), index));
+        let requests: Vec<Request> = delete.collect();
         let fresh = |step: &Step| matches!(step, Step::Add(Item::Addr { addr, .. }) if addr.addr().is_ipv6());
         let (any_fresh, mut quiet) = (run.iter().any(fresh), 0);
-        for _ in 0..OWN_ROUTE_TRIES {
-            let Ok(verdicts) = self.route.send(&requests) else { return };
-            quiet = if verdicts.iter().any(Result::is_ok) { 0 } else { quiet + 1 };
-            if quiet > OWN_ROUTE_QUIET || requests.is_empty() || !any_fresh {
+        for _ in 0..KERNEL_ROUTE_ATTEMPTS {
+            let Ok(outcomes) = self.route.send(&requests) else { return };
+            quiet = if outcomes.iter().any(Result::is_ok) { 0 } else { quiet + 1 };
+            if quiet > KERNEL_ROUTE_QUIET_ATTEMPTS || requests.is_empty() || !any_fresh {
                 return;
             }
-            std::thread::sleep(OWN_ROUTE_PAUSE);
+            std::thread::sleep(KERNEL_ROUTE_PAUSE);
         }
     }
 
-    fn ipvs(&mut self, run: &[Step]) -> Vec<Outcome> {
+    fn apply_ipvs(&mut self, run: &[Step]) -> Vec<Outcome> {
         let family = match self.ipvs_family() {
             Ok(family) => family,
-            Err(e) => return vec![Err(e.to_string()); run.len()],
+            Err(e) => return vec![Err(e.into()); run.len()],
         };
         let request = |step: &Step| {
             Some(vec![match step {
@@ -183,17 +193,18 @@ impl Kernel {
         };
         let generic = match self.generic() {
             Ok(generic) => generic,
-            Err(e) => return vec![Err(e.to_string()); run.len()],
+            Err(e) => return vec![Err(e.into()); run.len()],
         };
-        attributed(run, request, "IPVS has no word for it", |r| generic.send(r))
+        send_steps(run, request, "IPVS cannot represent this item", |r| generic.send(r))
     }
 
+    /// Sends the requests as one nftables transaction. If one request is refused, none takes effect.
     fn transact(&mut self, requests: &[Request]) -> Outcome {
-        let conn = netlink::opened(&mut self.netfilter, NlFamily::Netfilter).map_err(text)?;
-        conn.transact(&nft::begin(), requests, &nft::end()).map_err(text)?.map_err(text)
+        let conn = netlink::get_or_open(&mut self.netfilter, NlFamily::Netfilter)?;
+        conn.transact(&nft::begin(), requests, &nft::end())?
     }
 
-    fn table(&mut self, step: &Step) -> Outcome {
+    fn apply_table(&mut self, step: &Step) -> Outcome {
         match step {
             Step::Add(Item::Table { skeleton: Some(skeleton), .. })
             | Step::Change(Item::Table { skeleton: Some(skeleton), .. }) => {
@@ -202,29 +213,29 @@ impl Kernel {
                     requests.extend([nft::remove_table(), nft::add_table()]);
                     requests.extend(nft::add_sets());
                 }
-                let there = self.chains.as_deref().unwrap_or_default();
-                requests.extend(nft::put_chains(*skeleton, there));
+                let existing = self.chains.as_deref().unwrap_or_default();
+                requests.extend(nft::put_chains(*skeleton, existing));
                 self.transact(&requests)
             }
             Step::Remove(_) => {
                 self.chains = None;
                 self.transact(&[nft::remove_table()])
             }
-            _ => Err("a table without rules is not made".into()),
+            _ => Err("kinglet cannot create a table without rules".into()),
         }
     }
 
-    fn accept(&mut self, step: &Step) -> Outcome {
+    fn apply_accept(&mut self, step: &Step) -> Outcome {
         let Item::Accept { chain } = step.item() else { return Ok(()) };
         if let Step::Remove(_) = step {
-            let handles = self.accepts(chain).map_err(text)?;
+            let handles = self.accept_handles(chain)?;
             let remove = |handle| nft::accept::remove(chain, handle);
             return self.transact(&handles.into_iter().map(remove).collect::<Vec<_>>());
         }
         self.transact(&[nft::accept::insert(chain)])
     }
 
-    fn elements(&mut self, run: &[Step], add: bool, set: Set, ipv4: bool) -> Vec<Outcome> {
+    fn apply_elements(&mut self, run: &[Step], add: bool, set: Set, ipv4: bool) -> Vec<Outcome> {
         let put = if add { nft::add_elements } else { nft::remove_elements };
         let values: Vec<Value> = run
             .iter()
@@ -237,7 +248,7 @@ impl Kernel {
             let requests: Vec<_> =
                 part.chunks(nft::ELEMENTS).map(|values| put(set, ipv4, values)).collect();
             match self.transact(&requests) {
-                // One that is refused takes all with it: which one?
+                // One refused element fails the transaction: send each one alone to find it.
                 Err(_) if part.len() > 1 => outcomes.extend(
                     part.iter().map(|v| self.transact(&[put(set, ipv4, std::slice::from_ref(v))])),
                 ),
@@ -248,24 +259,26 @@ impl Kernel {
     }
 }
 
-fn file(step: &Step) -> Outcome {
+/// Writes the sysctl or the file of a step.
+fn write_file(step: &Step) -> Outcome {
     match step {
         Step::Add(Item::Sysctl { name, value }) | Step::Change(Item::Sysctl { name, value }) => {
-            files::set_sysctl(&name.0, value).map_err(text)
+            Ok(files::set_sysctl(&name.0, value)?)
         }
         Step::Add(Item::File { path, text: t }) | Step::Change(Item::File { path, text: t }) => {
-            files::write(path, t).map_err(text)
+            Ok(files::write(path, t)?)
         }
-        _ => Err("settings and files are not removed".into()),
+        _ => Err("kinglet never removes sysctls or files".into()),
     }
 }
 
-/// Puts steps into requests, sends them batch by batch, and brings each verdict to its step.
-fn attributed(
+/// Builds the requests of the steps, sends them in batches and returns one result per step. A step
+/// fails if any of its requests is refused, or with `no_request` if `request` is `None` for it.
+fn send_steps(
     run: &[Step],
     request: impl Fn(&Step) -> Option<Vec<Request>>,
-    wordless: &str,
-    mut send: impl FnMut(&[Request]) -> std::io::Result<Vec<Verdict>>,
+    no_request: &str,
+    mut send: impl FnMut(&[Request]) -> std::io::Result<Vec<Outcome>>,
 ) -> Vec<Outcome> {
     let mut outcomes = Vec::with_capacity(run.len());
     for batch in run.chunks(netlink::BATCH) {
@@ -278,14 +291,17 @@ fn attributed(
         };
         let counts: Vec<Option<usize>> = batch.iter().map(&mut append).collect();
         match send(&requests) {
-            Err(e) => outcomes.extend(batch.iter().map(|_| Err(e.to_string()))),
-            Ok(verdicts) => {
-                let mut verdicts = verdicts.into_iter();
+            Err(e) => {
+                let outcome = Err(Refusal::from(e));
+                outcomes.extend(batch.iter().map(|_| outcome.clone()));
+            }
+            Ok(of_requests) => {
+                let mut of_requests = of_requests.into_iter();
                 outcomes.extend(counts.into_iter().map(|count| match count {
-                    None => Err(wordless.to_owned()),
+                    None => Err(no_request.into()),
                     Some(n) => {
-                        let mine: Vec<Verdict> = verdicts.by_ref().take(n).collect();
-                        mine.into_iter().collect::<Verdict>().map_err(text)
+                        let of_step: Vec<Outcome> = of_requests.by_ref().take(n).collect();
+                        of_step.into_iter().collect()
                     }
                 }));
             }
@@ -294,20 +310,16 @@ fn attributed(
     outcomes
 }
 
-/// A pod route is never put in the place of a stranger's.
-fn stranger(step: &Step, cause: String) -> String {
-    let exists = std::io::Error::from_raw_os_error(libc::EEXIST).to_string();
-    match step {
-        Step::Add(Item::Route { table: TABLE_MAIN, to, .. }) if cause.starts_with(&exists) => {
-            format!(
-                "a route to {to} is there that kinglet did not make (`ip route show {to}`): \
-                 remove it, and kinglet makes its own"
-            )
+/// Replaces EEXIST for a new pod route with advice: kinglet never replaces another program's route.
+fn explain_existing_route(step: &Step, refusal: Refusal) -> Refusal {
+    match (step, refusal.errno()) {
+        (Step::Add(Item::Route { table: TABLE_MAIN, to, .. }), Some(errno @ libc::EEXIST)) => {
+            let reason = format!(
+                "a route to {to} that kinglet did not make already exists (`ip route show {to}`): \
+                 remove it, and kinglet adds its own"
+            );
+            Refusal::Explained { errno, reason: reason.into() }
         }
-        _ => cause,
+        _ => refusal,
     }
-}
-
-fn text(cause: impl Display) -> String {
-    cause.to_string()
 }

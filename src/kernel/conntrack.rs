@@ -1,8 +1,8 @@
-//! Conntrack: the flows that the kernel knows, and taking one away, by nfnetlink
-//! (linux/netfilter/nfnetlink_conntrack.h).
+//! Conntrack messages: list and delete flows by nfnetlink (linux/netfilter/nfnetlink_conntrack.h).
 //!
-//! Pure messages and readings. Every number is big endian here but the flags of a filter. A request
-//! to delete that names no flow would delete them all, so there is none without its tuple.
+//! This module builds and parses messages only; `Kernel::remove_flows` does the I/O. Every number is
+//! big-endian except the flags of a filter. A delete request without a tuple would delete all flows of
+//! the node, so [`remove`] always includes the tuple.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use neli::consts::nl::NlmF;
 use super::message::{Attrs, NLA_F_NESTED, Request};
 use crate::state::{Flow, Protocol, addr_from_bytes, addr_to_bytes};
 
-/// NFNL_SUBSYS_CTNETLINK, shifted to where a message's type has it.
+/// NFNL_SUBSYS_CTNETLINK in the upper byte of a message's type.
 const SUBSYSTEM: u16 = 1 << 8;
 
 // IPCTNL_MSG_CT_*
@@ -37,7 +37,8 @@ const PROTO_DST_PORT: u16 = 3;
 const FILTER_ORIG_FLAGS: u16 = 1;
 const FILTER_REPLY_FLAGS: u16 = 2;
 
-/// CTA_FILTER_F_CTA_PROTO_NUM (net/netfilter/nf_conntrack_netlink.c): flows of this protocol alone.
+/// CTA_FILTER_F_CTA_PROTO_NUM (net/netfilter/nf_conntrack_netlink.c): return only flows of the
+/// tuple's protocol.
 const BY_PROTOCOL: u32 = 1 << 3;
 /// struct nfgenmsg { u8 family; u8 version; be16 res_id; }
 const NFGEN: usize = 4;
@@ -47,8 +48,8 @@ fn request(message: u16, ipv4: bool) -> Request {
     Request::new(SUBSYSTEM | message, NlmF::empty(), &[family as u8, 0, 0, 0])
 }
 
-/// The UDP flows of one family, to be read with [`read_flow`]. Kernels before 5.8 do not know the
-/// filter and give the other protocols' flows too.
+/// Requests the UDP flows of one family, to be parsed with [`read_flow`]. Kernels before 5.8 ignore the
+/// filter and return the flows of other protocols too.
 pub fn list_flows(ipv4: bool) -> Request {
     request(GET, ipv4)
         .nest(TUPLE_ORIG | NLA_F_NESTED, |tuple| {
@@ -63,7 +64,8 @@ pub fn list_flows(ipv4: bool) -> Request {
         })
 }
 
-/// Takes a flow away: this one, and not a later one of the same addresses.
+/// Deletes a flow. The request contains the flow's id, so it can't delete a later flow with the same
+/// addresses. It succeeds if the flow is already gone.
 pub fn remove(flow: &Flow) -> Request {
     let ipv4 = flow.orig_src.is_ipv4();
     let (src, dst) = if ipv4 { (IP_V4_SRC, IP_V4_DST) } else { (IP_V6_SRC, IP_V6_DST) };
@@ -82,16 +84,17 @@ pub fn remove(flow: &Flow) -> Request {
                 })
         })
         .attr(ID, &flow.id.to_be_bytes())
-        .fine(&[libc::ENOENT]);
+        .ignore_errors(&[libc::ENOENT]);
     if flow.zone == 0 { request } else { request.attr(ZONE, &flow.zone.to_be_bytes()) }
 }
 
-/// Reads a flow of TCP, UDP or SCTP from a message's body.
+/// Parses a flow from a message's body. Returns `None` if an attribute is missing or cut, or if the
+/// protocol is not TCP, UDP or SCTP.
 pub fn read_flow(body: &[u8]) -> Option<Flow> {
     let attrs = Attrs::after(body, NFGEN);
     let (orig, reply) = (attrs.nest(TUPLE_ORIG)?, attrs.nest(TUPLE_REPLY)?);
     let (ip, proto) = (orig.nest(TUPLE_IP)?, orig.nest(TUPLE_PROTO)?);
-    // A zone may hold for one direction alone; looking a flow up goes by the original one.
+    // A zone may apply to one direction only; the kernel looks a flow up by the original direction.
     let zone = attrs.get(ZONE).or_else(|| orig.get(TUPLE_ZONE));
     Some(Flow {
         protocol: Protocol::from_number(*proto.get(PROTO_NUM)?.first()?)?,
@@ -115,7 +118,7 @@ mod tests {
     use super::*;
     use crate::kernel::message::frames;
 
-    /// As Linux 6.18 told them on a little-endian machine: translated flows, one of them in zone 7.
+    /// Recorded from Linux 6.18 on a little-endian machine: two translated flows, the second in zone 7.
     const IPV4: &str = "02000000 34000180 14000180 080001007f000001 080002000a60000a 1c000280 05000100
         11000000 060002009c400000 0600030000360000 34000280 14000180 080001007f000001 080002007f000001
         1c000280 0500010011000000 0600020014b50000 060003009c400000 08000300000001a8 0800080000000000
@@ -146,7 +149,7 @@ mod tests {
         }
     }
 
-    fn both() -> [(Vec<u8>, Flow); 2] {
+    fn samples() -> [(Vec<u8>, Flow); 2] {
         [
             (bytes(IPV4), flow("127.0.0.1", "10.96.0.10", 54, 0x71ce_2200, 0)),
             (bytes(IPV6), flow("::1", "fd96::10", 53, 0xa559_8375, 7)),
@@ -154,31 +157,55 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_reads_as_the_kernel_told_it() {
-        for (body, flow) in both() {
+    fn a_recorded_flow_is_parsed() {
+        for (body, flow) in samples() {
             assert_eq!(read_flow(&body), Some(flow));
         }
     }
 
     #[test]
-    fn a_removal_names_its_flow_in_the_kernels_own_bytes() {
-        for (told, flow) in both() {
+    fn a_delete_request_repeats_the_tuple_and_id_of_its_flow() {
+        for (recorded, flow) in samples() {
             let mut message = Vec::new();
             remove(&flow).write(1, 0, &mut message);
             let frame = frames(&message).next().unwrap().unwrap();
-            let (asked, told) = (Attrs::after(frame.body(), NFGEN), Attrs::after(&told, NFGEN));
+            let (sent, received) =
+                (Attrs::after(frame.body(), NFGEN), Attrs::after(&recorded, NFGEN));
             for kind in [TUPLE_ORIG, ID, ZONE] {
-                assert_eq!(asked.get(kind), told.get(kind), "{kind}");
+                assert_eq!(sent.get(kind), received.get(kind), "{kind}");
             }
-            assert!(asked.get(TUPLE_ORIG).is_some(), "without it every flow would go");
+            assert!(sent.get(TUPLE_ORIG).is_some(), "without a tuple all flows would be deleted");
         }
     }
 
     #[test]
-    fn a_cut_message_is_no_flow() {
-        for (body, flow) in both() {
+    fn a_truncated_message_yields_a_complete_flow_or_none() {
+        for (body, flow) in samples() {
+            // The id is the last attribute that a flow needs.
+            let id = [&[8, 0, ID as u8, 0][..], &flow.id.to_be_bytes()].concat();
+            let id_end = body.windows(id.len()).position(|bytes| bytes == id).unwrap() + id.len();
             for len in 0..body.len() {
-                assert!(read_flow(&body[..len]).is_none_or(|f| f.id == flow.id), "{len}");
+                let expected = (len >= id_end).then_some(flow);
+                assert_eq!(read_flow(&body[..len]), expected, "{len} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn a_flow_without_a_tuple_or_an_id_is_ignored() {
+        let without = |body: &[u8], omitted: u16| {
+            let kept = Attrs::after(body, NFGEN).into_iter().filter(|(kind, _)| *kind != omitted);
+            let request = Request::new(0u16, NlmF::empty(), &body[..NFGEN]);
+            let request =
+                kept.fold(request, |request, (kind, payload)| request.attr(kind, payload));
+            let mut message = Vec::new();
+            request.write(1, 0, &mut message);
+            read_flow(frames(&message).next().unwrap().unwrap().body())
+        };
+        for (body, flow) in samples() {
+            assert_eq!(without(&body, u16::MAX), Some(flow));
+            for kind in [TUPLE_ORIG, TUPLE_REPLY, ID] {
+                assert_eq!(without(&body, kind), None, "attribute {kind}");
             }
         }
     }

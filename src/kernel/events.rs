@@ -1,5 +1,9 @@
-//! What the kernel says when somebody else changes it: a reason to look again, and nothing more. Messages
-//! that were lost (ENOBUFS) are a reason too.
+//! Notifications of kernel changes by other programs.
+//!
+//! [`Events::read`] only returns whether a new observation is needed; it does not return the changes.
+//! Lost messages (ENOBUFS) require a new observation too. Our own changes are filtered out: by netlink
+//! port in the socket (`ignore_sender_ports`), and by address for IPv6 addresses, which the kernel
+//! reports with port 0. `observe` reads the actual state.
 
 use std::{
     fs::File,
@@ -38,64 +42,68 @@ const IPV6_ROUTE: u32 = 11;
 /// NFNLGRP_NFTABLES (linux/netfilter/nfnetlink.h)
 const NFTABLES: u32 = 7;
 
-/// Every message of nftables names its table with its first attribute (NFTA_*_TABLE).
+/// NFTA_*_TABLE, the first attribute of each nftables message: the name of its table.
 const NFTA_TABLE: u16 = 1;
 
-/// The largest datagram that a notification comes in.
+/// The size of the largest notification datagram, in bytes.
 const BUFFER: usize = 32 * 1024;
 
-/// A socket on which the kernel tells of changes; it never blocks.
+/// A non-blocking netlink socket that receives notifications of changes.
 pub struct Events {
     socket: File,
-    concerns: fn(&Frame<'_>) -> bool,
+    is_relevant: fn(&Frame<'_>) -> bool,
     buffer: Vec<u8>,
 }
 
 impl Events {
-    /// Changes to links, addresses and routes. What our `own` netlink ports ask for is no news: it would
-    /// fill the socket.
+    /// Subscribes to changes of links, addresses and routes. Changes requested by the netlink ports in
+    /// `own` are ignored; otherwise they would fill the socket. Fails if the socket can't be opened.
     pub fn of_network(own: &[u32]) -> io::Result<Events> {
         let groups = [LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE];
-        Events::open(NlFamily::Route, &groups, concerns_network, own)
+        Events::open(NlFamily::Route, &groups, is_relevant_to_network, own)
     }
 
-    /// Changes to our nftables table, and those of others that count for it.
+    /// Subscribes to changes of our nftables table, and of other tables as far as they affect ours.
+    /// Changes requested by the netlink ports in `own` are ignored. Fails if the socket can't be
+    /// opened.
     pub fn of_table(own: &[u32]) -> io::Result<Events> {
-        Events::open(NlFamily::Netfilter, &[NFTABLES], concerns_table, own)
+        Events::open(NlFamily::Netfilter, &[NFTABLES], is_relevant_to_table, own)
     }
 
     fn open(
         family: NlFamily,
         groups: &[u32],
-        concerns: fn(&Frame<'_>) -> bool,
+        is_relevant: fn(&Frame<'_>) -> bool,
         own: &[u32],
     ) -> io::Result<Events> {
         let socket = NlSocket::connect(family, None, Groups::empty())?;
-        sys::deaf_to(&socket, own)?;
+        sys::ignore_sender_ports(&socket, own)?;
         socket.add_mcast_membership(Groups::new_groups(groups))?;
         socket.nonblock()?;
-        let socket = File::from(sys::owned(socket));
-        Ok(Events { socket, concerns, buffer: vec![0; BUFFER] })
+        let socket = File::from(sys::into_owned_fd(socket));
+        Ok(Events { socket, is_relevant, buffer: vec![0; BUFFER] })
     }
 
-    /// Reads all that has come, and says whether any of it is a reason to look. Word of our `own` addresses
-    /// is none: whoever gave them, the kernel tells of IPv6's as of itself.
+    /// Drains the socket and returns true if any notification requires a new observation, or if
+    /// messages were lost. Notifications about the IPv6 addresses in `own` are ignored: the kernel
+    /// reports them with port 0 even if kinglet added them, so the sender filter can't catch them.
+    /// Fails if the socket can't be read.
     pub fn read(&mut self, own: &Sorted<IpAddr>) -> io::Result<bool> {
-        let mut news = false;
+        let mut changed = false;
         loop {
             let len = match self.socket.read(&mut self.buffer) {
                 Ok(len) => len,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(news),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(changed),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
-                    news = true;
+                    changed = true;
                     continue;
                 }
                 Err(e) => return Err(e),
             };
             let datagram = self.buffer.get(..len).unwrap_or_default();
-            news |= frames(datagram).any(|frame| match frame {
-                Ok(frame) => (self.concerns)(&frame) && !tells_of(&frame, own),
+            changed |= frames(datagram).any(|frame| match frame {
+                Ok(frame) => (self.is_relevant)(&frame) && !is_about_address(&frame, own),
                 Err(_) => true,
             });
         }
@@ -108,23 +116,25 @@ impl AsFd for Events {
     }
 }
 
-fn tells_of(frame: &Frame<'_>, addrs: &Sorted<IpAddr>) -> bool {
+/// Returns true if the message reports that one of `addrs` was added or removed.
+fn is_about_address(frame: &Frame<'_>, addrs: &Sorted<IpAddr>) -> bool {
     let attrs = Attrs::after(frame.body(), IFADDR);
     matches!(Rtm::from(frame.kind()), Rtm::Newaddr | Rtm::Deladdr)
         && attrs.get(Ifa::Address).and_then(addr_from_bytes).is_some_and(|a| addrs.contains(&a))
 }
 
-/// Pods come and go with links of their own, which are ports of a bridge: no route of ours leads
-/// through one, and once it sends packets back it is done with.
-fn concerns_network(frame: &Frame<'_>) -> bool {
+/// Returns true if a message about a link, an address or a route may affect our objects. A pod's link
+/// is a port of a bridge, and none of our routes uses it. Such a link is relevant only until its
+/// hairpin mode is on.
+fn is_relevant_to_network(frame: &Frame<'_>) -> bool {
     let body = frame.body();
     match Rtm::from(frame.kind()) {
         Rtm::Newlink | Rtm::Dellink => {
             let attrs = Attrs::after(body, IFINFO);
             let bridge = body.first() == Some(&(libc::AF_BRIDGE as u8));
             let port = attrs.get(Ifla::Master).is_some();
-            let done = port && route::read_link(body).is_none_or(|link| link.hairpin);
-            !bridge && !done && attrs.get(Ifla::Wireless).is_none()
+            let finished = port && route::read_link(body).is_none_or(|link| link.hairpin);
+            !bridge && !finished && attrs.get(Ifla::Wireless).is_none()
         }
         // struct ifaddrmsg { u8 family, prefixlen, flags, scope; u32 index; }
         Rtm::Newaddr | Rtm::Deladdr => {
@@ -143,11 +153,12 @@ fn concerns_network(frame: &Frame<'_>) -> bool {
     }
 }
 
-fn concerns_table(frame: &Frame<'_>) -> bool {
+/// Returns true if an nftables message is about our table, or if `accept` needs it.
+fn is_relevant_to_table(frame: &Frame<'_>) -> bool {
     let table = Attrs::after(frame.body(), NFGEN).text(NFTA_TABLE);
     frame.kind() & 0xff00 == SUBSYSTEM
         && table.is_some_and(|name| {
-            name == NFT_TABLE || accept::concerns(frame.kind() & 0xff, frame.body())
+            name == NFT_TABLE || accept::is_relevant(frame.kind() & 0xff, frame.body())
         })
 }
 
@@ -160,10 +171,10 @@ mod tests {
         *,
     };
 
-    fn told(request: &Request, concerns: fn(&Frame<'_>) -> bool) -> bool {
+    fn is_relevant(request: &Request, filter: fn(&Frame<'_>) -> bool) -> bool {
         let mut bytes = Vec::new();
         request.write(1, 0, &mut bytes);
-        frames(&bytes).all(|frame| concerns(&frame.unwrap()))
+        frames(&bytes).all(|frame| filter(&frame.unwrap()))
     }
 
     fn link(family: i32) -> Request {
@@ -179,51 +190,52 @@ mod tests {
     }
 
     #[test]
-    fn links_count_but_for_the_ports_of_bridges_and_what_a_radio_says() {
-        let told = |request: &Request| told(request, concerns_network);
-        assert!(told(&link(libc::AF_UNSPEC)));
-        assert!(!told(&link(libc::AF_BRIDGE)));
-        assert!(!told(&link(libc::AF_UNSPEC).attr(Ifla::Master, &[4, 0, 0, 0])));
-        assert!(!told(&link(libc::AF_UNSPEC).attr(Ifla::Wireless, &[0; 8])));
+    fn links_are_relevant_except_bridge_ports_and_wireless_events() {
+        let is_relevant = |request: &Request| is_relevant(request, is_relevant_to_network);
+        assert!(is_relevant(&link(libc::AF_UNSPEC)));
+        assert!(!is_relevant(&link(libc::AF_BRIDGE)));
+        assert!(!is_relevant(&link(libc::AF_UNSPEC).attr(Ifla::Master, &[4, 0, 0, 0])));
+        assert!(!is_relevant(&link(libc::AF_UNSPEC).attr(Ifla::Wireless, &[0; 8])));
     }
 
     #[test]
-    fn addresses_count_but_for_those_that_ipv6_gives_to_every_link() {
+    fn addresses_are_relevant_except_ipv6_link_local_ones() {
         let addr = |family: i32, scope: u8| {
             let header = [family as u8, 64, 0, scope, 9, 0, 0, 0];
-            told(&Request::new(Rtm::Deladdr, NlmF::empty(), &header), concerns_network)
+            is_relevant(&Request::new(Rtm::Deladdr, NlmF::empty(), &header), is_relevant_to_network)
         };
         assert!(addr(libc::AF_INET, 0) && addr(libc::AF_INET, SCOPE_LINK));
         assert!(addr(libc::AF_INET6, 0) && !addr(libc::AF_INET6, SCOPE_LINK));
     }
 
     #[test]
-    fn routes_count_where_they_may_be_ours() {
-        let told = |request: &Request| told(request, concerns_network);
-        assert!(told(&route(Rtm::Delroute, 254, PROTO_OURS, 1, &[10, 244, 1, 0])));
-        assert!(!told(&route(Rtm::Delroute, 254, 16, 1, &[10, 244, 1, 0])));
-        assert!(told(&route(Rtm::Newroute, 255, 2, RTN_LOCAL, &[10, 96, 0, 10])));
+    fn routes_are_relevant_if_they_may_be_ours() {
+        let is_relevant = |request: &Request| is_relevant(request, is_relevant_to_network);
+        assert!(is_relevant(&route(Rtm::Delroute, 254, PROTO_OURS, 1, &[10, 244, 1, 0])));
+        assert!(!is_relevant(&route(Rtm::Delroute, 254, 16, 1, &[10, 244, 1, 0])));
+        assert!(is_relevant(&route(Rtm::Newroute, 255, 2, RTN_LOCAL, &[10, 96, 0, 10])));
         let link_local = "fe80::1".parse::<std::net::Ipv6Addr>().unwrap().octets();
-        assert!(!told(&route(Rtm::Newroute, 255, 2, RTN_LOCAL, &link_local)));
+        assert!(!is_relevant(&route(Rtm::Newroute, 255, 2, RTN_LOCAL, &link_local)));
     }
 
     #[test]
-    fn our_own_table_counts_and_another_one_where_it_may_drop() {
-        let of = |table: &str| {
+    fn our_table_is_relevant_and_another_table_only_if_it_may_drop() {
+        let of_table = |table: &str| {
             let request = Request::new(SUBSYSTEM | 2, NlmF::empty(), &[1, 0, 0, 0]);
-            told(&request.text(NFTA_TABLE, table), concerns_table)
+            is_relevant(&request.text(NFTA_TABLE, table), is_relevant_to_table)
         };
-        assert!(of("kinglet") && !of("filter") && !of("kinglet2"));
+        assert!(of_table("kinglet") && !of_table("filter") && !of_table("kinglet2"));
         let generation = Request::new(SUBSYSTEM | 15, NlmF::empty(), &[0, 0, 0, 0]);
-        assert!(!told(&generation, concerns_table));
-        // NFT_MSG_NEWCHAIN of a chain that hangs on a hook, and of one that does not.
+        assert!(!is_relevant(&generation, is_relevant_to_table));
+        // NFT_MSG_NEWCHAIN of a chain with a hook, and of a chain without.
         let chain = || {
             let request = Request::new(SUBSYSTEM | 3, NlmF::empty(), &[2, 0, 0, 0]);
             request.text(NFTA_TABLE, "filter").text(3u16, "FORWARD")
         };
-        let hung =
+        let hooked =
             |hook: u32| chain().nest(4 | NLA_F_NESTED, |r| r.attr(1u16, &hook.to_be_bytes()));
-        assert!(told(&hung(2), concerns_table) && told(&hung(1), concerns_table));
-        assert!(!told(&hung(4), concerns_table) && !told(&chain(), concerns_table));
+        let is_relevant = |request: &Request| is_relevant(request, is_relevant_to_table);
+        assert!(is_relevant(&hooked(2)) && is_relevant(&hooked(1)));
+        assert!(!is_relevant(&hooked(4)) && !is_relevant(&chain()));
     }
 }

@@ -1,7 +1,8 @@
-//! IPVS: virtual services and their real servers, by generic netlink (linux/ip_vs.h).
+//! IPVS messages: virtual services, real servers and timeouts, by generic netlink (linux/ip_vs.h).
 //!
-//! Pure messages and readings. Byte order is a trap here: ports are big endian, family, protocol and
-//! weight are native, and an address goes out as 4 or 16 bytes and always comes back as 16.
+//! This module builds and parses messages only; `observe` and `apply` do the I/O. Byte order differs by
+//! attribute: ports are big-endian; address family, protocol and weight are in native order. An
+//! address is sent as 4 or 16 bytes, but the kernel always returns 16 bytes.
 
 use std::net::IpAddr;
 
@@ -10,7 +11,7 @@ use neli::consts::nl::NlmF;
 use super::message::{Attrs, NLA_F_NESTED, Request};
 use crate::state::{At, Forward, Item, Protocol, Timeout, Virtual, addr_from_bytes, addr_to_bytes};
 
-/// The family's name in generic netlink.
+/// The name of the generic netlink family.
 pub const FAMILY: &str = "IPVS";
 
 // IPVS_CMD_*
@@ -28,7 +29,7 @@ const GET_CONFIG: u8 = 13;
 // IPVS_CMD_ATTR_*
 const SERVICE: u16 = 1;
 const DEST: u16 = 2;
-/// The first of the timeouts, which stand in the order of [`Timeout`].
+/// The first timeout attribute; the others follow in the order of [`Timeout`].
 const TIMEOUT: u16 = 4;
 
 // IPVS_SVC_ATTR_*
@@ -59,71 +60,73 @@ const SCHED_FLAGS: u32 = 0x8 | 0x10 | 0x20;
 
 /// struct genlmsghdr { u8 cmd; u8 version; u16 reserved; }
 const GENL: usize = 4;
-/// All of a struct ip_vs_flags is meant.
+/// The mask of a struct ip_vs_flags that sets all flags.
 const EVERY_FLAG: u32 = u32::MAX;
 
 fn request(family: u16, command: u8) -> Request {
     Request::new(family, NlmF::empty(), &[command, 1, 0, 0])
 }
 
-/// All virtual services.
+/// Requests all virtual services, to be parsed with [`read_service`].
 pub fn list_services(family: u16) -> Request {
     request(family, GET_SERVICE)
 }
 
-/// One virtual service.
+/// Requests one virtual service. The kernel answers ESRCH if it does not exist.
 pub fn get_service(family: u16, at: &At) -> Request {
     request(family, GET_SERVICE).nest(SERVICE | NLA_F_NESTED, |r| name(r, at))
 }
 
-/// The real servers of one virtual service.
+/// Requests the real servers of one virtual service, to be parsed with [`read_real`].
 pub fn list_reals(family: u16, of: &At) -> Request {
     request(family, GET_DEST).nest(SERVICE | NLA_F_NESTED, |r| name(r, of))
 }
 
-/// The timeouts, to be read with [`read_timeouts`].
+/// Requests the timeouts, to be parsed with [`read_timeouts`].
 pub fn get_timeouts(family: u16) -> Request {
     request(family, GET_CONFIG)
 }
 
-/// Sets one timeout; the others stay.
+/// Sets one timeout, in seconds; the other timeouts keep their values.
 pub fn set_timeout(family: u16, of: Timeout, seconds: u32) -> Request {
     request(family, SET_CONFIG).attr(TIMEOUT + of as u16, &seconds.to_ne_bytes())
 }
 
-/// Makes a virtual service.
+/// Adds a virtual service; `None` if the item is not a virtual service. Succeeds if it already exists.
 pub fn add_service(family: u16, item: &Item) -> Option<Request> {
-    Some(service(request(family, NEW_SERVICE), item)?.fine(&[libc::EEXIST]))
+    Some(service(request(family, NEW_SERVICE), item)?.ignore_errors(&[libc::EEXIST]))
 }
 
-/// Corrects a virtual service in place: its connections and reals stay.
+/// Changes a virtual service in place; its connections and real servers stay. `None` if the item is not
+/// a virtual service.
 pub fn change_service(family: u16, item: &Item) -> Option<Request> {
     service(request(family, SET_SERVICE), item)
 }
 
-/// Takes a virtual service away, with the reals that it still has.
+/// Removes a virtual service together with its real servers. Succeeds if it is already gone.
 pub fn remove_service(family: u16, at: &At) -> Request {
     request(family, DEL_SERVICE)
         .nest(SERVICE | NLA_F_NESTED, |r| name(r, at))
-        .fine(&[libc::ESRCH, libc::ENOENT])
+        .ignore_errors(&[libc::ESRCH, libc::ENOENT])
 }
 
-/// Puts a real server behind its virtual service.
+/// Adds a real server to its virtual service; `None` if the item is not a real server. Succeeds if it
+/// already exists.
 pub fn add_real(family: u16, item: &Item) -> Option<Request> {
-    Some(real(request(family, NEW_DEST), item)?.fine(&[libc::EEXIST]))
+    Some(real(request(family, NEW_DEST), item)?.ignore_errors(&[libc::EEXIST]))
 }
 
-/// Corrects a real server in place: its connections stay.
+/// Changes a real server in place; its connections stay. `None` if the item is not a real server.
 pub fn change_real(family: u16, item: &Item) -> Option<Request> {
     real(request(family, SET_DEST), item)
 }
 
-/// Takes a real server away.
+/// Removes a real server; `None` if the item is not a real server. Succeeds if it is already gone.
 pub fn remove_real(family: u16, item: &Item) -> Option<Request> {
-    Some(real(request(family, DEL_DEST), item)?.fine(&[libc::ENOENT, libc::ESRCH]))
+    Some(real(request(family, DEL_DEST), item)?.ignore_errors(&[libc::ENOENT, libc::ESRCH]))
 }
 
-/// The attributes that name a virtual service.
+/// Appends the attributes that identify a virtual service.
 fn name(request: Request, at: &At) -> Request {
     match at {
         At::Virtual(at) => request
@@ -146,7 +149,7 @@ fn service(request: Request, item: &Item) -> Option<Request> {
     let flags = flags & SCHED_FLAGS | if *persistence > 0 { PERSISTENT } else { 0 };
     let [mut bits, mask] = [flags.to_ne_bytes().to_vec(), EVERY_FLAG.to_ne_bytes().to_vec()];
     bits.extend(mask);
-    // Clients are kept together by their whole address; for IPv6 this is a prefix length.
+    // Persistence applies to single client addresses; for IPv6 the netmask is a prefix length.
     let netmask: u32 = if at.is_ipv4() { u32::MAX } else { 128 };
     Some(request.nest(SERVICE | NLA_F_NESTED, |r| {
         name(r, at)
@@ -171,7 +174,7 @@ fn real(request: Request, item: &Item) -> Option<Request> {
     }))
 }
 
-/// IP_VS_CONN_F_*, the lowest three bits.
+/// Returns the forwarding method (IP_VS_CONN_F_FWD_MASK, the lowest three bits of IP_VS_CONN_F_*).
 fn method(forward: Forward) -> u32 {
     match forward {
         Forward::Masq => 0,
@@ -182,7 +185,8 @@ fn method(forward: Forward) -> u32 {
     }
 }
 
-/// Reads a virtual service from a message's body.
+/// Parses a virtual service from a message's body. Returns `None` if an attribute is missing or
+/// invalid.
 pub fn read_service(body: &[u8]) -> Option<Item> {
     let attrs = Attrs::after(body, GENL).nest(SERVICE)?;
     let flags = attrs.u32(SVC_FLAGS)?;
@@ -203,14 +207,15 @@ pub fn read_service(body: &[u8]) -> Option<Item> {
     })
 }
 
-/// Reads the timeouts of those protocols that this kernel balances.
+/// Parses the timeouts. A protocol that this kernel's IPVS does not support is left out.
 pub fn read_timeouts(body: &[u8]) -> Vec<Item> {
     let attrs = Attrs::after(body, GENL);
     let read = |of: Timeout| Some(Item::Timeout { of, seconds: attrs.u32(TIMEOUT + of as u16)? });
     Timeout::ALL.into_iter().filter_map(read).collect()
 }
 
-/// Reads a real server of `of` from a message's body.
+/// Parses a real server of the virtual service `of`. Returns `None` if an attribute is missing or
+/// invalid.
 pub fn read_real(body: &[u8], of: &At) -> Option<Item> {
     let attrs = Attrs::after(body, GENL).nest(DEST)?;
     let af = attrs.u16(DEST_ADDR_FAMILY).unwrap_or(family(of.is_ipv4()));
@@ -229,9 +234,10 @@ pub fn read_real(body: &[u8], of: &At) -> Option<Item> {
     })
 }
 
-/// How many connections a real server still has, from the same body as [`read_real`]: the active
-/// ones, and those that IPVS counts as inactive (half open, closing). The templates that keep a client
-/// with its real (IPVS_DEST_ATTR_PERSIST_CONNS) carry no packets and do not count.
+/// Returns the number of connections of a real server, from the same body as [`read_real`]: active
+/// connections plus those that IPVS counts as inactive (half open, closing). Persistence templates
+/// (IPVS_DEST_ATTR_PERSIST_CONNS) carry no packets and are not included. `None` if a counter is
+/// missing.
 pub fn read_connections(body: &[u8]) -> Option<u32> {
     let attrs = Attrs::after(body, GENL).nest(DEST)?;
     Some(attrs.u32(DEST_ACTIVE_CONNS)?.saturating_add(attrs.u32(DEST_INACT_CONNS)?))
@@ -252,7 +258,7 @@ mod tests {
     use crate::kernel::message::frames;
 
     #[test]
-    fn connections_are_the_active_and_the_inactive_ones_without_templates() {
+    fn connections_include_active_and_inactive_ones_but_no_templates() {
         let counts = |counts: &[(u16, u32)]| {
             let message = request(20, NEW_DEST).nest(DEST | NLA_F_NESTED, |dest| {
                 counts.iter().fold(dest, |dest, (kind, n)| dest.attr(*kind, &n.to_ne_bytes()))

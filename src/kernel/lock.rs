@@ -1,7 +1,7 @@
-//! One kinglet at a time changes a node.
+//! The lock that lets only one kinglet process change a node at a time.
 //!
-//! The lock is an abstract Unix socket (unix(7)): it belongs to the network namespace, as what it
-//! guards does, and it ends with its holder, however that ends.
+//! The lock is an abstract Unix socket (unix(7)). Like the kernel state that it guards, the socket
+//! belongs to the network namespace. The kernel releases it when the holder exits, even after a crash.
 
 use std::{
     io,
@@ -11,12 +11,13 @@ use std::{
     },
 };
 
-/// Held as long as it lives.
+/// The lock, held until this value is dropped.
 #[derive(Debug)]
 pub struct Lock(#[allow(dead_code)] UnixDatagram);
 
 impl Lock {
-    /// Takes the lock; `None`: another kinglet has it.
+    /// Takes the lock without waiting. Returns `None` if another kinglet process holds it. Fails if the
+    /// socket can't be created.
     pub fn take() -> io::Result<Option<Lock>> {
         let name = SocketAddr::from_abstract_name("kinglet")?;
         match UnixDatagram::bind_addr(&name) {

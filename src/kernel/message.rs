@@ -1,12 +1,15 @@
-//! Netlink messages: written into requests, and cut out of datagrams (linux/netlink.h).
+//! Netlink messages: [`Request`] builds them, [`frames`] and [`Attrs`] parse them (linux/netlink.h).
 //!
-//! By hand and not by neli's types: a batch is one buffer with many messages, an attribute costs no
-//! allocation, and an acknowledgement with a text in it does not hide the message behind it. What
-//! comes in is never trusted: a length that does not fit ends the reading.
+//! neli's types are not used here, for three reasons: a batch is one buffer with many messages, an
+//! attribute needs no allocation, and an acknowledgement with a text does not hide the next message.
+//! Received lengths are never trusted: an invalid length ends the parsing. `netlink` sends and
+//! receives the bytes.
 
 use std::{fmt, io};
 
 use neli::consts::nl::NlmF;
+
+use crate::error::Error;
 
 /// struct nlmsghdr { u32 len; u16 type; u16 flags; u32 seq; u32 pid; }
 const HEADER: usize = 16;
@@ -17,29 +20,29 @@ const NLMSGERR_ATTR_MSG: u16 = 1;
 const NLM_F_CAPPED: u16 = 0x100;
 const NLM_F_ACK_TLVS: u16 = 0x200;
 const NLM_F_DUMP_INTR: u16 = 0x10;
-/// Marks an attribute that holds attributes.
+/// The flag in the type of an attribute that contains attributes.
 pub const NLA_F_NESTED: u16 = 0x8000;
 
-/// One message to the kernel.
+/// A message to the kernel.
 #[derive(Clone, Debug)]
 pub struct Request {
     kind: u16,
     flags: u16,
     body: Vec<u8>,
-    /// Error numbers that mean that there was nothing left to do.
-    fine: &'static [i32],
+    /// The errno values that count as success, because nothing was left to do.
+    ignored: &'static [i32],
 }
 
 impl Request {
-    /// A request of a type (`RTM_*`, a generic netlink family, `subsystem << 8 | NFT_MSG_*`), whose
-    /// body starts with the fixed header of its family.
+    /// Creates a request. `kind` is the message type (`RTM_*`, a generic netlink family, or
+    /// `subsystem << 8 | NFT_MSG_*`), and `header` the fixed header of its family.
     pub fn new(kind: impl Into<u16>, flags: NlmF, header: &[u8]) -> Request {
-        Request { kind: kind.into(), flags: flags.bits(), body: header.to_vec(), fine: &[] }
+        Request { kind: kind.into(), flags: flags.bits(), body: header.to_vec(), ignored: &[] }
     }
 
-    /// These error numbers count as success.
-    pub fn fine(mut self, errnos: &'static [i32]) -> Request {
-        self.fine = errnos;
+    /// Sets the errno values that count as success.
+    pub fn ignore_errors(mut self, errnos: &'static [i32]) -> Request {
+        self.ignored = errnos;
         self
     }
 
@@ -49,20 +52,20 @@ impl Request {
         self
     }
 
-    /// Appends bytes as they are: a fixed header inside of an attribute.
+    /// Appends raw bytes, for a fixed header inside an attribute.
     pub fn bytes(mut self, bytes: &[u8]) -> Request {
         self.body.extend_from_slice(bytes);
         self
     }
 
-    /// Appends a string attribute, with the NUL that the kernel wants.
+    /// Appends a string attribute with its terminating NUL.
     pub fn text(self, kind: impl Into<u16>, text: &str) -> Request {
         let mut bytes = text.as_bytes().to_vec();
         bytes.push(0);
         self.attr(kind, &bytes)
     }
 
-    /// Appends an attribute that holds attributes.
+    /// Appends an attribute that contains the attributes that `inner` appends.
     pub fn nest(mut self, kind: u16, inner: impl FnOnce(Request) -> Request) -> Request {
         let at = self.body.len();
         put(&mut self.body, kind, &[]);
@@ -72,17 +75,17 @@ impl Request {
         nested
     }
 
-    /// Whether an error number means that there was nothing left to do.
-    pub fn is_fine(&self, errno: i32) -> bool {
-        self.fine.contains(&errno)
+    /// Returns true if an errno value counts as success for this request.
+    pub fn ignores(&self, errno: i32) -> bool {
+        self.ignored.contains(&errno)
     }
 
-    /// Its size on the wire in bytes.
+    /// Returns the size of the message in bytes, header included, without padding.
     pub fn size(&self) -> usize {
         HEADER + self.body.len()
     }
 
-    /// Appends it to a batch, with more flags.
+    /// Appends the message to a batch, padded to four bytes. `flags` are added to its own flags.
     pub fn write(&self, seq: u32, flags: u16, to: &mut Vec<u8>) {
         to.extend((self.size() as u32).to_ne_bytes());
         to.extend(self.kind.to_ne_bytes());
@@ -94,7 +97,7 @@ impl Request {
     }
 }
 
-/// struct nlattr { u16 len; u16 type; } and the payload, padded to four bytes.
+/// Appends struct nlattr { u16 len; u16 type; } and the payload, padded to four bytes.
 fn put(to: &mut Vec<u8>, kind: u16, payload: &[u8]) {
     to.extend(u16::try_from(4 + payload.len()).unwrap_or(u16::MAX).to_ne_bytes());
     to.extend(kind.to_ne_bytes());
@@ -102,26 +105,84 @@ fn put(to: &mut Vec<u8>, kind: u16, payload: &[u8]) {
     to.resize(to.len().next_multiple_of(4), 0);
 }
 
-/// The kernel's no to one request, in its own words.
+/// The error of a request or a step.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Refusal {
-    /// A positive error number.
-    pub errno: i32,
-    /// The extended text; often empty.
-    pub text: String,
+pub enum Refusal {
+    /// The kernel answered with an error.
+    Kernel {
+        /// The errno value, positive.
+        errno: i32,
+        /// The text of the extended acknowledgement; often empty.
+        detail: Box<str>,
+    },
+    /// The kernel answered with an error for which kinglet has better advice than the error's text.
+    Explained {
+        /// The errno value, positive.
+        errno: i32,
+        /// The whole text of the error.
+        reason: Box<str>,
+    },
+    /// kinglet refused the step itself, or the errno value is not known. It has the text of the error.
+    Other(Box<str>),
+}
+
+impl Refusal {
+    /// Returns the positive errno value; `None` if the error has none.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Refusal::Kernel { errno, .. } | Refusal::Explained { errno, .. } => Some(*errno),
+            Refusal::Other(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", io::Error::from_raw_os_error(self.errno))?;
-        if self.text.is_empty() { Ok(()) } else { write!(f, ": {}", self.text) }
+        match self {
+            Refusal::Kernel { errno, detail } => {
+                write!(f, "{}", io::Error::from_raw_os_error(*errno))?;
+                if detail.is_empty() { Ok(()) } else { write!(f, ": {detail}") }
+            }
+            Refusal::Explained { reason, .. } | Refusal::Other(reason) => f.write_str(reason),
+        }
     }
 }
 
-/// What became of one request.
-pub type Verdict = Result<(), Refusal>;
+impl From<&str> for Refusal {
+    fn from(reason: &str) -> Refusal {
+        Refusal::Other(reason.into())
+    }
+}
 
-/// One message from the kernel.
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        Refusal::Other(error.to_string().into())
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Refusal {
+        match error.raw_os_error() {
+            Some(errno) => Refusal::Kernel { errno, detail: Box::default() },
+            None => Refusal::Other(error.to_string().into()),
+        }
+    }
+}
+
+/// Keeps the errno value; the detail of a kernel error is lost.
+impl From<Refusal> for io::Error {
+    fn from(refusal: Refusal) -> io::Error {
+        match refusal.errno() {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => io::Error::other(refusal.to_string()),
+        }
+    }
+}
+
+/// The result of a request or a step.
+pub type Outcome = Result<(), Refusal>;
+
+/// A message from the kernel.
 #[derive(Debug)]
 pub struct Frame<'a> {
     kind: u16,
@@ -131,37 +192,38 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// What follows the message's header.
+    /// Returns the part after struct nlmsghdr.
     pub fn body(&self) -> &'a [u8] {
         self.body
     }
 
-    /// Its type: RTM_*, or a subsystem and its message.
+    /// Returns the message type: RTM_*, or a netfilter subsystem and its message.
     pub fn kind(&self) -> u16 {
         self.kind
     }
 
-    /// Of the request that it answers.
+    /// Returns the sequence number of the request that the message answers.
     pub fn seq(&self) -> u32 {
         self.seq
     }
 
-    /// Whether something changed while the dump was made, of which this is a part.
-    pub fn is_disturbed(&self) -> bool {
+    /// Returns true if the data changed during the dump that this message belongs to.
+    pub fn is_interrupted(&self) -> bool {
         self.flags & NLM_F_DUMP_INTR != 0
     }
 
-    /// The verdict that it carries: NLMSG_ERROR (0 is an ack), or the status at the end of a dump.
-    pub fn answer(&self) -> Option<Verdict> {
+    /// Returns the result in an NLMSG_ERROR message (an acknowledgement if its code is 0) or in the
+    /// NLMSG_DONE at the end of a dump. `None` if this is another kind of message.
+    pub fn answer(&self) -> Option<Outcome> {
         if self.kind != NLMSG_ERROR && self.kind != NLMSG_DONE {
             return None;
         }
-        // A DONE without a status is what very old families send.
+        // Very old families send NLMSG_DONE without a status.
         let errno = self.body.first_chunk::<4>().map_or(0, |b| i32::from_ne_bytes(*b));
         if errno == 0 {
             return Some(Ok(()));
         }
-        // NLMSG_ERROR: the error, the header that it answers, and (unless capped) the rest of it.
+        // NLMSG_ERROR contains the code, the header of the request and, unless capped, its body.
         let skip = match self.kind {
             NLMSG_DONE => 4,
             _ if self.flags & NLM_F_CAPPED != 0 => 4 + HEADER,
@@ -172,18 +234,20 @@ impl<'a> Frame<'a> {
         };
         let tlvs = self.body.get(skip..).filter(|_| self.flags & NLM_F_ACK_TLVS != 0);
         let text = tlvs.and_then(|tlvs| Attrs(tlvs).get(NLMSGERR_ATTR_MSG)).map(string);
-        Some(Err(Refusal { errno: errno.saturating_neg(), text: text.unwrap_or_default() }))
+        let detail = text.unwrap_or_default().into();
+        Some(Err(Refusal::Kernel { errno: errno.saturating_neg(), detail }))
     }
 }
 
-/// Cuts a datagram into messages by their own length fields.
+/// Splits a datagram into messages by their length fields. A wrong length yields one error and ends the
+/// iteration.
 pub fn frames(mut datagram: &[u8]) -> impl Iterator<Item = io::Result<Frame<'_>>> {
     std::iter::from_fn(move || {
         let head = *datagram.first_chunk::<HEADER>()?;
         let len = u32::from_ne_bytes([head[0], head[1], head[2], head[3]]) as usize;
         let Some(body) = datagram.get(HEADER..len) else {
             datagram = &[];
-            return Some(Err(io::Error::other("a message of the kernel with a wrong length")));
+            return Some(Err(io::Error::other("the kernel sent a message with a wrong length")));
         };
         datagram = datagram.get(len.next_multiple_of(4)..).unwrap_or_default();
         Some(Ok(Frame {
@@ -195,43 +259,43 @@ pub fn frames(mut datagram: &[u8]) -> impl Iterator<Item = io::Result<Frame<'_>>
     })
 }
 
-/// A run of attributes. What does not fit its own length ends it.
+/// A sequence of attributes. An attribute with an invalid length ends the sequence.
 #[derive(Clone, Copy, Debug)]
 pub struct Attrs<'a>(pub &'a [u8]);
 
 impl<'a> Attrs<'a> {
-    /// The attributes behind a fixed header of `len` bytes.
+    /// Returns the attributes after a fixed header of `len` bytes; none if the body is shorter.
     pub fn after(body: &'a [u8], len: usize) -> Attrs<'a> {
         Attrs(body.get(len..).unwrap_or_default())
     }
 
-    /// The payload of the first attribute of a type.
+    /// Returns the payload of the first attribute of a type; `None` if there is none.
     pub fn get(self, kind: impl Into<u16>) -> Option<&'a [u8]> {
         let kind = kind.into();
         self.into_iter().find(|(k, _)| *k == kind).map(|(_, payload)| payload)
     }
 
-    /// A number in native order.
+    /// Returns a 32-bit number in native byte order; `None` if it is missing or too short.
     pub fn u32(self, kind: impl Into<u16>) -> Option<u32> {
         self.get(kind)?.first_chunk().map(|b| u32::from_ne_bytes(*b))
     }
 
-    /// A short number in native order.
+    /// Returns a 16-bit number in native byte order; `None` if it is missing or too short.
     pub fn u16(self, kind: impl Into<u16>) -> Option<u16> {
         self.get(kind)?.first_chunk().map(|b| u16::from_ne_bytes(*b))
     }
 
-    /// A port, which is in network order.
+    /// Returns a big-endian port; `None` if it is missing or too short.
     pub fn port(self, kind: impl Into<u16>) -> Option<u16> {
         self.get(kind)?.first_chunk().map(|b| u16::from_be_bytes(*b))
     }
 
-    /// A string, without its NUL.
+    /// Returns a string without its NUL; `None` if it is missing.
     pub fn text(self, kind: impl Into<u16>) -> Option<String> {
         self.get(kind).map(string)
     }
 
-    /// The attributes inside of one.
+    /// Returns the attributes inside an attribute; `None` if it is missing.
     pub fn nest(self, kind: impl Into<u16>) -> Option<Attrs<'a>> {
         self.get(kind).map(Attrs)
     }
@@ -246,7 +310,7 @@ impl<'a> IntoIterator for Attrs<'a> {
     }
 }
 
-/// Walks over attributes: their type without its flags, and their payload.
+/// An iterator over attributes: each type without its flags, and the payload.
 #[derive(Debug)]
 pub struct AttrIter<'a>(&'a [u8]);
 
@@ -262,7 +326,7 @@ impl<'a> Iterator for AttrIter<'a> {
     }
 }
 
-/// A string, without its NUL.
+/// Returns the text before the first NUL; invalid UTF-8 is replaced.
 pub fn string(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
@@ -274,13 +338,13 @@ mod tests {
 
     fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let request = Request { kind, flags, body: body.to_vec(), fine: &[] };
+        let request = Request { kind, flags, body: body.to_vec(), ignored: &[] };
         request.write(7, 0, &mut bytes);
         bytes
     }
 
     #[test]
-    fn an_ack_that_carries_a_text_does_not_hide_the_message_behind_it() {
+    fn an_ack_with_a_text_does_not_hide_the_next_message() {
         let mut body = 0i32.to_ne_bytes().to_vec();
         body.extend([0; HEADER]);
         put(&mut body, NLMSGERR_ATTR_MSG, b"careful\0");
@@ -291,25 +355,38 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_reads_as_the_error_and_the_kernels_own_text() {
+    fn a_refusal_displays_the_error_and_the_extended_ack_text() {
         let mut body = (-libc::ENETUNREACH).to_ne_bytes().to_vec();
-        body.extend(message(24, 5, &[1, 2, 3, 4])); // the request comes back
+        body.extend(message(24, 5, &[1, 2, 3, 4])); // the kernel repeats the request
         put(&mut body, NLMSGERR_ATTR_MSG, b"Nexthop has invalid gateway\0");
         let datagram = message(NLMSG_ERROR, NLM_F_ACK_TLVS, &body);
-        let no = frames(&datagram).next().unwrap().unwrap().answer().unwrap().unwrap_err();
-        let word = io::Error::from_raw_os_error(libc::ENETUNREACH); // each C library has its own
-        assert_eq!(no.to_string(), format!("{word}: Nexthop has invalid gateway"));
+        let refusal = frames(&datagram).next().unwrap().unwrap().answer().unwrap().unwrap_err();
+        assert_eq!(refusal.errno(), Some(libc::ENETUNREACH));
+        let error = io::Error::from_raw_os_error(libc::ENETUNREACH); // C libraries have different texts
+        assert_eq!(refusal.to_string(), format!("{error}: Nexthop has invalid gateway"));
     }
 
     #[test]
-    fn the_status_of_done_is_an_error_where_it_is_not_zero() {
+    fn a_refusal_keeps_errno_and_text_of_an_io_error() {
+        let missing = io::Error::from_raw_os_error(libc::ENOENT);
+        let text = missing.to_string();
+        let refusal = Refusal::from(missing);
+        assert_eq!((refusal.errno(), refusal.to_string()), (Some(libc::ENOENT), text));
+        assert_eq!(io::Error::from(refusal).raw_os_error(), Some(libc::ENOENT));
+        let refusal = Refusal::from(io::Error::other("it is full"));
+        assert_eq!((refusal.errno(), refusal.to_string()), (None, "it is full".into()));
+        assert_eq!(io::Error::from(refusal).to_string(), "it is full");
+    }
+
+    #[test]
+    fn a_nonzero_status_at_the_end_of_a_dump_is_an_error() {
         let datagram = message(NLMSG_DONE, 2, &(-libc::EINVAL).to_ne_bytes());
         let answer = frames(&datagram).next().unwrap().unwrap().answer();
-        assert_eq!(answer, Some(Err(Refusal { errno: libc::EINVAL, text: String::new() })));
+        assert_eq!(answer, Some(Err(Refusal::Kernel { errno: libc::EINVAL, detail: "".into() })));
     }
 
     #[test]
-    fn a_nested_attribute_reads_back() {
+    fn a_nested_attribute_is_parsed_as_it_was_built() {
         let request = Request::new(1u16, NlmF::empty(), &[0; 4])
             .text(3u16, "eth0")
             .nest(18 | NLA_F_NESTED, |r| r.text(1u16, "dummy").attr(2u16, &[1, 2, 3]));
@@ -321,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_cannot_be_ends_the_datagram_with_an_error() {
+    fn an_impossible_length_ends_the_datagram_with_an_error() {
         for len in [0u32, 15, 17, u32::MAX] {
             let mut datagram = message(24, 0, &[]);
             datagram[..4].copy_from_slice(&len.to_ne_bytes());

@@ -1,8 +1,13 @@
-//! The kernel of this node, and the files that count with it: read it, change it.
+//! Reads and changes this node's kernel state, and the few files that belong to it.
 //!
-//! The only place that speaks netlink. It decides nothing: what is ours is defined here (a `State`
-//! never holds a stranger's object), what should be is not. Only sysctls and files have no list to
-//! read, so they are looked at where they are wanted.
+//! This is the only module that uses netlink. It defines which kernel objects are ours, so a `State`
+//! never contains an object of another program. `desired` decides what should exist, and `plan` which
+//! steps lead there.
+//!
+//! A pass calls [`Kernel::host`] for the facts about this node, [`Kernel::observe`] for our objects,
+//! and [`Kernel::apply`] for the planned steps. `route`, `ipvs`, `nft` and `conntrack` build and parse
+//! messages without any I/O, on top of `message`; `netlink` sends and receives them; `events` receives
+//! notifications. Sysctls and files can't be listed, so they are read by name if they are wanted.
 
 mod able;
 mod apply;
@@ -29,13 +34,14 @@ use crate::{
     local::{Host, HostLink, Module, Options, Tunnel},
     state::{BRIDGE, DUMMY, Flow, TABLE_MAIN},
 };
-pub use apply::{Done, Outcome};
+pub use apply::Done;
 use files::Modules;
 use message::{Attrs, Request};
+pub use message::{Outcome, Refusal};
 use netlink::Conn;
 pub use observe::Scope;
 
-/// The modules whose work may be needed; the schedulers of IPVS besides.
+/// Kernel modules that kinglet may need, apart from the IPVS schedulers.
 const MODULES: [&str; 14] = [
     "bridge",
     "veth",
@@ -52,7 +58,7 @@ const MODULES: [&str; 14] = [
     "nft_reject_inet",
     "xt_mark",
 ];
-/// The modules with a scheduler of IPVS.
+/// Kernel modules that each contain one IPVS scheduler.
 const SCHEDULERS: [&str; 13] = [
     "ip_vs_rr",
     "ip_vs_wrr",
@@ -68,54 +74,56 @@ const SCHEDULERS: [&str; 13] = [
     "ip_vs_fo",
     "ip_vs_ovf",
 ];
-/// kube-router's tunnels are called so.
-const TUNNEL: &str = "tun-";
+/// Prefix of the names of kube-router's tunnel interfaces.
+const TUNNEL_PREFIX: &str = "tun-";
 
-/// Sockets to the kernel, opened when they are first needed.
+/// A connection to the kernel: its netlink sockets, opened on first use, and cached lookups.
 pub struct Kernel {
     route: Conn,
     generic: Option<Conn>,
     netfilter: Option<Conn>,
-    /// The generic netlink family of IPVS, once it is known.
+    /// The generic netlink family number of IPVS; `None` until it was looked up.
     ipvs: Option<u16>,
-    /// Interface indices by name, as of the last look.
+    /// Interface indices by name, as of the last dump of links.
     links: Few<Box<str>, u32>,
-    /// The chains of our table, as of the last look; `None`: it is to be made anew.
+    /// The chains of our table, as of the last observation; `None` if the table must be created again.
     chains: Option<Vec<String>>,
     modules: Modules,
-    /// The IPv6 addresses that were given and taken.
-    addrs: Vec<IpAddr>,
+    /// The IPv6 addresses that were added or removed since [`Kernel::addrs`] was called last.
+    changed_ipv6: Vec<IpAddr>,
 }
 
 impl Kernel {
-    /// Opens it for looking; changing needs CAP_NET_ADMIN.
+    /// Opens the routing socket, which is enough for reading; changes need CAP_NET_ADMIN. Fails if the
+    /// socket can't be opened.
     pub fn open() -> Result<Kernel> {
         Ok(Kernel {
-            route: Conn::open(NlFamily::Route).doing(|| "opening a routing socket")?,
+            route: Conn::open(NlFamily::Route).doing(|| "opening a routing netlink socket")?,
             generic: None,
             netfilter: None,
             ipvs: None,
             links: Few::new(),
             chains: None,
             modules: Modules::open(&[&MODULES[..], &SCHEDULERS].concat()),
-            addrs: Vec::new(),
+            changed_ipv6: Vec::new(),
         })
     }
 
-    /// The IPv6 addresses that it gave and took since this was asked last.
+    /// Returns the IPv6 addresses that were added or removed since the last call, and forgets them.
     pub fn addrs(&mut self) -> Sorted<IpAddr> {
-        std::mem::take(&mut self.addrs).into()
+        std::mem::take(&mut self.changed_ipv6).into()
     }
 
-    /// The netlink ports from which it changes what [`events`] tell of.
+    /// Returns the netlink port numbers of the sockets whose changes [`events`] would report. A socket
+    /// that can't be opened is left out.
     pub fn ports(&mut self) -> Vec<u32> {
-        let netfilter = netlink::opened(&mut self.netfilter, NlFamily::Netfilter);
+        let netfilter = netlink::get_or_open(&mut self.netfilter, NlFamily::Netfilter);
         let netfilter = netfilter.and_then(|conn| conn.port());
         self.route.port().into_iter().chain(netfilter).collect()
     }
 
-    /// Loads the modules that may be needed while the right to do so is there. One that can't be had
-    /// is missed later, by what needs it.
+    /// Loads the modules that these options may need. It must run before the process drops
+    /// CAP_SYS_MODULE. Errors are ignored here: if a module is missing, the step that needs it fails.
     pub fn load_modules(&self, options: &Options) {
         let network: &[&str] = if options.router { &MODULES[..2] } else { &[] };
         let services = if options.services { &MODULES[2..6] } else { &[] };
@@ -128,7 +136,9 @@ impl Kernel {
         }
     }
 
-    /// What this node is, before anything is decided.
+    /// Collects the facts about this node: links and addresses, ports of the bridge, kube-router's
+    /// tunnels, module states, chains that drop by policy, sysctls, listening ports and the CNI folder.
+    /// Fails if a netlink dump fails; a CNI configuration that can't be read is one of the facts.
     pub fn host(&mut self, options: &Options) -> Result<Host> {
         let links = self.links()?;
         let mut host = Host::default();
@@ -153,18 +163,18 @@ impl Kernel {
             host.modules.extend(status.map(|status| (module.into(), status)));
         }
         if options.table() && host.modules.get("nf_tables") == Some(&Module::Present) {
-            host.closed = self.closed()?;
+            host.closed = self.dropping_chains()?;
         }
-        (host.legacy, host.passing) = xtables::closed();
-        host.sysctls = settings(&host.links);
-        host.listens = files::listens();
+        (host.legacy, host.passing) = xtables::dropping_chains();
+        host.sysctls = read_sysctls(&host.links);
+        host.listens = files::listening_ports();
         match std::fs::read_to_string(&*options.cni_conf) {
             Ok(text) => host.cni = Some(text.into()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => host.cni_unreadable = Some(e.to_string().into()),
         }
         if let Some(folder) = Path::new(&*options.cni_conf).parent() {
-            host.cni_folder = files::names(folder);
+            host.cni_folder = files::file_names(folder);
         }
         Ok(host)
     }
@@ -176,16 +186,18 @@ impl Kernel {
         Ok(links)
     }
 
-    /// Whether nf_tables is built in: it leaves no trace in files.
+    /// Asks nf_tables for our sets, because a built-in nf_tables is visible in no file. Returns
+    /// `Absent` if the kernel answers with an error other than ENOENT.
     fn probe_nft(&mut self) -> Module {
-        let conn = netlink::opened(&mut self.netfilter, NlFamily::Netfilter);
+        let conn = netlink::get_or_open(&mut self.netfilter, NlFamily::Netfilter);
         match conn.and_then(|c| c.dump(&nft::list_sets(), nft::read_set)) {
             Err(e) if e.raw_os_error() != Some(libc::ENOENT) => Module::Absent,
             _ => Module::Present,
         }
     }
 
-    /// What `keep` makes of the routes of a dump, which may be very many.
+    /// Dumps routes and returns those for which `keep` is `Some`. Routes are converted one by one,
+    /// because there may be very many. `what` names them in the error.
     fn routes<T>(
         &mut self,
         request: &Request,
@@ -193,17 +205,18 @@ impl Kernel {
         keep: impl Fn(route::Route) -> Option<T>,
     ) -> Result<Vec<T>> {
         match self.route.dump(request, |body| keep(route::read_route(body)?)) {
-            // A family that this kernel does not have, or a table that nothing was put into yet.
+            // This kernel lacks the family, or the table was never used.
             Err(e) if is_absent(&e) => Ok(Vec::new()),
             kept => kept.doing(|| format!("listing {what}")),
         }
     }
 
+    /// Returns kube-router's tunnel interfaces, each with the destinations of its routes.
     fn tunnels(&mut self, links: &[route::Link]) -> Result<Vec<Tunnel>> {
         let mut tunnels = Vec::new();
         let names: Few<u32, &str> = links
             .iter()
-            .filter(|l| l.name.starts_with(TUNNEL))
+            .filter(|l| l.name.starts_with(TUNNEL_PREFIX))
             .map(|l| (l.index, l.name.as_str()))
             .collect();
         if names.is_empty() {
@@ -225,9 +238,11 @@ impl Kernel {
         Ok(tunnels)
     }
 
-    /// Takes the UDP flows out of conntrack that are `stale`, and says how many went.
+    /// Deletes the UDP conntrack entries for which `stale` is true. Returns the number of entries
+    /// deleted. Fails if conntrack can't be listed; an entry that the kernel refuses to delete is
+    /// skipped.
     pub fn remove_flows(&mut self, stale: impl Fn(&Flow) -> bool) -> Result<usize> {
-        let netfilter = netlink::opened(&mut self.netfilter, NlFamily::Netfilter)
+        let netfilter = netlink::get_or_open(&mut self.netfilter, NlFamily::Netfilter)
             .doing(|| "opening a netfilter socket")?;
         let mut removals = Vec::new();
         for ipv4 in [true, false] {
@@ -235,27 +250,27 @@ impl Kernel {
             match netfilter.dump(&conntrack::list_flows(ipv4), read) {
                 Err(e) if is_absent(&e) => {}
                 flows => {
-                    let flows = flows.doing(|| "listing the flows of UDP Services")?;
+                    let flows = flows.doing(|| "listing the UDP conntrack entries")?;
                     removals.extend(flows.iter().map(conntrack::remove));
                 }
             }
         }
-        let verdicts =
-            netfilter.send(&removals).doing(|| "removing stale flows of UDP Services")?;
-        Ok(verdicts.iter().filter(|verdict| verdict.is_ok()).count())
+        let outcomes =
+            netfilter.send(&removals).doing(|| "deleting stale UDP conntrack entries")?;
+        Ok(outcomes.iter().filter(|outcome| outcome.is_ok()).count())
     }
 
-    /// The handles of our rules in a chain of another program.
-    fn accepts(&mut self, chain: &str) -> Result<Vec<[u8; 8]>> {
-        netlink::opened(&mut self.netfilter, NlFamily::Netfilter)
+    /// Returns the handles (NFTA_RULE_HANDLE) of our rules in a chain of another program.
+    fn accept_handles(&mut self, chain: &str) -> Result<Vec<[u8; 8]>> {
+        netlink::get_or_open(&mut self.netfilter, NlFamily::Netfilter)
             .and_then(|c| c.dump(&nft::accept::list_rules(chain), nft::accept::read_rule))
             .doing(|| format!("listing the rules of chain {chain}"))
     }
 
-    /// The chains of other programs that drop by their policy.
-    fn closed(&mut self) -> Result<Vec<Box<str>>> {
+    /// Returns the chains of other programs whose policy is to drop; none if there is no nf_tables.
+    fn dropping_chains(&mut self) -> Result<Vec<Box<str>>> {
         let read = |body: &[u8]| nft::accept::read_chain(body).filter(|(_, drops)| *drops);
-        let chains = netlink::opened(&mut self.netfilter, NlFamily::Netfilter)
+        let chains = netlink::get_or_open(&mut self.netfilter, NlFamily::Netfilter)
             .and_then(|c| c.dump(&nft::list_chains(), |body| read(body).map(|(chain, _)| chain)));
         match chains {
             Err(e) if is_absent(&e) => Ok(Vec::new()),
@@ -263,12 +278,14 @@ impl Kernel {
         }
     }
 
+    /// Returns the generic netlink socket. Fails if it can't be opened.
     fn generic(&mut self) -> Result<&mut Conn> {
-        netlink::opened(&mut self.generic, NlFamily::Generic)
+        netlink::get_or_open(&mut self.generic, NlFamily::Generic)
             .doing(|| "opening a generic netlink socket")
     }
 
-    /// The number of the IPVS family (CTRL_CMD_GETFAMILY, linux/genetlink.h).
+    /// Returns the generic netlink family number of IPVS (CTRL_CMD_GETFAMILY, linux/genetlink.h). Fails
+    /// if this kernel has no IPVS.
     fn ipvs_family(&mut self) -> Result<u16> {
         if let Some(family) = self.ipvs {
             return Ok(family);
@@ -288,7 +305,8 @@ impl Kernel {
         let family = found.ok_or_else(|| {
             Error::new(
                 "looking for IPVS",
-                "this kernel has none: load the module ip_vs, or build with CONFIG_IP_VS",
+                "this kernel does not have it: load the module ip_vs, or build the kernel with \
+                 CONFIG_IP_VS",
             )
         })?;
         self.ipvs = Some(family);
@@ -296,8 +314,9 @@ impl Kernel {
     }
 }
 
-/// The settings on which others depend: reverse path filters, and who listens to IPv6 routers.
-fn settings(links: &[HostLink]) -> Few<Box<str>, Box<str>> {
+/// Reads the sysctls on which other settings depend: reverse path filters, IPv6 forwarding, and which
+/// links accept router advertisements. A sysctl that does not exist is left out.
+fn read_sysctls(links: &[HostLink]) -> Few<Box<str>, Box<str>> {
     let mut names: Vec<String> = ["all", "default", BRIDGE, DUMMY]
         .iter()
         .map(|link| format!("net/ipv4/conf/{link}/rp_filter"))
@@ -306,7 +325,7 @@ fn settings(links: &[HostLink]) -> Few<Box<str>, Box<str>> {
     for HostLink { name, .. } in links {
         names.push(format!("net/ipv4/conf/{name}/rp_filter"));
         if ![BRIDGE, DUMMY].contains(&&**name) {
-            names.push(format!("net/ipv6/conf/{name}/accept_ra")); // no router speaks on ours
+            names.push(format!("net/ipv6/conf/{name}/accept_ra")); // our links get no router advertisements
         }
     }
     let read = |name: String| files::sysctl(&name).map(|v| (name.into(), v.into()));
@@ -320,7 +339,7 @@ fn is_link_local(addr: IpAddr) -> bool {
     }
 }
 
-/// What the kernel says of a family, a table or a set that it does not have.
+/// Returns true if the error means that the kernel does not have the requested family, table or set.
 fn is_absent(e: &io::Error) -> bool {
     matches!(
         e.raw_os_error(),

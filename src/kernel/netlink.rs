@@ -1,7 +1,10 @@
-//! Netlink as transport: requests out, verdicts and dumps back.
+//! The netlink transport: sends requests and receives results and dumps.
 //!
-//! The kernel answers while `send` runs, and goes on with a dump from inside `recv`. So the sockets
-//! never block: an empty queue means that no answer will come, which is an error and not a wait.
+//! The kernel processes a request during `send` and continues a dump during `recv`. Therefore the
+//! sockets are non-blocking: an empty queue means that no answer will come, and this is reported as an
+//! error. [`Conn::send`] sends independent requests, [`Conn::transact`] an nftables transaction,
+//! [`Conn::dump`] and [`Conn::ask`] read objects. neli provides the socket and constants only;
+//! `message` builds and parses the messages.
 
 use std::io;
 
@@ -14,17 +17,18 @@ use neli::{
     utils::Groups,
 };
 
-use super::message::{Request, Verdict, frames};
+use super::message::{Outcome, Request, frames};
 
-/// Largest datagram that the kernel builds for a dump (it sizes its own buffer by ours).
+/// The size of the receive buffer in bytes. The kernel sizes the datagrams of a dump by it.
 const RECV_BUFFER: usize = 32 * 1024;
-/// Refusals of more messages than this overflow a receive buffer of the default size (at about 300).
+/// The number of requests in one batch. About 300 error answers overflow a receive buffer of the
+/// default size, so a batch stays well below that.
 pub const BATCH: usize = 128;
-/// A dump that something else disturbs (NLM_F_DUMP_INTR) is repeated so often.
-const REPEATS: usize = 20;
+/// The number of attempts for a dump that changes interrupt (NLM_F_DUMP_INTR).
+const DUMP_ATTEMPTS: usize = 20;
 
-/// The socket of a family, opened when it is first asked for.
-pub fn opened(conn: &mut Option<Conn>, family: NlFamily) -> io::Result<&mut Conn> {
+/// Returns the socket of a family and opens it on first use. Fails if it can't be opened.
+pub fn get_or_open(conn: &mut Option<Conn>, family: NlFamily) -> io::Result<&mut Conn> {
     Ok(match conn {
         Some(conn) => conn,
         None => conn.insert(Conn::open(family)?),
@@ -39,7 +43,8 @@ pub struct Conn {
 }
 
 impl Conn {
-    /// Opens it; on routing sockets the kernel is told to filter dumps as it is asked.
+    /// Opens a socket. On routing sockets it enables strict checking, so that the kernel applies the
+    /// filters in dump requests. Fails if the kernel lacks the family or an option.
     pub fn open(family: NlFamily) -> io::Result<Conn> {
         let socket = NlSocket::connect(family, None, Groups::empty())?;
         socket.enable_ext_ack(true)?;
@@ -50,42 +55,46 @@ impl Conn {
         Ok(Conn { socket, seq: 0, buffer: vec![0; RECV_BUFFER] })
     }
 
-    /// The netlink port that its messages come from.
+    /// Returns the netlink port number of this socket, the sender of its messages.
     pub fn port(&self) -> io::Result<u32> {
         self.socket.pid()
     }
 
-    /// Sends requests in batches and gives the verdict on each, in their order.
-    pub fn send(&mut self, requests: &[Request]) -> io::Result<Vec<Verdict>> {
-        let mut verdicts = Vec::with_capacity(requests.len());
+    /// Sends requests in batches and returns one result per request, in order. Fails if the socket
+    /// fails; a refused request is one of the results.
+    pub fn send(&mut self, requests: &[Request]) -> io::Result<Vec<Outcome>> {
+        let mut outcomes = Vec::with_capacity(requests.len());
         for batch in requests.chunks(BATCH) {
-            verdicts.extend(self.exchange(batch, batch.len() - 1)?);
+            outcomes.extend(self.exchange(batch, batch.len() - 1)?);
         }
-        Ok(verdicts)
+        Ok(outcomes)
     }
 
-    /// Sends requests that take effect together or not at all, between the two brackets of nfnetlink.
-    /// They must fit into one send buffer (about 200 KB).
+    /// Sends requests as one nfnetlink transaction, between the messages `begin` and `end`. All take
+    /// effect or none. They must fit into one send buffer (about 200 KB). Returns the kernel's first
+    /// error as the result. Fails if the socket fails.
     pub fn transact(
         &mut self,
         begin: &Request,
         requests: &[Request],
         end: &Request,
-    ) -> io::Result<Verdict> {
+    ) -> io::Result<Outcome> {
         if requests.is_empty() {
             return Ok(Ok(()));
         }
         let mut batch = vec![begin.clone()];
         batch.extend_from_slice(requests);
         batch.push(end.clone());
-        let verdicts = self.exchange(&batch, requests.len())?;
-        Ok(verdicts.into_iter().find(Result::is_err).unwrap_or(Ok(())))
+        let outcomes = self.exchange(&batch, requests.len())?;
+        Ok(outcomes.into_iter().find(Result::is_err).unwrap_or(Ok(())))
     }
 
-    /// One `send`, and what the kernel says to it. It names each request that it refuses, unasked; of the
-    /// others only that at `last` is to be answered, which says that it came so far. A batch that is
-    /// turned down whole has an answer to its first request and no other.
-    fn exchange(&mut self, batch: &[Request], last: usize) -> io::Result<Vec<Verdict>> {
+    /// Sends one batch and returns one result per request. The kernel reports each refused request by
+    /// itself. Of the others only the request at index `last` asks for an acknowledgement, which shows
+    /// that all of the batch was processed. If the kernel rejects the batch as a whole, it answers the
+    /// first request only; then every request has that error. Fails if the answer to `last` is missing
+    /// and no request was refused.
+    fn exchange(&mut self, batch: &[Request], last: usize) -> io::Result<Vec<Outcome>> {
         let first = self.seq.wrapping_add(1);
         let mut bytes = Vec::with_capacity(batch.iter().map(Request::size).sum());
         for (at, request) in batch.iter().enumerate() {
@@ -94,7 +103,7 @@ impl Conn {
             request.write(self.seq, flags.bits(), &mut bytes);
         }
         self.socket.send(&bytes, Msg::empty())?;
-        let mut verdicts: Vec<Verdict> = vec![Ok(()); batch.len()];
+        let mut outcomes: Vec<Outcome> = vec![Ok(()); batch.len()];
         let mut refused = None;
         loop {
             let datagram = match receive(&self.socket, &mut self.buffer) {
@@ -105,63 +114,66 @@ impl Conn {
                 let frame = frame?;
                 let Some(answer) = frame.answer() else { continue };
                 let at = frame.seq().wrapping_sub(first) as usize;
-                let Some(request) = batch.get(at) else { continue }; // of an earlier batch
-                if let Err(no) = answer
-                    && !request.is_fine(no.errno)
+                let Some(request) = batch.get(at) else { continue }; // it belongs to an earlier batch
+                if let Err(refusal) = answer
+                    && !refusal.errno().is_some_and(|errno| request.ignores(errno))
                 {
-                    refused.get_or_insert_with(|| no.clone());
-                    verdicts[at] = Err(no);
+                    refused.get_or_insert_with(|| refusal.clone());
+                    outcomes[at] = Err(refusal);
                 }
                 if at == last {
-                    return Ok(verdicts);
+                    return Ok(outcomes);
                 }
             }
         }
         match refused {
-            Some(no) => Ok(vec![Err(no); batch.len()]),
+            Some(refusal) => Ok(vec![Err(refusal); batch.len()]),
             None => Err(io::Error::other("the kernel did not answer every request")),
         }
     }
 
-    /// Asks for a dump and keeps what `read` makes of each message's body; a dump that was disturbed
-    /// by a change is asked for again.
+    /// Requests a dump and returns the `Some` results of `read` on each message's body. A dump that was
+    /// interrupted by a change is repeated. Fails if the kernel returns an error, or if every attempt
+    /// was interrupted.
     pub fn dump<T>(
         &mut self,
         request: &Request,
         mut read: impl FnMut(&[u8]) -> Option<T>,
     ) -> io::Result<Vec<T>> {
-        for _ in 0..REPEATS {
+        for _ in 0..DUMP_ATTEMPTS {
             let mut found = Vec::new();
             if self.dump_once(request, |body| found.extend(read(body)))? {
                 return Ok(found);
             }
         }
-        Err(io::Error::other("the table changes faster than it can be read"))
+        Err(io::Error::other("the data changed during every attempt to read it"))
     }
 
+    /// Requests a dump once. Returns false if it was interrupted by a change.
     fn dump_once(&mut self, request: &Request, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
         self.seq = self.seq.wrapping_add(1);
         let mut bytes = Vec::with_capacity(request.size());
         request.write(self.seq, NlmF::DUMP.bits(), &mut bytes);
         self.socket.send(&bytes, Msg::empty())?;
-        let mut whole = true;
+        let mut consistent = true;
         loop {
             for frame in frames(receive(&self.socket, &mut self.buffer)?) {
                 let frame = frame?;
                 if frame.seq() != self.seq {
                     continue;
                 }
-                whole &= !frame.is_disturbed();
+                consistent &= !frame.is_interrupted();
                 match frame.answer() {
                     None => each(frame.body()),
-                    Some(Ok(())) => return Ok(whole),
-                    Some(Err(no)) => return Err(io::Error::from_raw_os_error(no.errno)),
+                    Some(Ok(())) => return Ok(consistent),
+                    Some(Err(refusal)) => return Err(refusal.into()),
                 }
             }
         }
     }
 
-    /// Asks for one object: the body of the answer, or `None` where the kernel says ENOENT.
+    /// Requests one object and returns the result of `read` on it. Returns `None` if the kernel answers
+    /// ENOENT. Fails if it returns another error.
     pub fn ask<T>(
         &mut self,
         request: &Request,
@@ -181,18 +193,19 @@ impl Conn {
                 match frame.answer() {
                     None => found = read(frame.body()),
                     Some(Ok(())) => return Ok(found),
-                    Some(Err(no)) if no.errno == libc::ENOENT => return Ok(None),
-                    Some(Err(no)) => return Err(io::Error::from_raw_os_error(no.errno)),
+                    Some(Err(refusal)) if refusal.errno() == Some(libc::ENOENT) => return Ok(None),
+                    Some(Err(refusal)) => return Err(refusal.into()),
                 }
             }
         }
     }
 }
 
-/// With MSG_TRUNC the kernel tells the true length even of a datagram that it had to cut.
+/// Receives one datagram. With MSG_TRUNC the kernel returns the full length even if it truncated the
+/// datagram, which is an error here.
 fn receive<'a>(socket: &NlSocket, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
     let (len, _) = socket.recv(&mut *buffer, Msg::TRUNC)?;
     buffer
         .get(..len)
-        .ok_or_else(|| io::Error::other(format!("an answer of {len} bytes was cut by the kernel")))
+        .ok_or_else(|| io::Error::other(format!("the kernel truncated an answer of {len} bytes")))
 }

@@ -1,8 +1,9 @@
-//! Our one nftables table and the elements of its sets, by nfnetlink (linux/netfilter/nf_tables.h).
+//! nftables messages: our table, its sets and their elements (linux/netfilter/nf_tables.h).
 //!
-//! Pure messages and readings. Every number is big endian here, but for what is compared with a
-//! register. Changes travel between two brackets and take effect together or not at all. What the
-//! table holds is said by `ruleset`; `rules` encodes its chains.
+//! This module builds and parses messages only; `observe` and `apply` do the I/O. Every number is
+//! big-endian, except values that are compared with a register. All changes are sent between [`begin`]
+//! and [`end`] as one transaction. `ruleset` defines the content of the table, `rules` encodes its
+//! chains, and `accept` handles our rule in the chains of other programs.
 
 pub mod accept;
 mod rules;
@@ -21,7 +22,7 @@ pub use rules::{
 };
 
 const NFPROTO_INET: u8 = 1;
-/// NFNL_SUBSYS_NFTABLES, shifted to where a message's type has it.
+/// NFNL_SUBSYS_NFTABLES in the upper byte of a message's type.
 pub(super) const SUBSYSTEM: u16 = 10 << 8;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
@@ -63,10 +64,11 @@ const DATA_VALUE: u16 = 1;
 const INTERVAL: u32 = 0x4;
 const MAP: u32 = 0x8;
 const CONCAT: u32 = 0x80; // linux 5.6
-/// NFT_SET_ELEM_INTERVAL_END: the first key behind a network.
+/// NFT_SET_ELEM_INTERVAL_END: the element is the first key after a network.
 const INTERVAL_END: u32 = 1;
 
-/// nft's own numbers of types, six bits each in a concatenation: how `nft list` knows what keys mean.
+// Data type numbers of the nft program, six bits each in a concatenation. `nft list` prints keys by
+// them.
 const TYPE_IPV4: u32 = 7;
 const TYPE_IPV6: u32 = 8;
 const TYPE_PROTO: u32 = 12;
@@ -75,39 +77,40 @@ const TYPE_MARK: u32 = 19;
 
 /// struct nfgenmsg { u8 family; u8 version; be16 res_id; }
 pub(super) const NFGEN: usize = 4;
-/// Elements in one message: an attribute can't be longer than 64 KiB.
+/// The maximum number of elements in one message, because an attribute can't exceed 64 KiB.
 pub const ELEMENTS: usize = 500;
 
 fn request(message: u16, flags: NlmF) -> Request {
     Request::new(SUBSYSTEM | message, flags, &[NFPROTO_INET, 0, 0, 0])
 }
 
-fn bracket(kind: u16) -> Request {
-    // res_id names the subsystem, in network order.
+/// Builds the message at the start or the end of a transaction.
+fn batch_message(kind: u16) -> Request {
+    // res_id is the number of the subsystem, big-endian.
     Request::new(kind, NlmF::empty(), &[0, 0, 0, 10])
 }
 
-/// Opens a transaction.
+/// Begins a transaction.
 pub fn begin() -> Request {
-    bracket(BATCH_BEGIN)
+    batch_message(BATCH_BEGIN)
 }
 
-/// Closes a transaction.
+/// Ends a transaction.
 pub fn end() -> Request {
-    bracket(BATCH_END)
+    batch_message(BATCH_END)
 }
 
-/// Makes the table where it is not there.
+/// Adds our table; succeeds if it already exists.
 pub fn add_table() -> Request {
     request(NEWTABLE, NlmF::CREATE).text(TABLE_NAME, NFT_TABLE)
 }
 
-/// Takes the table away, with all that is in it.
+/// Removes our table with everything in it.
 pub fn remove_table() -> Request {
     request(DELTABLE, NlmF::empty()).text(TABLE_NAME, NFT_TABLE)
 }
 
-/// Makes the sets where they are not there.
+/// Adds all sets of our table; succeeds if they already exist.
 pub fn add_sets() -> Vec<Request> {
     Set::each().zip(1u32..).map(|((set, ipv4), id)| add_set(set, ipv4, id)).collect()
 }
@@ -125,7 +128,7 @@ fn add_set(set: Set, ipv4: bool, id: u32) -> Request {
     let mut request = request(NEWSET, NlmF::CREATE)
         .text(SET_TABLE, NFT_TABLE)
         .text(SET_NAME, &set.name(ipv4))
-        .attr(SET_FLAGS, &flags_of(set).to_be_bytes())
+        .attr(SET_FLAGS, &set_flags(set).to_be_bytes())
         .attr(SET_KEY_TYPE, &key_type.to_be_bytes())
         .attr(SET_KEY_LEN, &key_len(set, ipv4).to_be_bytes())
         .attr(SET_ID, &id.to_be_bytes());
@@ -145,8 +148,8 @@ fn add_set(set: Set, ipv4: bool, id: u32) -> Request {
             })
         });
     }
-    // For `nft list`: NFTNL_UDATA_SET_KEYBYTEORDER (0), length 4, BYTEORDER_BIG_ENDIAN (2); the data of
-    // a map (1) are in the host's order (1).
+    // For `nft list`: NFTNL_UDATA_SET_KEYBYTEORDER (0), length 4, BYTEORDER_BIG_ENDIAN (2). The data of
+    // a map (NFTNL_UDATA_SET_DATABYTEORDER, 1) have BYTEORDER_HOST_ENDIAN (1).
     let mut byteorder = vec![0, 4];
     byteorder.extend(2u32.to_ne_bytes());
     if set.is_map() {
@@ -156,27 +159,30 @@ fn add_set(set: Set, ipv4: bool, id: u32) -> Request {
     request.attr(SET_USERDATA, &byteorder)
 }
 
-fn flags_of(set: Set) -> u32 {
+/// Returns the NFT_SET_* flags of a set.
+fn set_flags(set: Set) -> u32 {
     [(set.is_interval(), INTERVAL), (set.is_map(), MAP), (set.key().len() > 1, CONCAT)]
         .iter()
-        .filter(|(yes, _)| *yes)
+        .filter(|(applies, _)| *applies)
         .fold(0, |all, (_, flag)| all | flag)
 }
 
+/// Returns the length of the set's keys in bytes.
 fn key_len(set: Set, ipv4: bool) -> u32 {
     let len = |part: &Part| if *part == Part::Addr && !ipv4 { 16 } else { 4 };
     match set.key() {
-        [Part::Port] => 2, // only the fields of a concatenation are padded
+        [Part::Port] => 2, // only the fields of a concatenation are padded to 4 bytes
         parts => parts.iter().map(len).sum(),
     }
 }
 
-/// The sets of our table, to be read with [`read_set`].
+/// Requests the sets of our table, to be parsed with [`read_set`].
 pub fn list_sets() -> Request {
     request(GETSET, NlmF::empty()).text(SET_TABLE, NFT_TABLE)
 }
 
-/// A set of our table: its name, and whether it is as this version makes it.
+/// Parses a set of our table. Returns its name, and true if it has the key length and flags that this
+/// version gives it. `None` if the set belongs to another table.
 pub fn read_set(body: &[u8]) -> Option<(String, bool)> {
     let attrs = Attrs::after(body, NFGEN);
     if body.first() != Some(&NFPROTO_INET) || attrs.text(SET_TABLE)? != NFT_TABLE {
@@ -188,31 +194,35 @@ pub fn read_set(body: &[u8]) -> Option<(String, bool)> {
     let known = Set::each().find(|(set, ipv4)| set.name(*ipv4) == name);
     let fits = known.is_some_and(|(set, ipv4)| {
         number(SET_KEY_LEN) == Some(key_len(set, ipv4))
-            && number(SET_FLAGS).unwrap_or(0) & (INTERVAL | MAP) == flags_of(set) & (INTERVAL | MAP)
+            && number(SET_FLAGS).unwrap_or(0) & (INTERVAL | MAP)
+                == set_flags(set) & (INTERVAL | MAP)
     });
     Some((name, fits))
 }
 
-/// The elements of a set, to be read with [`read_elements`].
+/// Requests the elements of a set, to be parsed with [`read_elements`].
 pub fn list_elements(set: Set, ipv4: bool) -> Request {
     request(GETSETELEM, NlmF::empty())
         .text(ELEM_LIST_TABLE, NFT_TABLE)
         .text(ELEM_LIST_SET, &set.name(ipv4))
 }
 
-/// An element as it lies in the kernel.
+/// A set element in the kernel's representation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Raw {
+pub struct RawElement {
+    /// Big-endian fields, padded to four bytes in a concatenation.
     key: Vec<u8>,
-    /// The last key of a network, in a set of several fields.
+    /// NFTA_SET_ELEM_KEY_END, the last key of a network in a concatenation.
     last: Option<Vec<u8>>,
-    /// It is the first key behind a network.
+    /// True if the key is the first one after a network.
     end: bool,
+    /// The value of a map element; 0 in other sets.
     mark: u32,
 }
 
-/// The elements in one message's body.
-pub fn read_elements(body: &[u8]) -> Option<Vec<Raw>> {
+/// Parses the elements in a message's body. An element without a key is skipped. `None` if there is no
+/// list of elements.
+pub fn read_elements(body: &[u8]) -> Option<Vec<RawElement>> {
     let list = Attrs::after(body, NFGEN).nest(ELEM_LIST_ELEMENTS)?;
     let raw = |(_, element): (u16, &[u8])| {
         let element = Attrs(element);
@@ -220,7 +230,7 @@ pub fn read_elements(body: &[u8]) -> Option<Vec<Raw>> {
         let flags =
             element.get(ELEM_FLAGS).and_then(|b| b.first_chunk()).map(|b| u32::from_be_bytes(*b));
         let mark = value(ELEM_DATA).and_then(|b| b.first_chunk()).map(|b| u32::from_ne_bytes(*b));
-        Some(Raw {
+        Some(RawElement {
             key: value(ELEM_KEY)?.to_vec(),
             last: value(ELEM_KEY_END).map(<[u8]>::to_vec),
             end: flags.unwrap_or(0) & INTERVAL_END != 0,
@@ -230,22 +240,24 @@ pub fn read_elements(body: &[u8]) -> Option<Vec<Raw>> {
     Some(list.into_iter().filter_map(raw).collect())
 }
 
-/// What all the elements of a set say.
-pub fn values(set: Set, ipv4: bool, mut raw: Vec<Raw>) -> Vec<Value> {
+/// Converts all raw elements of a set to values. In an interval set, each start element is combined
+/// with the next end element. An element that can't be converted is skipped.
+pub fn values(set: Set, ipv4: bool, mut raw: Vec<RawElement>) -> Vec<Value> {
     if !set.is_interval() || set.key().len() > 1 {
         return raw.iter().filter_map(|raw| value(set, ipv4, raw)).collect();
     }
     raw.sort();
-    let ends: Vec<&Raw> = raw.iter().filter(|r| r.end).collect();
+    let ends: Vec<&RawElement> = raw.iter().filter(|r| r.end).collect();
     let starts = raw.iter().filter(|r| !r.end);
-    let net = |start: &Raw| {
+    let net = |start: &RawElement| {
         let end = ends.get(ends.partition_point(|e| e.key <= start.key));
-        network(&start.key, end.map(|e| before(&e.key)).as_deref()).map(Value::Net)
+        network(&start.key, end.map(|e| previous_key(&e.key)).as_deref()).map(Value::Net)
     };
     starts.filter_map(net).collect()
 }
 
-fn value(set: Set, ipv4: bool, raw: &Raw) -> Option<Value> {
+/// Converts one raw element, except in interval sets with one field.
+fn value(set: Set, ipv4: bool, raw: &RawElement) -> Option<Value> {
     if set.key() == [Part::Port] {
         return Some(Value::Port { port: u16::from_be_bytes(*raw.key.first_chunk()?), ipv4 });
     }
@@ -267,7 +279,8 @@ fn value(set: Set, ipv4: bool, raw: &Raw) -> Option<Value> {
     })
 }
 
-/// The network from its first to its last address (`None`: to the end of all addresses).
+/// Returns the network from the first to the last address. `last` is `None` for the end of the address
+/// space. Returns `None` if the range is not a network.
 fn network(first: &[u8], last: Option<&[u8]>) -> Option<IpNet> {
     let addr = addr_from_bytes(first)?;
     let bits = first.len() * 8;
@@ -279,17 +292,22 @@ fn network(first: &[u8], last: Option<&[u8]>) -> Option<IpNet> {
     })
 }
 
-/// The key before: numbers in network order.
-fn before(key: &[u8]) -> Vec<u8> {
-    step(key, |b| b.overflowing_sub(1))
+/// Returns the previous key; keys are big-endian numbers.
+fn previous_key(key: &[u8]) -> Vec<u8> {
+    step_key(key, |b| b.overflowing_sub(1))
 }
 
-/// The key behind; `None` behind the last.
-fn after(key: &[u8]) -> Option<Vec<u8>> {
-    if key.iter().all(|b| *b == 0xff) { None } else { Some(step(key, |b| b.overflowing_add(1))) }
+/// Returns the next key; `None` if this is the last one.
+fn next_key(key: &[u8]) -> Option<Vec<u8>> {
+    if key.iter().all(|b| *b == 0xff) {
+        None
+    } else {
+        Some(step_key(key, |b| b.overflowing_add(1)))
+    }
 }
 
-fn step(key: &[u8], by_one: impl Fn(u8) -> (u8, bool)) -> Vec<u8> {
+/// Applies `by_one` to the last byte, and to each byte before it while there is a carry.
+fn step_key(key: &[u8], by_one: impl Fn(u8) -> (u8, bool)) -> Vec<u8> {
     let mut key = key.to_vec();
     for byte in key.iter_mut().rev() {
         let (next, carry) = by_one(*byte);
@@ -301,12 +319,12 @@ fn step(key: &[u8], by_one: impl Fn(u8) -> (u8, bool)) -> Vec<u8> {
     key
 }
 
-/// Adds elements of one set and family, [`ELEMENTS`] at most.
+/// Adds elements to the set of one family, [`ELEMENTS`] at most.
 pub fn add_elements(set: Set, ipv4: bool, values: &[Value]) -> Request {
     elements(NEWSETELEM, NlmF::CREATE, set, ipv4, values)
 }
 
-/// Takes elements of one set and family away, [`ELEMENTS`] at most.
+/// Removes elements from the set of one family, [`ELEMENTS`] at most.
 pub fn remove_elements(set: Set, ipv4: bool, values: &[Value]) -> Request {
     elements(DELSETELEM, NlmF::empty(), set, ipv4, values)
 }
@@ -316,13 +334,14 @@ fn elements(message: u16, flags: NlmF, set: Set, ipv4: bool, values: &[Value]) -
         .text(ELEM_LIST_TABLE, NFT_TABLE)
         .text(ELEM_LIST_SET, &set.name(ipv4))
         .nest(ELEM_LIST_ELEMENTS | NLA_F_NESTED, |list| {
-            values.iter().flat_map(|value| raw(set, value)).fold(list, |list, raw| {
+            values.iter().flat_map(|value| raw_elements(set, value)).fold(list, |list, raw| {
                 list.nest(LIST_ELEM | NLA_F_NESTED, |element| put(element, set, &raw))
             })
         })
 }
 
-fn put(mut element: Request, set: Set, raw: &Raw) -> Request {
+/// Appends the attributes of one raw element.
+fn put(mut element: Request, set: Set, raw: &RawElement) -> Request {
     if raw.end {
         element = element.attr(ELEM_FLAGS, &INTERVAL_END.to_be_bytes());
     }
@@ -339,9 +358,10 @@ fn put(mut element: Request, set: Set, raw: &Raw) -> Request {
     element
 }
 
-/// An element as the kernel wants it; a network in a set of one field is two.
-fn raw(set: Set, value: &Value) -> Vec<Raw> {
-    let one = |key, last, mark| vec![Raw { key, last, end: false, mark }];
+/// Converts a value to raw elements. A network in a set with one field becomes two elements: its first
+/// key, and the first key after it unless it ends the address space.
+fn raw_elements(set: Set, value: &Value) -> Vec<RawElement> {
+    let one = |key, last, mark| vec![RawElement { key, last, end: false, mark }];
     match *value {
         Value::At(at) => one(key_of(&at), None, 0),
         Value::Marked { at, mark } => one(key_of(&at), None, mark),
@@ -353,14 +373,14 @@ fn raw(set: Set, value: &Value) -> Vec<Raw> {
         }
         Value::Net(net) => {
             let mut raw = one(addr_to_bytes(net.network()), None, 0);
-            let behind = after(&addr_to_bytes(net.broadcast()));
-            raw.extend(behind.map(|key| Raw { key, last: None, end: true, mark: 0 }));
+            let end = next_key(&addr_to_bytes(net.broadcast()));
+            raw.extend(end.map(|key| RawElement { key, last: None, end: true, mark: 0 }));
             raw
         }
     }
 }
 
-/// address . protocol . port, each padded to four bytes.
+/// Returns the key `address . protocol . port`, each field padded to four bytes.
 fn key_of(at: &Virtual) -> Vec<u8> {
     let mut key = addr_to_bytes(at.addr);
     key.extend([at.protocol.number(), 0, 0, 0]);
@@ -376,7 +396,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_value_reads_back_in_both_families() {
+    fn every_kind_of_value_survives_encoding_in_both_families() {
         for (addr, net) in [("10.96.0.10", "10.244.1.0/24"), ("fd96::10", "fd44:1::/64")] {
             let addr: IpAddr = addr.parse().unwrap();
             let net: IpNet = net.parse().unwrap();
@@ -390,18 +410,19 @@ mod tests {
                 (Set::OwnPods, Value::Net(net)),
                 (Set::TcpPorts, Value::Port { port: 30080, ipv4: addr.is_ipv4() }),
             ] {
-                assert_eq!(values(set, value.is_ipv4(), raw(set, &value)), [value], "{set:?}");
+                let raw = raw_elements(set, &value);
+                assert_eq!(values(set, value.is_ipv4(), raw), [value], "{set:?}");
             }
         }
     }
 
     #[test]
-    fn networks_that_touch_and_the_last_one_read_back() {
+    fn adjacent_networks_and_the_last_network_survive_encoding() {
         let nets: Vec<Value> = ["10.244.0.0/24", "10.244.1.0/24", "255.0.0.0/8"]
             .iter()
             .map(|net| Value::Net(net.parse().unwrap()))
             .collect();
-        let raw = nets.iter().flat_map(|net| raw(Set::PodNets, net)).collect();
+        let raw = nets.iter().flat_map(|net| raw_elements(Set::PodNets, net)).collect();
         assert_eq!(values(Set::PodNets, true, raw), nets);
     }
 }

@@ -1,10 +1,17 @@
-//! What the kernel holds of ours: the rules of whose is what, and nothing else.
+//! Observes our objects in the kernel and on disk.
+//!
+//! The rules that decide whether an object is ours are all here; `plan` later compares the result with
+//! the desired state. [`Kernel::observe`] reads named items (sysctls, files, modules), then links,
+//! routes (`observe_routes`), the nftables table (`observe_table`), virtual addresses (`observe_vips`)
+//! and IPVS (`observe_services`). IPVS objects carry no owner. A service is therefore ours if its
+//! address is on our dummy link, if the set `services` in our table records it, if it is wanted, or if
+//! its mark is ours.
 
 use std::{io, net::IpAddr};
 
 use neli::consts::socket::NlFamily;
 
-use super::{Kernel, TUNNEL, files, ipvs, is_absent, is_link_local, netlink, nft, route};
+use super::{Kernel, TUNNEL_PREFIX, files, ipvs, is_absent, is_link_local, netlink, nft, route};
 use crate::{
     error::{Doing, Result},
     few::Sorted,
@@ -16,21 +23,22 @@ use crate::{
     },
 };
 
-/// How much of the kernel is looked at.
+/// The part of our objects that is observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// All that is ours.
+    /// All our objects.
     All,
-    /// Links, addresses, routes, and the settings that some of them carry.
+    /// Links, addresses, routes and sysctls.
     Network,
-    /// Our nftables table, and our rules in the chains of others.
+    /// Our nftables table and our rules in the chains of other programs.
     Table,
-    /// All but the real servers: what does not grow with the number of endpoints.
+    /// All objects except real servers. The cost of this scope does not depend on the number of
+    /// endpoints.
     Frame,
 }
 
 impl Scope {
-    /// Whether an item is looked at.
+    /// Returns true if an item is part of this scope.
     pub fn holds(self, item: &Item) -> bool {
         match item {
             Item::Link { .. }
@@ -48,10 +56,13 @@ impl Scope {
 }
 
 impl Kernel {
-    /// What the kernel holds of ours, of the parts that are wanted, as seen from what is; and which of
-    /// the real servers that are not wanted as they are have connections. Of `want`, which has nothing
-    /// beyond the scope, sysctls and files are looked at by name, and an IPVS service that is there
-    /// already counts as ours.
+    /// Observes our objects within a scope, for the features that `options` enable, in comparison with
+    /// `want`. Also returns those real servers that have connections and are not in `want`, or are
+    /// there with other properties.
+    ///
+    /// `want` must contain no item outside the scope. Sysctls, files and modules are read only if they
+    /// are in `want`. An existing IPVS service that is in `want` counts as ours. Fails if the kernel
+    /// returns an error for a part that it supports.
     pub fn observe(
         &mut self,
         options: &Options,
@@ -95,7 +106,7 @@ impl Kernel {
         if options.router && network {
             self.observe_routes(&mut seen)?;
         }
-        let record = match options.table() && scope != Scope::Network {
+        let recorded = match options.table() && scope != Scope::Network {
             true => self.observe_table(&mut seen)?,
             false => Sorted::new(),
         };
@@ -111,7 +122,7 @@ impl Kernel {
             let ours = |at: &At| match at {
                 At::Virtual(v) => {
                     !options.excludes(v.addr)
-                        && (vips.contains(&v.addr) || record.contains(v) || wanted.contains(at))
+                        && (vips.contains(&v.addr) || recorded.contains(v) || wanted.contains(at))
                 }
                 At::Mark { mark, .. } => is_our_mark(*mark),
             };
@@ -120,15 +131,15 @@ impl Kernel {
         Ok((seen.into(), busy))
     }
 
-    /// All that is ours and may be taken away: the links that are down too, and kube-bridge only where
-    /// nothing is connected to it.
+    /// Returns all our objects that a cleanup may remove. This includes our links that are down, but
+    /// kube-bridge only if no port is connected to it. Fails if an observation fails.
     pub fn ours(&mut self, options: &Options) -> Result<State> {
         let nothing = State::new();
         let mut have = self.observe(options, &nothing, Scope::All)?.0.others;
         let table = have.iter().any(|item| matches!(item, Item::Table { .. }));
         have.retain(|item| !matches!(item, Item::Link { .. } | Item::Table { .. }));
         if table {
-            let skeleton = Some(Skeleton::default()); // whatever rules it has
+            let skeleton = Some(Skeleton::default()); // its rules do not matter here
             have.insert(Item::Table { name: NFT_TABLE.into(), skeleton });
         }
         let links = self.links()?;
@@ -145,11 +156,12 @@ impl Kernel {
         Ok(have)
     }
 
+    /// Adds our routes in the main table, except kube-router's routes through its tunnels.
     fn observe_routes(&mut self, seen: &mut Seen<'_>) -> Result<()> {
         let tunnels: Sorted<u32> = self
             .links
             .iter()
-            .filter(|(name, _)| name.starts_with(TUNNEL))
+            .filter(|(name, _)| name.starts_with(TUNNEL_PREFIX))
             .map(|(_, index)| *index)
             .collect();
         for ipv4 in [true, false] {
@@ -164,7 +176,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// The addresses on the dummy link, and the local routes that lead to it.
+    /// Adds the addresses on the dummy link and the local routes to it. Returns these addresses.
     fn observe_vips(&mut self, seen: &mut Seen<'_>) -> Result<Sorted<IpAddr>> {
         let Some(&index) = self.links.get(DUMMY) else { return Ok(Sorted::new()) };
         let vips: Sorted<IpAddr> = self
@@ -181,58 +193,61 @@ impl Kernel {
         for ipv4 in [true, false] {
             let local = route::list_local_routes(ipv4, index);
             let found = self.routes(&local, "local routes", Some)?;
-            let (own, ours): (Vec<_>, Vec<_>) = found
+            let (kernels, ours): (Vec<_>, Vec<_>) = found
                 .into_iter()
                 .filter(|r| r.table == TABLE_LOCAL && r.oif == Some(index))
                 .filter(|r| r.to == host_net(r.to.addr()) && !is_link_local(r.to.addr()))
-                .partition(route::Route::is_kernels_own);
-            let own: Sorted<_> = own.into_iter().map(|r| r.to).collect();
+                .partition(route::Route::is_kernel_route);
+            let kernels: Sorted<_> = kernels.into_iter().map(|r| r.to).collect();
             for route in ours {
-                // Ours is not in force where the IPv6 kernel's own stands before it, nor will it be
-                // once the address comes back that it lost.
-                let in_force =
-                    vips.contains(&route.to.addr()) && (ipv4 || !own.contains(&route.to));
+                // Our IPv6 route is not in effect if the kernel's own route has precedence, or if its
+                // address is missing: when the address returns, the kernel adds its own route again.
+                // Without its source the route differs from the desired one, and is set again.
+                let in_effect =
+                    vips.contains(&route.to.addr()) && (ipv4 || !kernels.contains(&route.to));
                 seen.push(Item::Route {
                     table: TABLE_LOCAL,
                     to: route.to,
                     via: None,
-                    src: route.src.filter(|_| in_force),
+                    src: route.src.filter(|_| in_effect),
                 });
             }
         }
         Ok(vips)
     }
 
-    /// Our nftables table with the elements of its sets; the record of the IPVS services that we made
-    /// is one of them. A table whose sets are of another version counts as empty: it is made anew.
+    /// Adds our nftables table, the elements of its sets, and our rules in the chains of other
+    /// programs. Returns the content of the set `services`: the IPVS services that kinglet added. If
+    /// the sets come from another version of kinglet, the table counts as empty and will be created
+    /// again.
     fn observe_table(&mut self, seen: &mut Seen<'_>) -> Result<Sorted<Virtual>> {
-        let mut record = Sorted::new();
+        let mut recorded = Sorted::new();
         self.chains = None;
         if self.modules.status("nf_tables") == Some(Module::Loadable) {
-            return Ok(record); // asking would load it
+            return Ok(recorded); // the request itself would load the module
         }
-        let netfilter = match netlink::opened(&mut self.netfilter, NlFamily::Netfilter) {
-            Err(e) if is_absent(&e) => return Ok(record),
+        let netfilter = match netlink::get_or_open(&mut self.netfilter, NlFamily::Netfilter) {
+            Err(e) if is_absent(&e) => return Ok(recorded),
             conn => conn.doing(|| "opening a netfilter socket")?,
         };
         let read = |body: &[u8]| Some((nft::read_chain(body), nft::accept::read_chain(body)));
         let (ours, others): (Vec<_>, Vec<_>) = match netfilter.dump(&nft::list_chains(), read) {
-            Err(e) if is_absent(&e) => return Ok(record),
+            Err(e) if is_absent(&e) => return Ok(recorded),
             chains => chains.doing(|| "listing the chains of nftables")?.into_iter().unzip(),
         };
         for (chain, _) in others.into_iter().flatten() {
-            if !self.accepts(&chain)?.is_empty() {
+            if !self.accept_handles(&chain)?.is_empty() {
                 seen.push(Item::Accept { chain });
             }
         }
-        let netfilter = netlink::opened(&mut self.netfilter, NlFamily::Netfilter)
+        let netfilter = netlink::get_or_open(&mut self.netfilter, NlFamily::Netfilter)
             .doing(|| "opening a netfilter socket")?;
         let sets = match netfilter.dump(&nft::list_sets(), nft::read_set) {
-            Err(e) if is_absent(&e) => return Ok(record),
+            Err(e) if is_absent(&e) => return Ok(recorded),
             sets => sets.doing(|| "listing the sets of the table inet kinglet")?,
         };
         if sets.is_empty() {
-            return Ok(record);
+            return Ok(recorded);
         }
         let mut found: Vec<nft::Found> = ours.into_iter().flatten().collect();
         let names = found.iter().filter_map(|f| match f {
@@ -251,7 +266,7 @@ impl Kernel {
         let skeleton = wanted.filter(|s| fits && sorted(nft::expected(*s)) == sorted(found));
         seen.push(Item::Table { name: NFT_TABLE.into(), skeleton });
         if !fits {
-            return Ok(record);
+            return Ok(recorded);
         }
         for (set, ipv4) in Set::each() {
             let raw = netfilter
@@ -259,18 +274,18 @@ impl Kernel {
                 .doing(|| format!("listing the set {}", set.name(ipv4)))?;
             let values = nft::values(set, ipv4, raw.into_iter().flatten().collect());
             if set == Set::Services {
-                record.extend(values.iter().filter_map(|v| match v {
+                recorded.extend(values.iter().filter_map(|v| match v {
                     Value::At(at) => Some(*at),
                     _ => None,
                 }));
             }
             seen.extend(values.into_iter().map(|value| Item::Element { set, value }));
         }
-        Ok(record)
+        Ok(recorded)
     }
 
-    /// The IPVS services that are ours, with their real servers; given are those of the unwanted ones
-    /// that have connections.
+    /// Adds the IPVS services for which `ours` is true, with their real servers unless the scope
+    /// excludes them. Returns the real servers that have connections and are not wanted as they are.
     fn observe_services(
         &mut self,
         seen: &mut Seen<'_>,
@@ -312,7 +327,8 @@ impl Kernel {
         Ok(busy.into())
     }
 
-    /// What IPVS holds of the wanted services and their real servers.
+    /// Returns those wanted IPVS services that exist, with their real servers. Fails if IPVS returns an
+    /// error other than "not found".
     pub fn served(&mut self, want: &State) -> Result<State> {
         let mut have = Vec::new();
         for item in want {
@@ -320,7 +336,7 @@ impl Kernel {
             let request = ipvs::get_service(self.ipvs_family()?, at);
             match self.generic()?.ask(&request, ipvs::read_service) {
                 Err(e) if is_gone(&e) => continue,
-                found => match found.doing(|| format!("looking at the IPVS service {at}"))? {
+                found => match found.doing(|| format!("reading the IPVS service {at}"))? {
                     Some(service) => have.push(service),
                     None => continue,
                 },
@@ -330,7 +346,8 @@ impl Kernel {
         Ok(have.into())
     }
 
-    /// The real servers of some IPVS services that have connections.
+    /// Returns those real servers of some IPVS services that have connections. Fails if IPVS can't be
+    /// listed.
     pub fn connected(&mut self, services: &Sorted<At>) -> Result<Sorted<RealKey>> {
         let mut busy = Vec::new();
         for at in services {
@@ -342,27 +359,28 @@ impl Kernel {
         Ok(busy.into())
     }
 
-    /// The real servers of an IPVS service, with their connections; none where it is gone.
+    /// Returns the real servers of an IPVS service with their connection counts; empty if the service
+    /// does not exist.
     fn reals(&mut self, at: &At) -> Result<Vec<(Item, u32)>> {
         let request = ipvs::list_reals(self.ipvs_family()?, at);
-        match self.generic()?.dump(&request, |body| read_real(body, at)) {
+        match self.generic()?.dump(&request, |body| read_real_with_connections(body, at)) {
             Err(e) if is_gone(&e) => Ok(Vec::new()),
             reals => reals.doing(|| format!("listing the real servers of {at}")),
         }
     }
 }
 
-/// What IPVS says of a service that it does not have.
+/// Returns true if the error means that IPVS does not have the service, or that there is no IPVS.
 fn is_gone(e: &io::Error) -> bool {
     is_absent(e) || e.raw_os_error() == Some(libc::ESRCH)
 }
 
-/// What a real server has of connections, and its item.
-fn read_real(body: &[u8], of: &At) -> Option<(Item, u32)> {
+/// Parses a real server with its connection count.
+fn read_real_with_connections(body: &[u8], of: &At) -> Option<(Item, u32)> {
     Some((ipvs::read_real(body, of)?, ipvs::read_connections(body).unwrap_or(0)))
 }
 
-/// In one order, whatever the kernel's was; rules keep theirs.
+/// Sorts chains and rules by chain name for comparison. The rules of a chain keep their order.
 fn sorted(mut found: Vec<nft::Found>) -> Vec<nft::Found> {
     found.sort_by(|a, b| {
         let key = |f: &nft::Found| match f {

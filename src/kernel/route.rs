@@ -1,13 +1,15 @@
-//! Links, addresses and routes, in rtnetlink's words (linux/rtnetlink.h, if_link.h, if_addr.h).
+//! Link, address and route messages (linux/rtnetlink.h, if_link.h, if_addr.h).
 //!
-//! Pure messages and readings; the socket is the caller's. A pod route is `proto 17`, has no device
-//! (the kernel finds it from the gateway) and never replaces a stranger's: it is added with
-//! NLM_F_EXCL, and replaced only where ours was seen. The local route of a virtual address is harder:
-//! the kernel makes one by itself with the address. The IPv4 one is replaced. The IPv6 one has metric
-//! 0, which nobody else may use and which wins, so ours is put beside it and then it is deleted.
+//! This module builds and parses messages only; the caller owns the socket. A pod route has protocol 17
+//! and no device, because the kernel finds the device from the gateway. It never replaces another
+//! program's route: it is added with NLM_F_EXCL, and replaced only if our route was observed.
 //!
-//! Several gateways are one RTA_MULTIPATH, a run of `struct rtnexthop`. To both families NLM_F_REPLACE
-//! means all of the route that is there, so one message leads from any gateways to any others.
+//! The kernel adds a local route of its own for each virtual address. Its IPv4 route is replaced by
+//! ours. Its IPv6 route has metric 0, which user space can't set and which has precedence, so ours is
+//! added beside it and [`delete_kernel_route`] removes it.
+//!
+//! Several gateways are one RTA_MULTIPATH, a sequence of `struct rtnexthop`. In both families
+//! NLM_F_REPLACE replaces all gateways of the route, so one message changes any gateways to any others.
 
 use std::net::IpAddr;
 
@@ -20,9 +22,10 @@ use neli::consts::{
 use super::message::{Attrs, NLA_F_NESTED, Request};
 use crate::state::{DUMMY, Item, LinkKind, TABLE_LOCAL, Via, addr_from_bytes, addr_to_bytes};
 
-/// kube-router's number, so that a swap leaves nothing behind.
+/// The protocol number of our routes. kube-router uses it too, so that a switch between the two
+/// programs leaves no routes behind.
 pub(super) const PROTO_OURS: u8 = 17;
-/// What the kernel makes by itself (RTPROT_KERNEL).
+/// RTPROT_KERNEL, the protocol number of routes that the kernel adds by itself.
 const PROTO_KERNEL: u8 = 2;
 const RTN_UNICAST: u8 = 1;
 pub(super) const RTN_LOCAL: u8 = 2;
@@ -30,7 +33,8 @@ const SCOPE_UNIVERSE: u8 = 0;
 pub(super) const SCOPE_LINK: u8 = 253;
 const SCOPE_HOST: u8 = 254;
 const SCOPE_NOWHERE: u8 = 255;
-/// IFA_F_NODAD: a virtual address stands on many nodes, and must be usable at once.
+/// IFA_F_NODAD: no duplicate address detection, because a virtual address is on many nodes and must be
+/// usable at once.
 const IFA_F_NODAD: u8 = 0x02;
 const IFF_UP: u32 = 1;
 const BRPORT_MODE: u16 = 4; // IFLA_BRPORT_MODE
@@ -52,28 +56,28 @@ pub struct Link {
     pub name: String,
     /// `IFLA_INFO_KIND`; empty for a physical device.
     pub kind: String,
-    /// In bytes.
+    /// The MTU in bytes.
     pub mtu: u32,
-    /// Whether IFF_UP is set.
+    /// True if IFF_UP is set.
     pub up: bool,
-    /// The index of the bridge whose port it is.
+    /// The index of the bridge that this link is a port of; `None` if it is no port.
     pub master: Option<u32>,
-    /// As a port, whether packets may leave by it that came in by it.
+    /// True if this link is a bridge port in hairpin mode: a packet may leave by the port it came from.
     pub hairpin: bool,
 }
 
 /// An address as the kernel lists it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Address {
-    /// Of the link that carries it.
+    /// The index of its link.
     pub index: u32,
-    /// With its prefix length.
+    /// The address with its prefix length.
     pub addr: IpNet,
 }
 
 /// A route as the kernel lists it.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs)] // the attributes by their names
+#[allow(missing_docs)] // the fields are named after the attributes
 pub struct Route {
     pub table: u32,
     pub kind: u8,
@@ -86,13 +90,14 @@ pub struct Route {
 }
 
 impl Route {
-    /// A unicast route of kinglet or of kube-router.
+    /// Returns true if this is a unicast route of kinglet or of kube-router.
     pub fn is_ours(&self) -> bool {
         self.kind == RTN_UNICAST && self.protocol == PROTO_OURS
     }
 
-    /// The local route that came with an address: its source is the address itself.
-    pub fn is_kernels_own(&self) -> bool {
+    /// Returns true if the kernel added this local route together with an address. Such an IPv4 route
+    /// has the address itself as its source; such an IPv6 route has metric 0.
+    pub fn is_kernel_route(&self) -> bool {
         match self.to {
             IpNet::V4(_) => self.src == Some(self.to.addr()),
             IpNet::V6(_) => self.metric == 0,
@@ -110,7 +115,7 @@ fn family(addr: IpAddr) -> u8 {
 fn ifinfo(flags: u32) -> [u8; IFINFO] {
     let mut header = [0; IFINFO];
     header[8..12].copy_from_slice(&flags.to_ne_bytes());
-    header[12..16].copy_from_slice(&flags.to_ne_bytes()); // ifi_change: only these bits
+    header[12..16].copy_from_slice(&flags.to_ne_bytes()); // ifi_change: change these bits only
     header
 }
 
@@ -121,22 +126,22 @@ fn ifaddr(addr: IpNet, index: u32) -> [u8; IFADDR] {
     header
 }
 
-/// All links.
+/// Requests all links, to be parsed with [`read_link`].
 pub fn list_links() -> Request {
     Request::new(Rtm::Getlink, NlmF::empty(), &[0; IFINFO])
 }
 
-/// All addresses of both families.
+/// Requests the addresses of both families, to be parsed with [`read_address`].
 pub fn list_addresses() -> Request {
     Request::new(Rtm::Getaddr, NlmF::empty(), &[0; IFADDR])
 }
 
-/// The routes of one family in a table that carry our protocol number.
+/// Requests the routes of one family in a table that have our protocol number.
 pub fn list_routes(ipv4: bool, table: u32) -> Request {
     dump_routes(ipv4, table, PROTO_OURS, 0)
 }
 
-/// The `local` routes of one family that lead to a link, whoever made them.
+/// Requests the `local` routes of one family to a link, with any protocol number.
 pub fn list_local_routes(ipv4: bool, index: u32) -> Request {
     dump_routes(ipv4, TABLE_LOCAL, 0, RTN_LOCAL).attr(Rta::Oif, &index.to_ne_bytes())
 }
@@ -147,7 +152,7 @@ fn dump_routes(ipv4: bool, table: u32, protocol: u8, kind: u8) -> Request {
     Request::new(Rtm::Getroute, NlmF::empty(), &header)
 }
 
-/// Reads a link from a message's body.
+/// Parses a link from a message's body. Returns `None` if index, name, MTU or flags are missing.
 pub fn read_link(body: &[u8]) -> Option<Link> {
     let attrs = Attrs::after(body, IFINFO);
     let info = attrs.nest(Ifla::Linkinfo);
@@ -165,15 +170,16 @@ pub fn read_link(body: &[u8]) -> Option<Link> {
     })
 }
 
-/// Reads an address from a message's body.
+/// Parses an address from a message's body. Returns `None` if a part is missing or invalid.
 pub fn read_address(body: &[u8]) -> Option<Address> {
     let attrs = Attrs::after(body, IFADDR);
-    // IFA_LOCAL is our end of a point-to-point link, IFA_ADDRESS the other; elsewhere they are equal.
+    // On a point-to-point link IFA_LOCAL is our address and IFA_ADDRESS the peer's; otherwise both are
+    // equal.
     let addr = addr_from_bytes(attrs.get(Ifa::Local).or_else(|| attrs.get(Ifa::Address))?)?;
     Some(Address { index: u32_at(body, 4)?, addr: IpNet::new(addr, *body.get(1)?).ok()? })
 }
 
-/// Reads a route from a message's body.
+/// Parses a route from a message's body. Returns `None` if it is neither IPv4 nor IPv6, or invalid.
 pub fn read_route(body: &[u8]) -> Option<Route> {
     let attrs = Attrs::after(body, RTMSG);
     let header = body.first_chunk::<RTMSG>()?;
@@ -199,18 +205,21 @@ pub fn read_route(body: &[u8]) -> Option<Route> {
     })
 }
 
-/// The gateways of a route that has several. `struct rtnexthop { u16 len; u8 flags, hops; i32 ifindex; }`
-/// begins as an attribute does; its flags (dead, linkdown) and its weight mean nothing here.
+/// Returns the gateways in an RTA_MULTIPATH. A `struct rtnexthop { u16 len; u8 flags, hops; i32
+/// ifindex; }` starts like an attribute and is parsed as one. Its flags (dead, linkdown) and its weight
+/// are ignored.
 fn gateways(hops: Attrs<'_>) -> impl Iterator<Item = IpAddr> {
     let gateway = |(_, hop)| Attrs::after(hop, 4).get(Rta::Gateway).and_then(addr_from_bytes);
     hops.into_iter().filter_map(gateway)
 }
 
+/// Returns a number in native byte order from a fixed header; `None` if the header is too short.
 fn u32_at(body: &[u8], at: usize) -> Option<u32> {
     body.get(at..)?.first_chunk().map(|b| u32::from_ne_bytes(*b))
 }
 
-/// Makes a link, or corrects the one that is there, and sets it up.
+/// Adds a link, or changes the existing one, and sets it up. `mtu` is in bytes; `None` keeps the
+/// kernel's value.
 pub fn put_link(name: &str, kind: &LinkKind, mtu: Option<u32>) -> Request {
     let mut request = Request::new(Rtm::Newlink, CREATE, &ifinfo(IFF_UP)).text(Ifla::Ifname, name);
     if let Some(mtu) = mtu {
@@ -219,75 +228,83 @@ pub fn put_link(name: &str, kind: &LinkKind, mtu: Option<u32>) -> Request {
     request.nest(Ifla::Linkinfo.into(), |r| r.text(IflaInfo::Kind, kind.as_str()))
 }
 
-/// Takes a link away.
+/// Removes a link. Succeeds if it is already gone.
 pub fn remove_link(index: u32) -> Request {
     let mut header = [0; IFINFO];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
-    Request::new(Rtm::Dellink, NlmF::empty(), &header).fine(&[libc::ENODEV])
+    Request::new(Rtm::Dellink, NlmF::empty(), &header).ignore_errors(&[libc::ENODEV])
 }
 
-/// Lets packets leave by a port of a bridge that came in by it.
-pub fn hairpin(index: u32) -> Request {
+/// Sets the hairpin mode of a bridge port, so that a packet may leave by the port it came from.
+/// Succeeds if the port is gone.
+pub fn set_hairpin(index: u32) -> Request {
     let mut header = [0; IFINFO];
     header[0] = libc::AF_BRIDGE as u8;
     header[4..8].copy_from_slice(&index.to_ne_bytes());
     Request::new(Rtm::Setlink, NlmF::empty(), &header)
         .nest(u16::from(Ifla::Protinfo) | NLA_F_NESTED, |port| port.attr(BRPORT_MODE, &[1]))
-        .fine(&[libc::ENODEV]) // its pod is gone
+        .ignore_errors(&[libc::ENODEV]) // the pod was deleted
 }
 
-/// Puts an address on a link.
+/// Adds an address to a link. Succeeds if the link already has it.
 pub fn add_address(addr: IpNet, index: u32) -> Request {
     Request::new(Rtm::Newaddr, CREATE | EXCL, &ifaddr(addr, index))
         .attr(Ifa::Local, &addr_to_bytes(addr.addr()))
-        .fine(&[libc::EEXIST])
+        .ignore_errors(&[libc::EEXIST])
 }
 
-/// Takes an address from a link.
+/// Removes an address from a link. Succeeds if it is already gone.
 pub fn remove_address(addr: IpNet, index: u32) -> Request {
     Request::new(Rtm::Deladdr, NlmF::empty(), &ifaddr(addr, index))
         .attr(Ifa::Local, &addr_to_bytes(addr.addr()))
-        .fine(&[libc::EADDRNOTAVAIL])
+        .ignore_errors(&[libc::EADDRNOTAVAIL])
 }
 
-/// Makes a route. `None`: the item is none, or its device (found by `index`) is not there.
+/// Adds a route. Returns `None` if the item is not a route, or if `index` does not find its device.
 pub fn add_route(item: &Item, index: impl Fn(&str) -> Option<u32>) -> Option<Vec<Request>> {
     put_route(item, index, CREATE | EXCL)
 }
 
-/// Puts a route in the place of ours to the same prefix.
+/// Replaces our route to the same prefix. Returns `None` in the same cases as [`add_route`].
 pub fn change_route(item: &Item, index: impl Fn(&str) -> Option<u32>) -> Option<Vec<Request>> {
     put_route(item, index, CREATE | REPLACE)
 }
 
-fn put_route(item: &Item, index: impl Fn(&str) -> Option<u32>, how: NlmF) -> Option<Vec<Request>> {
+fn put_route(
+    item: &Item,
+    index: impl Fn(&str) -> Option<u32>,
+    flags: NlmF,
+) -> Option<Vec<Request>> {
     let Item::Route { table, to, .. } = item else { return None };
     let local = *table == TABLE_LOCAL;
     let request = |flags| {
         let (kind, scope) =
             if local { (RTN_LOCAL, SCOPE_HOST) } else { (RTN_UNICAST, SCOPE_UNIVERSE) };
-        route(item, &index, Rtm::Newroute, flags, PROTO_OURS, kind, scope)
+        route_request(item, &index, Rtm::Newroute, flags, PROTO_OURS, kind, scope)
     };
     Some(match to {
-        // The kernel's own is there, and has to give way.
+        // It replaces the kernel's own route.
         IpNet::V4(_) if local => vec![request(CREATE | REPLACE)?],
-        // Put beside the kernel's own, which `give_way` takes away then.
+        // It is added beside the kernel's own route, which `delete_kernel_route` removes afterwards.
         IpNet::V6(_) if local => vec![request(CREATE | REPLACE)?],
-        _ => vec![request(how)?],
+        _ => vec![request(flags)?],
     })
 }
 
-/// Takes a route away. One of several gateways is IPv6's own; IPv4 takes all of the route by the name of
-/// the first, whichever that is. Asked for one by one, all of them go, in whatever order they stand.
+/// Removes a route. For several gateways it returns one request per gateway, because the kernel's
+/// behaviour differs: IPv6 removes only the named gateway, IPv4 removes the whole route if its first
+/// gateway is named. After all requests the route is gone in both families, in any order of gateways.
+/// Returns `None` in the same cases as [`add_route`].
 pub fn remove_route(item: &Item, index: impl Fn(&str) -> Option<u32>) -> Option<Vec<Request>> {
     let Item::Route { table, to, via, src } = item else { return None };
-    // A local route may be one that kube-router made with another protocol number.
+    // kube-router may have added a local route with another protocol number.
     let (kind, protocol) =
         if *table == TABLE_LOCAL { (RTN_LOCAL, 0) } else { (RTN_UNICAST, PROTO_OURS) };
     let request = |item: &Item| {
         let flags = NlmF::empty();
-        let request = route(item, &index, Rtm::Delroute, flags, protocol, kind, SCOPE_NOWHERE)?;
-        Some(request.fine(&[libc::ESRCH]))
+        let request =
+            route_request(item, &index, Rtm::Delroute, flags, protocol, kind, SCOPE_NOWHERE)?;
+        Some(request.ignore_errors(&[libc::ESRCH]))
     };
     let Some(Via::Many(hops)) = via else { return Some(vec![request(item)?]) };
     let one = |hop: &IpAddr| {
@@ -297,22 +314,24 @@ pub fn remove_route(item: &Item, index: impl Fn(&str) -> Option<u32>) -> Option<
     hops.iter().map(one).collect()
 }
 
-/// Takes the kernel's own IPv6 route to a virtual address away. It is made a little later than the
-/// address (`addrconf_wq`), so ESRCH may mean that it is still to come.
-pub fn give_way(item: &Item, index: impl Fn(&str) -> Option<u32>) -> Option<Request> {
+/// Deletes the kernel's own IPv6 route to a virtual address. The kernel adds that route shortly after
+/// the address (`addrconf_wq`), so ESRCH can mean that it does not exist yet. Returns `None` if the
+/// item is not a local IPv6 route, or if `index` does not find its device.
+pub fn delete_kernel_route(item: &Item, index: impl Fn(&str) -> Option<u32>) -> Option<Request> {
     let Item::Route { table: TABLE_LOCAL, to: to @ IpNet::V6(_), .. } = item else {
         return None;
     };
     let (table, via, src) = (TABLE_LOCAL, None, None);
-    let own = Item::Route { table, to: *to, via, src };
-    let delete = NlmF::empty();
-    route(&own, &index, Rtm::Delroute, delete, PROTO_KERNEL, RTN_LOCAL, SCOPE_NOWHERE)
+    let kernels = Item::Route { table, to: *to, via, src };
+    let flags = NlmF::empty();
+    route_request(&kernels, &index, Rtm::Delroute, flags, PROTO_KERNEL, RTN_LOCAL, SCOPE_NOWHERE)
 }
 
-fn route(
+/// Builds a request about a route. Returns `None` in the same cases as [`add_route`].
+fn route_request(
     item: &Item,
     index: &impl Fn(&str) -> Option<u32>,
-    verb: Rtm,
+    message: Rtm,
     flags: NlmF,
     protocol: u8,
     kind: u8,
@@ -320,14 +339,14 @@ fn route(
 ) -> Option<Request> {
     let Item::Route { table, to, via, src } = item else { return None };
     let header = [family(to.addr()), to.prefix_len(), 0, 0, 0, protocol, scope, kind, 0, 0, 0, 0];
-    let mut request = Request::new(verb, flags, &header)
+    let mut request = Request::new(message, flags, &header)
         .attr(Rta::Table, &table.to_ne_bytes())
         .attr(Rta::Dst, &addr_to_bytes(to.addr()));
     match via {
         None => {}
         Some(Via::One(via)) => request = request.attr(Rta::Gateway, &addr_to_bytes(*via)),
         Some(Via::Many(hops)) => {
-            request = request.nest(Rta::Multipath.into(), |r| hops.iter().fold(r, hop));
+            request = request.nest(Rta::Multipath.into(), |r| hops.iter().fold(r, next_hop));
         }
     }
     if *table == TABLE_LOCAL {
@@ -339,7 +358,8 @@ fn route(
     Some(request)
 }
 
-/// A `struct rtnexthop` of weight 1, whose link the kernel finds from its gateway.
-fn hop(request: Request, via: &IpAddr) -> Request {
+/// Appends a `struct rtnexthop` of weight 1. Its interface index is 0: the kernel finds the link from
+/// the gateway.
+fn next_hop(request: Request, via: &IpAddr) -> Request {
     request.nest(0, |hop| hop.bytes(&[0; 4]).attr(Rta::Gateway, &addr_to_bytes(*via)))
 }

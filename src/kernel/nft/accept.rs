@@ -1,8 +1,9 @@
-//! Our rule in the chains of other programs: it accepts what our own table marked.
+//! Our rule in the chains of other programs, which accepts the packets that our table marked.
 //!
-//! Among iptables' chains it is made of the match `mark` of xtables, which every iptables can print and
-//! restore; elsewhere of nftables' own words. It is known by its comment, which iptables puts into a
-//! match of its own when it restores the rule.
+//! In a chain of iptables the rule uses the xtables match `mark`, which every iptables can print and
+//! restore. In other chains it uses native nftables expressions. The rule is recognised by its comment.
+//! If iptables has restored the rule, the comment is in a match of its own. Chains are named by family,
+//! table and name, as nft prints them; `desired` decides which chains need the rule.
 
 use neli::consts::nl::NlmF;
 
@@ -14,15 +15,15 @@ use crate::{
 };
 
 const RULE_HANDLE: u16 = 3; // NFTA_RULE_HANDLE
-/// NFPROTO_*, of whose chains we are in need.
+/// The families whose chains can need our rule: NFPROTO_* number and name.
 const FAMILIES: [(u8, &str); 3] = [(1, "inet"), (2, "ip"), (10, "ip6")];
 // NFTA_MATCH_*
 const MATCH_NAME: u16 = 1;
 const MATCH_REV: u16 = 2;
 const MATCH_INFO: u16 = 3;
 
-/// A chain of another program through which all goes that comes to this node or passes it, and whether
-/// its policy is to drop.
+/// Parses a chain of another program at the hook `input` or `forward`. Returns its family, table and
+/// name, and true if its policy is to drop. `None` for every other chain.
 pub fn read_chain(body: &[u8]) -> Option<(Box<str>, bool)> {
     let attrs = Attrs::after(body, NFGEN);
     let hook = be32(attrs.nest(CHAIN_HOOK)?, HOOK_NUMBER)?;
@@ -35,9 +36,9 @@ pub fn read_chain(body: &[u8]) -> Option<(Box<str>, bool)> {
     Some((format!("{family} {table} {name}").into(), drops))
 }
 
-/// Whether news of another program's table are a reason to look: a chain may have begun to drop, or a
-/// rule of ours may be gone.
-pub fn concerns(message: u16, body: &[u8]) -> bool {
+/// Returns true if a notification about another program's table requires a new observation: a chain may
+/// drop now, or our rule may have been deleted. `message` is the NFT_MSG_* number.
+pub fn is_relevant(message: u16, body: &[u8]) -> bool {
     match message {
         NEWCHAIN => read_chain(body).is_some(),
         DELRULE => read_rule(body).is_some(),
@@ -45,35 +46,35 @@ pub fn concerns(message: u16, body: &[u8]) -> bool {
     }
 }
 
-/// A request about rules of a chain.
+/// Builds a request about the rules of a chain, which is named `family table name`.
 fn request(message: u16, flags: NlmF, chain: &str) -> Request {
-    let mut words = chain.splitn(3, ' ');
-    let mut word = || words.next().unwrap_or_default();
-    let family = word();
+    let mut parts = chain.splitn(3, ' ');
+    let mut part = || parts.next().unwrap_or_default();
+    let family = part();
     let family = FAMILIES.iter().find(|(_, name)| *name == family).map_or(0, |(number, _)| *number);
     Request::new(SUBSYSTEM | message, flags, &[family, 0, 0, 0])
-        .text(RULE_TABLE, word())
-        .text(RULE_CHAIN, word())
+        .text(RULE_TABLE, part())
+        .text(RULE_CHAIN, part())
 }
 
-/// The rules of a chain, to be read with [`read_rule`].
+/// Requests the rules of a chain, to be parsed with [`read_rule`].
 pub fn list_rules(chain: &str) -> Request {
     request(GETRULE, NlmF::empty(), chain)
 }
 
-/// The handle of a rule that is ours.
+/// Parses a rule and returns its handle; `None` if the rule is not ours.
 pub fn read_rule(body: &[u8]) -> Option<[u8; 8]> {
     let attrs = Attrs::after(body, NFGEN);
-    let remark = |(_, expression): (u16, &[u8])| {
+    let comment_match = |(_, expression): (u16, &[u8])| {
         let found = Attrs(expression).nest(EXPR_DATA)?;
         (found.text(MATCH_NAME)? == "comment").then(|| found.text(MATCH_INFO))?
     };
-    let within = || attrs.nest(RULE_EXPRESSIONS)?.into_iter().find_map(remark);
+    let within = || attrs.nest(RULE_EXPRESSIONS)?.into_iter().find_map(comment_match);
     let ours = comment(attrs).or_else(within)? == NFT_TABLE;
     attrs.get(RULE_HANDLE).filter(|_| ours)?.try_into().ok()
 }
 
-/// Puts our rule before all others of a chain.
+/// Inserts our rule before all other rules of a chain.
 pub fn insert(chain: &str) -> Request {
     let request = request(NEWRULE, NlmF::CREATE, chain);
     let request = request.nest(RULE_EXPRESSIONS | NLA_F_NESTED, |list| {
@@ -86,15 +87,15 @@ pub fn insert(chain: &str) -> Request {
                     .attr(MATCH_INFO, &info)
             })
         } else {
-            let list = masked(meta(list, NFT_META_MARK, REGISTER), PASSING.1);
+            let list = bitwise_and(meta(list, NFT_META_MARK, REGISTER), PASSING.1);
             compare(list, true, &PASSING.0.to_ne_bytes())
         };
         verdict(list, true, Verdict::Accept)
     });
-    commented(request, NFT_TABLE)
+    with_comment(request, NFT_TABLE)
 }
 
-/// Takes the rule of a handle out of a chain.
+/// Deletes the rule with this handle from a chain.
 pub fn remove(chain: &str, handle: [u8; 8]) -> Request {
     request(DELRULE, NlmF::empty(), chain).attr(RULE_HANDLE, &handle)
 }

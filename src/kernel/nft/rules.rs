@@ -1,7 +1,8 @@
-//! Chains and rules: `ruleset`'s words as nf_tables' expressions.
+//! Chains and rules: encodes the rules of `ruleset` as nf_tables expressions.
 //!
-//! Each rule carries a short fingerprint of itself as its comment. So what is there can be compared
-//! with what should be without understanding a stranger's rules.
+//! Each rule has a short fingerprint of itself as its comment. [`read_chain`] and [`read_rule`] return
+//! names and fingerprints, which `observe` compares with [`expected`]. Therefore kinglet never has to
+//! decode expressions, not even those of foreign rules in our table.
 
 use neli::consts::nl::NlmF;
 
@@ -38,22 +39,23 @@ pub(super) const EXPR_DATA: u16 = 2;
 
 pub(super) const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
-/// The first of the registers of four bytes (NFT_REG32_00).
+/// The first of the four-byte registers (NFT_REG32_00).
 pub(super) const REGISTER: u32 = 8;
 
-/// A chain or a rule of our table, as far as it is compared.
+/// A chain or a rule of our table, reduced to the parts that are compared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Found {
-    /// A chain: its name, hook, priority and policy.
+    /// A chain: its name, hook, priority and policy, as in nf_tables.
     Chain(String, u32, i32, u32),
-    /// A rule: its chain and its fingerprint.
+    /// A rule: its chain and its fingerprint; the fingerprint is empty if the rule has no comment.
     Rule(String, String),
 }
 
-/// Hook, priority and policy of a chain that hangs on none.
+/// Hook, priority and policy of a chain without a hook.
 const NO_HOOK: (u32, i32, u32) = (u32::MAX, 0, u32::MAX);
 
-/// What is to be found where a table has a skeleton, sorted but for the order of rules.
+/// Returns the chains and rules of a table with this skeleton. Each chain stands before its rules, and
+/// the rules are in the order of evaluation.
 pub fn expected(skeleton: Skeleton) -> Vec<Found> {
     let mut found = Vec::new();
     for chain in chains(skeleton) {
@@ -68,18 +70,18 @@ pub fn expected(skeleton: Skeleton) -> Vec<Found> {
     found
 }
 
-/// All chains there are: ours are read with [`read_chain`], others with `accept`.
+/// Requests the chains of all families. [`read_chain`] parses ours, `accept::read_chain` the others.
 pub fn list_chains() -> Request {
     Request::new(SUBSYSTEM | GETCHAIN, NlmF::empty(), &[0; NFGEN]) // NFPROTO_UNSPEC
 }
 
-/// The chains of all tables of all families, to be read with [`read_any_chain`].
+/// Requests the chains of all tables and families, to be parsed with [`read_any_chain`].
 pub fn list_all_chains() -> Request {
     const NFPROTO_UNSPEC: u8 = 0;
     Request::new(super::SUBSYSTEM | GETCHAIN, NlmF::empty(), &[NFPROTO_UNSPEC, 0, 0, 0])
 }
 
-/// A chain of anybody: family, table and name.
+/// Parses a chain of any program: family, table and name. `None` if the family is unknown.
 pub fn read_any_chain(body: &[u8]) -> Option<(&'static str, String, String)> {
     let attrs = Attrs::after(body, NFGEN);
     // NFPROTO_*
@@ -95,16 +97,17 @@ pub fn read_any_chain(body: &[u8]) -> Option<(&'static str, String, String)> {
     Some((family, attrs.text(CHAIN_TABLE)?, attrs.text(CHAIN_NAME)?))
 }
 
-/// The rules of our table, to be read with [`read_rule`].
+/// Requests the rules of our table, to be parsed with [`read_rule`].
 pub fn list_rules() -> Request {
     request(GETRULE, NlmF::empty()).text(RULE_TABLE, NFT_TABLE)
 }
 
+/// Returns a big-endian number of four bytes; `None` if the attribute is missing or too short.
 pub(super) fn be32(attrs: Attrs<'_>, kind: u16) -> Option<u32> {
     attrs.get(kind)?.first_chunk().map(|b| u32::from_be_bytes(*b))
 }
 
-/// A chain of our table.
+/// Parses a chain; `None` if it is not in our table.
 pub fn read_chain(body: &[u8]) -> Option<Found> {
     let attrs = Attrs::after(body, NFGEN);
     if body.first() != Some(&NFPROTO_INET) || attrs.text(CHAIN_TABLE)? != NFT_TABLE {
@@ -117,7 +120,7 @@ pub fn read_chain(body: &[u8]) -> Option<Found> {
     Some(Found::Chain(attrs.text(CHAIN_NAME)?, number, priority.cast_signed(), policy))
 }
 
-/// A rule of our table.
+/// Parses a rule; `None` if it is not in our table.
 pub fn read_rule(body: &[u8]) -> Option<Found> {
     let attrs = Attrs::after(body, NFGEN);
     if body.first() != Some(&NFPROTO_INET) || attrs.text(RULE_TABLE)? != NFT_TABLE {
@@ -126,24 +129,26 @@ pub fn read_rule(body: &[u8]) -> Option<Found> {
     Some(Found::Rule(attrs.text(RULE_CHAIN)?, comment(attrs).unwrap_or_default()))
 }
 
-/// NFTNL_UDATA_RULE_COMMENT (0), its length, and the text with a NUL.
+/// Returns the comment of a rule: NFTNL_UDATA_RULE_COMMENT (0), length, text with NUL. `None` if it has
+/// none.
 pub(super) fn comment(rule: Attrs<'_>) -> Option<String> {
     rule.get(RULE_USERDATA)?.strip_prefix(&[0])?.get(1..).map(string)
 }
 
-pub(super) fn commented(request: Request, comment: &str) -> Request {
+/// Appends a comment to a rule; 254 bytes at most.
+pub(super) fn with_comment(request: Request, comment: &str) -> Request {
     let mut text = comment.as_bytes().to_vec();
     text.push(0);
     request.attr(RULE_USERDATA, &[&[0, text.len() as u8][..], &text].concat())
 }
 
-/// Empties the chains that are `there`, and makes those of a skeleton, with their rules.
-pub fn put_chains(skeleton: Skeleton, there: &[String]) -> Vec<Request> {
+/// Deletes the `existing` chains with their rules, and adds the chains and rules of a skeleton.
+pub fn put_chains(skeleton: Skeleton, existing: &[String]) -> Vec<Request> {
     let named = |message, name: &str| {
         request(message, NlmF::empty()).text(RULE_TABLE, NFT_TABLE).text(RULE_CHAIN, name)
     };
-    let mut requests: Vec<Request> = there.iter().map(|name| named(DELRULE, name)).collect();
-    requests.extend(there.iter().map(|name| {
+    let mut requests: Vec<Request> = existing.iter().map(|name| named(DELRULE, name)).collect();
+    requests.extend(existing.iter().map(|name| {
         request(DELCHAIN, NlmF::empty()).text(CHAIN_TABLE, NFT_TABLE).text(CHAIN_NAME, name)
     }));
     let chains = chains(skeleton);
@@ -179,16 +184,17 @@ fn add_rule(chain: &str, rule: &Rule) -> Request {
             }
             verdict(list, rule.ipv4, rule.verdict)
         });
-    commented(request, &rule.fingerprint())
+    with_comment(request, &rule.fingerprint())
 }
 
-/// One expression with attributes that are all numbers of four bytes.
+/// Appends an expression whose attributes are all big-endian numbers of four bytes.
 pub(super) fn expr(list: Request, name: &str, attrs: &[(u16, u32)]) -> Request {
     expr_with(list, name, |data| {
         attrs.iter().fold(data, |data, (kind, n)| data.attr(*kind, &n.to_be_bytes()))
     })
 }
 
+/// Appends an expression; `fill` appends its attributes.
 pub(super) fn expr_with(
     list: Request,
     name: &str,
@@ -199,12 +205,13 @@ pub(super) fn expr_with(
     })
 }
 
-/// NFTA_META_DREG 1, NFTA_META_KEY 2, NFTA_META_SREG 3
+/// Loads a meta key into a register: NFTA_META_DREG 1, NFTA_META_KEY 2, NFTA_META_SREG 3.
 pub(super) fn meta(list: Request, key: u32, register: u32) -> Request {
     expr(list, "meta", &[(2, key), (1, register)])
 }
 
-/// NFTA_CMP_SREG 1, NFTA_CMP_OP 2 (0: equal, 1: not), NFTA_CMP_DATA 3
+/// Compares [`REGISTER`] with bytes: NFTA_CMP_SREG 1, NFTA_CMP_OP 2 (0: equal, 1: not equal),
+/// NFTA_CMP_DATA 3.
 pub(super) fn compare(list: Request, equal: bool, bytes: &[u8]) -> Request {
     expr_with(list, "cmp", |data| {
         data.attr(1u16, &REGISTER.to_be_bytes())
@@ -213,8 +220,8 @@ pub(super) fn compare(list: Request, equal: bool, bytes: &[u8]) -> Request {
     })
 }
 
-/// NFTA_BITWISE_SREG 1, DREG 2, LEN 3, MASK 4, XOR 5
-pub(super) fn masked(list: Request, mask: u32) -> Request {
+/// Masks [`REGISTER`]: NFTA_BITWISE_SREG 1, DREG 2, LEN 3, MASK 4, XOR 5.
+pub(super) fn bitwise_and(list: Request, mask: u32) -> Request {
     expr_with(list, "bitwise", |data| {
         data.attr(1u16, &REGISTER.to_be_bytes())
             .attr(2u16, &REGISTER.to_be_bytes())
@@ -224,6 +231,7 @@ pub(super) fn masked(list: Request, mask: u32) -> Request {
     })
 }
 
+/// Tests the address family of a packet.
 fn nfproto(list: Request, ipv4: bool) -> Request {
     const NFT_META_NFPROTO: u32 = 15;
     let family = if ipv4 { libc::AF_INET } else { libc::AF_INET6 } as u8; // NFPROTO_* are the same
@@ -235,13 +243,14 @@ const NFT_META_IIFNAME: u32 = 6;
 const NFT_META_OIFNAME: u32 = 7;
 const NFT_META_L4PROTO: u32 = 16;
 
-/// The bridge's name as the kernel has it (IFNAMSIZ).
+/// Returns the bridge's name, padded with NUL to IFNAMSIZ.
 fn bridge() -> [u8; 16] {
     let mut name = [0; 16];
     name[..BRIDGE.len()].copy_from_slice(BRIDGE.as_bytes());
     name
 }
 
+/// Appends the expressions of a test.
 fn test(list: Request, ipv4: bool, test: &Test) -> Request {
     match test {
         Test::In(fields, set, yes) => {
@@ -256,7 +265,7 @@ fn test(list: Request, ipv4: bool, test: &Test) -> Request {
         Test::New => {
             // NFT_CT_STATE 0; NF_CT_STATE_BIT(IP_CT_NEW) is 8
             let list = expr(list, "ct", &[(1, REGISTER), (2, 0)]);
-            let list = masked(list, 8);
+            let list = bitwise_and(list, 8);
             compare(list, false, &0u32.to_ne_bytes())
         }
         Test::Marked => compare(meta(list, NFT_META_MARK, REGISTER), false, &[0; 4]),
@@ -270,29 +279,30 @@ fn test(list: Request, ipv4: bool, test: &Test) -> Request {
     }
 }
 
-/// Loads fields into registers, one behind the other, as a set's key has them.
+/// Loads fields into consecutive registers, in the layout of a set's key.
 fn load(list: Request, ipv4: bool, fields: Fields) -> Request {
-    // In registers of four bytes: where the address ends.
-    let behind = |n: u32| REGISTER + n * if ipv4 { 1 } else { 4 };
-    let first = behind(1);
+    // The first register after an address, in registers of four bytes.
+    let next = REGISTER + if ipv4 { 1 } else { 4 };
     match fields {
         Fields::To => addr(list, ipv4, true, REGISTER),
         Fields::From => addr(list, ipv4, false, REGISTER),
-        Fields::FromTo => addr(addr(list, ipv4, false, REGISTER), ipv4, true, first),
+        Fields::FromTo => addr(addr(list, ipv4, false, REGISTER), ipv4, true, next),
         Fields::Destination => destination(list, ipv4),
-        Fields::DestinationAndSource => addr(destination(list, ipv4), ipv4, false, first + 2),
+        Fields::DestinationAndSource => addr(destination(list, ipv4), ipv4, false, next + 2),
         // NFT_CT_DST_IP 20, NFT_CT_DST_IP6 22, NFT_CT_PROTO_DST 12
         Fields::FirstTo => conntrack(list, if ipv4 { 20 } else { 22 }),
         Fields::FirstPort => conntrack(list, 12),
     }
 }
 
+/// Loads destination address, protocol and destination port.
 fn destination(list: Request, ipv4: bool) -> Request {
-    let first = REGISTER + if ipv4 { 1 } else { 4 };
-    let list = meta(addr(list, ipv4, true, REGISTER), NFT_META_L4PROTO, first);
-    payload(list, 2, 2, 2, first + 1)
+    let next = REGISTER + if ipv4 { 1 } else { 4 };
+    let list = meta(addr(list, ipv4, true, REGISTER), NFT_META_L4PROTO, next);
+    payload(list, 2, 2, 2, next + 1)
 }
 
+/// Loads the destination address if `to`, else the source address.
 fn addr(list: Request, ipv4: bool, to: bool, register: u32) -> Request {
     let (offset, len) = match (ipv4, to) {
         (true, false) => (12, 4),
@@ -303,18 +313,21 @@ fn addr(list: Request, ipv4: bool, to: bool, register: u32) -> Request {
     payload(list, 1, offset, len, register)
 }
 
-/// NFTA_PAYLOAD_DREG 1, NFTA_PAYLOAD_BASE 2 (1: network, 2: transport), OFFSET 3, LEN 4
+/// Loads bytes of a header: NFTA_PAYLOAD_DREG 1, NFTA_PAYLOAD_BASE 2 (1: network, 2: transport), OFFSET
+/// 3, LEN 4; both in bytes.
 fn payload(list: Request, base: u32, offset: u32, len: u32, register: u32) -> Request {
     expr(list, "payload", &[(1, register), (2, base), (3, offset), (4, len)])
 }
 
-/// NFTA_CT_DREG 1, NFTA_CT_KEY 2, NFTA_CT_DIRECTION 3 (one byte; 0: original)
+/// Loads a conntrack key of the original direction: NFTA_CT_DREG 1, NFTA_CT_KEY 2, NFTA_CT_DIRECTION 3
+/// (one byte; 0: original).
 fn conntrack(list: Request, key: u32) -> Request {
     expr_with(list, "ct", |data| {
         data.attr(1u16, &REGISTER.to_be_bytes()).attr(2u16, &key.to_be_bytes()).attr(3u16, &[0])
     })
 }
 
+/// Appends the expressions of a verdict.
 pub(super) fn verdict(list: Request, ipv4: bool, verdict: Verdict) -> Request {
     let immediate = |list, code: u32| {
         // NFTA_IMMEDIATE_DREG 1 (0: the verdict), NFTA_IMMEDIATE_DATA 2, NFTA_DATA_VERDICT 2
