@@ -1,8 +1,9 @@
-//! kinglet: one command makes a small Linux box a member of a Kubernetes pod network.
+//! The kinglet binary: parses the command line, runs one command and returns its exit code. The commands
+//! are in `run` (the daemon), `pass` (one pass: plan, sync, dump) and `node` (status, bgp, check, cleanup).
 //!
-//! Which command, and what comes out of it. Exit codes: 0 done or nothing to do; 1 an error, or a
-//! step that was refused; `plan` exits with 2 where there is something to do, `status` with 1 where
-//! the node is not right, `check` with 1 where the board is not able.
+//! Exit codes: 0 if the command succeeded or had nothing to do, 1 if it failed or a step was refused.
+//! `plan` returns 2 if there are steps to take, `status` 1 if the node is not right, and `check` 1 if the
+//! board is not able.
 
 #[path = "main/node.rs"]
 mod node;
@@ -38,8 +39,8 @@ fn main() -> ExitCode {
         log::warn(format_args!("{warning}"));
     }
     let done = match args.command {
-        Command::Help => out(&args::help()).map(|_| 0),
-        Command::Version => out(&format!("kinglet {}\n", env!("CARGO_PKG_VERSION"))).map(|_| 0),
+        Command::Help => print(&args::help()).map(|_| 0),
+        Command::Version => print(&format!("kinglet {}\n", env!("CARGO_PKG_VERSION"))).map(|_| 0),
         Command::Plan => pass::plan(&args),
         Command::Sync => pass::sync(&args),
         Command::Dump => pass::dump(&args),
@@ -58,7 +59,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// What was typed, and what the configuration file says besides.
+/// Parses the command line and the configuration file. Fails if either is invalid, or if a file that
+/// was named with `--config` cannot be read.
 fn arguments() -> Result<Args> {
     args::parse_with(env::args_os().skip(1), |typed| {
         let path = typed.unwrap_or(args::CONFIG);
@@ -71,8 +73,9 @@ fn arguments() -> Result<Args> {
     })
 }
 
-/// Writes to stdout. A reader who has seen enough is no error: false.
-fn out(text: &str) -> Result<bool> {
+/// Writes to standard output. Returns false if the reader has closed the pipe, which is not an error;
+/// fails on any other write error.
+fn print(text: &str) -> Result<bool> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
@@ -80,6 +83,7 @@ fn out(text: &str) -> Result<bool> {
     }
 }
 
+/// Returns the options of the pure parts. BGP is added by `run` only.
 fn options(args: &Args) -> Options {
     let conf = args.cni_conf.clone().or_else(|| env::var("KUBE_ROUTER_CNI_CONF_FILE").ok());
     Options {
@@ -98,43 +102,48 @@ fn options(args: &Args) -> Options {
         grace: args.grace,
         external: if args.strict_external { args.external.clone() } else { Vec::new() },
         peers: args.bgp.has_routers(),
-        bgp: None, // only the daemon speaks it
+        bgp: None, // only the daemon runs BGP
         routes: args.bgp.routes,
         daemon: args.command == Command::Run,
         timeouts: args.timeouts,
     }
 }
 
-/// What BGP is told; `None` where it is not spoken.
+/// Returns the BGP configuration; `None` if the command does not run BGP. Fails if the password file
+/// cannot be read or does not fit the other flags.
 fn bgp(args: &Args) -> Result<Option<Bgp>> {
     args.speaks_bgp().then(|| args.bgp.told(|path| std::fs::read_to_string(path))).transpose()
 }
 
-/// The name of this node's Node object.
-fn node(args: &Args) -> Result<Box<str>> {
+/// Returns the name of this node's Node object: `--hostname-override`, else `NODE_NAME`, else the host's
+/// name. Fails if none of them is set.
+fn node_name(args: &Args) -> Result<Box<str>> {
     let given = args.hostname_override.clone().or_else(|| env::var("NODE_NAME").ok());
-    // The kubelet lowers the host's name too.
+    // In lower case, as the kubelet registers it.
     let name = given
         .filter(|name| !name.is_empty())
         .or_else(|| files::sysctl("kernel/hostname").map(|name| name.to_lowercase()));
     name.map(Into::into).ok_or_else(|| {
-        Error::new("finding this node's name", "the host has none: set --hostname-override")
+        Error::new("finding this node's name", "the host has no name: set --hostname-override")
     })
 }
 
-fn api(args: &Args) -> Result<Api> {
+/// Opens the API client. Fails if the address or the credentials are invalid.
+fn open_api(args: &Args) -> Result<Api> {
     Api::open(&source(args))
 }
 
+/// Returns the flags that locate the API server.
 fn source(args: &Args) -> Source {
     Source { master: args.master.clone(), kubeconfig: args.kubeconfig.clone() }
 }
 
-fn policy(args: &Args) {
+/// Warns if network policy is requested, because this version does not enforce it.
+fn warn_about_policy(args: &Args) {
     if args.firewall {
         log::warn(format_args!(
-            "NETWORK POLICY IS NOT ENFORCED by this version, whatever --run-firewall says: every pod \
-             can reach every other (--run-firewall=false silences this)"
+            "NETWORK POLICY IS NOT ENFORCED by this version: every pod can reach every other pod \
+             (--run-firewall=false silences this warning)"
         ));
     }
 }
