@@ -1,9 +1,12 @@
-//! The command line: what was typed, and nothing of the machine it was typed on.
+//! The command line, as typed; nothing here looks at the machine.
 //!
 //! Every flag is a row of one table (`flags`), from which parsing, validation and the help text come.
-//! The syntax is kube-router's (Go's pflag): `--flag value` and `--flag=value`, but a switch takes its
-//! value only as `--flag=false`; lists take commas and may be repeated. All of kube-router's flags are
-//! known; one that this version does not honour gives one warning.
+//! [`parse_with`] splits the arguments, merges the configuration file (`conf`), stores the values and
+//! checks that they fit together.
+//!
+//! The syntax is kube-router's (Go's pflag): `--flag value` and `--flag=value`, but a switch takes a
+//! value only as `--flag=false`. Lists are separated by commas, and a list flag may be repeated. All flags
+//! of kube-router are accepted; a flag that has no effect in this version causes one warning.
 
 mod bgp;
 mod conf;
@@ -24,58 +27,47 @@ pub use bgp::Bgp;
 pub use conf::PATH as CONFIG;
 use flags::{FLAGS, Flag, Value};
 pub use help::help;
-use near::nearest;
+use near::suggestion;
 
-/// What kinglet is asked to do.
+/// A command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // told by `Command::ALL`
+#[allow(missing_docs)] // `Command::ALL` describes them
 pub enum Command {
-    Plan,
+    Run,
     Sync,
+    Plan,
+    Status,
+    Bgp,
+    Check,
     Dump,
+    Cleanup,
     Version,
     Help,
-    Run,
-    Status,
-    Check,
-    Cleanup,
-    Bgp,
 }
 
 impl Command {
-    /// Each with its name and what it does; the last ones come in a later version.
+    /// All commands with name and description, in the order of the help text.
+    #[rustfmt::skip] // one row, one line
     pub const ALL: [(Command, &str, &str); 10] = [
-        (Command::Plan, "plan", "say what sync would do; exits with 2 where there is something"),
-        (Command::Sync, "sync", "do it, once, and print each step"),
-        (Command::Dump, "dump", "print the cluster and this node as JSON: a bug report"),
+        (Command::Run, "run", "the daemon: follow the cluster and keep the node right; the default if flags are given"),
+        (Command::Sync, "sync", "make one pass, and print each step"),
+        (Command::Plan, "plan", "print the steps that sync would take; exits with 2 if there are any"),
+        (Command::Status, "status", "show if this node is right, and the reasons if not; exits with 1 if not"),
+        (Command::Bgp, "bgp", "show the BGP peers; `bgp routes`: the routes (--peer IP --in, --out)"),
+        (Command::Check, "check", "test if this board can run kinglet, and show how to fix what is missing"),
+        (Command::Dump, "dump", "print the cluster and this node as JSON, for a bug report"),
+        (Command::Cleanup, "cleanup", "remove everything that kinglet made, and nothing else"),
         (Command::Version, "version", "print the version"),
         (Command::Help, "help", "print this text"),
-        (
-            Command::Run,
-            "run",
-            "the daemon: follow the cluster and keep the node right; also what flags alone mean",
-        ),
-        (
-            Command::Status,
-            "status",
-            "is this node right, and if not, why? exits with 1 where it is not",
-        ),
-        (
-            Command::Bgp,
-            "bgp",
-            "the BGP peers; `bgp routes`: what they told (--peer IP --in, --out)",
-        ),
-        (Command::Check, "check", "is this board able? what is missing, and what to do about it"),
-        (Command::Cleanup, "cleanup", "take away all that kinglet made, and nothing else"),
     ];
 
-    /// The word for it.
+    /// Returns the name, as typed.
     pub fn name(self) -> &'static str {
         Command::ALL.iter().find(|(c, ..)| *c == self).map_or("", |(_, name, _)| name)
     }
 }
 
-/// How a plan is printed.
+/// An output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Format {
@@ -84,9 +76,9 @@ pub enum Format {
     Json,
 }
 
-/// All that was typed.
+/// The values of all flags, as typed.
 #[derive(Clone, Debug)]
-#[allow(missing_docs)] // each is the flag of its name; see `flags`
+#[allow(missing_docs)] // each is a flag; see `flags`
 pub struct Args {
     pub command: Command,
     pub master: Option<String>,
@@ -99,7 +91,7 @@ pub struct Args {
     pub cni_conf: Option<String>,
     pub auto_mtu: bool,
     pub ipv4: bool,
-    /// `None`: where the node has it.
+    /// `None` if not given: IPv6 is used if the node has it.
     pub ipv6: Option<bool>,
     pub excluded_cidrs: Vec<IpNet>,
     pub bgp: Bgp,
@@ -108,15 +100,15 @@ pub struct Args {
     pub pod_egress: bool,
     pub node_ports: NodePorts,
     pub strict_external: bool,
-    /// Seconds; 0 with `--ipvs-graceful-termination=false`.
+    /// In seconds; 0 with `--ipvs-graceful-termination=false`.
     pub grace: u64,
     pub external: Vec<IpNet>,
-    /// Seconds; 0: a watch that stays open.
+    /// In seconds; 0 keeps a watch open.
     pub poll_interval: u64,
-    /// Seconds.
+    /// In seconds.
     pub resync_period: u64,
     pub snapshot: Option<PathBuf>,
-    /// Seconds.
+    /// In seconds, at least 1.
     pub audit_period: u64,
     pub health_addr: String,
     pub health_port: u16,
@@ -126,16 +118,16 @@ pub struct Args {
     pub metrics_path: String,
     pub run_dir: PathBuf,
     pub watch: bool,
-    /// `bgp routes`
+    /// True for the command `bgp routes`.
     pub bgp_routes: bool,
     pub peer: Option<String>,
     pub only_in: bool,
     pub only_out: bool,
-    /// Of TCP, TCP FIN and UDP, in seconds; 0 keeps the kernel's.
+    /// The IPVS timeouts of TCP, TCP FIN and UDP in seconds; 0 keeps the kernel's value.
     pub timeouts: [u32; 3],
     pub format: Format,
     pub from: Option<PathBuf>,
-    /// What was typed and has no effect, one sentence each.
+    /// The warnings to log, for example about flags that have no effect.
     pub warnings: Vec<String>,
 }
 
@@ -188,24 +180,28 @@ impl Args {
 }
 
 impl Args {
-    /// Whether BGP is spoken: by a daemon, and so it is what `check` asks for.
+    /// Returns true if the command runs BGP (`run`) or tests its requirements (`check`), and the flags ask
+    /// for BGP.
     pub fn speaks_bgp(&self) -> bool {
         let wanted = self.bgp.routes != Routes::Nodes || self.bgp.has_routers();
         matches!(self.command, Command::Run | Command::Check) && self.router && wanted
     }
 }
 
+/// Returns an error about the command line.
 fn wrong(cause: impl std::fmt::Display) -> Error {
     Error::new("reading the command line", cause)
 }
 
-/// Reads what was typed after the program's name, and no file.
+/// Parses the arguments after the program's name, without a configuration file. Fails if an argument is
+/// invalid.
 pub fn parse(typed: impl IntoIterator<Item = OsString>) -> Result<Args> {
     parse_with(typed, |_| Ok(None))
 }
 
-/// Reads what was typed after the program's name. `conf` gives the path and the text of the
-/// configuration file, where there is one, from the path that was typed.
+/// Parses the arguments after the program's name. `conf` receives the value of `--config` and returns the
+/// path and the text of the configuration file, or `None` if there is no file. Fails if an argument or the
+/// file is invalid; `help`, `version` and `cleanup` work with an invalid file.
 pub fn parse_with(
     typed: impl IntoIterator<Item = OsString>,
     conf: impl FnOnce(Option<&str>) -> Result<Option<(String, String)>>,
@@ -221,14 +217,18 @@ pub fn parse_with(
                     bgp_routes = true;
                     continue;
                 }
-                let known = Command::ALL.iter().find(|(_, name, _)| *name == word);
-                let Some((found, ..)) = known else {
-                    let near = nearest(&word, Command::ALL.iter().map(|(_, name, _)| *name));
-                    let text = format!("{word:?} is no command{near}; `kinglet help` lists them");
+                let command_row = Command::ALL.iter().find(|(_, name, _)| *name == word);
+                let Some((found, ..)) = command_row else {
+                    let near = suggestion(&word, Command::ALL.iter().map(|(_, name, _)| *name));
+                    let text =
+                        format!("there is no command {word:?}{near}; `kinglet help` lists all");
                     return Err(wrong(text));
                 };
                 if let Some(first) = command.replace(*found) {
-                    return Err(wrong(format!("{} and {word} are two commands", first.name())));
+                    return Err(wrong(format!(
+                        "{} and {word} are two commands: give one",
+                        first.name()
+                    )));
                 }
                 continue;
             }
@@ -251,10 +251,10 @@ pub fn parse_with(
         .and_then(|conf| conf.map_or(Ok(Vec::new()), |(p, t)| conf::flags(&p, &t)))
     {
         Ok(conf) => conf,
-        // What is wrong in it is no reason to keep the help back.
+        // Help and version are printed even if the file is invalid.
         Err(_) if matches!(command, Some(Command::Help | Command::Version)) => Vec::new(),
         Err(e) if path.is_none() && command == Some(Command::Cleanup) => {
-            args.warnings.push(format!("{e}; going on without it"));
+            args.warnings.push(format!("{e}; the file is ignored"));
             Vec::new()
         }
         Err(e) => return Err(e),
@@ -269,9 +269,9 @@ pub fn parse_with(
     }
     args.command = match command {
         Some(command) => command,
-        // kube-router is started with flags alone.
+        // kube-router is started without a command.
         None if any => Command::Run,
-        None => return Err(wrong("no command was given; `kinglet help` lists them")),
+        None => return Err(wrong("no command given; `kinglet help` lists all")),
     };
     if args.grace != 0 {
         args.grace = period;
@@ -280,16 +280,17 @@ pub fn parse_with(
     Ok(args)
 }
 
+/// Finds a row by its name or letter. Fails with a suggestion if there is none; `typed` is for the error.
 fn find(typed: &str, is: impl Fn(&Flag) -> bool) -> Result<&'static Flag> {
     FLAGS.iter().find(|f| is(f)).ok_or_else(|| {
         let name = typed.trim_start_matches('-');
-        let near = nearest(name, FLAGS.iter().map(|f| f.name));
+        let near = suggestion(name, FLAGS.iter().map(|f| f.name));
         let near = near.replace("mean ", "mean --");
-        wrong(format!("there is no flag {typed}{near}; `kinglet help` lists them"))
+        wrong(format!("there is no flag {typed}{near}; `kinglet help` lists all"))
     })
 }
 
-/// The value that was typed for a flag.
+/// Returns the value that was typed for a flag. Fails if the value is missing or of the wrong kind.
 fn value(flag: &Flag, parser: &mut Parser) -> Result<String> {
     let text = if flag.value == Value::Switch {
         match parser.optional_value() {
@@ -306,7 +307,7 @@ fn value(flag: &Flag, parser: &mut Parser) -> Result<String> {
     Ok(text)
 }
 
-/// The command that a flag stands for.
+/// Returns the command that a flag stands for, if it does for one.
 fn stands_for(flag: &Flag, text: &str) -> Option<Command> {
     let command = match flag.name {
         "help" => Command::Help,
@@ -317,7 +318,7 @@ fn stands_for(flag: &Flag, text: &str) -> Option<Command> {
     flags::switch(text).unwrap_or(false).then_some(command)
 }
 
-/// Keeps a flag's value.
+/// Stores a flag's value. `period` is the value of `--ipvs-graceful-period`.
 fn take(flag: &Flag, text: String, args: &mut Args, period: &mut u64) {
     if !flag.honoured && text != flag.default {
         let warning = format!("--{} has no effect in this version", flag.name);
@@ -388,15 +389,17 @@ fn take(flag: &Flag, text: String, args: &mut Args, period: &mut u64) {
     }
 }
 
+/// Parses a duration into seconds, cut to 32 bits.
 fn short(duration: &str) -> u32 {
     flags::seconds(duration).unwrap_or(0).try_into().unwrap_or(u32::MAX)
 }
 
+/// Returns a value as text. Fails if it is not UTF-8.
 fn utf8(flag: &Flag, value: OsString) -> Result<String> {
     value.string().map_err(|_| wrong(format!("the value of --{} is not UTF-8", flag.name)))
 }
 
-/// What does not go together.
+/// Checks that the flags and the command fit together. Fails with the flags that do not.
 fn check(args: &Args) -> Result<()> {
     let command = args.command;
     if args.from.is_some() && command != Command::Plan {
@@ -413,27 +416,25 @@ fn check(args: &Args) -> Result<()> {
         return Err(wrong("--peer, --in and --out are for bgp routes"));
     }
     if args.bgp_routes && args.peer.is_none() && (args.only_in || args.only_out) {
-        return Err(wrong("--in and --out say which routes of a peer: name it with --peer"));
+        return Err(wrong("--in and --out select the routes of a peer: set --peer"));
     }
     if args.only_in && args.only_out {
-        return Err(wrong("--in and --out exclude each other"));
+        return Err(wrong("--in and --out exclude each other: give one"));
     }
     if args.from.is_some() && (args.master.is_some() || args.kubeconfig.is_some()) {
-        return Err(wrong(
-            "--from takes the place of the API server: leave --master and --kubeconfig",
-        ));
+        return Err(wrong("--from replaces the API server: leave out --master and --kubeconfig"));
     }
     let works = matches!(
         command,
         Command::Plan | Command::Sync | Command::Run | Command::Dump | Command::Check
     );
     if works && !args.router && !args.services {
-        return Err(wrong(
-            "nothing is left to do: set one of --run-router and --run-service-proxy",
-        ));
+        return Err(wrong("nothing to do: set --run-router or --run-service-proxy to true"));
     }
     if works && !args.ipv4 && args.ipv6 == Some(false) {
-        return Err(wrong("--enable-ipv4=false and --enable-ipv6=false leave no address family"));
+        return Err(wrong(
+            "--enable-ipv4=false and --enable-ipv6=false leave no address family: enable one",
+        ));
     }
     args.bgp.check()
 }

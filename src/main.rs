@@ -112,7 +112,7 @@ fn options(args: &Args) -> Options {
 /// Returns the BGP configuration; `None` if the command does not run BGP. Fails if the password file
 /// cannot be read or does not fit the other flags.
 fn bgp(args: &Args) -> Result<Option<Bgp>> {
-    args.speaks_bgp().then(|| args.bgp.told(|path| std::fs::read_to_string(path))).transpose()
+    args.speaks_bgp().then(|| args.bgp.config(|path| std::fs::read_to_string(path))).transpose()
 }
 
 /// Returns the name of this node's Node object: `--hostname-override`, else `NODE_NAME`, else the host's

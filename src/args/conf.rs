@@ -1,20 +1,21 @@
-//! The configuration file: one `flag = value` a line; one that begins with `#` is a comment. Flags that
-//! are typed win.
+//! The configuration file: one `flag = value` on each line; a line that begins with `#` is a comment. A flag
+//! on the command line takes precedence over the file. [`flags`] parses the text; `main` reads the file.
 
 use super::{
     flags::{FLAGS, Flag},
-    near::nearest,
+    near::suggestion,
 };
 use crate::error::{Error, Result};
 
-/// Where it is looked for when `--config` does not say.
+/// The path of the file if `--config` is not given.
 pub const PATH: &str = "/etc/kinglet.conf";
 
-/// These ask for something once, and are no configuration.
-const ONCE: [&str; 10] =
+/// The flags that are for the command line only, because they ask for a single action.
+const COMMAND_LINE_ONLY: [&str; 10] =
     ["help", "version", "cleanup-config", "config", "from", "format", "watch", "peer", "in", "out"];
 
-/// The flags of a file's text, in its order. A line that is wrong is told with its number.
+/// Returns the flags of a file's text with their values, in the order of the file. Fails at the first
+/// invalid line, with its number.
 pub fn flags(path: &str, text: &str) -> Result<Vec<(&'static Flag, String)>> {
     let mut found = Vec::new();
     for (i, line) in text.lines().enumerate() {
@@ -22,24 +23,25 @@ pub fn flags(path: &str, text: &str) -> Result<Vec<(&'static Flag, String)>> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        // A password is for no log, with whatever mistake it comes.
+        // A line that could hold a password is not printed, even if its flag is misspelt.
         let shown = if line.contains("pas") { line.split('=').next() } else { Some(line) };
-        let wrong = |why: String| {
+        let invalid = |why: String| {
             let shown = shown.unwrap_or_default().trim();
             Error::new(format!("reading {path}"), format!("line {}, {shown:?}: {why}", i + 1))
         };
         let (name, value) =
-            line.split_once('=').ok_or_else(|| wrong("flag = value is expected".to_owned()))?;
+            line.split_once('=').ok_or_else(|| invalid("flag = value is expected".to_owned()))?;
         let (name, value) = (name.trim().trim_start_matches("--"), value.trim());
-        let known = FLAGS.iter().find(|f| f.name == name && !ONCE.contains(&name));
+        let known = FLAGS.iter().find(|f| f.name == name && !COMMAND_LINE_ONLY.contains(&name));
         let flag = known.ok_or_else(|| {
-            let names = FLAGS.iter().map(|f| f.name).filter(|name| !ONCE.contains(name));
-            wrong(match ONCE.contains(&name) {
+            let names =
+                FLAGS.iter().map(|f| f.name).filter(|name| !COMMAND_LINE_ONLY.contains(name));
+            invalid(match COMMAND_LINE_ONLY.contains(&name) {
                 true => format!("--{name} is for the command line alone"),
-                false => format!("there is no flag {name}{}", nearest(name, names)),
+                false => format!("there is no flag {name}{}", suggestion(name, names)),
             })
         })?;
-        flag.value.check(value).map_err(|expected| wrong(format!("{expected} is expected")))?;
+        flag.value.check(value).map_err(|expected| invalid(format!("{expected} is expected")))?;
         found.push((flag, value.to_owned()));
     }
     Ok(found)
@@ -57,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_a_flag_with_its_value() {
+    fn each_line_sets_a_flag() {
         let text = "# the API\n\n master = http://192.0.2.254:8080\n--run-firewall=false\nexcluded-cidrs = 10.0.0.0/8, 192.0.2.0/24\n";
         let args = args("sync", text).unwrap();
         assert_eq!(args.master.as_deref(), Some("http://192.0.2.254:8080"));
@@ -66,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_typed_wins() {
+    fn the_command_line_takes_precedence_over_the_file() {
         let text = "master = http://a\nexcluded-cidrs = 10.0.0.0/8\nnodeport-addresses = 10.0.0.0/8\nipvs-graceful-period = 5s";
         let got = args(
             "sync --master=http://b --excluded-cidrs=192.0.2.0/24 --nodeport-bindon-all-ip",
@@ -80,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_line_is_named_by_number_and_text() {
+    fn an_invalid_line_is_reported_with_number_and_text() {
         for (text, why) in [
             (
                 "\nmastr = x",
@@ -105,14 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_alone_asks_for_nothing() {
+    fn a_file_alone_selects_no_command() {
         let none = args("", "master = x").unwrap_err().to_string();
-        assert!(none.contains("no command was given"), "{none}");
+        assert!(none.contains("no command given"), "{none}");
         assert_eq!(args("--config=y", "").unwrap().command, super::super::Command::Run);
     }
 
     #[test]
-    fn a_file_that_is_wrong_keeps_neither_help_nor_cleanup_back() {
+    fn an_invalid_file_prevents_neither_help_nor_cleanup() {
         use super::super::Command;
         for (typed, command) in [
             ("help", Command::Help),
@@ -125,7 +127,10 @@ mod tests {
             let warned = args.warnings.iter().any(|warning| warning.contains("line 1"));
             assert_eq!((args.command, warned), (command, command == Command::Cleanup), "{typed}");
         }
-        assert!(args("cleanup --config=y", "mastr = x").is_err(), "it was asked for by name");
+        assert!(
+            args("cleanup --config=y", "mastr = x").is_err(),
+            "a file named with --config must be valid"
+        );
         assert!(args("run", "mastr = x").is_err());
     }
 }

@@ -1,32 +1,34 @@
-//! The table of flags.
+//! The table of flags: [`FLAGS`] has one row for each. Parsing, checks, the configuration file and the help
+//! text are made from it. The parsers of single values follow Go's, because the flags are kube-router's.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// A flag: how it is typed, and what it is for.
+/// A flag.
 #[derive(Debug)]
 pub struct Flag {
     pub name: &'static str,
     pub letter: Option<char>,
     pub value: Value,
-    /// As it would be typed.
+    /// The default value, in the syntax of the command line.
     pub default: &'static str,
-    /// Empty where it has no effect in this version.
-    pub does: &'static str,
+    /// The help text; empty if the flag has no effect in this version.
+    pub help: &'static str,
+    /// False for a flag of kube-router that has no effect in this version.
     pub honoured: bool,
 }
 
-/// What kind of value a flag takes.
+/// The kind of a flag's value.
 #[derive(Debug, PartialEq)]
 pub enum Value {
-    /// true or false.
+    /// `true` or `false`.
     Switch,
     Text,
     Path,
-    /// Go's syntax: `1m30s`.
+    /// A duration in Go's syntax, for example `1m30s`.
     Duration,
-    /// From 0 to this.
+    /// A number from 0 to this one.
     Number(u64),
     OneOf(&'static [&'static str]),
     Texts,
@@ -38,13 +40,13 @@ pub enum Value {
 }
 
 impl Value {
-    /// Whether a text is such a value; else what is expected, in words.
+    /// Checks that a text is a value of this kind. Fails with a description of the expected value.
     pub fn check(&self, text: &str) -> Result<(), String> {
         let every = |good: &dyn Fn(&str) -> bool| list(text).all(good);
         let (good, expected) = match self {
             Value::Switch => (switch(text).is_some(), "true or false"),
             Value::Text | Value::Texts => return Ok(()),
-            Value::Path => (!text.is_empty(), "a file"),
+            Value::Path => (!text.is_empty(), "a path"),
             Value::Duration => (seconds(text).is_some(), "a duration such as 5s, 1m30s or 2h"),
             Value::Numbers => (every(&|t| t.parse::<u32>().is_ok()), "a list of numbers"),
             Value::Addr => (text.is_empty() || text.parse::<IpAddr>().is_ok(), "an address"),
@@ -65,7 +67,7 @@ impl Value {
         if good { Ok(()) } else { Err(expected.into()) }
     }
 
-    /// How the help text shows it.
+    /// Returns the placeholder for the help text, with a leading space; empty for a switch.
     pub fn placeholder(&self) -> String {
         match self {
             Value::Switch => String::new(),
@@ -84,12 +86,12 @@ impl Value {
     }
 }
 
-/// The parts of a list.
+/// Returns the elements of a comma-separated list, trimmed, without empty ones.
 pub fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
-/// The values that Go's strconv.ParseBool takes.
+/// Parses a boolean as Go's strconv.ParseBool does. `None` if the text is not a boolean.
 pub fn switch(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "True" | "TRUE" => Some(true),
@@ -98,7 +100,8 @@ pub fn switch(text: &str) -> Option<bool> {
     }
 }
 
-/// The values that Go's time.ParseDuration takes and that are not negative, in whole seconds, rounded up.
+/// Parses a duration as Go's time.ParseDuration does. Returns whole seconds, rounded up; `None` if the
+/// text is not a duration or is negative.
 pub fn seconds(text: &str) -> Option<u64> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest == "0" {
@@ -111,7 +114,7 @@ pub fn seconds(text: &str) -> Option<u64> {
     while !rest.is_empty() {
         let unit = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
         let number = &rest[..rest.len() - unit.len()];
-        // The longer ones first: `m` is the head of `ms`.
+        // `ms` comes before `m`, which is a prefix of it.
         let units = [
             ("ns", 1),
             ("us", 1_000),
@@ -128,7 +131,7 @@ pub fn seconds(text: &str) -> Option<u64> {
     u64::try_from(sum.div_ceil(1_000_000_000)).ok()
 }
 
-/// A decimal number times a factor: `1.5`, `1.`, `.5`.
+/// Multiplies a decimal number (`1.5`, `1.`, `.5`) by a factor. `None` if it is not a number.
 fn parts(number: &str, factor: u128) -> Option<u128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.is_empty() && fraction.is_empty() {
@@ -143,97 +146,98 @@ fn parts(number: &str, factor: u128) -> Option<u128> {
     Some(digits(whole)? * factor + part)
 }
 
-/// A flag that is honoured.
-const fn on(name: &'static str, value: Value, default: &'static str, does: &'static str) -> Flag {
-    Flag { name, letter: None, value, default, does, honoured: true }
+/// Returns a row for a flag that has an effect.
+const fn on(name: &'static str, value: Value, default: &'static str, help: &'static str) -> Flag {
+    Flag { name, letter: None, value, default, help, honoured: true }
 }
 
-/// A flag of kube-router's that is known and has no effect yet.
+/// Returns a row for a flag of kube-router that is accepted and has no effect yet.
 const fn off(name: &'static str, value: Value, default: &'static str) -> Flag {
-    Flag { name, letter: None, value, default, does: "", honoured: false }
+    Flag { name, letter: None, value, default, help: "", honoured: false }
 }
 
+/// Adds a one-letter form to a row.
 const fn short(letter: char, flag: Flag) -> Flag {
     Flag { letter: Some(letter), ..flag }
 }
 
-/// Every flag, the honoured ones first, in the order of the help text.
+/// All flags, in the order of the help text; the ones without effect are last.
 #[rustfmt::skip] // one row, one line
 pub const FLAGS: &[Flag] = &[
-    on("config", Value::Path, "/etc/kinglet.conf", "file with more of these, one `flag = value` a line; what is typed wins"),
-    on("master", Value::Text, "", "URL of the API server, its own address and not its ClusterIP"),
-    on("kubeconfig", Value::Text, "", "file with the address of the API server and credentials"),
+    on("config", Value::Path, "/etc/kinglet.conf", "configuration file, one `flag = value` a line; flags on the command line take precedence"),
+    on("master", Value::Text, "", "URL of the API server: its own address, not its ClusterIP"),
+    on("kubeconfig", Value::Text, "", "file with the address of the API server and the credentials"),
     on("hostname-override", Value::Text, "", "name of this node's Node object; else NODE_NAME, else the host's name"),
-    on("run-router", Value::Switch, "true", "CNI configuration and routes to the other nodes' pods"),
-    on("run-service-proxy", Value::Switch, "true", "Services, in IPVS"),
-    on("run-firewall", Value::Switch, "true", "network policy: NOT enforced by this version; false silences its warning"),
-    on("enable-cni", Value::Switch, "true", "put the node's podCIDR into the CNI configuration"),
-    on("cni-conf-file", Value::Path, "/etc/cni/net.d/10-kuberouter.conflist", "the CNI configuration; else KUBE_ROUTER_CNI_CONF_FILE"),
-    on("auto-mtu", Value::Switch, "true", "give the pods the MTU of the node's link"),
+    on("run-router", Value::Switch, "true", "manage the CNI configuration and the routes to other nodes' pods"),
+    on("run-service-proxy", Value::Switch, "true", "serve Services with IPVS"),
+    on("run-firewall", Value::Switch, "true", "network policy: NOT enforced by this version; false silences the warning"),
+    on("enable-cni", Value::Switch, "true", "write the node's podCIDR into the CNI configuration"),
+    on("cni-conf-file", Value::Path, "/etc/cni/net.d/10-kuberouter.conflist", "CNI configuration file; else KUBE_ROUTER_CNI_CONF_FILE"),
+    on("auto-mtu", Value::Switch, "true", "give the pods and the bridge the MTU of the node's link"),
     on("enable-ipv4", Value::Switch, "true", "use IPv4"),
-    on("enable-ipv6", Value::Switch, "false", "use IPv6; where not given: where the node has it"),
-    on("excluded-cidrs", Value::Cidrs, "", "networks whose IPVS services are left to somebody else"),
-    on("nodeport-bindon-all-ip", Value::Switch, "false", "serve NodePorts at all of this node's addresses, not at its first alone"),
-    on("nodeport-addresses", Value::PrimaryOrCidrs, "primary", "serve NodePorts at this node's addresses of these networks"),
-    on("ipvs-permit-all", Value::Switch, "true", "close virtual addresses but for the ports of Services"),
-    on("masquerade-all", Value::Switch, "false", "masquerade all that comes through a Service"),
-    on("enable-pod-egress", Value::Switch, "true", "masquerade what pods send out of the cluster"),
-    on("service-external-ip-range", Value::Cidrs, "", "networks that external addresses must be of, where given"),
-    on("strict-external-ip-validation", Value::Switch, "true", "heed --service-external-ip-range"),
-    on("service-tcp-timeout", Value::Duration, "0s", "for how long IPVS remembers a TCP connection on which nothing happens; 0: the kernel's"),
-    on("service-tcpfin-timeout", Value::Duration, "0s", "the same, when one side has closed it"),
-    on("service-udp-timeout", Value::Duration, "0s", "the same, of a UDP flow"),
-    on("ipvs-graceful-termination", Value::Switch, "true", "let an endpoint that goes keep its connections for a while"),
-    on("ipvs-graceful-period", Value::Duration, "30s", "for how long"),
-    on("routes", Value::OneOf(&["nodes", "bgp", "both"]), "both", "who tells of routes to the other nodes' pods: their Node objects, BGP, or the objects first; with nodes and no router outside, BGP is not spoken"),
-    on("nodes-full-mesh", Value::Switch, "true", "all nodes are of one AS and speak BGP with each other; false: each with those of its own AS, an annotation"),
-    on("enable-ibgp", Value::Switch, "true", "nodes speak BGP with each other at all"),
-    on("cluster-asn", Value::Number(4_294_967_295), "0", "the AS of all nodes of a full mesh; 0: 64512"),
-    on("router-id", Value::Text, "", "this node's BGP Identifier; else its first IPv4 address; generate: a hash of its address"),
-    on("bgp-port", Value::Number(65_535), "179", "the nodes listen for BGP at this port"),
-    on("bgp-holdtime", Value::Duration, "1m30s", "a router outside that says nothing for so long is taken for gone"),
-    on("bgp-graceful-restart", Value::Switch, "false", "ask that routes are kept while this node's BGP starts again"),
-    on("bgp-graceful-restart-time", Value::Duration, "1m30s", "for how long"),
-    on("peer-router-ips", Value::Addrs, "", "speak BGP with these routers outside"),
-    on("peer-router-asns", Value::Numbers, "", "their ASes, one for each"),
+    on("enable-ipv6", Value::Switch, "false", "use IPv6; if not given: if the node has it"),
+    on("excluded-cidrs", Value::Cidrs, "", "networks whose IPVS services belong to another program and are never touched"),
+    on("nodeport-bindon-all-ip", Value::Switch, "false", "serve NodePorts at all addresses of this node"),
+    on("nodeport-addresses", Value::PrimaryOrCidrs, "primary", "serve NodePorts at this node's first address of each family, or at its addresses in these networks"),
+    on("ipvs-permit-all", Value::Switch, "true", "guard: at virtual addresses, only the ports of Services are reachable"),
+    on("masquerade-all", Value::Switch, "false", "masquerade all traffic to Services"),
+    on("enable-pod-egress", Value::Switch, "true", "masquerade traffic of pods that leaves the cluster"),
+    on("service-external-ip-range", Value::Cidrs, "", "serve external addresses in these networks only; empty: any"),
+    on("strict-external-ip-validation", Value::Switch, "true", "apply --service-external-ip-range"),
+    on("service-tcp-timeout", Value::Duration, "0s", "IPVS timeout of idle TCP connections; 0s keeps the kernel's value"),
+    on("service-tcpfin-timeout", Value::Duration, "0s", "IPVS timeout of TCP connections that one side has closed"),
+    on("service-udp-timeout", Value::Duration, "0s", "IPVS timeout of UDP flows"),
+    on("ipvs-graceful-termination", Value::Switch, "true", "let a terminating endpoint keep its TCP connections for a while, at weight 0"),
+    on("ipvs-graceful-period", Value::Duration, "30s", "longest time that a terminating endpoint keeps them"),
+    on("routes", Value::OneOf(&["nodes", "bgp", "both"]), "both", "source of routes to other nodes' pods: Node objects, BGP, or both (a Node's own address until BGP has a route to the same podCIDR; then the BGP route); with nodes and no --peer-router-ips, BGP does not run"),
+    on("nodes-full-mesh", Value::Switch, "true", "all nodes share one AS and peer with each other; false: with the nodes of their own AS (annotation kube-router.io/node.asn)"),
+    on("enable-ibgp", Value::Switch, "true", "let nodes peer with each other at all"),
+    on("cluster-asn", Value::Number(4_294_967_295), "0", "AS of all nodes in a full mesh, for private use; 0 means 64512"),
+    on("router-id", Value::Text, "", "BGP Identifier; empty: the first IPv4 address; generate: a hash of the first address, for nodes without IPv4"),
+    on("bgp-port", Value::Number(65_535), "179", "port at which the nodes listen for BGP"),
+    on("bgp-holdtime", Value::Duration, "1m30s", "hold time: an outside router that sends nothing for this long is considered down"),
+    on("bgp-graceful-restart", Value::Switch, "false", "ask peers to keep routes while this node's BGP restarts (RFC 4724)"),
+    on("bgp-graceful-restart-time", Value::Duration, "1m30s", "time for which peers keep them"),
+    on("peer-router-ips", Value::Addrs, "", "BGP peers outside of the cluster, in place of those in the Node's annotations"),
+    on("peer-router-asns", Value::Numbers, "", "their AS numbers, one for each"),
     on("peer-router-ports", Value::Numbers, "", "their ports, one for each; else 179"),
-    on("peer-router-passwords", Value::Texts, "", "their passwords (TCP MD5) in base64, one for each; one may be left out between commas"),
+    on("peer-router-passwords", Value::Texts, "", "their TCP MD5 passwords in base64, one for each; may be empty between commas"),
     on("peer-router-passwords-file", Value::Text, "", "file that holds this list instead"),
-    on("peer-router-multihop-ttl", Value::Number(255), "0", "how many hops away they may be, when they are of another AS"),
-    on("peer-router-ttl-security", Value::Switch, "false", "take nothing from farther away than that (RFC 5082); they have to do the same"),
-    on("enable-bfd", Value::Switch, "false", "watch the way to them with BFD (RFC 5880), so that one that breaks is known at once"),
-    on("bfd-desired-min-tx-interval", Value::Number(4_294_967_295), "1000", "how often we want to send, in milliseconds"),
-    on("bfd-required-min-rx-interval", Value::Number(4_294_967_295), "1000", "how often they may send, in milliseconds"),
-    on("bfd-detection-multiplier", Value::Number(4_294_967_295), "3", "so many packets that do not come mean that the way is broken"),
-    on("bfd-port", Value::Number(65_535), "3784", "the port at which both sides listen"),
-    on("advertise-pod-cidr", Value::Switch, "true", "tell routers outside of the pods"),
-    on("advertise-cluster-ip", Value::Switch, "false", "and of ClusterIPs; an annotation of a Service may say otherwise"),
-    on("advertise-external-ip", Value::Switch, "false", "and of external addresses; the same"),
-    on("advertise-loadbalancer-ip", Value::Switch, "false", "and of load balancers' addresses; the same"),
-    on("advertise-cluster-ip-range", Value::Switch, "false", "and of --service-cluster-ip-range, in place of each ClusterIP in it"),
-    on("service-cluster-ip-range", Value::Cidrs, "", "the networks of ClusterIPs, as the API server has them; only for --advertise-cluster-ip-range"),
-    on("override-nexthop", Value::Switch, "false", "routers outside are always given this node as the next hop"),
-    on("poll-interval", Value::Duration, "0s", "ask the API so often for what changed; 0s: keep a watch open"),
-    on("resync-period", Value::Duration, "1h", "list everything again so often, whatever was heard"),
-    on("snapshot", Value::Text, "/var/lib/kinglet/snapshot", "file for the last good cluster, to work from without the API; \"\": none"),
-    on("audit-period", Value::Duration, "60s", "look at all of the kernel so often, whatever it told"),
-    on("health-addr", Value::Addr, "", "answer /healthz and /livez at this address alone; empty: at all"),
-    on("health-port", Value::Number(65_535), "20244", "and at this port; 0: nowhere"),
-    on("proxy-health-port", Value::Number(65_535), "0", "answer there too: kube-proxy's is 10256, which load balancers of clouds ask"),
-    on("metrics-addr", Value::Addr, "", "show metrics at this address alone; empty: at all"),
-    on("metrics-port", Value::Number(65_535), "0", "and at this port; 0: nowhere"),
-    on("metrics-path", Value::Text, "/metrics", "under this path"),
+    on("peer-router-multihop-ttl", Value::Number(255), "0", "highest number of hops to peers in another AS"),
+    on("peer-router-ttl-security", Value::Switch, "false", "drop packets from farther away than that (GTSM, RFC 5082); the peers must do the same"),
+    on("enable-bfd", Value::Switch, "false", "monitor the path to outside peers with BFD (RFC 5880, 5881): a broken path ends the session at once"),
+    on("bfd-desired-min-tx-interval", Value::Number(4_294_967_295), "1000", "interval between sent packets, in milliseconds"),
+    on("bfd-required-min-rx-interval", Value::Number(4_294_967_295), "1000", "shortest interval between received packets, in milliseconds"),
+    on("bfd-detection-multiplier", Value::Number(4_294_967_295), "3", "number of missing packets that mean a broken path"),
+    on("bfd-port", Value::Number(65_535), "3784", "port of BFD on both sides"),
+    on("advertise-pod-cidr", Value::Switch, "true", "advertise this node's podCIDRs to outside peers"),
+    on("advertise-cluster-ip", Value::Switch, "false", "advertise ClusterIPs too; annotation for one Service: kube-router.io/service.advertise.clusterip"),
+    on("advertise-external-ip", Value::Switch, "false", "advertise external addresses too; annotation: the same with .externalip"),
+    on("advertise-loadbalancer-ip", Value::Switch, "false", "advertise load balancer addresses too; annotation: the same with .loadbalancerip"),
+    on("advertise-cluster-ip-range", Value::Switch, "false", "advertise --service-cluster-ip-range in place of each ClusterIP in it"),
+    on("service-cluster-ip-range", Value::Cidrs, "", "networks of ClusterIPs, as given to the API server; for --advertise-cluster-ip-range"),
+    on("override-nexthop", Value::Switch, "false", "always advertise this node as the next hop to outside peers"),
+    on("poll-interval", Value::Duration, "0s", "poll the API at this interval; 0s keeps a watch open"),
+    on("resync-period", Value::Duration, "1h", "list everything again at this interval"),
+    on("snapshot", Value::Text, "/var/lib/kinglet/snapshot", "file with the last good cluster, to work without the API; \"\" disables it"),
+    on("audit-period", Value::Duration, "60s", "compare the whole kernel state at this interval"),
+    on("health-addr", Value::Addr, "", "address for /healthz and /livez; empty: all"),
+    on("health-port", Value::Number(65_535), "20244", "port for /healthz and /livez; 0: none"),
+    on("proxy-health-port", Value::Number(65_535), "0", "port for kube-proxy's health check, 10256 there; 0: none"),
+    on("metrics-addr", Value::Addr, "", "address for metrics; empty: all"),
+    on("metrics-port", Value::Number(65_535), "0", "port for metrics; 0: none"),
+    on("metrics-path", Value::Text, "/metrics", "URL path of metrics"),
     on("run-dir", Value::Path, "/run/kinglet", "folder of the status socket"),
-    on("watch", Value::Switch, "false", "status: show it again every two seconds"),
-    on("peer", Value::Addr, "", "bgp routes: those of this peer"),
-    on("in", Value::Switch, "false", "bgp routes: what the peer told"),
-    on("out", Value::Switch, "false", "bgp routes: what the peer was told"),
-    on("format", Value::OneOf(&["text", "sh", "json"]), "text", "how plan is printed (sync, status: text or json)"),
-    on("from", Value::Path, "", "plan from a dump, or from a list that kubectl printed; - is standard input"),
-    short('v', on("v", Value::Text, "0", "how much is logged: no effect yet, and no warning")),
+    on("watch", Value::Switch, "false", "status: print it again every two seconds"),
+    on("peer", Value::Addr, "", "bgp routes: routes of this peer"),
+    on("in", Value::Switch, "false", "bgp routes: those received from the peer"),
+    on("out", Value::Switch, "false", "bgp routes: those advertised to the peer"),
+    on("format", Value::OneOf(&["text", "sh", "json"]), "text", "output of plan; text or json for sync, status and bgp"),
+    on("from", Value::Path, "", "plan from a dump or kubectl's list instead of the API; - is standard input"),
+    short('v', on("v", Value::Text, "0", "log level; no effect and no warning")),
     short('V', on("version", Value::Switch, "false", "print the version")),
     short('h', on("help", Value::Switch, "false", "print this text")),
-    on("cleanup-config", Value::Switch, "false", "as the command cleanup"),
+    on("cleanup-config", Value::Switch, "false", "the same as the command cleanup"),
     off("bgp-graceful-restart-deferral-time", Value::Duration, "6m0s"),
     off("cache-sync-timeout", Value::Duration, "1m0s"),
     off("disable-source-dest-check", Value::Switch, "true"),

@@ -10,7 +10,7 @@ fn error(line: &str) -> String {
 }
 
 #[test]
-fn the_workshops_arguments_mean_the_daemon() {
+fn flags_without_a_command_run_the_daemon() {
     let line = "--run-router=true --run-firewall=true --run-service-proxy=true \
                 --master=http://192.0.2.254:8080";
     let args = args(line).unwrap();
@@ -20,19 +20,19 @@ fn the_workshops_arguments_mean_the_daemon() {
 }
 
 #[test]
-fn a_switch_takes_its_value_only_behind_an_equals_sign() {
+fn a_switch_takes_a_value_only_after_an_equals_sign() {
     assert!(!args("sync --run-router=false").unwrap().router);
     assert!(!args("sync --auto-mtu=F").unwrap().auto_mtu);
     assert!(args("sync --run-router").unwrap().router);
     assert_eq!(
         error("sync --run-router false"),
-        "\"false\" is no command; `kinglet help` lists them"
+        "there is no command \"false\"; `kinglet help` lists all"
     );
     assert_eq!(error("sync --run-router=maybe"), "--run-router=maybe: true or false is expected");
 }
 
 #[test]
-fn all_of_kube_routers_flags_are_known_with_their_defaults() {
+fn every_kube_router_flag_is_accepted_with_its_default() {
     let ours = [
         "audit-period",
         "config",
@@ -62,12 +62,12 @@ fn all_of_kube_routers_flags_are_known_with_their_defaults() {
         };
         let line = format!("sync --{}={value}", flag.name);
         let args = args(&line).unwrap_or_else(|e| panic!("{line}: {e}"));
-        assert_eq!(args.warnings, Vec::<String>::new(), "{line}: a default is no news");
+        assert_eq!(args.warnings, Vec::<String>::new(), "{line}: a default causes no warning");
     }
 }
 
 #[test]
-fn a_flag_without_effect_gives_one_warning_however_often_it_is_given() {
+fn a_flag_without_effect_warns_once_even_if_repeated() {
     let line = "sync --gobgp-admin-port=1 --gobgp-admin-port=2 --cache-sync-timeout=1m \
                 --bgp-graceful-restart-deferral-time=10s";
     let args = args(line).unwrap();
@@ -92,26 +92,26 @@ fn lists_take_commas_and_repetition() {
 }
 
 #[test]
-fn durations_are_go_s_and_become_seconds() {
+fn durations_in_go_syntax_become_seconds() {
     let args = args("sync --service-tcp-timeout=15m --service-udp-timeout 1m30s").unwrap();
     assert_eq!(args.timeouts, [900, 0, 90]);
     assert_eq!(args.warnings, Vec::<String>::new());
 }
 
 #[test]
-fn mistakes_are_told_with_what_was_perhaps_meant() {
+fn errors_name_the_flag_and_suggest_a_correction() {
     for (line, text) in [
-        ("", "no command was given; `kinglet help` lists them"),
-        ("snyc", "\"snyc\" is no command (did you mean sync?); `kinglet help` lists them"),
-        ("plan sync", "plan and sync are two commands"),
+        ("", "no command given; `kinglet help` lists all"),
+        ("snyc", "there is no command \"snyc\" (did you mean sync?); `kinglet help` lists all"),
+        ("plan sync", "plan and sync are two commands: give one"),
         (
             "sync --masster=x",
-            "there is no flag --masster (did you mean --master?); `kinglet help` lists them",
+            "there is no flag --masster (did you mean --master?); `kinglet help` lists all",
         ),
-        ("sync --wholly-unknown", "there is no flag --wholly-unknown; `kinglet help` lists them"),
+        ("sync --wholly-unknown", "there is no flag --wholly-unknown; `kinglet help` lists all"),
         ("plan --cleanup-config", "--cleanup-config and plan are two commands: give one"),
         ("--cleanup-config sync", "--cleanup-config and sync are two commands: give one"),
-        ("sync -x", "there is no flag -x; `kinglet help` lists them"),
+        ("sync -x", "there is no flag -x; `kinglet help` lists all"),
         ("sync --master", "--master needs a value"),
         ("sync --from x", "--from is for plan, not for sync"),
         ("sync --format sh", "--format sh is for plan, not for sync"),
@@ -123,7 +123,7 @@ fn mistakes_are_told_with_what_was_perhaps_meant() {
         ),
         (
             "sync --run-router=false --run-service-proxy=false",
-            "nothing is left to do: set one of --run-router and --run-service-proxy",
+            "nothing to do: set --run-router or --run-service-proxy to true",
         ),
     ] {
         assert_eq!(error(line), text, "{line}");
@@ -131,7 +131,7 @@ fn mistakes_are_told_with_what_was_perhaps_meant() {
 }
 
 #[test]
-fn help_version_and_clean_up_are_asked_for_by_flag_too() {
+fn help_version_and_cleanup_have_flags_too() {
     for (line, command) in [
         ("--help", Command::Help),
         ("sync -h", Command::Help),
@@ -145,7 +145,7 @@ fn help_version_and_clean_up_are_asked_for_by_flag_too() {
 }
 
 #[test]
-fn the_help_names_every_flag_and_command_and_fits_a_screen() {
+fn the_help_names_every_flag_and_command_within_100_columns() {
     let help = help();
     assert!(FLAGS.iter().all(|f| help.contains(&format!("--{}", f.name))));
     assert!(Command::ALL.iter().all(|(_, name, _)| help.contains(name)));
@@ -153,7 +153,7 @@ fn the_help_names_every_flag_and_command_and_fits_a_screen() {
 }
 
 #[test]
-fn whatever_is_typed_it_is_never_a_panic() {
+fn parsing_never_panics_on_random_arguments() {
     use std::os::unix::ffi::OsStringExt;
     let pieces: Vec<&[u8]> = vec![
         b"sync",
@@ -189,14 +189,14 @@ fn whatever_is_typed_it_is_never_a_panic() {
 }
 
 #[test]
-fn the_routes_of_bgp_are_asked_for_with_a_peer_and_a_direction() {
+fn bgp_routes_takes_a_peer_and_a_direction() {
     let typed = args("bgp routes --peer 192.0.2.1 --out").unwrap();
     assert!(typed.command == Command::Bgp && typed.bgp_routes && typed.only_out);
     assert_eq!(typed.peer.as_deref(), Some("192.0.2.1"));
     assert!(!args("bgp").unwrap().bgp_routes);
-    assert!(error("routes").contains("is no command"));
+    assert!(error("routes").contains("there is no command"));
     assert!(error("bgp --peer 192.0.2.1").contains("are for bgp routes"));
-    assert!(error("bgp routes --in").contains("name it with --peer"));
+    assert!(error("bgp routes --in").contains("set --peer"));
     assert!(error("bgp routes --peer 192.0.2.1 --in --out").contains("exclude each other"));
     for wrong in ["router", "192.0.2.1,192.0.2.2"] {
         assert!(error(&format!("bgp routes --peer {wrong}")).contains("an address is expected"));
