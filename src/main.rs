@@ -20,10 +20,10 @@ use std::{
 
 use kinglet::{
     api::{Api, Source},
-    args::{self, Args, Command},
+    args::{self, Command, LowArgs},
     error::{Doing, Error, Result},
     kernel::files,
-    local::{Bgp, Options},
+    local::Options,
     log,
 };
 
@@ -61,16 +61,9 @@ fn main() -> ExitCode {
 
 /// Parses the command line and the configuration file. Fails if either is invalid, or if a file that
 /// was named with `--config` cannot be read.
-fn arguments() -> Result<Args> {
-    args::parse_with(env::args_os().skip(1), |typed| {
-        let path = typed.unwrap_or(args::CONFIG);
-        match std::fs::read_to_string(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound && typed.is_none() => Ok(None),
-            text => {
-                text.map(|text| Some((path.to_owned(), text))).doing(|| format!("reading {path}"))
-            }
-        }
-    })
+fn arguments() -> Result<LowArgs> {
+    let env = |name: &str| env::var(name).ok();
+    args::parse_with(env::args_os().skip(1), env, |path| std::fs::read_to_string(path))
 }
 
 /// Writes to standard output. Returns false if the reader has closed the pipe, which is not an error;
@@ -83,41 +76,15 @@ fn print(text: &str) -> Result<bool> {
     }
 }
 
-/// Returns the options of the pure parts. BGP is added by `run` only.
-fn options(args: &Args) -> Options {
-    let conf = args.cni_conf.clone().or_else(|| env::var("KUBE_ROUTER_CNI_CONF_FILE").ok());
-    Options {
-        router: args.router,
-        services: args.services,
-        cni: args.cni,
-        cni_conf: conf.as_deref().unwrap_or("/etc/cni/net.d/10-kuberouter.conflist").into(),
-        auto_mtu: args.auto_mtu,
-        ipv4: args.ipv4,
-        ipv6: args.ipv6.unwrap_or(true),
-        excluded: args.excluded_cidrs.clone(),
-        guard: args.guard,
-        masquerade_all: args.masquerade_all,
-        pod_egress: args.pod_egress,
-        node_ports: args.node_ports.clone(),
-        grace: args.grace,
-        external: if args.strict_external { args.external.clone() } else { Vec::new() },
-        peers: args.bgp.has_routers(),
-        bgp: None, // only the daemon runs BGP
-        routes: args.bgp.routes,
-        daemon: args.command == Command::Run,
-        timeouts: args.timeouts,
-    }
-}
-
-/// Returns the BGP configuration; `None` if the command does not run BGP. Fails if the password file
-/// cannot be read or does not fit the other flags.
-fn bgp(args: &Args) -> Result<Option<Bgp>> {
-    args.speaks_bgp().then(|| args.bgp.config(|path| std::fs::read_to_string(path))).transpose()
+/// Returns the options that the flags mean. Fails if the password file cannot be read or does not fit the
+/// other flags.
+fn options(args: &LowArgs) -> Result<Options> {
+    args.options(|path| std::fs::read_to_string(path))
 }
 
 /// Returns the name of this node's Node object: `--hostname-override`, else `NODE_NAME`, else the host's
 /// name. Fails if none of them is set.
-fn node_name(args: &Args) -> Result<Box<str>> {
+fn node_name(args: &LowArgs) -> Result<Box<str>> {
     let given = args.hostname_override.clone().or_else(|| env::var("NODE_NAME").ok());
     // In lower case, as the kubelet registers it.
     let name = given
@@ -129,17 +96,17 @@ fn node_name(args: &Args) -> Result<Box<str>> {
 }
 
 /// Opens the API client. Fails if the address or the credentials are invalid.
-fn open_api(args: &Args) -> Result<Api> {
+fn open_api(args: &LowArgs) -> Result<Api> {
     Api::open(&source(args))
 }
 
 /// Returns the flags that locate the API server.
-fn source(args: &Args) -> Source {
+fn source(args: &LowArgs) -> Source {
     Source { master: args.master.clone(), kubeconfig: args.kubeconfig.clone() }
 }
 
 /// Warns if network policy is requested, because this version does not enforce it.
-fn warn_about_policy(args: &Args) {
+fn warn_about_policy(args: &LowArgs) {
     if args.firewall {
         log::warn(format_args!(
             "NETWORK POLICY IS NOT ENFORCED by this version: every pod can reach every other pod \

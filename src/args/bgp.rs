@@ -11,54 +11,58 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{flags, wrong};
+use super::{kind::passwords, wrong};
 use crate::{
     error::{Doing, Error, Result},
-    local::{self, RouterId, Routes},
+    local::{self, Advertise, RouterId, Routes},
     router::{Router, Secret, Told},
 };
 
 /// The values of the BGP flags, as typed.
 #[derive(Clone, Debug, Default)]
+#[allow(missing_docs)] // each is a flag; see `flags`
 pub struct Bgp {
-    /// The source of routes to other nodes' pods.
     pub routes: Routes,
-    /// The flags with a single value that need no conversion.
-    simple: local::Bgp,
-    asn: u32,
-    port: u16,
-    hold: u64,
-    restart: bool,
-    restart_time: u64,
-    deferral: u64,
-    id: String,
-    ips: Vec<String>,
-    asns: Vec<String>,
-    ports: Vec<String>,
+    pub mesh: bool,
+    pub inside: bool,
+    /// 0 if not given.
+    pub asn: u32,
+    pub id: String,
+    pub port: u16,
+    /// In seconds.
+    pub hold: u64,
+    pub restart: bool,
+    /// In seconds.
+    pub restart_time: u64,
+    /// In seconds.
+    pub deferral: u64,
+    pub ips: Vec<String>,
+    pub asns: Vec<String>,
+    pub ports: Vec<String>,
     /// Each in base64; empty if a peer has none.
-    passwords: Vec<Secret>,
-    passwords_file: Option<PathBuf>,
-    bfd: bool,
-    /// The values of `--bfd-*`, in the order of [`BFD`]; empty if not given.
-    bfd_numbers: [String; 4],
+    pub passwords: Vec<Secret>,
+    pub passwords_file: Option<PathBuf>,
+    pub hops: u8,
+    pub ttl_security: bool,
+    pub bfd: bool,
+    /// `--bfd-*`, in the order of [`Told::bfd`].
+    pub bfd_numbers: [u32; 4],
+    pub pods: bool,
+    pub cluster_ips: bool,
+    pub external_ips: bool,
+    pub balancer_ips: bool,
     /// True if `ranges` is advertised in place of single ClusterIPs.
-    aggregate: bool,
-    ranges: Vec<IpNet>,
+    pub aggregate: bool,
+    pub ranges: Vec<IpNet>,
+    pub next_hop_self: bool,
 }
 
-/// The names of the BFD flags without `--bfd-`, in the order of [`Told::bfd`].
-const BFD: [&str; 4] =
-    ["port", "desired-min-tx-interval", "required-min-rx-interval", "detection-multiplier"];
+/// The AS of a full mesh if `--cluster-asn` is not given; kube-router's default.
+const DEFAULT_ASN: u32 = 64_512;
 /// kube-router's limit of the deferral time in seconds: 18 hours.
 const MAX_DEFERRAL: u64 = 18 * 3600;
 
 impl Bgp {
-    /// Returns the defaults.
-    pub fn new() -> Bgp {
-        let (port, hold, restart_time, deferral) = (179, 90, 90, 360);
-        Bgp { port, hold, restart_time, deferral, ..Bgp::default() }
-    }
-
     /// Returns true if flags name peers outside of the cluster.
     pub fn has_routers(&self) -> bool {
         !self.ips.is_empty()
@@ -67,54 +71,6 @@ impl Bgp {
     /// Returns true if the passwords are in a file.
     pub fn has_file(&self) -> bool {
         self.passwords_file.is_some()
-    }
-
-    /// Stores the value of a BGP flag; ignores other flags. `on` is the value of a switch.
-    pub fn take(&mut self, name: &str, text: &str, on: bool) {
-        let (simple, seconds) = (&mut self.simple, || flags::seconds(text).unwrap_or(0));
-        let all = || flags::list(text).map(str::to_owned);
-        match name {
-            "routes" => {
-                self.routes = match text {
-                    "nodes" => Routes::Nodes,
-                    "bgp" => Routes::Bgp,
-                    _ => Routes::Both,
-                }
-            }
-            "nodes-full-mesh" => simple.mesh = on,
-            "enable-ibgp" => simple.inside = on,
-            "override-nexthop" => simple.next_hop_self = on,
-            "advertise-pod-cidr" => simple.advertise.pods = on,
-            "advertise-cluster-ip" => simple.advertise.cluster_ips = on,
-            "advertise-external-ip" => simple.advertise.external_ips = on,
-            "advertise-loadbalancer-ip" => simple.advertise.balancer_ips = on,
-            "advertise-cluster-ip-range" => self.aggregate = on,
-            "service-cluster-ip-range" => {
-                self.ranges.extend(flags::list(text).filter_map(|t| t.parse::<IpNet>().ok()));
-            }
-            "cluster-asn" => self.asn = text.parse().unwrap_or(0),
-            "router-id" => self.id = text.to_owned(),
-            "bgp-port" => self.port = text.parse().unwrap_or(0),
-            "bgp-holdtime" => self.hold = seconds(),
-            "bgp-graceful-restart" => self.restart = on,
-            "bgp-graceful-restart-time" => self.restart_time = seconds(),
-            "bgp-graceful-restart-deferral-time" => self.deferral = seconds(),
-            "peer-router-multihop-ttl" => simple.hops = text.parse().unwrap_or(0),
-            "enable-bfd" => self.bfd = on,
-            "peer-router-ttl-security" => simple.ttl_security = on,
-            "peer-router-ips" => self.ips.extend(all()),
-            "peer-router-asns" => self.asns.extend(all()),
-            "peer-router-ports" => self.ports.extend(all()),
-            "peer-router-passwords" => self.passwords.extend(passwords(text)),
-            "peer-router-passwords-file" => {
-                self.passwords_file = Some(text.into()).filter(|_| !text.is_empty());
-            }
-            _ => {
-                let at =
-                    name.strip_prefix("bfd-").and_then(|n| BFD.iter().position(|own| *own == n));
-                at.into_iter().for_each(|at| self.bfd_numbers[at] = text.to_owned());
-            }
-        }
     }
 
     /// Checks the values and their combination, without reading the password file. Fails with the name of
@@ -186,16 +142,25 @@ impl Bgp {
             }
             None => self.routers(&self.passwords, "--peer-router-passwords")?,
         };
-        let simple = &self.simple;
         Ok(local::Bgp {
-            asn: if self.asn == 0 { simple.asn } else { self.asn },
-            id: self.id().unwrap_or(simple.id),
+            asn: if self.asn == 0 { DEFAULT_ASN } else { self.asn },
+            mesh: self.mesh,
+            inside: self.inside,
+            id: self.id().unwrap_or(RouterId::Addr),
             port: self.port,
             hold: u16::try_from(self.hold).unwrap_or(u16::MAX),
             restart: u16::try_from(self.restart_time).ok().filter(|_| self.restart),
             routers,
+            hops: self.hops,
+            ttl_security: self.ttl_security,
+            advertise: Advertise {
+                pods: self.pods,
+                cluster_ips: self.cluster_ips,
+                external_ips: self.external_ips,
+                balancer_ips: self.balancer_ips,
+            },
             ranges: if self.aggregate { self.ranges.clone() } else { Vec::new() },
-            ..simple.clone()
+            next_hop_self: self.next_hop_self,
         })
     }
 
@@ -228,6 +193,8 @@ impl Bgp {
                 )));
             }
         }
+        let bfd = self.bfd_numbers.map(|number| number.to_string());
+        let bfd = self.bfd.then(|| bfd.each_ref().map(|text| &**text));
         let mut routers: Vec<Router> = Vec::with_capacity(many);
         for (i, addr) in self.ips.iter().enumerate() {
             let raw = Told {
@@ -236,7 +203,7 @@ impl Bgp {
                 port: self.ports.get(i).map_or("", |port| port),
                 local: "",
                 password: passwords.get(i).map_or("", Secret::reveal),
-                bfd: self.bfd.then(|| self.bfd_numbers.each_ref().map(|text| &**text)),
+                bfd,
             };
             let invalid = |why: &str| -> Error {
                 wrong(format!("router {addr} of --peer-router-ips: {why}"))
@@ -251,10 +218,13 @@ impl Bgp {
     }
 }
 
-/// Splits a list of passwords. An empty element stands for a peer without a password.
-fn passwords(text: &str) -> impl Iterator<Item = Secret> {
-    let any = !text.is_empty();
-    text.split(',').filter(move |_| any).map(|part| Secret::new(part.trim()))
+#[cfg(test)]
+impl Default for local::Bgp {
+    /// Returns the configuration of a command line without flags.
+    fn default() -> local::Bgp {
+        let config = super::LowArgs::new().bgp.config(|_| unreachable!());
+        config.unwrap()
+    }
 }
 
 #[cfg(test)]

@@ -1,22 +1,20 @@
 //! The configuration file: one `flag = value` on each line; a line that begins with `#` is a comment. A flag
-//! on the command line takes precedence over the file. [`flags`] parses the text; `main` reads the file.
+//! on the command line takes precedence over the file. The caller reads the file.
+
+use std::{io, path::Path};
 
 use super::{
-    flags::{FLAGS, Flag},
+    LowArgs,
+    flags::{FLAGS, Flag, Section},
     near::suggestion,
 };
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result};
 
-/// The path of the file if `--config` is not given.
-pub const PATH: &str = "/etc/kinglet.conf";
-
-/// The flags that are for the command line only, because they ask for a single action.
-const COMMAND_LINE_ONLY: [&str; 10] =
-    ["help", "version", "cleanup-config", "config", "from", "format", "watch", "peer", "in", "out"];
-
-/// Returns the flags of a file's text with their values, in the order of the file. Fails at the first
-/// invalid line, with its number.
-pub fn flags(path: &str, text: &str) -> Result<Vec<(&'static Flag, String)>> {
+/// Returns the flags in the text of the file `path` with their values, in the order of the file. Fails if
+/// the file could not be read, or at the first invalid line, with its number.
+pub fn flags(path: &Path, text: io::Result<String>) -> Result<Vec<(&'static Flag, String)>> {
+    let path = path.display();
+    let text = text.doing(|| format!("reading {path}"))?;
     let mut found = Vec::new();
     for (i, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -32,16 +30,16 @@ pub fn flags(path: &str, text: &str) -> Result<Vec<(&'static Flag, String)>> {
         let (name, value) =
             line.split_once('=').ok_or_else(|| invalid("flag = value is expected".to_owned()))?;
         let (name, value) = (name.trim().trim_start_matches("--"), value.trim());
-        let known = FLAGS.iter().find(|f| f.name == name && !COMMAND_LINE_ONLY.contains(&name));
-        let flag = known.ok_or_else(|| {
-            let names =
-                FLAGS.iter().map(|f| f.name).filter(|name| !COMMAND_LINE_ONLY.contains(name));
-            invalid(match COMMAND_LINE_ONLY.contains(&name) {
-                true => format!("--{name} is for the command line alone"),
-                false => format!("there is no flag {name}{}", suggestion(name, names)),
-            })
+        let flag = FLAGS.iter().find(|flag| flag.name() == name).ok_or_else(|| {
+            let names = FLAGS.iter().filter(|flag| flag.section != Section::CommandLine);
+            let near = suggestion(name, names.map(Flag::name));
+            invalid(format!("there is no flag {name}{near}"))
         })?;
-        flag.value.check(value).map_err(|expected| invalid(format!("{expected} is expected")))?;
+        if flag.section == Section::CommandLine {
+            return Err(invalid(format!("--{name} is for the command line only")));
+        }
+        let checked = flag.kind.set(&mut LowArgs::default(), value);
+        checked.map_err(|expected| invalid(format!("{expected} is expected")))?;
         found.push((flag, value.to_owned()));
     }
     Ok(found)
@@ -49,13 +47,12 @@ pub fn flags(path: &str, text: &str) -> Result<Vec<(&'static Flag, String)>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Args, parse_with};
+    use super::super::parse_with;
     use super::*;
 
-    fn args(typed: &str, text: &str) -> Result<Args> {
-        parse_with(typed.split_whitespace().map(Into::into), |path| {
-            Ok(Some((path.unwrap_or("x.conf").into(), text.into())))
-        })
+    fn args(typed: &str, text: &str) -> Result<LowArgs> {
+        let typed = typed.split_whitespace().map(Into::into);
+        parse_with(typed, |_| None, |_| Ok(text.to_owned()))
     }
 
     #[test]
@@ -77,7 +74,7 @@ mod tests {
         .unwrap();
         assert_eq!(got.master.as_deref(), Some("http://b"));
         assert_eq!(got.excluded_cidrs, ["192.0.2.0/24".parse().unwrap()]);
-        assert_eq!(got.node_ports, crate::local::NodePorts::All);
+        assert!(got.node_ports_all);
         assert_eq!(got.grace, 5);
     }
 
@@ -86,20 +83,20 @@ mod tests {
         for (text, why) in [
             (
                 "\nmastr = x",
-                "reading x.conf: line 2, \"mastr = x\": there is no flag mastr (did you mean master?)",
+                "reading /etc/kinglet.conf: line 2, \"mastr = x\": there is no flag mastr (did you mean master?)",
             ),
-            ("master", "reading x.conf: line 1, \"master\": flag = value is expected"),
+            ("master", "reading /etc/kinglet.conf: line 1, \"master\": flag = value is expected"),
             (
                 "run-router = maybe",
-                "reading x.conf: line 1, \"run-router = maybe\": true or false is expected",
+                "reading /etc/kinglet.conf: line 1, \"run-router = maybe\": true or false is expected",
             ),
             (
                 "peer-router-pasword = s3cret",
-                "reading x.conf: line 1, \"peer-router-pasword\": there is no flag peer-router-pasword (did you mean peer-router-passwords?)",
+                "reading /etc/kinglet.conf: line 1, \"peer-router-pasword\": there is no flag peer-router-pasword (did you mean peer-router-passwords?)",
             ),
             (
                 "from = x",
-                "reading x.conf: line 1, \"from = x\": --from is for the command line alone",
+                "reading /etc/kinglet.conf: line 1, \"from = x\": --from is for the command line only",
             ),
         ] {
             assert_eq!(args("sync", text).unwrap_err().to_string(), why);

@@ -2,7 +2,7 @@
 
 use super::{
     Command,
-    flags::{FLAGS, Flag},
+    flags::{FLAGS, Flag, Section},
 };
 
 /// The column at which a flag's description begins.
@@ -20,22 +20,28 @@ pub fn help() -> String {
     for (_, name, help) in Command::ALL {
         text += &format!("  {name:<9} {help}\n");
     }
-    let honoured = |f: &&Flag| f.honoured;
-    text += "\nflags (--flag=false turns a switch off):\n";
-    FLAGS.iter().filter(honoured).for_each(|flag| row(&mut text, flag));
-    text += "\nflags of kube-router without effect in this version (accepted with a warning):\n";
-    let names: Vec<String> =
-        FLAGS.iter().filter(|f| !f.honoured).map(|f| format!("--{}", f.name)).collect();
-    wrap(&mut text, names.iter().map(String::as_str), 2, 2);
+    text += "\nAdd =false to turn a switch off: --run-firewall=false.\n";
+    let mut ignored = Vec::new();
+    for flags in FLAGS.chunk_by(|a, b| a.section == b.section) {
+        text += &format!("\nflags {}:\n", flags[0].section.title());
+        for flag in flags {
+            match flag.section {
+                Section::Ignored => ignored.push(format!("--{}", flag.name())),
+                _ => row(&mut text, flag),
+            }
+        }
+    }
+    wrap(&mut text, ignored.iter().map(String::as_str), 2, 2);
     text
 }
 
 /// Adds a flag: its syntax, its description and its default in parentheses.
 fn row(text: &mut String, flag: &Flag) {
     let letter = flag.letter.map_or(String::new(), |letter| format!("-{letter}, "));
-    let value = flag.value.placeholder();
-    let head = format!("  {letter}--{}{value}", flag.name);
-    let default = match flag.default {
+    let value = flag.kind.placeholder();
+    let head = format!("  {letter}--{} {value}", flag.name());
+    let head = head.trim_end();
+    let default = match flag.default() {
         "" | "false" => String::new(),
         default => format!(" ({default})"),
     };

@@ -1,7 +1,13 @@
 use super::*;
+use crate::local::{NodePorts, Options, Routes};
 
-fn args(line: &str) -> Result<Args> {
+fn args(line: &str) -> Result<LowArgs> {
     parse(line.split_whitespace().map(Into::into))
+}
+
+/// Returns the options of a command line that names no password file.
+fn options(line: &str) -> Options {
+    args(line).unwrap().options(|_| unreachable!()).unwrap()
 }
 
 fn error(line: &str) -> String {
@@ -53,14 +59,10 @@ fn every_kube_router_flag_is_accepted_with_its_default() {
         "out",
         "snapshot",
     ];
-    let routers: Vec<&Flag> = FLAGS.iter().filter(|f| !ours.contains(&f.name)).collect();
+    let routers: Vec<&Flag> = FLAGS.iter().filter(|f| !ours.contains(&f.name())).collect();
     assert_eq!(routers.len(), 79);
     for flag in routers {
-        let value = match flag.value {
-            _ if flag.name == "help" || flag.name == "version" => "false",
-            _ => flag.default,
-        };
-        let line = format!("sync --{}={value}", flag.name);
+        let line = format!("sync --{}={}", flag.name(), flag.default());
         let args = args(&line).unwrap_or_else(|e| panic!("{line}: {e}"));
         assert_eq!(args.warnings, Vec::<String>::new(), "{line}: a default causes no warning");
     }
@@ -147,7 +149,7 @@ fn help_version_and_cleanup_have_flags_too() {
 #[test]
 fn the_help_names_every_flag_and_command_within_100_columns() {
     let help = help();
-    assert!(FLAGS.iter().all(|f| help.contains(&format!("--{}", f.name))));
+    assert!(FLAGS.iter().all(|f| help.contains(&format!("--{}", f.name()))));
     assert!(Command::ALL.iter().all(|(_, name, _)| help.contains(name)));
     assert_eq!(help.lines().find(|l| l.chars().count() > 100), None);
 }
@@ -201,4 +203,115 @@ fn bgp_routes_takes_a_peer_and_a_direction() {
     for wrong in ["router", "192.0.2.1,192.0.2.2"] {
         assert!(error(&format!("bgp routes --peer {wrong}")).contains("an address is expected"));
     }
+}
+
+#[test]
+fn every_default_is_a_value_of_its_flag() {
+    let mut args = LowArgs::default();
+    for flag in FLAGS.iter().filter(|flag| !flag.default().is_empty()) {
+        assert_eq!(flag.kind.set(&mut args, flag.default()), Ok(()), "{}", flag.name());
+    }
+    assert_eq!(args.asked, None);
+}
+
+#[test]
+fn names_are_unique_and_sections_are_contiguous() {
+    let mut names: Vec<&str> = FLAGS.iter().map(Flag::name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), FLAGS.len());
+    let sections: Vec<Section> =
+        FLAGS.chunk_by(|a, b| a.section == b.section).map(|flags| flags[0].section).collect();
+    for (i, section) in sections.iter().enumerate() {
+        assert!(!sections[..i].contains(section), "{section:?} occurs twice");
+    }
+}
+
+#[test]
+fn options_without_flags_are_the_defaults() {
+    let want = Options {
+        router: true,
+        services: true,
+        cni: true,
+        cni_conf: "/etc/cni/net.d/10-kuberouter.conflist".into(),
+        auto_mtu: true,
+        ipv4: true,
+        ipv6: true,
+        excluded: Vec::new(),
+        guard: true,
+        masquerade_all: false,
+        pod_egress: true,
+        node_ports: NodePorts::Primary,
+        external: Vec::new(),
+        grace: 30,
+        peers: false,
+        bgp: None,
+        routes: Routes::Both,
+        daemon: false,
+        timeouts: [0; 3],
+    };
+    assert_eq!(Options::default(), want);
+    assert_eq!(options("sync"), want);
+    let args = args("sync").unwrap();
+    assert_eq!(args.snapshot, Some("/var/lib/kinglet/snapshot".into()));
+    assert_eq!((args.poll_interval, args.resync_period, args.audit_period), (0, 3600, 60));
+    assert_eq!((args.health_port, args.proxy_health_port, args.metrics_port), (20_244, 0, 0));
+    assert_eq!((&*args.metrics_path, args.run_dir.to_str()), ("/metrics", Some("/run/kinglet")));
+}
+
+#[test]
+fn the_daemon_has_bgp_and_other_commands_do_not() {
+    let run = options("run");
+    assert!(run.daemon && run.peers && run.bgp.is_some());
+    let routed = options("run --routes=nodes");
+    assert!(routed.daemon && !routed.peers && routed.bgp.is_none());
+    let peers = options("sync --peer-router-ips=192.0.2.1 --peer-router-asns=1");
+    assert!(!peers.daemon && peers.peers && peers.bgp.is_none());
+}
+
+#[test]
+fn the_last_nodeport_flag_takes_effect() {
+    let nets = NodePorts::Of(vec!["10.0.0.0/8".parse().unwrap()]);
+    for (line, want) in [
+        ("sync --nodeport-addresses=10.0.0.0/8", nets.clone()),
+        ("sync --nodeport-bindon-all-ip --nodeport-addresses=10.0.0.0/8", nets),
+        ("sync --nodeport-addresses=10.0.0.0/8 --nodeport-bindon-all-ip", NodePorts::All),
+        ("sync --nodeport-bindon-all-ip --nodeport-addresses=primary", NodePorts::Primary),
+    ] {
+        assert_eq!(options(line).node_ports, want, "{line}");
+    }
+}
+
+#[test]
+fn options_that_switch_others_off() {
+    assert_eq!(options("sync --ipvs-graceful-termination=false").grace, 0);
+    assert_eq!(options("sync --ipvs-graceful-period=5s").grace, 5);
+    let line = "sync --service-external-ip-range=192.0.2.0/24";
+    assert_eq!(options(line).external.len(), 1);
+    let line = format!("{line} --strict-external-ip-validation=false");
+    assert_eq!(options(&line).external.len(), 0);
+}
+
+#[test]
+fn the_environment_gives_way_to_the_file_and_the_command_line() {
+    let env = |name: &str| (name == "KUBE_ROUTER_CNI_CONF_FILE").then(|| "/env".to_owned());
+    let got = |line: &str, text: &str| {
+        let typed = line.split_whitespace().map(Into::into);
+        let args = parse_with(typed, env, |_| Ok(text.to_owned())).unwrap();
+        args.cni_conf.display().to_string()
+    };
+    assert_eq!(got("sync", ""), "/env");
+    assert_eq!(got("sync", "cni-conf-file = /file"), "/file");
+    assert_eq!(got("sync --cni-conf-file=/typed", "cni-conf-file = /file"), "/typed");
+    let default = "/etc/cni/net.d/10-kuberouter.conflist";
+    assert_eq!(got(&format!("sync --cni-conf-file={default}"), ""), default);
+}
+
+#[test]
+fn help_shows_file_for_flags_that_take_a_file() {
+    let help = help();
+    for flag in ["config", "kubeconfig", "snapshot", "cni-conf-file", "from"] {
+        assert!(help.contains(&format!("  --{flag} FILE")), "{flag}");
+    }
+    assert!(help.contains("  --peer-router-passwords-file FILE"), "{help}");
 }

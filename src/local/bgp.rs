@@ -82,32 +82,6 @@ pub enum RouterId {
     Given(Ipv4Addr),
 }
 
-impl Default for Bgp {
-    /// As the command line is without flags.
-    fn default() -> Bgp {
-        Bgp {
-            asn: 64_512,
-            mesh: true,
-            inside: true,
-            id: RouterId::Addr,
-            port: 179,
-            hold: 90,
-            restart: None,
-            routers: Vec::new(),
-            hops: 0,
-            ttl_security: false,
-            advertise: Advertise {
-                pods: true,
-                cluster_ips: false,
-                external_ips: false,
-                balancer_ips: false,
-            },
-            ranges: Vec::new(),
-            next_hop_self: false,
-        }
-    }
-}
-
 impl Bgp {
     /// Whether the flags ask for addresses of Services to be announced.
     pub fn announces_services(&self) -> bool {

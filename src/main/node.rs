@@ -5,7 +5,7 @@ use std::{cell::Cell, fmt::Display, path::Path, thread, time::Duration};
 
 use kinglet::{
     api::snapshot::{self, Snapshot as Last},
-    args::{Args, Format},
+    args::{Format, LowArgs},
     bgp::rib::Learned,
     check::{self, Verdict},
     cleanup,
@@ -31,7 +31,7 @@ const REFRESH: Duration = Duration::from_secs(2);
 
 /// Prints the daemon's status, or a comparison of the kernel with the snapshot if no daemon runs, and the
 /// IPVS counters. Returns 1 if the node is not right; fails if there is neither a daemon nor a snapshot.
-pub fn status(args: &Args) -> Result<u8> {
+pub fn status(args: &LowArgs) -> Result<u8> {
     let json = args.format == Format::Json;
     let socket = args.run_dir.join(SOCKET);
     loop {
@@ -63,7 +63,7 @@ pub fn status(args: &Args) -> Result<u8> {
 }
 
 /// Prints a page of the daemon's BGP speaker: the peers or the routes. Fails if no daemon runs.
-pub fn bgp(args: &Args) -> Result<u8> {
+pub fn bgp(args: &LowArgs) -> Result<u8> {
     let socket = args.run_dir.join(SOCKET);
     let doing = || format!("asking the daemon at {}", socket.display());
     let page = match &args.peer {
@@ -84,8 +84,8 @@ pub fn bgp(args: &Args) -> Result<u8> {
 }
 
 /// Sets the Service names of IPVS services from the snapshot.
-fn add_names(args: &Args, kernel: &mut Kernel, last: &Last, busy: &mut [Busy]) -> Result<()> {
-    let options = options(args);
+fn add_names(args: &LowArgs, kernel: &mut Kernel, last: &Last, busy: &mut [Busy]) -> Result<()> {
+    let options = options(args)?;
     let host = Some(kernel.host(&options)?);
     let local = Local { node: node_of(args, last)?, options, host };
     let claims = desired_of(&last.cluster, &Learned::default(), &local, &|_| false)?.claims;
@@ -108,14 +108,14 @@ fn add_ipvs(page: String, busy: &[Busy], json: bool) -> Result<String> {
 }
 
 /// Returns the node's name: the flag if given, else the name in the snapshot.
-fn node_of(args: &Args, last: &Last) -> Result<Box<str>> {
+fn node_of(args: &LowArgs, last: &Last) -> Result<Box<str>> {
     if args.hostname_override.is_some() { node_name(args) } else { Ok(last.node.clone()) }
 }
 
 /// Returns the status of a node without a daemon, for example if cron runs `sync`: the plan that follows
 /// from the snapshot. Fails if there is no snapshot.
 fn without_daemon(
-    args: &Args,
+    args: &LowArgs,
     kernel: &mut Kernel,
     last: Option<&Last>,
     json: bool,
@@ -143,7 +143,7 @@ fn without_daemon(
         cluster: Counts::of(&last.cluster),
         ..Status::default()
     };
-    match look(kernel, &last.cluster, &Learned::default(), &node, &options(args), Scope::All) {
+    match look(kernel, &last.cluster, &Learned::default(), &node, &options(args)?, Scope::All) {
         Ok(mut pass) => {
             for step in pass.steps() {
                 status.todo.push(|| (String::new(), step.to_string()));
@@ -169,21 +169,22 @@ fn without_daemon(
 
 /// Prints the report of `check`. Returns 1 if a mandatory requirement is not met; fails if the kernel's
 /// state cannot be read.
-pub fn check(args: &Args) -> Result<u8> {
+pub fn check(args: &LowArgs) -> Result<u8> {
+    let options = options(args)?;
     let asked = check::ProbeOptions {
         source: source(args),
         run_dir: args.run_dir.to_string_lossy().into_owned(),
         snapshot: args.snapshot.as_ref().map(|path| path.display().to_string()),
         health: (args.health_addr.clone(), args.health_port),
-        bgp: super::bgp(args)?.map_or(0, |bgp| bgp.port),
+        bgp: options.bgp.as_ref().map_or(0, |bgp| bgp.port),
     };
-    let lines = check::lines(&check::probe(&options(args), &asked)?);
+    let lines = check::lines(&check::probe(&options, &asked)?);
     print(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
     Ok(u8::from(lines.iter().any(|line| line.verdict == Verdict::Missing)))
 }
 
 /// Removes everything that kinglet made. Returns 1 if a step was refused; fails if another kinglet runs.
-pub fn cleanup(args: &Args) -> Result<u8> {
+pub fn cleanup(args: &LowArgs) -> Result<u8> {
     let Some(_lock) = Lock::take().doing(|| "taking the lock @kinglet")? else {
         let why = "another kinglet is at work on this node and would make everything again: stop it \
                    first";
@@ -202,7 +203,7 @@ pub fn cleanup(args: &Args) -> Result<u8> {
     let files = [Some(socket.as_path()), args.snapshot.as_deref(), aside.as_deref()];
     cleanup::cleanup(
         &mut Kernel::open()?,
-        &options(args),
+        &options(args)?,
         files.into_iter().flatten(),
         &mut |step, outcome| report(step, outcome),
         &mut |path, outcome| report(&format_args!("- file {}", path.display()), outcome),

@@ -13,7 +13,7 @@ use kinglet::{
         from_list,
         snapshot::{self, Snapshot},
     },
-    args::{Args, Format},
+    args::{Format, LowArgs},
     bgp::rib,
     cluster::{Bad, Kind, Known, Reading},
     desired::Unmet,
@@ -47,7 +47,7 @@ struct ClusterRead {
 
 /// Reads the snapshot and the changes since then from the API. Fails if the API cannot be read and there
 /// is no snapshot; with a snapshot, the errors are returned beside the snapshot's cluster.
-fn read_cluster(args: &Args, node: &str) -> Result<ClusterRead> {
+fn read_cluster(args: &LowArgs, node: &str) -> Result<ClusterRead> {
     let api = open_api(args)?;
     let mut file = snapshot::File::new(args.snapshot.clone(), api.identity(node));
     let snapshot = file.load();
@@ -87,12 +87,12 @@ fn add_invalid(mut pass: Pass, bad: impl Iterator<Item = Bad>) -> Pass {
 }
 
 /// Prints the steps that `sync` would take. Fails if the cluster or the kernel cannot be read.
-pub fn plan(args: &Args) -> Result<u8> {
+pub fn plan(args: &LowArgs) -> Result<u8> {
     let pass = match &args.from {
         None => {
             let reading = list_cluster(args)?;
             let mut kernel = Kernel::open()?;
-            let (node, options) = (node_name(args)?, options(args));
+            let (node, options) = (node_name(args)?, options(args)?);
             let pass = look(
                 &mut kernel,
                 &reading.cluster,
@@ -134,9 +134,9 @@ fn read_input(path: &std::path::Path) -> Result<String> {
 
 /// Plans for any node from a dump, or from a list in kubectl's JSON format, without API and root. Fails
 /// if the text is neither. The kernel counts as empty unless the dump is of the same node.
-fn plan_from(args: &Args, text: &str) -> Result<Pass> {
+fn plan_from(args: &LowArgs, text: &str) -> Result<Pass> {
     let dump = Dump::read(text).doing(|| "reading the dump given by --from")?;
-    let options = options(args);
+    let options = options(args)?;
     let Some(dump) = dump else {
         let reading = from_list(text.as_bytes())?;
         let local = Local { node: node_name(args)?, options, host: None };
@@ -151,7 +151,7 @@ fn plan_from(args: &Args, text: &str) -> Result<Pass> {
 
 /// Makes one pass and prints each step. Returns 1 if a step was refused or the cluster could not be read
 /// completely. Fails if there is neither an API nor a snapshot.
-pub fn sync(args: &Args) -> Result<u8> {
+pub fn sync(args: &LowArgs) -> Result<u8> {
     warn_about_policy(args);
     let Some(_lock) = Lock::take().doing(|| "taking the lock @kinglet")? else {
         log::info(format_args!("another kinglet is at work on this node; nothing to do"));
@@ -165,7 +165,7 @@ pub fn sync(args: &Args) -> Result<u8> {
         &read.known.cluster,
         &rib::Learned::default(),
         &node,
-        &options(args),
+        &options(args)?,
         Scope::All,
     )?;
     let pass = add_invalid(pass, read.known.complaints());
@@ -214,10 +214,10 @@ pub fn sync(args: &Args) -> Result<u8> {
 
 /// Prints the cluster and this node as JSON, without passwords, as input for `plan --from`. Fails if the
 /// cluster or the kernel cannot be read.
-pub fn dump(args: &Args) -> Result<u8> {
+pub fn dump(args: &LowArgs) -> Result<u8> {
     let mut reading = list_cluster(args)?;
     reading.cluster.forget_passwords();
-    let (node, options) = (node_name(args)?, options(args));
+    let (node, options) = (node_name(args)?, options(args)?);
     let mut kernel = Kernel::open()?;
     let host = Some(kernel.host(&options)?);
     let local = Local { node: node.clone(), options, host };
@@ -277,6 +277,6 @@ fn json(pass: &Pass, steps: &[Step]) -> Result<String> {
 }
 
 /// Lists the needed kinds from the API, without a snapshot.
-fn list_cluster(args: &Args) -> Result<Reading> {
+fn list_cluster(args: &LowArgs) -> Result<Reading> {
     open_api(args)?.read(Kind::needed(args.services))
 }

@@ -5,26 +5,23 @@ use std::{env, time::Duration};
 
 use kinglet::{
     api::Rhythm,
-    args::Args,
+    args::LowArgs,
     daemon::{self, Ended},
     error::{Error, Result},
     kernel::sys,
-    local::Options,
     log,
     report::{Desk, Facts, SOCKET, Status},
 };
 
-use super::{arguments, bgp, node_name, options, source, warn_about_policy};
+use super::{arguments, node_name, options, source, warn_about_policy};
 
 /// Runs the daemon until a signal ends it. Fails if the lock, a port or the kernel's sockets are not
 /// available, or if the daemon fails.
-pub fn run(args: &Args) -> Result<u8> {
+pub fn run(args: &LowArgs) -> Result<u8> {
     warn_about_policy(args);
     let signals = daemon::signals()?;
     let lock = daemon::lock()?;
-    let (node, bgp) = (node_name(args)?, bgp(args)?);
-    let options = options(args);
-    let options = Options { peers: options.peers || bgp.is_some(), bgp, ..options };
+    let (node, options) = (node_name(args)?, options(args)?);
     let files = args.kubeconfig.is_some() || args.bgp.has_file();
     let kernel = daemon::kernel(&options, files)?;
     let mode = match args.poll_interval {
@@ -57,7 +54,7 @@ pub fn run(args: &Args) -> Result<u8> {
         audit: Duration::from_secs(args.audit_period),
         snapshot: args.snapshot.clone(),
         facts,
-        again: Box::new(|| arguments().and_then(|args| super::bgp(&args)).map(drop)),
+        again: Box::new(|| arguments().and_then(|args| super::options(&args)).map(drop)),
     };
     let ended = daemon::run(setup, kernel, signals, desk)?;
     drop(lock);
@@ -71,7 +68,7 @@ pub fn run(args: &Args) -> Result<u8> {
 }
 
 /// Returns the poll and resync intervals; without `--poll-interval` a watch stays open.
-fn rhythm(args: &Args) -> Rhythm {
+fn rhythm(args: &LowArgs) -> Rhythm {
     let poll = Some(Duration::from_secs(args.poll_interval)).filter(|poll| !poll.is_zero());
     Rhythm { poll, resync: Duration::from_secs(args.resync_period) }
 }

@@ -1,9 +1,9 @@
 use std::io;
 
-use super::super::{Args, parse};
+use super::super::{LowArgs, parse};
 use super::*;
 
-fn args(line: &str) -> Result<Args> {
+fn args(line: &str) -> Result<LowArgs> {
     parse(line.split_whitespace().map(Into::into))
 }
 
@@ -23,7 +23,7 @@ fn flags_for_one_peer_with_clusterips_give_the_expected_config() {
                 --peer-router-ips=192.0.2.1 --peer-router-asns=64512 --advertise-cluster-ip";
     let args = args(line).unwrap();
     assert_eq!(args.warnings, Vec::<String>::new());
-    assert!(args.speaks_bgp() && args.bgp.has_routers());
+    assert!(args.runs_bgp() && args.bgp.has_routers());
     let config = config(line);
     let router = Router {
         addr: [192, 0, 2, 1].into(),
@@ -41,7 +41,27 @@ fn flags_for_one_peer_with_clusterips_give_the_expected_config() {
 
 #[test]
 fn the_defaults_are_those_of_kube_router() {
-    assert_eq!(config("run"), local::Bgp::default());
+    let want = local::Bgp {
+        asn: 64_512,
+        mesh: true,
+        inside: true,
+        id: RouterId::Addr,
+        port: 179,
+        hold: 90,
+        restart: None,
+        routers: Vec::new(),
+        hops: 0,
+        ttl_security: false,
+        advertise: Advertise {
+            pods: true,
+            cluster_ips: false,
+            external_ips: false,
+            balancer_ips: false,
+        },
+        ranges: Vec::new(),
+        next_hop_self: false,
+    };
+    assert_eq!(config("run"), want);
     assert_eq!(args("run").unwrap().bgp.routes, Routes::Both);
 }
 
@@ -224,7 +244,7 @@ fn bgp_runs_in_a_routing_daemon_unless_routes_come_from_nodes_only() {
         ("check", true),
         ("plan", false),
     ] {
-        assert_eq!(args(typed).unwrap().speaks_bgp(), want, "{typed}");
+        assert_eq!(args(typed).unwrap().runs_bgp(), want, "{typed}");
     }
 }
 
