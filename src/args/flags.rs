@@ -1,5 +1,6 @@
 //! The table of flags: [`FLAGS`] has one row for each flag, and a new flag is one new row. Parsing, checks,
-//! the configuration file and the help text are made from the table. A default is written in its row only.
+//! the configuration file, the help text and boards/FLAGS.md are made from the table. A default is written
+//! in its row only.
 
 use super::{
     Command, Format,
@@ -140,7 +141,7 @@ pub static FLAGS: &[Flag] = &[
     on(Services, "service-tcpfin-timeout=0s", Duration(|a, time| a.timeouts[1] = time), "IPVS timeout of TCP connections that one side has closed"),
     on(Services, "service-udp-timeout=0s", Duration(|a, time| a.timeouts[2] = time), "IPVS timeout of UDP flows"),
     on(Services, "ipvs-graceful-termination=true", Switch(|a, on| a.graceful = on), "let a terminating endpoint keep its TCP connections for a while, at weight 0"),
-    on(Services, "ipvs-graceful-period=30s", Duration(|a, time| a.grace = time), "longest time that a terminating endpoint keeps them"),
+    on(Services, "ipvs-graceful-period=30s", Duration(|a, time| a.grace = time), "longest time that a terminating endpoint keeps its connections"),
 
     on(Bgp, "routes=both", Kind::Choice(&ROUTES), "source of routes to other nodes' pods: Node objects, BGP, or both (a Node's own address until BGP has a route to the same podCIDR; then the BGP route); with nodes and no --peer-router-ips, BGP does not run"),
     on(Bgp, "nodes-full-mesh=true", Switch(|a, on| a.bgp.mesh = on), "all nodes share one AS and peer with each other; false: with the nodes of their own AS (annotation kube-router.io/node.asn)"),
@@ -150,19 +151,19 @@ pub static FLAGS: &[Flag] = &[
     on(Bgp, "bgp-port=179", Port(|a, port| a.bgp.port = port), "port at which the nodes listen for BGP"),
     on(Bgp, "bgp-holdtime=1m30s", Duration(|a, time| a.bgp.hold = time), "hold time: an outside router that sends nothing for this long is considered down"),
     on(Bgp, "bgp-graceful-restart=false", Switch(|a, on| a.bgp.restart = on), "ask peers to keep routes while this node's BGP restarts (RFC 4724)"),
-    on(Bgp, "bgp-graceful-restart-time=1m30s", Duration(|a, time| a.bgp.restart_time = time), "time for which peers keep them"),
+    on(Bgp, "bgp-graceful-restart-time=1m30s", Duration(|a, time| a.bgp.restart_time = time), "time for which peers keep the routes"),
     on(Bgp, "peer-router-ips", Addrs(|a| &mut a.bgp.ips), "BGP peers outside of the cluster, in place of those in the Node's annotations"),
-    on(Bgp, "peer-router-asns", Numbers(|a| &mut a.bgp.asns), "their AS numbers, one for each"),
-    on(Bgp, "peer-router-ports", Numbers(|a| &mut a.bgp.ports), "their ports, one for each; else 179"),
-    on(Bgp, "peer-router-passwords", Passwords(|a| &mut a.bgp.passwords), "their TCP MD5 passwords in base64, one for each; may be empty between commas"),
-    on(Bgp, "peer-router-passwords-file", Text(Hint::File, |a, file| a.bgp.passwords_file = given(file).map(Into::into)), "file that holds this list instead"),
-    on(Bgp, "peer-router-multihop-ttl=0", Number(255, |a, hops| a.bgp.hops = hops as u8), "highest number of hops to peers in another AS"),
-    on(Bgp, "peer-router-ttl-security=false", Switch(|a, on| a.bgp.ttl_security = on), "drop packets from farther away than that (GTSM, RFC 5082); the peers must do the same"),
+    on(Bgp, "peer-router-asns", Numbers(|a| &mut a.bgp.asns), "AS numbers of --peer-router-ips, one for each"),
+    on(Bgp, "peer-router-ports", Numbers(|a| &mut a.bgp.ports), "ports of --peer-router-ips, one for each; empty: 179"),
+    on(Bgp, "peer-router-passwords", Passwords(|a| &mut a.bgp.passwords), "TCP MD5 passwords of --peer-router-ips in base64, one for each; may be empty between commas"),
+    on(Bgp, "peer-router-passwords-file", Text(Hint::File, |a, file| a.bgp.passwords_file = given(file).map(Into::into)), "file with the list of passwords"),
+    on(Bgp, "peer-router-multihop-ttl=0", Number(255, |a, hops| a.bgp.hops = hops as u8), "highest number of hops to outside peers in another AS"),
+    on(Bgp, "peer-router-ttl-security=false", Switch(|a, on| a.bgp.ttl_security = on), "drop BGP packets from farther away (GTSM, RFC 5082); the peers must do the same"),
     on(Bgp, "enable-bfd=false", Switch(|a, on| a.bgp.bfd = on), "monitor the path to outside peers with BFD (RFC 5880, 5881): a broken path ends the session at once"),
     on(Bgp, "bfd-port=3784", Port(|a, port| a.bgp.bfd_numbers[0] = port.into()), "port of BFD on both sides"),
-    on(Bgp, "bfd-desired-min-tx-interval=1000", Number(u32::MAX, |a, time| a.bgp.bfd_numbers[1] = time), "interval between sent packets, in milliseconds"),
-    on(Bgp, "bfd-required-min-rx-interval=1000", Number(u32::MAX, |a, time| a.bgp.bfd_numbers[2] = time), "shortest interval between received packets, in milliseconds"),
-    on(Bgp, "bfd-detection-multiplier=3", Number(u32::MAX, |a, times| a.bgp.bfd_numbers[3] = times), "number of missing packets that mean a broken path"),
+    on(Bgp, "bfd-desired-min-tx-interval=1000", Number(u32::MAX, |a, time| a.bgp.bfd_numbers[1] = time), "interval between sent BFD packets, in milliseconds"),
+    on(Bgp, "bfd-required-min-rx-interval=1000", Number(u32::MAX, |a, time| a.bgp.bfd_numbers[2] = time), "shortest interval between received BFD packets, in milliseconds"),
+    on(Bgp, "bfd-detection-multiplier=3", Number(u32::MAX, |a, times| a.bgp.bfd_numbers[3] = times), "number of missing BFD packets that mean a broken path"),
     on(Bgp, "advertise-pod-cidr=true", Switch(|a, on| a.bgp.pods = on), "advertise this node's podCIDRs to outside peers"),
     on(Bgp, "advertise-cluster-ip=false", Switch(|a, on| a.bgp.cluster_ips = on), "advertise ClusterIPs too; annotation for one Service: kube-router.io/service.advertise.clusterip"),
     on(Bgp, "advertise-external-ip=false", Switch(|a, on| a.bgp.external_ips = on), "advertise external addresses too; annotation: the same with .externalip"),
