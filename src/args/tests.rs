@@ -315,3 +315,72 @@ fn help_shows_file_for_flags_that_take_a_file() {
     }
     assert!(help.contains("  --peer-router-passwords-file FILE"), "{help}");
 }
+
+/// Returns the notes below a section of boards/FLAGS.md.
+fn notes(section: Section) -> &'static str {
+    match section {
+        Section::Cluster => {
+            "With `--run-service-proxy=false`, Services are read only if a flag advertises their \
+             addresses.\n"
+        }
+        Section::Bgp => {
+            "An annotation of a Service takes precedence over its flag. An address with a Local traffic \
+             policy is advertised only while this node has a ready endpoint; a ClusterIP with a Local \
+             policy is advertised beside the range of `--advertise-cluster-ip-range`. BFD runs in \
+             asynchronous mode over one hop. If it finds the path broken, the session ends at once \
+             instead of after the hold time. `--peer-router-passwords-file` takes precedence over \
+             `--peer-router-passwords`.\n"
+        }
+        _ => "",
+    }
+}
+
+/// Returns boards/FLAGS.md.
+fn markdown() -> String {
+    let mut text = String::from(
+        "# Flags\n\n\
+         This file is generated from the table in the source; a test compares the two.\n\n\
+         The names and the syntax are those of kube-router: `--flag value` or `--flag=value`. \
+         `--flag=false` turns a switch off (`--flag false` does not). The elements of a list are \
+         separated by commas, and a list flag may be repeated. A duration has units: `90s`, `1m30s`, \
+         `2h`. `kinglet help` prints the same table.\n\n\
+         `/etc/kinglet.conf` (or `--config FILE`) may contain the flags too, one `flag = value` on each \
+         line; a line that begins with `#` is a comment. A flag on the command line takes precedence.\n",
+    );
+    for flags in FLAGS.chunk_by(|a, b| a.section == b.section) {
+        let section = flags[0].section;
+        text += &format!("\n## Flags {}\n\n", section.title());
+        let is_ignored = section == Section::Ignored;
+        text += if is_ignored {
+            "A value other than the default, which is kube-router's, causes one warning.\n\n\
+             | flag | default |\n|---|---|\n"
+        } else {
+            "| flag | default | effect |\n|---|---|---|\n"
+        };
+        for flag in flags {
+            let letter = flag.letter.map_or(String::new(), |letter| format!("`-{letter}`, "));
+            let value = flag.kind.placeholder();
+            let typed = format!("--{} {value}", flag.name());
+            let typed = format!("{letter}`{}`", typed.trim_end());
+            let cells = [&*typed, flag.default(), flag.help].map(|cell| cell.replace('|', "\\|"));
+            text += &format!("| {} |\n", cells[..if is_ignored { 2 } else { 3 }].join(" | "));
+        }
+        if !notes(section).is_empty() {
+            text += &format!("\n{}", notes(section));
+        }
+    }
+    text
+}
+
+#[test]
+fn boards_flags_md_matches_the_table() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/boards/FLAGS.md");
+    if std::env::var_os("KINGLET_WRITE").is_some() {
+        std::fs::write(path, markdown()).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(path).unwrap_or_default() == markdown(),
+        "boards/FLAGS.md differs from the table of flags; to write it again: \
+         KINGLET_WRITE=1 cargo test --lib flags_md"
+    );
+}
