@@ -1,218 +1,111 @@
-//! The command line: what was typed, and nothing of the machine it was typed on.
+//! The command line. Nothing here looks at the machine; the caller passes functions that read the
+//! environment and files.
 //!
-//! Every flag is a row of one table (`flags`), from which parsing, validation and the help text come.
-//! The syntax is kube-router's (Go's pflag): `--flag value` and `--flag=value`, but a switch takes its
-//! value only as `--flag=false`; lists take commas and may be repeated. All of kube-router's flags are
-//! known; one that this version does not honour gives one warning.
+//! Every flag is a row of one table (`flags`). [`parse_with`] splits the arguments, parses each value by
+//! its `Kind`, merges the defaults, the environment and the configuration file (`conf`) into [`LowArgs`],
+//! and checks that they fit together. [`LowArgs::options`] turns them into `Options`.
+//!
+//! The syntax is kube-router's (Go's pflag): `--flag value` and `--flag=value`, but a switch takes a
+//! value only as `--flag=false`. Lists are separated by commas, and a list flag may be repeated. All flags
+//! of kube-router are accepted; a flag that has no effect in this version causes one warning.
 
 mod bgp;
 mod conf;
 mod flags;
 mod help;
+mod kind;
+mod low;
 mod near;
+mod options;
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, io, path::Path};
 
-use ipnet::IpNet;
 use lexopt::{Arg, Parser, ValueExt};
 
-use crate::{
-    error::{Error, Result},
-    local::{NodePorts, Routes},
-};
+use crate::error::{Error, Result};
 pub use bgp::Bgp;
-pub use conf::PATH as CONFIG;
-use flags::{FLAGS, Flag, Value};
+use flags::{ENVIRONMENT, FLAGS, Flag, Section};
 pub use help::help;
-use near::nearest;
+use kind::Kind;
+pub use low::LowArgs;
+use near::suggestion;
 
-/// What kinglet is asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // told by `Command::ALL`
+/// A command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // `Command::ALL` describes them
 pub enum Command {
-    Plan,
-    Sync,
-    Dump,
-    Version,
-    Help,
     Run,
+    Sync,
+    Plan,
     Status,
-    Check,
-    Cleanup,
     Bgp,
+    Check,
+    Dump,
+    Cleanup,
+    Version,
+    #[default]
+    Help,
 }
 
 impl Command {
-    /// Each with its name and what it does; the last ones come in a later version.
+    /// All commands with name and description, in the order of the help text.
+    #[rustfmt::skip] // one row, one line
     pub const ALL: [(Command, &str, &str); 10] = [
-        (Command::Plan, "plan", "say what sync would do; exits with 2 where there is something"),
-        (Command::Sync, "sync", "do it, once, and print each step"),
-        (Command::Dump, "dump", "print the cluster and this node as JSON: a bug report"),
+        (Command::Run, "run", "the daemon: follow the cluster and keep the node right; the default if flags are given"),
+        (Command::Sync, "sync", "make one pass, and print each step"),
+        (Command::Plan, "plan", "print the steps that sync would take; exits with 2 if there are any"),
+        (Command::Status, "status", "show if this node is right, and the reasons if not; exits with 1 if not"),
+        (Command::Bgp, "bgp", "show the BGP peers; `bgp routes`: the routes (--peer IP --in, --out)"),
+        (Command::Check, "check", "test if this board can run kinglet, and show how to fix what is missing"),
+        (Command::Dump, "dump", "print the cluster and this node as JSON, for a bug report"),
+        (Command::Cleanup, "cleanup", "remove everything that kinglet made, and nothing else"),
         (Command::Version, "version", "print the version"),
         (Command::Help, "help", "print this text"),
-        (
-            Command::Run,
-            "run",
-            "the daemon: follow the cluster and keep the node right; also what flags alone mean",
-        ),
-        (
-            Command::Status,
-            "status",
-            "is this node right, and if not, why? exits with 1 where it is not",
-        ),
-        (
-            Command::Bgp,
-            "bgp",
-            "the BGP peers; `bgp routes`: what they told (--peer IP --in, --out)",
-        ),
-        (Command::Check, "check", "is this board able? what is missing, and what to do about it"),
-        (Command::Cleanup, "cleanup", "take away all that kinglet made, and nothing else"),
     ];
 
-    /// The word for it.
+    /// Returns the name, as typed.
     pub fn name(self) -> &'static str {
         Command::ALL.iter().find(|(c, ..)| *c == self).map_or("", |(_, name, _)| name)
     }
 }
 
-/// How a plan is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An output format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Format {
+    #[default]
     Text,
     Sh,
     Json,
 }
 
-/// All that was typed.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)] // each is the flag of its name; see `flags`
-pub struct Args {
-    pub command: Command,
-    pub master: Option<String>,
-    pub kubeconfig: Option<PathBuf>,
-    pub hostname_override: Option<String>,
-    pub router: bool,
-    pub services: bool,
-    pub firewall: bool,
-    pub cni: bool,
-    pub cni_conf: Option<String>,
-    pub auto_mtu: bool,
-    pub ipv4: bool,
-    /// `None`: where the node has it.
-    pub ipv6: Option<bool>,
-    pub excluded_cidrs: Vec<IpNet>,
-    pub bgp: Bgp,
-    pub guard: bool,
-    pub masquerade_all: bool,
-    pub pod_egress: bool,
-    pub node_ports: NodePorts,
-    pub strict_external: bool,
-    /// Seconds; 0 with `--ipvs-graceful-termination=false`.
-    pub grace: u64,
-    pub external: Vec<IpNet>,
-    /// Seconds; 0: a watch that stays open.
-    pub poll_interval: u64,
-    /// Seconds.
-    pub resync_period: u64,
-    pub snapshot: Option<PathBuf>,
-    /// Seconds.
-    pub audit_period: u64,
-    pub health_addr: String,
-    pub health_port: u16,
-    pub proxy_health_port: u16,
-    pub metrics_addr: String,
-    pub metrics_port: u16,
-    pub metrics_path: String,
-    pub run_dir: PathBuf,
-    pub watch: bool,
-    /// `bgp routes`
-    pub bgp_routes: bool,
-    pub peer: Option<String>,
-    pub only_in: bool,
-    pub only_out: bool,
-    /// Of TCP, TCP FIN and UDP, in seconds; 0 keeps the kernel's.
-    pub timeouts: [u32; 3],
-    pub format: Format,
-    pub from: Option<PathBuf>,
-    /// What was typed and has no effect, one sentence each.
-    pub warnings: Vec<String>,
-}
-
-impl Args {
-    fn new() -> Args {
-        Args {
-            command: Command::Help,
-            master: None,
-            kubeconfig: None,
-            hostname_override: None,
-            router: true,
-            services: true,
-            firewall: true,
-            cni: true,
-            cni_conf: None,
-            auto_mtu: true,
-            ipv4: true,
-            ipv6: None,
-            excluded_cidrs: Vec::new(),
-            bgp: Bgp::new(),
-            guard: true,
-            masquerade_all: false,
-            pod_egress: true,
-            node_ports: NodePorts::Primary,
-            strict_external: true,
-            grace: 30,
-            external: Vec::new(),
-            poll_interval: 0,
-            resync_period: 3600,
-            snapshot: Some("/var/lib/kinglet/snapshot".into()),
-            audit_period: 60,
-            health_addr: String::new(),
-            health_port: 20244,
-            proxy_health_port: 0,
-            metrics_addr: String::new(),
-            metrics_port: 0,
-            metrics_path: "/metrics".into(),
-            run_dir: "/run/kinglet".into(),
-            watch: false,
-            bgp_routes: false,
-            peer: None,
-            only_in: false,
-            only_out: false,
-            timeouts: [0; 3],
-            format: Format::Text,
-            from: None,
-            warnings: Vec::new(),
-        }
-    }
-}
-
-impl Args {
-    /// Whether BGP is spoken: by a daemon, and so it is what `check` asks for.
-    pub fn speaks_bgp(&self) -> bool {
-        let wanted = self.bgp.routes != Routes::Nodes || self.bgp.has_routers();
-        matches!(self.command, Command::Run | Command::Check) && self.router && wanted
-    }
-}
-
+/// Returns an error about the command line.
 fn wrong(cause: impl std::fmt::Display) -> Error {
     Error::new("reading the command line", cause)
 }
 
-/// Reads what was typed after the program's name, and no file.
-pub fn parse(typed: impl IntoIterator<Item = OsString>) -> Result<Args> {
-    parse_with(typed, |_| Ok(None))
+/// Parses the arguments after the program's name, without environment and configuration file. Fails if an
+/// argument is invalid.
+pub fn parse(typed: impl IntoIterator<Item = OsString>) -> Result<LowArgs> {
+    parse_with(typed, |_| None, |_| Err(io::ErrorKind::NotFound.into()))
 }
 
-/// Reads what was typed after the program's name. `conf` gives the path and the text of the
-/// configuration file, where there is one, from the path that was typed.
+/// Parses the arguments after the program's name. They take precedence over the configuration file, which
+/// takes precedence over the environment.
+///
+/// `env` returns an environment variable, and `read` the text of a file. Fails if an argument or the
+/// configuration file is invalid, or if a file that `--config` names does not exist. `help` and `version`
+/// work with an invalid file, and so does `cleanup` without `--config`.
 pub fn parse_with(
     typed: impl IntoIterator<Item = OsString>,
-    conf: impl FnOnce(Option<&str>) -> Result<Option<(String, String)>>,
-) -> Result<Args> {
+    env: impl Fn(&str) -> Option<String>,
+    read: impl FnOnce(&Path) -> io::Result<String>,
+) -> Result<LowArgs> {
     let mut parser = Parser::from_args(typed);
     let (mut command, mut bgp_routes) = (None, false);
-    let mut flags = Vec::new();
+    // `first` receives every typed value, which checks it; only the flags that select the command and the
+    // configuration file are read from it.
+    let (mut first, mut flags) = (LowArgs::default(), Vec::new());
     while let Some(arg) = parser.next().map_err(wrong)? {
         let flag = match arg {
             Arg::Value(word) => {
@@ -221,221 +114,99 @@ pub fn parse_with(
                     bgp_routes = true;
                     continue;
                 }
-                let known = Command::ALL.iter().find(|(_, name, _)| *name == word);
-                let Some((found, ..)) = known else {
-                    let near = nearest(&word, Command::ALL.iter().map(|(_, name, _)| *name));
-                    let text = format!("{word:?} is no command{near}; `kinglet help` lists them");
+                let row = Command::ALL.iter().find(|(_, name, _)| *name == word);
+                let Some((found, ..)) = row else {
+                    let near = suggestion(&word, Command::ALL.iter().map(|(_, name, _)| *name));
+                    let text =
+                        format!("there is no command {word:?}{near}; `kinglet help` lists all");
                     return Err(wrong(text));
                 };
                 if let Some(first) = command.replace(*found) {
-                    return Err(wrong(format!("{} and {word} are two commands", first.name())));
+                    let text = format!("{} and {word} are two commands: give one", first.name());
+                    return Err(wrong(text));
                 }
                 continue;
             }
-            Arg::Long(name) => find(&format!("--{name}"), |f| f.name == name)?,
+            Arg::Long(name) => find(&format!("--{name}"), |f| f.name() == name)?,
             Arg::Short(letter) => find(&format!("-{letter}"), |f| f.letter == Some(letter))?,
         };
-        flags.push((flag, value(flag, &mut parser)?));
+        let text = value(flag, &mut parser)?;
+        flag.kind.set(&mut first, &text).map_err(|expected| {
+            wrong(format!("--{}={text}: {expected} is expected", flag.name()))
+        })?;
+        flags.push((flag, text));
     }
-    let path = flags.iter().rfind(|(flag, _)| flag.name == "config").map(|(_, path)| &**path);
-    let asked = flags.iter().rev().find_map(|(flag, text)| stands_for(flag, text));
-    if let (Some(Command::Cleanup), Some(other)) = (asked, command)
+    if let (Some(Command::Cleanup), Some(other)) = (first.asked, command)
         && other != Command::Cleanup
     {
         let text = format!("--cleanup-config and {} are two commands: give one", other.name());
         return Err(wrong(text));
     }
-    let command = asked.or(command);
-    let mut args = Args { bgp_routes, ..Args::new() };
-    let conf = match conf(path)
-        .and_then(|conf| conf.map_or(Ok(Vec::new()), |(p, t)| conf::flags(&p, &t)))
-    {
+    let command = first.asked.or(command);
+    let mut args = LowArgs { bgp_routes, ..LowArgs::new() };
+    let config_is_typed = !first.config.as_os_str().is_empty();
+    let path = if config_is_typed { &first.config } else { &args.config };
+    let conf = match read(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !config_is_typed => Ok(Vec::new()),
+        text => conf::flags(path, text),
+    };
+    let conf = match conf {
         Ok(conf) => conf,
-        // What is wrong in it is no reason to keep the help back.
+        // Help and version are printed even if the file is invalid.
         Err(_) if matches!(command, Some(Command::Help | Command::Version)) => Vec::new(),
-        Err(e) if path.is_none() && command == Some(Command::Cleanup) => {
-            args.warnings.push(format!("{e}; going on without it"));
+        Err(e) if !config_is_typed && command == Some(Command::Cleanup) => {
+            args.warnings.push(format!("{e}; the file is ignored"));
             Vec::new()
         }
         Err(e) => return Err(e),
     };
-    let is_typed = |flag: &Flag| flags.iter().any(|(typed, _)| typed.name == flag.name);
-    let conf: Vec<_> = conf.into_iter().filter(|(flag, _)| !is_typed(flag)).collect();
-
-    let mut period = args.grace;
-    let any = !flags.is_empty();
-    for (flag, text) in conf.into_iter().chain(flags) {
-        take(flag, text, &mut args, &mut period);
-    }
     args.command = match command {
         Some(command) => command,
-        // kube-router is started with flags alone.
-        None if any => Command::Run,
-        None => return Err(wrong("no command was given; `kinglet help` lists them")),
+        // kube-router is started without a command.
+        None if !flags.is_empty() => Command::Run,
+        None => return Err(wrong("no command given; `kinglet help` lists all")),
     };
-    if args.grace != 0 {
-        args.grace = period;
+    let env = ENVIRONMENT.iter().filter_map(|(name, variable)| {
+        let flag = FLAGS.iter().find(|flag| flag.name() == *name)?;
+        Some((flag, env(variable)?))
+    });
+    // A list on the command line replaces the list in the file, so the file's flag is left out.
+    let is_typed = |flag: &Flag| flags.iter().any(|(typed, _)| typed.name() == flag.name());
+    let conf: Vec<_> = conf.into_iter().filter(|(flag, _)| !is_typed(flag)).collect();
+    for (flag, text) in env.chain(conf).chain(flags) {
+        // Only a value from the environment can be invalid here; the default then stays.
+        let _ = flag.kind.set(&mut args, &text);
+        if flag.section == Section::Ignored && text != flag.default() {
+            let warning = format!("--{} has no effect in this version", flag.name());
+            if !args.warnings.contains(&warning) {
+                args.warnings.push(warning);
+            }
+        }
     }
-    check(&args)?;
+    args.check()?;
     Ok(args)
 }
 
+/// Finds a row by its name or letter. Fails with a suggestion if there is none; `typed` is for the error.
 fn find(typed: &str, is: impl Fn(&Flag) -> bool) -> Result<&'static Flag> {
     FLAGS.iter().find(|f| is(f)).ok_or_else(|| {
         let name = typed.trim_start_matches('-');
-        let near = nearest(name, FLAGS.iter().map(|f| f.name));
+        let near = suggestion(name, FLAGS.iter().map(Flag::name));
         let near = near.replace("mean ", "mean --");
-        wrong(format!("there is no flag {typed}{near}; `kinglet help` lists them"))
+        wrong(format!("there is no flag {typed}{near}; `kinglet help` lists all"))
     })
 }
 
-/// The value that was typed for a flag.
+/// Returns the value that was typed for a flag. Fails if the value is missing or not UTF-8.
 fn value(flag: &Flag, parser: &mut Parser) -> Result<String> {
-    let text = if flag.value == Value::Switch {
-        match parser.optional_value() {
-            Some(value) => utf8(flag, value)?,
-            None => "true".to_owned(),
-        }
-    } else {
-        let value = parser.value().map_err(|_| wrong(format!("--{} needs a value", flag.name)))?;
-        utf8(flag, value)?
+    let typed = match flag.kind {
+        Kind::Switch(_) => match parser.optional_value() {
+            Some(value) => value,
+            None => return Ok("true".to_owned()),
+        },
+        _ => parser.value().map_err(|_| wrong(format!("--{} needs a value", flag.name())))?,
     };
-    flag.value
-        .check(&text)
-        .map_err(|expected| wrong(format!("--{}={text}: {expected} is expected", flag.name)))?;
-    Ok(text)
-}
-
-/// The command that a flag stands for.
-fn stands_for(flag: &Flag, text: &str) -> Option<Command> {
-    let command = match flag.name {
-        "help" => Command::Help,
-        "version" => Command::Version,
-        "cleanup-config" => Command::Cleanup,
-        _ => return None,
-    };
-    flags::switch(text).unwrap_or(false).then_some(command)
-}
-
-/// Keeps a flag's value.
-fn take(flag: &Flag, text: String, args: &mut Args, period: &mut u64) {
-    if !flag.honoured && text != flag.default {
-        let warning = format!("--{} has no effect in this version", flag.name);
-        if !args.warnings.contains(&warning) {
-            args.warnings.push(warning);
-        }
-    }
-    let on = flags::switch(&text).unwrap_or(false);
-    match flag.name {
-        "master" => args.master = Some(text).filter(|t| !t.is_empty()),
-        "kubeconfig" => args.kubeconfig = Some(text).filter(|t| !t.is_empty()).map(Into::into),
-        "hostname-override" => args.hostname_override = Some(text).filter(|t| !t.is_empty()),
-        "run-router" => args.router = on,
-        "run-service-proxy" => args.services = on,
-        "run-firewall" => args.firewall = on,
-        "enable-cni" => args.cni = on,
-        "cni-conf-file" => args.cni_conf = Some(text),
-        "auto-mtu" => args.auto_mtu = on,
-        "enable-ipv4" => args.ipv4 = on,
-        "enable-ipv6" => args.ipv6 = Some(on),
-        "excluded-cidrs" => {
-            args.excluded_cidrs.extend(flags::list(&text).filter_map(|t| t.parse::<IpNet>().ok()));
-        }
-        "ipvs-permit-all" => args.guard = on,
-        "masquerade-all" => args.masquerade_all = on,
-        "enable-pod-egress" => args.pod_egress = on,
-        "ipvs-graceful-period" => *period = flags::seconds(&text).unwrap_or(*period),
-        "ipvs-graceful-termination" if !on => args.grace = 0,
-        "nodeport-bindon-all-ip" if on => args.node_ports = NodePorts::All,
-        "nodeport-addresses" => {
-            let nets: Vec<IpNet> = flags::list(&text).filter_map(|t| t.parse().ok()).collect();
-            args.node_ports =
-                if nets.is_empty() { NodePorts::Primary } else { NodePorts::Of(nets) };
-        }
-        "service-tcp-timeout" => args.timeouts[0] = short(&text),
-        "service-tcpfin-timeout" => args.timeouts[1] = short(&text),
-        "service-udp-timeout" => args.timeouts[2] = short(&text),
-        "strict-external-ip-validation" => args.strict_external = on,
-        "service-external-ip-range" => {
-            args.external.extend(flags::list(&text).filter_map(|t| t.parse::<IpNet>().ok()));
-        }
-        "poll-interval" => args.poll_interval = flags::seconds(&text).unwrap_or(0),
-        "resync-period" => {
-            args.resync_period = flags::seconds(&text).unwrap_or(args.resync_period);
-        }
-        "snapshot" => args.snapshot = Some(text).filter(|t| !t.is_empty()).map(Into::into),
-        "audit-period" => args.audit_period = flags::seconds(&text).unwrap_or(60).max(1),
-        "health-addr" => args.health_addr = text,
-        "health-port" => args.health_port = text.parse().unwrap_or(0),
-        "proxy-health-port" => args.proxy_health_port = text.parse().unwrap_or(0),
-        "metrics-addr" => args.metrics_addr = text,
-        "metrics-port" => args.metrics_port = text.parse().unwrap_or(0),
-        "metrics-path" => args.metrics_path = text,
-        "run-dir" => args.run_dir = text.into(),
-        "watch" => args.watch = on,
-        "peer" => args.peer = Some(text).filter(|t| !t.is_empty()),
-        "in" => args.only_in = on,
-        "out" => args.only_out = on,
-        "from" => args.from = Some(text.into()),
-        "format" => {
-            args.format = match &*text {
-                "sh" => Format::Sh,
-                "json" => Format::Json,
-                _ => Format::Text,
-            }
-        }
-        name => args.bgp.take(name, &text, on),
-    }
-}
-
-fn short(duration: &str) -> u32 {
-    flags::seconds(duration).unwrap_or(0).try_into().unwrap_or(u32::MAX)
-}
-
-fn utf8(flag: &Flag, value: OsString) -> Result<String> {
-    value.string().map_err(|_| wrong(format!("the value of --{} is not UTF-8", flag.name)))
-}
-
-/// What does not go together.
-fn check(args: &Args) -> Result<()> {
-    let command = args.command;
-    if args.from.is_some() && command != Command::Plan {
-        return Err(wrong(format!("--from is for plan, not for {}", command.name())));
-    }
-    if args.format == Format::Sh && command != Command::Plan {
-        return Err(wrong(format!("--format sh is for plan, not for {}", command.name())));
-    }
-    if args.watch && command != Command::Status {
-        return Err(wrong(format!("--watch is for status, not for {}", command.name())));
-    }
-    let narrow = args.peer.is_some() || args.only_in || args.only_out;
-    if narrow && !(command == Command::Bgp && args.bgp_routes) {
-        return Err(wrong("--peer, --in and --out are for bgp routes"));
-    }
-    if args.bgp_routes && args.peer.is_none() && (args.only_in || args.only_out) {
-        return Err(wrong("--in and --out say which routes of a peer: name it with --peer"));
-    }
-    if args.only_in && args.only_out {
-        return Err(wrong("--in and --out exclude each other"));
-    }
-    if args.from.is_some() && (args.master.is_some() || args.kubeconfig.is_some()) {
-        return Err(wrong(
-            "--from takes the place of the API server: leave --master and --kubeconfig",
-        ));
-    }
-    let works = matches!(
-        command,
-        Command::Plan | Command::Sync | Command::Run | Command::Dump | Command::Check
-    );
-    if works && !args.router && !args.services {
-        return Err(wrong(
-            "nothing is left to do: set one of --run-router and --run-service-proxy",
-        ));
-    }
-    if works && !args.ipv4 && args.ipv6 == Some(false) {
-        return Err(wrong("--enable-ipv4=false and --enable-ipv6=false leave no address family"));
-    }
-    args.bgp.check()
+    typed.string().map_err(|_| wrong(format!("the value of --{} is not UTF-8", flag.name())))
 }
 
 #[cfg(test)]

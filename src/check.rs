@@ -1,6 +1,9 @@
-//! Is this board able? What the chosen flags need of the kernel, the rights, the files and the API,
-//! each with what to do where it is missing; and what another proxy left behind. `look` gathers the
-//! facts, here it is decided what they mean. Pure.
+//! `kinglet check`: tests if a board can run kinglet with the given flags.
+//!
+//! `look::probe` collects [`BoardFacts`] about the kernel, the capabilities, the files, the ports and the
+//! API. [`lines`] compares these facts with the requirements of the flags (`features`) and lists what
+//! another network left behind (`left`). Each line that is not ok ends with the remedy. Pure; only `look`
+//! touches the machine.
 
 pub mod features;
 mod left;
@@ -9,74 +12,75 @@ mod look;
 use std::fmt;
 
 pub use features::{FEATURES, Feature, Part};
-pub use left::Left;
-pub use look::{Asked, look};
+pub use left::Leftovers;
+pub use look::{ProbeOptions, probe};
 
 use crate::{few::Few, local::Module};
 
-/// What was found.
+/// The facts about a board.
 #[derive(Clone, Debug, Default)]
-pub struct Facts {
-    /// Whether routes and the CNI configuration are asked for.
+pub struct BoardFacts {
+    /// True if routes and the CNI configuration are wanted (`--run-router`).
     pub router: bool,
-    /// Whether Services are asked for.
+    /// True if Services are wanted (`--run-service-proxy`).
     pub services: bool,
-    /// The kernel's release.
+    /// The kernel release, as in `uname -r`.
     pub release: String,
-    /// Modules by what can be said of them.
+    /// The state of each kernel module that could be determined.
     pub modules: Few<&'static str, Module>,
-    /// The kernel's configuration (`CONFIG_…=y` lines), where it can be read.
+    /// The kernel configuration (`CONFIG_…=y` lines); `None` if it cannot be read.
     pub config: Option<String>,
-    /// Whether modules can be loaded at all (kernel.modules_disabled).
-    pub loads: bool,
-    /// The effective capabilities of this process.
-    pub rights: u64,
-    /// Files and folders that have to be writable.
+    /// True if the kernel permits loading modules (kernel.modules_disabled is not 1).
+    pub can_load: bool,
+    /// The effective capabilities of this process, as a bit mask (capabilities(7)).
+    pub capabilities: u64,
+    /// The files and folders that kinglet writes.
     pub files: Vec<File>,
-    /// CNI plugins that are in none of their usual folders.
-    pub plugins: Vec<&'static str>,
-    /// What the API lets us do: `list nodes`, and why not.
+    /// The CNI plugins that are in none of the usual folders.
+    pub missing_plugins: Vec<&'static str>,
+    /// The API access checks, for example `list nodes`, each with the error if it failed.
     pub api: Vec<(String, Result<(), String>)>,
-    /// Why the health port can't be had; `None`: it can, or is ours already.
+    /// The error of binding the health port; `None` if the port is free or a running kinglet has it.
     pub health: Option<String>,
-    /// Why the port of BGP can't be had; `None`: it can, or is ours already, or is not needed.
+    /// The error of binding the BGP port; `None` if the port is free, if a running kinglet has it, or if
+    /// BGP is off.
     pub bgp: Option<String>,
-    /// Seconds since 1970, by this board's clock.
+    /// The board's clock, in seconds since 1970.
     pub clock: u64,
-    /// What others left.
-    pub left: Left,
+    /// The traces of other proxies and networks.
+    pub left: Leftovers,
 }
 
-/// A file or folder that has to be writable.
+/// A file or folder that kinglet writes.
 #[derive(Clone, Debug)]
 pub struct File {
-    /// Where.
+    /// The path.
     pub path: String,
-    /// What for.
-    pub does: &'static str,
-    /// Whether it goes without.
-    pub must: bool,
-    /// Whether it is.
+    /// The purpose of the file.
+    pub purpose: &'static str,
+    /// True if kinglet cannot work without the file.
+    pub required: bool,
+    /// True if this process can write the file, or create it.
     pub writable: bool,
 }
 
-/// What a line says.
+/// The result of one test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// It is there.
+    /// The requirement is met.
     Ok,
-    /// It goes without, or it could not be told.
+    /// The requirement is optional, or the test gave no answer.
     Warn,
-    /// It has to be there and is not.
+    /// The requirement is mandatory and not met.
     Missing,
 }
 
-/// One thing that was looked at.
+/// One line of the report.
 #[derive(Debug, PartialEq)]
 pub struct Line {
-    /// Whether it is as it should be.
+    /// The result.
     pub verdict: Verdict,
-    /// What it is, and what to do about it.
+    /// The requirement, and the remedy if the requirement is not met.
     pub text: String,
 }
 
@@ -91,59 +95,63 @@ impl fmt::Display for Line {
     }
 }
 
-/// The right to change links, routes, IPVS and nftables (CAP_NET_ADMIN, linux/capability.h).
-const NET_ADMIN: u32 = 12;
-/// The right to load modules (CAP_SYS_MODULE).
-const SYS_MODULE: u32 = 16;
-/// 2025-01-01: no board's clock that was set says an earlier time.
-const NO_EARLIER: u64 = 1_735_689_600;
+/// CAP_NET_ADMIN (linux/capability.h): to change links, routes, IPVS and nftables.
+const CAP_NET_ADMIN: u32 = 12;
+/// CAP_SYS_MODULE (linux/capability.h): to load modules.
+const CAP_SYS_MODULE: u32 = 16;
+/// 2025-01-01 as a Unix time. A clock that shows an earlier time was never set.
+const EARLIEST_TIME: u64 = 1_735_689_600;
 
-/// What the facts mean, line by line. It is able where no line is [`Verdict::Missing`].
-pub fn lines(facts: &Facts) -> Vec<Line> {
+/// Returns the report. The board is able if no line is [`Verdict::Missing`].
+pub fn lines(facts: &BoardFacts) -> Vec<Line> {
     let mut lines = Lines(Vec::new());
     kernel(facts, &mut lines);
-    rights(facts, &mut lines);
-    for File { path, does, must, writable } in &facts.files {
+    capabilities(facts, &mut lines);
+    for File { path, purpose, required, writable } in &facts.files {
         match writable {
-            true => lines.ok(format!("{path} is writable: {does}")),
-            false => lines
-                .not(*must, format!("{path}, {does}: not writable; mount it, or remount it rw")),
+            true => lines.ok(format!("{path} is writable: {purpose}")),
+            false => lines.fail(
+                *required,
+                format!("{path}, {purpose}: not writable; mount it, or remount it rw"),
+            ),
         }
     }
-    if !facts.plugins.is_empty() {
-        lines.not(false, format!(
+    if !facts.missing_plugins.is_empty() {
+        lines.fail(false, format!(
             "CNI plugins {}: not in /opt/cni/bin nor /usr/lib/cni of this mount namespace; install \
              containernetworking-plugins",
-            facts.plugins.join(", ")
+            facts.missing_plugins.join(", ")
         ));
     }
     if let Some(why) = &facts.health {
-        lines
-            .not(true, format!("health port {why}; stop what listens there, or set --health-port"));
+        lines.fail(
+            true,
+            format!("health port {why}; stop the program that listens there, or set --health-port"),
+        );
     }
     if let Some(why) = &facts.bgp {
-        lines.not(
+        lines.fail(
             false,
             format!(
-                "BGP port {why}; peers can't connect to this node: stop what listens there (kube-router, \
-                 BIRD, FRR), or set --bgp-port, or --routes=nodes to do without BGP"
+                "BGP port {why}; peers can't connect to this node: stop the program that listens there \
+                 (kube-router, BIRD, FRR), set --bgp-port, or set --routes=nodes to disable BGP"
             ),
         );
     }
-    if facts.clock < NO_EARLIER {
-        lines.not(
+    if facts.clock < EARLIEST_TIME {
+        lines.fail(
             false,
             "the clock was never set, so certificates are not valid yet: run NTP first".into(),
         );
     }
-    for (what, outcome) in &facts.api {
+    for (access, outcome) in &facts.api {
         match outcome {
-            Ok(()) => lines.ok(format!("API: may {what}")),
-            Err(why) => lines.not(true, format!("API: {what}: {why}")),
+            Ok(()) => lines.ok(format!("API: may {access}")),
+            Err(why) => lines.fail(true, format!("API: {access}: {why}")),
         }
     }
-    for text in facts.left.told() {
-        lines.not(false, text);
+    for text in facts.left.warnings() {
+        lines.fail(false, text);
     }
     lines.0
 }
@@ -155,22 +163,26 @@ impl Lines {
         self.0.push(Line { verdict: Verdict::Ok, text });
     }
 
-    fn not(&mut self, must: bool, text: String) {
-        let verdict = if must { Verdict::Missing } else { Verdict::Warn };
+    /// Adds a line about an unmet requirement.
+    fn fail(&mut self, required: bool, text: String) {
+        let verdict = if required { Verdict::Missing } else { Verdict::Warn };
         self.0.push(Line { verdict, text });
     }
 }
 
-/// What is known of a feature.
+/// The kernel's support for a feature.
 #[derive(Debug, PartialEq)]
-enum Known {
-    Here,
+enum Support {
+    Present,
+    /// The module is on disk.
     Loadable,
     Absent,
-    Nothing,
+    /// Neither the modules nor a kernel configuration give an answer.
+    Unknown,
 }
 
-impl Facts {
+impl BoardFacts {
+    /// Returns true if the flags need a part of the job.
     fn needs(&self, part: Part) -> bool {
         match part {
             Part::Router => self.router,
@@ -179,96 +191,103 @@ impl Facts {
         }
     }
 
-    /// What was seen of a module comes before what the configuration says.
-    fn known(&self, feature: &Feature) -> Known {
+    /// Returns the support for a feature. The state of the module takes precedence over the kernel
+    /// configuration.
+    fn support(&self, feature: &Feature) -> Support {
         match self.modules.get(feature.module) {
-            Some(Module::Present) => return Known::Here,
-            Some(Module::Loadable) => return Known::Loadable,
-            Some(Module::Absent) => return Known::Absent,
+            Some(Module::Present) => return Support::Present,
+            Some(Module::Loadable) => return Support::Loadable,
+            Some(Module::Absent) => return Support::Absent,
             None => {}
         }
-        let Some(config) = &self.config else { return Known::Nothing };
+        let Some(config) = &self.config else { return Support::Unknown };
         let value = config.lines().find_map(|line| {
             line.strip_prefix("CONFIG_")?.strip_prefix(feature.option)?.strip_prefix('=')
         });
         match value {
-            Some("y") => Known::Here,
-            // A part of a module comes with it; a module of its own should have been found.
-            Some("m") if feature.module.is_empty() => Known::Here,
-            _ => Known::Absent,
+            Some("y") => Support::Present,
+            // An option without a module of its own is part of another module. A separate module would
+            // have been found.
+            Some("m") if feature.module.is_empty() => Support::Present,
+            _ => Support::Absent,
         }
     }
 }
 
-fn kernel(facts: &Facts, lines: &mut Lines) {
+/// Adds the lines about the kernel's version and features.
+fn kernel(facts: &BoardFacts, lines: &mut Lines) {
     let number = |text: Option<&str>| text.and_then(|t| t.parse::<u32>().ok()).unwrap_or(0);
     let mut parts = facts.release.split(|c: char| !c.is_ascii_digit());
     let release = (number(parts.next()), number(parts.next()));
     match release >= (5, 10) {
         true => lines.ok(format!("Linux {}", facts.release)),
-        false => lines.not(true, format!("Linux {}: 5.10 or later is needed", facts.release)),
+        false => lines.fail(true, format!("Linux {}: 5.10 or later is needed", facts.release)),
     }
     let mut unknown = Vec::new();
     for feature in FEATURES.iter().filter(|f| facts.needs(f.part)) {
-        let Feature { option, module, must, does, .. } = feature;
+        let Feature { option, module, required, purpose, .. } = feature;
         let name = match module.is_empty() {
             true => format!("CONFIG_{option}"),
             false => format!("{module} (CONFIG_{option})"),
         };
-        match facts.known(feature) {
-            Known::Here => lines.ok(format!("{name}: {does}")),
-            Known::Loadable if facts.loads => lines.ok(format!("{name}, to be loaded: {does}")),
-            Known::Loadable => lines.not(
-                *must,
-                format!("{name}, {does}: kernel.modules_disabled forbids to load it; load it at boot"),
+        match facts.support(feature) {
+            Support::Present => lines.ok(format!("{name}: {purpose}")),
+            Support::Loadable if facts.can_load => {
+                lines.ok(format!("{name}, loaded on demand: {purpose}"));
+            }
+            Support::Loadable => lines.fail(
+                *required,
+                format!("{name}, {purpose}: kernel.modules_disabled forbids loading it; load it at boot"),
             ),
-            Known::Absent => lines.not(
-                *must,
+            Support::Absent => lines.fail(
+                *required,
                 format!(
-                    "{name}, {does}: not in this kernel nor in /lib/modules/{}; install the kernel's \
+                    "{name}, {purpose}: not in this kernel nor in /lib/modules/{}; install the kernel's \
                      modules, or build with it",
                     facts.release
                 ),
             ),
-            Known::Nothing if module.is_empty() => {} // it comes with another
-            Known::Nothing => unknown.push(*module),
+            // An option without a module of its own comes with another one.
+            Support::Unknown if module.is_empty() => {}
+            Support::Unknown => unknown.push(*module),
         }
     }
     if !unknown.is_empty() {
         let names = unknown.join(" ");
-        lines.not(
+        lines.fail(
             false,
             format!(
-                "{names}: cannot tell, for they are not loaded, not in /lib/modules, and there is no \
-                 /proc/config.gz; fine where they are built in"
+                "{names}: unknown: not loaded, not in /lib/modules, and there is no /proc/config.gz; fine if \
+                 they are built in"
             ),
         );
     }
 }
 
-fn rights(facts: &Facts, lines: &mut Lines) {
-    let has = |right: u32| facts.rights >> right & 1 == 1;
-    match has(NET_ADMIN) {
+/// Adds the lines about the capabilities of this process.
+fn capabilities(facts: &BoardFacts, lines: &mut Lines) {
+    let has = |capability: u32| facts.capabilities >> capability & 1 == 1;
+    match has(CAP_NET_ADMIN) {
         true => lines.ok("CAP_NET_ADMIN".into()),
-        false => lines.not(
+        false => lines.fail(
             true,
-            "CAP_NET_ADMIN, to change links, routes, IPVS and nftables: run as root, or give it"
+            "CAP_NET_ADMIN, to change links, routes, IPVS and nftables: run as root, or grant it"
                 .into(),
         ),
     }
-    let loads = |f: &&Feature| facts.needs(f.part) && facts.known(f) == Known::Loadable;
+    let loads = |f: &&Feature| facts.needs(f.part) && facts.support(f) == Support::Loadable;
     let names: Vec<&str> = FEATURES.iter().filter(loads).map(|f| f.module).collect();
     if names.is_empty() {
         return;
     }
-    match has(SYS_MODULE) {
+    match has(CAP_SYS_MODULE) {
         true => lines.ok("CAP_SYS_MODULE".into()),
         false => {
-            let must = FEATURES.iter().filter(loads).any(|f| f.must);
+            let required = FEATURES.iter().filter(loads).any(|f| f.required);
             let names = names.join(" ");
-            lines.not(
-                must,
-                format!("CAP_SYS_MODULE, to load {names}: give it, or load them at boot"),
+            lines.fail(
+                required,
+                format!("CAP_SYS_MODULE, to load {names}: grant it, or load them at boot"),
             );
         }
     }
@@ -278,9 +297,9 @@ fn rights(facts: &Facts, lines: &mut Lines) {
 mod tests {
     use super::*;
 
-    /// A board that has everything.
-    fn able() -> Facts {
-        Facts {
+    /// Returns the facts of a board that meets every requirement.
+    fn able() -> BoardFacts {
+        BoardFacts {
             router: true,
             services: true,
             release: "6.1.0-18-arm64".into(),
@@ -289,91 +308,95 @@ mod tests {
                 .filter(|f| !f.module.is_empty())
                 .map(|f| (f.module, Module::Present))
                 .collect(),
-            loads: true,
-            rights: 1 << NET_ADMIN,
-            clock: NO_EARLIER,
-            ..Facts::default()
+            can_load: true,
+            capabilities: 1 << CAP_NET_ADMIN,
+            clock: EARLIEST_TIME,
+            ..BoardFacts::default()
         }
     }
 
-    /// The lines that are not `ok`.
-    fn wrong(facts: &Facts) -> Vec<String> {
+    /// Returns the lines that are not `ok`.
+    fn failures(facts: &BoardFacts) -> Vec<String> {
         let bad = |line: &Line| line.verdict != Verdict::Ok;
         lines(facts).iter().filter(|l| bad(l)).map(ToString::to_string).collect()
     }
 
     #[test]
-    fn a_board_that_has_everything_is_able() {
-        assert_eq!(wrong(&able()), Vec::<String>::new());
+    fn a_board_that_meets_every_requirement_is_able() {
+        assert_eq!(failures(&able()), Vec::<String>::new());
         let text = lines(&able())[5].to_string();
         assert_eq!(text, "ok       ip_vs (CONFIG_IP_VS): Services");
     }
 
     #[test]
-    fn what_is_missing_is_told_with_what_it_is_for_and_what_to_do() {
+    fn a_missing_requirement_is_reported_with_purpose_and_remedy() {
         let mut facts = able();
         facts.modules.insert("ip_vs", Module::Absent);
         facts.modules.insert("br_netfilter", Module::Absent);
         facts.release = "5.4.0".into();
-        facts.rights = 0;
+        facts.capabilities = 0;
         assert_eq!(
-            wrong(&facts),
+            failures(&facts),
             [
                 "missing  Linux 5.4.0: 5.10 or later is needed",
                 "warn     br_netfilter (CONFIG_BRIDGE_NETFILTER), source addresses from pod to pod on one node: not in this kernel nor in /lib/modules/5.4.0; install the kernel's modules, or build with it",
                 "missing  ip_vs (CONFIG_IP_VS), Services: not in this kernel nor in /lib/modules/5.4.0; install the kernel's modules, or build with it",
-                "missing  CAP_NET_ADMIN, to change links, routes, IPVS and nftables: run as root, or give it",
+                "missing  CAP_NET_ADMIN, to change links, routes, IPVS and nftables: run as root, or grant it",
             ]
         );
     }
 
     #[test]
-    fn only_what_the_flags_need_is_looked_at() {
-        let facts = Facts { services: false, modules: Few::new(), ..able() };
+    fn only_requirements_of_the_flags_are_checked() {
+        let facts = BoardFacts { services: false, modules: Few::new(), ..able() };
         assert!(!lines(&facts).iter().any(|l| l.text.contains("ip_vs")));
     }
 
     #[test]
-    fn the_right_to_load_modules_is_needed_where_there_is_one_to_load() {
+    fn cap_sys_module_is_required_if_a_module_has_to_be_loaded() {
         let mut facts = able();
         facts.modules.insert("ip_vs", Module::Loadable);
-        let missing = "missing  CAP_SYS_MODULE, to load ip_vs: give it, or load them at boot";
-        assert_eq!(wrong(&facts), [missing]);
-        facts.rights |= 1 << SYS_MODULE;
-        assert_eq!(wrong(&facts), Vec::<String>::new());
-        facts.loads = false;
-        assert!(wrong(&facts)[0].contains("modules_disabled"));
+        let missing = "missing  CAP_SYS_MODULE, to load ip_vs: grant it, or load them at boot";
+        assert_eq!(failures(&facts), [missing]);
+        facts.capabilities |= 1 << CAP_SYS_MODULE;
+        assert_eq!(failures(&facts), Vec::<String>::new());
+        facts.can_load = false;
+        assert!(failures(&facts)[0].contains("modules_disabled"));
     }
 
     #[test]
-    fn the_kernels_configuration_tells_where_no_module_does() {
+    fn the_kernel_configuration_answers_if_the_modules_do_not() {
         let mut facts = able();
         facts.modules.clear();
-        let told = wrong(&facts);
-        assert!(told.len() == 1 && told[0].starts_with("warn     bridge veth br_"), "{told:?}");
+        let lines = failures(&facts);
+        assert!(lines.len() == 1 && lines[0].starts_with("warn     bridge veth br_"), "{lines:?}");
         let every = FEATURES.iter().map(|f| format!("CONFIG_{}=y\n", f.option)).collect::<String>();
         facts.config = Some(every.clone());
-        assert_eq!(wrong(&facts), Vec::<String>::new());
+        assert_eq!(failures(&facts), Vec::<String>::new());
         facts.config = Some(every.replace("CONFIG_IP_VS_NFCT=y", "# CONFIG_IP_VS_NFCT is not set"));
-        assert!(wrong(&facts)[0].starts_with("missing  CONFIG_IP_VS_NFCT, masquerading"));
+        assert!(failures(&facts)[0].starts_with("missing  CONFIG_IP_VS_NFCT, masquerading"));
     }
 
     #[test]
-    fn files_the_api_and_the_clock_are_told() {
+    fn files_ports_the_api_and_the_clock_are_reported() {
         let mut facts = able();
-        let file =
-            |path: &str, must, writable| File { path: path.into(), does: "x", must, writable };
+        let file = |path: &str, required, writable| File {
+            path: path.into(),
+            purpose: "x",
+            required,
+            writable,
+        };
         facts.files = vec![file("/etc/cni", true, false), file("/var", false, false)];
         facts.api = vec![
             ("list nodes".into(), Ok(())),
             ("watch services".into(), Err("403 Forbidden".into())),
         ];
         facts.clock = 0;
-        facts.plugins = vec!["bridge"];
+        facts.missing_plugins = vec!["bridge"];
         facts.health = Some("20244: Address in use".into());
         facts.bgp = Some("179: Address in use".into());
-        let wrong = wrong(&facts);
-        let heads: Vec<&str> = wrong.iter().map(|l| l.split([':', ';']).next().unwrap()).collect();
+        let lines = failures(&facts);
+        let heads: Vec<&str> = lines.iter().map(|l| l.split([':', ';']).next().unwrap()).collect();
         assert_eq!(
             heads,
             [

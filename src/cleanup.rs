@@ -1,10 +1,10 @@
-//! Taking all of ours away, and nothing else: a pass that wants nothing, and may remove links and the
-//! table too.
+//! `kinglet cleanup`: removes everything that kinglet made on this node, and nothing else. It is a pass
+//! with an empty desired state that may also remove links and the nftables table.
 //!
-//! It needs neither the API nor a node's name. What stays: kube-bridge while pods are connected to it,
-//! the CNI configuration (a runtime without one has no network at all), settings and modules (nobody
-//! knows who else relies on them by now). It goes in the reverse of the order of making, so that it
-//! can be stopped and begun again: the record of our IPVS services is in the table, which goes last.
+//! It needs neither the API nor the node's name. It keeps kube-bridge while pods are connected to it, the
+//! CNI configuration (without one a container runtime has no network at all), and sysctls and modules
+//! (other programs may rely on them by now). The order is the reverse of creation, so an interrupted
+//! cleanup can be repeated: the record of our IPVS services is in the table, which is removed last.
 
 use std::path::Path;
 
@@ -15,26 +15,29 @@ use crate::{
     plan::clear,
 };
 
-/// Takes it all away; `done` hears of each step, `gone` of each file: the record of draining real
-/// servers, and those of `others` that are there. IPVS services of `--excluded-cidrs` are not ours here
-/// either; parts that are switched off are cleaned up too.
+/// Removes kinglet's items from the kernel, then the drain record and those of `files` that exist. Calls
+/// `on_step` for each step and `on_file` for each file that was removed or could not be removed.
+///
+/// Parts that the flags switch off are cleaned up too. IPVS services in `--excluded-cidrs` belong to
+/// another program and stay. Fails if the kernel's state cannot be read; a refused step is reported to
+/// `on_step` and does not stop the cleanup.
 pub fn cleanup<'a>(
     kernel: &mut Kernel,
     options: &Options,
-    others: impl Iterator<Item = &'a Path>,
-    done: Done<'_>,
-    gone: &mut dyn FnMut(&Path, &Outcome),
+    files: impl Iterator<Item = &'a Path>,
+    on_step: Done<'_>,
+    on_file: &mut dyn FnMut(&Path, &Outcome),
 ) -> Result<()> {
     let (router, services) = (true, true);
     let options = Options { router, services, ..options.clone() };
     let ours = kernel.ours(&options)?;
     let steps = clear(&ours);
-    kernel.apply(&steps, done);
-    for path in [Path::new(files::DRAINS)].into_iter().chain(others) {
+    kernel.apply(&steps, on_step);
+    for path in [Path::new(files::DRAINS)].into_iter().chain(files) {
         match files::remove(path) {
             Ok(false) => {}
-            Ok(true) => gone(path, &Ok(())),
-            Err(e) => gone(path, &Err(e.into())),
+            Ok(true) => on_file(path, &Ok(())),
+            Err(e) => on_file(path, &Err(e.into())),
         }
     }
     Ok(())

@@ -71,33 +71,6 @@ pub struct Options {
     pub timeouts: [u32; 3],
 }
 
-impl Default for Options {
-    /// Returns the options of a command line without flags.
-    fn default() -> Options {
-        Options {
-            router: true,
-            services: true,
-            cni: true,
-            cni_conf: "/etc/cni/net.d/10-kuberouter.conflist".into(),
-            auto_mtu: true,
-            ipv4: true,
-            ipv6: true,
-            excluded: Vec::new(),
-            guard: true,
-            masquerade_all: false,
-            pod_egress: true,
-            node_ports: NodePorts::Primary,
-            external: Vec::new(),
-            grace: 30,
-            peers: false,
-            bgp: None,
-            routes: Routes::Both,
-            daemon: false,
-            timeouts: [0; 3],
-        }
-    }
-}
-
 impl Options {
     /// Returns true if a family is used: IPv4 if `ipv4` is true, otherwise IPv6.
     pub fn family(&self, ipv4: bool) -> bool {

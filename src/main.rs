@@ -1,8 +1,9 @@
-//! kinglet: one command makes a small Linux box a member of a Kubernetes pod network.
+//! The kinglet binary: parses the command line, runs one command and returns its exit code. The commands
+//! are in `run` (the daemon), `pass` (one pass: plan, sync, dump) and `node` (status, bgp, check, cleanup).
 //!
-//! Which command, and what comes out of it. Exit codes: 0 done or nothing to do; 1 an error, or a
-//! step that was refused; `plan` exits with 2 where there is something to do, `status` with 1 where
-//! the node is not right, `check` with 1 where the board is not able.
+//! Exit codes: 0 if the command succeeded or had nothing to do, 1 if it failed or a step was refused.
+//! `plan` returns 2 if there are steps to take, `status` 1 if the node is not right, and `check` 1 if the
+//! board is not able.
 
 #[path = "main/node.rs"]
 mod node;
@@ -19,10 +20,10 @@ use std::{
 
 use kinglet::{
     api::{Api, Source},
-    args::{self, Args, Command},
+    args::{self, Command, LowArgs},
     error::{Doing, Error, Result},
     kernel::files,
-    local::{Bgp, Options},
+    local::Options,
     log,
 };
 
@@ -38,8 +39,8 @@ fn main() -> ExitCode {
         log::warn(format_args!("{warning}"));
     }
     let done = match args.command {
-        Command::Help => out(&args::help()).map(|_| 0),
-        Command::Version => out(&format!("kinglet {}\n", env!("CARGO_PKG_VERSION"))).map(|_| 0),
+        Command::Help => print(&args::help()).map(|_| 0),
+        Command::Version => print(&format!("kinglet {}\n", env!("CARGO_PKG_VERSION"))).map(|_| 0),
         Command::Plan => pass::plan(&args),
         Command::Sync => pass::sync(&args),
         Command::Dump => pass::dump(&args),
@@ -58,21 +59,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// What was typed, and what the configuration file says besides.
-fn arguments() -> Result<Args> {
-    args::parse_with(env::args_os().skip(1), |typed| {
-        let path = typed.unwrap_or(args::CONFIG);
-        match std::fs::read_to_string(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound && typed.is_none() => Ok(None),
-            text => {
-                text.map(|text| Some((path.to_owned(), text))).doing(|| format!("reading {path}"))
-            }
-        }
-    })
+/// Parses the command line and the configuration file. Fails if either is invalid, or if a file that
+/// was named with `--config` cannot be read.
+fn arguments() -> Result<LowArgs> {
+    let env = |name: &str| env::var(name).ok();
+    args::parse_with(env::args_os().skip(1), env, |path| std::fs::read_to_string(path))
 }
 
-/// Writes to stdout. A reader who has seen enough is no error: false.
-fn out(text: &str) -> Result<bool> {
+/// Writes to standard output. Returns false if the reader has closed the pipe, which is not an error;
+/// fails on any other write error.
+fn print(text: &str) -> Result<bool> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
@@ -80,61 +76,41 @@ fn out(text: &str) -> Result<bool> {
     }
 }
 
-fn options(args: &Args) -> Options {
-    let conf = args.cni_conf.clone().or_else(|| env::var("KUBE_ROUTER_CNI_CONF_FILE").ok());
-    Options {
-        router: args.router,
-        services: args.services,
-        cni: args.cni,
-        cni_conf: conf.as_deref().unwrap_or("/etc/cni/net.d/10-kuberouter.conflist").into(),
-        auto_mtu: args.auto_mtu,
-        ipv4: args.ipv4,
-        ipv6: args.ipv6.unwrap_or(true),
-        excluded: args.excluded_cidrs.clone(),
-        guard: args.guard,
-        masquerade_all: args.masquerade_all,
-        pod_egress: args.pod_egress,
-        node_ports: args.node_ports.clone(),
-        grace: args.grace,
-        external: if args.strict_external { args.external.clone() } else { Vec::new() },
-        peers: args.bgp.has_routers(),
-        bgp: None, // only the daemon speaks it
-        routes: args.bgp.routes,
-        daemon: args.command == Command::Run,
-        timeouts: args.timeouts,
-    }
+/// Returns the options that the flags mean. Fails if the password file cannot be read or does not fit the
+/// other flags.
+fn options(args: &LowArgs) -> Result<Options> {
+    args.options(|path| std::fs::read_to_string(path))
 }
 
-/// What BGP is told; `None` where it is not spoken.
-fn bgp(args: &Args) -> Result<Option<Bgp>> {
-    args.speaks_bgp().then(|| args.bgp.told(|path| std::fs::read_to_string(path))).transpose()
-}
-
-/// The name of this node's Node object.
-fn node(args: &Args) -> Result<Box<str>> {
+/// Returns the name of this node's Node object: `--hostname-override`, else `NODE_NAME`, else the host's
+/// name. Fails if none of them is set.
+fn node_name(args: &LowArgs) -> Result<Box<str>> {
     let given = args.hostname_override.clone().or_else(|| env::var("NODE_NAME").ok());
-    // The kubelet lowers the host's name too.
+    // In lower case, as the kubelet registers it.
     let name = given
         .filter(|name| !name.is_empty())
         .or_else(|| files::sysctl("kernel/hostname").map(|name| name.to_lowercase()));
     name.map(Into::into).ok_or_else(|| {
-        Error::new("finding this node's name", "the host has none: set --hostname-override")
+        Error::new("finding this node's name", "the host has no name: set --hostname-override")
     })
 }
 
-fn api(args: &Args) -> Result<Api> {
+/// Opens the API client. Fails if the address or the credentials are invalid.
+fn open_api(args: &LowArgs) -> Result<Api> {
     Api::open(&source(args))
 }
 
-fn source(args: &Args) -> Source {
+/// Returns the flags that locate the API server.
+fn source(args: &LowArgs) -> Source {
     Source { master: args.master.clone(), kubeconfig: args.kubeconfig.clone() }
 }
 
-fn policy(args: &Args) {
+/// Warns if network policy is requested, because this version does not enforce it.
+fn warn_about_policy(args: &LowArgs) {
     if args.firewall {
         log::warn(format_args!(
-            "NETWORK POLICY IS NOT ENFORCED by this version, whatever --run-firewall says: every pod \
-             can reach every other (--run-firewall=false silences this)"
+            "NETWORK POLICY IS NOT ENFORCED by this version: every pod can reach every other pod \
+             (--run-firewall=false silences this warning)"
         ));
     }
 }

@@ -197,8 +197,8 @@ fn a_workshops_flags_of_bgp_are_taken_and_a_list_that_does_not_fit_is_named() {
     let line =
         ["run", "--peer-router-ips=192.0.2.1", "--advertise-cluster-ip", "--run-firewall=false"];
     let run = kinglet(&line, "");
-    let want = "kinglet: error: reading the command line: --peer-router-asns has 0 of them and \
-                --peer-router-ips 1: one for each is expected\n";
+    let want = "kinglet: error: reading the command line: --peer-router-asns has 0 entries and \
+                --peer-router-ips has 1: one for each is expected\n";
     assert_eq!((run.code, &*run.stderr), (Some(1), want));
     let plan = ["plan", "--from", "-", "--hostname-override", "node-1"];
     let line = [&plan[..], &line[1..], &["--peer-router-asns=64512"]].concat();
@@ -216,7 +216,7 @@ fn a_password_is_told_by_no_mistake() {
     let routers = ["--peer-router-ips=192.0.2.1,192.0.2.2", "--peer-router-asns=64513,64514"];
     for (more, want) in [
         (&*file, "router 192.0.2.2 of --peer-router-ips: its password is not base64"),
-        ("--peer-router-passwords=czNjcmV0", "--peer-router-passwords has 1 of them"),
+        ("--peer-router-passwords=czNjcmV0", "--peer-router-passwords has 1 entries"),
         ("--peer-router-passwords=s3cret!,", "router 192.0.2.1 of --peer-router-ips: its password"),
         (&*conf, "\"peer-router-passwordz\": there is no flag peer-router-passwordz"),
     ] {

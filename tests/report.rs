@@ -27,7 +27,7 @@ fn status_shows_what_the_daemon_says_and_exits_with_whether_the_node_is_right() 
     let (_desk, facts) = desk(&folder, Status { node: "node-1".into(), ..Status::default() });
     let run = status(&folder, &[]);
     assert_eq!(run.code, Some(1), "{run:?}");
-    assert!(run.stdout.starts_with("node node-1 is NOT right:\n  - no pass has gone well yet\n"));
+    assert!(run.stdout.starts_with("node node-1 is NOT right:\n  - no pass has succeeded yet\n"));
     facts.write(|status| status.pass.ended(0, 1_500, Ok(true)));
     let run = status(&folder, &[]);
     assert_eq!(run.code, Some(0), "{run:?}");
@@ -47,7 +47,7 @@ fn status_of_a_node_that_lost_the_api_says_which_kinds_and_why() {
     status_.api.kinds = vec![Followed { kind: "nodes".into(), lost, ..Followed::default() }];
     let (_desk, _) = desk(&folder, status_);
     let run = status(&folder, &[]);
-    let why = "  - the API has not told of nodes in this run: connection refused\n";
+    let why = "  - no data from the API about nodes since the start: connection refused\n";
     assert!(run.code == Some(1) && run.stdout.contains(why), "{run:?}");
 }
 

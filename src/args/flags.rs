@@ -1,260 +1,220 @@
-//! The table of flags.
+//! The table of flags: [`FLAGS`] has one row for each flag, and a new flag is one new row. Parsing, checks,
+//! the configuration file, the help text and boards/FLAGS.md are made from the table. A default is written
+//! in its row only.
 
-use std::net::IpAddr;
+use super::{
+    Command, Format,
+    kind::{Choice, Hint, Kind},
+};
+use crate::local::Routes;
+use Kind::{
+    Addr, Addrs, Cidrs, Duration, Number, Numbers, Passwords, Path, Port, PrimaryOrCidrs, Switch,
+    Text,
+};
+use Section::{Bgp, Cluster, CommandLine, Daemon, Ignored, Pods, Services};
 
-use ipnet::IpNet;
-
-/// A flag: how it is typed, and what it is for.
+/// A flag.
 #[derive(Debug)]
 pub struct Flag {
-    pub name: &'static str,
+    pub section: Section,
+    /// The name, followed by `=` and the default value if there is one: a line of a configuration file.
+    setting: &'static str,
     pub letter: Option<char>,
-    pub value: Value,
-    /// As it would be typed.
-    pub default: &'static str,
-    /// Empty where it has no effect in this version.
-    pub does: &'static str,
-    pub honoured: bool,
+    /// The kind of the value, and the function that stores it in [`LowArgs`](super::LowArgs).
+    pub kind: Kind,
+    /// The help text; empty for flags of [`Section::Ignored`].
+    pub help: &'static str,
 }
 
-/// What kind of value a flag takes.
-#[derive(Debug, PartialEq)]
-pub enum Value {
-    /// true or false.
-    Switch,
-    Text,
-    Path,
-    /// Go's syntax: `1m30s`.
-    Duration,
-    /// From 0 to this.
-    Number(u64),
-    OneOf(&'static [&'static str]),
-    Texts,
-    Numbers,
-    Addr,
-    Addrs,
-    Cidrs,
-    PrimaryOrCidrs,
-}
-
-impl Value {
-    /// Whether a text is such a value; else what is expected, in words.
-    pub fn check(&self, text: &str) -> Result<(), String> {
-        let every = |good: &dyn Fn(&str) -> bool| list(text).all(good);
-        let (good, expected) = match self {
-            Value::Switch => (switch(text).is_some(), "true or false"),
-            Value::Text | Value::Texts => return Ok(()),
-            Value::Path => (!text.is_empty(), "a file"),
-            Value::Duration => (seconds(text).is_some(), "a duration such as 5s, 1m30s or 2h"),
-            Value::Numbers => (every(&|t| t.parse::<u32>().is_ok()), "a list of numbers"),
-            Value::Addr => (text.is_empty() || text.parse::<IpAddr>().is_ok(), "an address"),
-            Value::Addrs => (every(&|t| t.parse::<IpAddr>().is_ok()), "a list of addresses"),
-            Value::Cidrs => (every(&|t| t.parse::<IpNet>().is_ok()), "a list of CIDRs"),
-            Value::PrimaryOrCidrs if text == "primary" => return Ok(()),
-            Value::PrimaryOrCidrs => {
-                (every(&|t| t.parse::<IpNet>().is_ok()), "primary, or a list of CIDRs")
-            }
-            Value::Number(most) if text.parse::<u64>().is_ok_and(|n| n <= *most) => return Ok(()),
-            Value::Number(most) => return Err(format!("a number from 0 to {most}")),
-            Value::OneOf(words) if words.contains(&text) => return Ok(()),
-            Value::OneOf([first @ .., last]) => {
-                return Err(format!("{} or {last}", first.join(", ")));
-            }
-            Value::OneOf([]) => return Err("nothing".into()),
-        };
-        if good { Ok(()) } else { Err(expected.into()) }
+impl Flag {
+    /// Returns the name, without the leading `--`.
+    pub fn name(&self) -> &'static str {
+        self.setting.split_once('=').map_or(self.setting, |(name, _)| name)
     }
 
-    /// How the help text shows it.
-    pub fn placeholder(&self) -> String {
+    /// Returns the default value, in the syntax of the command line; empty if there is none.
+    pub fn default(&self) -> &'static str {
+        self.setting.split_once('=').map_or("", |(_, value)| value)
+    }
+}
+
+/// A section of the help text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    Cluster,
+    Pods,
+    Services,
+    Bgp,
+    Daemon,
+    /// Flags that the configuration file must not contain, because they belong to a single command.
+    CommandLine,
+    /// Flags of kube-router that are accepted and have no effect in this version.
+    Ignored,
+}
+
+impl Section {
+    /// Returns the heading.
+    pub fn title(self) -> &'static str {
         match self {
-            Value::Switch => String::new(),
-            Value::Text => " TEXT".into(),
-            Value::Path => " FILE".into(),
-            Value::Duration => " DURATION".into(),
-            Value::Number(_) => " N".into(),
-            Value::OneOf(words) => format!(" {}", words.join("|")),
-            Value::Texts => " TEXT,…".into(),
-            Value::Numbers => " N,…".into(),
-            Value::Addr => " IP".into(),
-            Value::Addrs => " IP,…".into(),
-            Value::Cidrs => " CIDR,…".into(),
-            Value::PrimaryOrCidrs => " primary|CIDR,…".into(),
+            Section::Cluster => "of the cluster and the node",
+            Section::Pods => "of the pod network",
+            Section::Services => "of Services",
+            Section::Bgp => "of routes and BGP",
+            Section::Daemon => "of API polling, health checks and metrics",
+            Section::CommandLine => "for the command line only",
+            Section::Ignored => {
+                "of kube-router, without effect in this version (accepted with a warning)"
+            }
         }
     }
 }
 
-/// The parts of a list.
-pub fn list(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+/// The flags whose value comes from an environment variable if neither the command line nor the
+/// configuration file has the flag.
+pub const ENVIRONMENT: [(&str, &str); 1] = [("cni-conf-file", "KUBE_ROUTER_CNI_CONF_FILE")];
+
+const ROUTES: Choice = Choice {
+    words: &["nodes", "bgp", "both"],
+    set: |a, at| a.bgp.routes = [Routes::Nodes, Routes::Bgp, Routes::Both][at],
+};
+const FORMAT: Choice = Choice {
+    words: &["text", "sh", "json"],
+    set: |a, at| a.format = [Format::Text, Format::Sh, Format::Json][at],
+};
+
+/// Kinds of flags without effect: the value is checked and dropped.
+const SWITCH: Kind = Switch(|_, _| ());
+const DURATION: Kind = Duration(|_, _| ());
+const TEXT: Kind = Text(Hint::Text, |_, _| ());
+const PORT: Kind = Port(|_, _| ());
+const CIDRS: Kind = Cidrs(|_, _| ());
+const OVERLAY_ENCAP: Choice = Choice { words: &["ipip", "fou"], set: |_, _| () };
+const OVERLAY_TYPE: Choice = Choice { words: &["subnet", "full"], set: |_, _| () };
+
+/// Returns a row for a flag that has an effect.
+const fn on(section: Section, setting: &'static str, kind: Kind, help: &'static str) -> Flag {
+    Flag { section, setting, letter: None, kind, help }
 }
 
-/// The values that Go's strconv.ParseBool takes.
-pub fn switch(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "True" | "TRUE" => Some(true),
-        "0" | "f" | "F" | "false" | "False" | "FALSE" => Some(false),
-        _ => None,
-    }
+/// Returns a row for a flag of kube-router that is accepted and has no effect yet.
+const fn off(setting: &'static str, kind: Kind) -> Flag {
+    Flag { section: Ignored, setting, letter: None, kind, help: "" }
 }
 
-/// The values that Go's time.ParseDuration takes and that are not negative, in whole seconds, rounded up.
-pub fn seconds(text: &str) -> Option<u64> {
-    let mut rest = text.strip_prefix('+').unwrap_or(text);
-    if rest == "0" {
-        return Some(0);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut sum: u128 = 0; // in nanoseconds
-    while !rest.is_empty() {
-        let unit = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-        let number = &rest[..rest.len() - unit.len()];
-        // The longer ones first: `m` is the head of `ms`.
-        let units = [
-            ("ns", 1),
-            ("us", 1_000),
-            ("µs", 1_000),
-            ("ms", 1_000_000),
-            ("s", 1_000_000_000),
-            ("m", 60_000_000_000),
-            ("h", 3_600_000_000_000_u64),
-        ];
-        let (name, factor) = units.iter().find(|(name, _)| unit.starts_with(name))?;
-        sum += parts(number, u128::from(*factor))?;
-        rest = &unit[name.len()..];
-    }
-    u64::try_from(sum.div_ceil(1_000_000_000)).ok()
-}
-
-/// A decimal number times a factor: `1.5`, `1.`, `.5`.
-fn parts(number: &str, factor: u128) -> Option<u128> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() && fraction.is_empty() {
-        return None;
-    }
-    let digits = |text: &str| {
-        let value = |text: &str| text.parse::<u64>().ok().map(u128::from);
-        if text.is_empty() { Some(0) } else { value(text) }
-    };
-    let fraction = fraction.get(..fraction.len().min(15))?;
-    let part = digits(fraction)? * factor / 10_u128.pow(fraction.len() as u32);
-    Some(digits(whole)? * factor + part)
-}
-
-/// A flag that is honoured.
-const fn on(name: &'static str, value: Value, default: &'static str, does: &'static str) -> Flag {
-    Flag { name, letter: None, value, default, does, honoured: true }
-}
-
-/// A flag of kube-router's that is known and has no effect yet.
-const fn off(name: &'static str, value: Value, default: &'static str) -> Flag {
-    Flag { name, letter: None, value, default, does: "", honoured: false }
-}
-
+/// Adds a one-letter form to a row.
 const fn short(letter: char, flag: Flag) -> Flag {
     Flag { letter: Some(letter), ..flag }
 }
 
-/// Every flag, the honoured ones first, in the order of the help text.
+/// Returns a text, or `None` if it is empty.
+fn given(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// All flags by section, in the order of the help text.
 #[rustfmt::skip] // one row, one line
-pub const FLAGS: &[Flag] = &[
-    on("config", Value::Path, "/etc/kinglet.conf", "file with more of these, one `flag = value` a line; what is typed wins"),
-    on("master", Value::Text, "", "URL of the API server, its own address and not its ClusterIP"),
-    on("kubeconfig", Value::Text, "", "file with the address of the API server and credentials"),
-    on("hostname-override", Value::Text, "", "name of this node's Node object; else NODE_NAME, else the host's name"),
-    on("run-router", Value::Switch, "true", "CNI configuration and routes to the other nodes' pods"),
-    on("run-service-proxy", Value::Switch, "true", "Services, in IPVS"),
-    on("run-firewall", Value::Switch, "true", "network policy: NOT enforced by this version; false silences its warning"),
-    on("enable-cni", Value::Switch, "true", "put the node's podCIDR into the CNI configuration"),
-    on("cni-conf-file", Value::Path, "/etc/cni/net.d/10-kuberouter.conflist", "the CNI configuration; else KUBE_ROUTER_CNI_CONF_FILE"),
-    on("auto-mtu", Value::Switch, "true", "give the pods the MTU of the node's link"),
-    on("enable-ipv4", Value::Switch, "true", "use IPv4"),
-    on("enable-ipv6", Value::Switch, "false", "use IPv6; where not given: where the node has it"),
-    on("excluded-cidrs", Value::Cidrs, "", "networks whose IPVS services are left to somebody else"),
-    on("nodeport-bindon-all-ip", Value::Switch, "false", "serve NodePorts at all of this node's addresses, not at its first alone"),
-    on("nodeport-addresses", Value::PrimaryOrCidrs, "primary", "serve NodePorts at this node's addresses of these networks"),
-    on("ipvs-permit-all", Value::Switch, "true", "close virtual addresses but for the ports of Services"),
-    on("masquerade-all", Value::Switch, "false", "masquerade all that comes through a Service"),
-    on("enable-pod-egress", Value::Switch, "true", "masquerade what pods send out of the cluster"),
-    on("service-external-ip-range", Value::Cidrs, "", "networks that external addresses must be of, where given"),
-    on("strict-external-ip-validation", Value::Switch, "true", "heed --service-external-ip-range"),
-    on("service-tcp-timeout", Value::Duration, "0s", "for how long IPVS remembers a TCP connection on which nothing happens; 0: the kernel's"),
-    on("service-tcpfin-timeout", Value::Duration, "0s", "the same, when one side has closed it"),
-    on("service-udp-timeout", Value::Duration, "0s", "the same, of a UDP flow"),
-    on("ipvs-graceful-termination", Value::Switch, "true", "let an endpoint that goes keep its connections for a while"),
-    on("ipvs-graceful-period", Value::Duration, "30s", "for how long"),
-    on("routes", Value::OneOf(&["nodes", "bgp", "both"]), "both", "who tells of routes to the other nodes' pods: their Node objects, BGP, or the objects first; with nodes and no router outside, BGP is not spoken"),
-    on("nodes-full-mesh", Value::Switch, "true", "all nodes are of one AS and speak BGP with each other; false: each with those of its own AS, an annotation"),
-    on("enable-ibgp", Value::Switch, "true", "nodes speak BGP with each other at all"),
-    on("cluster-asn", Value::Number(4_294_967_295), "0", "the AS of all nodes of a full mesh; 0: 64512"),
-    on("router-id", Value::Text, "", "this node's BGP Identifier; else its first IPv4 address; generate: a hash of its address"),
-    on("bgp-port", Value::Number(65_535), "179", "the nodes listen for BGP at this port"),
-    on("bgp-holdtime", Value::Duration, "1m30s", "a router outside that says nothing for so long is taken for gone"),
-    on("bgp-graceful-restart", Value::Switch, "false", "ask that routes are kept while this node's BGP starts again"),
-    on("bgp-graceful-restart-time", Value::Duration, "1m30s", "for how long"),
-    on("peer-router-ips", Value::Addrs, "", "speak BGP with these routers outside"),
-    on("peer-router-asns", Value::Numbers, "", "their ASes, one for each"),
-    on("peer-router-ports", Value::Numbers, "", "their ports, one for each; else 179"),
-    on("peer-router-passwords", Value::Texts, "", "their passwords (TCP MD5) in base64, one for each; one may be left out between commas"),
-    on("peer-router-passwords-file", Value::Text, "", "file that holds this list instead"),
-    on("peer-router-multihop-ttl", Value::Number(255), "0", "how many hops away they may be, when they are of another AS"),
-    on("peer-router-ttl-security", Value::Switch, "false", "take nothing from farther away than that (RFC 5082); they have to do the same"),
-    on("enable-bfd", Value::Switch, "false", "watch the way to them with BFD (RFC 5880), so that one that breaks is known at once"),
-    on("bfd-desired-min-tx-interval", Value::Number(4_294_967_295), "1000", "how often we want to send, in milliseconds"),
-    on("bfd-required-min-rx-interval", Value::Number(4_294_967_295), "1000", "how often they may send, in milliseconds"),
-    on("bfd-detection-multiplier", Value::Number(4_294_967_295), "3", "so many packets that do not come mean that the way is broken"),
-    on("bfd-port", Value::Number(65_535), "3784", "the port at which both sides listen"),
-    on("advertise-pod-cidr", Value::Switch, "true", "tell routers outside of the pods"),
-    on("advertise-cluster-ip", Value::Switch, "false", "and of ClusterIPs; an annotation of a Service may say otherwise"),
-    on("advertise-external-ip", Value::Switch, "false", "and of external addresses; the same"),
-    on("advertise-loadbalancer-ip", Value::Switch, "false", "and of load balancers' addresses; the same"),
-    on("advertise-cluster-ip-range", Value::Switch, "false", "and of --service-cluster-ip-range, in place of each ClusterIP in it"),
-    on("service-cluster-ip-range", Value::Cidrs, "", "the networks of ClusterIPs, as the API server has them; only for --advertise-cluster-ip-range"),
-    on("override-nexthop", Value::Switch, "false", "routers outside are always given this node as the next hop"),
-    on("poll-interval", Value::Duration, "0s", "ask the API so often for what changed; 0s: keep a watch open"),
-    on("resync-period", Value::Duration, "1h", "list everything again so often, whatever was heard"),
-    on("snapshot", Value::Text, "/var/lib/kinglet/snapshot", "file for the last good cluster, to work from without the API; \"\": none"),
-    on("audit-period", Value::Duration, "60s", "look at all of the kernel so often, whatever it told"),
-    on("health-addr", Value::Addr, "", "answer /healthz and /livez at this address alone; empty: at all"),
-    on("health-port", Value::Number(65_535), "20244", "and at this port; 0: nowhere"),
-    on("proxy-health-port", Value::Number(65_535), "0", "answer there too: kube-proxy's is 10256, which load balancers of clouds ask"),
-    on("metrics-addr", Value::Addr, "", "show metrics at this address alone; empty: at all"),
-    on("metrics-port", Value::Number(65_535), "0", "and at this port; 0: nowhere"),
-    on("metrics-path", Value::Text, "/metrics", "under this path"),
-    on("run-dir", Value::Path, "/run/kinglet", "folder of the status socket"),
-    on("watch", Value::Switch, "false", "status: show it again every two seconds"),
-    on("peer", Value::Addr, "", "bgp routes: those of this peer"),
-    on("in", Value::Switch, "false", "bgp routes: what the peer told"),
-    on("out", Value::Switch, "false", "bgp routes: what the peer was told"),
-    on("format", Value::OneOf(&["text", "sh", "json"]), "text", "how plan is printed (sync, status: text or json)"),
-    on("from", Value::Path, "", "plan from a dump, or from a list that kubectl printed; - is standard input"),
-    short('v', on("v", Value::Text, "0", "how much is logged: no effect yet, and no warning")),
-    short('V', on("version", Value::Switch, "false", "print the version")),
-    short('h', on("help", Value::Switch, "false", "print this text")),
-    on("cleanup-config", Value::Switch, "false", "as the command cleanup"),
-    off("bgp-graceful-restart-deferral-time", Value::Duration, "6m0s"),
-    off("cache-sync-timeout", Value::Duration, "1m0s"),
-    off("disable-source-dest-check", Value::Switch, "true"),
-    off("enable-overlay", Value::Switch, "true"),
-    off("enable-pprof", Value::Switch, "false"),
-    off("gobgp-admin-address", Value::Text, "127.0.0.1"),
-    off("gobgp-admin-port", Value::Number(65_535), "50051"),
-    off("hairpin-mode", Value::Switch, "false"),
-    off("injected-routes-sync-period", Value::Duration, "1m0s"),
-    off("iptables-sync-period", Value::Duration, "5m0s"),
-    off("ipvs-sync-period", Value::Duration, "5m0s"),
-    off("loadbalancer-default-class", Value::Switch, "true"),
-    off("loadbalancer-ip-range", Value::Cidrs, ""),
-    off("loadbalancer-sync-period", Value::Duration, "1m0s"),
-    off("netpol-default-deny", Value::Switch, "false"),
-    off("overlay-encap", Value::OneOf(&["ipip", "fou"]), "ipip"),
-    off("overlay-encap-port", Value::Number(65_535), "5555"),
-    off("overlay-type", Value::OneOf(&["subnet", "full"]), "subnet"),
-    off("routes-sync-period", Value::Duration, "5m0s"),
-    off("run-loadbalancer", Value::Switch, "false"),
-    off("runtime-endpoint", Value::Text, ""),
-    off("service-node-port-range", Value::Text, "30000-32767"),
-    off("use-nftables-for-netpol", Value::Switch, "false"),
+pub static FLAGS: &[Flag] = &[
+    on(Cluster, "master", Text(Hint::Url, |a, url| a.master = given(url)), "URL of the API server: its own address, not its ClusterIP"),
+    on(Cluster, "kubeconfig", Text(Hint::File, |a, file| a.kubeconfig = given(file).map(Into::into)), "file with the address of the API server and the credentials"),
+    on(Cluster, "hostname-override", Text(Hint::Name, |a, name| a.hostname_override = given(name)), "name of this node's Node object; else NODE_NAME, else the host's name"),
+    on(Cluster, "snapshot=/var/lib/kinglet/snapshot", Text(Hint::File, |a, file| a.snapshot = given(file).map(Into::into)), "file with the last good cluster, to work without the API; \"\" disables it"),
+    on(Cluster, "run-router=true", Switch(|a, on| a.router = on), "manage the CNI configuration and the routes to other nodes' pods"),
+    on(Cluster, "run-service-proxy=true", Switch(|a, on| a.services = on), "serve Services with IPVS"),
+    on(Cluster, "run-firewall=true", Switch(|a, on| a.firewall = on), "network policy: NOT enforced by this version; false silences the warning"),
+    on(Cluster, "enable-ipv4=true", Switch(|a, on| a.ipv4 = on), "use IPv4"),
+    on(Cluster, "enable-ipv6=true", Switch(|a, on| a.ipv6 = on), "use IPv6 if the node has it"),
+    short('v', on(Cluster, "v=0", Text(Hint::Text, |_, _| ()), "log level; no effect and no warning")),
+
+    on(Pods, "enable-cni=true", Switch(|a, on| a.cni = on), "write the node's podCIDR into the CNI configuration"),
+    on(Pods, "cni-conf-file=/etc/cni/net.d/10-kuberouter.conflist", Path(Hint::File, |a, file| a.cni_conf = file), "CNI configuration file; else KUBE_ROUTER_CNI_CONF_FILE"),
+    on(Pods, "auto-mtu=true", Switch(|a, on| a.auto_mtu = on), "give the pods and the bridge the MTU of the node's link"),
+    on(Pods, "enable-pod-egress=true", Switch(|a, on| a.pod_egress = on), "masquerade traffic of pods that leaves the cluster"),
+
+    on(Services, "excluded-cidrs", Cidrs(|a, nets| a.excluded_cidrs.extend(nets)), "networks whose IPVS services belong to another program and are never touched"),
+    on(Services, "nodeport-bindon-all-ip=false", Switch(|a, on| a.node_ports_all |= on), "serve NodePorts at all addresses of this node"),
+    on(Services, "nodeport-addresses=primary", PrimaryOrCidrs(|a, nets| (a.node_ports_all, a.node_port_nets) = (false, nets)), "serve NodePorts at this node's first address of each family, or at its addresses in these networks"),
+    on(Services, "ipvs-permit-all=true", Switch(|a, on| a.guard = on), "guard: at virtual addresses, only the ports of Services are reachable"),
+    on(Services, "masquerade-all=false", Switch(|a, on| a.masquerade_all = on), "masquerade all traffic to Services"),
+    on(Services, "service-external-ip-range", Cidrs(|a, nets| a.external.extend(nets)), "serve external addresses in these networks only; empty: any"),
+    on(Services, "strict-external-ip-validation=true", Switch(|a, on| a.strict_external = on), "apply --service-external-ip-range"),
+    on(Services, "service-tcp-timeout=0s", Duration(|a, time| a.timeouts[0] = time), "IPVS timeout of idle TCP connections; 0s keeps the kernel's value"),
+    on(Services, "service-tcpfin-timeout=0s", Duration(|a, time| a.timeouts[1] = time), "IPVS timeout of TCP connections that one side has closed"),
+    on(Services, "service-udp-timeout=0s", Duration(|a, time| a.timeouts[2] = time), "IPVS timeout of UDP flows"),
+    on(Services, "ipvs-graceful-termination=true", Switch(|a, on| a.graceful = on), "let a terminating endpoint keep its TCP connections for a while, at weight 0"),
+    on(Services, "ipvs-graceful-period=30s", Duration(|a, time| a.grace = time), "longest time that a terminating endpoint keeps its connections"),
+
+    on(Bgp, "routes=both", Kind::Choice(&ROUTES), "source of routes to other nodes' pods: Node objects, BGP, or both (a Node's own address until BGP has a route to the same podCIDR; then the BGP route); with nodes and no --peer-router-ips, BGP does not run"),
+    on(Bgp, "nodes-full-mesh=true", Switch(|a, on| a.bgp.mesh = on), "all nodes share one AS and peer with each other; false: with the nodes of their own AS (annotation kube-router.io/node.asn)"),
+    on(Bgp, "enable-ibgp=true", Switch(|a, on| a.bgp.inside = on), "let nodes peer with each other at all"),
+    on(Bgp, "cluster-asn=0", Number(u32::MAX, |a, asn| a.bgp.asn = asn), "AS of all nodes in a full mesh, for private use; 0 means 64512"),
+    on(Bgp, "router-id", Text(Hint::RouterId, |a, id| a.bgp.id = id), "BGP Identifier; empty: the first IPv4 address; generate: a hash of the first address, for nodes without IPv4"),
+    on(Bgp, "bgp-port=179", Port(|a, port| a.bgp.port = port), "port at which the nodes listen for BGP"),
+    on(Bgp, "bgp-holdtime=1m30s", Duration(|a, time| a.bgp.hold = time), "hold time: an outside router that sends nothing for this long is considered down"),
+    on(Bgp, "bgp-graceful-restart=false", Switch(|a, on| a.bgp.restart = on), "ask peers to keep routes while this node's BGP restarts (RFC 4724)"),
+    on(Bgp, "bgp-graceful-restart-time=1m30s", Duration(|a, time| a.bgp.restart_time = time), "time for which peers keep the routes"),
+    on(Bgp, "peer-router-ips", Addrs(|a| &mut a.bgp.ips), "BGP peers outside of the cluster, in place of those in the Node's annotations"),
+    on(Bgp, "peer-router-asns", Numbers(|a| &mut a.bgp.asns), "AS numbers of --peer-router-ips, one for each"),
+    on(Bgp, "peer-router-ports", Numbers(|a| &mut a.bgp.ports), "ports of --peer-router-ips, one for each; empty: 179"),
+    on(Bgp, "peer-router-passwords", Passwords(|a| &mut a.bgp.passwords), "TCP MD5 passwords of --peer-router-ips in base64, one for each; may be empty between commas"),
+    on(Bgp, "peer-router-passwords-file", Text(Hint::File, |a, file| a.bgp.passwords_file = given(file).map(Into::into)), "file with the list of passwords"),
+    on(Bgp, "peer-router-multihop-ttl=0", Number(255, |a, hops| a.bgp.hops = hops as u8), "highest number of hops to outside peers in another AS"),
+    on(Bgp, "peer-router-ttl-security=false", Switch(|a, on| a.bgp.ttl_security = on), "drop BGP packets from farther away (GTSM, RFC 5082); the peers must do the same"),
+    on(Bgp, "enable-bfd=false", Switch(|a, on| a.bgp.bfd = on), "monitor the path to outside peers with BFD (RFC 5880, 5881): a broken path ends the session at once"),
+    on(Bgp, "bfd-port=3784", Port(|a, port| a.bgp.bfd_numbers[0] = port.into()), "port of BFD on both sides"),
+    on(Bgp, "bfd-desired-min-tx-interval=1000", Number(u32::MAX, |a, time| a.bgp.bfd_numbers[1] = time), "interval between sent BFD packets, in milliseconds"),
+    on(Bgp, "bfd-required-min-rx-interval=1000", Number(u32::MAX, |a, time| a.bgp.bfd_numbers[2] = time), "shortest interval between received BFD packets, in milliseconds"),
+    on(Bgp, "bfd-detection-multiplier=3", Number(u32::MAX, |a, times| a.bgp.bfd_numbers[3] = times), "number of missing BFD packets that mean a broken path"),
+    on(Bgp, "advertise-pod-cidr=true", Switch(|a, on| a.bgp.pods = on), "advertise this node's podCIDRs to outside peers"),
+    on(Bgp, "advertise-cluster-ip=false", Switch(|a, on| a.bgp.cluster_ips = on), "advertise ClusterIPs too; annotation for one Service: kube-router.io/service.advertise.clusterip"),
+    on(Bgp, "advertise-external-ip=false", Switch(|a, on| a.bgp.external_ips = on), "advertise external addresses too; annotation: the same with .externalip"),
+    on(Bgp, "advertise-loadbalancer-ip=false", Switch(|a, on| a.bgp.balancer_ips = on), "advertise load balancer addresses too; annotation: the same with .loadbalancerip"),
+    on(Bgp, "advertise-cluster-ip-range=false", Switch(|a, on| a.bgp.aggregate = on), "advertise --service-cluster-ip-range in place of each ClusterIP in it"),
+    on(Bgp, "service-cluster-ip-range", Cidrs(|a, nets| a.bgp.ranges.extend(nets)), "networks of ClusterIPs, as given to the API server; for --advertise-cluster-ip-range"),
+    on(Bgp, "override-nexthop=false", Switch(|a, on| a.bgp.next_hop_self = on), "always advertise this node as the next hop to outside peers"),
+
+    on(Daemon, "poll-interval=0s", Duration(|a, time| a.poll_interval = time), "poll the API at this interval; 0s keeps a watch open"),
+    on(Daemon, "resync-period=1h", Duration(|a, time| a.resync_period = time), "list everything again at this interval"),
+    on(Daemon, "audit-period=60s", Duration(|a, time| a.audit_period = time.max(1)), "compare the whole kernel state at this interval"),
+    on(Daemon, "health-addr", Addr(|a, addr| a.health_addr = addr), "address for /healthz and /livez; empty: all"),
+    on(Daemon, "health-port=20244", Port(|a, port| a.health_port = port), "port for /healthz and /livez; 0: none"),
+    on(Daemon, "proxy-health-port=0", Port(|a, port| a.proxy_health_port = port), "port for kube-proxy's health check, 10256 there; 0: none"),
+    on(Daemon, "metrics-addr", Addr(|a, addr| a.metrics_addr = addr), "address for metrics; empty: all"),
+    on(Daemon, "metrics-port=0", Port(|a, port| a.metrics_port = port), "port for metrics; 0: none"),
+    on(Daemon, "metrics-path=/metrics", Text(Hint::Path, |a, path| a.metrics_path = path), "URL path of metrics"),
+    on(Daemon, "run-dir=/run/kinglet", Path(Hint::Folder, |a, folder| a.run_dir = folder), "folder of the status socket"),
+
+    on(CommandLine, "config=/etc/kinglet.conf", Path(Hint::File, |a, file| a.config = file), "configuration file, one `flag = value` a line; flags on the command line take precedence"),
+    on(CommandLine, "format=text", Kind::Choice(&FORMAT), "output of plan; text or json for sync, status and bgp"),
+    on(CommandLine, "from", Path(Hint::File, |a, file| a.from = Some(file)), "plan from a dump or kubectl's list instead of the API; - is standard input"),
+    on(CommandLine, "watch=false", Switch(|a, on| a.watch = on), "status: print it again every two seconds"),
+    on(CommandLine, "peer", Addr(|a, addr| a.peer = given(addr)), "bgp routes: routes of this peer"),
+    on(CommandLine, "in=false", Switch(|a, on| a.only_in = on), "bgp routes: those received from the peer"),
+    on(CommandLine, "out=false", Switch(|a, on| a.only_out = on), "bgp routes: those advertised to the peer"),
+    on(CommandLine, "cleanup-config=false", Switch(|a, on| a.ask(on, Command::Cleanup)), "the same as the command cleanup"),
+    short('V', on(CommandLine, "version=false", Switch(|a, on| a.ask(on, Command::Version)), "print the version")),
+    short('h', on(CommandLine, "help=false", Switch(|a, on| a.ask(on, Command::Help)), "print this text")),
+
+    off("bgp-graceful-restart-deferral-time=6m0s", Duration(|a, time| a.bgp.deferral = time)),
+    off("cache-sync-timeout=1m0s", DURATION),
+    off("disable-source-dest-check=true", SWITCH),
+    off("enable-overlay=true", SWITCH),
+    off("enable-pprof=false", SWITCH),
+    off("gobgp-admin-address=127.0.0.1", TEXT),
+    off("gobgp-admin-port=50051", PORT),
+    off("hairpin-mode=false", SWITCH),
+    off("injected-routes-sync-period=1m0s", DURATION),
+    off("iptables-sync-period=5m0s", DURATION),
+    off("ipvs-sync-period=5m0s", DURATION),
+    off("loadbalancer-default-class=true", SWITCH),
+    off("loadbalancer-ip-range", CIDRS),
+    off("loadbalancer-sync-period=1m0s", DURATION),
+    off("netpol-default-deny=false", SWITCH),
+    off("overlay-encap=ipip", Kind::Choice(&OVERLAY_ENCAP)),
+    off("overlay-encap-port=5555", PORT),
+    off("overlay-type=subnet", Kind::Choice(&OVERLAY_TYPE)),
+    off("routes-sync-period=5m0s", DURATION),
+    off("run-loadbalancer=false", SWITCH),
+    off("runtime-endpoint", TEXT),
+    off("service-node-port-range=30000-32767", TEXT),
+    off("use-nftables-for-netpol=false", SWITCH),
 ];

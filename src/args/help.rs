@@ -1,54 +1,62 @@
-//! The help text, written from the same tables that parse.
+//! The help text, generated from the tables that the parser uses.
 
 use super::{
     Command,
-    flags::{FLAGS, Flag},
+    flags::{FLAGS, Flag, Section},
 };
 
-/// Columns before a flag's description.
+/// The column at which a flag's description begins.
 const INDENT: usize = 38;
-/// Columns in all.
+/// The width of the text in columns.
 const WIDTH: usize = 100;
 
-/// All of it.
+/// Returns the help text.
 pub fn help() -> String {
     let mut text = String::from(
-        "kinglet: makes this box a member of a Kubernetes pod network\n\n\
-         usage: kinglet COMMAND [FLAGS]\n       kinglet FLAGS              as kube-router is started\n\n\
+        "kinglet: makes this machine a member of a Kubernetes pod network\n\n\
+         usage: kinglet COMMAND [FLAGS]\n       kinglet FLAGS              the same as kinglet run FLAGS\n\n\
          commands:\n",
     );
-    for (_, name, does) in Command::ALL {
-        text += &format!("  {name:<9} {does}\n");
+    for (_, name, help) in Command::ALL {
+        text += &format!("  {name:<9} {help}\n");
     }
-    let honoured = |f: &&Flag| f.honoured;
-    text += "\nflags (a switch is turned off with --flag=false):\n";
-    FLAGS.iter().filter(honoured).for_each(|flag| row(&mut text, flag));
-    text += "\nkube-router's flags without effect in this version (known, one warning each):\n";
-    let names: Vec<String> =
-        FLAGS.iter().filter(|f| !f.honoured).map(|f| format!("--{}", f.name)).collect();
-    wrap(&mut text, names.iter().map(String::as_str), 2, 2);
+    text += "\nAdd =false to turn a switch off: --run-firewall=false.\n";
+    let mut ignored = Vec::new();
+    for flags in FLAGS.chunk_by(|a, b| a.section == b.section) {
+        text += &format!("\nflags {}:\n", flags[0].section.title());
+        for flag in flags {
+            match flag.section {
+                Section::Ignored => ignored.push(format!("--{}", flag.name())),
+                _ => row(&mut text, flag),
+            }
+        }
+    }
+    wrap(&mut text, ignored.iter().map(String::as_str), 2, 2);
     text
 }
 
+/// Adds a flag: its syntax, its description and its default in parentheses.
 fn row(text: &mut String, flag: &Flag) {
     let letter = flag.letter.map_or(String::new(), |letter| format!("-{letter}, "));
-    let value = flag.value.placeholder();
-    let head = format!("  {letter}--{}{value}", flag.name);
-    let default = match flag.default {
+    let value = flag.kind.placeholder();
+    let head = format!("  {letter}--{} {value}", flag.name());
+    let head = head.trim_end();
+    let default = match flag.default() {
         "" | "false" => String::new(),
         default => format!(" ({default})"),
     };
-    let does = format!("{}{default}", flag.does);
+    let help = format!("{}{default}", flag.help);
     if head.len() >= INDENT {
         *text += &format!("{head}\n");
-        wrap(text, does.split(' '), INDENT, INDENT);
+        wrap(text, help.split(' '), INDENT, INDENT);
     } else {
         *text += &format!("{head:<INDENT$}");
-        wrap(text, does.split(' '), 0, INDENT);
+        wrap(text, help.split(' '), 0, INDENT);
     }
 }
 
-/// Words in lines of at most [`WIDTH`] columns, the first indented by `first`, the others by `rest`.
+/// Adds words, broken into lines of at most [`WIDTH`] columns. The first line is indented by `first`
+/// columns, the others by `rest`.
 fn wrap<'a>(text: &mut String, words: impl Iterator<Item = &'a str>, first: usize, rest: usize) {
     let mut column = first.max(if first == 0 { rest } else { first });
     *text += &" ".repeat(first);

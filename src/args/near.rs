@@ -1,7 +1,8 @@
-//! What was perhaps meant by a word that is not known.
+//! Suggestions for an unknown command or flag: "did you mean …?".
 
-/// ` (did you mean X?)`, where something is near.
-pub fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> String {
+/// Returns ` (did you mean X?)` for the name with the smallest edit distance to `word`. Empty if no name is
+/// within two edits, or if the edits would change more than half of the word.
+pub fn suggestion<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> String {
     let near = names.map(|name| (distance(word, name), name)).min();
     match near {
         Some((d @ 0..=2, name)) if 2 * d <= word.len() => format!(" (did you mean {name}?)"),
@@ -9,7 +10,7 @@ pub fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-/// How many letters have to be changed, put in or left out (Levenshtein).
+/// Returns the Levenshtein distance: the number of letters to change, insert or delete.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -1,7 +1,13 @@
 use super::*;
+use crate::local::{NodePorts, Options, Routes};
 
-fn args(line: &str) -> Result<Args> {
+fn args(line: &str) -> Result<LowArgs> {
     parse(line.split_whitespace().map(Into::into))
+}
+
+/// Returns the options of a command line that names no password file.
+fn options(line: &str) -> Options {
+    args(line).unwrap().options(|_| unreachable!()).unwrap()
 }
 
 fn error(line: &str) -> String {
@@ -10,7 +16,7 @@ fn error(line: &str) -> String {
 }
 
 #[test]
-fn the_workshops_arguments_mean_the_daemon() {
+fn flags_without_a_command_run_the_daemon() {
     let line = "--run-router=true --run-firewall=true --run-service-proxy=true \
                 --master=http://192.0.2.254:8080";
     let args = args(line).unwrap();
@@ -20,19 +26,19 @@ fn the_workshops_arguments_mean_the_daemon() {
 }
 
 #[test]
-fn a_switch_takes_its_value_only_behind_an_equals_sign() {
+fn a_switch_takes_a_value_only_after_an_equals_sign() {
     assert!(!args("sync --run-router=false").unwrap().router);
     assert!(!args("sync --auto-mtu=F").unwrap().auto_mtu);
     assert!(args("sync --run-router").unwrap().router);
     assert_eq!(
         error("sync --run-router false"),
-        "\"false\" is no command; `kinglet help` lists them"
+        "there is no command \"false\"; `kinglet help` lists all"
     );
     assert_eq!(error("sync --run-router=maybe"), "--run-router=maybe: true or false is expected");
 }
 
 #[test]
-fn all_of_kube_routers_flags_are_known_with_their_defaults() {
+fn every_kube_router_flag_is_accepted_with_its_default() {
     let ours = [
         "audit-period",
         "config",
@@ -53,21 +59,17 @@ fn all_of_kube_routers_flags_are_known_with_their_defaults() {
         "out",
         "snapshot",
     ];
-    let routers: Vec<&Flag> = FLAGS.iter().filter(|f| !ours.contains(&f.name)).collect();
+    let routers: Vec<&Flag> = FLAGS.iter().filter(|f| !ours.contains(&f.name())).collect();
     assert_eq!(routers.len(), 79);
     for flag in routers {
-        let value = match flag.value {
-            _ if flag.name == "help" || flag.name == "version" => "false",
-            _ => flag.default,
-        };
-        let line = format!("sync --{}={value}", flag.name);
+        let line = format!("sync --{}={}", flag.name(), flag.default());
         let args = args(&line).unwrap_or_else(|e| panic!("{line}: {e}"));
-        assert_eq!(args.warnings, Vec::<String>::new(), "{line}: a default is no news");
+        assert_eq!(args.warnings, Vec::<String>::new(), "{line}: a default causes no warning");
     }
 }
 
 #[test]
-fn a_flag_without_effect_gives_one_warning_however_often_it_is_given() {
+fn a_flag_without_effect_warns_once_even_if_repeated() {
     let line = "sync --gobgp-admin-port=1 --gobgp-admin-port=2 --cache-sync-timeout=1m \
                 --bgp-graceful-restart-deferral-time=10s";
     let args = args(line).unwrap();
@@ -92,26 +94,26 @@ fn lists_take_commas_and_repetition() {
 }
 
 #[test]
-fn durations_are_go_s_and_become_seconds() {
+fn durations_in_go_syntax_become_seconds() {
     let args = args("sync --service-tcp-timeout=15m --service-udp-timeout 1m30s").unwrap();
     assert_eq!(args.timeouts, [900, 0, 90]);
     assert_eq!(args.warnings, Vec::<String>::new());
 }
 
 #[test]
-fn mistakes_are_told_with_what_was_perhaps_meant() {
+fn errors_name_the_flag_and_suggest_a_correction() {
     for (line, text) in [
-        ("", "no command was given; `kinglet help` lists them"),
-        ("snyc", "\"snyc\" is no command (did you mean sync?); `kinglet help` lists them"),
-        ("plan sync", "plan and sync are two commands"),
+        ("", "no command given; `kinglet help` lists all"),
+        ("snyc", "there is no command \"snyc\" (did you mean sync?); `kinglet help` lists all"),
+        ("plan sync", "plan and sync are two commands: give one"),
         (
             "sync --masster=x",
-            "there is no flag --masster (did you mean --master?); `kinglet help` lists them",
+            "there is no flag --masster (did you mean --master?); `kinglet help` lists all",
         ),
-        ("sync --wholly-unknown", "there is no flag --wholly-unknown; `kinglet help` lists them"),
+        ("sync --wholly-unknown", "there is no flag --wholly-unknown; `kinglet help` lists all"),
         ("plan --cleanup-config", "--cleanup-config and plan are two commands: give one"),
         ("--cleanup-config sync", "--cleanup-config and sync are two commands: give one"),
-        ("sync -x", "there is no flag -x; `kinglet help` lists them"),
+        ("sync -x", "there is no flag -x; `kinglet help` lists all"),
         ("sync --master", "--master needs a value"),
         ("sync --from x", "--from is for plan, not for sync"),
         ("sync --format sh", "--format sh is for plan, not for sync"),
@@ -123,7 +125,7 @@ fn mistakes_are_told_with_what_was_perhaps_meant() {
         ),
         (
             "sync --run-router=false --run-service-proxy=false",
-            "nothing is left to do: set one of --run-router and --run-service-proxy",
+            "nothing to do: set --run-router or --run-service-proxy to true",
         ),
     ] {
         assert_eq!(error(line), text, "{line}");
@@ -131,7 +133,7 @@ fn mistakes_are_told_with_what_was_perhaps_meant() {
 }
 
 #[test]
-fn help_version_and_clean_up_are_asked_for_by_flag_too() {
+fn help_version_and_cleanup_have_flags_too() {
     for (line, command) in [
         ("--help", Command::Help),
         ("sync -h", Command::Help),
@@ -145,15 +147,15 @@ fn help_version_and_clean_up_are_asked_for_by_flag_too() {
 }
 
 #[test]
-fn the_help_names_every_flag_and_command_and_fits_a_screen() {
+fn the_help_names_every_flag_and_command_within_100_columns() {
     let help = help();
-    assert!(FLAGS.iter().all(|f| help.contains(&format!("--{}", f.name))));
+    assert!(FLAGS.iter().all(|f| help.contains(&format!("--{}", f.name()))));
     assert!(Command::ALL.iter().all(|(_, name, _)| help.contains(name)));
     assert_eq!(help.lines().find(|l| l.chars().count() > 100), None);
 }
 
 #[test]
-fn whatever_is_typed_it_is_never_a_panic() {
+fn parsing_never_panics_on_random_arguments() {
     use std::os::unix::ffi::OsStringExt;
     let pieces: Vec<&[u8]> = vec![
         b"sync",
@@ -189,16 +191,196 @@ fn whatever_is_typed_it_is_never_a_panic() {
 }
 
 #[test]
-fn the_routes_of_bgp_are_asked_for_with_a_peer_and_a_direction() {
+fn bgp_routes_takes_a_peer_and_a_direction() {
     let typed = args("bgp routes --peer 192.0.2.1 --out").unwrap();
     assert!(typed.command == Command::Bgp && typed.bgp_routes && typed.only_out);
     assert_eq!(typed.peer.as_deref(), Some("192.0.2.1"));
     assert!(!args("bgp").unwrap().bgp_routes);
-    assert!(error("routes").contains("is no command"));
+    assert!(error("routes").contains("there is no command"));
     assert!(error("bgp --peer 192.0.2.1").contains("are for bgp routes"));
-    assert!(error("bgp routes --in").contains("name it with --peer"));
+    assert!(error("bgp routes --in").contains("set --peer"));
     assert!(error("bgp routes --peer 192.0.2.1 --in --out").contains("exclude each other"));
     for wrong in ["router", "192.0.2.1,192.0.2.2"] {
         assert!(error(&format!("bgp routes --peer {wrong}")).contains("an address is expected"));
     }
+}
+
+#[test]
+fn every_default_is_a_value_of_its_flag() {
+    let mut args = LowArgs::default();
+    for flag in FLAGS.iter().filter(|flag| !flag.default().is_empty()) {
+        assert_eq!(flag.kind.set(&mut args, flag.default()), Ok(()), "{}", flag.name());
+    }
+    assert_eq!(args.asked, None);
+}
+
+#[test]
+fn names_are_unique_and_sections_are_contiguous() {
+    let mut names: Vec<&str> = FLAGS.iter().map(Flag::name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), FLAGS.len());
+    let sections: Vec<Section> =
+        FLAGS.chunk_by(|a, b| a.section == b.section).map(|flags| flags[0].section).collect();
+    for (i, section) in sections.iter().enumerate() {
+        assert!(!sections[..i].contains(section), "{section:?} occurs twice");
+    }
+}
+
+#[test]
+fn options_without_flags_are_the_defaults() {
+    let want = Options {
+        router: true,
+        services: true,
+        cni: true,
+        cni_conf: "/etc/cni/net.d/10-kuberouter.conflist".into(),
+        auto_mtu: true,
+        ipv4: true,
+        ipv6: true,
+        excluded: Vec::new(),
+        guard: true,
+        masquerade_all: false,
+        pod_egress: true,
+        node_ports: NodePorts::Primary,
+        external: Vec::new(),
+        grace: 30,
+        peers: false,
+        bgp: None,
+        routes: Routes::Both,
+        daemon: false,
+        timeouts: [0; 3],
+    };
+    assert_eq!(Options::default(), want);
+    assert_eq!(options("sync"), want);
+    let args = args("sync").unwrap();
+    assert_eq!(args.snapshot, Some("/var/lib/kinglet/snapshot".into()));
+    assert_eq!((args.poll_interval, args.resync_period, args.audit_period), (0, 3600, 60));
+    assert_eq!((args.health_port, args.proxy_health_port, args.metrics_port), (20_244, 0, 0));
+    assert_eq!((&*args.metrics_path, args.run_dir.to_str()), ("/metrics", Some("/run/kinglet")));
+}
+
+#[test]
+fn the_daemon_has_bgp_and_other_commands_do_not() {
+    let run = options("run");
+    assert!(run.daemon && run.peers && run.bgp.is_some());
+    let routed = options("run --routes=nodes");
+    assert!(routed.daemon && !routed.peers && routed.bgp.is_none());
+    let peers = options("sync --peer-router-ips=192.0.2.1 --peer-router-asns=1");
+    assert!(!peers.daemon && peers.peers && peers.bgp.is_none());
+}
+
+#[test]
+fn the_last_nodeport_flag_takes_effect() {
+    let nets = NodePorts::Of(vec!["10.0.0.0/8".parse().unwrap()]);
+    for (line, want) in [
+        ("sync --nodeport-addresses=10.0.0.0/8", nets.clone()),
+        ("sync --nodeport-bindon-all-ip --nodeport-addresses=10.0.0.0/8", nets),
+        ("sync --nodeport-addresses=10.0.0.0/8 --nodeport-bindon-all-ip", NodePorts::All),
+        ("sync --nodeport-bindon-all-ip --nodeport-addresses=primary", NodePorts::Primary),
+    ] {
+        assert_eq!(options(line).node_ports, want, "{line}");
+    }
+}
+
+#[test]
+fn options_that_switch_others_off() {
+    assert_eq!(options("sync --ipvs-graceful-termination=false").grace, 0);
+    assert_eq!(options("sync --ipvs-graceful-period=5s").grace, 5);
+    let line = "sync --service-external-ip-range=192.0.2.0/24";
+    assert_eq!(options(line).external.len(), 1);
+    let line = format!("{line} --strict-external-ip-validation=false");
+    assert_eq!(options(&line).external.len(), 0);
+}
+
+#[test]
+fn the_environment_gives_way_to_the_file_and_the_command_line() {
+    let env = |name: &str| (name == "KUBE_ROUTER_CNI_CONF_FILE").then(|| "/env".to_owned());
+    let got = |line: &str, text: &str| {
+        let typed = line.split_whitespace().map(Into::into);
+        let args = parse_with(typed, env, |_| Ok(text.to_owned())).unwrap();
+        args.cni_conf.display().to_string()
+    };
+    assert_eq!(got("sync", ""), "/env");
+    assert_eq!(got("sync", "cni-conf-file = /file"), "/file");
+    assert_eq!(got("sync --cni-conf-file=/typed", "cni-conf-file = /file"), "/typed");
+    let default = "/etc/cni/net.d/10-kuberouter.conflist";
+    assert_eq!(got(&format!("sync --cni-conf-file={default}"), ""), default);
+}
+
+#[test]
+fn help_shows_file_for_flags_that_take_a_file() {
+    let help = help();
+    for flag in ["config", "kubeconfig", "snapshot", "cni-conf-file", "from"] {
+        assert!(help.contains(&format!("  --{flag} FILE")), "{flag}");
+    }
+    assert!(help.contains("  --peer-router-passwords-file FILE"), "{help}");
+}
+
+/// Returns the notes below a section of boards/FLAGS.md.
+fn notes(section: Section) -> &'static str {
+    match section {
+        Section::Cluster => {
+            "With `--run-service-proxy=false`, Services are read only if a flag advertises their \
+             addresses.\n"
+        }
+        Section::Bgp => {
+            "An annotation of a Service takes precedence over its flag. An address with a Local traffic \
+             policy is advertised only while this node has a ready endpoint; a ClusterIP with a Local \
+             policy is advertised beside the range of `--advertise-cluster-ip-range`. BFD runs in \
+             asynchronous mode over one hop. If it finds the path broken, the session ends at once \
+             instead of after the hold time. `--peer-router-passwords-file` takes precedence over \
+             `--peer-router-passwords`.\n"
+        }
+        _ => "",
+    }
+}
+
+/// Returns boards/FLAGS.md.
+fn markdown() -> String {
+    let mut text = String::from(
+        "# Flags\n\n\
+         This file is generated from the table in the source; a test compares the two.\n\n\
+         The names and the syntax are those of kube-router: `--flag value` or `--flag=value`. \
+         `--flag=false` turns a switch off (`--flag false` does not). The elements of a list are \
+         separated by commas, and a list flag may be repeated. A duration has units: `90s`, `1m30s`, \
+         `2h`. `kinglet help` prints the same table.\n\n\
+         `/etc/kinglet.conf` (or `--config FILE`) may contain the flags too, one `flag = value` on each \
+         line; a line that begins with `#` is a comment. A flag on the command line takes precedence.\n",
+    );
+    for flags in FLAGS.chunk_by(|a, b| a.section == b.section) {
+        let section = flags[0].section;
+        text += &format!("\n## Flags {}\n\n", section.title());
+        let is_ignored = section == Section::Ignored;
+        text += if is_ignored {
+            "A value other than the default, which is kube-router's, causes one warning.\n\n\
+             | flag | default |\n|---|---|\n"
+        } else {
+            "| flag | default | effect |\n|---|---|---|\n"
+        };
+        for flag in flags {
+            let letter = flag.letter.map_or(String::new(), |letter| format!("`-{letter}`, "));
+            let value = flag.kind.placeholder();
+            let typed = format!("--{} {value}", flag.name());
+            let typed = format!("{letter}`{}`", typed.trim_end());
+            let cells = [&*typed, flag.default(), flag.help].map(|cell| cell.replace('|', "\\|"));
+            text += &format!("| {} |\n", cells[..if is_ignored { 2 } else { 3 }].join(" | "));
+        }
+        if !notes(section).is_empty() {
+            text += &format!("\n{}", notes(section));
+        }
+    }
+    text
+}
+
+#[test]
+fn boards_flags_md_matches_the_table() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/boards/FLAGS.md");
+    if std::env::var_os("KINGLET_WRITE").is_some() {
+        std::fs::write(path, markdown()).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(path).unwrap_or_default() == markdown(),
+        "boards/FLAGS.md differs from the table of flags; to write it again: \
+         KINGLET_WRITE=1 cargo test --lib flags_md"
+    );
 }

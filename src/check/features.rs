@@ -1,6 +1,7 @@
-//! What kinglet needs of a kernel, as a table: one row per option, with the module that it makes.
+//! The kernel options that kinglet needs: one table row for each option, with the module that it builds.
+//! `kinglet check` reads the table, and a test generates boards/kernel.config from it.
 
-/// Which part of the job needs it.
+/// The part of the job that needs a kernel option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Part {
@@ -9,32 +10,32 @@ pub enum Part {
     Both,
 }
 
-/// One option of the kernel.
+/// A kernel option.
 #[derive(Debug)]
 pub struct Feature {
-    /// Its name in the kernel's configuration, after `CONFIG_`.
+    /// The name in the kernel configuration, without `CONFIG_`.
     pub option: &'static str,
-    /// The module that it makes; empty: it is a part of another.
+    /// The module that the option builds; empty if the option is a part of another module.
     pub module: &'static str,
-    /// Which part of the job needs it.
+    /// The part of the job that needs the option.
     pub part: Part,
-    /// Whether that part can't be done without it.
-    pub must: bool,
-    /// What it is for, or what is worse without it.
-    pub does: &'static str,
+    /// True if that part cannot work without the option.
+    pub required: bool,
+    /// The purpose of the option, or the loss if it is missing.
+    pub purpose: &'static str,
 }
 
 const fn row(
     option: &'static str,
     module: &'static str,
     part: Part,
-    must: bool,
-    does: &'static str,
+    required: bool,
+    purpose: &'static str,
 ) -> Feature {
-    Feature { option, module, part, must, does }
+    Feature { option, module, part, required, purpose }
 }
 
-/// All of them.
+/// The options, in the order of the report.
 #[rustfmt::skip] // one row, one line
 pub const FEATURES: [Feature; 20] = [
     row("BRIDGE", "bridge", Part::Router, true, "the bridge of the pods"),
@@ -56,20 +57,20 @@ pub const FEATURES: [Feature; 20] = [
     row("NFT_NAT", "nft_chain_nat", Part::Both, true, "the table's rules"),
     row("NFT_MASQ", "nft_masq", Part::Both, true, "masquerading"),
     row("NFT_FIB_INET", "nft_fib_inet", Part::Services, true, "the guard"),
-    row("NFT_REJECT_INET", "nft_reject_inet", Part::Services, true, "rejecting where there are no endpoints"),
+    row("NFT_REJECT_INET", "nft_reject_inet", Part::Services, true, "rejecting connections to Services without endpoints"),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What those stand on (`depends on`, or what makes an option that can't be asked for itself), and what
-    /// `check` need not ask about: a kernel that runs a kubelet has it.
-    const BELOW: [(&str, &str); 27] = [
+    /// The options that [`FEATURES`] depend on (`depends on`, or options that select one without a prompt),
+    /// and options that `check` need not test because a kernel that runs a kubelet has them.
+    const DEPENDENCIES: [(&str, &str); 27] = [
         ("NET", "all of it"),
         ("UNIX", "the lock and the status socket"),
         ("INET", "IPv4"),
-        ("IPV6", "NF_TABLES_INET and NFT_FIB_INET, even where nobody uses IPv6"),
+        ("IPV6", "NF_TABLES_INET and NFT_FIB_INET, even if IPv6 is not used"),
         ("IPV6_MULTIPLE_TABLES", "Services with IPv6 addresses: their routes are in table local"),
         ("NAMESPACES", "NET_NS"),
         ("NET_NS", "the pods' own networks"),
@@ -83,8 +84,8 @@ mod tests {
         ("NFT_FIB_IPV4", "NFT_FIB_INET"),
         ("NFT_FIB_IPV6", "NFT_FIB_INET"),
         ("CRYPTO", "CRYPTO_CRC32C"),
-        ("CRYPTO_CRC32C", "IP_VS, NF_TABLES: where it is a module, it is only found by modprobe"),
-        ("PROC_FS", "what kinglet reads of the kernel"),
+        ("CRYPTO_CRC32C", "IP_VS, NF_TABLES: as a module, only modprobe finds it"),
+        ("PROC_FS", "the files that kinglet reads below /proc"),
         ("SYSCTL", "PROC_SYSCTL"),
         ("PROC_SYSCTL", "settings"),
         ("FUTEX", "threads"),
@@ -92,16 +93,19 @@ mod tests {
         ("EVENTFD", "the daemon"),
         ("TIMERFD", "the daemon"),
         ("SIGNALFD", "the daemon"),
-        ("MULTIUSER", "giving up rights that are not needed"),
+        ("MULTIUSER", "dropping capabilities that are not needed"),
     ];
 
-    /// What some nodes use.
-    const MORE: [(&str, &str); 16] = [
+    /// The options that only some nodes use.
+    const OPTIONAL: [(&str, &str); 16] = [
         ("TCP_MD5SIG", "--peer-router-passwords"),
         ("IP_ADVANCED_ROUTER", "IP_ROUTE_MULTIPATH"),
         ("IP_ROUTE_MULTIPATH", "IPv4 routes of several gateways, learned by BGP"),
         ("NETFILTER_XTABLES", "NFT_COMPAT, NETFILTER_XT_MARK"),
-        ("NFT_COMPAT", "beside Docker, ufw or another user of iptables-nft that drops"),
+        (
+            "NFT_COMPAT",
+            "nodes with Docker, ufw or another user of iptables-nft that drops by policy",
+        ),
         ("NETFILTER_XT_MARK", "the same"),
         ("IP_VS_WRR", "kube-router.io/service.scheduler: wrr; the same for those below"),
         ("IP_VS_LC", "lc"),
@@ -116,13 +120,13 @@ mod tests {
     ];
 
     const HEAD: &str = "\
-# What kinglet needs of a kernel, 5.10 or later. In the kernel's source, on top of the board's own:
+# The kernel options that kinglet needs (Linux 5.10 or later). In the kernel's source tree, to add them to the board's own:
 #   scripts/kconfig/merge_config.sh .config …/boards/kernel.config
-# `m` does as well as `y` where the modules and their modules.dep are under /lib/modules: kinglet loads
-# them itself. `kinglet check` tells what a running kernel lacks.
+# `m` works as well as `y` if the modules and their modules.dep are under /lib/modules: kinglet loads the modules itself.
+# `kinglet check` lists the options that a running kernel lacks.
 ";
 
-    /// boards/kernel.config
+    /// Returns the text of boards/kernel.config.
     fn fragment() -> String {
         let mut text = HEAD.to_owned();
         let mut part = |head: &str, rows: &[(&str, String)]| {
@@ -131,42 +135,49 @@ mod tests {
                 text += &format!("\n# {why}\nCONFIG_{option}=y\n");
             }
         };
-        let below = |rows: &[(&'static str, &str)]| -> Vec<(&'static str, String)> {
+        let owned = |rows: &[(&'static str, &str)]| -> Vec<(&'static str, String)> {
             rows.iter().map(|(option, why)| (*option, (*why).to_owned())).collect()
         };
         let of = |part: Part| -> Vec<(&'static str, String)> {
-            let text =
-                |f: &Feature| if f.must { f.does.into() } else { format!("optional: {}", f.does) };
+            let text = |f: &Feature| {
+                if f.required { f.purpose.into() } else { format!("optional: {}", f.purpose) }
+            };
             FEATURES.iter().filter(|f| f.part == part).map(|f| (f.option, text(f))).collect()
         };
-        part("what the rest stands on; each with what depends on it", &below(&BELOW));
+        part(
+            "dependencies of the options below, each with the options that need it",
+            &owned(&DEPENDENCIES),
+        );
         part("the pods' network (--run-router)", &of(Part::Router));
         part("Services (--run-service-proxy)", &of(Part::Services));
         part("both", &of(Part::Both));
-        part("optional, and not asked for by `kinglet check`", &below(&MORE));
+        part("optional, and not tested by `kinglet check`", &owned(&OPTIONAL));
         text
     }
 
     #[test]
-    fn the_kernel_options_of_boards_are_those_of_the_table() {
+    fn boards_kernel_config_matches_the_table() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/boards/kernel.config");
         if std::env::var_os("KINGLET_WRITE").is_some() {
             std::fs::write(path, fragment()).unwrap();
         }
         assert!(
             std::fs::read_to_string(path).unwrap_or_default() == fragment(),
-            "boards/kernel.config is not what this table says; to make it anew: \
-             KINGLET_WRITE=1 cargo test --lib kernel_options"
+            "boards/kernel.config differs from this table; to write it again: \
+             KINGLET_WRITE=1 cargo test --lib kernel_config"
         );
     }
 
     #[test]
-    fn no_option_is_named_twice() {
+    fn no_option_occurs_twice() {
         let text = fragment();
         let mut options: Vec<&str> = text.lines().filter(|l| l.starts_with("CONFIG_")).collect();
         let all = options.len();
         options.sort_unstable();
         options.dedup();
-        assert_eq!((options.len(), all), (BELOW.len() + MORE.len() + FEATURES.len(), all));
+        assert_eq!(
+            (options.len(), all),
+            (DEPENDENCIES.len() + OPTIONAL.len() + FEATURES.len(), all)
+        );
     }
 }

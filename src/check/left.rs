@@ -1,43 +1,45 @@
-//! What another proxy or another network left on this node, and the commands that take it away. Pure.
+//! Traces of other proxies and networks (kube-proxy, kube-router, flannel, Cilium, Calico, Weave) on
+//! this node, and the commands that remove them. `look` collects the traces. Pure.
 
-/// What was found.
+/// The traces that were found.
 #[derive(Clone, Debug, Default)]
-pub struct Left {
-    /// Chains of nftables: family (`ip`, `ip6`, `inet`…), table, chain.
+pub struct Leftovers {
+    /// The chains of nftables: family (`ip`, `ip6`, `inet`…), table, chain.
     pub chains: Vec<(&'static str, String, String)>,
-    /// Chains of the older iptables.
+    /// The names of the chains of iptables-legacy (xtables).
     pub legacy: Vec<String>,
     /// The names of all links.
     pub links: Vec<String>,
-    /// CNI configurations that the runtime prefers to ours.
+    /// The CNI configurations that sort before ours, so that the runtime uses them instead.
     pub conflists: Vec<String>,
-    /// Whether flannel wrote its subnet down (/run/flannel/subnet.env).
+    /// True if flannel's subnet file (/run/flannel/subnet.env) exists.
     pub flannel: bool,
-    /// Whether k3s was installed here.
+    /// True if k3s was installed here (/var/lib/rancher/k3s exists).
     pub k3s: bool,
-    /// Whether something listens where kube-proxy does (10256).
+    /// True if a program listens on kube-proxy's health port (10256).
     pub proxy: bool,
 }
 
+/// The command that deletes all rules whose text contains PREFIX. KIND is `-legacy` or empty.
 const IPTABLES: &str = "iptablesKIND-save | grep -v PREFIX | iptablesKIND-restore; ip6tablesKIND-save \
                         | grep -v PREFIX | ip6tablesKIND-restore";
 
-impl Left {
-    /// One line for each thing, with what removes it.
-    pub fn told(&self) -> Vec<String> {
-        let mut told = Vec::new();
+impl Leftovers {
+    /// Returns one line for each trace, with the command that removes it.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
         let stop = if self.k3s {
             "start k3s with --disable-kube-proxy"
         } else {
             "kubectl -n kube-system delete daemonset kube-proxy"
         };
         if self.proxy {
-            told.push(format!("a kube-proxy seems to run (port 10256): {stop}"));
+            warnings.push(format!("a kube-proxy seems to run (port 10256): {stop}"));
         }
         let chains: Vec<&str> = self.chains.iter().map(|(.., name)| &**name).collect();
         let legacy: Vec<&str> = self.legacy.iter().map(|name| &**name).collect();
         for (kind, chains) in [("", chains), ("-legacy", legacy)] {
-            self.rules(kind, &chains, stop, &mut told);
+            self.rules(kind, &chains, stop, &mut warnings);
         }
         let mut tables: Vec<(&str, &str)> = self
             .chains
@@ -48,29 +50,30 @@ impl Left {
         tables.dedup();
         for (family, table) in tables {
             let stop = if table == "kube-proxy" { stop } else { "stop kube-router" };
-            told.push(format!(
+            warnings.push(format!(
                 "the nftables table {family} {table}: {stop}; then nft delete table {family} {table}"
             ));
         }
-        self.links(&mut told);
+        self.links(&mut warnings);
         for name in &self.conflists {
-            told.push(format!(
+            warnings.push(format!(
                 "the CNI configuration {name} sorts before ours, and the runtime takes the first: \
                  remove it"
             ));
         }
-        told
+        warnings
     }
 
-    /// What the chains of an iptables tell of, the newer one or the one called -legacy.
-    fn rules(&self, kind: &str, chains: &[&str], stop: &str, told: &mut Vec<String>) {
+    /// Adds the lines about the chains of one iptables: `kind` is empty for iptables-nft and `-legacy` for
+    /// the older one. `stop` is the command that stops kube-proxy.
+    fn rules(&self, kind: &str, chains: &[&str], stop: &str, warnings: &mut Vec<String>) {
         let chain = |starts: &[&str]| {
             chains.iter().any(|name| starts.iter().any(|start| name.starts_with(start)))
         };
         let rules = |prefix: &str| IPTABLES.replace("KIND", kind).replace("PREFIX", prefix);
-        // The kubelet has chains of its own (KUBE-KUBELET-CANARY, KUBE-FIREWALL), which stay.
+        // The kubelet's own chains (KUBE-KUBELET-CANARY, KUBE-FIREWALL) stay.
         if chain(&["KUBE-SERVICES", "KUBE-SVC-", "KUBE-NODEPORT", "KUBE-PROXY-"]) {
-            told.push(format!(
+            warnings.push(format!(
                 "iptables{kind} rules of kube-proxy: {stop}; then kube-proxy --cleanup, or {}",
                 rules("KUBE-")
             ));
@@ -78,17 +81,18 @@ impl Left {
         if chain(&["KUBE-ROUTER-", "KUBE-POD-FW-", "KUBE-NWPLCY-"]) {
             let restart =
                 if self.k3s { "start k3s with --disable-network-policy; then " } else { "" };
-            told.push(format!(
+            warnings.push(format!(
                 "iptables{kind} rules of kube-router: {restart}kube-router --cleanup-config, or {}",
                 rules("-e KUBE-ROUTER -e KUBE-POD-FW -e KUBE-NWPLCY -e kube-router")
             ));
         }
         if chain(&["FLANNEL-"]) {
-            told.push(format!("iptables{kind} rules of flannel: {}", rules("-i FLANNEL")));
+            warnings.push(format!("iptables{kind} rules of flannel: {}", rules("-i FLANNEL")));
         }
     }
 
-    fn links(&self, told: &mut Vec<String>) {
+    /// Adds the lines about links and files.
+    fn links(&self, warnings: &mut Vec<String>) {
         for (name, owner, more) in [
             ("kube-ipvs0", "kube-proxy (IPVS)", "; ipvsadm --clear"),
             ("flannel.1", "flannel", ""),
@@ -99,20 +103,20 @@ impl Left {
             ("weave", "Weave", ""),
         ] {
             if self.links.iter().any(|link| link == name) {
-                told.push(format!("the link {name} of {owner}: ip link delete {name}{more}"));
+                warnings.push(format!("the link {name} of {owner}: ip link delete {name}{more}"));
             }
         }
         let tunnels = || self.links.iter().filter(|link| link.starts_with("tun-"));
         if let Some(first) = tunnels().next() {
             let count = tunnels().count();
-            told.push(format!(
-                "{count} tunnels of kube-router, whose routes are left as they are: ip link delete \
+            warnings.push(format!(
+                "{count} tunnels of kube-router, whose routes kinglet does not change: ip link delete \
                  {first}, and so on"
             ));
         }
         if self.flannel {
             let stop = if self.k3s { "start k3s with --flannel-backend=none; then " } else { "" };
-            told.push(format!("flannel's /run/flannel/subnet.env: {stop}rm -r /run/flannel"));
+            warnings.push(format!("flannel's /run/flannel/subnet.env: {stop}rm -r /run/flannel"));
         }
     }
 }
@@ -126,19 +130,22 @@ mod tests {
     }
 
     #[test]
-    fn a_clean_node_and_one_with_a_kubelet_alone_have_nothing_left() {
+    fn a_node_with_only_a_kubelet_has_no_leftovers() {
         let chains = vec![
             chain("ip", "mangle", "KUBE-KUBELET-CANARY"),
             chain("ip", "filter", "KUBE-FIREWALL"),
             chain("inet", "kinglet", "input"),
         ];
         let links = vec!["eth0".into(), "kube-bridge".into(), "kube-dummy-if".into()];
-        assert_eq!(Left { chains, links, ..Left::default() }.told(), Vec::<String>::new());
+        assert_eq!(
+            Leftovers { chains, links, ..Leftovers::default() }.warnings(),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
-    fn each_proxy_is_named_once_with_what_removes_it() {
-        let left = Left {
+    fn each_leftover_is_listed_once_with_its_removal_command() {
+        let leftovers = Leftovers {
             chains: vec![
                 chain("ip", "nat", "KUBE-SERVICES"),
                 chain("ip", "nat", "KUBE-SVC-ABC"),
@@ -151,10 +158,10 @@ mod tests {
             links: vec!["kube-ipvs0".into(), "tun-0123456789a".into()],
             conflists: vec!["05-cilium.conflist".into()],
             proxy: true,
-            ..Left::default()
+            ..Leftovers::default()
         };
-        let told = left.told();
-        let heads: Vec<&str> = told.iter().map(|l| l.split(": ").next().unwrap()).collect();
+        let warnings = leftovers.warnings();
+        let heads: Vec<&str> = warnings.iter().map(|l| l.split(": ").next().unwrap()).collect();
         assert_eq!(
             heads,
             [
@@ -165,20 +172,23 @@ mod tests {
                 "the nftables table ip kube-proxy",
                 "the nftables table ip6 kube-proxy",
                 "the link kube-ipvs0 of kube-proxy (IPVS)",
-                "1 tunnels of kube-router, whose routes are left as they are",
+                "1 tunnels of kube-router, whose routes kinglet does not change",
                 "the CNI configuration 05-cilium.conflist sorts before ours, and the runtime takes the first",
             ]
         );
-        assert!(told[1].contains("delete daemonset kube-proxy; then kube-proxy --cleanup, or "));
         assert!(
-            told[3].contains("iptables-legacy-save | grep -v KUBE- | iptables-legacy-restore; ip6")
+            warnings[1].contains("delete daemonset kube-proxy; then kube-proxy --cleanup, or ")
         );
-        assert!(told[4].ends_with("nft delete table ip kube-proxy"));
+        assert!(
+            warnings[3]
+                .contains("iptables-legacy-save | grep -v KUBE- | iptables-legacy-restore; ip6")
+        );
+        assert!(warnings[4].ends_with("nft delete table ip kube-proxy"));
     }
 
     #[test]
-    fn k3s_is_told_how_to_leave_its_own_network_out() {
-        let left = Left {
+    fn on_k3s_the_flags_that_disable_its_network_are_named() {
+        let leftovers = Leftovers {
             chains: vec![
                 chain("ip", "nat", "KUBE-SERVICES"),
                 chain("ip", "filter", "KUBE-NWPLCY-DEFAULT"),
@@ -187,12 +197,12 @@ mod tests {
             links: vec!["flannel.1".into(), "cni0".into()],
             flannel: true,
             k3s: true,
-            ..Left::default()
+            ..Leftovers::default()
         };
-        let told = left.told().join("\n");
+        let warnings = leftovers.warnings().join("\n");
         for flag in ["--disable-kube-proxy", "--disable-network-policy", "--flannel-backend=none"] {
-            assert!(told.contains(flag), "{flag}: {told}");
+            assert!(warnings.contains(flag), "{flag}: {warnings}");
         }
-        assert_eq!(told.lines().count(), 6, "{told}");
+        assert_eq!(warnings.lines().count(), 6, "{warnings}");
     }
 }

@@ -1,8 +1,9 @@
-//! Gathers the facts. Nothing is changed by it, and no module is loaded.
+//! Collects the facts for `kinglet check`. It reads the kernel, the files and the API, and changes
+//! nothing: no module is loaded, and a bound port is closed again.
 
 use std::path::Path;
 
-use super::{FEATURES, Facts, File, Left};
+use super::{BoardFacts, FEATURES, File, Leftovers};
 use crate::{
     api::{Api, Source},
     cluster::Kind,
@@ -14,25 +15,27 @@ use crate::{
     state::Protocol,
 };
 
-/// What the flags say beside the options.
+/// The flags that `check` needs beside [`Options`].
 #[derive(Debug)]
-pub struct Asked {
-    /// The API server.
+pub struct ProbeOptions {
+    /// The address and credentials of the API server.
     pub source: Source,
-    /// `--run-dir`.
+    /// The folder of the status socket (`--run-dir`).
     pub run_dir: String,
-    /// `--snapshot`.
+    /// The path of the snapshot (`--snapshot`); `None` if snapshots are off.
     pub snapshot: Option<String>,
-    /// `--health-addr` and `--health-port`.
+    /// The address and port of the health probes (`--health-addr`, `--health-port`).
     pub health: (String, u16),
-    /// `--bgp-port`; 0: BGP is not spoken.
+    /// The BGP port (`--bgp-port`); 0 if BGP is off.
     pub bgp: u16,
 }
 
+/// The CNI plugins that pods need.
 const PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];
 
-/// Looks at all that counts.
-pub fn look(options: &Options, asked: &Asked) -> Result<Facts> {
+/// Collects the facts. Fails if netlink or the kernel's state cannot be read; a failed access to the API
+/// is a fact, not an error.
+pub fn probe(options: &Options, asked: &ProbeOptions) -> Result<BoardFacts> {
     let mut kernel = Kernel::open()?;
     let modules = FEATURES.iter().map(|f| f.module).filter(|module| !module.is_empty());
     let modules = modules.filter_map(|module| Some((module, kernel.module_status(module)?)));
@@ -41,7 +44,7 @@ pub fn look(options: &Options, asked: &Asked) -> Result<Facts> {
     let (router, services) = (options.router, options.services);
     let host = kernel.host(options)?;
     let folder = Path::new(&*options.cni_conf).parent().unwrap_or(Path::new("/"));
-    let left = Left {
+    let left = Leftovers {
         chains: kernel.all_chains()?,
         legacy: xtables::chains(),
         links: kernel.link_names()?,
@@ -59,32 +62,34 @@ pub fn look(options: &Options, asked: &Asked) -> Result<Facts> {
     let missing = |name: &&str| {
         !["/opt/cni/bin", "/usr/lib/cni"].iter().any(|f| Path::new(f).join(name).exists())
     };
-    let plugins = if router { PLUGINS.into_iter().filter(missing).collect() } else { vec![] };
+    let missing_plugins =
+        if router { PLUGINS.into_iter().filter(missing).collect() } else { vec![] };
     let running = !matches!(Lock::take(), Ok(Some(_)));
-    Ok(Facts {
+    Ok(BoardFacts {
         router,
         services,
         config: files::config(&release),
         release,
         modules,
-        loads: files::sysctl("kernel/modules_disabled").is_none_or(|value| value != "1"),
-        rights: files::rights(),
+        can_load: files::sysctl("kernel/modules_disabled").is_none_or(|value| value != "1"),
+        capabilities: files::rights(),
         files: writable(options, folder, asked),
-        plugins,
-        api: permissions(services, &asked.source),
-        health: taken(running, &asked.health.0, asked.health.1),
-        bgp: taken(running, "", asked.bgp),
+        missing_plugins,
+        api: api_access(services, &asked.source),
+        health: bind_error(running, &asked.health.0, asked.health.1),
+        bgp: bind_error(running, "", asked.bgp),
         clock: unix(),
         left,
     })
 }
 
-fn writable(options: &Options, folder: &Path, asked: &Asked) -> Vec<File> {
-    let file = |path: &str, does, must| {
-        // What is not there yet is made: the nearest folder that is there counts.
-        let there = Path::new(path).ancestors().find(|path| path.exists());
-        let writable = there.is_some_and(sys::may_write);
-        File { path: path.to_owned(), does, must, writable }
+/// Returns the files that kinglet writes with these options.
+fn writable(options: &Options, folder: &Path, asked: &ProbeOptions) -> Vec<File> {
+    let file = |path: &str, purpose, required| {
+        // A missing file will be created, so the nearest existing folder has to be writable.
+        let existing = Path::new(path).ancestors().find(|path| path.exists());
+        let writable = existing.is_some_and(sys::may_write);
+        File { path: path.to_owned(), purpose, required, writable }
     };
     let mut all = vec![
         file("/proc/sys/net/ipv4/ip_forward", "settings", true),
@@ -99,7 +104,9 @@ fn writable(options: &Options, folder: &Path, asked: &Asked) -> Vec<File> {
     all
 }
 
-fn permissions(services: bool, source: &Source) -> Vec<(String, std::result::Result<(), String>)> {
+/// Tests the access to each kind of object at the API. Returns a single error if the API cannot be
+/// reached, because the same error would follow for every kind.
+fn api_access(services: bool, source: &Source) -> Vec<(String, std::result::Result<(), String>)> {
     let api = match Api::open(source) {
         Ok(api) => api,
         Err(e) => return vec![("read the cluster".into(), Err(e.to_string()))],
@@ -110,15 +117,15 @@ fn permissions(services: bool, source: &Source) -> Vec<(String, std::result::Res
             Ok(rights) => all.extend(
                 rights.into_iter().map(|(verb, r)| (format!("{verb} {}", kind.plural()), r)),
             ),
-            // It would be the same for the others.
             Err(e) => return vec![("read the cluster".into(), Err(e.to_string()))],
         }
     }
     all
 }
 
-/// Why a port can't be had; `running`: a kinglet that runs has it.
-fn taken(running: bool, addr: &str, port: u16) -> Option<String> {
+/// Returns the error of binding a port. `None` if the port is free, if it is 0, or if `running` is true:
+/// a running kinglet then has the port.
+fn bind_error(running: bool, addr: &str, port: u16) -> Option<String> {
     if running || port == 0 {
         return None;
     }

@@ -86,32 +86,6 @@ pub enum RouterId {
     Given(Ipv4Addr),
 }
 
-impl Default for Bgp {
-    /// Returns the options of a command line without flags.
-    fn default() -> Bgp {
-        Bgp {
-            asn: 64_512,
-            mesh: true,
-            inside: true,
-            id: RouterId::Addr,
-            port: 179,
-            hold: 90,
-            restart: None,
-            routers: Vec::new(),
-            hops: 0,
-            ttl_security: false,
-            advertise: Advertise {
-                pods: true,
-                cluster_ips: false,
-                external_ips: false,
-                balancer_ips: false,
-            },
-            ranges: Vec::new(),
-            next_hop_self: false,
-        }
-    }
-}
-
 impl Bgp {
     /// Returns true if the flags request that addresses of Services are advertised.
     pub fn announces_services(&self) -> bool {

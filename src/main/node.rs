@@ -1,10 +1,11 @@
-//! The commands about this node and not about the cluster: is it right, is it able, take ours away.
+//! The commands about this node: `kinglet status` and `bgp` (from the daemon's socket, see `report::ask`),
+//! `check` and `cleanup`.
 
 use std::{cell::Cell, fmt::Display, path::Path, thread, time::Duration};
 
 use kinglet::{
     api::snapshot::{self, Snapshot as Last},
-    args::{Args, Format},
+    args::{Format, LowArgs},
     bgp::rib::Learned,
     check::{self, Verdict},
     cleanup,
@@ -16,30 +17,30 @@ use kinglet::{
     reconcile::look,
     report::{
         SOCKET, Status,
-        ask::{Said, ask},
+        ask::{StatusReply, ask},
         status::{Counts, Snapshot, routes},
         text, unix,
     },
     state::Busy,
 };
 
-use super::{node, options, out, source};
+use super::{node_name, options, print, source};
 
-/// How often `status --watch` looks.
-const AGAIN: Duration = Duration::from_secs(2);
+/// The interval of `status --watch`.
+const REFRESH: Duration = Duration::from_secs(2);
 
-/// What the daemon says; where none runs, how the kernel compares with the snapshot. And how busy
-/// IPVS is.
-pub fn status(args: &Args) -> Result<u8> {
+/// Prints the daemon's status, or a comparison of the kernel with the snapshot if no daemon runs, and the
+/// IPVS counters. Returns 1 if the node is not right; fails if there is neither a daemon nor a snapshot.
+pub fn status(args: &LowArgs) -> Result<u8> {
     let json = args.format == Format::Json;
     let socket = args.run_dir.join(SOCKET);
     loop {
-        let said = ask(&socket, if json { "/status.json" } else { "/status" })
+        let reply = ask(&socket, if json { "/status.json" } else { "/status" })
             .doing(|| format!("asking the daemon at {}", socket.display()))?;
         let mut kernel = Kernel::open()?;
         let last = snapshot::peek(args.snapshot.as_deref().unwrap_or(Path::new("")));
-        let (Said { right, page }, last) = match said {
-            Some(said) => (said, last.ok().flatten()),
+        let (StatusReply { right, page }, last) = match reply {
+            Some(reply) => (reply, last.ok().flatten()),
             None => {
                 let last = last?;
                 (without_daemon(args, &mut kernel, last.as_ref(), json)?, last)
@@ -50,19 +51,19 @@ pub fn status(args: &Args) -> Result<u8> {
             Vec::new()
         });
         if let Some(last) = last.filter(|_| !busy.is_empty()) {
-            let _ = name(args, &mut kernel, &last, &mut busy); // they are only the nicer for it
+            let _ = add_names(args, &mut kernel, &last, &mut busy); // the page is useful without names
         }
-        let page = with(page, &busy, json)?;
+        let page = add_ipvs(page, &busy, json)?;
         let clear = if args.watch && !json { "\x1b[H\x1b[2J" } else { "" };
-        if !out(&format!("{clear}{page}"))? || !args.watch {
+        if !print(&format!("{clear}{page}"))? || !args.watch {
             return Ok(u8::from(!right));
         }
-        thread::sleep(AGAIN);
+        thread::sleep(REFRESH);
     }
 }
 
-/// What the daemon's BGP speaker has to show.
-pub fn bgp(args: &Args) -> Result<u8> {
+/// Prints a page of the daemon's BGP speaker: the peers or the routes. Fails if no daemon runs.
+pub fn bgp(args: &LowArgs) -> Result<u8> {
     let socket = args.run_dir.join(SOCKET);
     let doing = || format!("asking the daemon at {}", socket.display());
     let page = match &args.peer {
@@ -73,20 +74,20 @@ pub fn bgp(args: &Args) -> Result<u8> {
     };
     let json = if args.format == Format::Json { ".json" } else { "" };
     match ask(&socket, &format!("{page}{json}")) {
-        Ok(Some(said)) => out(&said.page).map(|_| u8::from(!said.right)),
+        Ok(Some(reply)) => print(&reply.page).map(|_| u8::from(!reply.right)),
         Ok(None) => Err(Error::new(
             doing(),
-            "no kinglet runs here: start one (kinglet run); --run-dir says where it listens",
+            "no kinglet runs here: start one (kinglet run), or set --run-dir to its folder",
         )),
         Err(e) => Err(Error::new(doing(), e)),
     }
 }
 
-/// Gives IPVS services the names that the snapshot knows for them.
-fn name(args: &Args, kernel: &mut Kernel, last: &Last, busy: &mut [Busy]) -> Result<()> {
-    let options = options(args);
+/// Sets the Service names of IPVS services from the snapshot.
+fn add_names(args: &LowArgs, kernel: &mut Kernel, last: &Last, busy: &mut [Busy]) -> Result<()> {
+    let options = options(args)?;
     let host = Some(kernel.host(&options)?);
-    let local = Local { node: named(args, last)?, options, host };
+    let local = Local { node: node_of(args, last)?, options, host };
     let claims = desired_of(&last.cluster, &Learned::default(), &local, &|_| false)?.claims;
     for busy in busy {
         let owner = claims.owner(&busy.at);
@@ -95,37 +96,38 @@ fn name(args: &Args, kernel: &mut Kernel, last: &Last, busy: &mut [Busy]) -> Res
     Ok(())
 }
 
-/// A page, with how busy IPVS is.
-fn with(page: String, busy: &[Busy], json: bool) -> Result<String> {
+/// Adds the IPVS counters to a status page.
+fn add_ipvs(page: String, busy: &[Busy], json: bool) -> Result<String> {
     match page.strip_suffix('}').filter(|_| json) {
         Some(open) => {
             let ipvs = serde_json::to_string(busy).doing(|| "writing the status as JSON")?;
             Ok(format!("{open},\"ipvs\":{ipvs}}}\n"))
         }
-        None => Ok(page + &text::busy(busy)),
+        None => Ok(page + &text::ipvs(busy)),
     }
 }
 
-/// Who wrote the snapshot, unless a flag says otherwise.
-fn named(args: &Args, last: &Last) -> Result<Box<str>> {
-    if args.hostname_override.is_some() { node(args) } else { Ok(last.node.clone()) }
+/// Returns the node's name: the flag if given, else the name in the snapshot.
+fn node_of(args: &LowArgs, last: &Last) -> Result<Box<str>> {
+    if args.hostname_override.is_some() { node_name(args) } else { Ok(last.node.clone()) }
 }
 
-/// Where cron runs `sync`, the snapshot says what the last one knew.
+/// Returns the status of a node without a daemon, for example if cron runs `sync`: the plan that follows
+/// from the snapshot. Fails if there is no snapshot.
 fn without_daemon(
-    args: &Args,
+    args: &LowArgs,
     kernel: &mut Kernel,
     last: Option<&Last>,
     json: bool,
-) -> Result<Said> {
+) -> Result<StatusReply> {
     let Some(last) = last else {
         return Err(Error::new(
             "asking the daemon",
-            "none runs, and there is no snapshot of the cluster either: start one (kinglet run), or \
-             see what `kinglet plan` would do",
+            "none runs, and there is no snapshot of the cluster: start a daemon (kinglet run), or run \
+             `kinglet plan`",
         ));
     };
-    let node = named(args, last)?;
+    let node = node_of(args, last)?;
     let path = args.snapshot.as_deref().unwrap_or(Path::new(""));
     let mut status = Status {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -141,7 +143,7 @@ fn without_daemon(
         cluster: Counts::of(&last.cluster),
         ..Status::default()
     };
-    match look(kernel, &last.cluster, &Learned::default(), &node, &options(args), Scope::All) {
+    match look(kernel, &last.cluster, &Learned::default(), &node, &options(args)?, Scope::All) {
         Ok(mut pass) => {
             for step in pass.steps() {
                 status.todo.push(|| (String::new(), step.to_string()));
@@ -162,36 +164,38 @@ fn without_daemon(
         true => serde_json::to_string(&status).doing(|| "writing the status as JSON")?,
         false => text::page(&status, unix()),
     };
-    Ok(Said { right: status.wrongs().is_empty(), page })
+    Ok(StatusReply { right: status.problems().is_empty(), page })
 }
 
-/// Is this board able?
-pub fn check(args: &Args) -> Result<u8> {
-    let asked = check::Asked {
+/// Prints the report of `check`. Returns 1 if a mandatory requirement is not met; fails if the kernel's
+/// state cannot be read.
+pub fn check(args: &LowArgs) -> Result<u8> {
+    let options = options(args)?;
+    let asked = check::ProbeOptions {
         source: source(args),
         run_dir: args.run_dir.to_string_lossy().into_owned(),
         snapshot: args.snapshot.as_ref().map(|path| path.display().to_string()),
         health: (args.health_addr.clone(), args.health_port),
-        bgp: super::bgp(args)?.map_or(0, |bgp| bgp.port),
+        bgp: options.bgp.as_ref().map_or(0, |bgp| bgp.port),
     };
-    let lines = check::lines(&check::look(&options(args), &asked)?);
-    out(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+    let lines = check::lines(&check::probe(&options, &asked)?);
+    print(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
     Ok(u8::from(lines.iter().any(|line| line.verdict == Verdict::Missing)))
 }
 
-/// Takes all of ours away.
-pub fn cleanup(args: &Args) -> Result<u8> {
+/// Removes everything that kinglet made. Returns 1 if a step was refused; fails if another kinglet runs.
+pub fn cleanup(args: &LowArgs) -> Result<u8> {
     let Some(_lock) = Lock::take().doing(|| "taking the lock @kinglet")? else {
-        let why = "another kinglet is at work on this node and would make all of it again: stop it \
+        let why = "another kinglet is at work on this node and would make everything again: stop it \
                    first";
         return Err(Error::new("cleaning up", why));
     };
     let refused = Cell::new(0);
-    let told = |what: &dyn Display, outcome: &Outcome| match outcome {
-        Ok(()) => drop(out(&format!("{what}\n"))),
+    let report = |subject: &dyn Display, outcome: &Outcome| match outcome {
+        Ok(()) => drop(print(&format!("{subject}\n"))),
         Err(why) => {
             refused.set(refused.get() + 1);
-            log::error(format_args!("{what}: refused: {why}"));
+            log::error(format_args!("{subject}: refused: {why}"));
         }
     };
     let socket = args.run_dir.join(SOCKET);
@@ -199,10 +203,10 @@ pub fn cleanup(args: &Args) -> Result<u8> {
     let files = [Some(socket.as_path()), args.snapshot.as_deref(), aside.as_deref()];
     cleanup::cleanup(
         &mut Kernel::open()?,
-        &options(args),
+        &options(args)?,
         files.into_iter().flatten(),
-        &mut |step, outcome| told(step, outcome),
-        &mut |path, outcome| told(&format_args!("- file {}", path.display()), outcome),
+        &mut |step, outcome| report(step, outcome),
+        &mut |path, outcome| report(&format_args!("- file {}", path.display()), outcome),
     )?;
     Ok(u8::from(refused.get() > 0))
 }

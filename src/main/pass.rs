@@ -1,4 +1,7 @@
-//! The commands that make one pass, or say what it would do.
+//! `kinglet plan`, `sync` and `dump`: the commands that make one pass, or print one.
+//!
+//! A pass reads the cluster (`read_cluster`, `list_cluster`), compares it with the kernel
+//! (`reconcile::look`), and applies the steps (`Pass::take`) or prints them as text, script or JSON.
 
 use std::{
     io::{self, Read},
@@ -10,7 +13,7 @@ use kinglet::{
         from_list,
         snapshot::{self, Snapshot},
     },
-    args::{Args, Format},
+    args::{Format, LowArgs},
     bgp::rib,
     cluster::{Bad, Kind, Known, Reading},
     desired::Unmet,
@@ -24,26 +27,28 @@ use kinglet::{
     state::State,
 };
 
-use super::{api, node, options, out, policy};
+use super::{node_name, open_api, options, print, warn_about_policy};
 
-/// More lines than this about what can't be honoured are for `plan` to tell, not for every `sync`.
-const UNMET_LINES: usize = 5;
-/// Steps are told as they are taken, in pieces of so many bytes.
-const TOLD: usize = 8 << 10;
+/// The number of unmet requests that `sync` logs; `plan` prints all of them.
+const MAX_UNMET_LINES: usize = 5;
+/// The size in bytes at which the buffered output of `sync` is written.
+const FLUSH_AT: usize = 8 << 10;
 
-/// What is known for one pass, and what the next one has to know.
-struct Learned {
+/// The input of a pass, and the data for the next snapshot.
+struct ClusterRead {
     known: Known,
-    /// The API could not be read, or not all of it.
+    /// The errors of the kinds that could not be read.
     errors: Vec<Error>,
     file: snapshot::File,
+    /// The time of the last complete list (Unix time).
     listed: u64,
     contact: snapshot::Contact,
 }
 
-/// From the snapshot, and from what the API says beyond it.
-fn learn(args: &Args, node: &str) -> Result<Learned> {
-    let api = api(args)?;
+/// Reads the snapshot and the changes since then from the API. Fails if the API cannot be read and there
+/// is no snapshot; with a snapshot, the errors are returned beside the snapshot's cluster.
+fn read_cluster(args: &LowArgs, node: &str) -> Result<ClusterRead> {
+    let api = open_api(args)?;
     let mut file = snapshot::File::new(args.snapshot.clone(), api.identity(node));
     let snapshot = file.load();
     if args.snapshot.is_some() {
@@ -65,31 +70,29 @@ fn learn(args: &Args, node: &str) -> Result<Learned> {
     } else {
         let age = age.map_or("unknown age".to_owned(), |age| format!("{} s ago", age.as_secs()));
         log::warn(format_args!(
-            "THE API SERVER CAN'T BE READ; this pass works from the snapshot ({age}), and removes \
-             nothing of which was not heard"
+            "THE API SERVER CAN'T BE READ; this pass works from the snapshot ({age}) and removes \
+             nothing that depends on missing data"
         ));
     }
-    Ok(Learned { known, errors, file, listed, contact: api.contact() })
+    Ok(ClusterRead { known, errors, file, listed, contact: api.contact() })
 }
 
-/// What was not understood, beside what can't be honoured.
-fn with_bad(mut pass: Pass, bad: impl Iterator<Item = Bad>) -> Pass {
+/// Adds the invalid API objects to the unmet requests of a pass.
+fn add_invalid(mut pass: Pass, bad: impl Iterator<Item = Bad>) -> Pass {
     let bad = bad.map(|bad| {
-        Unmet::new(
-            format!("{} {}", bad.kind.name(), bad.name),
-            format!("not understood: {}", bad.why),
-        )
+        Unmet::new(format!("{} {}", bad.kind.name(), bad.name), format!("invalid: {}", bad.why))
     });
     pass.desired.unmet.splice(0..0, bad);
     pass
 }
 
-pub fn plan(args: &Args) -> Result<u8> {
+/// Prints the steps that `sync` would take. Fails if the cluster or the kernel cannot be read.
+pub fn plan(args: &LowArgs) -> Result<u8> {
     let pass = match &args.from {
         None => {
-            let reading = read(args)?;
+            let reading = list_cluster(args)?;
             let mut kernel = Kernel::open()?;
-            let (node, options) = (node(args)?, options(args));
+            let (node, options) = (node_name(args)?, options(args)?);
             let pass = look(
                 &mut kernel,
                 &reading.cluster,
@@ -98,12 +101,12 @@ pub fn plan(args: &Args) -> Result<u8> {
                 &options,
                 Scope::All,
             )?;
-            with_bad(pass, reading.bad.into_iter())
+            add_invalid(pass, reading.bad.into_iter())
         }
-        Some(path) => plan_from(args, &text_of(path)?)?,
+        Some(path) => plan_from(args, &read_input(path)?)?,
     };
     let steps = pass.steps();
-    out(&match args.format {
+    print(&match args.format {
         Format::Text => text(&pass, &steps),
         Format::Sh => script(&pass, &steps),
         Format::Json => json(&pass, &steps)?,
@@ -118,7 +121,8 @@ pub fn plan(args: &Args) -> Result<u8> {
     })
 }
 
-fn text_of(path: &std::path::Path) -> Result<String> {
+/// Reads a file, or standard input if the path is `-`.
+fn read_input(path: &std::path::Path) -> Result<String> {
     let read = if path.as_os_str() == "-" {
         let mut text = String::new();
         io::stdin().lock().read_to_string(&mut text).map(|_| text)
@@ -128,15 +132,16 @@ fn text_of(path: &std::path::Path) -> Result<String> {
     read.doing(|| format!("reading {}", path.display()))
 }
 
-/// Plans for any node from a dump, or from a list as kubectl prints it: neither API nor root.
-fn plan_from(args: &Args, text: &str) -> Result<Pass> {
+/// Plans for any node from a dump, or from a list in kubectl's JSON format, without API and root. Fails
+/// if the text is neither. The kernel counts as empty unless the dump is of the same node.
+fn plan_from(args: &LowArgs, text: &str) -> Result<Pass> {
     let dump = Dump::read(text).doing(|| "reading the dump given by --from")?;
-    let options = options(args);
+    let options = options(args)?;
     let Some(dump) = dump else {
         let reading = from_list(text.as_bytes())?;
-        let local = Local { node: node(args)?, options, host: None };
+        let local = Local { node: node_name(args)?, options, host: None };
         let pass = imagine(&reading.cluster, local, State::new())?;
-        return Ok(with_bad(pass, reading.bad.into_iter()));
+        return Ok(add_invalid(pass, reading.bad.into_iter()));
     };
     let node = args.hostname_override.as_deref().unwrap_or(&dump.node).into();
     let (host, have) =
@@ -144,75 +149,79 @@ fn plan_from(args: &Args, text: &str) -> Result<Pass> {
     imagine(&dump.cluster, Local { node, options, host }, have)
 }
 
-pub fn sync(args: &Args) -> Result<u8> {
-    policy(args);
+/// Makes one pass and prints each step. Returns 1 if a step was refused or the cluster could not be read
+/// completely. Fails if there is neither an API nor a snapshot.
+pub fn sync(args: &LowArgs) -> Result<u8> {
+    warn_about_policy(args);
     let Some(_lock) = Lock::take().doing(|| "taking the lock @kinglet")? else {
-        log::info(format_args!("another kinglet is at work on this node; it does the job"));
+        log::info(format_args!("another kinglet is at work on this node; nothing to do"));
         return Ok(0);
     };
-    let node = node(args)?;
-    let learned = learn(args, &node)?;
+    let node = node_name(args)?;
+    let read = read_cluster(args, &node)?;
     let mut kernel = Kernel::open()?;
     let pass = look(
         &mut kernel,
-        &learned.known.cluster,
+        &read.known.cluster,
         &rib::Learned::default(),
         &node,
-        &options(args),
+        &options(args)?,
         Scope::All,
     )?;
-    let pass = with_bad(pass, learned.known.complaints());
-    let (mut refused, mut taken) = (0, String::new());
+    let pass = add_invalid(pass, read.known.complaints());
+    let (mut refused, mut printed) = (0, String::new());
     let (flows, errors) = pass.take(&mut kernel, Scope::All, &mut |step, outcome| match outcome {
         Err(why) => {
             refused += 1;
             log::error(format_args!("{step}: refused: {why}"));
         }
         Ok(()) if args.format == Format::Text => {
-            taken += &format!("{step}\n");
-            if taken.len() >= TOLD {
-                let _ = out(&std::mem::take(&mut taken));
+            printed += &format!("{step}\n");
+            if printed.len() >= FLUSH_AT {
+                let _ = print(&std::mem::take(&mut printed));
             }
         }
         Ok(()) => {}
     });
-    let _ = out(&taken);
+    let _ = print(&printed);
     if flows > 0 {
-        log::info(format_args!("{flows} flows of UDP Services led astray, and were removed"));
+        log::info(format_args!("removed {flows} stale UDP conntrack entries"));
     }
     if args.format == Format::Json {
-        out(&json(&pass, &pass.steps())?)?;
+        print(&json(&pass, &pass.steps())?)?;
     }
     let unmet = &pass.desired.unmet;
-    for Unmet { what, why, .. } in unmet.iter().take(UNMET_LINES) {
+    for Unmet { what, why, .. } in unmet.iter().take(MAX_UNMET_LINES) {
         log::warn(format_args!("unmet: {what}: {why}"));
     }
-    if unmet.len() > UNMET_LINES {
-        let more = unmet.len() - UNMET_LINES;
-        log::warn(format_args!("unmet: {more} more; `kinglet plan` tells them all"));
+    if unmet.len() > MAX_UNMET_LINES {
+        let more = unmet.len() - MAX_UNMET_LINES;
+        log::warn(format_args!("unmet: {more} more; `kinglet plan` lists them all"));
     }
-    for e in learned.errors.iter().chain(&errors).chain(&pass.desired.errors) {
+    for e in read.errors.iter().chain(&errors).chain(&pass.desired.errors) {
         log::error(format_args!("{e}"));
     }
-    let well = refused == 0 && errors.is_empty() && pass.desired.errors.is_empty();
-    let well = well && learned.errors.is_empty();
-    let Learned { known, errors, mut file, listed, contact } = learned;
+    let succeeded = refused == 0 && errors.is_empty() && pass.desired.errors.is_empty();
+    let succeeded = succeeded && read.errors.is_empty();
+    let ClusterRead { known, errors, mut file, listed, contact } = read;
     if errors.is_empty()
         && let Err(e) = file.save(&known, listed, &contact).and_then(|_| file.settle())
     {
         log::warn(format_args!("{e}"));
     }
-    Ok(u8::from(!well))
+    Ok(u8::from(!succeeded))
 }
 
-pub fn dump(args: &Args) -> Result<u8> {
-    let mut reading = read(args)?;
+/// Prints the cluster and this node as JSON, without passwords, as input for `plan --from`. Fails if the
+/// cluster or the kernel cannot be read.
+pub fn dump(args: &LowArgs) -> Result<u8> {
+    let mut reading = list_cluster(args)?;
     reading.cluster.forget_passwords();
-    let (node, options) = (node(args)?, options(args));
+    let (node, options) = (node_name(args)?, options(args)?);
     let mut kernel = Kernel::open()?;
     let host = Some(kernel.host(&options)?);
     let local = Local { node: node.clone(), options, host };
-    // A node that is not in the cluster is worth a report too.
+    // A dump is useful even if the node is not in the cluster.
     let want = match imagine(&reading.cluster, local.clone(), State::new()) {
         Ok(pass) => pass.desired.state,
         Err(e) => {
@@ -231,9 +240,10 @@ pub fn dump(args: &Args) -> Result<u8> {
         host: local.host,
     };
     let text = serde_json::to_string(&dump).doing(|| "writing the dump")?;
-    out(&(text + "\n")).map(|_| 0)
+    print(&(text + "\n")).map(|_| 0)
 }
 
+/// Returns the plan for people: one line for each step, then the unmet requests.
 fn text(pass: &Pass, steps: &[Step]) -> String {
     let steps = steps.iter().map(|step| format!("{step}\n"));
     let unmet =
@@ -241,8 +251,9 @@ fn text(pass: &Pass, steps: &[Step]) -> String {
     steps.chain(unmet).collect()
 }
 
+/// Returns the plan as a shell script.
 fn script(pass: &Pass, steps: &[Step]) -> String {
-    let head = format!("#!/bin/sh\n# kinglet: what node {} needs\n", pass.local.node);
+    let head = format!("#!/bin/sh\n# kinglet: the steps for node {}\n", pass.local.node);
     let comment = |Unmet { what, why, .. }: &Unmet| {
         let line = format!("# unmet: {what}: {why}");
         line.chars().filter(|c| !c.is_control()).collect::<String>() + "\n"
@@ -251,7 +262,8 @@ fn script(pass: &Pass, steps: &[Step]) -> String {
     head + &unmet + &sh::script(steps)
 }
 
-/// The contract for other programs: `{"node":NAME,"steps":[…],"unmet":[…]}`.
+/// Returns the plan as JSON, a stable format for other programs:
+/// `{"node":NAME,"steps":[…],"unmet":[…]}`.
 fn json(pass: &Pass, steps: &[Step]) -> Result<String> {
     #[derive(serde::Serialize)]
     struct Plan<'a> {
@@ -264,7 +276,7 @@ fn json(pass: &Pass, steps: &[Step]) -> Result<String> {
     Ok(text + "\n")
 }
 
-/// What the API says of them.
-fn read(args: &Args) -> Result<Reading> {
-    api(args)?.read(Kind::needed(args.services))
+/// Lists the needed kinds from the API, without a snapshot.
+fn list_cluster(args: &LowArgs) -> Result<Reading> {
+    open_api(args)?.read(Kind::needed(args.services))
 }

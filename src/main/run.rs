@@ -1,27 +1,27 @@
-//! The command that stays: what it takes from the machine before it begins.
+//! `kinglet run`: the daemon. This module takes the lock, the signals and the listening sockets, hands
+//! them to [`daemon::run`], and executes the binary again after a SIGHUP.
 
 use std::{env, time::Duration};
 
 use kinglet::{
     api::Rhythm,
-    args::Args,
+    args::LowArgs,
     daemon::{self, Ended},
     error::{Error, Result},
     kernel::sys,
-    local::Options,
     log,
     report::{Desk, Facts, SOCKET, Status},
 };
 
-use super::{arguments, bgp, node, options, policy, source};
+use super::{arguments, node_name, options, source, warn_about_policy};
 
-pub fn run(args: &Args) -> Result<u8> {
-    policy(args);
+/// Runs the daemon until a signal ends it. Fails if the lock, a port or the kernel's sockets are not
+/// available, or if the daemon fails.
+pub fn run(args: &LowArgs) -> Result<u8> {
+    warn_about_policy(args);
     let signals = daemon::signals()?;
     let lock = daemon::lock()?;
-    let (node, bgp) = (node(args)?, bgp(args)?);
-    let options = options(args);
-    let options = Options { peers: options.peers || bgp.is_some(), bgp, ..options };
+    let (node, options) = (node_name(args)?, options(args)?);
     let files = args.kubeconfig.is_some() || args.bgp.has_file();
     let kernel = daemon::kernel(&options, files)?;
     let mode = match args.poll_interval {
@@ -44,7 +44,7 @@ pub fn run(args: &Args) -> Result<u8> {
     desk.proxy(&args.health_addr, args.proxy_health_port)?;
     desk.metrics(&args.metrics_addr, args.metrics_port, &args.metrics_path)?;
     if let Err(e) = desk.status(&args.run_dir.join(SOCKET)) {
-        log::warn(format_args!("{e}; `kinglet status` can't ask this daemon"));
+        log::warn(format_args!("{e}; `kinglet status` cannot reach this daemon"));
     }
     let setup = daemon::Setup {
         node,
@@ -54,20 +54,21 @@ pub fn run(args: &Args) -> Result<u8> {
         audit: Duration::from_secs(args.audit_period),
         snapshot: args.snapshot.clone(),
         facts,
-        again: Box::new(|| arguments().and_then(|args| super::bgp(&args)).map(drop)),
+        again: Box::new(|| arguments().and_then(|args| super::options(&args)).map(drop)),
     };
     let ended = daemon::run(setup, kernel, signals, desk)?;
     drop(lock);
     match ended {
         Ended::Stopped => Ok(0),
-        // The same process, with its configuration read again.
+        // SIGHUP: the same process reads its configuration again. exec returns only if it fails.
         Ended::Again => {
             Err(Error::new("starting again", sys::exec(c"/proc/self/exe", env::args_os())))
         }
     }
 }
 
-fn rhythm(args: &Args) -> Rhythm {
+/// Returns the poll and resync intervals; without `--poll-interval` a watch stays open.
+fn rhythm(args: &LowArgs) -> Rhythm {
     let poll = Some(Duration::from_secs(args.poll_interval)).filter(|poll| !poll.is_zero());
     Rhythm { poll, resync: Duration::from_secs(args.resync_period) }
 }

@@ -1,4 +1,5 @@
-//! Asks the daemon of this node: `kinglet status` shows what it answers.
+//! The client of the status socket. `kinglet status` and `kinglet bgp` send one GET request to the
+//! daemon of this node and print the response.
 
 use std::{
     io::{self, Read, Write},
@@ -7,20 +8,23 @@ use std::{
     time::Duration,
 };
 
-/// A daemon that does not answer within this time is stuck or gone.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The read and write timeout. A daemon that does not respond within this time is stuck or gone.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a daemon said.
+/// The daemon's response.
 #[derive(Debug, PartialEq)]
-pub struct Said {
-    /// Whether the node is right.
+pub struct StatusReply {
+    /// True if the daemon returned 200, and false if it returned 503.
     pub right: bool,
-    /// The page.
+    /// The body of the response.
     pub page: String,
 }
 
-/// Gets a page (`/status`, `/status.json`) from the socket; `None`: no daemon listens there.
-pub fn ask(socket: &Path, page: &str) -> io::Result<Option<Said>> {
+/// Requests a page (`/status`, `/status.json`, `/bgp…`) over the socket.
+///
+/// Returns `None` if no daemon listens on the socket. Fails if the socket cannot be used, if the
+/// timeout expires, or if the response does not come from a kinglet of this version.
+pub fn ask(socket: &Path, page: &str) -> io::Result<Option<StatusReply>> {
     let mut stream = match UnixStream::connect(socket) {
         Ok(stream) => stream,
         Err(e) => {
@@ -28,17 +32,18 @@ pub fn ask(socket: &Path, page: &str) -> io::Result<Option<Said>> {
             return if gone.contains(&e.kind()) { Ok(None) } else { Err(e) };
         }
     };
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     write!(stream, "GET {page} HTTP/1.1\r\nHost: kinglet\r\n\r\n")?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
-    let odd = || io::Error::other("what listens there is no kinglet of this version");
-    let (head, page) = text.split_once("\r\n\r\n").ok_or_else(odd)?;
+    let invalid =
+        || io::Error::other("the program that listens there is not a kinglet of this version");
+    let (head, page) = text.split_once("\r\n\r\n").ok_or_else(invalid)?;
     let right = match head.split(' ').nth(1) {
         Some("200") => true,
         Some("503") => false,
-        _ => return Err(odd()),
+        _ => return Err(invalid()),
     };
-    Ok(Some(Said { right, page: page.to_owned() }))
+    Ok(Some(StatusReply { right, page: page.to_owned() }))
 }

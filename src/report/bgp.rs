@@ -1,4 +1,6 @@
-//! The BGP speaker as a person or a program reads it: its peers, and the routes that it heard or told.
+//! The BGP pages of the status socket, behind `kinglet bgp`: the peers, and the routes received from or
+//! advertised to a peer, as a table or as JSON. The data comes from the speaker ([`Speaker::view`],
+//! `Rib::shown`); this module only renders it.
 
 use std::{fmt::Write, net::IpAddr, time::Duration};
 
@@ -12,42 +14,43 @@ use crate::bgp::{
     speaker::{Speaker, View},
 };
 
-/// One peer.
+/// A BGP peer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Peer {
-    /// Its address.
+    /// The address of the peer.
     pub addr: IpAddr,
-    /// The AS that it should be in.
+    /// The configured AS of the peer.
     pub asn: u32,
-    /// Which node of the cluster it is; `None`: a router outside.
+    /// The name of the peer's Node; `None` if the peer is a router outside of the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// How far it has come, as RFC 4271 names it.
+    /// The state of the session (RFC 4271 section 8.2.2), for example `Established`.
     pub state: String,
-    /// How the way to it is, as RFC 5880 names it, where BFD watches it.
+    /// The state of the BFD session (RFC 5880 section 6.2); `None` if BFD is off for this peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd: Option<String>,
-    /// Seconds for which its session is up or down.
+    /// Seconds since the session last went up or down.
     pub uptime: u64,
-    /// Routes that it has told.
+    /// The number of routes received from the peer.
     pub received: usize,
-    /// Those of them that were let in.
+    /// The number of received routes that the import policy accepted.
     pub accepted: usize,
-    /// Routes that it was told.
-    pub told: usize,
-    /// What went wrong last.
+    /// The number of routes advertised to the peer.
+    #[serde(rename = "told")]
+    pub advertised: usize,
+    /// The last error of the session; `None` if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
 impl Peer {
-    /// Whether its session is up.
+    /// Returns true if the session is established.
     pub fn is_up(&self) -> bool {
         self.state == "Established"
     }
 }
 
-/// All peers.
+/// Returns all peers. `now` is the speaker's clock.
 pub fn peers(speaker: &Speaker, now: Duration) -> Vec<Peer> {
     speaker.view(now).into_iter().map(peer).collect()
 }
@@ -62,21 +65,21 @@ fn peer(view: View) -> Peer {
         uptime: view.age.as_secs(),
         received: view.counts.received,
         accepted: view.counts.accepted,
-        told: view.counts.told,
+        advertised: view.counts.told,
         error: view.error,
     }
 }
 
-/// What is behind a path below `/bgp`; `None`: nothing; `Err`: why that can't be shown. With `.json` it
-/// is for programs. `/bgp` are the peers, `/bgp/routes` all routes, `/bgp/in/ADDR` and `/bgp/out/ADDR`
-/// those of one peer.
+/// Returns the page at a path: `/bgp` lists the peers, `/bgp/routes` all routes, `/bgp/in/ADDR` the routes
+/// received from a peer, `/bgp/out/ADDR` the routes advertised to it. With the suffix `.json` the page is
+/// JSON. Returns `None` if there is no such path; fails if no peer has the address.
 pub fn page(speaker: &Speaker, now: Duration, path: &str) -> Option<Result<String, String>> {
     let (path, json) = path.strip_suffix(".json").map_or((path, false), |path| (path, true));
     let addr = |text: &str| text.parse::<IpAddr>().ok();
-    let which = match path {
+    let selected = match path {
         "/bgp" => {
             let peers = peers(speaker, now);
-            return Some(Ok(if json { object("peers", &peers) } else { table(&peers) }));
+            return Some(Ok(if json { json_object("peers", &peers) } else { peer_table(&peers) }));
         }
         "/bgp/routes" => Which::All,
         _ => match path.strip_prefix("/bgp/in/").and_then(addr) {
@@ -84,53 +87,53 @@ pub fn page(speaker: &Speaker, now: Duration, path: &str) -> Option<Result<Strin
             None => Which::To(path.strip_prefix("/bgp/out/").and_then(addr)?),
         },
     };
-    if let Which::From(peer) | Which::To(peer) = which
+    if let Which::From(peer) | Which::To(peer) = selected
         && !speaker.config().peers.contains_key(&peer)
     {
         return Some(Err(format!("there is no peer {peer}; `kinglet bgp` lists them\n")));
     }
-    let routes: Vec<Route> = speaker.rib().shown(which).into_iter().map(route).collect();
-    Some(Ok(if json { object("routes", &routes) } else { list(&routes) }))
+    let routes: Vec<Route> = speaker.rib().shown(selected).into_iter().map(route).collect();
+    Some(Ok(if json { json_object("routes", &routes) } else { route_table(&routes) }))
 }
 
-fn object(name: &str, list: &impl Serialize) -> String {
+fn json_object(name: &str, list: &impl Serialize) -> String {
     format!("{{\"{name}\":{}}}\n", serde_json::to_string(list).unwrap_or_default())
 }
 
-/// The peers, one on each line.
-pub fn table(peers: &[Peer]) -> String {
+/// Returns the table of peers, one line for each.
+fn peer_table(peers: &[Peer]) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "{:<24} {:<16} {:>10} {:<12} {:<5} {:>10} {:>6} {:>6} {:>6}  LAST ERROR",
-        "PEER", "NODE", "AS", "STATE", "BFD", "FOR", "HEARD", "TAKEN", "TOLD"
+        "{:<24} {:<16} {:>10} {:<12} {:<5} {:>10} {:>8} {:>8} {:>10}  LAST ERROR",
+        "PEER", "NODE", "AS", "STATE", "BFD", "FOR", "RECEIVED", "ACCEPTED", "ADVERTISED"
     );
     for p in peers {
         let (addr, node) = (p.addr.to_string(), p.node.as_deref().unwrap_or("-"));
         let _ = writeln!(
             out,
-            "{addr:<24} {node:<16} {:>10} {:<12} {:<5} {:>10} {:>6} {:>6} {:>6}  {}",
+            "{addr:<24} {node:<16} {:>10} {:<12} {:<5} {:>10} {:>8} {:>8} {:>10}  {}",
             p.asn,
             p.state,
             p.bfd.as_deref().unwrap_or("-"),
             span(p.uptime),
             p.received,
             p.accepted,
-            p.told,
+            p.advertised,
             p.error.as_deref().unwrap_or("")
         );
     }
     out
 }
 
-/// One route, as it came or as it is told.
+/// A route, as received or as advertised. The field names are the JSON names.
 #[derive(Serialize)]
 struct Route {
     net: String,
-    /// `None`: this node.
+    /// `None` if the next hop is this node.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_hop: Option<IpAddr>,
-    /// The peer that told it; `None`: it begins here.
+    /// The peer that advertised the route; `None` if this node originates it.
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<IpAddr>,
     path: String,
@@ -141,12 +144,12 @@ struct Route {
     med: Option<u32>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     communities: Vec<String>,
-    /// The peer restarts, and has not said it again yet.
+    /// True if the route is from before the peer's restart and was not advertised again yet (RFC 4724).
     stale: bool,
     best: bool,
-    /// A route of the kernel has its next hop.
+    /// True if a route in the kernel uses this next hop.
     used: bool,
-    /// Why it was not let in.
+    /// The reason if the import policy refused the route.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<&'static str>,
 }
@@ -172,7 +175,8 @@ fn route(shown: Shown) -> Route {
     }
 }
 
-fn list(routes: &[Route]) -> String {
+/// Returns the table of routes, one line for each, with a legend of the marks.
+fn route_table(routes: &[Route]) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
@@ -204,7 +208,7 @@ fn list(routes: &[Route]) -> String {
         };
     }
     if !routes.is_empty() {
-        out.push_str("* in the kernel, > best, s of before the peer's restart\n");
+        out.push_str("* in the kernel, > best, s stale (from before the peer's restart)\n");
     }
     out
 }

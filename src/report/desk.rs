@@ -1,7 +1,10 @@
-//! Where the pages are shown: listeners and their connections, on one thread beside the loop.
+//! The HTTP server of the daemon: all listeners and connections, on one thread beside the loop.
 //!
-//! Each connection has a few seconds, each listener room for a few connections, of which the oldest
-//! gives way: whoever keeps connections open and says nothing can't keep a kubelet's probe out.
+//! The daemon sends commands over a channel; the thread runs `accept_loop` for each listener and
+//! `handle_connection` for each connection. The responses come from `pages`, the protocol from `http`.
+//!
+//! A connection is closed after 5 seconds. A listener serves at most 16 connections and drops the oldest
+//! one if another client connects, so idle connections cannot block a kubelet's probe.
 
 use std::{
     collections::VecDeque,
@@ -19,7 +22,7 @@ use smol::{Async, LocalExecutor, Task, Timer, channel::Sender, future};
 
 use super::{
     Facts,
-    http::{self, Answer, Heard},
+    http::{self, Parse, Response},
     pages::{self, Page},
 };
 use crate::{
@@ -28,56 +31,61 @@ use crate::{
     few::Few,
 };
 
-/// How long one connection may take, from its first byte to its last.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How many connections one listener serves at a time.
-const ROOM: usize = 16;
-/// The pause after a connection that could not be taken (no descriptors left).
-const PAUSE: Duration = Duration::from_secs(1);
-/// What is read of a client that goes on talking after its answer.
-const DEAF: usize = 64 * 1024;
-/// Rendering a page is all that the thread has to do.
+/// The lifetime of a connection, from accept to close.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// The number of connections that one listener serves at a time.
+const MAX_CONNECTIONS: usize = 16;
+/// The pause after accept(2) failed, for example because no file descriptors are left.
+const ACCEPT_RETRY: Duration = Duration::from_secs(1);
+/// The number of bytes that are read and dropped if a client keeps sending after its response.
+const MAX_DRAIN: usize = 64 * 1024;
+/// The stack size of the thread in bytes. The thread renders pages and does nothing else.
 const STACK: usize = 256 * 1024;
 
-/// The thread that shows what the daemon does; a process has one, and it stays to the end.
+/// The HTTP server. A process starts one; its thread runs until the process ends.
 pub struct Desk {
-    orders: Sender<Order>,
-    /// What is said at each healthCheckNodePort.
+    commands: Sender<ServerCommand>,
+    /// The state to return at each healthCheckNodePort.
     ports: Arc<Mutex<HealthPorts>>,
+    /// The healthCheckNodePorts that have a listener.
     open: Vec<u16>,
 }
 
-/// For the thread.
-enum Order {
-    Open(Listener, Shown),
+/// A command for the thread.
+enum ServerCommand {
+    /// Serves content on a listener.
+    Open(Listener, Content),
+    /// Closes the listeners of a healthCheckNodePort.
     Close(u16),
 }
 
-/// What a listener shows.
+/// The content of a listener.
 #[derive(Clone)]
-enum Shown {
+enum Content {
     Page(Page),
+    /// The health of the Service that has this healthCheckNodePort.
     NodePort(u16),
 }
 
 impl Desk {
-    /// Starts the thread; nothing listens yet.
+    /// Starts the thread, without a listener. Fails if the thread cannot be started.
     pub fn open(facts: Facts) -> Result<Desk> {
-        let (orders, heard) = smol::channel::unbounded();
+        let (commands, received) = smol::channel::unbounded();
         let ports = Arc::new(Mutex::new(HealthPorts::new()));
-        let shown = Arc::clone(&ports);
+        let shared_ports = Arc::clone(&ports);
         let serve = move || {
             let executor: &'static _ = Box::leak(Box::new(LocalExecutor::new()));
             let mut open: Few<u16, Vec<Task<()>>> = Few::new();
             smol::block_on(executor.run(async {
-                while let Ok(order) = heard.recv().await {
-                    match order {
-                        Order::Close(port) => drop(open.remove(&port)),
-                        Order::Open(listener, what) => {
-                            let port = if let Shown::NodePort(port) = what { port } else { 0 };
-                            let (facts, ports) = (facts.clone(), Arc::clone(&shown));
-                            let answer = move |path: &str| show(&what, path, &facts, &ports);
-                            let task = executor.spawn(listen(executor, listener, answer));
+                while let Ok(command) = received.recv().await {
+                    match command {
+                        ServerCommand::Close(port) => drop(open.remove(&port)),
+                        ServerCommand::Open(listener, content) => {
+                            let port = if let Content::NodePort(port) = content { port } else { 0 };
+                            let (facts, ports) = (facts.clone(), Arc::clone(&shared_ports));
+                            let respond =
+                                move |path: &str| response(&content, path, &facts, &ports);
+                            let task = executor.spawn(accept_loop(executor, listener, respond));
                             open.or_default(port).push(task);
                         }
                     }
@@ -85,31 +93,32 @@ impl Desk {
             }));
         };
         let thread = thread::Builder::new().name("report".into()).stack_size(STACK).spawn(serve);
-        thread.doing(|| "starting the thread that answers for health and status")?;
-        Ok(Desk { orders, ports, open: Vec::new() })
+        thread.doing(|| "starting the thread that serves health probes and status")?;
+        Ok(Desk { commands, ports, open: Vec::new() })
     }
 
-    /// Answers `/healthz` and `/livez`; port 0: nowhere. A port that is taken is an error: the
-    /// kubelet's probe would ask somebody else.
+    /// Serves `/healthz`, `/livez` and `/readyz` on a port; 0 disables the listener. An empty `addr`
+    /// listens at all addresses. Fails if the port is in use, because the kubelet's probe would reach
+    /// another program.
     pub fn health(&self, addr: &str, port: u16) -> Result<()> {
-        self.tcp(addr, port, &Page::Health)
+        self.listen_tcp(addr, port, &Page::Health)
             .doing(|| format!("listening for health probes (--health-port {port})"))
     }
 
-    /// Answers as kube-proxy does at its health port; port 0: nowhere.
+    /// Serves kube-proxy's health check on a port; 0 disables the listener. Fails if the port is in use.
     pub fn proxy(&self, addr: &str, port: u16) -> Result<()> {
-        self.tcp(addr, port, &Page::Proxy)
+        self.listen_tcp(addr, port, &Page::Proxy)
             .doing(|| format!("listening for load balancers (--proxy-health-port {port})"))
     }
 
-    /// Answers with the metrics; port 0: nowhere.
+    /// Serves the metrics at a path; port 0 disables the listener. Fails if the port is in use.
     pub fn metrics(&self, addr: &str, port: u16, path: &str) -> Result<()> {
-        self.tcp(addr, port, &Page::Metrics(path.into()))
-            .doing(|| format!("listening for readers of metrics (--metrics-port {port})"))
+        self.listen_tcp(addr, port, &Page::Metrics(path.into()))
+            .doing(|| format!("listening for metrics requests (--metrics-port {port})"))
     }
 
-    /// Answers `kinglet status` on a Unix socket. What is left of an earlier run is replaced: whoever
-    /// calls holds the node's lock.
+    /// Serves `kinglet status` on a Unix socket. A socket file of an earlier run is replaced, which is
+    /// safe because the caller holds the node's lock. Fails if the folder or the socket cannot be made.
     pub fn status(&self, path: &Path) -> Result<()> {
         let listen = || {
             path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
@@ -120,33 +129,34 @@ impl Desk {
             Async::new(UnixListener::bind(path)?)
         };
         let listener = listen().doing(|| format!("listening on {}", path.display()))?;
-        self.order(Order::Open(Listener::Unix(listener), Shown::Page(Page::Status)));
+        self.send(ServerCommand::Open(Listener::Unix(listener), Content::Page(Page::Status)));
         Ok(())
     }
 
-    /// Answers at these healthCheckNodePorts and at no others; given are those that can't be had.
+    /// Opens and closes listeners so that exactly these healthCheckNodePorts are served. Returns an
+    /// [`Unmet`] for each port that cannot be bound.
     pub fn ports(&mut self, want: &HealthPorts) -> Vec<Unmet> {
         let mut unmet = Vec::new();
         self.ports.lock().unwrap_or_else(PoisonError::into_inner).clone_from(want);
         let mut open = std::mem::take(&mut self.open);
         for port in open.extract_if(.., |port| !want.contains_key(port)) {
-            self.order(Order::Close(port));
+            self.send(ServerCommand::Close(port));
         }
         for (port, answering) in want {
             if open.contains(port) {
                 continue;
             }
-            match listening("", *port) {
+            match bind_async("", *port) {
                 Ok(listeners) => {
                     for listener in listeners {
-                        let shown = Shown::NodePort(*port);
-                        self.order(Order::Open(Listener::Tcp(listener), shown));
+                        let content = Content::NodePort(*port);
+                        self.send(ServerCommand::Open(Listener::Tcp(listener), content));
                     }
                     open.push(*port);
                 }
                 Err(e) => unmet.push(Unmet::new(
                     format!("healthCheckNodePort {port} of Service {}", answering.service),
-                    format!("listening there: {e}; load balancers will leave this node out"),
+                    format!("listening there: {e}; load balancers will not use this node"),
                 )),
             }
         }
@@ -154,39 +164,42 @@ impl Desk {
         unmet
     }
 
-    fn tcp(&self, addr: &str, port: u16, page: &Page) -> Result<()> {
+    /// Serves a page on a TCP port; 0 disables it.
+    fn listen_tcp(&self, addr: &str, port: u16, page: &Page) -> Result<()> {
         if port == 0 {
             return Ok(());
         }
-        let taken = |e: io::Error| match e.kind() {
+        let advice = |e: io::Error| match e.kind() {
             io::ErrorKind::AddrInUse => {
                 Error::new(e.to_string(), "does another kinglet or kube-router run? (ss -ltnp)")
             }
             _ => Error::new(format!("address {addr:?}"), e),
         };
-        for listener in listening(addr, port).map_err(taken)? {
-            self.order(Order::Open(Listener::Tcp(listener), Shown::Page(page.clone())));
+        for listener in bind_async(addr, port).map_err(advice)? {
+            let content = Content::Page(page.clone());
+            self.send(ServerCommand::Open(Listener::Tcp(listener), content));
         }
         Ok(())
     }
 
-    fn order(&self, order: Order) {
-        // There is room for any number, and the thread ends after this value only.
-        let _ = self.orders.try_send(order);
+    fn send(&self, command: ServerCommand) {
+        // This cannot fail: the channel is unbounded, and the thread outlives this value.
+        let _ = self.commands.try_send(command);
     }
 }
 
-/// Whether a port can be had: it is taken and given back.
+/// Checks that a port is free: binds it and closes it again. Fails with the error of bind(2).
 pub fn try_port(addr: &str, port: u16) -> io::Result<()> {
     bind(addr, port).map(drop)
 }
 
-fn listening(addr: &str, port: u16) -> io::Result<Vec<Async<TcpListener>>> {
+fn bind_async(addr: &str, port: u16) -> io::Result<Vec<Async<TcpListener>>> {
     bind(addr, port)?.into_iter().map(Async::new).collect()
 }
 
-/// Listens at an address, or at all of them: in both families where IPv6 is here (one socket takes
-/// both, but where net.ipv6.bindv6only says otherwise).
+/// Binds a port at an address, or at all addresses if `addr` is empty. With IPv6, one socket serves both
+/// families unless net.ipv6.bindv6only is set; in that case a second socket is bound for IPv4. Fails if
+/// the address is invalid or the port is in use.
 fn bind(addr: &str, port: u16) -> io::Result<Vec<TcpListener>> {
     let listen = |addr: IpAddr| TcpListener::bind(SocketAddr::new(addr, port));
     if !addr.is_empty() {
@@ -201,57 +214,58 @@ fn bind(addr: &str, port: u16) -> io::Result<Vec<TcpListener>> {
     }
 }
 
-fn show(what: &Shown, path: &str, facts: &Facts, ports: &Mutex<HealthPorts>) -> Answer {
-    match what {
-        Shown::Page(page) => pages::page(page, path, facts),
-        Shown::NodePort(port) => {
+/// Returns the response to a request for `path` on a listener.
+fn response(content: &Content, path: &str, facts: &Facts, ports: &Mutex<HealthPorts>) -> Response {
+    match content {
+        Content::Page(page) => pages::response(page, path, facts),
+        Content::NodePort(port) => {
             let ports = ports.lock().unwrap_or_else(PoisonError::into_inner);
             let works = facts.stuck().is_none();
-            ports.get(port).map_or(Answer::bare(503), |of| pages::node_port(of, works))
+            ports.get(port).map_or(Response::status_only(503), |of| pages::node_port(of, works))
         }
     }
 }
 
-/// Takes connections for ever.
-async fn listen(
+/// Accepts connections without end, with one task for each connection.
+async fn accept_loop(
     executor: &'static LocalExecutor<'static>,
     listener: Listener,
-    answer: impl Fn(&str) -> Answer + 'static,
+    respond: impl Fn(&str) -> Response + 'static,
 ) {
-    let answer: Rc<dyn Fn(&str) -> Answer> = Rc::new(answer);
+    let respond: Rc<dyn Fn(&str) -> Response> = Rc::new(respond);
     let mut tasks: VecDeque<Task<()>> = VecDeque::new();
     loop {
         match listener.accept().await {
             Ok(stream) => {
                 tasks.retain(|task| !task.is_finished());
-                if tasks.len() == ROOM {
+                if tasks.len() == MAX_CONNECTIONS {
                     tasks.pop_front();
                 }
-                let answer = Rc::clone(&answer);
+                let respond = Rc::clone(&respond);
                 tasks.push_back(executor.spawn(async move {
-                    let late = async {
-                        let _ = Timer::after(PATIENCE).await;
+                    let timeout = async {
+                        let _ = Timer::after(CONNECTION_TIMEOUT).await;
                     };
-                    let talk = async { drop(converse(&stream, &*answer).await) };
-                    future::or(talk, late).await;
+                    let handled = async { drop(handle_connection(&stream, &*respond).await) };
+                    future::or(handled, timeout).await;
                 }));
             }
             Err(_) => {
-                let _ = Timer::after(PAUSE).await;
+                let _ = Timer::after(ACCEPT_RETRY).await;
             }
         }
     }
 }
 
-/// One request, one answer.
-async fn converse(stream: &Stream, answer: &dyn Fn(&str) -> Answer) -> io::Result<()> {
+/// Reads one request, sends the response and waits for the client to close. Fails if the socket fails.
+async fn handle_connection(stream: &Stream, respond: &dyn Fn(&str) -> Response) -> io::Result<()> {
     let mut bytes = Vec::new();
     let mut part = [0; 1024];
     let reply = loop {
-        match http::read(&bytes) {
-            Heard::Request(request) => break answer(request.path).bytes(request.head),
-            Heard::Wrong(code) => break Answer::bare(code).bytes(false),
-            Heard::More => {}
+        match http::parse(&bytes) {
+            Parse::Request(request) => break respond(request.path).to_bytes(request.head),
+            Parse::Invalid(code) => break Response::status_only(code).to_bytes(false),
+            Parse::Incomplete => {}
         }
         match stream.read(&mut part).await? {
             0 => return Ok(()),
@@ -263,24 +277,25 @@ async fn converse(stream: &Stream, answer: &dyn Fn(&str) -> Answer) -> io::Resul
         let n = stream.write(rest).await?;
         rest = &rest[n..];
     }
-    // Closing with bytes unread would reset the connection, and take the answer with it.
+    // If unread bytes remain at close, the kernel resets the connection and the response may be lost.
     stream.finish()?;
-    let mut deaf = 0;
-    while deaf < DEAF {
+    let mut drained = 0;
+    while drained < MAX_DRAIN {
         match stream.read(&mut part).await? {
             0 => break,
-            n => deaf += n,
+            n => drained += n,
         }
     }
     Ok(())
 }
 
-/// One code for both kinds of socket.
+/// A listening socket of either kind.
 enum Listener {
     Tcp(Async<TcpListener>),
     Unix(Async<UnixListener>),
 }
 
+/// A connection of either kind.
 enum Stream {
     Tcp(Async<TcpStream>),
     Unix(Async<UnixStream>),
@@ -310,6 +325,7 @@ impl Stream {
         }
     }
 
+    /// Closes the sending direction (shutdown(2), SHUT_WR).
     fn finish(&self) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) => stream.get_ref().shutdown(Shutdown::Write),

@@ -1,54 +1,60 @@
-//! The little of HTTP/1.1 (RFC 9112) that it takes to show a page: GET and HEAD, one request per
-//! connection, nothing of the headers heeded. Pure: bytes in, bytes out.
+//! A minimal HTTP/1.1 server codec (RFC 9112): GET and HEAD, one request per connection, header fields
+//! ignored. [`parse`] reads a request head, and [`Response::to_bytes`] writes a response. Pure; `desk`
+//! owns the sockets and the timeouts.
 
-/// A request head may be this long; kubelets, load balancers and Prometheus send a few hundred bytes.
-pub const LONGEST: usize = 4096;
+/// The maximum length of a request head in bytes. Kubelets, load balancers and Prometheus send a few
+/// hundred bytes.
+pub const MAX_HEAD: usize = 4096;
 
-/// What a client asked for.
+/// A request.
 #[derive(Debug, PartialEq)]
 pub struct Request<'a> {
-    /// Without the query.
+    /// The path, without query and fragment.
     pub path: &'a str,
-    /// HEAD: the answer has no body.
+    /// True for HEAD, whose response has no body.
     pub head: bool,
 }
 
-/// What can be said of the bytes that came so far.
+/// The result of parsing the bytes received so far.
 #[derive(Debug, PartialEq)]
-pub enum Heard<'a> {
-    /// The head has no end yet.
-    More,
-    /// All of it.
+pub enum Parse<'a> {
+    /// The end of the head has not arrived yet.
+    Incomplete,
+    /// A complete request.
     Request(Request<'a>),
-    /// Not to be answered but with this status.
-    Wrong(u16),
+    /// An invalid request, and the status code of the error response.
+    Invalid(u16),
 }
 
-/// Reads the head of a request.
-pub fn read(bytes: &[u8]) -> Heard<'_> {
+/// Parses the head of a request.
+///
+/// Returns [`Parse::Invalid`] with 431 if the head exceeds [`MAX_HEAD`], with 405 if the method is
+/// neither GET nor HEAD, and with 400 if the head is malformed.
+pub fn parse(bytes: &[u8]) -> Parse<'_> {
     let Some(end) = end_of_head(bytes) else {
-        return if bytes.len() < LONGEST { Heard::More } else { Heard::Wrong(431) };
+        return if bytes.len() < MAX_HEAD { Parse::Incomplete } else { Parse::Invalid(431) };
     };
-    let Ok(head) = std::str::from_utf8(&bytes[..end]) else { return Heard::Wrong(400) };
+    let Ok(head) = std::str::from_utf8(&bytes[..end]) else { return Parse::Invalid(400) };
     let mut lines = head.lines();
     let mut words = lines.next().unwrap_or_default().split(' ');
     let (Some(method), Some(target), Some(version), None) =
         (words.next(), words.next(), words.next(), words.next())
     else {
-        return Heard::Wrong(400);
+        return Parse::Invalid(400);
     };
     let fields = |line: &str| line.split_once(':').is_some_and(|(name, _)| !name.is_empty());
     if !version.starts_with("HTTP/1.") || !target.starts_with('/') || !lines.all(fields) {
-        return Heard::Wrong(400);
+        return Parse::Invalid(400);
     }
     let path = target.split(['?', '#']).next().unwrap_or_default();
     match method {
-        "GET" | "HEAD" => Heard::Request(Request { path, head: method == "HEAD" }),
-        _ => Heard::Wrong(405),
+        "GET" | "HEAD" => Parse::Request(Request { path, head: method == "HEAD" }),
+        _ => Parse::Invalid(405),
     }
 }
 
-/// Where the empty line begins; a bare LF ends a line too (RFC 9112, 2.2).
+/// Returns the offset of the empty line that ends the head, or `None` if there is none. A bare LF also
+/// ends a line (RFC 9112 section 2.2).
 fn end_of_head(bytes: &[u8]) -> Option<usize> {
     let ends = |i: &usize| {
         let rest = &bytes[*i..];
@@ -57,38 +63,39 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
     (0..bytes.len()).find(ends)
 }
 
-/// What is shown.
+/// A response.
 #[derive(Debug, PartialEq)]
-pub struct Answer {
-    /// The status.
+pub struct Response {
+    /// The status code.
     pub code: u16,
-    /// The media type.
+    /// The media type, for the field Content-Type.
     pub media: &'static str,
-    /// More header lines, each with its CRLF.
+    /// Further header fields, each followed by CRLF.
     pub fields: String,
-    /// The page.
+    /// The body.
     pub body: String,
 }
 
-impl Answer {
-    /// A page of plain text.
-    pub fn text(code: u16, body: impl Into<String>) -> Answer {
+impl Response {
+    /// Returns a response with a plain text body.
+    pub fn text(code: u16, body: impl Into<String>) -> Response {
         let (media, fields) = ("text/plain; charset=utf-8", String::new());
-        Answer { code, media, fields, body: body.into() }
+        Response { code, media, fields, body: body.into() }
     }
 
-    /// A page that says what its status means.
-    pub fn bare(code: u16) -> Answer {
-        let mut answer = Answer::text(code, format!("{}\n", phrase(code)));
+    /// Returns a response whose body is the reason phrase of its status code.
+    pub fn status_only(code: u16) -> Response {
+        let mut response = Response::text(code, format!("{}\n", phrase(code)));
         if code == 405 {
-            answer.fields = "Allow: GET, HEAD\r\n".into();
+            response.fields = "Allow: GET, HEAD\r\n".into();
         }
-        answer
+        response
     }
 
-    /// As it goes on the wire.
-    pub fn bytes(&self, head: bool) -> Vec<u8> {
-        let Answer { code, media, fields, body } = self;
+    /// Returns the bytes to send. If `head` is true, the body is left out and Content-Length still gives
+    /// its length.
+    pub fn to_bytes(&self, head: bool) -> Vec<u8> {
+        let Response { code, media, fields, body } = self;
         let mut text = format!(
             "HTTP/1.1 {code} {}\r\nContent-Type: {media}\r\nContent-Length: {}\r\n{fields}\
              Connection: close\r\n\r\n",
@@ -123,18 +130,18 @@ mod tests {
           Accept-Encoding: gzip\r\nConnection: close\r\n\r\n";
 
     #[test]
-    fn a_kubelets_probe_is_understood_once_all_of_it_is_there() {
-        let whole = Heard::Request(Request { path: "/healthz", head: false });
+    fn a_kubelet_probe_parses_once_the_whole_head_has_arrived() {
+        let whole = Parse::Request(Request { path: "/healthz", head: false });
         for end in 0..PROBE.len() {
-            assert_eq!(read(&PROBE[..end]), Heard::More, "{end}");
+            assert_eq!(parse(&PROBE[..end]), Parse::Incomplete, "{end}");
         }
-        assert_eq!(read(PROBE), whole);
-        assert_eq!(read(b"GET /healthz HTTP/1.0\n\n"), whole);
-        assert_eq!(read(b"GET /healthz?verbose=1 HTTP/1.1\r\n\r\nmore"), whole);
+        assert_eq!(parse(PROBE), whole);
+        assert_eq!(parse(b"GET /healthz HTTP/1.0\n\n"), whole);
+        assert_eq!(parse(b"GET /healthz?verbose=1 HTTP/1.1\r\n\r\nmore"), whole);
     }
 
     #[test]
-    fn what_is_no_request_for_a_page_is_told_so() {
+    fn an_invalid_request_gets_the_matching_status_code() {
         for (text, code) in [
             ("\r\n\r\n", 400),
             ("GET\r\n\r\n", 400),
@@ -146,15 +153,15 @@ mod tests {
             ("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", 405),
             ("get / HTTP/1.1\r\n\r\n", 405),
         ] {
-            assert_eq!(read(text.as_bytes()), Heard::Wrong(code), "{text:?}");
+            assert_eq!(parse(text.as_bytes()), Parse::Invalid(code), "{text:?}");
         }
-        assert_eq!(read(b"GET /\xff HTTP/1.1\r\n\r\n"), Heard::Wrong(400));
-        assert_eq!(read(&[b'a'; LONGEST - 1]), Heard::More);
-        assert_eq!(read(&[b'a'; LONGEST]), Heard::Wrong(431));
+        assert_eq!(parse(b"GET /\xff HTTP/1.1\r\n\r\n"), Parse::Invalid(400));
+        assert_eq!(parse(&[b'a'; MAX_HEAD - 1]), Parse::Incomplete);
+        assert_eq!(parse(&[b'a'; MAX_HEAD]), Parse::Invalid(431));
     }
 
     #[test]
-    fn whatever_comes_it_is_never_a_panic() {
+    fn parsing_never_panics_on_mutated_requests() {
         let mut seed = 11u64;
         let mut next = |below: usize| {
             seed = seed
@@ -176,24 +183,24 @@ mod tests {
                     _ => bytes.truncate(at.max(1)),
                 }
             }
-            if let Heard::Request(Request { path, .. }) = read(&bytes) {
+            if let Parse::Request(Request { path, .. }) = parse(&bytes) {
                 assert!(path.starts_with('/'));
             }
         }
     }
 
     #[test]
-    fn an_answer_says_how_long_it_is_with_its_body_and_without() {
-        let answer = Answer::text(200, "Grüße\n");
-        let whole = String::from_utf8(answer.bytes(false)).unwrap();
+    fn content_length_is_the_same_for_get_and_head() {
+        let response = Response::text(200, "Grüße\n");
+        let whole = String::from_utf8(response.to_bytes(false)).unwrap();
         assert_eq!(
             whole,
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 8\r\n\
              Connection: close\r\n\r\nGrüße\n"
         );
-        let head = String::from_utf8(answer.bytes(true)).unwrap();
+        let head = String::from_utf8(response.to_bytes(true)).unwrap();
         assert_eq!(Some(&*head), whole.strip_suffix("Grüße\n"));
-        let refusal = String::from_utf8(Answer::bare(405).bytes(false)).unwrap();
+        let refusal = String::from_utf8(Response::status_only(405).to_bytes(false)).unwrap();
         assert!(refusal.contains("\r\nAllow: GET, HEAD\r\n"), "{refusal}");
     }
 }

@@ -1,33 +1,35 @@
-//! What goes wrong, in lines for people: capped, so that a cluster of any size costs the same.
+//! Problem lines for people: a list that keeps the first 50 lines and counts the rest, so that the
+//! memory does not depend on the size of the cluster.
 
 use serde::{Deserialize, Serialize};
 
-/// Lines for people; there are more than these where there are very many.
+/// A capped list of lines.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Lines {
-    /// The first of them.
+    /// The first lines, at most 50.
     pub told: Vec<Line>,
-    /// How many more there are.
+    /// The number of lines that were dropped because the list was full.
     pub more: usize,
 }
 
-/// One of them.
+/// One problem.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Line {
-    /// What it is about; empty where `why` tells it.
+    /// The subject, for example a Service or a step; empty if `why` already names the subject.
     pub what: String,
-    /// What is wrong with it.
+    /// The reason: the error text or the kernel's answer.
     pub why: String,
 }
 
-/// More lines than these are counted only.
-const LINES: usize = 50;
+/// The number of lines that are kept.
+const MAX_LINES: usize = 50;
 
 impl Lines {
-    /// One more; its text is only made where it is kept.
+    /// Adds a line, given as subject and reason. `line` is called only if the list has room, so the
+    /// text of a dropped line is never built.
     pub fn push(&mut self, line: impl FnOnce() -> (String, String)) {
-        if self.told.len() < LINES {
+        if self.told.len() < MAX_LINES {
             let (what, why) = line();
             self.told.push(Line { what, why });
         } else {
@@ -35,7 +37,7 @@ impl Lines {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of lines that were pushed, the dropped ones included.
     pub fn count(&self) -> usize {
         self.told.len() + self.more
     }

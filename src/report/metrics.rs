@@ -1,30 +1,35 @@
-//! A [`Status`] in Prometheus' text format. Pure.
+//! A [`Status`] in Prometheus' text exposition format (version 0.0.4). Pure.
 //!
-//! What kube-router measures in the same sense has its name (`kube_router_…`), so that its dashboards
-//! go on working; all else is `kinglet_…`. Numbers are written as integers or as seconds with six
-//! decimals.
+//! A metric that means the same as one of kube-router's has kube-router's name (`kube_router_…`), so
+//! that existing dashboards keep working; all others are called `kinglet_…`. Values are integers, or
+//! seconds with six decimals.
 
 use std::fmt::Write;
 
 use super::status::{Items, Status};
 
-/// What Prometheus is told of a page's form.
+/// The media type of the page.
 pub const MEDIA: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The page, as of a Unix time.
+/// Returns the page. `unix` is the current Unix time.
 pub fn page(status: &Status, unix: u64) -> String {
     let mut out = Page(String::with_capacity(8 << 10), "");
     let Status { api, snapshot, cluster, pass, items, wakes, .. } = status;
     let at = |seconds: u64| unix.saturating_sub(status.uptime.saturating_sub(seconds));
-    out.family("kinglet_build_info", GAUGE, "The version that runs.");
+    out.family("kinglet_build_info", GAUGE, "The version of kinglet that runs.");
     out.sample(&[("version", &status.version), ("node", &status.node)], true);
-    out.one("process_start_time_seconds", GAUGE, "When it started.", at(0));
-    let right = status.wrongs().is_empty();
-    out.one("kinglet_node_right", GAUGE, "Whether all is as it should be, as far as known.", right);
+    out.one("process_start_time_seconds", GAUGE, "Start time of the process (Unix time).", at(0));
+    let right = status.problems().is_empty();
+    out.one("kinglet_node_right", GAUGE, "1 if kinglet status reports no problem.", right);
     let stuck = status.stuck.unwrap_or(0);
-    out.one("kinglet_loop_stuck_seconds", GAUGE, "For how long the loop has hung; 0: not.", stuck);
+    out.one(
+        "kinglet_loop_stuck_seconds",
+        GAUGE,
+        "Time since the last heartbeat of a stuck loop; 0 if it works.",
+        stuck,
+    );
 
-    out.family("kinglet_api_followed", GAUGE, "Whether the API server is followed, by kind.");
+    out.family("kinglet_api_followed", GAUGE, "1 if the watch of a kind works.");
     for kind in &api.kinds {
         let followed = kind.heard.is_some() && kind.lost.is_none();
         out.sample(&[("kind", &kind.kind)], followed);
@@ -32,7 +37,7 @@ pub fn page(status: &Status, unix: u64) -> String {
     out.family(
         "kinglet_api_heard_timestamp_seconds",
         GAUGE,
-        "When the API server last said anything.",
+        "Time of the last data from the API server, by kind (Unix time).",
     );
     for kind in &api.kinds {
         if let Some(heard) = kind.heard {
@@ -42,24 +47,24 @@ pub fn page(status: &Status, unix: u64) -> String {
     out.family(
         "kinglet_api_requests_total",
         COUNTER,
-        "Requests to the API server by their outcome.",
+        "Requests to the API server, by verb and result.",
     );
     for r in &api.requests {
         out.sample(&[("verb", &r.verb), ("result", &r.result)], r.count);
     }
     for (name, help, value) in [
         ("kinglet_api_bytes_total", "Bytes received from the API server.", api.bytes),
-        ("kinglet_api_events_total", "Events of watches.", api.events),
-        ("kinglet_api_gone_total", "Lists that were needed since a version was too old.", api.gone),
+        ("kinglet_api_events_total", "Watch events received from the API server.", api.events),
+        ("kinglet_api_gone_total", "Lists forced by a resourceVersion that was too old.", api.gone),
     ] {
         out.one(name, COUNTER, help, value);
     }
     let name = "kinglet_snapshot_in_use";
-    out.one(name, GAUGE, "Whether only the snapshot is known.", snapshot.in_use);
+    out.one(name, GAUGE, "1 until the API server has sent every kind.", snapshot.in_use);
     let name = "kinglet_snapshot_written_timestamp_seconds";
-    out.one(name, GAUGE, "When the snapshot was written; 0: never.", snapshot.written);
+    out.one(name, GAUGE, "Time of the last write (Unix time); 0 if never.", snapshot.written);
 
-    out.family("kinglet_cluster_objects", GAUGE, "What is known of the cluster.");
+    out.family("kinglet_cluster_objects", GAUGE, "Objects in the cluster, by kind.");
     for (kind, count) in [
         ("nodes", cluster.nodes),
         ("services", cluster.services),
@@ -78,39 +83,44 @@ pub fn page(status: &Status, unix: u64) -> String {
                 [("address", &*addr), ("type", kind), ("asn", &*asn), ("state", &*peer.state)];
             out.sample(&labels, 1_u64);
         }
-        for (name, help, of) in [
-            ("kinglet_bgp_routes_received", "Routes that a peer has told.", 0),
-            ("kinglet_bgp_routes_accepted", "Those of them that were let in.", 1),
-            ("kinglet_bgp_routes_told", "Routes that a peer was told.", 2),
+        for (name, help, column) in [
+            ("kinglet_bgp_routes_received", "Routes received from a peer.", 0),
+            ("kinglet_bgp_routes_accepted", "Routes received from a peer and accepted.", 1),
+            ("kinglet_bgp_routes_told", "Routes advertised to a peer.", 2),
         ] {
             out.family(name, GAUGE, help);
             for peer in &status.bgp {
-                let count = [peer.received, peer.accepted, peer.told][of];
+                let count = [peer.received, peer.accepted, peer.advertised][column];
                 out.sample(&[("address", &peer.addr.to_string())], count);
             }
         }
     }
-    out.one("kinglet_passes_total", COUNTER, "Passes over the kernel.", pass.count);
+    out.one("kinglet_passes_total", COUNTER, "Passes (comparisons with the kernel).", pass.count);
     let name = "kinglet_pass_failures_total";
-    out.one(name, COUNTER, "Passes in which anything went wrong.", pass.failures);
+    out.one(name, COUNTER, "Passes that failed or had a step refused.", pass.failures);
     let name = "kinglet_pass_seconds_total";
-    out.one(name, COUNTER, "Time that the passes took.", Number::Micros(pass.micros_sum));
+    out.one(name, COUNTER, "Total duration of the passes.", Number::Micros(pass.micros_sum));
     let name = "kinglet_last_pass_seconds";
-    out.one(name, GAUGE, "Time that the last pass took.", Number::Micros(pass.micros));
+    out.one(name, GAUGE, "Duration of the last pass.", Number::Micros(pass.micros));
     let name = "kinglet_last_change_seconds";
-    let help = "Time from the API's word of the last change until the kernel held it.";
+    let help = "Time from the arrival of the last change until the kernel had it.";
     out.one(name, GAUGE, help, Number::Micros(pass.lag));
     let name = "kinglet_last_success_timestamp_seconds";
-    out.one(name, GAUGE, "When all last went well; 0: never.", pass.good.map_or(0, at));
+    out.one(
+        name,
+        GAUGE,
+        "End of the last pass without errors (Unix time); 0 if none.",
+        pass.good.map_or(0, at),
+    );
 
-    out.family("kinglet_items_wanted", GAUGE, "What the kernel should hold, by kind.");
+    out.family("kinglet_items_wanted", GAUGE, "Items that the kernel should have, by kind.");
     for row in items {
         out.sample(&[("kind", &row.kind)], row.wanted);
     }
     out.family(
         "kinglet_steps_total",
         COUNTER,
-        "Changes made, and changes that the kernel refused.",
+        "Steps taken, and steps that the kernel refused, by kind of item.",
     );
     for row in items {
         for (step, count) in [
@@ -122,7 +132,7 @@ pub fn page(status: &Status, unix: u64) -> String {
             out.sample(&[("kind", &row.kind), ("step", step)], count);
         }
     }
-    out.family("kinglet_problems", GAUGE, "What kinglet status tells, by sort.");
+    out.family("kinglet_problems", GAUGE, "Lines that kinglet status shows, by sort.");
     for (sort, lines) in [
         ("refused", &status.refused),
         ("error", &status.errors),
@@ -131,16 +141,20 @@ pub fn page(status: &Status, unix: u64) -> String {
     ] {
         out.sample(&[("sort", sort)], lines.count());
     }
-    out.family("kinglet_wakes_total", COUNTER, "What woke the loop beside the API server.");
+    out.family(
+        "kinglet_wakes_total",
+        COUNTER,
+        "Wake-ups of the loop that the API server did not cause.",
+    );
     for (by, count) in [("kernel", wakes.kernel), ("audit", wakes.audits)] {
         out.sample(&[("by", by)], count);
     }
-    as_kube_router(&mut out, items);
+    write_kube_router_names(&mut out, items);
     out.0
 }
 
-/// Under the names that kube-router's dashboards know.
-fn as_kube_router(out: &mut Page, items: &[Items]) {
+/// Writes the metrics that have kube-router's names.
+fn write_kube_router_names(out: &mut Page, items: &[Items]) {
     let of = |kind: &str| items.iter().find(|row| row.kind == kind);
     if let Some(services) = of("service") {
         let name = "kube_router_controller_ipvs_services";
@@ -148,8 +162,8 @@ fn as_kube_router(out: &mut Page, items: &[Items]) {
     }
     if let Some(routes) = of("route") {
         let synced = "kube_router_host_routes_synced";
-        out.one(synced, GAUGE, "Routes that should be there.", routes.wanted);
-        out.one("kube_router_host_routes_added", COUNTER, "Routes made.", routes.added);
+        out.one(synced, GAUGE, "Routes that the kernel should have.", routes.wanted);
+        out.one("kube_router_host_routes_added", COUNTER, "Routes added.", routes.added);
         out.one("kube_router_host_routes_removed", COUNTER, "Routes removed.", routes.removed);
     }
 }
@@ -157,20 +171,23 @@ fn as_kube_router(out: &mut Page, items: &[Items]) {
 const GAUGE: &str = "gauge";
 const COUNTER: &str = "counter";
 
-/// The page so far, and the name of the family that is being written.
+/// The page so far, and the name of the metric family that is being written.
 struct Page(String, &'static str);
 
 impl Page {
+    /// Begins a metric family.
     fn family(&mut self, name: &'static str, kind: &str, help: &str) {
         self.1 = name;
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
+    /// Writes a family with one sample and no labels.
     fn one(&mut self, name: &'static str, kind: &str, help: &str, value: impl Into<Number>) {
         self.family(name, kind, help);
         self.sample(&[], value);
     }
 
+    /// Writes a sample of the current family.
     fn sample(&mut self, labels: &[(&str, &str)], value: impl Into<Number>) {
         self.put(labels, value.into());
     }
@@ -197,11 +214,11 @@ impl Page {
     }
 }
 
-/// A value.
+/// The value of a sample.
 #[derive(Clone, Copy)]
 enum Number {
     Whole(u64),
-    /// Written as seconds.
+    /// Microseconds, written as seconds.
     Micros(u64),
 }
 
@@ -228,12 +245,12 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::{
-        super::text::tests::{broken, fine},
+        super::text::tests::{failing_status, right_status},
         *,
     };
 
-    /// Reads the format strictly: every sample belongs to the family before it, no family and no
-    /// sample comes twice, every value is a number. Gives the samples by name and labels.
+    /// Parses the format strictly: every sample belongs to the family before it, no family and no sample
+    /// occurs twice, every value is a number. Returns the samples by name and labels.
     fn parse(page: &str) -> BTreeMap<String, f64> {
         let (mut families, mut samples) = (BTreeSet::new(), BTreeMap::new());
         let mut family = String::new();
@@ -258,7 +275,7 @@ mod tests {
             assert_eq!(name, family, "{line}");
             assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{line}");
             if let Some(labels) = key.strip_prefix(name).filter(|l| !l.is_empty()) {
-                labels_are_well_formed(labels);
+                assert_well_formed(labels);
             }
             let value: f64 = value.parse().unwrap();
             assert!(samples.insert(key.to_owned(), value).is_none(), "{line}");
@@ -266,7 +283,7 @@ mod tests {
         samples
     }
 
-    fn labels_are_well_formed(labels: &str) {
+    fn assert_well_formed(labels: &str) {
         let inner = labels.strip_prefix('{').and_then(|l| l.strip_suffix('}')).unwrap();
         let mut rest = inner;
         loop {
@@ -288,8 +305,8 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_what_prometheus_reads() {
-        let samples = parse(&page(&fine(), 1_000_000));
+    fn a_page_follows_the_prometheus_text_format() {
+        let samples = parse(&page(&right_status(), 1_000_000));
         for (key, value) in [
             ("kinglet_build_info{version=\"0.1.0\",node=\"node-1\"}", 1.0),
             ("process_start_time_seconds", 1_000_000.0 - 7_500.0),
@@ -308,8 +325,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_shows_in_numbers() {
-        let samples = parse(&page(&broken(), 1_000_000));
+    fn problems_show_in_the_metrics() {
+        let samples = parse(&page(&failing_status(), 1_000_000));
         assert_eq!(samples["kinglet_node_right"], 0.0);
         assert_eq!(samples["kinglet_api_followed{kind=\"nodes\"}"], 0.0);
         assert_eq!(samples["kinglet_problems{sort=\"refused\"}"], 1.0);
@@ -318,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_status_is_a_page_too_and_labels_are_escaped() {
+    fn an_empty_status_renders_and_labels_are_escaped() {
         parse(&page(&Status::default(), 0));
         let node = "a\"b\\c\nd}{".to_owned();
         let samples = parse(&page(&Status { node, ..Status::default() }, 0));

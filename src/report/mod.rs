@@ -1,10 +1,13 @@
-//! What people and monitors read: health, metrics, `kinglet status`, and whether a load balancer
-//! should send traffic here.
+//! The status of the daemon: health probes, metrics, `kinglet status` and load balancer checks.
 //!
-//! The daemon writes down what it does ([`Facts`]); a thread of its own shows it ([`Desk`]). So a long
-//! pass never looks like a dead node (a kubelet that gets no answer for nine seconds kills the pod,
-//! and a first fill on a small board may take longer), and a loop that is stuck can still be told:
-//! `/healthz` says 500 once the loop has not beaten for longer than it ever sleeps.
+//! The daemon stores its state with [`Facts::write`] and sends a heartbeat with [`Facts::beat`]. A
+//! separate thread ([`Desk`]) accepts connections and passes a request through `http::parse`,
+//! `pages::response`, the renderer (`text::page`, `metrics::page`, `bgp::page` or JSON) and
+//! `Response::to_bytes`. `kinglet status` is a client of the same server (`ask::ask`).
+//!
+//! Because the thread is separate, a long pass does not look like a dead node: a kubelet kills the pod if
+//! it gets no response for nine seconds, and the first pass on a small board may take longer. A stuck
+//! loop is still detected: `/healthz` returns 500 if the last heartbeat is older than the longest sleep.
 
 pub mod ask;
 pub mod bgp;
@@ -28,29 +31,30 @@ use crate::bgp::session::Looker;
 pub use desk::Desk;
 pub use status::Status;
 
-/// The folder of the status socket, which dies with the boot.
+/// The folder of the status socket. A reboot empties it.
 pub const RUN_DIR: &str = "/run/kinglet";
-/// The status socket in it.
+/// The file name of the status socket.
 pub const SOCKET: &str = "status";
 
-/// What the daemon does, for others to read. Clones share it.
+/// The daemon's [`Status`], shared between its loop and the server thread. Clones share one value.
 #[derive(Clone)]
 pub struct Facts(Arc<Shared>);
 
 struct Shared {
     status: Mutex<Status>,
-    /// Who asks the BGP speaker, where there is one.
+    /// Read access to the BGP speaker; empty until [`Facts::show_bgp`].
     bgp: OnceLock<Looker>,
     start: Instant,
-    /// Milliseconds after `start` of the loop's last sign of life.
+    /// The time of the loop's last heartbeat, in milliseconds since `start`.
     beat: AtomicU64,
-    /// Milliseconds that may lie between two.
+    /// The longest time between two heartbeats of a working loop, in milliseconds.
     limit: u64,
 }
 
 impl Facts {
-    /// Starts with what is known at the start. A loop that gives no sign of life for longer than
-    /// `limit` is stuck: that has to be more than the longest sleep and the longest pass.
+    /// Creates the shared status; sets the start time and the process ID. The loop counts as stuck if
+    /// its last heartbeat is older than `limit`, so `limit` must exceed the longest sleep and the longest
+    /// pass.
     pub fn new(mut status: Status, limit: Duration) -> Facts {
         (status.started, status.pid) = (unix(), std::process::id());
         let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
@@ -59,32 +63,33 @@ impl Facts {
         Facts(Arc::new(Shared { status, bgp, start, beat, limit }))
     }
 
-    /// Seconds since the start, by a clock that nobody can set. Times in a [`Status`] are these.
+    /// Returns the seconds since the start on the monotonic clock. Times in a [`Status`] use this zero.
     pub fn now(&self) -> u64 {
         self.0.start.elapsed().as_secs()
     }
 
-    /// The loop lives.
+    /// Records a heartbeat of the loop.
     pub fn beat(&self) {
         self.0.beat.store(self.millis(), Ordering::Relaxed);
     }
 
-    /// Writes something down; short, for the readers wait.
+    /// Changes the status. `change` must be short because readers wait for the lock.
     pub fn write(&self, change: impl FnOnce(&mut Status)) {
         change(&mut self.lock());
     }
 
-    /// There is a BGP speaker to be asked.
+    /// Connects the BGP speaker, so that its peers and routes can be shown.
     pub fn show_bgp(&self, looker: Looker) {
         let _ = self.0.bgp.set(looker);
     }
 
-    /// What the BGP speaker has to show under a path; `None`: there is none, or no such page.
-    pub fn bgp(&self, path: &str) -> Option<Result<String, String>> {
+    /// Renders a BGP page. Returns `None` if BGP does not run or the path does not exist, and an error if
+    /// the path names an unknown peer.
+    pub fn bgp_page(&self, path: &str) -> Option<Result<String, String>> {
         self.0.bgp.get()?.look(|speaker, now| bgp::page(speaker, now, path))
     }
 
-    /// Reads what is written.
+    /// Reads the status, with uptime, heartbeat and BGP peers brought up to date.
     pub fn read<T>(&self, look: impl FnOnce(&Status) -> T) -> T {
         let peers = self.0.bgp.get().map(|looker| looker.look(bgp::peers));
         let mut status = self.lock();
@@ -96,7 +101,7 @@ impl Facts {
         look(&status)
     }
 
-    /// For how many seconds the loop has been stuck; `None`: it works.
+    /// Returns the seconds since the last heartbeat if the loop is stuck; `None` if the loop works.
     pub fn stuck(&self) -> Option<u64> {
         let silent = self.millis().saturating_sub(self.0.beat.load(Ordering::Relaxed));
         (silent > self.0.limit).then_some(silent / 1000)
@@ -111,7 +116,7 @@ impl Facts {
     }
 }
 
-/// Seconds since 1970, by the clock that somebody may set.
+/// Returns the seconds since 1970 on the system clock, which may jump; 0 if the clock is before 1970.
 pub fn unix() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
@@ -121,9 +126,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loop_is_stuck_when_it_is_silent_for_longer_than_its_limit() {
+    fn a_loop_without_a_heartbeat_within_the_limit_is_stuck() {
         let facts = Facts::new(Status::default(), Duration::from_millis(20));
-        assert_eq!(facts.stuck(), None, "from the first moment");
+        assert_eq!(facts.stuck(), None, "creation counts as a heartbeat");
         std::thread::sleep(Duration::from_millis(40));
         assert_eq!(facts.stuck(), Some(0));
         assert!(facts.read(|status| status.stuck.is_some()));

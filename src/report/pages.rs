@@ -1,80 +1,83 @@
-//! Which page is behind which path of which listener.
+//! The routing table of the HTTP listeners: it maps a listener's [`Page`] and a request path to a
+//! [`Response`]. The text comes from `text`, `metrics` and `bgp`. Pure, except that it reads [`Facts`].
 
-use super::{Facts, Status, http::Answer, metrics, text, unix};
+use super::{Facts, Status, http::Response, metrics, text, unix};
 use crate::desired::health::Answering;
 
-/// What a listener shows.
+/// The set of paths that a listener serves.
 #[derive(Clone, Debug)]
 pub enum Page {
-    /// Whether the daemon works: `/healthz`, `/livez`.
+    /// The liveness of the daemon: `/healthz`, `/livez` and `/readyz`.
     Health,
-    /// As kube-proxy's: `/healthz` fails too where the Node is being deleted.
+    /// kube-proxy's health check: as [`Page::Health`], and `/healthz` also fails if the Node is being
+    /// deleted.
     Proxy,
-    /// Prometheus' text format, at this path.
+    /// The metrics in Prometheus' text format, at this path.
     Metrics(String),
-    /// `/status` for people, `/status.json` for programs.
+    /// The status socket: `/status` as text, `/status.json` as JSON, and the BGP pages below `/bgp`.
     Status,
 }
 
-/// The page at a path.
-pub fn page(page: &Page, path: &str, facts: &Facts) -> Answer {
+/// Returns the response to a request for `path`; 404 if the listener does not serve the path.
+pub fn response(page: &Page, path: &str, facts: &Facts) -> Response {
     match page {
         Page::Health if matches!(path, "/healthz" | "/livez" | "/readyz") => health(facts.stuck()),
         Page::Proxy if path == "/livez" => proxy(facts, false),
         Page::Proxy if path == "/healthz" => proxy(facts, facts.read(|status| status.leaving)),
         Page::Metrics(at) if path == at => {
             let body = facts.read(|status| metrics::page(status, unix()));
-            Answer { media: metrics::MEDIA, ..Answer::text(200, body) }
+            Response { media: metrics::MEDIA, ..Response::text(200, body) }
         }
         Page::Status if path == "/status" => {
-            facts.read(|status| Answer::text(verdict(status), text::page(status, unix())))
+            facts.read(|status| Response::text(status_code(status), text::page(status, unix())))
         }
         Page::Status if path == "/status.json" => facts.read(|status| {
             let body = serde_json::to_string(status).unwrap_or_default();
-            Answer { media: "application/json", ..Answer::text(verdict(status), body) }
+            Response { media: "application/json", ..Response::text(status_code(status), body) }
         }),
-        Page::Status if path.starts_with("/bgp") => match facts.bgp(path) {
-            Some(Ok(body)) => Answer::text(200, body),
-            Some(Err(why)) => Answer::text(503, why),
-            None => Answer::text(503, NO_BGP),
+        Page::Status if path.starts_with("/bgp") => match facts.bgp_page(path) {
+            Some(Ok(body)) => Response::text(200, body),
+            Some(Err(why)) => Response::text(503, why),
+            None => Response::text(503, NO_BGP),
         },
-        _ => Answer::bare(404),
+        _ => Response::status_only(404),
     }
 }
 
-/// Where there is no speaker.
-const NO_BGP: &str = "BGP is not spoken here: either this node's pass failed (kinglet status), or the \
-                      flags ask for none (--run-router, --routes, --peer-router-ips)\n";
+/// The body if the daemon has no BGP speaker.
+const NO_BGP: &str = "this daemon does not run BGP: either its last pass failed (see kinglet status), or its \
+                      flags disable BGP (--run-router, --routes, --peer-router-ips)\n";
 
-/// 200: the node is right; 503: it is not. The exit code of `kinglet status` comes from it.
-fn verdict(status: &Status) -> u16 {
-    if status.wrongs().is_empty() { 200 } else { 503 }
+/// Returns 200 if the node is right and 503 if the node has problems. `kinglet status` turns this code
+/// into its exit code.
+fn status_code(status: &Status) -> u16 {
+    if status.problems().is_empty() { 200 } else { 503 }
 }
 
-/// As kube-router says it: the API does not count, nor what the kernel refuses, since a restart would
-/// mend neither.
-fn health(stuck: Option<u64>) -> Answer {
+/// Returns kube-router's health response. Neither an unreachable API server nor a step that the kernel
+/// refused makes this check fail, because a restart would not help.
+fn health(stuck: Option<u64>) -> Response {
     match stuck {
-        None => Answer::text(200, "OK\n"),
-        Some(seconds) => Answer::text(500, format!("the loop has been stuck for {seconds} s\n")),
+        None => Response::text(200, "OK\n"),
+        Some(seconds) => Response::text(500, format!("the loop has been stuck for {seconds} s\n")),
     }
 }
 
-/// What kube-proxy says of itself (`pkg/proxy/healthcheck/proxy_health.go`), as far as load balancers
-/// look: at the code.
-fn proxy(facts: &Facts, leaving: bool) -> Answer {
+/// Returns the status code of kube-proxy's health check (`pkg/proxy/healthcheck/proxy_health.go`).
+/// Load balancers read the code only, so the body differs from kube-proxy's.
+fn proxy(facts: &Facts, leaving: bool) -> Response {
     match facts.stuck() {
-        stuck @ Some(_) => Answer { code: 503, ..health(stuck) },
-        None if leaving => Answer::text(503, "the Node is being deleted\n"),
+        stuck @ Some(_) => Response { code: 503, ..health(stuck) },
+        None if leaving => Response::text(503, "the Node is being deleted\n"),
         None => health(None),
     }
 }
 
-/// What kube-proxy says at a Service's healthCheckNodePort, whatever the path
-/// (`pkg/proxy/healthcheck/service_health.go`).
-pub fn node_port(answering: &Answering, works: bool) -> Answer {
+/// Returns kube-proxy's response at a Service's healthCheckNodePort, which is the same for every path
+/// (`pkg/proxy/healthcheck/service_health.go`). `works` is false if the daemon's loop is stuck.
+pub fn node_port(answering: &Answering, works: bool) -> Response {
     let Answering { service, local } = answering;
-    // Names in the API hold nothing that JSON would escape.
+    // Names of API objects contain no character that JSON would escape.
     let body = format!(
         "{{\n\t\"service\": {{\n\t\t\"namespace\": \"{}\",\n\t\t\"name\": \"{}\"\n\t}},\n\t\
          \"localEndpoints\": {local},\n\t\"serviceProxyHealthy\": {works}\n}}",
@@ -83,5 +86,5 @@ pub fn node_port(answering: &Answering, works: bool) -> Answer {
     let fields =
         format!("X-Content-Type-Options: nosniff\r\nX-Load-Balancing-Endpoint-Weight: {local}\r\n");
     let code = if *local > 0 && works { 200 } else { 503 };
-    Answer { code, media: "application/json", fields, body }
+    Response { code, media: "application/json", fields, body }
 }

@@ -1,8 +1,9 @@
-//! What there is to say of a running kinglet. The daemon fills it in; everything that is shown is
-//! made from it.
+//! The status of a node as data. The daemon fills in a [`Status`]; `text`, `metrics` and the JSON output
+//! are made from it alone. [`Status::problems`] decides if the node is right.
 //!
-//! Times are seconds since the daemon's start ([`super::Facts::now`]), except where they are said to
-//! be Unix times. Lists are capped, so that a cluster of any size costs the same.
+//! Times are seconds since the daemon's start ([`super::Facts::now`]) unless marked as Unix time. Lists
+//! are capped, so that the memory does not depend on the size of the cluster. The field names are the
+//! JSON names of `kinglet status --format json`.
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -14,58 +15,58 @@ use crate::{
     state::{Item, State, TABLE_MAIN},
 };
 
-/// All of it.
+/// The complete status of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
-    /// kinglet's own.
+    /// The version of kinglet.
     pub version: String,
     /// The name of this node's Node object.
     pub node: String,
-    /// The daemon's process.
+    /// The process ID of the daemon; 0 if no daemon runs.
     pub pid: u32,
-    /// When the daemon started, by the clock of that time (Unix time).
+    /// The start of the daemon (Unix time, from the system clock at the start).
     pub started: u64,
-    /// Seconds since then, at the time of reading.
+    /// Seconds since the start, on the monotonic clock, at the time of reading.
     pub uptime: u64,
-    /// The loop has given no sign of life for so many seconds; `None`: it works.
+    /// Seconds since the last heartbeat of a stuck loop; `None` if the loop works.
     pub stuck: Option<u64>,
-    /// How the API is followed: `watch`, or `poll 30s`.
+    /// The way the API is read: `watch`, or for example `poll 30s`.
     pub mode: String,
-    /// Whether routes and the CNI configuration are kept.
+    /// True if kinglet manages routes and the CNI configuration (`--run-router`).
     pub router: bool,
-    /// Whether Services are served.
+    /// True if kinglet serves Services (`--run-service-proxy`).
     pub services: bool,
-    /// Whether network policy was asked for, which this version does not enforce.
+    /// True if network policy was requested (`--run-firewall`). This version does not enforce it.
     pub policy: bool,
-    /// Whether the Node is being deleted.
+    /// True if the Node is being deleted.
     pub leaving: bool,
-    /// What the API says.
+    /// The connection to the API server.
     pub api: Api,
-    /// The last good cluster on disk.
+    /// The snapshot: the last good cluster, on disk.
     pub snapshot: Snapshot,
-    /// What is known of the cluster.
+    /// The number of objects in the cluster.
     pub cluster: Counts,
-    /// The passes.
+    /// The passes so far.
     pub pass: Pass,
-    /// Items by kind, in the order of making.
+    /// The items of each kind, in the order in which a pass creates them.
     pub items: Vec<Items>,
-    /// Steps of the last pass that the kernel refused.
+    /// The steps of the last pass that the kernel refused.
     pub refused: Lines,
-    /// Where no daemon runs: what the next pass would do.
+    /// The steps that the next pass would take; filled in only if no daemon runs.
     pub todo: Lines,
-    /// What can't be honoured; nobody has to act for the rest to be right.
+    /// Requests of the cluster that this node cannot honour. The rest of the node works.
     pub unmet: Lines,
-    /// What is broken on this node and needs someone to mend it.
+    /// Errors on this node that an operator has to fix.
     pub errors: Lines,
-    /// Objects of the API that were not understood.
+    /// API objects that are invalid.
     pub complaints: Lines,
-    /// The other nodes' pod networks.
+    /// The routes to the other nodes' pod networks.
     pub routes: Vec<Route>,
-    /// The peers of the BGP speaker, where there is one.
+    /// The peers of the BGP speaker; empty if BGP does not run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bgp: Vec<Peer>,
-    /// What woke the loop.
+    /// The number of times that something other than the API woke the loop.
     pub wakes: Wakes,
 }
 
@@ -73,35 +74,35 @@ pub struct Status {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Api {
-    /// Its URL.
+    /// The URL of the API server.
     pub server: String,
-    /// Each kind that is read.
+    /// The kinds of object that kinglet reads.
     pub kinds: Vec<Followed>,
-    /// What was asked of it.
+    /// The number of requests, by verb and result.
     pub requests: Vec<Requests>,
-    /// Bytes that came, after gzip was undone.
+    /// Bytes received, after decompression.
     pub bytes: u64,
-    /// Events of watches.
+    /// Watch events received.
     pub events: u64,
-    /// How often a resourceVersion was too old (410), so that a list was needed.
+    /// The number of times that a resourceVersion was too old (410 Gone), which forces a list.
     pub gone: u64,
 }
 
-/// How far one kind is followed.
+/// The state of the watch of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Followed {
     /// `nodes`, `services`, `endpointslices`.
     pub kind: String,
-    /// The resourceVersion that was reached.
+    /// The resourceVersion that the watch has reached.
     pub version: String,
-    /// When the API last said anything of it; `None`: not in this run.
+    /// The time of the last data about this kind; `None` if none has arrived since the start.
     pub heard: Option<u64>,
-    /// Why it can't be followed now.
+    /// The error if the watch fails now; `None` if the watch works.
     pub lost: Option<String>,
 }
 
-/// Requests that ended alike.
+/// The number of requests with one verb and one result.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Requests {
@@ -109,12 +110,13 @@ pub struct Requests {
     pub verb: String,
     /// `ok`, `refused`, `failed` or `unanswered`.
     pub result: String,
-    /// How many.
+    /// The number of requests.
     pub count: u64,
 }
 
 impl Api {
-    /// How many requests of a verb ended how, so far.
+    /// Sets the totals of a verb, given as result and count. The order of the results must not change
+    /// between calls.
     pub fn requests(&mut self, verb: &str, results: &[(&str, u64)]) {
         let mut rows = results.iter();
         for row in self.requests.iter_mut().filter(|row| row.verb == verb) {
@@ -128,19 +130,19 @@ impl Api {
     }
 }
 
-/// The last good cluster on disk.
+/// The state of the snapshot file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Snapshot {
-    /// Its file; empty: there is none.
+    /// The path of the file; empty if snapshots are off.
     pub path: String,
-    /// When it was written (Unix time); 0: never.
+    /// The time of the last write (Unix time); 0 if the file was never written.
     pub written: u64,
-    /// Whether this node lives from it alone: true until the API has told of every kind.
+    /// True until the API server has sent every kind; until then the node works from the snapshot.
     pub in_use: bool,
 }
 
-/// How much there is in the cluster.
+/// The number of objects in the cluster, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs)]
@@ -152,7 +154,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Counts.
+    /// Counts the objects of a cluster.
     pub fn of(cluster: &Cluster) -> Counts {
         Counts {
             nodes: cluster.nodes.len(),
@@ -163,36 +165,37 @@ impl Counts {
     }
 }
 
-/// The passes so far.
+/// Statistics of the passes so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Pass {
-    /// How many.
+    /// The number of passes.
     pub count: u64,
-    /// How many of them failed, or had a step refused.
+    /// The number of passes that failed or had a step refused.
     pub failures: u64,
-    /// When the last one ended.
+    /// The end of the last pass; `None` if no pass has ended.
     pub at: Option<u64>,
-    /// When the last one ended in which all went well.
+    /// The end of the last pass without any error; `None` if there was none.
     pub good: Option<u64>,
-    /// How long the last one took, in microseconds.
+    /// The duration of the last pass in microseconds.
     pub micros: u64,
-    /// How long after the API told of the last change the kernel held it, in microseconds.
+    /// The time from the arrival of the last change until the kernel had it, in microseconds.
     pub lag: u64,
-    /// How long all of them took.
+    /// The duration of all passes in microseconds.
     pub micros_sum: u64,
-    /// Why the last one could not be made at all.
+    /// The error that prevented the last pass; `None` if the pass ran.
     pub failed: Option<String>,
 }
 
 impl Pass {
-    /// One more has ended. `Err`: it could not be made; `Ok(false)`: something of it went wrong.
+    /// Records the end of a pass. `outcome` is `Ok(true)` if the pass succeeded, `Ok(false)` if a part of
+    /// it failed, and an error if the pass could not run.
     pub fn ended(&mut self, now: u64, micros: u64, outcome: Result<bool, String>) {
-        let well = outcome == Ok(true);
+        let succeeded = outcome == Ok(true);
         self.count += 1;
-        self.failures += u64::from(!well);
+        self.failures += u64::from(!succeeded);
         self.at = Some(now);
-        if well {
+        if succeeded {
             self.good = Some(now);
         }
         self.micros = micros;
@@ -201,31 +204,32 @@ impl Pass {
     }
 }
 
-/// What is known of one kind of item.
+/// The counters of one kind of item.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Items {
-    /// As in the JSON of a plan: `route`, `service`…
+    /// The name of the kind, as in the JSON of a plan: for example `route` or `service`.
     pub kind: String,
-    /// How many should be there.
+    /// The number of items that the kernel should have.
     pub wanted: u64,
-    /// How many were made since the start.
+    /// The number of items created since the start.
     pub added: u64,
-    /// How many were changed in place.
+    /// The number of items changed in place since the start.
     pub changed: u64,
-    /// How many were taken away.
+    /// The number of items removed since the start.
     pub removed: u64,
-    /// How many steps the kernel refused.
+    /// The number of steps that the kernel refused since the start.
     pub refused: u64,
 }
 
-/// The kinds of item in their order.
+/// The names of the kinds, indexed by [`kind_index`].
 const KINDS: [&str; 13] = [
     "module", "link", "hairpin", "sysctl", "table", "element", "accept", "timeout", "service",
     "real", "addr", "route", "file",
 ];
 
-fn kind(item: &Item) -> usize {
+/// Returns the index of an item's kind in [`KINDS`].
+fn kind_index(item: &Item) -> usize {
     match item {
         Item::Module { .. } => 0,
         Item::Link { .. } => 1,
@@ -243,10 +247,10 @@ fn kind(item: &Item) -> usize {
     }
 }
 
-/// A silence of the API that is no longer than this many seconds is nothing wrong.
-const SILENCE: u64 = 60;
+/// The longest time in seconds for which a failing watch is not a problem yet.
+const MAX_SILENCE: u64 = 60;
 
-/// What a step did.
+/// The effect of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Did {
@@ -257,16 +261,16 @@ pub enum Did {
 }
 
 impl Status {
-    /// The row of an item's kind.
+    /// Returns the counters of an item's kind.
     fn row(&mut self, item: &Item) -> &mut Items {
         if self.items.len() != KINDS.len() {
             let row = |kind: &str| Items { kind: kind.into(), ..Items::default() };
             self.items = KINDS.into_iter().map(row).collect();
         }
-        &mut self.items[kind(item)]
+        &mut self.items[kind_index(item)]
     }
 
-    /// Counts a step.
+    /// Counts a step of a pass.
     pub fn step(&mut self, did: Did, item: &Item) {
         let row = self.row(item);
         match did {
@@ -277,8 +281,8 @@ impl Status {
         }
     }
 
-    /// Counts what is wanted since an event, which alone can make it another number between two looks
-    /// at everything.
+    /// Adjusts the number of wanted items after a step that an API event caused. Between two full passes
+    /// only such steps change that number.
     pub fn moved(&mut self, did: Did, item: &Item) {
         let row = self.row(item);
         match did {
@@ -288,56 +292,57 @@ impl Status {
         }
     }
 
-    /// Counts what is wanted.
+    /// Recounts the wanted items of every kind.
     pub fn want(&mut self, want: &State) {
         self.items.iter_mut().for_each(|row| row.wanted = 0);
         want.iter().for_each(|item| self.row(item).wanted += 1);
     }
 
-    /// Why this node is not right; nothing: it is, as far as can be known. What can't be honoured is
-    /// not counted, and neither is a short silence of the API.
-    pub fn wrongs(&self) -> Vec<String> {
-        let mut wrongs = Vec::new();
+    /// Returns the reasons why this node is not right; empty if the node is right as far as kinglet can
+    /// see. Requests that cannot be honoured are not a problem, and neither is a watch that has failed for
+    /// at most a minute.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
         if let Some(stuck) = self.stuck {
-            wrongs.push(format!("the daemon's loop has been stuck for {}", span(stuck)));
+            problems.push(format!("the daemon's loop has been stuck for {}", span(stuck)));
         }
         let silent = |f: &Followed| f.heard.map(|at| self.uptime.saturating_sub(at));
-        let lost = |f: &&Followed| match silent(f) {
+        let fails = |f: &&Followed| match silent(f) {
             None => true,
-            Some(seconds) => f.lost.is_some() && seconds > SILENCE,
+            Some(seconds) => f.lost.is_some() && seconds > MAX_SILENCE,
         };
-        let lost: Vec<&Followed> = self.api.kinds.iter().filter(lost).collect();
-        if let Some(first) = lost.first() {
-            let kinds: Vec<&str> = lost.iter().map(|f| &*f.kind).collect();
-            let since = silent(first).map_or("in this run".into(), |s| format!("for {}", span(s)));
+        let failing: Vec<&Followed> = self.api.kinds.iter().filter(fails).collect();
+        if let Some(first) = failing.first() {
+            let kinds: Vec<&str> = failing.iter().map(|f| &*f.kind).collect();
+            let since =
+                silent(first).map_or("since the start".into(), |s| format!("for {}", span(s)));
             let why = first.lost.as_ref().map_or(String::new(), |why| format!(": {why}"));
-            wrongs.push(format!("the API has not told of {} {since}{why}", kinds.join(", ")));
+            problems.push(format!("no data from the API about {} {since}{why}", kinds.join(", ")));
         }
-        // Where no daemon runs there are no passes.
+        // Without a daemon there are no passes.
         let good = self.pass.good.is_some() || self.pid == 0;
         match &self.pass.failed {
-            Some(why) => wrongs.push(format!("the last pass could not be made: {why}")),
-            None if !good => wrongs.push("no pass has gone well yet".into()),
+            Some(why) => problems.push(format!("the last pass failed: {why}")),
+            None if !good => problems.push("no pass has succeeded yet".into()),
             None => {}
         }
-        let many = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+        let counted = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
         match self.todo.count() {
             0 => {}
-            n => wrongs.push(format!("the next pass has {} to take", many(n, "step"))),
+            n => problems.push(format!("the next pass has {} to take", counted(n, "step"))),
         }
         match self.refused.count() {
             0 => {}
-            n => wrongs.push(format!("the kernel refused {}", many(n, "step"))),
+            n => problems.push(format!("the kernel refused {}", counted(n, "step"))),
         }
         match self.errors.count() {
             0 => {}
-            1 => wrongs.push("1 thing is broken here".into()),
-            n => wrongs.push(format!("{n} things are broken here")),
+            n => problems.push(format!("{} on this node", counted(n, "error"))),
         }
-        wrongs
+        problems
     }
 
-    /// What is known of a kind that is followed.
+    /// Returns the state of a kind's watch, and adds the kind if it is new.
     pub fn followed(&mut self, kind: Kind) -> &mut Followed {
         let name = kind.plural();
         let kinds = &mut self.api.kinds;
@@ -349,22 +354,22 @@ impl Status {
     }
 }
 
-/// The way to another node's pods.
+/// The route to another node's pods.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Route {
-    /// The node.
+    /// The name of the other node.
     pub node: String,
-    /// Its pod network.
+    /// A pod network of that node, as a CIDR.
     pub to: String,
-    /// The gateway, or several of them with commas between; empty: there is no route.
+    /// The gateways, separated by commas; empty if there is no route.
     pub via: String,
 }
 
-/// More routes than these are not listed.
-const ROUTES: usize = 100;
+/// The number of routes that are listed.
+const MAX_ROUTES: usize = 100;
 
-/// The ways to the pods of all nodes but one, from what is wanted: the first hundred of them. Nodes
-/// without a pod network are not there.
+/// Returns the routes to the pods of all nodes except `own`, taken from the wanted items: the first
+/// hundred. A node without a pod network has no entry.
 pub fn routes(cluster: &Cluster, own: &str, want: &State) -> Vec<Route> {
     let others = cluster.nodes.values().filter(|node| &*node.name != own);
     let pods = others.flat_map(|node| node.pod_cidrs.iter().map(|net| (&*node.name, *net)));
@@ -379,15 +384,15 @@ pub fn routes(cluster: &Cluster, own: &str, want: &State) -> Vec<Route> {
         };
         Route { node: node.to_string(), to: net.to_string(), via }
     };
-    pods.take(ROUTES).map(row).collect()
+    pods.take(MAX_ROUTES).map(row).collect()
 }
 
-/// What woke the loop since its start.
+/// The number of wake-ups since the start that the API did not cause.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Wakes {
-    /// Events of the kernel about links, addresses, routes and our table.
+    /// Kernel notifications about links, addresses, routes and our nftables table.
     pub kernel: u64,
-    /// Whole looks at the kernel, because it was time or for another reason.
+    /// Audits: complete comparisons with the kernel, by timer or for another reason.
     pub audits: u64,
 }

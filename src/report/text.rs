@@ -1,25 +1,25 @@
-//! A [`Status`] as a person reads it: one screen that says whether this node is right, and if not,
-//! why. Pure.
+//! The text of `kinglet status`: one screen, made from a [`Status`]. The first line gives the verdict,
+//! the next lines give the reasons if the node is not right. [`ipvs`] adds the IPVS counters. Pure.
 
 use std::fmt::Write;
 
 use super::status::{Lines, Status};
 use crate::state::Busy;
 
-/// More routes than these are counted only.
-const ROUTES: usize = 12;
-/// More lines of a sort than these are counted only.
-const LINES: usize = 8;
+/// The number of routes that are printed; the rest are counted.
+const MAX_ROUTES: usize = 12;
+/// The number of lines that are printed for each section; the rest are counted.
+const MAX_LINES: usize = 8;
 
-/// The screen, as of a Unix time.
+/// Returns the screen. `unix` is the current Unix time.
 pub fn page(status: &Status, unix: u64) -> String {
     let mut out = String::new();
-    let wrongs = status.wrongs();
+    let problems = status.problems();
     let Status { version, node, pid, uptime, mode, api, snapshot, cluster, pass, .. } = status;
-    let verdict = if wrongs.is_empty() { "is right" } else { "is NOT right:" };
+    let verdict = if problems.is_empty() { "is right" } else { "is NOT right:" };
     let _ = writeln!(out, "node {node} {verdict}");
-    for wrong in &wrongs {
-        let _ = writeln!(out, "  - {wrong}");
+    for problem in &problems {
+        let _ = writeln!(out, "  - {problem}");
     }
     let age = |at: u64| ago(uptime.saturating_sub(at));
     let parts = match (status.router, status.services) {
@@ -37,16 +37,20 @@ pub fn page(status: &Status, unix: u64) -> String {
         ),
     };
     for kind in &api.kinds {
-        let heard = kind.heard.map_or("not heard of yet".into(), |at| format!("heard {}", age(at)));
+        let last = kind.heard.map_or("no data yet".into(), |at| format!("last data {}", age(at)));
         let lost = kind.lost.as_ref().map_or(String::new(), |why| format!("; LOST: {why}"));
-        let _ = writeln!(out, "           {:<15}{heard}{lost}", kind.kind);
+        let _ = writeln!(out, "           {:<15}{last}{lost}", kind.kind);
     }
     if !snapshot.path.is_empty() {
         let written = match snapshot.written {
             0 => "not written yet".to_owned(),
             at => format!("written {}", ago(unix.saturating_sub(at))),
         };
-        let in_use = if snapshot.in_use { "; IN USE: the API has not told of all" } else { "" };
+        let in_use = if snapshot.in_use {
+            "; IN USE: some kinds have not come from the API yet"
+        } else {
+            ""
+        };
         let _ = writeln!(out, "snapshot   {}, {written}{in_use}", snapshot.path);
     }
     let _ = writeln!(
@@ -57,7 +61,7 @@ pub fn page(status: &Status, unix: u64) -> String {
     if let Some(at) = pass.at {
         let _ = writeln!(
             out,
-            "last pass  {}, {}.{} ms; {} passes, {} of them not well",
+            "last pass  {}, {}.{} ms; {} passes, {} with errors",
             age(at),
             pass.micros / 1000,
             pass.micros % 1000 / 100,
@@ -72,17 +76,17 @@ pub fn page(status: &Status, unix: u64) -> String {
     }
     if !status.routes.is_empty() {
         out.push_str("\nroutes to the pods of\n");
-        for route in status.routes.iter().take(ROUTES) {
+        for route in status.routes.iter().take(MAX_ROUTES) {
             let via = if route.via.is_empty() { "NO ROUTE" } else { &route.via };
             let _ = writeln!(out, "  {:<24} {:<24} {via}", route.node, route.to);
         }
-        more(&mut out, status.routes.len().saturating_sub(ROUTES));
+        more(&mut out, status.routes.len().saturating_sub(MAX_ROUTES));
     }
     if !status.bgp.is_empty() {
         let up = status.bgp.iter().filter(|peer| peer.is_up()).count();
-        let _ = writeln!(out, "\nBGP: {up} of {} peers are up (kinglet bgp)", status.bgp.len());
+        let _ = writeln!(out, "\nBGP: {up} of {} peers are up (see kinglet bgp)", status.bgp.len());
         let down: Vec<_> = status.bgp.iter().filter(|peer| !peer.is_up()).collect();
-        for peer in down.iter().take(LINES) {
+        for peer in down.iter().take(MAX_LINES) {
             let (node, why) = (peer.node.as_deref().unwrap_or("outside"), peer.error.as_deref());
             let _ = writeln!(
                 out,
@@ -90,24 +94,25 @@ pub fn page(status: &Status, unix: u64) -> String {
                 peer.addr,
                 peer.state,
                 span(peer.uptime),
-                why.unwrap_or("it did not answer yet")
+                why.unwrap_or("no answer yet")
             );
         }
-        more(&mut out, down.len().saturating_sub(LINES));
+        more(&mut out, down.len().saturating_sub(MAX_LINES));
     }
-    lines(&mut out, "to be done by the next pass", &status.todo);
-    lines(&mut out, "the kernel refused", &status.refused);
-    lines(&mut out, "broken here", &status.errors);
-    lines(&mut out, "not understood", &status.complaints);
-    lines(&mut out, "cannot be honoured", &status.unmet);
+    section(&mut out, "steps of the next pass", &status.todo);
+    section(&mut out, "refused by the kernel", &status.refused);
+    section(&mut out, "errors", &status.errors);
+    section(&mut out, "invalid API objects", &status.complaints);
+    section(&mut out, "cannot be honoured", &status.unmet);
     if status.policy {
         out.push_str("\nNETWORK POLICY IS NOT ENFORCED by this version.\n");
     }
     out
 }
 
-/// The IPVS services of this node: the busiest, and those that nobody serves.
-pub fn busy(services: &[Busy]) -> String {
+/// Returns the section about IPVS: the totals, the busiest services, and the services without a real
+/// server. Empty if there are no IPVS services.
+pub fn ipvs(services: &[Busy]) -> String {
     let mut out = String::new();
     if services.is_empty() {
         return out;
@@ -121,12 +126,12 @@ pub fn busy(services: &[Busy]) -> String {
     );
     let mut busiest: Vec<&Busy> = services.iter().filter(|s| s.connections > 0).collect();
     busiest.sort_by_key(|s| std::cmp::Reverse(s.connections));
-    for busy @ Busy { reals, connections, .. } in busiest.iter().take(LINES) {
-        let name = named(busy);
+    for busy @ Busy { reals, connections, .. } in busiest.iter().take(MAX_LINES) {
+        let name = label(busy);
         let _ = writeln!(out, "  {name:<48} {reals} real servers, {connections} connections");
     }
     let mut empty = services.iter().filter(|s| s.reals == 0);
-    let first: Vec<String> = empty.by_ref().take(LINES).map(named).collect();
+    let first: Vec<String> = empty.by_ref().take(MAX_LINES).map(label).collect();
     if !first.is_empty() {
         let _ = writeln!(out, "  without endpoints: {}", first.join(", "));
         more(&mut out, empty.count());
@@ -134,22 +139,25 @@ pub fn busy(services: &[Busy]) -> String {
     out
 }
 
-fn named(busy: &Busy) -> String {
+/// Returns an IPVS service's address and the name of its Service if that is known.
+fn label(busy: &Busy) -> String {
     format!("{} {}", busy.at, busy.service).trim_end().to_owned()
 }
 
-fn lines(out: &mut String, title: &str, lines: &Lines) {
+/// Writes a titled section; nothing if it has no lines.
+fn section(out: &mut String, title: &str, lines: &Lines) {
     if lines.count() == 0 {
         return;
     }
     let _ = writeln!(out, "\n{title}");
-    for line in lines.told.iter().take(LINES) {
+    for line in lines.told.iter().take(MAX_LINES) {
         let colon = if line.what.is_empty() { "" } else { ": " };
         let _ = writeln!(out, "  {}{colon}{}", line.what, line.why);
     }
-    more(out, lines.count().saturating_sub(LINES));
+    more(out, lines.count().saturating_sub(MAX_LINES));
 }
 
+/// Writes the number of lines that were left out, if any were.
 fn more(out: &mut String, count: usize) {
     if count > 0 {
         let _ = writeln!(out, "  and {count} more");
@@ -160,7 +168,8 @@ fn ago(seconds: u64) -> String {
     if seconds == 0 { "just now".into() } else { format!("{} ago", span(seconds)) }
 }
 
-/// Two units of time, the second only where it says something.
+/// Returns a duration in its two largest units, for example `2 h 5 min`; the second unit is left out if
+/// it is zero.
 pub fn span(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     let (first, second) = match (days, hours, minutes) {
@@ -181,8 +190,8 @@ pub(super) mod tests {
     };
     use crate::state::{Item, Protocol, TABLE_MAIN, Virtual};
 
-    /// A node as it should be.
-    pub fn fine() -> Status {
+    /// Returns the status of a node that is right.
+    pub fn right_status() -> Status {
         let followed = |kind: &str, heard| Followed {
             kind: kind.into(),
             version: "411".into(),
@@ -239,9 +248,9 @@ pub(super) mod tests {
         status
     }
 
-    /// A node that started while the API is down, and whose kernel refuses something.
-    pub fn broken() -> Status {
-        let mut status = fine();
+    /// Returns the status of a node that started while the API is down and whose kernel refuses a step.
+    pub fn failing_status() -> Status {
+        let mut status = right_status();
         for kind in &mut status.api.kinds {
             kind.heard = None;
             kind.lost = Some("connection refused".into());
@@ -258,19 +267,19 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_node_that_is_right_says_so_first() {
+    fn the_first_line_states_that_a_node_is_right() {
         assert_eq!(
-            page(&fine(), 1_000_000),
+            page(&right_status(), 1_000_000),
             "\
 node node-1 is right
 
 kinglet    0.1.0, process 812, for 2 h 5 min: routes and Services, by watch
 API        http://192.0.2.254:8080
-           nodes          heard 10 s ago
-           services       heard just now
+           nodes          last data 10 s ago
+           services       last data just now
 snapshot   /var/lib/kinglet/snapshot, written 4 min ago
 cluster    3 nodes, 24 Services, 40 endpoints in 29 slices
-last pass  3 s ago, 12.3 ms; 812 passes, 2 of them not well
+last pass  3 s ago, 12.3 ms; 812 passes, 2 with errors
 items      35 service, 2 route
 
 routes to the pods of
@@ -281,33 +290,33 @@ routes to the pods of
     }
 
     #[test]
-    fn a_node_that_is_not_right_says_why_before_all_else() {
+    fn the_reasons_why_a_node_is_not_right_come_first() {
         assert_eq!(
-            page(&broken(), 1_000_000),
+            page(&failing_status(), 1_000_000),
             "\
 node node-1 is NOT right:
-  - the API has not told of nodes, services in this run: connection refused
-  - no pass has gone well yet
+  - no data from the API about nodes, services since the start: connection refused
+  - no pass has succeeded yet
   - the kernel refused 1 step
-  - 1 thing is broken here
+  - 1 error on this node
 
 kinglet    0.1.0, process 812, for 2 h 5 min: routes and Services, by watch
 API        http://192.0.2.254:8080
-           nodes          not heard of yet; LOST: connection refused
-           services       not heard of yet; LOST: connection refused
-snapshot   /var/lib/kinglet/snapshot, written 4 min ago; IN USE: the API has not told of all
+           nodes          no data yet; LOST: connection refused
+           services       no data yet; LOST: connection refused
+snapshot   /var/lib/kinglet/snapshot, written 4 min ago; IN USE: some kinds have not come from the API yet
 cluster    3 nodes, 24 Services, 40 endpoints in 29 slices
-last pass  3 s ago, 12.3 ms; 812 passes, 2 of them not well
+last pass  3 s ago, 12.3 ms; 812 passes, 2 with errors
 items      35 service, 2 route
 
 routes to the pods of
   node-2                   10.244.1.0/24            192.0.2.12
   node-3                   10.244.2.0/24            NO ROUTE
 
-the kernel refused
+refused by the kernel
   + link kube-dummy-if dummy: Operation not permitted
 
-broken here
+errors
   reading x: y
 
 cannot be honoured
@@ -319,39 +328,39 @@ NETWORK POLICY IS NOT ENFORCED by this version.
     }
 
     #[test]
-    fn without_a_daemon_it_is_what_the_next_pass_would_do_that_counts() {
-        let mut status = fine();
+    fn without_a_daemon_the_steps_of_the_next_pass_are_the_problems() {
+        let mut status = right_status();
         (status.pid, status.pass, status.api) = (0, Pass::default(), Api::default());
-        assert_eq!(status.wrongs(), Vec::<String>::new());
+        assert_eq!(status.problems(), Vec::<String>::new());
         status.todo.push(|| (String::new(), "+ route 10.244.1.0/24 via 192.0.2.12".into()));
         let text = page(&status, 1_000_000);
         let head = "node node-1 is NOT right:\n  - the next pass has 1 step to take\n\n\
                     kinglet    0.1.0, NO DAEMON RUNS here: routes and Services\nsnapshot ";
         assert!(text.starts_with(head), "{text}");
-        let step = "\nto be done by the next pass\n  + route 10.244.1.0/24 via 192.0.2.12\n";
+        let step = "\nsteps of the next pass\n  + route 10.244.1.0/24 via 192.0.2.12\n";
         assert!(text.contains(step), "{text}");
     }
 
     #[test]
-    fn a_short_silence_of_the_api_is_nothing_wrong_and_a_long_one_is() {
-        let mut status = fine();
+    fn a_failing_watch_is_a_problem_after_a_minute_without_data() {
+        let mut status = right_status();
         status.api.kinds[0].lost = Some("connection reset".into());
-        assert_eq!(status.wrongs(), Vec::<String>::new());
+        assert_eq!(status.problems(), Vec::<String>::new());
         status.api.kinds[0].heard = Some(7_300);
-        let wrong = "the API has not told of nodes for 3 min 20 s: connection reset";
-        assert_eq!(status.wrongs(), [wrong]);
+        let problem = "no data from the API about nodes for 3 min 20 s: connection reset";
+        assert_eq!(status.problems(), [problem]);
     }
 
     #[test]
-    fn a_pass_that_failed_and_a_loop_that_hangs_are_wrong() {
-        let mut status = fine();
+    fn a_failed_pass_and_a_stuck_loop_are_problems() {
+        let mut status = right_status();
         status.pass.ended(7_500, 10, Err("finding node node-1: it is none of 3".into()));
         status.stuck = Some(200);
         assert_eq!(
-            status.wrongs(),
+            status.problems(),
             [
                 "the daemon's loop has been stuck for 3 min 20 s",
-                "the last pass could not be made: finding node node-1: it is none of 3",
+                "the last pass failed: finding node node-1: it is none of 3",
             ]
         );
         status.pass.ended(7_500, 10, Ok(true));
@@ -359,15 +368,15 @@ NETWORK POLICY IS NOT ENFORCED by this version.
     }
 
     #[test]
-    fn very_many_lines_are_counted_and_not_told() {
-        let mut status = fine();
+    fn lines_beyond_the_limit_are_counted_only() {
+        let mut status = right_status();
         (0..1000).for_each(|i| status.unmet.push(|| (format!("thing {i}"), "no".into())));
         assert_eq!((status.unmet.told.len(), status.unmet.count()), (50, 1000));
         assert!(page(&status, 0).contains("  thing 7: no\n  and 992 more\n"));
     }
 
     #[test]
-    fn the_busiest_services_and_those_without_endpoints_are_told() {
+    fn the_busiest_services_and_those_without_real_servers_are_listed() {
         let service = |last: u8, reals, connections| {
             let addr = [10, 96, 0, last].into();
             let at = Virtual { addr, protocol: Protocol::Tcp, port: 80 };
@@ -376,7 +385,7 @@ NETWORK POLICY IS NOT ENFORCED by this version.
         let mut services = vec![service(1, 3, 2), service(2, 1, 9), service(3, 0, 0)];
         services[1].service = "shop/web".into();
         assert_eq!(
-            busy(&services),
+            ipvs(&services),
             "\
 \nIPVS: 3 services, 4 real servers, 11 connections
   tcp 10.96.0.2:80 shop/web                        1 real servers, 9 connections
@@ -385,12 +394,12 @@ NETWORK POLICY IS NOT ENFORCED by this version.
 "
         );
         services.extend((10..30).map(|last| service(last, 0, 0)));
-        assert!(busy(&services).ends_with("\n  and 13 more\n"));
-        assert_eq!(busy(&[]), "");
+        assert!(ipvs(&services).ends_with("\n  and 13 more\n"));
+        assert_eq!(ipvs(&[]), "");
     }
 
     #[test]
-    fn times_are_told_in_two_units() {
+    fn durations_have_at_most_two_units() {
         for (seconds, text) in [
             (0, "0 s"),
             (59, "59 s"),

@@ -5,6 +5,5 @@ use kinglet::args::parse_with;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    let conf = |_: Option<&str>| Ok(Some(("x".to_owned(), text.to_owned())));
-    let _ = parse_with(["sync".into()], conf);
+    let _ = parse_with(["sync".into()], |_| None, |_| Ok(text.to_owned()));
 });

@@ -1,4 +1,4 @@
-//! The listeners as their clients meet them.
+//! Tests of the listeners, through real sockets.
 
 use std::time::Instant;
 
@@ -26,12 +26,11 @@ fn get(addr: &str, port: u16, request: &str) -> String {
 }
 
 #[test]
-fn health_is_answered_in_both_families_whoever_keeps_silent_connections_open() {
+fn health_probes_succeed_in_both_families_beside_many_idle_connections() {
     let (desk, _) = desk();
     let port = free_port();
     desk.health("", port).unwrap();
-    let silent: Vec<_> =
-        (0..40).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    let idle: Vec<_> = (0..40).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
     let began = Instant::now();
     for addr in ["127.0.0.1", "::1"] {
         let got = get(addr, port, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -48,11 +47,11 @@ fn health_is_answered_in_both_families_whoever_keeps_silent_connections_open() {
         let got = get("127.0.0.1", port, request);
         assert!(got.starts_with(&format!("HTTP/1.1 {code} ")), "{request:?}: {got}");
     }
-    drop(silent);
+    drop(idle);
 }
 
 #[test]
-fn a_node_that_is_being_deleted_is_not_for_load_balancers_and_lives_on() {
+fn a_node_being_deleted_fails_the_load_balancer_check_but_stays_live() {
     let (desk, facts) = desk();
     let port = free_port();
     desk.proxy("127.0.0.1", port).unwrap();
@@ -66,7 +65,7 @@ fn a_node_that_is_being_deleted_is_not_for_load_balancers_and_lives_on() {
 }
 
 #[test]
-fn a_connection_has_a_few_seconds() {
+fn a_slow_connection_is_closed_after_the_timeout() {
     let (desk, _) = desk();
     let port = free_port();
     desk.health("127.0.0.1", port).unwrap();
@@ -76,23 +75,23 @@ fn a_connection_has_a_few_seconds() {
     slow.write_all(b"G").unwrap();
     assert_eq!(slow.read(&mut end).unwrap(), 0);
     let took = began.elapsed();
-    assert!(took >= PATIENCE && took < 2 * PATIENCE, "{took:?}");
+    assert!(took >= CONNECTION_TIMEOUT && took < 2 * CONNECTION_TIMEOUT, "{took:?}");
 }
 
 #[test]
-fn a_port_that_is_taken_is_an_error_that_names_the_flag() {
+fn a_port_in_use_is_an_error_that_names_the_flag() {
     let (desk, _) = desk();
     let held = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = held.local_addr().unwrap().port();
     let text = desk.health("", port).unwrap_err().to_string();
     assert!(text.starts_with(&format!("listening for health probes (--health-port {port}): ")));
     assert!(text.contains("in use") && text.contains("another kinglet"), "{text}");
-    assert!(desk.health("", 0).is_ok(), "0 is off");
+    assert!(desk.health("", 0).is_ok(), "0 disables the listener");
     assert!(desk.metrics("nonsense", 1, "/metrics").is_err());
 }
 
 #[test]
-fn metrics_stand_at_their_path_and_status_on_the_socket() {
+fn metrics_are_served_at_their_path_and_status_on_the_socket() {
     let (desk, facts) = desk();
     facts.write(|status| status.node = "node-1".into());
     let port = free_port();
@@ -105,18 +104,18 @@ fn metrics_stand_at_their_path_and_status_on_the_socket() {
     let socket = folder.join("status");
     assert_eq!(ask(&socket, "/status").unwrap(), None);
     desk.status(&socket).unwrap();
-    desk.status(&socket).unwrap(); // what a killed one left
-    let said = ask(&socket, "/status").unwrap().unwrap();
-    assert!(!said.right && said.page.starts_with("node node-1 is NOT right:\n"), "{said:?}");
+    desk.status(&socket).unwrap(); // replaces the file that a killed process left
+    let reply = ask(&socket, "/status").unwrap().unwrap();
+    assert!(!reply.right && reply.page.starts_with("node node-1 is NOT right:\n"), "{reply:?}");
     facts.write(|status| status.pass.ended(0, 5, Ok(true)));
-    let said = ask(&socket, "/status.json").unwrap().unwrap();
-    let read: Status = serde_json::from_str(&said.page).unwrap();
-    assert_eq!((said.right, &*read.node, read.pass.count), (true, "node-1", 1));
+    let reply = ask(&socket, "/status.json").unwrap().unwrap();
+    let read: Status = serde_json::from_str(&reply.page).unwrap();
+    assert_eq!((reply.right, &*read.node, read.pass.count), (true, "node-1", 1));
     std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
-fn node_ports_open_and_close_with_what_is_wanted() {
+fn health_check_node_ports_open_and_close_as_requested() {
     let (mut desk, _) = desk();
     let (port, held) = (free_port(), TcpListener::bind("[::]:0").unwrap());
     let taken = held.local_addr().unwrap().port();
@@ -146,7 +145,7 @@ fn node_ports_open_and_close_with_what_is_wanted() {
     assert_eq!(unmet[0].what, format!("healthCheckNodePort {taken} of Service shop/web"));
     let deadline = Instant::now() + Duration::from_secs(5);
     while TcpStream::connect(("127.0.0.1", port)).is_ok() {
-        assert!(Instant::now() < deadline, "it stays open");
+        assert!(Instant::now() < deadline, "the port stays open");
         thread::sleep(Duration::from_millis(10));
     }
 }
