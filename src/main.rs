@@ -20,11 +20,11 @@ use std::{
 
 use kinglet::{
     api::{Api, Source},
-    args::{self, Command, LowArgs},
+    cli::{self, Command, LowArgs},
     error::{Doing, Error, Result},
     kernel::files,
-    local::Options,
     log,
+    model::local::Options,
 };
 
 fn main() -> ExitCode {
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         log::warn(format_args!("{warning}"));
     }
     let done = match args.command {
-        Command::Help => print(&args::help()).map(|_| 0),
+        Command::Help => print(&cli::help()).map(|_| 0),
         Command::Version => print(&format!("kinglet {}\n", env!("CARGO_PKG_VERSION"))).map(|_| 0),
         Command::Plan => pass::plan(&args),
         Command::Sync => pass::sync(&args),
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
 /// was named with `--config` cannot be read.
 fn arguments() -> Result<LowArgs> {
     let env = |name: &str| env::var(name).ok();
-    args::parse_with(env::args_os().skip(1), env, |path| std::fs::read_to_string(path))
+    cli::parse_with(env::args_os().skip(1), env, |path| std::fs::read_to_string(path))
 }
 
 /// Writes to standard output. Returns false if the reader has closed the pipe, which is not an error;

@@ -10,10 +10,11 @@ use std::{
 
 use common::{namespace::in_namespace_with, sh};
 use kinglet::{
-    desired::stale::{Serving, is_stale},
-    few::Sorted,
-    kernel::{conntrack, netlink::Conn},
-    state::{Flow, Protocol, Virtual},
+    collections::Sorted,
+    kernel::conntrack,
+    model::items::{Flow, Protocol, Virtual},
+    netlink::socket::Conn,
+    reconcile::stale_flows::{Serving, is_stale},
 };
 use neli::consts::socket::NlFamily;
 

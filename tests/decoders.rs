@@ -4,12 +4,15 @@
 
 use kinglet::{
     api::{from_list, from_watch, snapshot},
-    cluster::{Kind, Known},
-    desired::cni,
-    dump::Dump,
-    kernel::{conntrack, ipvs, message, nft, route},
-    ruleset::{Set, Skeleton},
-    state::{BRIDGE, Flow, Forward, Item, LinkKind, Protocol, TABLE_MAIN, Value, Via, Virtual},
+    commands::dump_file::Dump,
+    desired::cni_config,
+    kernel::{conntrack, ipvs, nft, route},
+    model::{
+        cluster::{Kind, Known},
+        items::{BRIDGE, Flow, Forward, Item, LinkKind, Protocol, TABLE_MAIN, Value, Via, Virtual},
+        nftables::{Set, Skeleton},
+    },
+    netlink::message,
 };
 
 /// xorshift64*: small, fast, the same everywhere.
@@ -218,7 +221,7 @@ fn mutations_of_a_cni_configuration_are_never_a_panic() {
         "ranges":[[{"subnet":"10.244.1.0/24","rangeStart":"10.244.1.9"}]]}},{"type":"portmap"}]}"#;
     for path in ["10-kuberouter.conflist", "10-kuberouter.conf"] {
         mutations(text, 5000, |bytes| {
-            drop(cni::conf(path, Some(&String::from_utf8_lossy(bytes)), &pods, Some(1500)));
+            drop(cni_config::conf(path, Some(&String::from_utf8_lossy(bytes)), &pods, Some(1500)));
         });
     }
 }

@@ -8,14 +8,16 @@ use std::process::Command;
 use common::{kept, namespace::in_namespace, sh};
 use kinglet::{
     bgp::rib::Learned,
-    cluster::{Cluster, Node, Object, known::Changes},
-    few::Sorted,
+    collections::Sorted,
     kernel::{Kernel, Outcome, Scope, events::Events},
-    local::Options,
+    model::{
+        cluster::{Cluster, Node, Object, store::Changes},
+        items::{BRIDGE, Item, LinkKind, Protocol, State, TABLE_MAIN, Value, Via, Virtual},
+        local::Options,
+        nftables::{self, NFT_TABLE, Set, Skeleton},
+    },
     plan::{self, Step, plan},
     reconcile::Keeper,
-    ruleset::{self, NFT_TABLE, Set, Skeleton},
-    state::{BRIDGE, Item, LinkKind, Protocol, State, TABLE_MAIN, Value, Via, Virtual},
 };
 
 fn options() -> Options {
@@ -334,7 +336,7 @@ fn the_rules_by_netlink_are_those_that_nft_makes_of_the_script() {
             assert_eq!(refused, Vec::<String>::new());
             let ours = listed();
             sh("nft delete table inet kinglet");
-            std::fs::write("/tmp/kinglet-script", ruleset::script(skeleton, true)).unwrap();
+            std::fs::write("/tmp/kinglet-script", nftables::script(skeleton, true)).unwrap();
             sh("nft -f /tmp/kinglet-script");
             let theirs: Vec<String> = listed();
             let rules = |lines: &[String]| -> Vec<String> {
@@ -519,8 +521,8 @@ fn in_a_chain_of_another_program_our_rule_stands_first_and_goes_again() {
         assert_eq!(apply(&mut kernel, &want).0.len(), 1);
         // What the script makes and takes away is the same.
         let remove =
-            plan::sh::script(&[Step::Remove(&accept("in")), Step::Remove(&accept("pass"))]);
-        let add = plan::sh::script(&[Step::Add(&accept("in"))]);
+            plan::shell::script(&[Step::Remove(&accept("in")), Step::Remove(&accept("pass"))]);
+        let add = plan::shell::script(&[Step::Add(&accept("in"))]);
         sh(&remove);
         assert!(!sh("nft list table inet fw").contains(ours));
         sh(&add);

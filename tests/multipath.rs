@@ -12,12 +12,14 @@ use std::{
 use common::{kept, namespace::in_namespace, sh};
 use kinglet::{
     bgp::rib::Learned,
-    cluster::{Cluster, Node, Object},
     kernel::{Kernel, Outcome, Scope},
-    local::Options,
-    plan::{Step, plan, sh as script},
+    model::{
+        cluster::{Cluster, Node, Object},
+        items::{Item, State, TABLE_MAIN, Via},
+        local::Options,
+    },
+    plan::{Step, plan, shell as script},
     reconcile::Keeper,
-    state::{Item, State, TABLE_MAIN, Via},
 };
 
 const TO4: &str = "10.244.1.0/24";

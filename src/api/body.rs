@@ -19,7 +19,7 @@ use ureq::{
 };
 
 use super::traffic::Count;
-use crate::gzip::Gunzip;
+use crate::codec::gzip::Gunzip;
 
 /// A reader of a response body.
 pub struct Incoming<'a> {

@@ -14,9 +14,9 @@ use super::{
     wire::Shape,
 };
 use crate::{
-    cluster::Reading,
+    codec::json,
     error::{Error, Result},
-    json,
+    model::cluster::Reading,
 };
 
 /// Reads all lists in a text. Items of unused kinds are ignored, and so are core Endpoints if the text
@@ -122,10 +122,8 @@ impl Collector {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{
-        super::serve::{Dice, recorded},
-        *,
-    };
+    use super::*;
+    use crate::api::test_server::{Dice, recorded};
 
     /// Joins lists as kubectl does: kind and apiVersion in each item, keys in alphabetical order.
     fn kubectl(lists: &[(&str, &str, &str)]) -> String {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use ureq::{Timeout, http::StatusCode};
 
 use super::{page, tls};
-use crate::json;
+use crate::codec::json;
 
 /// The error of a request that failed.
 #[derive(Debug)]

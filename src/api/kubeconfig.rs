@@ -15,9 +15,11 @@ use serde_json::Value;
 use super::{
     auth::{Access, Token, normalize_url},
     tls::{self, Pem, Trust},
-    yaml,
 };
-use crate::error::{Doing, Error};
+use crate::{
+    codec::yaml,
+    error::{Doing, Error},
+};
 
 /// The largest file that is read, in bytes. A larger file is not a kubeconfig.
 const MAX_SIZE: u64 = 1 << 20;
@@ -232,7 +234,8 @@ fn credentials(entry: &Value, folder: &Path) -> Result<(Option<(Pem, Pem)>, Toke
 
 #[cfg(test)]
 mod tests {
-    use super::{super::serve::Dice, *};
+    use super::*;
+    use crate::api::test_server::Dice;
 
     fn folder() -> &'static Path {
         Path::new("tests/api/tls")

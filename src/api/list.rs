@@ -12,7 +12,7 @@ use super::{
     page::{Head, Lists},
     wire::Shape,
 };
-use crate::{cluster::Reading, log};
+use crate::{log, model::cluster::Reading};
 
 /// Objects per page, as in client-go.
 const PAGE_SIZE: usize = 500;
@@ -157,10 +157,8 @@ mod tests {
         atomic::{AtomicUsize, Ordering},
     };
 
-    use super::{
-        super::serve::{Server, ok, recorded, reply, serve},
-        *,
-    };
+    use super::*;
+    use crate::api::test_server::{Server, ok, recorded, reply, serve};
 
     fn services(server: &Server) -> Result<Reading, Failure> {
         list(&server.client(), Shape::Service, "/api/v1/services", &mut false, None)

@@ -6,14 +6,12 @@
 //! item that is not valid does not affect the others. The list's metadata may come before or after its
 //! items, because the members of a JSON object have no order (RFC 8259 section 1).
 
-mod scan;
-
 use std::io::{self, BufRead, BufReader, Read};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::json;
-use scan::Scan;
+use super::json_scan::Scan;
+use crate::codec::json;
 
 /// The largest item that is accepted, in bytes. etcd does not store objects of even 2 MiB.
 pub const ITEM: usize = 4 << 20;

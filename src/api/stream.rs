@@ -20,8 +20,8 @@ use super::{
     wire::{self, Shape},
 };
 use crate::{
-    cluster::{Kind, Name, News, Object, What},
-    json,
+    codec::json,
+    model::cluster::{Kind, Name, News, Object, What},
 };
 
 /// The capacity of the line buffer that is kept from one line to the next, in bytes.
@@ -229,7 +229,7 @@ mod tests {
     }
 
     fn recorded(name: &str) -> Vec<u8> {
-        super::super::serve::recorded(&format!("watch/{name}.ndjson"))
+        crate::api::test_server::recorded(&format!("watch/{name}.ndjson"))
     }
 
     #[test]

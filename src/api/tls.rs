@@ -177,13 +177,11 @@ mod tests {
 
     use rustls::OtherError;
 
-    use super::{
-        super::{
-            auth::Access,
-            client::Client,
-            serve::{Server, ok, serve, serve_tls},
-        },
-        *,
+    use super::*;
+    use crate::api::{
+        auth::Access,
+        client::Client,
+        test_server::{Server, ok, serve, serve_tls},
     };
 
     fn file(name: &str) -> Pem {

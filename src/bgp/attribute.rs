@@ -3,7 +3,7 @@
 
 use std::{iter, net::Ipv4Addr};
 
-use super::path::MAX_SEGMENT_LEN;
+use super::as_path::MAX_SEGMENT_LEN;
 
 /// The path attributes of a route, except the next hop, which stands beside the networks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

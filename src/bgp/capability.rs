@@ -5,10 +5,10 @@
 //! choice of the advertised capabilities is made in `fsm`.
 
 use super::{
-    Family,
     message::Notification,
     wire::{take, take_u8, take_u16, take_u32},
 };
+use crate::model::bgp::Family;
 
 /// Parameter type of capabilities, the only one that is not deprecated (RFC 5492).
 const CAPABILITIES: u8 = 2;

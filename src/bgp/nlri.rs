@@ -6,10 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::{
-    Family,
-    wire::{take, take_u8},
-};
+use super::wire::{take, take_u8};
+use crate::model::bgp::Family;
 
 /// The most bytes of an encoded network.
 pub(super) const MAX_ENCODED_LEN: usize = 17;

@@ -14,19 +14,18 @@ use std::{
 };
 
 use super::{
-    Config, Peer,
+    bfd::socket::BfdSockets,
     fsm::ConnId,
     message::Notification,
-    probes::BfdSockets,
     rib::Learned,
     speaker::{Action, Dial, Event, Severity, Speaker},
     stream::{self, Listener, ReadBuffer, Status, TcpConnection},
 };
 use crate::{
     error::{Doing, Result},
-    kernel::sys::{Bell, Poll},
     log,
-    router::Secret,
+    model::bgp::{Config, Peer, peer::Secret},
+    sys::{Bell, Poll},
 };
 
 /// The time to wait at the end until the last messages are sent. A peer that accepts no data for that long

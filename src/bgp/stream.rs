@@ -12,12 +12,15 @@ use std::{
 };
 
 use super::{
-    Distance,
     fsm::ConnId,
     message::{MAX, frame},
     speaker::{Dial, Event},
 };
-use crate::{kernel::sys, log, router::Secret};
+use crate::{
+    log,
+    model::bgp::{Distance, peer::Secret},
+    sys,
+};
 
 /// The time after which an attempt to connect is given up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);

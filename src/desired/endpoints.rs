@@ -6,14 +6,11 @@
 //! `Candidate`; then each traffic policy selects among the candidates on its own. If nothing is
 //! selected, the caller decides between dropping and rejecting, because it knows the policy.
 
-#[cfg(test)]
-mod cases;
-
 use std::net::IpAddr;
 
 use crate::{
-    cluster::{Endpoint, EndpointSlice, Node, ServicePort, SlicePort},
-    few::Sorted,
+    collections::Sorted,
+    model::cluster::{Endpoint, EndpointSlice, Node, ServicePort, SlicePort},
 };
 
 /// The endpoints that serve a port of a Service, for each traffic policy.

@@ -5,8 +5,8 @@
 use std::net::IpAddr;
 
 use crate::{
-    cluster::{Cluster, EndpointSlice, Name},
-    few::{Few, Sorted},
+    collections::{Few, Sorted},
+    model::cluster::{Cluster, EndpointSlice, Name},
 };
 
 /// The answer for each healthCheckNodePort.
@@ -50,9 +50,9 @@ pub fn ready_here(slice: &EndpointSlice, node: &str) -> impl Iterator<Item = IpA
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
+    use crate::model::{
         cluster::{Endpoint, Object, Service, SlicePort},
-        state::Protocol,
+        items::Protocol,
     };
 
     fn service(name: &str, health_port: u16) -> Object {

@@ -4,13 +4,19 @@
 
 use ipnet::IpNet;
 
-use super::{Draft, Unmet, View, cni, services::outermost};
+use super::{
+    Unmet, cni_config,
+    services::outermost,
+    view::{Draft, View},
+};
 use crate::{
-    cluster::Node,
     error::Error,
-    local::{Host, Module},
-    ruleset::{NFT_TABLE, PASSING_MATCH, Set, Skeleton},
-    state::{BRIDGE, DUMMY, Item, LinkKind, Timeout, Value, iptables},
+    model::{
+        cluster::Node,
+        items::{BRIDGE, DUMMY, Item, LinkKind, Timeout, Value, iptables},
+        local::{Host, Module},
+        nftables::{NFT_TABLE, PASSING_MATCH, Set, Skeleton},
+    },
 };
 
 /// Adds a sysctl.
@@ -83,12 +89,12 @@ fn cni_config(view: &View<'_>, cidrs: &[IpNet], mtu: Option<u32>, draft: &mut Dr
             .push(Error::new(doing(), format!("the file that is there can't be read: {cause}")));
         return;
     }
-    match cni::conf(path, host.and_then(|h| h.cni.as_deref()), cidrs, mtu) {
+    match cni_config::conf(path, host.and_then(|h| h.cni.as_deref()), cidrs, mtu) {
         Ok(text) => draft.items.push(Item::File { path: path.into(), text: text.into() }),
         Err(cause) => draft.errors.push(Error::new(doing(), cause)),
     }
     let names = host.map_or(&[][..], |h| &h.cni_folder);
-    if let Some(first) = cni::shadowed_by(path, names.iter().map(|n| &**n)) {
+    if let Some(first) = cni_config::shadowed_by(path, names.iter().map(|n| &**n)) {
         draft.unmet.push(Unmet::new(
             format!("the CNI configuration {path}"),
             format!("{first} sorts before it, so the container runtime reads that file instead: remove it"),

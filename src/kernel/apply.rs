@@ -11,15 +11,17 @@ use std::{net::IpAddr, time::Duration};
 use ipnet::IpNet;
 use neli::consts::socket::NlFamily;
 
-use super::{
-    Kernel, files, ipvs,
-    message::{Outcome, Refusal, Request},
-    netlink, nft, route,
-};
+use super::{Kernel, files, ipvs, nft, route};
 use crate::{
+    model::{
+        items::{Item, TABLE_MAIN, Value},
+        nftables::Set,
+    },
+    netlink::{
+        message::{Outcome, Refusal, Request},
+        socket,
+    },
     plan::Step,
-    ruleset::Set,
-    state::{Item, TABLE_MAIN, Value},
 };
 
 /// A callback that receives each step with its result.
@@ -71,7 +73,7 @@ fn backend(step: &Step) -> Backend {
 /// Returns how many steps of a run are applied before their results are reported. IPVS steps are
 /// reported per batch, because the results of 50,000 real servers would take 1.2 MB.
 fn max_part(run: &[Step]) -> usize {
-    if backend(&run[0]) == Backend::Ipvs { netlink::BATCH } else { run.len() }
+    if backend(&run[0]) == Backend::Ipvs { socket::BATCH } else { run.len() }
 }
 
 impl Kernel {
@@ -200,7 +202,7 @@ impl Kernel {
 
     /// Sends the requests as one nftables transaction. If one request is refused, none takes effect.
     fn transact(&mut self, requests: &[Request]) -> Outcome {
-        let conn = netlink::get_or_open(&mut self.netfilter, NlFamily::Netfilter)?;
+        let conn = socket::get_or_open(&mut self.netfilter, NlFamily::Netfilter)?;
         conn.transact(&nft::begin(), requests, &nft::end())?
     }
 
@@ -281,7 +283,7 @@ fn send_steps(
     mut send: impl FnMut(&[Request]) -> std::io::Result<Vec<Outcome>>,
 ) -> Vec<Outcome> {
     let mut outcomes = Vec::with_capacity(run.len());
-    for batch in run.chunks(netlink::BATCH) {
+    for batch in run.chunks(socket::BATCH) {
         let mut requests = Vec::with_capacity(batch.len());
         let mut append = |step: &Step| {
             let of_step = request(step)?;

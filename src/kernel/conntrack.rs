@@ -8,8 +8,10 @@ use std::net::IpAddr;
 
 use neli::consts::nl::NlmF;
 
-use super::message::{Attrs, NLA_F_NESTED, Request};
-use crate::state::{Flow, Protocol, addr_from_bytes, addr_to_bytes};
+use crate::{
+    model::items::{Flow, Protocol, addr_from_bytes, addr_to_bytes},
+    netlink::message::{Attrs, NLA_F_NESTED, Request},
+};
 
 /// NFNL_SUBSYS_CTNETLINK in the upper byte of a message's type.
 const SUBSYSTEM: u16 = 1 << 8;
@@ -116,7 +118,7 @@ fn read_addr(ip: Attrs<'_>, v4: u16, v6: u16) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::message::frames;
+    use crate::netlink::message::frames;
 
     /// Recorded from Linux 6.18 on a little-endian machine: two translated flows, the second in zone 7.
     const IPV4: &str = "02000000 34000180 14000180 080001007f000001 080002000a60000a 1c000280 05000100

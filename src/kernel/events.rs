@@ -22,15 +22,17 @@ use neli::{
 };
 
 use super::{
-    message::{Attrs, Frame, frames},
     nft::{NFGEN, SUBSYSTEM, accept},
     route::{self, IFADDR, IFINFO, PROTO_OURS, RTMSG, RTN_LOCAL, SCOPE_LINK},
-    sys,
 };
 use crate::{
-    few::Sorted,
-    ruleset::NFT_TABLE,
-    state::{TABLE_LOCAL, addr_from_bytes},
+    collections::Sorted,
+    model::{
+        items::{TABLE_LOCAL, addr_from_bytes},
+        nftables::NFT_TABLE,
+    },
+    netlink::message::{Attrs, Frame, frames},
+    sys,
 };
 
 // RTNLGRP_* (linux/rtnetlink.h)
@@ -146,7 +148,7 @@ fn is_relevant_to_network(frame: &Frame<'_>) -> bool {
             let Some(head) = body.first_chunk::<RTMSG>() else { return true };
             let local = u32::from(head[4]) == TABLE_LOCAL && head[7] == RTN_LOCAL;
             let to = Attrs::after(body, RTMSG).get(Rta::Dst).and_then(addr_from_bytes);
-            let link_local = to.is_some_and(super::is_link_local);
+            let link_local = to.is_some_and(super::handle::is_link_local);
             head[5] == PROTO_OURS || local && !link_local
         }
         _ => false,
@@ -166,10 +168,8 @@ fn is_relevant_to_table(frame: &Frame<'_>) -> bool {
 mod tests {
     use neli::consts::nl::NlmF;
 
-    use super::{
-        super::message::{NLA_F_NESTED, Request},
-        *,
-    };
+    use super::*;
+    use crate::netlink::message::{NLA_F_NESTED, Request};
 
     fn is_relevant(request: &Request, filter: fn(&Frame<'_>) -> bool) -> bool {
         let mut bytes = Vec::new();

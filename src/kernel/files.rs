@@ -10,9 +10,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::sys;
-use crate::few::Sorted;
-use crate::{gzip::Gunzip, local::Module, state::Protocol};
+use crate::{
+    codec::gzip::Gunzip,
+    collections::Sorted,
+    model::{items::Protocol, local::Module},
+    sys,
+};
 
 /// Path of the record of draining real servers. The record does not need to survive a reboot.
 pub const DRAINS: &str = "/run/kinglet/drains";

@@ -8,8 +8,10 @@ use std::net::IpAddr;
 
 use neli::consts::nl::NlmF;
 
-use super::message::{Attrs, NLA_F_NESTED, Request};
-use crate::state::{At, Forward, Item, Protocol, Timeout, Virtual, addr_from_bytes, addr_to_bytes};
+use crate::{
+    model::items::{At, Forward, Item, Protocol, Timeout, Virtual, addr_from_bytes, addr_to_bytes},
+    netlink::message::{Attrs, NLA_F_NESTED, Request},
+};
 
 /// The name of the generic netlink family.
 pub const FAMILY: &str = "IPVS";
@@ -255,7 +257,7 @@ fn read_addr(af: u16, bytes: &[u8]) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::message::frames;
+    use crate::netlink::message::frames;
 
     #[test]
     fn connections_include_active_and_inactive_ones_but_no_templates() {

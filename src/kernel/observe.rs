@@ -11,16 +11,23 @@ use std::{io, net::IpAddr};
 
 use neli::consts::socket::NlFamily;
 
-use super::{Kernel, TUNNEL_PREFIX, files, ipvs, is_absent, is_link_local, netlink, nft, route};
+use super::{
+    Kernel, files,
+    handle::{TUNNEL_PREFIX, is_absent, is_link_local},
+    ipvs, nft, route,
+};
 use crate::{
+    collections::Sorted,
     error::{Doing, Result},
-    few::Sorted,
-    local::{Module, Options},
-    ruleset::{NFT_TABLE, Set, Skeleton},
-    state::{
-        At, BRIDGE, DUMMY, Have, Item, RealKey, Seen, State, TABLE_LOCAL, TABLE_MAIN, Value,
-        Virtual, host_net, is_our_mark,
+    model::{
+        items::{
+            At, BRIDGE, DUMMY, Have, Item, RealKey, Seen, State, TABLE_LOCAL, TABLE_MAIN, Value,
+            Virtual, host_net, is_our_mark,
+        },
+        local::{Module, Options},
+        nftables::{NFT_TABLE, Set, Skeleton},
     },
+    netlink::socket,
 };
 
 /// The part of our objects that is observed.
@@ -226,7 +233,7 @@ impl Kernel {
         if self.modules.status("nf_tables") == Some(Module::Loadable) {
             return Ok(recorded); // the request itself would load the module
         }
-        let netfilter = match netlink::get_or_open(&mut self.netfilter, NlFamily::Netfilter) {
+        let netfilter = match socket::get_or_open(&mut self.netfilter, NlFamily::Netfilter) {
             Err(e) if is_absent(&e) => return Ok(recorded),
             conn => conn.doing(|| "opening a netfilter socket")?,
         };
@@ -240,7 +247,7 @@ impl Kernel {
                 seen.push(Item::Accept { chain });
             }
         }
-        let netfilter = netlink::get_or_open(&mut self.netfilter, NlFamily::Netfilter)
+        let netfilter = socket::get_or_open(&mut self.netfilter, NlFamily::Netfilter)
             .doing(|| "opening a netfilter socket")?;
         let sets = match netfilter.dump(&nft::list_sets(), nft::read_set) {
             Err(e) if is_absent(&e) => return Ok(recorded),

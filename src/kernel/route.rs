@@ -19,8 +19,10 @@ use neli::consts::{
     rtnl::{Ifa, Ifla, IflaInfo, Rta, Rtm},
 };
 
-use super::message::{Attrs, NLA_F_NESTED, Request};
-use crate::state::{DUMMY, Item, LinkKind, TABLE_LOCAL, Via, addr_from_bytes, addr_to_bytes};
+use crate::{
+    model::items::{DUMMY, Item, LinkKind, TABLE_LOCAL, Via, addr_from_bytes, addr_to_bytes},
+    netlink::message::{Attrs, NLA_F_NESTED, Request},
+};
 
 /// The protocol number of our routes. kube-router uses it too, so that a switch between the two
 /// programs leaves no routes behind.

@@ -4,8 +4,11 @@
 //! It never changes a table, because xtables can only replace a table as a whole. `nft` handles the
 //! chains of iptables-nft; `sys::read_xtables` makes the system calls.
 
-use super::{files, sys};
-use crate::ruleset::{Hook, PASSING};
+use super::files;
+use crate::{
+    model::nftables::{Hook, PASSING},
+    sys,
+};
 
 /// Returns the chains whose policy is to drop and that have no rule for our mark, each after the name
 /// of its program. Also returns true if there is a dropping chain that has such a rule.

@@ -5,23 +5,24 @@ use std::{cell::Cell, fmt::Display, path::Path, thread, time::Duration};
 
 use kinglet::{
     api::snapshot::{self, Snapshot as Last},
-    args::{Format, LowArgs},
     bgp::rib::Learned,
-    check::{self, Verdict},
-    cleanup,
+    cli::{Format, LowArgs},
+    commands::{
+        check::{self, Verdict},
+        remove_ours,
+    },
     desired::desired_of,
     error::{Doing, Error, Result},
     kernel::{Kernel, Outcome, Scope, lock::Lock},
-    local::Local,
     log,
+    model::{items::Busy, local::Local},
     reconcile::look,
     report::{
         SOCKET, Status,
-        ask::{StatusReply, ask},
+        client::{StatusReply, ask},
         status::{Counts, Snapshot, routes},
         text, unix,
     },
-    state::Busy,
 };
 
 use super::{node_name, options, print, source};
@@ -201,7 +202,7 @@ pub fn cleanup(args: &LowArgs) -> Result<u8> {
     let socket = args.run_dir.join(SOCKET);
     let aside = args.snapshot.as_deref().map(snapshot::aside);
     let files = [Some(socket.as_path()), args.snapshot.as_deref(), aside.as_deref()];
-    cleanup::cleanup(
+    remove_ours::cleanup(
         &mut Kernel::open()?,
         &options(args)?,
         files.into_iter().flatten(),

@@ -13,18 +13,20 @@ use kinglet::{
         from_list,
         snapshot::{self, Snapshot},
     },
-    args::{Format, LowArgs},
     bgp::rib,
-    cluster::{Bad, Kind, Known, Reading},
+    cli::{Format, LowArgs},
+    commands::dump_file::Dump,
     desired::Unmet,
-    dump::Dump,
     error::{Doing, Error, Result},
     kernel::{Kernel, Scope, lock::Lock},
-    local::Local,
     log,
-    plan::{Step, sh},
+    model::{
+        cluster::{Bad, Kind, Known, Reading},
+        items::State,
+        local::Local,
+    },
+    plan::{Step, shell},
     reconcile::{Pass, imagine, look},
-    state::State,
 };
 
 use super::{node_name, open_api, options, print, warn_about_policy};
@@ -259,7 +261,7 @@ fn script(pass: &Pass, steps: &[Step]) -> String {
         line.chars().filter(|c| !c.is_control()).collect::<String>() + "\n"
     };
     let unmet: String = pass.desired.unmet.iter().map(comment).collect();
-    head + &unmet + &sh::script(steps)
+    head + &unmet + &shell::script(steps)
 }
 
 /// Returns the plan as JSON, a stable format for other programs:

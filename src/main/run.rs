@@ -5,12 +5,12 @@ use std::{env, time::Duration};
 
 use kinglet::{
     api::Rhythm,
-    args::LowArgs,
+    cli::LowArgs,
     daemon::{self, Ended},
     error::{Error, Result},
-    kernel::sys,
     log,
     report::{Desk, Facts, SOCKET, Status},
+    sys,
 };
 
 use super::{arguments, node_name, options, source, warn_about_policy};

@@ -3,8 +3,10 @@
 use std::fmt;
 
 use super::Step;
-use crate::ruleset::Skeleton;
-use crate::state::{DUMMY, Forward, Item, TABLE_LOCAL, TABLE_MAIN};
+use crate::model::{
+    items::{DUMMY, Forward, Item, TABLE_LOCAL, TABLE_MAIN},
+    nftables::Skeleton,
+};
 
 impl fmt::Display for Step<'_> {
     /// Writes for example `+ route 10.244.1.0/24 via 192.0.2.12`; the sign is `+` for an addition,

@@ -10,7 +10,7 @@ use super::text::span;
 use crate::bgp::{
     attribute::Origin,
     policy::Refusal,
-    shown::{Shown, Which},
+    show::{Shown, Which},
     speaker::{Speaker, View},
 };
 

@@ -244,10 +244,8 @@ impl From<bool> for Number {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use super::{
-        super::text::tests::{failing_status, right_status},
-        *,
-    };
+    use super::*;
+    use crate::report::text::tests::{failing_status, right_status};
 
     /// Parses the format strictly: every sample belongs to the family before it, no family and no sample
     /// occurs twice, every value is a number. Returns the samples by name and labels.

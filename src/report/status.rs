@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 pub use super::lines::{Line, Lines};
 use super::{bgp::Peer, text::span};
-use crate::{
+use crate::model::{
     cluster::{Cluster, Kind},
-    state::{Item, State, TABLE_MAIN},
+    items::{Item, State, TABLE_MAIN},
 };
 
 /// The complete status of a node.

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::status::{Lines, Status};
-use crate::state::Busy;
+use crate::model::items::Busy;
 
 /// The number of routes that are printed; the rest are counted.
 const MAX_ROUTES: usize = 12;
@@ -184,11 +184,11 @@ pub fn span(seconds: u64) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::{
-        super::status::{Api, Counts, Did, Followed, Line, Pass, Route, Snapshot},
-        *,
+    use super::*;
+    use crate::{
+        model::items::{Item, Protocol, TABLE_MAIN, Virtual},
+        report::status::{Api, Counts, Did, Followed, Line, Pass, Route, Snapshot},
     };
-    use crate::state::{Item, Protocol, TABLE_MAIN, Virtual};
 
     /// Returns the status of a node that is right.
     pub fn right_status() -> Status {

@@ -14,7 +14,7 @@ use std::{
 
 use kinglet::{
     api::{Api, Patience, STACK, Start},
-    cluster::{Cluster, Kind, Known, What},
+    model::cluster::{Cluster, Kind, Known, What},
 };
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use kinglet::{api::Rhythm, cluster::Kind};
+use kinglet::{api::Rhythm, model::cluster::Kind};
 
 use crate::{
     common::{Folder, Server},

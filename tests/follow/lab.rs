@@ -14,7 +14,7 @@ use std::{
 
 use kinglet::{
     api::{Api, Patience, Rhythm, STACK, Source, Start},
-    cluster::{Cluster, Kind, Known, News, What},
+    model::cluster::{Cluster, Kind, Known, News, What},
 };
 use serde_json::{Value, json};
 

@@ -8,7 +8,7 @@ use std::{
 
 use kinglet::{
     api::{Api, STACK, Source, Start, snapshot::Snapshot},
-    cluster::{Cluster, Kind, Known, What},
+    model::cluster::{Cluster, Kind, Known, What},
 };
 
 use crate::{

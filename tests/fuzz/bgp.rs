@@ -1,10 +1,7 @@
 //! Messages of BGP: what reads must, once written, read as the same.
 #![no_main]
 
-use kinglet::bgp::{
-    attribute::Segment,
-    message::{Agreed, Message, Update, frame},
-};
+use kinglet::bgp::{attribute::Segment, message::{Agreed, Message, Update, frame}};
 use libfuzzer_sys::fuzz_target;
 
 /// What all messages of the bytes say together: an Update may take several.

@@ -1,7 +1,7 @@
 //! The configuration file.
 #![no_main]
 
-use kinglet::args::parse_with;
+use kinglet::cli::parse_with;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -2,11 +2,7 @@
 //! doubtful, and what was known is only lost to a deletion.
 #![no_main]
 
-use kinglet::{
-    api::from_watch,
-    cluster::{Cluster, Kind, Known},
-    few::Few,
-};
+use kinglet::{api::from_watch, collections::Few, model::cluster::{Cluster, Kind, Known}};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -8,10 +8,16 @@ use std::net::Ipv4Addr;
 
 use serde_json::Value;
 
-use super::{super::yaml, Annotations, parse_net, push_unique, quote, split_list};
+use super::{
+    annotations::Annotations,
+    resource::{parse_net, push_unique, quote, split_list},
+};
 use crate::{
-    cluster::node::{Bgp, Fault, Reflector},
-    router::{self, Router, Told},
+    codec::yaml,
+    model::{
+        bgp::peer::{self, Router, Told},
+        cluster::node::{Bgp, Fault, Reflector},
+    },
 };
 
 /// Reads all BGP annotations; `None` if the Node has none.
@@ -19,7 +25,7 @@ pub fn read(annotations: &Annotations) -> Option<Box<Bgp>> {
     let mut bgp = Bgp::default();
     let mut faults = Faults(Vec::new());
     bgp.asn = faults.value(annotations, "node.asn", |text| {
-        router::asn(text).map_err(|_| format!("{} is not an AS number", quote(text)))
+        peer::asn(text).map_err(|_| format!("{} is not an AS number", quote(text)))
     });
     for part in split_list(annotations.kube_router("node.bgp.communities")) {
         let found = faults.record("node.bgp.communities", community(part));
@@ -36,7 +42,7 @@ pub fn read(annotations: &Annotations) -> Option<Box<Bgp>> {
         bgp.reflector = faults.value(annotations, "rr.client", cluster_id).map(Reflector::Client);
     }
     for part in split_list(annotations.kube_router("bgp-local-addresses")) {
-        let found = faults.record("bgp-local-addresses", router::address(part));
+        let found = faults.record("bgp-local-addresses", peer::address(part));
         found.into_iter().for_each(|addr| push_unique(&mut bgp.addrs, addr));
     }
     bgp.routers = match annotations.kube_router("peers") {
@@ -82,7 +88,7 @@ fn prepend(annotations: &Annotations, faults: &mut Faults) -> Option<(u32, u8)> 
         (None, Some(_)) => faults.add(times_key, format!("kube-router.io/{asn_key} is missing")),
         _ => {}
     }
-    let asn = faults.value(annotations, asn_key, router::asn);
+    let asn = faults.value(annotations, asn_key, peer::asn);
     let times = faults.value(annotations, times_key, |text| {
         text.parse::<u8>().map_err(|_| format!("{} is not a number from 0 to 255", quote(text)))
     });
@@ -229,14 +235,14 @@ fn add_router(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::router::Secret;
+    use crate::model::bgp::peer::Secret;
 
     fn annotations(json: &Value) -> Option<Box<Bgp>> {
         let mut map = serde_json::Map::new();
         for (key, value) in json.as_object().unwrap() {
             map.insert(format!("kube-router.io/{key}"), value.clone());
         }
-        read(&super::super::parse(&Value::from(map).to_string()).unwrap())
+        read(&crate::api::wire::resource::parse(&Value::from(map).to_string()).unwrap())
     }
 
     fn faults(bgp: &Bgp) -> Vec<String> {
@@ -298,7 +304,7 @@ mod tests {
             ("fd00::1".to_owned(), 179)
         );
         assert_eq!(got.routers[1].bfd, None);
-        let bfd = crate::router::Bfd { port: 3784, tx: 300_000, rx: 1_000_000, times: 5 };
+        let bfd = crate::model::bgp::peer::Bfd { port: 3784, tx: 300_000, rx: 1_000_000, times: 5 };
         assert_eq!(got.routers[2].bfd, Some(bfd));
         assert_eq!(got.routers.len(), 3, "the older annotations are ignored beside it");
     }

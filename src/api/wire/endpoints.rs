@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use super::{ObjectMeta, parse_addr, parse_port, parse_protocol, quote};
-use crate::cluster::{Endpoint, EndpointSlice, Hints, Name, SlicePort};
+use super::resource::{ObjectMeta, parse_addr, parse_port, parse_protocol, quote};
+use crate::model::cluster::{Endpoint, EndpointSlice, Hints, Name, SlicePort};
 
 /// An EndpointSlice as it is on the wire.
 #[derive(Deserialize)]
@@ -220,7 +220,7 @@ mod tests {
         let json = format!(
             r#"{{"metadata":{{"name":"web-1","namespace":"shop","labels":{{"kubernetes.io/service-name":"web"}}}},{rest}}}"#
         );
-        slice(super::super::parse(&json)?)
+        slice(crate::api::wire::resource::parse(&json)?)
     }
 
     #[test]
@@ -313,7 +313,7 @@ mod tests {
         let json = r#"{"metadata":{"name":"web","namespace":"shop"},"subsets":[{"addresses":[{"ip":"10.0.0.1","nodeName":"a"},{"ip":"fd00::1"}],
             "notReadyAddresses":[{"ip":"10.0.0.2"}],"ports":[{"name":"http","port":80}]},{"addresses":null,"ports":[{"port":81}]},
             {"addresses":[{"ip":"10.0.0.3"}],"ports":[{"port":53,"protocol":"UDP"}]}]}"#;
-        let got = subsets(super::super::parse(json).unwrap()).unwrap();
+        let got = subsets(crate::api::wire::resource::parse(json).unwrap()).unwrap();
         assert_eq!(
             got.iter().map(|s| s.name.to_string()).collect::<Vec<_>>(),
             ["shop/web/0", "shop/web/1", "shop/web/2"]

@@ -5,8 +5,11 @@
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{ObjectMeta, bgp, parse_addr, parse_net, push_unique, split_list};
-use crate::cluster::Node;
+use super::{
+    bgp,
+    resource::{ObjectMeta, parse_addr, parse_net, push_unique, split_list},
+};
+use crate::model::cluster::Node;
 
 /// A Node as it is on the wire.
 #[derive(Deserialize)]
@@ -132,7 +135,7 @@ mod tests {
     use super::*;
 
     fn node(json: &str) -> Result<Node, String> {
-        read(super::super::parse(json)?)
+        read(crate::api::wire::resource::parse(json)?)
     }
 
     fn cidrs(json: &str) -> Vec<String> {

@@ -8,10 +8,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{
+use super::resource::{
     ObjectMeta, parse_addr, parse_net, parse_port, parse_protocol, push_unique, split_list,
 };
-use crate::cluster::{Advertise, Service, ServicePort};
+use crate::model::cluster::{Advertise, Service, ServicePort};
 
 /// The default of ClientIP affinity, in seconds: three hours, as in the API.
 const DEFAULT_AFFINITY: i64 = 10_800;
@@ -229,7 +229,7 @@ mod tests {
 
     fn with(spec: &str) -> Result<Service, String> {
         let json = format!(r#"{{"metadata":{{"name":"web","namespace":"shop"}},"spec":{spec}}}"#);
-        read(super::super::parse(&json)?)
+        read(crate::api::wire::resource::parse(&json)?)
     }
 
     fn annotated(annotations: &str, spec: &str) -> Result<Service, String> {
@@ -237,7 +237,7 @@ mod tests {
             r#"{{"metadata":{{"name":"web","namespace":"shop","annotations":{annotations}}},"spec":{{"clusterIP":"10.0.0.1"{spec}}},
                 "status":{{"loadBalancer":{{"ingress":[{{"ip":"203.0.113.1"}}]}}}}}}"#
         );
-        read(super::super::parse(&json)?)
+        read(crate::api::wire::resource::parse(&json)?)
     }
 
     #[test]
@@ -334,7 +334,7 @@ mod tests {
             got.ports,
             [ServicePort {
                 name: "".into(),
-                protocol: crate::state::Protocol::Tcp,
+                protocol: crate::model::items::Protocol::Tcp,
                 port: 80,
                 node_port: None
             }]
@@ -410,7 +410,8 @@ mod tests {
             assert_eq!(with(spec).unwrap_err(), want);
         }
         assert_eq!(
-            read(super::super::parse(r#"{"metadata":{"name":"web"}}"#).unwrap()).unwrap_err(),
+            read(crate::api::wire::resource::parse(r#"{"metadata":{"name":"web"}}"#).unwrap())
+                .unwrap_err(),
             "metadata.namespace: it is missing"
         );
     }

@@ -8,11 +8,14 @@ use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
-use super::{PeerIndex, Rib, SweepAction, policy};
-use crate::bgp::{
-    Config,
-    policy::{LocalKind, Refusal},
-    slot::PeerEntry,
+use super::{
+    Rib,
+    peer_table::{PeerEntry, PeerIndex},
+    table::SweepAction,
+};
+use crate::{
+    bgp::policy::{self, LocalKind, Refusal},
+    model::bgp::Config,
 };
 
 impl Rib {

@@ -3,7 +3,7 @@
 
 use std::{ops, slice};
 
-use crate::bgp::choice::Path;
+use super::decision::Path;
 
 /// Zero, one or several paths. It dereferences to a slice for everything that is not defined here.
 #[derive(Debug, Default)]
@@ -74,7 +74,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::bgp::{choice::RouteAttrs, slot::PeerIndex};
+    use crate::bgp::rib::{decision::RouteAttrs, peer_table::PeerIndex};
 
     #[test]
     fn push_and_retain_keep_the_order_of_paths() {

@@ -1,24 +1,26 @@
 //! A randomized test of the table against a model. Random events are applied to both; the UPDATEs that
 //! each peer decodes must give exactly the routes that the policies make of the best paths.
 //!
-//! The model does not sort paths as [`choice`](crate::bgp::choice) does: it eliminates candidates rule
+//! The model does not sort paths as [`choice`](crate::bgp::rib::decision) does: it eliminates candidates rule
 //! by rule, as RFC 4271 section 9.1.2.2 describes the decision process.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use ipnet::IpNet;
 
-use super::world::*;
-use crate::bgp::{
-    Config, Family,
-    attribute::{Attributes, Origin},
-    choice::RouteAttrs,
-    message::{Message, Reach, Update},
-    policy::{self, ExportedRoute, LocalKind, RouteSource},
-    rib::Rib,
-    slot::Session,
+use super::{Rib, decision::RouteAttrs, peer_table::Session, world::*};
+use crate::{
+    bgp::{
+        attribute::{Attributes, Origin},
+        message::{Message, Reach, Update},
+        policy::{self, ExportedRoute, LocalKind, RouteSource},
+    },
+    collections::Few,
+    model::{
+        bgp::{Config, Family},
+        items::Via,
+    },
 };
-use crate::{few::Few, state::Via};
 
 /// Routes by network, as received from a peer.
 type Routes = BTreeMap<IpNet, RouteAttrs>;

@@ -5,12 +5,13 @@ use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
-use crate::bgp::{
-    Config, Distance, Export, Family, Import, Origin, Own, Peer,
-    attribute::{Attributes, Segment},
-    message::{Agreed, Message, Reach, Update},
-    rib::Rib,
-    slot::Session,
+use super::{Rib, peer_table::Session};
+use crate::{
+    bgp::{
+        attribute::{Attributes, Segment},
+        message::{Agreed, Message, Reach, Update},
+    },
+    model::bgp::{Config, Distance, Export, Family, Import, Origin, Own, Peer},
 };
 
 /// A generator of pseudo-random numbers that gives the same sequence in every run (xorshift64*).

@@ -3,10 +3,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::code::EXTENDED_LENGTH;
+use self::ErrorHandling::{AttributeDiscard, TreatAsWithdraw};
+use super::codes::EXTENDED_LENGTH;
 use crate::bgp::wire::{take, take_u8, take_u16, take_u32};
-
-use ErrorHandling::{AttributeDiscard, TreatAsWithdraw};
 
 /// The consequence of an error in an attribute (RFC 7606 section 2). The number is the subcode of the
 /// NOTIFICATION "UPDATE message error" (RFC 4271 section 4.5).

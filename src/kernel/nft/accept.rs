@@ -9,9 +9,11 @@ use neli::consts::nl::NlmF;
 
 use super::{NFGEN, SUBSYSTEM, rules::*};
 use crate::{
-    kernel::message::{Attrs, NLA_F_NESTED, Request},
-    ruleset::{Hook, NFT_TABLE, PASSING, Verdict},
-    state::iptables,
+    model::{
+        items::iptables,
+        nftables::{Hook, NFT_TABLE, PASSING, Verdict},
+    },
+    netlink::message::{Attrs, NLA_F_NESTED, Request},
 };
 
 const RULE_HANDLE: u16 = 3; // NFTA_RULE_HANDLE

@@ -6,12 +6,15 @@
 
 use neli::consts::nl::NlmF;
 
-use super::{LIST_ELEM, NFGEN, NFPROTO_INET, SUBSYSTEM, request};
+use super::{
+    NFGEN, SUBSYSTEM,
+    table::{LIST_ELEM, NFPROTO_INET, request},
+};
 use crate::{
-    kernel::message::{Attrs, NLA_F_NESTED, Request, string},
-    ruleset::{
+    model::nftables::{
         BRIDGE, Base, Chain, Fields, NFT_TABLE, PASS, Rule, Skeleton, Test, Verdict, chains,
     },
+    netlink::message::{Attrs, NLA_F_NESTED, Request, string},
 };
 
 // NFT_MSG_*

@@ -1,0 +1,402 @@
+//! The driver that follows one kind: it lists, probes and watches as [`watch`](super::watch_state) decides,
+//! and passes each change on.
+//!
+//! [`Api::follow`] blocks in a plain thread per kind and never returns while the receiver lives;
+//! [`Api::catch_up`] brings a store up to date once, for a command that runs a single pass.
+//! `Watcher::run_action` executes an action, and its result goes to
+//! [`WatchState::handle_input`](super::watch_state::WatchState::handle_input) and, as [`News`], to the
+//! receiver. Requests are in `client` and `list`, the parsing of events in `stream`.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Api,
+    client::Patience,
+    failure::{Failure, Why},
+    stream::{self, Event, Lines},
+    watch_state::{Action, Input, Rhythm, SHORT_WATCH, Start, WatchState},
+};
+use crate::{
+    error::{Error, Result},
+    log,
+    model::cluster::{Kind, Known, News, What},
+};
+
+/// The stack, in bytes, that a thread needs for [`Api::follow`].
+pub const STACK: usize = 256 << 10;
+/// How often [`Api::catch_up`] waits for a server that asks for it (429), before it gives up.
+const MAX_WAITS: usize = 3;
+/// Number of failure texts that are remembered, so that each is logged only once.
+const REMEMBERED_FAILURES: usize = 8;
+
+impl Api {
+    /// Follows one kind until `tell` returns false, which means that the receiver is gone. It blocks:
+    /// each kind has a thread of its own with a stack of [`STACK`] bytes, and all share this `Api`.
+    ///
+    /// `tell` receives a full list first, or the changes since `start`; after that each change. It
+    /// receives [`What::Reached`] if nothing changed, so that the kind counts as up to date, and
+    /// [`What::Lost`] once for each failure with another text. Failures are logged here. `tell` may
+    /// block.
+    pub fn follow(&self, kind: Kind, start: Start, rhythm: Rhythm, tell: impl FnMut(News) -> bool) {
+        let mut watcher = Watcher::new(self, kind, start, rhythm, tell);
+        watcher.logs = true;
+        while watcher.has_receiver {
+            match watcher.next_action() {
+                Action::Wait(wait) => thread::sleep(wait),
+                action => watcher.run_action(action),
+            }
+        }
+    }
+
+    /// Brings `known` up to date once. If the last full lists are younger than `resync`, only the
+    /// changes since then are requested; each kind has its own thread then, because a short watch
+    /// takes a second. Otherwise all kinds are listed. Returns the errors; a kind that failed keeps
+    /// its old objects.
+    pub fn catch_up(
+        &self,
+        known: &mut Known,
+        kinds: &[Kind],
+        age: Option<Duration>,
+        resync: Duration,
+    ) -> Vec<Error> {
+        if age.is_some_and(|age| age < resync) {
+            return self.fetch_changes(known, kinds, age, resync);
+        }
+        let store = |kind, reading| drop(known.hear(News { kind, what: What::All(reading) }));
+        let failed = self.list_each(kinds, store).err();
+        if failed.is_none() && self.has_node_name() {
+            // The uid of our Node is for the snapshot only, so a failure is ignored.
+            let _ = self.probe();
+        }
+        failed.into_iter().collect()
+    }
+
+    /// Fetches the changes since the versions in `known`, all kinds at the same time.
+    fn fetch_changes(
+        &self,
+        known: &mut Known,
+        kinds: &[Kind],
+        age: Option<Duration>,
+        resync: Duration,
+    ) -> Vec<Error> {
+        let (to, news) = mpsc::sync_channel(64);
+        thread::scope(|scope| {
+            let mut errors = Vec::new();
+            let mut threads = Vec::new();
+            for &kind in kinds {
+                let start = Start { version: known.versions.get(&kind).cloned(), age };
+                let (rhythm, to) = (Rhythm { poll: None, resync }, to.clone());
+                let run = move || {
+                    let tell = |news| to.send(news).is_ok();
+                    Watcher::new(self, kind, start, rhythm, tell).sync_once()
+                };
+                match thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run) {
+                    Ok(thread) => threads.push(thread),
+                    Err(e) => {
+                        let doing = format!("starting the thread that watches {}", kind.plural());
+                        errors.push(Error::new(doing, e));
+                    }
+                }
+            }
+            drop(to);
+            for news in news {
+                known.hear(news);
+            }
+            for thread in threads {
+                match thread.join() {
+                    Ok(done) => errors.extend(done.err()),
+                    Err(_) => errors.push(Error::new("watching the API", "a thread panicked")),
+                }
+            }
+            errors
+        })
+    }
+}
+
+/// The follower of one kind.
+struct Watcher<'a, T> {
+    api: &'a Api,
+    kind: Kind,
+    state: WatchState,
+    /// The zero of the state's times.
+    started: Instant,
+    /// Receives the changes; returns false if there is no receiver any more.
+    tell: T,
+    /// False once `tell` returned false.
+    has_receiver: bool,
+    /// True if failures are logged, false if they are returned as an error.
+    logs: bool,
+    /// The uid of this node's Node object in the cluster that is followed.
+    uid: Option<String>,
+    /// The distinct failures since the last success, oldest first: the action that failed, and the cause.
+    failures: Vec<(String, String)>,
+    /// The last request was answered with 429.
+    throttled: bool,
+}
+
+impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
+    fn new(api: &'a Api, kind: Kind, mut start: Start, rhythm: Rhythm, tell: T) -> Self {
+        let uid = api.contact().uid;
+        if uid.is_none() {
+            // Without a uid the probe can't check that the version is of the same cluster.
+            start = Start::default();
+        }
+        let seed = RandomState::new().hash_one(kind.name());
+        Watcher {
+            api,
+            kind,
+            state: WatchState::new(start, rhythm, seed),
+            started: Instant::now(),
+            tell,
+            has_receiver: true,
+            logs: false,
+            uid,
+            failures: Vec::new(),
+            throttled: false,
+        }
+    }
+
+    /// Runs until all changes from before this call have arrived. Fails with the last failure as soon as
+    /// the state machine wants to wait, except for up to [`MAX_WAITS`] waits after a 429.
+    fn sync_once(mut self) -> Result<()> {
+        let mut waits = 0;
+        while !self.state.is_synced() && self.has_receiver {
+            match self.next_action() {
+                Action::Wait(wait) if self.throttled && waits < MAX_WAITS => {
+                    waits += 1;
+                    thread::sleep(wait);
+                }
+                Action::Wait(_) => {
+                    let (doing, cause) = self.failures.pop().unwrap_or_else(|| {
+                        let doing = format!("watching {}", self.kind.plural());
+                        (doing, "the changes could not be fetched".to_owned())
+                    });
+                    return Err(Error::new(doing, cause));
+                }
+                action => self.run_action(action),
+            }
+        }
+        Ok(())
+    }
+
+    fn next_action(&mut self) -> Action {
+        self.state.next_action(self.started.elapsed())
+    }
+
+    fn handle_input(&mut self, input: Input) -> bool {
+        self.state.handle_input(self.started.elapsed(), input)
+    }
+
+    fn run_action(&mut self, action: Action) {
+        self.throttled = false;
+        match action {
+            Action::List => self.list(),
+            Action::Probe => self.probe(),
+            Action::Watch { version, seconds } => self.watch(&version, seconds),
+            Action::Wait(_) => {}
+        }
+    }
+
+    fn list(&mut self) {
+        let known = self.state.version().map(str::to_owned);
+        let reading = match self.api.list(self.kind, &mut false, known.as_deref()) {
+            Ok(reading) => reading,
+            Err(failure) => return self.request_failed("listing", failure),
+        };
+        let Some(version) = reading.versions.get(&self.kind).cloned() else {
+            let why = "the list has no metadata.resourceVersion, so no watch can start from it";
+            return self.request_failed("listing", Failure::other(why));
+        };
+        let empty = reading.cluster.is_empty_of(self.kind) && reading.bad.is_empty();
+        self.handle_input(if empty { Input::ListedEmpty(version) } else { Input::Listed(version) });
+        self.send(What::All(reading));
+        if self.kind == Kind::Node && self.uid.is_none() && self.api.has_node_name() {
+            // The uid of our Node is for the snapshot only, so a failure is ignored.
+            self.uid = self.api.probe().ok().and_then(|(uid, _)| uid);
+        }
+    }
+
+    fn probe(&mut self) {
+        match self.api.probe() {
+            Ok((uid, version)) => {
+                let same = self.uid.is_none() || self.uid == uid;
+                if !same && self.logs {
+                    log::warn(format_args!(
+                        "the uid of this node's Node object changed: {} is another cluster than \
+                         before, or this node was registered again; listing all {}",
+                        self.api.client.server,
+                        self.kind.plural()
+                    ));
+                }
+                self.uid = uid.or(self.uid.take());
+                self.handle_input(if same { Input::Probed(version) } else { Input::OtherCluster });
+            }
+            // This account may not get Nodes, so the cluster can't be checked: a list is needed.
+            Err(Failure { why: Why::Status(400 | 403 | 404..=407 | 410), .. }) => {
+                self.handle_input(Input::OtherCluster);
+            }
+            Err(failure) => self.request_failed("watching", failure),
+        }
+    }
+
+    fn watch(&mut self, version: &str, seconds: u64) {
+        let (shape, path) = self.api.resource_path(self.kind);
+        let bookmarks = if seconds > SHORT_WATCH { "&allowWatchBookmarks=true" } else { "" };
+        let version = super::list::percent_encode(version);
+        let path =
+            format!("{path}?watch=1&resourceVersion={version}&timeoutSeconds={seconds}{bookmarks}");
+        let Patience { quiet, beyond, item, .. } = self.api.client.patience;
+        let whole = Duration::from_secs(seconds) + beyond;
+        let mut lines = match self.api.client.watch(&path, quiet.min(whole), whole) {
+            Ok(body) => Lines::new(body, item),
+            Err(failure) => return self.watch_refused(failure),
+        };
+        self.handle_input(Input::Opened);
+        if self.state.is_synced() && seconds > SHORT_WATCH {
+            self.send_reached();
+        }
+        while self.has_receiver {
+            let line = match lines.next() {
+                Ok(Some(line)) => line,
+                Ok(None) => {
+                    self.handle_input(Input::Ended);
+                    if self.state.is_synced() {
+                        self.send_reached();
+                    } else {
+                        let why = "the watch ended too early to be complete; is there a proxy \
+                                   before the API server?";
+                        self.note_failure("watching", why);
+                    }
+                    return;
+                }
+                Err(fault) => return self.stream_failed(fault),
+            };
+            self.api.traffic().events.one();
+            match stream::read(shape, line) {
+                Ok(Event::One { name, now, version }) => {
+                    if !self.handle_input(Input::Event(version.clone())) {
+                        return self.report_failure("watching", "events came out of order");
+                    }
+                    self.send(What::One { name, now, version });
+                }
+                Ok(Event::Bookmark(version)) => {
+                    self.handle_input(Input::Bookmark(version));
+                    if self.state.is_synced() {
+                        self.send_reached();
+                    }
+                }
+                Ok(Event::Error { code, text }) => {
+                    return self.watch_refused(Failure::event(code, text));
+                }
+                Err(why) => return self.stream_failed(stream::Fault::Wrong(why)),
+            }
+        }
+    }
+
+    /// Handles an error status, either in reply to the request or as an event of the open watch.
+    fn watch_refused(&mut self, failure: Failure) {
+        match failure.why {
+            Why::Status(410) => self.version_expired(),
+            _ if failure.future_version => self.version_expired(),
+            // The server has another version of the API, or this account may only list. The next list
+            // shows which.
+            Why::Status(403 | 404) => {
+                self.handle_input(Input::Expired);
+                self.report_failure("watching", &failure.text);
+            }
+            _ => self.request_failed("watching", failure),
+        }
+    }
+
+    /// Handles a version that the server does not have. This is normal operation and not reported as a
+    /// failure, because the server keeps its history only for a limited time.
+    fn version_expired(&mut self) {
+        self.api.traffic().gone.one();
+        self.handle_input(Input::Expired);
+        if self.logs {
+            log::info(format_args!(
+                "the API server can't watch {} from the last resourceVersion; listing them",
+                self.kind.plural()
+            ));
+        }
+        self.note_failure("watching", "each resourceVersion had expired when the watch began");
+    }
+
+    /// Remembers a reason why [`Watcher::sync_once`] may fail. To [`Api::follow`] it is no failure.
+    fn note_failure(&mut self, doing: &str, why: &str) {
+        if !self.logs {
+            self.failures.push((format!("{doing} {}", self.kind.plural()), why.to_owned()));
+        }
+    }
+
+    /// Handles a stream that broke before the watch ended.
+    fn stream_failed(&mut self, fault: stream::Fault) {
+        let failure = match fault {
+            stream::Fault::Cut => {
+                Failure::cut(std::io::ErrorKind::UnexpectedEof.into(), "watch", "")
+            }
+            stream::Fault::Io(e) => Failure::cut(e, "watch", &self.api.client.ca),
+            stream::Fault::Wrong(why) => {
+                self.handle_input(Input::Invalid);
+                return self.report_failure("watching", &why);
+            }
+        };
+        if failure.why == Why::Silent {
+            // No bookmark came. The probe finds out if the server is down; only then it is a failure.
+            self.handle_input(Input::TimedOut);
+            return;
+        }
+        self.handle_input(Input::Disconnected);
+        self.report_failure("watching", &failure.text);
+    }
+
+    fn request_failed(&mut self, doing: &str, failure: Failure) {
+        let Failure { why, text, retry_after, .. } = failure;
+        self.throttled = why == Why::Status(429);
+        let answered = matches!(why, Why::Status(_));
+        self.handle_input(Input::Failed { answered, retry_after });
+        self.report_failure(doing, &text);
+    }
+
+    /// Logs a failure and sends it as [`What::Lost`], if it differs from those since the last success.
+    fn report_failure(&mut self, doing: &str, cause: &str) {
+        let doing = format!("{doing} {} from {}", self.kind.plural(), self.api.client.server);
+        let text = format!("{doing}: {cause}");
+        let failure = (doing, cause.to_owned());
+        if self.failures.last() == Some(&failure) {
+            return;
+        }
+        if self.logs && !self.failures.contains(&failure) {
+            log::warn(format_args!("{text}; retrying"));
+        }
+        if self.failures.len() == REMEMBERED_FAILURES {
+            self.failures.remove(0);
+        }
+        self.failures.push(failure);
+        self.has_receiver &= (self.tell)(News { kind: self.kind, what: What::Lost(text) });
+    }
+
+    /// Sends that the kind is up to date at the current version.
+    fn send_reached(&mut self) {
+        if let Some(version) = self.state.version().map(str::to_owned) {
+            self.send(What::Reached(version));
+        }
+    }
+
+    /// Sends a change. It ends a series of failures, unless only the lists succeed and each watch after
+    /// them fails.
+    fn send(&mut self, what: What) {
+        if !self.failures.is_empty() && self.state.watches_work() {
+            self.failures.clear();
+            if self.logs {
+                log::info(format_args!("{} are followed again", self.kind.plural()));
+            }
+        }
+        self.has_receiver &= (self.tell)(News { kind: self.kind, what });
+    }
+}

@@ -1,0 +1,143 @@
+//! A destination: the paths to one network, its best path, and the peers to which the network is
+//! advertised.
+//!
+//! The callers in [`rib`](super) change the paths between [`Before::of`] and
+//! [`Destination::run_decision`]. The latter compares both states, and if the best path changed, it adds
+//! the network to the journal of [`out`](crate::bgp::rib::adj_rib_out), from which the peers are updated.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::{
+    adj_rib_out::{Journal, PeerSet},
+    decision::{Path, multipath, sort_by_preference},
+    paths::Paths,
+    peer_table::{PeerIndex, PeerTable},
+};
+use crate::{collections::Sorted, model::items::Via};
+
+/// A network, its paths and its advertisements.
+#[derive(Debug, Default)]
+pub struct Destination {
+    /// The paths, sorted by preference: the first is the best path.
+    pub paths: Paths,
+    /// The advertisements of the network; `None` if it was never advertised. Most networks never are, and
+    /// such a network costs only this pointer.
+    advertised: Option<Box<Advertised>>,
+}
+
+/// The advertisements of one network.
+#[derive(Debug, Default)]
+struct Advertised {
+    /// The peers to which the network is advertised.
+    to: PeerSet,
+    /// The number of the network's last entry in the journal; 0 if it has none.
+    journal_pos: u64,
+}
+
+/// Changes of the routes that the table gives to the kernel.
+#[derive(Debug)]
+pub(super) struct RouteChanges {
+    /// True if a route changed since the caller last asked.
+    pub any: bool,
+    /// The networks that lost their route in this run; `None` once they are no longer needed.
+    pub gone: Option<Sorted<IpNet>>,
+}
+
+/// The state of a destination before its paths change.
+pub(super) struct Before {
+    /// The best path; `None` if there was no path.
+    pub best: Option<Path>,
+    /// The next hops of the route; `None` if there was no route.
+    pub next_hops: Option<Via>,
+    /// True if something else that the decision or the advertisement depends on has changed, for
+    /// example the BGP Identifier of a peer. The destination then counts as changed in any case.
+    pub force: bool,
+}
+
+impl Before {
+    /// Returns the current state of a destination.
+    pub fn of(dest: &Destination, peers: &PeerTable) -> Before {
+        let next_hops = multipath(&dest.paths, peers);
+        Before { best: dest.paths.first().cloned(), next_hops, force: false }
+    }
+}
+
+impl Destination {
+    /// Runs the decision process after the paths changed. Adds the network to the journal if peers may
+    /// need an update, and records a change of its route in `changes`. `reflects` is true if this node is
+    /// a route reflector and therefore advertises learned paths.
+    pub(super) fn run_decision(
+        &mut self,
+        net: &IpNet,
+        before: &Before,
+        reflects: bool,
+        peers: &PeerTable,
+        journal: &mut Journal,
+        changes: &mut RouteChanges,
+    ) {
+        sort_by_preference(&mut self.paths, peers);
+        let best = self.paths.first();
+        let same = match (&before.best, best) {
+            (Some(old), Some(new)) => {
+                (old.from, old.resolvable) == (new.from, new.resolvable)
+                    && (Arc::ptr_eq(&old.attrs, &new.attrs) || old.attrs == new.attrs)
+            }
+            (None, None) => true,
+            _ => false,
+        };
+        let local = |path: Option<&Path>| path.is_some_and(|path| path.from == PeerIndex::LOCAL);
+        let concerns_peers =
+            reflects || self.is_advertised() || local(best) || local(before.best.as_ref());
+        if concerns_peers && (before.force || !same) {
+            self.add_to_journal(net, peers, journal);
+        }
+        let next_hops = multipath(&self.paths, peers);
+        if before.force || before.next_hops != next_hops {
+            changes.any = true;
+            if let (Some(gone), Some(_), None) = (&mut changes.gone, &before.next_hops, &next_hops)
+            {
+                gone.insert(*net);
+            }
+        }
+    }
+
+    /// Adds the network to the journal, unless no session is up or no peer has read its last entry yet.
+    pub fn add_to_journal(&mut self, net: &IpNet, peers: &PeerTable, journal: &mut Journal) {
+        if !journal.is_unread(self.journal_pos()) && peers.iter().any(|peer| peer.up) {
+            self.advertised.get_or_insert_default().journal_pos = journal.push(*net);
+        }
+    }
+
+    /// Returns the number of the network's last entry in the journal; 0 if it has none.
+    pub fn journal_pos(&self) -> u64 {
+        self.advertised.as_ref().map_or(0, |advertised| advertised.journal_pos)
+    }
+
+    /// Returns true if the network is advertised to any peer.
+    fn is_advertised(&self) -> bool {
+        self.advertised.as_ref().is_some_and(|advertised| !advertised.to.is_empty())
+    }
+
+    /// Returns true if the network is advertised to a peer.
+    pub fn is_advertised_to(&self, peer: PeerIndex) -> bool {
+        self.advertised.as_ref().is_some_and(|advertised| advertised.to.contains(peer))
+    }
+
+    /// Records that the network is advertised to a peer. Returns true if it was not before.
+    pub fn mark_advertised(&mut self, peer: PeerIndex) -> bool {
+        self.advertised.get_or_insert_default().to.insert(peer)
+    }
+
+    /// Records that the network is withdrawn from a peer, or that the session with the peer ended.
+    /// Returns true if the network was advertised to the peer.
+    pub fn mark_withdrawn(&mut self, peer: PeerIndex) -> bool {
+        self.advertised.as_mut().is_some_and(|advertised| advertised.to.remove(peer))
+    }
+
+    /// Returns true if the destination can be removed: it has no path and is advertised to no peer.
+    pub fn is_removable(&self) -> bool {
+        self.paths.is_empty() && !self.is_advertised()
+    }
+}

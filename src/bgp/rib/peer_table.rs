@@ -1,0 +1,157 @@
+//! The peer table: an entry for each peer that has a session, or that has none but still has paths in
+//! the table because it restarts gracefully (RFC 4724). Pure.
+//!
+//! A peer is identified by its index in this table. The index is stored in every path and in every
+//! [`PeerSet`](super::adj_rib_out::PeerSet), so it is kept small: two bytes instead of an address.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
+
+use ipnet::IpNet;
+
+use super::{adj_rib_out::AdjRibOut, decision::RouteAttrs};
+use crate::{
+    bgp::{message::Agreed, policy::Refusal},
+    collections::Few,
+    model::bgp::Family,
+};
+
+/// The index of a peer in the peer table. An index is reused after its peer is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerIndex(pub u16);
+
+impl PeerIndex {
+    /// Stands for this node instead of a peer.
+    pub const LOCAL: PeerIndex = PeerIndex(u16::MAX);
+}
+
+/// The parameters of an established session with a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The address of the peer, by which callers identify it.
+    pub addr: IpAddr,
+    /// The AS of the peer.
+    pub asn: u32,
+    /// The BGP Identifier of the peer.
+    pub id: Ipv4Addr,
+    /// True if the peer is in the same AS (iBGP).
+    pub internal: bool,
+    /// The encoding of messages that both sides agreed on.
+    pub agreed: Agreed,
+    /// The address families that both sides announced (RFC 4760).
+    pub families: Vec<Family>,
+    /// This node's address on the connection.
+    pub local: IpAddr,
+    /// True if the peer is a router outside the cluster.
+    pub outside: bool,
+    /// True if the peer is a client of this route reflector (RFC 4456).
+    pub client: bool,
+}
+
+/// The number of networks exchanged with a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Networks received from the peer, whether accepted or refused. From the 1001st refused network on,
+    /// a network that the peer advertises twice is counted twice.
+    pub received: usize,
+    /// Received networks that the import policy accepted.
+    pub accepted: usize,
+    /// Networks advertised to the peer.
+    pub told: usize,
+}
+
+/// The most refused networks of a peer that are listed with a reason; further ones are only counted.
+pub(super) const MAX_REFUSED: usize = 1000;
+
+/// A peer that has a session or a path.
+#[derive(Debug)]
+pub(crate) struct PeerEntry {
+    /// The current session, or the last one if there is none.
+    pub session: Session,
+    /// True if the session is established.
+    pub up: bool,
+    /// The families for which the peer has not sent End-of-RIB in this session.
+    pub awaiting_end: Vec<Family>,
+    /// The attributes of the last UPDATE with routes. If the next UPDATE has equal attributes, which is
+    /// common, its paths share this value.
+    pub last_attrs: Option<Arc<RouteAttrs>>,
+    /// The refused networks and the reason of each, at most [`MAX_REFUSED`].
+    pub refused: Few<IpNet, Refusal>,
+    /// The number of refused networks that are not listed in `refused`.
+    pub refused_unlisted: usize,
+    /// The number of paths of this peer in the table.
+    pub accepted: usize,
+    /// The state of advertisements to this peer.
+    pub adj_rib_out: AdjRibOut,
+}
+
+/// The peers by index.
+#[derive(Debug, Default)]
+pub struct PeerTable(Vec<Option<PeerEntry>>);
+
+impl PeerTable {
+    /// Returns the entry of a peer; `None` if the index is free or [`PeerIndex::LOCAL`].
+    pub(crate) fn get(&self, peer: PeerIndex) -> Option<&PeerEntry> {
+        self.0.get(usize::from(peer.0))?.as_ref()
+    }
+
+    /// Returns the entry of a peer for modification; `None` if the index is free or
+    /// [`PeerIndex::LOCAL`].
+    pub(super) fn get_mut(&mut self, peer: PeerIndex) -> Option<&mut PeerEntry> {
+        self.0.get_mut(usize::from(peer.0))?.as_mut()
+    }
+
+    /// Returns the current or last session of a peer; `None` if the index is free or
+    /// [`PeerIndex::LOCAL`].
+    pub fn session(&self, peer: PeerIndex) -> Option<&Session> {
+        self.get(peer).map(|entry| &entry.session)
+    }
+
+    /// Returns the index of the peer with an address; `None` if the peer has no entry.
+    pub(crate) fn index_of(&self, addr: IpAddr) -> Option<PeerIndex> {
+        let matches =
+            |entry: &Option<PeerEntry>| entry.as_ref().is_some_and(|e| e.session.addr == addr);
+        self.0.iter().position(matches).and_then(|at| u16::try_from(at).ok()).map(PeerIndex)
+    }
+
+    /// Returns all entries.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &PeerEntry> {
+        self.0.iter().flatten()
+    }
+
+    /// Returns all entries for modification.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut PeerEntry> {
+        self.0.iter_mut().flatten()
+    }
+
+    /// Adds a peer whose session is down, and returns its index; `None` if all 65,535 indexes are in use.
+    pub(super) fn insert(&mut self, session: Session) -> Option<PeerIndex> {
+        let at = self.0.iter().position(Option::is_none).unwrap_or(self.0.len());
+        let index = u16::try_from(at).ok().map(PeerIndex).filter(|it| *it != PeerIndex::LOCAL)?;
+        if at == self.0.len() {
+            self.0.push(None);
+        }
+        self.0[at] = Some(PeerEntry {
+            session,
+            up: false,
+            awaiting_end: Vec::new(),
+            last_attrs: None,
+            refused: Few::new(),
+            refused_unlisted: 0,
+            accepted: 0,
+            adj_rib_out: AdjRibOut::default(),
+        });
+        Some(index)
+    }
+
+    /// Removes every peer that has neither a session nor a path.
+    pub(super) fn remove_unused(&mut self) {
+        for entry in &mut self.0 {
+            if entry.as_ref().is_some_and(|entry| !entry.up && entry.accepted == 0) {
+                *entry = None;
+            }
+        }
+    }
+}

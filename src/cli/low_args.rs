@@ -1,0 +1,136 @@
+//! The values of the flags, as typed. Nothing here looks at the machine. [`LowArgs::options`] turns the
+//! values into [`Options`](crate::model::local::Options).
+
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::{Bgp, Command, Format, args::wrong, flags::FLAGS};
+use crate::{error::Result, model::local::Routes};
+
+/// The values of all flags, as typed. `default()` is empty; [`LowArgs::new`] has the defaults of the flags.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)] // each is a flag; see `flags`
+pub struct LowArgs {
+    pub command: Command,
+    /// The command that `--help`, `--version` or `--cleanup-config` asks for.
+    pub asked: Option<Command>,
+    pub config: PathBuf,
+    pub master: Option<String>,
+    pub kubeconfig: Option<PathBuf>,
+    pub hostname_override: Option<String>,
+    pub snapshot: Option<PathBuf>,
+    pub router: bool,
+    pub services: bool,
+    pub firewall: bool,
+    pub ipv4: bool,
+    pub ipv6: bool,
+    pub cni: bool,
+    pub cni_conf: PathBuf,
+    pub auto_mtu: bool,
+    pub pod_egress: bool,
+    pub excluded_cidrs: Vec<IpNet>,
+    /// True if `--nodeport-bindon-all-ip` was given after `--nodeport-addresses`, or alone.
+    pub node_ports_all: bool,
+    /// Empty for `--nodeport-addresses=primary`.
+    pub node_port_nets: Vec<IpNet>,
+    pub guard: bool,
+    pub masquerade_all: bool,
+    pub external: Vec<IpNet>,
+    pub strict_external: bool,
+    /// The IPVS timeouts of TCP, TCP FIN and UDP in seconds; 0 keeps the kernel's value.
+    pub timeouts: [u64; 3],
+    pub graceful: bool,
+    /// In seconds.
+    pub grace: u64,
+    pub bgp: Bgp,
+    /// In seconds; 0 keeps a watch open.
+    pub poll_interval: u64,
+    /// In seconds.
+    pub resync_period: u64,
+    /// In seconds, at least 1.
+    pub audit_period: u64,
+    pub health_addr: String,
+    pub health_port: u16,
+    pub proxy_health_port: u16,
+    pub metrics_addr: String,
+    pub metrics_port: u16,
+    pub metrics_path: String,
+    pub run_dir: PathBuf,
+    pub format: Format,
+    pub from: Option<PathBuf>,
+    pub watch: bool,
+    /// True for the command `bgp routes`.
+    pub bgp_routes: bool,
+    pub peer: Option<String>,
+    pub only_in: bool,
+    pub only_out: bool,
+    /// The warnings to log, for example about flags that have no effect.
+    pub warnings: Vec<String>,
+}
+
+impl LowArgs {
+    /// Returns the defaults: the values of a command line without flags.
+    pub fn new() -> LowArgs {
+        let mut args = LowArgs::default();
+        for flag in FLAGS.iter().filter(|flag| !flag.default().is_empty()) {
+            // A test shows that every default is a value of its kind.
+            let _ = flag.kind.set(&mut args, flag.default());
+        }
+        args
+    }
+
+    /// Asks for a command if `on` is true; for flags that stand for a command.
+    pub fn ask(&mut self, on: bool, command: Command) {
+        self.asked = if on { Some(command) } else { self.asked };
+    }
+
+    /// Returns true if the command runs BGP (`run`) or tests its requirements (`check`), and the flags ask
+    /// for BGP.
+    pub fn runs_bgp(&self) -> bool {
+        let wanted = self.bgp.routes != Routes::Nodes || self.bgp.has_routers();
+        matches!(self.command, Command::Run | Command::Check) && self.router && wanted
+    }
+
+    /// Checks that the flags and the command fit together. Fails with the flags that do not.
+    pub fn check(&self) -> Result<()> {
+        let command = self.command;
+        if self.from.is_some() && command != Command::Plan {
+            return Err(wrong(format!("--from is for plan, not for {}", command.name())));
+        }
+        if self.format == Format::Sh && command != Command::Plan {
+            return Err(wrong(format!("--format sh is for plan, not for {}", command.name())));
+        }
+        if self.watch && command != Command::Status {
+            return Err(wrong(format!("--watch is for status, not for {}", command.name())));
+        }
+        let narrow = self.peer.is_some() || self.only_in || self.only_out;
+        if narrow && !(command == Command::Bgp && self.bgp_routes) {
+            return Err(wrong("--peer, --in and --out are for bgp routes"));
+        }
+        if self.bgp_routes && self.peer.is_none() && (self.only_in || self.only_out) {
+            return Err(wrong("--in and --out select the routes of a peer: set --peer"));
+        }
+        if self.only_in && self.only_out {
+            return Err(wrong("--in and --out exclude each other: give one"));
+        }
+        if self.from.is_some() && (self.master.is_some() || self.kubeconfig.is_some()) {
+            return Err(wrong(
+                "--from replaces the API server: leave out --master and --kubeconfig",
+            ));
+        }
+        let works = matches!(
+            command,
+            Command::Plan | Command::Sync | Command::Run | Command::Dump | Command::Check
+        );
+        if works && !self.router && !self.services {
+            return Err(wrong("nothing to do: set --run-router or --run-service-proxy to true"));
+        }
+        if works && !self.ipv4 && !self.ipv6 {
+            return Err(wrong(
+                "--enable-ipv4=false and --enable-ipv6=false leave no address family: enable one",
+            ));
+        }
+        self.bgp.check()
+    }
+}

@@ -1,0 +1,16 @@
+//! `kinglet check`: tests if a board can run kinglet with the given flags.
+//!
+//! `look::probe` collects [`BoardFacts`] about the kernel, the capabilities, the files, the ports and the
+//! API. [`lines`] compares these facts with the requirements of the flags (`features`) and lists what
+//! another network left behind (`left`). Each line that is not ok ends with the remedy. Pure; only `look`
+//! touches the machine.
+
+pub mod features;
+mod leftovers;
+mod lines;
+mod probe;
+
+pub use features::{FEATURES, Feature, Part};
+pub use leftovers::Leftovers;
+pub use lines::{BoardFacts, File, Line, Verdict, lines};
+pub use probe::{ProbeOptions, probe};

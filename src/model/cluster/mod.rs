@@ -1,0 +1,22 @@
+//! The Kubernetes objects that kinglet uses, reduced to the fields that it needs. Pure data: [`api`]
+//! parses them, [`desired`] computes the kernel's state from them.
+//!
+//! [`Known`] is the store: it applies lists and watch events to the [`Cluster`] and returns the
+//! [`Changes`]. Each object type has its own file; [`Slices`] is the index of EndpointSlices by Service.
+//!
+//! [`api`]: crate::api
+//! [`desired`]: crate::desired
+
+pub mod endpoint_slice;
+pub mod node;
+mod objects;
+pub mod service;
+pub mod slices;
+pub mod store;
+
+pub use endpoint_slice::{Endpoint, EndpointSlice, Hints, SlicePort};
+pub use node::Node;
+pub use objects::{Cluster, Keyed, Kind, Name, Object};
+pub use service::{Advertise, Service, ServicePort};
+pub use slices::Slices;
+pub use store::{Bad, Changes, Known, News, Reading, What};

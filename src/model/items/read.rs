@@ -1,0 +1,232 @@
+//! Parses the JSON of a dump: reads the fields of an [`Item`] by name, one by one.
+//!
+//! This is written by hand. The code that serde derives for a tagged enum with untagged parts first
+//! copies every field into a generic form, and is forty times as large. `state` holds the
+//! serializing half.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error},
+};
+use serde_json::Value as Json;
+
+use super::{At, Item, LinkKind, Value, Virtual};
+use crate::codec::json;
+
+/// Returns a field of an object. A missing field is read as null. Fails if the value does not fit
+/// the type.
+fn field<T: DeserializeOwned, E: Error>(object: &Json, name: &str) -> Result<T, E> {
+    let text = object.get(name).map_or_else(|| "null".to_owned(), Json::to_string);
+    json::from_str(&text).map_err(|e| E::custom(format_args!("{name}: {e}")))
+}
+
+impl<'de> Deserialize<'de> for Item {
+    /// Fails if the kind is unknown, or if a field is missing or invalid.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Item, D::Error> {
+        let o = &Json::deserialize(from)?;
+        let kind: String = field(o, "kind")?;
+        Ok(match &*kind {
+            "module" => Item::Module { name: field(o, "name")? },
+            "link" => Item::Link {
+                name: field(o, "name")?,
+                kind: field(o, "type")?,
+                mtu: field(o, "mtu")?,
+            },
+            "hairpin" => Item::Hairpin { port: field(o, "port")? },
+            "sysctl" => Item::Sysctl { name: field(o, "name")?, value: field(o, "value")? },
+            "table" => Item::Table { name: field(o, "name")?, skeleton: field(o, "skeleton")? },
+            "element" => Item::Element { set: field(o, "set")?, value: field(o, "value")? },
+            "accept" => Item::Accept { chain: field(o, "chain")? },
+            "timeout" => Item::Timeout { of: field(o, "of")?, seconds: field(o, "seconds")? },
+            "service" => Item::Service {
+                at: field(o, "at")?,
+                scheduler: field(o, "scheduler")?,
+                flags: field(o, "flags")?,
+                persistence: field(o, "persistence")?,
+            },
+            "real" => Item::Real {
+                of: field(o, "of")?,
+                addr: field(o, "addr")?,
+                port: field(o, "port")?,
+                weight: field(o, "weight")?,
+                forward: field(o, "forward")?,
+            },
+            "addr" => Item::Addr { link: field(o, "link")?, addr: field(o, "addr")? },
+            "route" => Item::Route {
+                table: field(o, "table")?,
+                to: field(o, "to")?,
+                via: field(o, "via")?,
+                src: field(o, "src")?,
+            },
+            "file" => Item::File { path: field(o, "path")?, text: field(o, "text")? },
+            other => {
+                return Err(D::Error::custom(format_args!("unknown kind of item: {other}")));
+            }
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for At {
+    /// Reads a mark if there is one, else a destination. Fails if a field is missing or invalid.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<At, D::Error> {
+        let o = &Json::deserialize(from)?;
+        match o.get("mark") {
+            Some(_) => Ok(At::Mark { mark: field(o, "mark")?, ipv4: field(o, "ipv4")? }),
+            None => service_addr(o).map(At::Virtual),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    /// Reads an address or a network from a string, and selects the other variants by the fields that
+    /// the object has. Fails if a field is missing or invalid.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Value, D::Error> {
+        let o = &Json::deserialize(from)?;
+        let has = |name| o.get(name).is_some();
+        Ok(match o.as_str() {
+            Some(net) if net.contains('/') => {
+                Value::Net(net.parse::<IpNet>().map_err(D::Error::custom)?)
+            }
+            Some(addr) => Value::Addr(addr.parse::<IpAddr>().map_err(D::Error::custom)?),
+            None if has("mark") => Value::Marked { at: field(o, "at")?, mark: field(o, "mark")? },
+            None if has("from") => Value::Ranged { at: field(o, "at")?, from: field(o, "from")? },
+            None if has("ipv4") => Value::Port { port: field(o, "port")?, ipv4: field(o, "ipv4")? },
+            None => Value::At(service_addr(o)?),
+        })
+    }
+}
+
+/// Returns the destination that the fields of an object describe. Fails if one is missing or invalid.
+fn service_addr<E: Error>(o: &Json) -> Result<Virtual, E> {
+    Ok(Virtual {
+        addr: field(o, "addr")?,
+        protocol: field(o, "protocol")?,
+        port: field(o, "port")?,
+    })
+}
+
+impl<'de> Deserialize<'de> for LinkKind {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<LinkKind, D::Error> {
+        Ok(LinkKind::from(&*Box::<str>::deserialize(from)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        items::{Forward, Protocol},
+        nftables::{Set, Skeleton},
+    };
+
+    fn at(addr: &str, protocol: Protocol, port: u16) -> Virtual {
+        Virtual { addr: addr.parse().unwrap(), protocol, port }
+    }
+
+    #[test]
+    fn each_kind_of_element_is_read_with_all_its_fields() {
+        for (set, json, text, value) in [
+            (
+                Set::Services,
+                "services",
+                r#"{"addr":"10.96.0.10","protocol":"tcp","port":80}"#,
+                Value::At(at("10.96.0.10", Protocol::Tcp, 80)),
+            ),
+            (
+                Set::Outside,
+                "outside",
+                r#"{"at":{"addr":"fd77::11","protocol":"sctp","port":30080},"mark":7}"#,
+                Value::Marked { at: at("fd77::11", Protocol::Sctp, 30080), mark: 7 },
+            ),
+            (
+                Set::Ranges,
+                "ranges",
+                r#"{"at":{"addr":"203.0.113.9","protocol":"udp","port":53},"from":"10.0.0.0/8"}"#,
+                Value::Ranged {
+                    at: at("203.0.113.9", Protocol::Udp, 53),
+                    from: "10.0.0.0/8".parse().unwrap(),
+                },
+            ),
+            (
+                Set::TcpPorts,
+                "tcp-ports",
+                r#"{"port":30080,"ipv4":true}"#,
+                Value::Port { port: 30080, ipv4: true },
+            ),
+            (
+                Set::SctpPorts,
+                "sctp-ports",
+                r#"{"port":30081,"ipv4":false}"#,
+                Value::Port { port: 30081, ipv4: false },
+            ),
+            (Set::Loops, "loops", r#""fd44::1""#, Value::Addr("fd44::1".parse().unwrap())),
+            (
+                Set::OwnPods,
+                "own-pods",
+                r#""10.244.0.0/24""#,
+                Value::Net("10.244.0.0/24".parse().unwrap()),
+            ),
+        ] {
+            let text = format!(r#"{{"kind":"element","set":"{json}","value":{text}}}"#);
+            assert_eq!(json::from_str::<Item>(&text).unwrap(), Item::Element { set, value });
+        }
+    }
+
+    #[test]
+    fn a_virtual_service_and_a_real_server_are_read_with_all_their_fields() {
+        let service = r#"{"kind":"service","at":{"mark":9,"ipv4":false},"scheduler":"mh","flags":24,"persistence":600}"#;
+        let scheduler = "mh".into();
+        let at_mark = At::Mark { mark: 9, ipv4: false };
+        assert_eq!(
+            json::from_str::<Item>(service).unwrap(),
+            Item::Service { at: at_mark, scheduler, flags: 24, persistence: 600 }
+        );
+        let real = r#"{"kind":"real","of":{"addr":"10.96.0.10","protocol":"udp","port":53},"addr":"10.244.1.2","port":5353,"weight":3,"forward":"route"}"#;
+        assert_eq!(
+            json::from_str::<Item>(real).unwrap(),
+            Item::Real {
+                of: At::Virtual(at("10.96.0.10", Protocol::Udp, 53)),
+                addr: [10, 244, 1, 2].into(),
+                port: 5353,
+                weight: 3,
+                forward: Forward::Route,
+            }
+        );
+    }
+
+    #[test]
+    fn a_table_of_a_dump_without_accept_has_it_disabled() {
+        let text = r#"{"kind":"table","name":"kinglet","skeleton":{"guard":true,"masquerade_all":true,"pod_egress":false,"same_node":true}}"#;
+        let skeleton = Skeleton {
+            guard: true,
+            masquerade_all: true,
+            pod_egress: false,
+            same_node: true,
+            accept: false,
+        };
+        let name = "kinglet".into();
+        let table = Item::Table { name, skeleton: Some(skeleton) };
+        assert_eq!(json::from_str::<Item>(text).unwrap(), table);
+    }
+
+    #[test]
+    fn an_unknown_kind_and_a_missing_or_invalid_field_are_errors() {
+        for (text, cause) in [
+            (r#"{"kind":"gizmo"}"#, "unknown kind of item: gizmo"),
+            (r#"{"name":"ip_vs"}"#, "kind: "),
+            (r#"{"kind":"module"}"#, "name: "),
+            (r#"{"kind":"element","set":"vips","value":"10.96.0"}"#, "value: "),
+            (r#"{"kind":"element","set":"pod-nets","value":"10.96.0.0/33"}"#, "value: "),
+            (r#"{"kind":"element","set":"ranges","value":{"from":"10.0.0.0/8"}}"#, "value: at: "),
+            (r#"{"kind":"element","set":"outside","value":{"mark":7}}"#, "value: at: "),
+            (r#"{"kind":"element","set":"tcp-ports","value":{"ipv4":true}}"#, "value: port: "),
+            (r#"{"kind":"real","of":{"mark":9}}"#, "of: ipv4: "),
+        ] {
+            let error = json::from_str::<Item>(text).unwrap_err().to_string();
+            assert!(error.starts_with(cause), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Prints our table in nft syntax, for `plan --format sh` and as the rule fingerprint by which
+//! `kernel` recognizes its rules. The data comes from [`chains`].
+
+use std::fmt::{self, Write};
+
+use super::{
+    BRIDGE, Base, Chain, Fields, NFT_TABLE, PASS, Rule, Set, Skeleton, Test, Verdict, chains,
+    ruleset::PASS_CHAINS,
+};
+
+/// Returns the table in nft syntax, as one transaction. If the table is not `fresh`, its sets exist
+/// and are not declared again: nft's set flags depend on its version, and the kernel refuses to add
+/// an existing set with other flags.
+pub fn script(skeleton: Skeleton, fresh: bool) -> String {
+    let mut text = format!("add table inet {NFT_TABLE}\n");
+    for (set, ipv4) in Set::each().filter(|_| fresh) {
+        let _ = writeln!(
+            text,
+            "add {} inet {NFT_TABLE} {} {{ {} }}",
+            set.noun(),
+            set.name(ipv4),
+            set.declaration(ipv4)
+        );
+    }
+    if !fresh && !skeleton.accept {
+        for name in PASS_CHAINS {
+            let _ = writeln!(text, "add chain inet {NFT_TABLE} {name}");
+            let _ = writeln!(text, "delete chain inet {NFT_TABLE} {name}");
+        }
+    }
+    for Chain { name, base, .. } in chains(skeleton) {
+        let hook_spec = base.map_or(String::new(), |Base { kind, hook, priority }| {
+            let hook = format!("{hook:?}").to_lowercase();
+            format!(" {{ type {kind} hook {hook} priority {priority}; }}")
+        });
+        let _ = writeln!(text, "add chain inet {NFT_TABLE} {name}{hook_spec}");
+        let _ = writeln!(text, "flush chain inet {NFT_TABLE} {name}");
+    }
+    for chain in chains(skeleton) {
+        for rule in chain.rules {
+            let (name, mark) = (chain.name, rule.fingerprint());
+            let _ = writeln!(text, "add rule inet {NFT_TABLE} {name} {rule} comment \"{mark}\"");
+        }
+    }
+    text
+}
+
+impl Rule {
+    /// Returns the comment by which the rule is recognized: 32-bit FNV-1a over its nft text.
+    pub fn fingerprint(&self) -> String {
+        let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        format!("kinglet {:08x}", self.to_string().bytes().fold(0x811c_9dc5, step))
+    }
+}
+
+impl fmt::Display for Rule {
+    /// Writes the rule in nft syntax.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ip = if self.ipv4 { "ip" } else { "ip6" };
+        write!(f, "meta nfproto ipv{}", if self.ipv4 { 4 } else { 6 })?;
+        let fields = |fields: Fields| fields.text(ip);
+        for test in &self.tests {
+            match test {
+                Test::In(key, set, yes) => {
+                    let not = if *yes { "" } else { "!= " };
+                    write!(f, " {} {not}@{}", fields(*key), set.name(self.ipv4))?;
+                }
+                Test::Protocol(number) => write!(f, " meta l4proto {number}")?,
+                Test::New => write!(f, " ct state new")?,
+                Test::Marked => write!(f, " meta mark != 0x00000000")?,
+                Test::FromBridge => write!(f, " iifname \"{BRIDGE}\"")?,
+                Test::ToBridge => write!(f, " oifname \"{BRIDGE}\"")?,
+                Test::FromThisNode(true) => write!(f, " fib saddr type local")?,
+                Test::FromThisNode(false) => write!(f, " fib saddr type != local")?,
+            }
+        }
+        match self.verdict {
+            Verdict::Accept => write!(f, " accept"),
+            Verdict::Drop => write!(f, " drop"),
+            Verdict::Reject => write!(f, " reject with icmpx port-unreachable"),
+            Verdict::Reset => write!(f, " reject with tcp reset"),
+            Verdict::Masquerade => write!(f, " masquerade fully-random"),
+            Verdict::Pass => write!(f, " meta mark set {PASS:#010x}"),
+            Verdict::Jump(chain) => write!(f, " jump {chain}"),
+            Verdict::Mark(map) => write!(
+                f,
+                " meta mark set {} map @{}",
+                fields(Fields::Destination),
+                map.name(self.ipv4)
+            ),
+        }
+    }
+}
+
+impl Fields {
+    /// Returns the fields in nft syntax; `ip` is `ip` or `ip6`.
+    fn text(self, ip: &str) -> String {
+        match self {
+            Fields::Destination => format!("{ip} daddr . meta l4proto . th dport"),
+            Fields::FirstTo => format!("ct original {ip} daddr"),
+            Fields::FirstPort => "ct original proto-dst".into(),
+            Fields::DestinationAndSource => {
+                format!("{ip} daddr . meta l4proto . th dport . {ip} saddr")
+            }
+            Fields::To => format!("{ip} daddr"),
+            Fields::From => format!("{ip} saddr"),
+            Fields::FromTo => format!("{ip} saddr . {ip} daddr"),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The difference between two sets of items, as steps.
+
+use std::cmp::Ordering;
+
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+use crate::model::items::{Item, State};
+
+/// A change to the kernel or to a file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Step<'a> {
+    /// Create an item that does not exist.
+    Add(&'a Item),
+    /// Change an existing item so that it equals this one.
+    Change(&'a Item),
+    /// Remove an existing item.
+    Remove(&'a Item),
+}
+
+impl<'a> Step<'a> {
+    /// Returns the item that the step adds, changes or removes.
+    pub fn item(&self) -> &'a Item {
+        match self {
+            Step::Add(item) | Step::Change(item) | Step::Remove(item) => item,
+        }
+    }
+}
+
+impl Serialize for Step<'_> {
+    /// Serializes as `{"step":"add|change|remove","item":{…}}`.
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let word = match self {
+            Step::Add(_) => "add",
+            Step::Change(_) => "change",
+            Step::Remove(_) => "remove",
+        };
+        let mut step = to.serialize_struct("Step", 2)?;
+        step.serialize_field("step", word)?;
+        step.serialize_field("item", self.item())?;
+        step.end()
+    }
+}
+
+/// Returns the steps that turn `have` into `want`, without the removals for which `may_go` returns
+/// false. `want` must be sorted as a state is.
+///
+/// Links, modules, hairpin ports, sysctls, timeouts, the table and files are never removed.
+pub fn plan<'a>(
+    have: &'a State,
+    want: impl IntoIterator<Item = &'a Item>,
+    may_go: impl Fn(&Item) -> bool,
+) -> Vec<Step<'a>> {
+    let (mut have, mut want) = (have.iter().peekable(), want.into_iter().peekable());
+    let (mut steps, mut removals) = (Vec::new(), Vec::new());
+    loop {
+        let order = match (have.peek(), want.peek()) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(h), Some(w)) => h.key().cmp(&w.key()),
+        };
+        let (old, new) = match order {
+            Ordering::Less => (have.next(), None),
+            Ordering::Greater => (None, want.next()),
+            Ordering::Equal => (have.next(), want.next()),
+        };
+        match (old, new) {
+            (Some(old), Some(new)) if !old.meets(new) => steps.push(Step::Change(new)),
+            (None, Some(new)) => steps.push(Step::Add(new)),
+            (Some(old), None) if !is_permanent(old) && may_go(old) => {
+                removals.push(Step::Remove(old));
+            }
+            _ => {}
+        }
+    }
+    steps.extend(removals.into_iter().rev());
+    steps
+}
+
+/// Returns the steps that remove a whole state, with its links and the table. Modules, hairpin
+/// ports, sysctls, timeouts and files stay. Items that disappear together with another item get no
+/// step: elements with their table, real servers with their service.
+pub fn clear(have: &State) -> Vec<Step<'_>> {
+    let is_removed = |item: &&Item| {
+        !matches!(
+            item,
+            Item::Module { .. }
+                | Item::Hairpin { .. }
+                | Item::Sysctl { .. }
+                | Item::Timeout { .. }
+                | Item::Element { .. }
+                | Item::Real { .. }
+                | Item::File { .. }
+        )
+    };
+    have.iter().rev().filter(is_removed).map(Step::Remove).collect()
+}
+
+/// Returns true for items that a pass never removes.
+fn is_permanent(item: &Item) -> bool {
+    matches!(
+        item,
+        Item::Module { .. }
+            | Item::Link { .. }
+            | Item::Hairpin { .. }
+            | Item::Sysctl { .. }
+            | Item::Table { .. }
+            | Item::Timeout { .. }
+            | Item::File { .. }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::items::{DUMMY, LinkKind, TABLE_MAIN, Via};
+
+    fn route(to: &str, via: &str) -> Item {
+        Item::Route {
+            table: TABLE_MAIN,
+            to: to.parse().unwrap(),
+            via: Some(Via::One(via.parse().unwrap())),
+            src: None,
+        }
+    }
+
+    fn addr(addr: &str) -> Item {
+        Item::Addr { link: DUMMY.into(), addr: addr.parse().unwrap() }
+    }
+
+    #[test]
+    fn equal_states_yield_no_steps() {
+        let state = State::from([route("10.1.0.0/24", "192.0.2.1"), addr("10.96.0.1/32")]);
+        assert_eq!(plan(&state, &state, |_| true), []);
+    }
+
+    #[test]
+    fn a_route_with_another_gateway_is_changed_in_place() {
+        let have = State::from([route("10.1.0.0/24", "192.0.2.1")]);
+        let new = route("10.1.0.0/24", "192.0.2.9");
+        let want = State::from([new.clone()]);
+        assert_eq!(plan(&have, &want, |_| true), [Step::Change(&new)]);
+    }
+
+    #[test]
+    fn additions_come_first_and_removals_follow_in_reverse_order() {
+        let have = State::from([route("10.1.0.0/24", "192.0.2.1"), addr("10.96.0.1/32")]);
+        let want = State::from([addr("10.96.0.2/32")]);
+        assert_eq!(
+            plan(&have, &want, |_| true),
+            [
+                Step::Add(&addr("10.96.0.2/32")),
+                Step::Remove(&route("10.1.0.0/24", "192.0.2.1")),
+                Step::Remove(&addr("10.96.0.1/32")),
+            ]
+        );
+    }
+
+    #[test]
+    fn clear_removes_links_last_and_leaves_sysctls() {
+        let link = Item::Link { name: DUMMY.into(), kind: LinkKind::Dummy, mtu: None };
+        let sysctl = Item::Sysctl { name: "net/ipv4/ip_forward".into(), value: "1".into() };
+        let (vip, pods) = (addr("10.96.0.1/32"), route("10.1.0.0/24", "192.0.2.1"));
+        let have = State::from([link.clone(), sysctl, pods.clone(), vip.clone()]);
+        assert_eq!(clear(&have), [Step::Remove(&pods), Step::Remove(&vip), Step::Remove(&link)]);
+    }
+
+    #[test]
+    fn links_and_items_that_may_not_be_removed_stay() {
+        let link = Item::Link { name: DUMMY.into(), kind: LinkKind::Dummy, mtu: None };
+        let have = State::from([link, route("10.1.0.0/24", "192.0.2.1"), addr("10.96.0.1/32")]);
+        let nothing = State::new();
+        let steps = plan(&have, &nothing, |i| !matches!(i, Item::Route { .. }));
+        assert_eq!(steps, [Step::Remove(&addr("10.96.0.1/32"))]);
+    }
+}
