@@ -10,10 +10,10 @@ use std::{
 
 use common::{namespace::in_namespace_with, sh};
 use kinglet::{
-    collections::Sorted,
+    collections::FlatSet,
     kernel::conntrack,
-    model::items::{Flow, Protocol, Virtual},
-    netlink::socket::Conn,
+    model::items::{Flow, Protocol, ServiceAddr},
+    netlink::socket::NetlinkSocket,
     reconcile::stale_flows::{Serving, is_stale},
 };
 use neli::consts::socket::NlFamily;
@@ -49,8 +49,8 @@ fn serve_at(port: u16) {
 /// What [`serve_at`] says, in the words of Services.
 fn services(port: u16) -> Serving {
     let service = |(loopback, vip): (&str, &str)| {
-        let at = Virtual { addr: vip.parse().unwrap(), protocol: Protocol::Udp, port: 53 };
-        (at, Sorted::from([(loopback.parse().unwrap(), port)]))
+        let at = ServiceAddr { addr: vip.parse().unwrap(), protocol: Protocol::Udp, port: 53 };
+        (at, FlatSet::from([(loopback.parse().unwrap(), port)]))
     };
     FAMILIES.into_iter().map(service).collect()
 }
@@ -94,7 +94,7 @@ impl Client {
     }
 }
 
-fn flows(conn: &mut Conn) -> Vec<Flow> {
+fn flows(conn: &mut NetlinkSocket) -> Vec<Flow> {
     let mut flows = Vec::new();
     for ipv4 in [true, false] {
         flows.extend(conn.dump(&conntrack::list_flows(ipv4), conntrack::read_flow).unwrap());
@@ -103,7 +103,7 @@ fn flows(conn: &mut Conn) -> Vec<Flow> {
     flows
 }
 
-fn remove(conn: &mut Conn, flows: &[Flow]) {
+fn remove(conn: &mut NetlinkSocket, flows: &[Flow]) {
     let requests: Vec<_> = flows.iter().map(conntrack::remove).collect();
     for verdict in conn.send(&requests).unwrap() {
         verdict.unwrap();
@@ -130,7 +130,7 @@ fn a_flow_to_a_real_that_is_gone_is_taken_away_and_no_other() {
             others[at].tell(vip, 54); // a port that is no Service
             others[at].tell(loopback, 5301); // the old real itself
         }
-        let mut conn = Conn::open(NlFamily::Netfilter).unwrap();
+        let mut conn = NetlinkSocket::open(NlFamily::Netfilter).unwrap();
         let before = flows(&mut conn);
         assert!(before.iter().all(|f| f.protocol == Protocol::Udp), "{before:?}");
         assert_eq!(before.len(), 8, "{before:?}");
@@ -159,7 +159,7 @@ fn a_flow_that_is_older_than_its_service_is_taken_away() {
             client.tell(vip, 53);
         }
         serve_at(5301);
-        let mut conn = Conn::open(NlFamily::Netfilter).unwrap();
+        let mut conn = NetlinkSocket::open(NlFamily::Netfilter).unwrap();
         let found = flows(&mut conn);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found.iter().all(|f| f.reply_src == f.orig_dst && is_stale(f, &services(5301))));
@@ -180,7 +180,7 @@ fn a_removal_means_one_flow_in_its_zone_and_never_a_later_one() {
             let client = Client::new(loopback);
             (54..=57).for_each(|port| client.tell(vip, port));
         }
-        let mut conn = Conn::open(NlFamily::Netfilter).unwrap();
+        let mut conn = NetlinkSocket::open(NlFamily::Netfilter).unwrap();
         let found = flows(&mut conn);
         assert_eq!(found.len(), 8, "{found:?}");
         for flow in &found {
@@ -206,7 +206,7 @@ fn one_stale_flow_is_found_among_sixty_thousand() {
         let client = Client::new("127.0.0.1");
         (1..60_000).for_each(|port| client.tell("10.96.0.10", port));
         let (mut conn, services, mut all) =
-            (Conn::open(NlFamily::Netfilter).unwrap(), services(5301), 0);
+            (NetlinkSocket::open(NlFamily::Netfilter).unwrap(), services(5301), 0);
         let stale = conn
             .dump(&conntrack::list_flows(true), |body| {
                 all += 1;

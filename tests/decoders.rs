@@ -8,9 +8,12 @@ use kinglet::{
     desired::cni_config,
     kernel::{conntrack, ipvs, nft, route},
     model::{
-        cluster::{Kind, Known},
-        items::{BRIDGE, Flow, Forward, Item, LinkKind, Protocol, TABLE_MAIN, Value, Via, Virtual},
-        nftables::{Set, Skeleton},
+        cluster::{ClusterStore, Kind},
+        items::{
+            BRIDGE, Flow, Forward, Item, LinkKind, NextHops, Protocol, ServiceAddr, SetElement,
+            TABLE_MAIN,
+        },
+        nftables::{RulesetOptions, Set},
     },
     netlink::message,
 };
@@ -60,7 +63,7 @@ fn rounds(base: usize) -> usize {
     base * std::env::var("KINGLET_ROUNDS").ok().and_then(|r| r.parse::<usize>().ok()).unwrap_or(1)
 }
 
-const AT: Virtual = Virtual {
+const AT: ServiceAddr = ServiceAddr {
     addr: std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 1)),
     protocol: Protocol::Tcp,
     port: 80,
@@ -106,7 +109,7 @@ fn real_datagram() -> Vec<u8> {
     let pods = Item::Route {
         table: TABLE_MAIN,
         to: "10.244.1.0/24".parse().unwrap(),
-        via: Some(Via::One("192.0.2.12".parse().unwrap())),
+        via: Some(NextHops::One("192.0.2.12".parse().unwrap())),
         src: None,
     };
     let flow = Flow {
@@ -126,15 +129,15 @@ fn real_datagram() -> Vec<u8> {
         route::add_address("10.96.0.1/32".parse().unwrap(), 7),
         ipvs::add_service(20, &service).unwrap(),
         ipvs::add_real(20, &real).unwrap(),
-        nft::add_elements(Set::Services, true, &[Value::At(AT), Value::At(AT)]),
+        nft::add_elements(Set::Services, true, &[SetElement::Service(AT), SetElement::Service(AT)]),
     ];
     requests.extend(route::add_route(&pods, |_| Some(2)).unwrap());
     let hops = ["fd77::12", "fd77::13"].map(|hop| hop.parse().unwrap());
-    let (to, via) = ("fd44:1::/64".parse().unwrap(), Via::new(hops));
+    let (to, via) = ("fd44:1::/64".parse().unwrap(), NextHops::new(hops));
     let shared = Item::Route { table: TABLE_MAIN, to, via, src: None };
     requests.extend(route::change_route(&shared, |_| Some(2)).unwrap());
     requests.extend(nft::add_sets());
-    requests.extend(nft::put_chains(Skeleton::default(), &[]));
+    requests.extend(nft::put_chains(RulesetOptions::default(), &[]));
     let mut datagram = Vec::new();
     requests.iter().for_each(|r| r.write(1, 0, &mut datagram));
     datagram
@@ -190,8 +193,8 @@ fn mutations_of_a_snapshot_are_never_a_panic_and_never_taken_for_a_good_one() {
     let cluster = from_list(&include_bytes!("objects/three-nodes/nodes.json")[..]).unwrap().cluster;
     let folder = std::env::temp_dir().join(format!("kinglet-decoders-{}", std::process::id()));
     let path = folder.join("snapshot");
-    let known = Known::new(cluster, [(Kind::Node, "411".to_owned())].into(), &[]);
-    let mut file = snapshot::File::new(Some(path.clone()), snapshot::Identity::default());
+    let known = ClusterStore::new(cluster, [(Kind::Node, "411".to_owned())].into(), &[]);
+    let mut file = snapshot::SnapshotFile::new(Some(path.clone()), snapshot::Identity::default());
     assert!(file.save(&known, 1, &snapshot::Contact::default()).unwrap());
     assert!(file.settle().unwrap());
     let good = std::fs::read(&path).unwrap();

@@ -8,16 +8,19 @@ use std::process::Command;
 use common::{kept, namespace::in_namespace, sh};
 use kinglet::{
     bgp::rib::Learned,
-    collections::Sorted,
+    collections::FlatSet,
     kernel::{Kernel, Outcome, Scope, events::Events},
     model::{
-        cluster::{Cluster, Node, Object, store::Changes},
-        items::{BRIDGE, Item, LinkKind, Protocol, State, TABLE_MAIN, Value, Via, Virtual},
+        cluster::{Cluster, Node, Object, store::Delta},
+        items::{
+            BRIDGE, Item, ItemSet, LinkKind, NextHops, Protocol, ServiceAddr, SetElement,
+            TABLE_MAIN,
+        },
         local::Options,
-        nftables::{self, NFT_TABLE, Set, Skeleton},
+        nftables::{self, NFT_TABLE, RulesetOptions, Set},
     },
     plan::{self, Step, plan},
-    reconcile::Keeper,
+    reconcile::Reconciler,
 };
 
 fn options() -> Options {
@@ -25,20 +28,25 @@ fn options() -> Options {
 }
 
 /// All rules at once.
-const SKELETON: Skeleton =
-    Skeleton { guard: true, masquerade_all: true, pod_egress: true, same_node: true, accept: true };
+const SKELETON: RulesetOptions = RulesetOptions {
+    guard: true,
+    masquerade_all: true,
+    pod_egress: true,
+    same_node: true,
+    accept: true,
+};
 
 fn route(to: &str, via: &str) -> Item {
     Item::Route {
         table: TABLE_MAIN,
         to: to.parse().unwrap(),
-        via: Some(Via::One(via.parse().unwrap())),
+        via: Some(NextHops::One(via.parse().unwrap())),
         src: None,
     }
 }
 
 /// Takes the steps from what is there to `want`, and says what was refused.
-fn apply(kernel: &mut Kernel, want: &State) -> (Vec<Step<'static>>, Vec<String>) {
+fn apply(kernel: &mut Kernel, want: &ItemSet) -> (Vec<Step<'static>>, Vec<String>) {
     let (have, _) = kernel.observe(&options(), want, Scope::All).unwrap();
     let have = have.all(want);
     let steps = plan(kept(have), kept(want.clone()), |_| true);
@@ -55,7 +63,7 @@ fn routes_links_and_settings_are_made_and_a_second_pass_finds_nothing_to_do() {
         "routes_links_and_settings_are_made_and_a_second_pass_finds_nothing_to_do",
         || {
             let mut kernel = Kernel::open().unwrap();
-            let want = State::from([
+            let want = ItemSet::from([
                 Item::Link { name: BRIDGE.into(), kind: LinkKind::Bridge, mtu: Some(1400) },
                 Item::Sysctl { name: "net/ipv4/ip_forward".into(), value: "1".into() },
                 route("10.244.1.0/24", "192.0.2.12"),
@@ -80,8 +88,8 @@ fn a_gateway_is_changed_in_place_and_what_nobody_wants_goes() {
     in_namespace("a_gateway_is_changed_in_place_and_what_nobody_wants_goes", || {
         let mut kernel = Kernel::open().unwrap();
         let (to4, to6) = ("10.244.1.0/24", "fd44:1::/64");
-        apply(&mut kernel, &State::from([route(to4, "192.0.2.12"), route(to6, "fd77::12")]));
-        let moved = State::from([route(to4, "192.0.2.13"), route(to6, "fd77::13")]);
+        apply(&mut kernel, &ItemSet::from([route(to4, "192.0.2.12"), route(to6, "fd77::12")]));
+        let moved = ItemSet::from([route(to4, "192.0.2.13"), route(to6, "fd77::13")]);
         let (steps, refused) = apply(&mut kernel, &moved);
         assert_eq!(refused, Vec::<String>::new());
         assert!(steps.iter().all(|s| matches!(s, Step::Change(_))), "{steps:?}");
@@ -90,7 +98,7 @@ fn a_gateway_is_changed_in_place_and_what_nobody_wants_goes() {
             "1\n1\n"
         );
         assert!(sh("ip -6 route show proto 17").contains("via fd77::13"));
-        let (_, refused) = apply(&mut kernel, &State::new());
+        let (_, refused) = apply(&mut kernel, &ItemSet::new());
         assert_eq!(refused, Vec::<String>::new());
         assert_eq!(sh("ip route show proto 17; ip -6 route show proto 17"), "");
     });
@@ -104,14 +112,14 @@ fn a_strangers_route_is_neither_seen_nor_replaced_nor_removed() {
         let mut kernel = Kernel::open().unwrap();
         let (_, refused) = apply(
             &mut kernel,
-            &State::from([
+            &ItemSet::from([
                 route("10.244.1.0/24", "192.0.2.12"),
                 route("10.244.2.0/24", "192.0.2.13"),
             ]),
         );
         assert_eq!(refused.len(), 1, "{refused:?}");
         assert!(refused[0].contains("that kinglet did not make"), "{refused:?}");
-        apply(&mut kernel, &State::new());
+        apply(&mut kernel, &ItemSet::new());
         assert_eq!(sh("ip route show proto static | wc -l").trim(), "2");
     });
 }
@@ -120,7 +128,7 @@ fn a_strangers_route_is_neither_seen_nor_replaced_nor_removed() {
 fn a_refusal_reaches_its_own_step_among_a_thousand() {
     in_namespace("a_refusal_reaches_its_own_step_among_a_thousand", || {
         let mut kernel = Kernel::open().unwrap();
-        let mut want = State::new();
+        let mut want = ItemSet::new();
         for i in 0..1000u32 {
             let via = if i % 100 == 7 { "198.51.100.1" } else { "192.0.2.12" };
             want.insert(route(&format!("10.{}.{}.0/24", 100 + i / 256, i % 256), via));
@@ -150,13 +158,13 @@ fn a_node_that_comes_or_goes_is_no_reason_to_look_at_the_others() {
             cluster.insert(node(name, last));
         }
         let options = Options { services: false, cni: false, ..Options::default() };
-        let mut keeper = Keeper::new(Kernel::open().unwrap(), "a", options);
+        let mut keeper = Reconciler::new(Kernel::open().unwrap(), "a", options);
         assert!(keeper.look(&cluster, Scope::All, &mut |_, _| {}).unwrap().is_well());
         sh("ip route del 10.244.12.0/24");
-        let changes = Changes { nodes: true, ..Changes::default() };
+        let changes = Delta { nodes: true, ..Delta::default() };
         let routes = || sh("ip route show proto 17 | sed 's/ dev.*//'");
         type Change<'a> = &'a dyn Fn(&mut Cluster);
-        let changed = |keeper: &mut Keeper, cluster: &mut Cluster, change: Change<'_>| {
+        let changed = |keeper: &mut Reconciler, cluster: &mut Cluster, change: Change<'_>| {
             assert!(keeper.touch(cluster, &changes));
             change(cluster);
             let mut steps = Vec::new();
@@ -192,8 +200,9 @@ fn a_node_that_comes_or_goes_is_no_reason_to_look_at_the_others() {
         let mut well = |step: &Step, outcome: &Outcome| assert_eq!(*outcome, Ok(()), "{step}");
         let mut nothing = |step: &Step, _: &Outcome| panic!("{step}: it is done");
         let learned = |via: Option<&str>| {
-            let via =
-                via.map(|via| ("10.244.14.0/24".parse().unwrap(), Via::One(via.parse().unwrap())));
+            let via = via.map(|via| {
+                ("10.244.14.0/24".parse().unwrap(), NextHops::One(via.parse().unwrap()))
+            });
             Learned { routes: via.into_iter().collect(), complete: true, ..Learned::default() }
         };
         let other = "10.244.12.0/24 via 192.0.2.12\n";
@@ -219,19 +228,19 @@ fn what_others_do_to_routes_is_news_and_however_much_of_our_own_is_not() {
         let mut kernel = Kernel::open().unwrap();
         let mut events = Events::of_network(&kernel.ports()).unwrap();
         let to = |i| format!("10.{}.{}.0/24", i / 256, i % 256);
-        let mut want: State = (0..3000).map(|i| route(&to(i), "192.0.2.12")).collect();
+        let mut want: ItemSet = (0..3000).map(|i| route(&to(i), "192.0.2.12")).collect();
         assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
-        assert!(!events.read(&Sorted::new()).unwrap());
+        assert!(!events.read(&FlatSet::new()).unwrap());
         // For each address the kernel adds a route to the table of local ones by itself.
         want.insert(Item::Link { name: BRIDGE.into(), kind: LinkKind::Bridge, mtu: None });
         assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
-        assert!(events.read(&Sorted::new()).unwrap(), "of the link it tells by itself");
+        assert!(events.read(&FlatSet::new()).unwrap(), "of the link it tells by itself");
         want.extend((0..3000).map(|i| {
             let addr = format!("10.96.{}.{}/32", i / 256, i % 256).parse().unwrap();
             Item::Addr { link: BRIDGE.into(), addr }
         }));
         assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
-        assert!(!events.read(&Sorted::new()).unwrap());
+        assert!(!events.read(&FlatSet::new()).unwrap());
         want.extend((0..60).map(|i| {
             let addr = format!("fd96::{i:x}/128").parse().unwrap();
             Item::Addr { link: BRIDGE.into(), addr }
@@ -242,15 +251,15 @@ fn what_others_do_to_routes_is_news_and_however_much_of_our_own_is_not() {
         std::thread::sleep(std::time::Duration::from_millis(300)); // a work queue tells of them
         assert!(!events.read(&own).unwrap());
         sh("ip addr del fd96::7/128 dev kube-bridge");
-        assert!(events.read(&Sorted::new()).unwrap());
+        assert!(events.read(&FlatSet::new()).unwrap());
         sh("ip route del 10.1.7.0/24");
-        assert!(events.read(&Sorted::new()).unwrap());
+        assert!(events.read(&FlatSet::new()).unwrap());
         sh("ip addr del 10.96.1.7/32 dev kube-bridge");
-        assert!(events.read(&Sorted::new()).unwrap());
+        assert!(events.read(&FlatSet::new()).unwrap());
         sh("ip route del table local local 10.96.1.8 dev kube-bridge");
-        assert!(events.read(&Sorted::new()).unwrap());
+        assert!(events.read(&FlatSet::new()).unwrap());
         sh("ip route add 172.16.0.0/24 via 192.0.2.12");
-        assert!(!events.read(&Sorted::new()).unwrap(), "a route of another program");
+        assert!(!events.read(&FlatSet::new()).unwrap(), "a route of another program");
     });
 }
 
@@ -259,11 +268,12 @@ fn what_others_do_to_our_table_is_news_and_what_we_do_is_not() {
     in_namespace("what_others_do_to_our_table_is_news_and_what_we_do_is_not", || {
         let mut kernel = Kernel::open().unwrap();
         let mut events = Events::of_table(&kernel.ports()).unwrap();
-        let want = State::from([Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) }]);
+        let want =
+            ItemSet::from([Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) }]);
         assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
-        assert!(!events.read(&Sorted::new()).unwrap());
+        assert!(!events.read(&FlatSet::new()).unwrap());
         sh("nft flush table inet kinglet");
-        assert!(events.read(&Sorted::new()).unwrap());
+        assert!(events.read(&FlatSet::new()).unwrap());
     });
 }
 
@@ -273,14 +283,14 @@ fn the_record_of_services_is_kept_in_nftables_element_by_element() {
         let mut kernel = Kernel::open().unwrap();
         let element = |addr: &str, port| Item::Element {
             set: Set::Services,
-            value: Value::At(Virtual {
+            value: SetElement::Service(ServiceAddr {
                 addr: addr.parse().unwrap(),
                 protocol: Protocol::Tcp,
                 port,
             }),
         };
         let mut want =
-            State::from([Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) }]);
+            ItemSet::from([Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) }]);
         want.extend((1..=5000).map(|port| element("10.96.0.10", port)));
         want.extend((1..=5000).map(|port| element("fd96::10", port)));
         let (steps, refused) = apply(&mut kernel, &want);
@@ -302,7 +312,7 @@ fn a_link_of_another_kind_in_the_bridges_place_is_told_and_left_alone() {
         sh("ip link add kube-bridge type veth peer name other && ip link set kube-bridge up");
         let mut kernel = Kernel::open().unwrap();
         let bridge = Item::Link { name: BRIDGE.into(), kind: LinkKind::Bridge, mtu: None };
-        let (_, refused) = apply(&mut kernel, &State::from([bridge]));
+        let (_, refused) = apply(&mut kernel, &ItemSet::from([bridge]));
         assert!(
             refused[0].contains("a link with this name already exists and is veth"),
             "{refused:?}"
@@ -331,8 +341,8 @@ fn the_rules_by_netlink_are_those_that_nft_makes_of_the_script() {
             text.lines().map(str::to_owned).collect::<Vec<_>>()
         };
         let mut kernel = Kernel::open().unwrap();
-        for skeleton in [SKELETON, Skeleton::default(), SKELETON] {
-            let (_, refused) = apply(&mut kernel, &State::from([table(skeleton)]));
+        for skeleton in [SKELETON, RulesetOptions::default(), SKELETON] {
+            let (_, refused) = apply(&mut kernel, &ItemSet::from([table(skeleton)]));
             assert_eq!(refused, Vec::<String>::new());
             let ours = listed();
             sh("nft delete table inet kinglet");
@@ -355,25 +365,28 @@ fn a_rule_that_somebody_took_away_is_put_back_and_the_elements_stay() {
     in_namespace("a_rule_that_somebody_took_away_is_put_back_and_the_elements_stay", || {
         let mut kernel = Kernel::open().unwrap();
         let mut want =
-            State::from([Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) }]);
+            ItemSet::from([Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) }]);
         let nets =
             ["10.244.0.0/24", "10.244.1.0/24", "10.245.0.0/16", "fd44::/64", "fd44:0:0:1::/64"];
         for net in nets {
             want.insert(Item::Element {
                 set: Set::PodNets,
-                value: Value::Net(net.parse().unwrap()),
+                value: SetElement::Net(net.parse().unwrap()),
             });
         }
-        let at = Virtual { addr: [10, 96, 0, 10].into(), protocol: Protocol::Tcp, port: 80 };
+        let at = ServiceAddr { addr: [10, 96, 0, 10].into(), protocol: Protocol::Tcp, port: 80 };
         want.insert(Item::Element {
             set: Set::Outside,
-            value: Value::Marked { at, mark: 0x4b1a_0001 },
+            value: SetElement::Marked { at, mark: 0x4b1a_0001 },
         });
         for from in ["10.0.0.0/8", "192.0.2.0/24", "192.0.3.7/32"] {
             let from = from.parse().unwrap();
-            want.insert(Item::Element { set: Set::Ranges, value: Value::Ranged { at, from } });
+            want.insert(Item::Element { set: Set::Ranges, value: SetElement::Ranged { at, from } });
         }
-        want.insert(Item::Element { set: Set::Loops, value: Value::Addr([10, 244, 0, 2].into()) });
+        want.insert(Item::Element {
+            set: Set::Loops,
+            value: SetElement::Addr([10, 244, 0, 2].into()),
+        });
         assert_eq!(apply(&mut kernel, &want).1, Vec::<String>::new());
         assert_eq!(apply(&mut kernel, &want), (vec![], vec![]), "all of it reads back");
         sh("nft flush chain inet kinglet input");
@@ -386,7 +399,7 @@ fn a_rule_that_somebody_took_away_is_put_back_and_the_elements_stay() {
         sh("nft add table inet kinglet; nft 'add set inet kinglet services4 { type ipv4_addr; }'");
         assert_eq!(apply(&mut kernel, &want).1, Vec::<String>::new(), "sets of another version");
         assert_eq!(apply(&mut kernel, &want), (vec![], vec![]));
-        let (_, refused) = apply(&mut kernel, &State::from([want.first().unwrap().clone()]));
+        let (_, refused) = apply(&mut kernel, &ItemSet::from([want.first().unwrap().clone()]));
         assert_eq!(refused, Vec::<String>::new(), "and all of it can go");
         assert!(!sh("nft list table inet kinglet").contains("elements"));
     });
@@ -400,9 +413,9 @@ fn an_element_that_is_refused_does_not_take_the_others_with_it() {
         let nets = ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24"]; // the second lies in the first
         let net = |net: &&str| Item::Element {
             set: Set::PodNets,
-            value: Value::Net(net.parse().unwrap()),
+            value: SetElement::Net(net.parse().unwrap()),
         };
-        let want = State::from_iter([table].into_iter().chain(nets.iter().map(net)));
+        let want = ItemSet::from_iter([table].into_iter().chain(nets.iter().map(net)));
         let (_, refused) = apply(&mut kernel, &want);
         assert_eq!(refused.len(), 1, "{refused:?}");
         assert!(refused[0].contains("10.1.0.0/16"), "{refused:?}");
@@ -439,12 +452,12 @@ fn a_clean_up_takes_all_of_ours_and_nothing_else() {
                          nft list table inet other; ip -o addr show dev br0 | grep 10.96";
         let before = sh(strangers);
         let mut kernel = Kernel::open().unwrap();
-        let at = Virtual { addr: [10, 96, 0, 10].into(), protocol: Protocol::Tcp, port: 80 };
-        let want = State::from([
+        let at = ServiceAddr { addr: [10, 96, 0, 10].into(), protocol: Protocol::Tcp, port: 80 };
+        let want = ItemSet::from([
             Item::Link { name: BRIDGE.into(), kind: LinkKind::Bridge, mtu: None },
             Item::Sysctl { name: "net/ipv4/ip_forward".into(), value: "1".into() },
             Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) },
-            Item::Element { set: Set::Services, value: Value::At(at) },
+            Item::Element { set: Set::Services, value: SetElement::Service(at) },
             route("10.244.1.0/24", "192.0.2.12"),
             route("fd44:1::/64", "fd77::12"),
         ]);
@@ -509,7 +522,7 @@ fn in_a_chain_of_another_program_our_rule_stands_first_and_goes_again() {
         let closed = kernel.host(&options()).unwrap().closed;
         assert_eq!(closed, ["inet fw in".into(), "inet fw pass".into()]);
         let accept = |chain: &str| Item::Accept { chain: format!("inet fw {chain}").into() };
-        let want = State::from([accept("in"), accept("pass")]);
+        let want = ItemSet::from([accept("in"), accept("pass")]);
         let (steps, refused) = apply(&mut kernel, &want);
         assert_eq!((steps.len(), refused), (2, vec![]));
         assert_eq!(apply(&mut kernel, &want), (vec![], vec![]));
@@ -527,7 +540,7 @@ fn in_a_chain_of_another_program_our_rule_stands_first_and_goes_again() {
         assert!(!sh("nft list table inet fw").contains(ours));
         sh(&add);
         assert_eq!(apply(&mut kernel, &want).0, [Step::Add(&accept("pass"))]);
-        let (steps, refused) = apply(&mut kernel, &State::new());
+        let (steps, refused) = apply(&mut kernel, &ItemSet::new());
         assert_eq!((steps.len(), refused), (2, vec![]));
         let listed = sh("nft list table inet fw");
         assert!(!listed.contains(ours) && listed.contains("kinglet is a bird"), "{listed}");

@@ -74,7 +74,7 @@ const MAY: [(&str, &[&str]); 20] = [
     ("kernel", &["codec", "collections", "error", "model", "netlink", "plan", "sys"]),
     ("log", &[]),
     ("model", &["codec", "collections"]),
-    ("netlink", &["collections", "sys"]),
+    ("netlink", &["collections", "error", "sys"]),
     ("plan", &["model"]),
     ("reconcile", &["bgp", "codec", "collections", "desired", "error", "kernel", "model", "plan"]),
     ("report", &["bgp", "collections", "desired", "error", "model", "sys"]),

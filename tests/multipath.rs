@@ -15,11 +15,11 @@ use kinglet::{
     kernel::{Kernel, Outcome, Scope},
     model::{
         cluster::{Cluster, Node, Object},
-        items::{Item, State, TABLE_MAIN, Via},
+        items::{Item, ItemSet, NextHops, TABLE_MAIN},
         local::Options,
     },
     plan::{Step, plan, shell as script},
-    reconcile::Keeper,
+    reconcile::Reconciler,
 };
 
 const TO4: &str = "10.244.1.0/24";
@@ -27,11 +27,11 @@ const TO6: &str = "fd44:1::/64";
 const OUTSIDE: &str = "198.51.100.0/24";
 
 fn route(to: &str, via: &[&str]) -> Item {
-    let via = Via::new(via.iter().map(|hop| hop.parse().unwrap()));
+    let via = NextHops::new(via.iter().map(|hop| hop.parse().unwrap()));
     Item::Route { table: TABLE_MAIN, to: to.parse().unwrap(), via, src: None }
 }
 
-fn steps(kernel: &mut Kernel, want: &State) -> Vec<Step<'static>> {
+fn steps(kernel: &mut Kernel, want: &ItemSet) -> Vec<Step<'static>> {
     let (have, _) = kernel.observe(&Options::default(), want, Scope::Network).unwrap();
     let have = have.all(want);
     let ours = |i: &Item| matches!(i, Item::Route { .. });
@@ -39,7 +39,7 @@ fn steps(kernel: &mut Kernel, want: &State) -> Vec<Step<'static>> {
 }
 
 /// Makes it so, and sees that a second look finds nothing to do.
-fn make(kernel: &mut Kernel, want: &State) -> Vec<Step<'static>> {
+fn make(kernel: &mut Kernel, want: &ItemSet) -> Vec<Step<'static>> {
     let taken = steps(kernel, want);
     kernel.apply(&taken, &mut |step, outcome| assert_eq!(*outcome, Ok(()), "{step}"));
     assert_eq!(steps(kernel, want), [], "it reads back as it was written");
@@ -126,7 +126,8 @@ fn one_message_leads_from_any_gateways_to_any_others_and_leaves_none_behind() {
                 (&["192.0.2.12"], &["fd77::12"]),
             ];
             for (round, (hops4, hops6)) in rounds.iter().enumerate() {
-                let taken = make(&mut kernel, &State::from([route(TO4, hops4), route(TO6, hops6)]));
+                let taken =
+                    make(&mut kernel, &ItemSet::from([route(TO4, hops4), route(TO6, hops6)]));
                 assert_eq!(taken.len(), 2);
                 let added = taken.iter().all(|s| matches!(s, Step::Add(_)));
                 let changed = taken.iter().all(|s| matches!(s, Step::Change(_)));
@@ -147,8 +148,8 @@ fn one_message_leads_from_any_gateways_to_any_others_and_leaves_none_behind() {
             }
             // And all of several goes again.
             let many = [route(TO4, rounds[2].0), route(TO6, rounds[2].1)];
-            make(&mut kernel, &State::from(many));
-            assert_eq!(make(&mut kernel, &State::new()).len(), 2);
+            make(&mut kernel, &ItemSet::from(many));
+            assert_eq!(make(&mut kernel, &ItemSet::new()).len(), 2);
             assert_eq!(sh("ip route show proto 17; ip -6 route show proto 17"), "");
         },
     );
@@ -160,7 +161,7 @@ fn weights_order_and_a_dead_link_do_not_count_and_another_gateway_does() {
         sh("ip link add eth1 type veth peer name far1; ip link set eth1 up; ip link set far1 up
             ip addr add 198.51.100.11/24 dev eth1");
         let mut kernel = Kernel::open().unwrap();
-        let want = State::from([route(TO4, &["192.0.2.12", "198.51.100.12"])]);
+        let want = ItemSet::from([route(TO4, &["192.0.2.12", "198.51.100.12"])]);
         make(&mut kernel, &want);
         sh("ip route replace 10.244.1.0/24 proto 17 nexthop via 198.51.100.12 weight 5 \
             nexthop via 192.0.2.12 weight 2");
@@ -175,7 +176,7 @@ fn weights_order_and_a_dead_link_do_not_count_and_another_gateway_does() {
         assert!(sh("ip route show proto 17").contains("dead"));
         assert_eq!(steps(&mut kernel, &want), []);
         // What nobody wants goes, in whatever order its gateways stand.
-        assert_eq!(make(&mut kernel, &State::new()).len(), 1);
+        assert_eq!(make(&mut kernel, &ItemSet::new()).len(), 1);
         sh("ip link set eth1 up");
         make(&mut kernel, &want);
         sh("ip route replace 10.244.1.0/24 proto 17 nexthop via 192.0.2.12 nexthop via 192.0.2.13");
@@ -187,11 +188,11 @@ fn weights_order_and_a_dead_link_do_not_count_and_another_gateway_does() {
 fn the_script_makes_what_netlink_makes() {
     in_namespace("the_script_makes_what_netlink_makes", || {
         let mut kernel = Kernel::open().unwrap();
-        let two = State::from([
+        let two = ItemSet::from([
             route(TO4, &["192.0.2.12", "192.0.2.13"]),
             route(TO6, &["fd77::12", "fd77::13"]),
         ]);
-        for want in [&State::from([route(TO4, &["192.0.2.9"])]), &two, &State::new()] {
+        for want in [&ItemSet::from([route(TO4, &["192.0.2.9"])]), &two, &ItemSet::new()] {
             sh(&script::script(&steps(&mut kernel, want)));
             assert_eq!(steps(&mut kernel, want), []);
         }
@@ -202,7 +203,7 @@ fn the_script_makes_what_netlink_makes() {
 fn a_gateway_that_cannot_be_costs_its_own_route_and_no_other() {
     in_namespace("a_gateway_that_cannot_be_costs_its_own_route_and_no_other", || {
         let mut kernel = Kernel::open().unwrap();
-        let want = State::from([
+        let want = ItemSet::from([
             route(TO4, &["192.0.2.12", "198.51.100.1"]),
             route("10.244.2.0/24", &["192.0.2.12", "192.0.2.13"]),
             route(TO6, &["fd77::12", "2001:db8::1"]),
@@ -237,10 +238,11 @@ fn what_bgp_learns_is_made_at_once_and_goes_once_all_peers_have_spoken() {
             peers: true,
             ..Options::default()
         };
-        let begin = || Keeper::new(Kernel::open().unwrap(), "a", options.clone());
-        let hears_each = |keeper: &mut Keeper, hops: [&[u8]; 2], complete| {
+        let begin = || Reconciler::new(Kernel::open().unwrap(), "a", options.clone());
+        let hears_each = |keeper: &mut Reconciler, hops: [&[u8]; 2], complete| {
             let nets = [TO4, OUTSIDE].map(|net| net.parse().unwrap());
-            let via = |hops: &[u8]| Via::new(hops.iter().map(|last| [192, 0, 2, *last].into()));
+            let via =
+                |hops: &[u8]| NextHops::new(hops.iter().map(|last| [192, 0, 2, *last].into()));
             let routes = nets.into_iter().zip(hops.map(via));
             let routes = routes.filter_map(|(net, via)| Some((net, via?))).collect();
             let learned = Learned { routes, complete, ..Learned::default() };
@@ -251,7 +253,7 @@ fn what_bgp_learns_is_made_at_once_and_goes_once_all_peers_have_spoken() {
             [gateways(TO4).join(" "), gateways(OUTSIDE).join(" ")]
         };
         let hears =
-            |keeper: &mut Keeper, hops, complete| hears_each(keeper, [hops, hops], complete);
+            |keeper: &mut Reconciler, hops, complete| hears_each(keeper, [hops, hops], complete);
         let mut first = begin();
         assert_eq!(hears(&mut first, &[13], false), ["192.0.2.13", "192.0.2.13"]);
         let two = "192.0.2.13 192.0.2.14";
@@ -285,8 +287,8 @@ fn ten_thousand_routes_are_made_read_and_taken_away() {
         let mut kernel = Kernel::open().unwrap();
         for hops in [&["192.0.2.12"][..], &["192.0.2.12", "192.0.2.13"]] {
             let to = |i: u32| format!("10.{}.{}.{}/28", i >> 12, (i >> 4) & 0xff, (i & 0xf) << 4);
-            let want: State = (0..10_000).map(|i| route(&to(i), hops)).collect();
-            for (what, want) in [("made", &want), ("read", &want), ("removed", &State::new())] {
+            let want: ItemSet = (0..10_000).map(|i| route(&to(i), hops)).collect();
+            for (what, want) in [("made", &want), ("read", &want), ("removed", &ItemSet::new())] {
                 let began = Instant::now();
                 let taken = steps(&mut kernel, want);
                 let looked = began.elapsed();

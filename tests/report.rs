@@ -5,12 +5,12 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Folder, Outcome, Server, kinglet, recorded};
-use kinglet::report::{Desk, Facts, Status, status::Followed};
+use kinglet::report::{SharedStatus, Status, StatusServer, status::Followed};
 
 /// A desk that shows a status on a socket below a folder.
-fn desk(folder: &Folder, status: Status) -> (Desk, Facts) {
-    let facts = Facts::new(status, Duration::from_secs(60));
-    let desk = Desk::open(facts.clone()).unwrap();
+fn desk(folder: &Folder, status: Status) -> (StatusServer, SharedStatus) {
+    let facts = SharedStatus::new(status, Duration::from_secs(60));
+    let desk = StatusServer::open(facts.clone()).unwrap();
     desk.status(&folder.join("status")).unwrap();
     (desk, facts)
 }

@@ -1,15 +1,15 @@
 //! Builds the BGP configuration: the local speaker, its peers and their policy.
 
 use crate::{
-    collections::Few,
+    collections::FlatMap,
     desired::{Unmet, view::has_ipv6},
     model::{
-        bgp::{Config, Distance, Export, Family, Import, Origin, Own, Peer},
+        bgp::{Config, Export, Family, Import, LocalSpeaker, Originated, Peer, TtlPolicy},
         cluster::{
             Cluster, Node,
-            node::{Bgp as Annotations, Reflector},
+            node::{NodeBgp as Annotations, Reflector},
         },
-        local::{Bgp, Host, Local, RouterId},
+        local::{BgpOptions, Host, Local, RouterId},
     },
 };
 use std::net::{IpAddr, Ipv4Addr};
@@ -33,7 +33,7 @@ pub fn config(cluster: &Cluster, local: &Local) -> (Option<Config>, Vec<Unmet>) 
     let peers = inputs.peers(&own, &mut unmet);
     let used = |net: &&ipnet::IpNet| own.families.contains(&Family::of(net));
     let pods = node.pod_cidrs.iter().filter(used).copied().collect();
-    let mut origin = Origin { pods, ..Origin::default() };
+    let mut origin = Originated { pods, ..Originated::default() };
     let on_link = local.host.as_ref().map(Host::on_link).unwrap_or_default();
     let mut import = Import { reject: annotations.reject.clone(), on_link, ..Import::default() };
     if peers.values().any(Peer::is_outside) {
@@ -54,7 +54,7 @@ pub fn config(cluster: &Cluster, local: &Local) -> (Option<Config>, Vec<Unmet>) 
 pub(super) struct Inputs<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) local: &'a Local,
-    pub(super) options: &'a Bgp,
+    pub(super) options: &'a BgpOptions,
     pub(super) node: &'a Node,
     annotations: &'a Annotations,
 }
@@ -79,9 +79,9 @@ impl Inputs<'_> {
 
     /// Returns the local speaker; `None` if it can't have an AS, a BGP Identifier or an address,
     /// which is then added to `unmet`.
-    fn local_speaker(&self, unmet: &mut Vec<Unmet>) -> Option<Own> {
+    fn local_speaker(&self, unmet: &mut Vec<Unmet>) -> Option<LocalSpeaker> {
         let node = self.node;
-        let mut reject = |why: &str| -> Option<Own> {
+        let mut reject = |why: &str| -> Option<LocalSpeaker> {
             unmet.push(Unmet::new(format!("BGP of node {}", node.name), why));
             None
         };
@@ -129,7 +129,7 @@ impl Inputs<'_> {
             Some(Reflector::Server(cluster)) => Some(cluster),
             _ => None,
         };
-        Some(Own {
+        Some(LocalSpeaker {
             asn,
             id,
             port: self.options.port,
@@ -154,8 +154,8 @@ impl Inputs<'_> {
         Some(id).filter(|id| !id.is_unspecified())
     }
 
-    fn peers(&self, own: &Own, unmet: &mut Vec<Unmet>) -> Few<IpAddr, Peer> {
-        let mut peers = Few::new();
+    fn peers(&self, own: &LocalSpeaker, unmet: &mut Vec<Unmet>) -> FlatMap<IpAddr, Peer> {
+        let mut peers = FlatMap::new();
         if self.options.inside {
             let others = self.cluster.nodes.values().filter(|other| other.name != self.node.name);
             for node in others.filter(|other| self.is_peer(other, own)) {
@@ -170,7 +170,7 @@ impl Inputs<'_> {
 
     /// Returns true if another node is a peer: it is in our AS, and if one of the two is a client
     /// of route reflectors, the other one is a reflector (RFC 4456).
-    fn is_peer(&self, other: &Node, own: &Own) -> bool {
+    fn is_peer(&self, other: &Node, own: &LocalSpeaker) -> bool {
         let annotations = other.bgp.as_deref();
         let (ours, theirs) = (self.annotations.reflector, annotations.and_then(|a| a.reflector));
         let serves = |of| matches!(of, Some(Reflector::Server(_)));
@@ -184,8 +184,8 @@ impl Inputs<'_> {
     fn add_node_peer(
         &self,
         node: &Node,
-        own: &Own,
-        peers: &mut Few<IpAddr, Peer>,
+        own: &LocalSpeaker,
+        peers: &mut FlatMap<IpAddr, Peer>,
     ) -> Result<(), String> {
         // `families` lists IPv4 first.
         let shared = own.families.iter().find_map(|family| node.addr(*family == Family::Ipv4));
@@ -204,7 +204,7 @@ impl Inputs<'_> {
             // The address by which the other nodes identify this one.
             local: self.node.addr(addr.is_ipv4()).filter(|addr| self.is_on_link(*addr)),
             password: None,
-            distance: Distance::Anywhere,
+            distance: TtlPolicy::Anywhere,
             hold: self.options.hold,
             client: own.cluster.is_some() && matches!(theirs, Some(Reflector::Client(_))),
             bfd: None,
@@ -215,7 +215,12 @@ impl Inputs<'_> {
     }
 
     /// Adds the external routers. A configured router replaces a node peer of the same address.
-    fn add_routers(&self, own: &Own, peers: &mut Few<IpAddr, Peer>, unmet: &mut Vec<Unmet>) {
+    fn add_routers(
+        &self,
+        own: &LocalSpeaker,
+        peers: &mut FlatMap<IpAddr, Peer>,
+        unmet: &mut Vec<Unmet>,
+    ) {
         let annotated = &self.annotations.routers;
         let by_flags = !self.options.routers.is_empty();
         if by_flags && !annotated.is_empty() {
@@ -249,9 +254,9 @@ impl Inputs<'_> {
                 local: router.local.or_else(first),
                 password: router.password.clone(),
                 distance: match self.options.hops {
-                    hops if self.options.ttl_security => Distance::Within(hops),
-                    hops if router.asn != own.asn => Distance::Hops(hops),
-                    _ => Distance::Anywhere,
+                    hops if self.options.ttl_security => TtlPolicy::Within(hops),
+                    hops if router.asn != own.asn => TtlPolicy::Hops(hops),
+                    _ => TtlPolicy::Anywhere,
                 },
                 hold: self.options.hold,
                 client: false,
@@ -286,11 +291,12 @@ fn hash_router_id(addr: IpAddr) -> Ipv4Addr {
 mod tests {
     use super::*;
     use crate::{
-        collections::Sorted,
+        collections::FlatSet,
         model::{
-            bgp::peer::{Router, Secret, Told},
+            bgp::peer::{RawPeer, Router, Secret},
             cluster::{
-                Advertise, Endpoint, EndpointSlice, Name, Object, Service, SlicePort, node::Fault,
+                Endpoint, EndpointSlice, Name, Object, Service, ServiceAdvertise, SlicePort,
+                node::AnnotationFault,
             },
             items::Protocol,
             local::{HostLink, Options},
@@ -332,18 +338,18 @@ mod tests {
         )
     }
 
-    fn local(bgp: Bgp) -> Local {
+    fn local(bgp: BgpOptions) -> Local {
         let options = Options { bgp: Some(bgp), ..Options::default() };
         Local { node: "a".into(), options, host: None }
     }
 
     fn router(addr: &str, asn: &str) -> Router {
-        Router::read(Told { addr, asn, ..Told::default() }).unwrap()
+        Router::read(RawPeer { addr, asn, ..RawPeer::default() }).unwrap()
     }
 
     /// Returns options with one external router.
-    fn with_router() -> Bgp {
-        Bgp { routers: vec![router("192.0.2.1", "64513")], ..Bgp::default() }
+    fn with_router() -> BgpOptions {
+        BgpOptions { routers: vec![router("192.0.2.1", "64513")], ..BgpOptions::default() }
     }
 
     fn of(cluster: &Cluster, local: &Local) -> (Config, Vec<String>) {
@@ -358,13 +364,13 @@ mod tests {
         config.peers.iter().map(name).collect()
     }
 
-    fn nets(nets: &Sorted<ipnet::IpNet>) -> Vec<String> {
+    fn nets(nets: &FlatSet<ipnet::IpNet>) -> Vec<String> {
         nets.iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn there_is_no_configuration_if_bgp_is_off_or_this_nodes_object_is_missing() {
-        let mut local = local(Bgp::default());
+        let mut local = local(BgpOptions::default());
         assert_eq!(config(&Cluster::default(), &local), (None, vec![]));
         local.options.bgp = None;
         assert_eq!(config(&cluster(Annotations::default(), []), &local), (None, vec![]));
@@ -373,9 +379,9 @@ mod tests {
     #[test]
     fn by_default_all_nodes_form_a_full_mesh_of_one_as_and_advertise_their_pod_networks() {
         let cluster = cluster(Annotations::default(), [plain("b", 12), plain("c", 13)]);
-        let (got, unmet) = of(&cluster, &local(Bgp::default()));
+        let (got, unmet) = of(&cluster, &local(BgpOptions::default()));
         assert_eq!(unmet, [""; 0]);
-        let own = Own {
+        let own = LocalSpeaker {
             asn: 64_512,
             id: [192, 0, 2, 11].into(),
             addrs: ips("192.0.2.11 fd00::11"),
@@ -392,7 +398,7 @@ mod tests {
             port: 179,
             local: Some(ip("192.0.2.11")),
             password: None,
-            distance: Distance::Anywhere,
+            distance: TtlPolicy::Anywhere,
             hold: 90,
             client: false,
             bfd: None,
@@ -413,13 +419,13 @@ mod tests {
             prepend: Some((64_600, 2)),
             ..Annotations::default()
         };
-        let mut bgp = Bgp {
+        let mut bgp = BgpOptions {
             asn: 64_600,
             id: RouterId::Given([9, 9, 9, 9].into()),
             port: 1790,
             restart: Some(120),
             next_hop_self: true,
-            ..Bgp::default()
+            ..BgpOptions::default()
         };
         bgp.advertise.pods = false;
         let cluster = cluster(annotations, [plain("b", 12)]);
@@ -443,10 +449,10 @@ mod tests {
     fn a_node_without_ipv4_needs_a_router_id_which_can_be_generated() {
         let mut cluster = Cluster::default();
         cluster.insert(node("a", "fd00::11", "fd44::/64", Annotations::default()));
-        let mut local = local(Bgp::default());
+        let mut local = local(BgpOptions::default());
         let (none, unmet) = config(&cluster, &local);
         assert!(none.is_none() && unmet[0].why.ends_with("set --router-id=generate"), "{unmet:?}");
-        local.options.bgp = Some(Bgp { id: RouterId::Hash, ..Bgp::default() });
+        local.options.bgp = Some(BgpOptions { id: RouterId::Hash, ..BgpOptions::default() });
         let (got, _) = of(&cluster, &local);
         assert_eq!(got.own.families, [Family::Ipv6].into());
         assert_eq!(got.own.id, hash_router_id(ip("fd00::11")));
@@ -474,7 +480,7 @@ mod tests {
                 plain("d", 14),
             ]
         };
-        let local = local(Bgp { mesh: false, asn: 64_999, ..Bgp::default() });
+        let local = local(BgpOptions { mesh: false, asn: 64_999, ..BgpOptions::default() });
         let (got, unmet) = of(&cluster(with(64_600), others()), &local);
         assert_eq!(
             (got.own.asn, names(&got), unmet.len()),
@@ -487,7 +493,7 @@ mod tests {
 
     #[test]
     fn without_ibgp_only_external_routers_are_peers() {
-        let local = local(Bgp { inside: false, ..with_router() });
+        let local = local(BgpOptions { inside: false, ..with_router() });
         let (got, _) = of(&cluster(Annotations::default(), [plain("b", 12)]), &local);
         assert_eq!(names(&got), ["- 192.0.2.1"]);
         assert!(!got.export.pods_inside && got.export.pods_outside);
@@ -510,7 +516,7 @@ mod tests {
             (None, vec!["n 192.0.2.14", "s 192.0.2.15"], 0, None),
             (server, vec!["c 192.0.2.13", "n 192.0.2.14", "s 192.0.2.15"], 1, Some(id)),
         ] {
-            let (got, _) = of(&cluster(with(ours), others()), &local(Bgp::default()));
+            let (got, _) = of(&cluster(with(ours), others()), &local(BgpOptions::default()));
             assert_eq!(
                 (names(&got), got.own.cluster),
                 (speaks.iter().map(ToString::to_string).collect(), cluster_id)
@@ -526,7 +532,7 @@ mod tests {
             node("c", "fd00::13", "", Annotations::default()),
         ];
         let mut cluster = cluster(Annotations::default(), others);
-        let mut local = local(Bgp::default());
+        let mut local = local(BgpOptions::default());
         let (got, _) = of(&cluster, &local);
         assert_eq!(names(&got), ["b 192.0.2.12", "c fd00::13"]);
         assert_eq!(got.peers.get(&ip("fd00::13")).unwrap().local, Some(ip("fd00::11")));
@@ -540,7 +546,8 @@ mod tests {
             unmet,
             ["BGP with node c: it has no address of a family that this node speaks BGP over"]
         );
-        local.options = Options { ipv4: false, bgp: Some(Bgp::default()), ..Options::default() };
+        local.options =
+            Options { ipv4: false, bgp: Some(BgpOptions::default()), ..Options::default() };
         cluster.nodes.remove("c");
         let (got, _) = of(&cluster, &local);
         assert_eq!(
@@ -552,7 +559,8 @@ mod tests {
     #[test]
     fn nodes_with_the_same_address_are_one_peer_and_a_node_with_this_nodes_address_is_none() {
         let others = [plain("b", 12), plain("c", 12), plain("d", 11)];
-        let (got, unmet) = of(&cluster(Annotations::default(), others), &local(Bgp::default()));
+        let (got, unmet) =
+            of(&cluster(Annotations::default(), others), &local(BgpOptions::default()));
         assert_eq!(names(&got), ["b 192.0.2.12"]);
         assert_eq!(
             unmet,
@@ -567,7 +575,7 @@ mod tests {
     fn an_address_that_no_link_here_carries_is_no_local_address() {
         let mut cluster = cluster(Annotations::default(), [plain("b", 12)]);
         cluster.nodes.get_mut("a").unwrap().external_ips = ips("203.0.113.11");
-        let mut local = local(Bgp::default());
+        let mut local = local(BgpOptions::default());
         let link = |addr: &str| HostLink {
             name: "eth0".into(),
             mtu: 1500,
@@ -602,7 +610,7 @@ mod tests {
 
     #[test]
     fn external_routers_come_from_flags_and_else_from_annotations() {
-        let raw = Told {
+        let raw = RawPeer {
             addr: "192.0.2.2",
             asn: "64514",
             port: "1790",
@@ -614,7 +622,7 @@ mod tests {
             Annotations { routers: vec![Router::read(raw).unwrap()], ..Annotations::default() };
         let (got, unmet) = of(
             &cluster(annotations.clone(), []),
-            &local(Bgp { hops: 3, hold: 30, ..Bgp::default() }),
+            &local(BgpOptions { hops: 3, hold: 30, ..BgpOptions::default() }),
         );
         let peer = Peer {
             node: None,
@@ -622,7 +630,7 @@ mod tests {
             port: 1790,
             local: Some(ip("192.0.2.99")),
             password: Some(Secret::new("s3cret")),
-            distance: Distance::Hops(3),
+            distance: TtlPolicy::Hops(3),
             hold: 30,
             client: false,
             bfd: None,
@@ -643,7 +651,7 @@ mod tests {
             router("192.0.2.11", "64512"),
             router("fd00::99", "64512"),
         ];
-        let mut local = local(Bgp { routers, ..Bgp::default() });
+        let mut local = local(BgpOptions { routers, ..BgpOptions::default() });
         local.options.ipv6 = false;
         let (got, unmet) = of(&cluster(Annotations::default(), [plain("b", 12)]), &local);
         assert_eq!(names(&got), ["- 192.0.2.12"]);
@@ -659,16 +667,17 @@ mod tests {
     #[test]
     fn an_invalid_annotation_is_reported_on_its_own_node_only() {
         let broken = || Annotations {
-            faults: vec![Fault {
+            faults: vec![AnnotationFault {
                 annotation: "kube-router.io/peers".into(),
                 why: "it is no list".into(),
             }],
             ..Annotations::default()
         };
-        let (_, unmet) = of(&cluster(broken(), []), &local(Bgp::default()));
+        let (_, unmet) = of(&cluster(broken(), []), &local(BgpOptions::default()));
         assert_eq!(unmet, ["the annotation kube-router.io/peers of node a: it is no list"]);
         let other = node("b", "192.0.2.12", "", broken());
-        let (got, unmet) = of(&cluster(Annotations::default(), [other]), &local(Bgp::default()));
+        let (got, unmet) =
+            of(&cluster(Annotations::default(), [other]), &local(BgpOptions::default()));
         assert_eq!((unmet.len(), got.peers.len()), (0, 1));
     }
 
@@ -686,8 +695,12 @@ mod tests {
 
     fn advertising(cluster_ips: bool, external_ips: bool, balancer_ips: bool) -> Local {
         let mut bgp = with_router();
-        bgp.advertise =
-            crate::model::local::Advertise { pods: true, cluster_ips, external_ips, balancer_ips };
+        bgp.advertise = crate::model::local::AdvertiseOptions {
+            pods: true,
+            cluster_ips,
+            external_ips,
+            balancer_ips,
+        };
         local(bgp)
     }
 
@@ -713,10 +726,10 @@ mod tests {
     fn an_annotation_of_a_service_overrides_the_flags() {
         let annotated = |cluster, balancer| {
             service("web", |s| {
-                s.advertise = Advertise {
+                s.advertise = ServiceAdvertise {
                     cluster_ips: cluster,
                     balancer_ips: balancer,
-                    ..Advertise::default()
+                    ..ServiceAdvertise::default()
                 };
             })
         };

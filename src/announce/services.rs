@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use super::config::Inputs;
 use crate::{
-    collections::Sorted,
+    collections::FlatSet,
     desired::health::ready_here,
     model::{
-        bgp::{Family, Import, Origin, Own},
+        bgp::{Family, Import, LocalSpeaker, Originated},
         cluster::{Node, Service},
         items::host_net,
         local::Host,
@@ -34,7 +34,12 @@ impl Inputs<'_> {
     ///
     /// There may be many thousands of Services. They are visited only if Services are read at all;
     /// if the flags advertise none of their addresses, only those whose annotations do are visited.
-    pub(super) fn add_services(&self, own: &Own, origin: &mut Origin, import: &mut Import) {
+    pub(super) fn add_services(
+        &self,
+        own: &LocalSpeaker,
+        origin: &mut Originated,
+        import: &mut Import,
+    ) {
         let (options, bgp) = (&self.local.options, self.options);
         if !options.reads_services() {
             return;
@@ -44,7 +49,8 @@ impl Inputs<'_> {
         let all = bgp.announces_services();
         let mut some = self.cluster.services.values().filter(|s| all || !s.advertise.is_silent());
         let Some(first) = some.next() else { return };
-        let mut taken: Sorted<IpAddr> = self.cluster.nodes.values().flat_map(Node::addrs).collect();
+        let mut taken: FlatSet<IpAddr> =
+            self.cluster.nodes.values().flat_map(Node::addrs).collect();
         taken.extend(self.host().into_iter().flat_map(Host::on_link).map(|net| net.addr()));
         for service in std::iter::once(first).chain(some).filter(|s| !s.cluster_ips.is_empty()) {
             for group in self.address_groups(service) {

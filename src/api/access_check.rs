@@ -24,12 +24,12 @@ const WATCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The metadata of a list.
 #[derive(Deserialize)]
-struct List {
-    metadata: Meta,
+struct AccessList {
+    metadata: AccessMeta,
 }
 
 #[derive(Deserialize)]
-struct Meta {
+struct AccessMeta {
     #[serde(rename = "resourceVersion")]
     version: String,
 }
@@ -66,7 +66,7 @@ impl Api {
     /// Lists one object at most and returns the resourceVersion of the list.
     fn list_version(&self, path: &str) -> Result<String, Failure> {
         let body = self.client.probe(&format!("{path}?limit=1"))?;
-        let list: List = json::from_str(&body).map_err(|e| Failure::other(e.to_string()))?;
+        let list: AccessList = json::from_str(&body).map_err(|e| Failure::other(e.to_string()))?;
         Ok(list.metadata.version)
     }
 }

@@ -55,7 +55,7 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The timeouts of requests. Tests use shorter ones than the default.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct Timeouts {
     /// The limit for a response's head, and for each read of its body. Default: 30 s.
     pub answer: Duration,
     /// The limit for an item of a list or an event of a watch, from its first byte to its last.
@@ -69,9 +69,9 @@ pub struct Patience {
     pub beyond: Duration,
 }
 
-impl Default for Patience {
-    fn default() -> Patience {
-        Patience {
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
             answer: Duration::from_secs(READ_TIMEOUT),
             item: Duration::from_secs(60),
             quiet: Duration::from_secs(150),
@@ -96,7 +96,7 @@ pub struct Client {
     host: Option<String>,
     token: Token,
     /// The timeouts.
-    pub patience: Patience,
+    pub patience: Timeouts,
     /// The counters of requests and bytes.
     pub traffic: Traffic,
     /// True if an idle connection of an earlier request may exist, which the server may have closed.
@@ -130,12 +130,12 @@ impl Resolver for FixedResolver {
 impl Client {
     #[cfg(test)]
     pub fn new(access: Access) -> Result<Client> {
-        Client::with(access, Patience::default())
+        Client::with(access, Timeouts::default())
     }
 
     /// Returns a client; it does not connect before the first request. Fails if the server's URL can't
     /// be combined with the `tls-server-name`.
-    pub fn with(access: Access, patience: Patience) -> Result<Client> {
+    pub fn with(access: Access, patience: Timeouts) -> Result<Client> {
         let idle = patience.answer;
         let mut config = Config::builder()
             .http_status_as_error(false)
@@ -487,7 +487,7 @@ mod tests {
         });
         let got = Client::with(
             slow.access(),
-            Patience { answer: Duration::from_millis(50), ..Patience::default() },
+            Timeouts { answer: Duration::from_millis(50), ..Timeouts::default() },
         )
         .unwrap();
         assert_eq!(got.get("/x").unwrap_err().why, Why::Silent);

@@ -10,19 +10,19 @@ use std::io::Read;
 use serde::Deserialize;
 
 use super::{
-    page::{Fault, Head, Lists},
-    wire::Shape,
+    page::{Lists, PageFault, PageHead},
+    wire::ApiResource,
 };
 use crate::{
     codec::json,
     error::{Error, Result},
-    model::cluster::Reading,
+    model::cluster::ListResult,
 };
 
 /// Reads all lists in a text. Items of unused kinds are ignored, and so are core Endpoints if the text
 /// has EndpointSlices. Fails if the text is not a sequence of lists; an item that is not valid is only
 /// recorded in the result.
-pub fn from_list(text: impl Read) -> Result<Reading> {
+pub fn from_list(text: impl Read) -> Result<ListResult> {
     let fail = |why: String| Error::new("reading the list of objects", why);
     let mut collector = Collector::default();
     let mut lists = Lists::open(text).map_err(|fault| fail(explain(fault)))?;
@@ -58,22 +58,22 @@ pub fn from_list(text: impl Read) -> Result<Reading> {
 }
 
 /// Returns the text for a fault of a file.
-fn explain(fault: Fault) -> String {
+fn explain(fault: PageFault) -> String {
     match fault {
-        Fault::Empty => "it is empty".to_owned(),
-        Fault::Cut => "it ends in the middle of the list".to_owned(),
-        Fault::Foreign(line) => format!("it is not JSON but starts with {line:?}"),
-        Fault::Wrong(why) => why,
-        Fault::Io(e) => e.to_string(),
+        PageFault::Empty => "it is empty".to_owned(),
+        PageFault::Cut => "it ends in the middle of the list".to_owned(),
+        PageFault::Foreign(line) => format!("it is not JSON but starts with {line:?}"),
+        PageFault::Wrong(why) => why,
+        PageFault::Io(e) => e.to_string(),
     }
 }
 
 /// The objects of all lists read so far.
 #[derive(Default)]
 struct Collector {
-    reading: Reading,
+    reading: ListResult,
     /// Objects from core Endpoints, kept apart until it is known if there are EndpointSlices.
-    endpoints: Reading,
+    endpoints: ListResult,
     has_slices: bool,
     /// The number of items so far.
     nth: usize,
@@ -81,7 +81,7 @@ struct Collector {
 
 impl Collector {
     /// Adds an item. Returns false if the item and the head of its list have no kind yet.
-    fn add_item(&mut self, head: &Head, item: &str) -> bool {
+    fn add_item(&mut self, head: &PageHead, item: &str) -> bool {
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "camelCase", default)]
         struct Typed {
@@ -98,10 +98,12 @@ impl Collector {
             (None, None) => return false,
         };
         self.nth += 1;
-        match Shape::of(&kind, version.as_deref().unwrap_or_default()) {
-            Some(Shape::Endpoints) => self.endpoints.take(Shape::Endpoints, self.nth, item),
+        match ApiResource::of(&kind, version.as_deref().unwrap_or_default()) {
+            Some(ApiResource::Endpoints) => {
+                self.endpoints.take(ApiResource::Endpoints, self.nth, item)
+            }
             Some(shape) => {
-                self.has_slices |= shape == Shape::EndpointSlice;
+                self.has_slices |= shape == ApiResource::EndpointSlice;
                 self.reading.take(shape, self.nth, item);
             }
             None => {}
@@ -110,7 +112,7 @@ impl Collector {
     }
 
     /// Returns all objects.
-    fn finish(mut self) -> Reading {
+    fn finish(mut self) -> ListResult {
         if !self.has_slices {
             self.reading.add(self.endpoints);
         }
@@ -123,7 +125,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::api::test_server::{Dice, recorded};
+    use crate::api::test_server::{Rng, recorded};
 
     /// Joins lists as kubectl does: kind and apiVersion in each item, keys in alphabetical order.
     fn kubectl(lists: &[(&str, &str, &str)]) -> String {
@@ -217,7 +219,7 @@ mod tests {
 
     #[test]
     fn randomly_mutated_json_never_panics() {
-        let mut dice = Dice(7);
+        let mut dice = Rng(7);
         let all = kubectl(&[NODES, SERVICES, SLICES, ENDPOINTS]);
         let list: Value = serde_json::from_str(&all).unwrap();
         let items = list["items"].as_array().unwrap();

@@ -133,17 +133,17 @@ impl Failure {
     }
 
     /// Returns the failure for a list that could not be read to its end.
-    pub fn list(fault: page::Fault, ca: &str) -> Failure {
-        use page::Fault;
+    pub fn list(fault: page::PageFault, ca: &str) -> Failure {
+        use page::PageFault;
         let text = match fault {
-            Fault::Empty => "the reply is empty: it was cut before the list began".to_owned(),
-            Fault::Cut => "the connection was cut in the middle of the list".to_owned(),
-            Fault::Foreign(line) => format!(
+            PageFault::Empty => "the reply is empty: it was cut before the list began".to_owned(),
+            PageFault::Cut => "the connection was cut in the middle of the list".to_owned(),
+            PageFault::Foreign(line) => format!(
                 "the reply is not JSON but starts with {line:?}; is that the API server, or a proxy \
                  before it?"
             ),
-            Fault::Wrong(why) => format!("the reply is not a list of objects: {why}"),
-            Fault::Io(e) => return Failure::cut(e, "list", ca),
+            PageFault::Wrong(why) => format!("the reply is not a list of objects: {why}"),
+            PageFault::Io(e) => return Failure::cut(e, "list", ca),
         };
         Failure::other(text)
     }
@@ -182,11 +182,11 @@ fn is_disconnect(kind: io::ErrorKind) -> bool {
 /// Returns the message in the body of an error: that of a Kubernetes Status, or else the first line.
 fn message(body: &[u8]) -> String {
     #[derive(Deserialize)]
-    struct Status {
+    struct ApiStatus {
         message: Option<String>,
     }
-    match json::from_str::<Status>(&String::from_utf8_lossy(body)) {
-        Ok(Status { message }) => page::first_line(message.unwrap_or_default().as_bytes()),
+    match json::from_str::<ApiStatus>(&String::from_utf8_lossy(body)) {
+        Ok(ApiStatus { message }) => page::first_line(message.unwrap_or_default().as_bytes()),
         Err(_) => page::first_line(body),
     }
 }

@@ -235,7 +235,7 @@ fn credentials(entry: &Value, folder: &Path) -> Result<(Option<(Pem, Pem)>, Toke
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::test_server::Dice;
+    use crate::api::test_server::Rng;
 
     fn folder() -> &'static Path {
         Path::new("tests/api/tls")
@@ -409,7 +409,7 @@ mod tests {
 
     #[test]
     fn randomly_mutated_kubeconfigs_never_panic() {
-        let mut dice = Dice(11);
+        let mut dice = Rng(11);
         let short = with("server: 'https://h:1', insecure-skip-tls-verify: true", "token: abc");
         let nasty = "a: &x 1\n? [b]\n: *x\n<<: {c: !!str d}\n--- !t\n- |2-\n  e\n- >+\n f\n%TAG ! x\n'g': \"\\u00e9\\x41\"\n...\n";
         let (mut fine, mut bad) = (0, 0);

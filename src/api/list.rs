@@ -3,16 +3,16 @@
 //! `list_consistent` is tried first: pages of 500 objects, all of the same resourceVersion. If the
 //! failure looks as if etcd is down behind the server, `list_cached` asks for the server's watch cache
 //! (resourceVersion=0), which may be old. `read_page` reads one page; `page` splits it into items and
-//! `Reading::take` parses them. See "Efficient detection of changes" and "Retrieving large results
+//! `ListResult::take` parses them. See "Efficient detection of changes" and "Retrieving large results
 //! sets in chunks" in the Kubernetes API concepts.
 
 use super::{
     client::Client,
     failure::{Failure, Why},
-    page::{Head, Lists},
-    wire::Shape,
+    page::{Lists, PageHead},
+    wire::ApiResource,
 };
-use crate::{log, model::cluster::Reading};
+use crate::{log, model::cluster::ListResult};
 
 /// Objects per page, as in client-go.
 const PAGE_SIZE: usize = 500;
@@ -24,11 +24,11 @@ const MAX_RESTARTS: usize = 3;
 /// the resourceVersion `known`. Fails with the error of the consistent list if neither works.
 pub fn list(
     client: &Client,
-    shape: Shape,
+    shape: ApiResource,
     path: &str,
     cached: &mut bool,
     known: Option<&str>,
-) -> Result<Reading, Failure> {
+) -> Result<ListResult, Failure> {
     if *cached {
         return list_cached(client, shape, path);
     }
@@ -61,20 +61,20 @@ fn suggests_etcd_down(why: Why) -> bool {
 
 /// Lists from the server's cache. With resourceVersion=0 the server ignores a limit and sends
 /// everything in one page.
-fn list_cached(client: &Client, shape: Shape, path: &str) -> Result<Reading, Failure> {
-    let mut reading = Reading::default();
+fn list_cached(client: &Client, shape: ApiResource, path: &str) -> Result<ListResult, Failure> {
+    let mut reading = ListResult::default();
     read_page(client, shape, &format!("{path}?resourceVersion=0"), &mut reading)?;
     Ok(reading)
 }
 
 /// Lists the current state from etcd in pages. A list whose continue token expired (410) is restarted
 /// up to [`MAX_RESTARTS`] times.
-fn list_consistent(client: &Client, shape: Shape, path: &str) -> Result<Reading, Failure> {
+fn list_consistent(client: &Client, shape: ApiResource, path: &str) -> Result<ListResult, Failure> {
     let first = format!("{path}?limit={PAGE_SIZE}");
     let mut begun = 0;
     'again: loop {
         begun += 1;
-        let mut reading = Reading::default();
+        let mut reading = ListResult::default();
         let mut next = read_page(client, shape, &first, &mut reading)?;
         while let Some(token) = next {
             let query = format!("{first}&continue={}", percent_encode(&token));
@@ -99,9 +99,9 @@ fn list_consistent(client: &Client, shape: Shape, path: &str) -> Result<Reading,
 /// one. Fails if the reply is not a complete list of this kind.
 fn read_page(
     client: &Client,
-    shape: Shape,
+    shape: ApiResource,
     path: &str,
-    reading: &mut Reading,
+    reading: &mut ListResult,
 ) -> Result<Option<String>, Failure> {
     let body = client.get(path)?;
     let pace = body.pace();
@@ -126,7 +126,7 @@ fn read_page(
 }
 
 /// Fails if the head of a reply is not that of a list of this kind.
-fn check_list_kind(shape: Shape, head: &Head) -> Result<(), Failure> {
+fn check_list_kind(shape: ApiResource, head: &PageHead) -> Result<(), Failure> {
     let kind = head.kind.as_deref().unwrap_or_default();
     if head.items && kind.strip_suffix("List") == Some(shape.name()) {
         return Ok(());
@@ -160,8 +160,8 @@ mod tests {
     use super::*;
     use crate::api::test_server::{Server, ok, recorded, reply, serve};
 
-    fn services(server: &Server) -> Result<Reading, Failure> {
-        list(&server.client(), Shape::Service, "/api/v1/services", &mut false, None)
+    fn services(server: &Server) -> Result<ListResult, Failure> {
+        list(&server.client(), ApiResource::Service, "/api/v1/services", &mut false, None)
     }
 
     #[test]
@@ -178,7 +178,8 @@ mod tests {
             )
         );
         let server = serve(|_, nth| ok(recorded(&format!("list/nodes.limit2.p{nth}.json"))));
-        let got = list(&server.client(), Shape::Node, "/api/v1/nodes", &mut false, None).unwrap();
+        let got =
+            list(&server.client(), ApiResource::Node, "/api/v1/nodes", &mut false, None).unwrap();
         assert_eq!(got.cluster.nodes.len(), 3);
         let server = serve(|_, _| ok(recorded("list/services.limit10.p1.json")));
         assert_eq!(
@@ -221,7 +222,8 @@ mod tests {
             let client = server.client();
             for _ in 0..2 {
                 let got =
-                    list(&client, Shape::Service, "/api/v1/services", &mut cached, None).unwrap();
+                    list(&client, ApiResource::Service, "/api/v1/services", &mut cached, None)
+                        .unwrap();
                 assert_eq!(got.cluster.services.len(), 24);
             }
             let targets = server.targets();
@@ -244,7 +246,8 @@ mod tests {
         let got = services(&server).unwrap();
         assert_eq!((got.cluster.services.len(), got.bad.len()), (324, 0));
         let server = serve(|_, _| recorded("big/endpointslices.gzip.http"));
-        let got = list(&server.client(), Shape::EndpointSlice, "/x", &mut false, None).unwrap();
+        let got =
+            list(&server.client(), ApiResource::EndpointSlice, "/x", &mut false, None).unwrap();
         assert_eq!((got.cluster.slices.len(), got.bad.len()), (329, 0));
         for cut in (400..recorded("big/services.gzip.http").len()).step_by(997) {
             let server = serve(move |_, _| recorded("big/services.gzip.http")[..cut].to_vec());
@@ -274,7 +277,7 @@ mod tests {
         let client = server.client();
         for end in (first..whole.len()).step_by(20) {
             cut.store(end, Ordering::SeqCst);
-            let got = list_consistent(&client, Shape::Service, "/api/v1/services");
+            let got = list_consistent(&client, ApiResource::Service, "/api/v1/services");
             let got = got.err().unwrap_or_else(|| panic!("cut at {end} is no error")).text;
             assert!(got.contains("cut"), "{end}: {got}");
         }

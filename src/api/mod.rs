@@ -32,9 +32,9 @@ mod watch_state;
 mod watcher;
 mod wire;
 
-pub use client::Patience;
+pub use client::Timeouts;
 pub use document::from_list;
 pub use server::{Api, Source};
 pub use stream::from_watch;
-pub use watch_state::{Rhythm, Start};
+pub use watch_state::{Start, SyncPolicy};
 pub use watcher::STACK;

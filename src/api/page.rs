@@ -22,7 +22,7 @@ const BUFFER: usize = 16 << 10;
 
 /// The fields of a list other than its items.
 #[derive(Default)]
-pub struct Head {
+pub struct PageHead {
     /// kind, for example `List` or `ServiceList`.
     pub kind: Option<String>,
     /// apiVersion
@@ -36,7 +36,7 @@ pub struct Head {
 }
 
 /// The reason why a list could not be read.
-pub enum Fault {
+pub enum PageFault {
     /// The stream is empty.
     Empty,
     /// The stream ended within the list.
@@ -50,7 +50,7 @@ pub enum Fault {
 }
 
 /// A callback that receives the text of each item, and the fields of the list that came before it.
-pub type Sink<'a> = dyn FnMut(&Head, &str) + 'a;
+pub type Sink<'a> = dyn FnMut(&PageHead, &str) + 'a;
 
 /// A stream of one or more lists.
 pub struct Lists<R> {
@@ -64,25 +64,25 @@ pub struct Lists<R> {
 impl<R: Read> Lists<R> {
     /// Returns the lists of a stream. Fails if the stream is empty or does not start with a brace; a login
     /// page, for example, is best described by its own first line.
-    pub fn open(from: R) -> Result<Lists<R>, Fault> {
+    pub fn open(from: R) -> Result<Lists<R>, PageFault> {
         let from = BufReader::with_capacity(BUFFER, from);
         let mut lists = Lists { from, budget: MAX_BETWEEN_ITEMS, text: Vec::new() };
         match lists.peek()? {
             Some(b'{') => Ok(lists),
-            Some(_) => Err(Fault::Foreign(first_line(lists.from.buffer()))),
-            None => Err(Fault::Empty),
+            Some(_) => Err(PageFault::Foreign(first_line(lists.from.buffer()))),
+            None => Err(PageFault::Empty),
         }
     }
 
     /// Reads the next list, passes its items to `sink` and returns its other fields.
-    pub fn next(&mut self, sink: &mut Sink<'_>) -> Result<Head, Fault> {
+    pub fn next(&mut self, sink: &mut Sink<'_>) -> Result<PageHead, PageFault> {
         #[derive(Default, Deserialize)]
-        #[serde(rename_all = "camelCase", default)]
-        struct Metadata {
+        #[serde(expecting = "struct Metadata", rename_all = "camelCase", default)]
+        struct PageMetadata {
             resource_version: Option<String>,
             r#continue: Option<String>,
         }
-        let mut head = Head::default();
+        let mut head = PageHead::default();
         self.expect(b"{", "a list of objects")?;
         let mut more = !self.consume_if(b'}')?;
         while more {
@@ -92,7 +92,7 @@ impl<R: Read> Lists<R> {
                 "kind" => head.kind = self.parse_value()?,
                 "apiVersion" => head.api_version = self.parse_value()?,
                 "metadata" => {
-                    let found = self.parse_value::<Option<Metadata>>()?.unwrap_or_default();
+                    let found = self.parse_value::<Option<PageMetadata>>()?.unwrap_or_default();
                     head.version = found.resource_version;
                     head.next = found.r#continue.filter(|token| !token.is_empty());
                 }
@@ -105,19 +105,19 @@ impl<R: Read> Lists<R> {
     }
 
     /// Returns true if only whitespace is left in the stream.
-    pub fn at_end(&mut self) -> Result<bool, Fault> {
+    pub fn at_end(&mut self) -> Result<bool, PageFault> {
         Ok(self.peek()?.is_none())
     }
 
     /// Reads the array of items.
-    fn read_items(&mut self, head: &mut Head, sink: &mut Sink<'_>) -> Result<(), Fault> {
+    fn read_items(&mut self, head: &mut PageHead, sink: &mut Sink<'_>) -> Result<(), PageFault> {
         head.items = true;
         if self.peek()? != Some(b'[') {
             return match self.read_value()? {
                 "null" => Ok(()), // the JSON of a nil slice in Go
                 other => {
                     let other = first_line(other.as_bytes());
-                    Err(Fault::Wrong(format!("its items are not an array but {other}")))
+                    Err(PageFault::Wrong(format!("its items are not an array but {other}")))
                 }
             };
         }
@@ -132,7 +132,7 @@ impl<R: Read> Lists<R> {
     }
 
     /// Skips whitespace and returns the next byte without consuming it; `None` at the end of the stream.
-    fn peek(&mut self) -> Result<Option<u8>, Fault> {
+    fn peek(&mut self) -> Result<Option<u8>, PageFault> {
         loop {
             let bytes = fill(&mut self.from)?;
             let blank = bytes.iter().take_while(|b| b.is_ascii_whitespace()).count();
@@ -145,62 +145,62 @@ impl<R: Read> Lists<R> {
     }
 
     /// Consumes bytes of the buffer. Fails if the budget is used up.
-    fn consume(&mut self, count: usize) -> Result<(), Fault> {
+    fn consume(&mut self, count: usize) -> Result<(), PageFault> {
         self.from.consume(count);
         self.budget = self.budget.checked_sub(count).ok_or_else(|| {
             let why = format!("an item of the list is larger than {} MiB", MAX_BETWEEN_ITEMS >> 20);
-            Fault::Io(io::Error::new(io::ErrorKind::InvalidData, why))
+            PageFault::Io(io::Error::new(io::ErrorKind::InvalidData, why))
         })?;
         Ok(())
     }
 
     /// Consumes the next byte if it is `bracket`. Returns true if it is.
-    fn consume_if(&mut self, bracket: u8) -> Result<bool, Fault> {
+    fn consume_if(&mut self, bracket: u8) -> Result<bool, PageFault> {
         let found = self.peek()? == Some(bracket);
         self.consume(usize::from(found))?;
         Ok(found)
     }
 
     /// Consumes and returns the next byte. Fails if it is not in `any`, which `noun` describes.
-    fn expect(&mut self, any: &[u8], noun: &str) -> Result<u8, Fault> {
-        let found = self.peek()?.ok_or(Fault::Cut)?;
+    fn expect(&mut self, any: &[u8], noun: &str) -> Result<u8, PageFault> {
+        let found = self.peek()?.ok_or(PageFault::Cut)?;
         if !any.contains(&found) {
             let found = char::from(found);
-            return Err(Fault::Wrong(format!("expected {noun}, found {found:?}")));
+            return Err(PageFault::Wrong(format!("expected {noun}, found {found:?}")));
         }
         self.consume(1)?;
         Ok(found)
     }
 
     /// Reads a value of any type and returns its text.
-    fn read_value(&mut self) -> Result<&str, Fault> {
+    fn read_value(&mut self) -> Result<&str, PageFault> {
         self.peek()?;
         self.text.clear();
         let (mut scan, mut ended) = (Scan::default(), false);
         while !ended {
             let bytes = fill(&mut self.from)?;
             if bytes.is_empty() {
-                return Err(Fault::Cut);
+                return Err(PageFault::Cut);
             }
             let len;
-            (len, ended) = scan.feed(bytes).map_err(|why| Fault::Wrong(why.to_owned()))?;
+            (len, ended) = scan.feed(bytes).map_err(|why| PageFault::Wrong(why.to_owned()))?;
             self.text.extend_from_slice(&bytes[..len]);
             self.consume(len)?;
         }
-        std::str::from_utf8(&self.text).map_err(|e| Fault::Wrong(e.to_string()))
+        std::str::from_utf8(&self.text).map_err(|e| PageFault::Wrong(e.to_string()))
     }
 
     /// Reads and parses a value.
-    fn parse_value<T: DeserializeOwned>(&mut self) -> Result<T, Fault> {
-        json::from_str(self.read_value()?).map_err(|e| Fault::Wrong(e.to_string()))
+    fn parse_value<T: DeserializeOwned>(&mut self) -> Result<T, PageFault> {
+        json::from_str(self.read_value()?).map_err(|e| PageFault::Wrong(e.to_string()))
     }
 }
 
 /// Returns the bytes that were received and not consumed yet; empty only at the end of the stream.
-fn fill<R: Read>(from: &mut BufReader<R>) -> Result<&[u8], Fault> {
+fn fill<R: Read>(from: &mut BufReader<R>) -> Result<&[u8], PageFault> {
     while let Err(e) = from.fill_buf() {
         if e.kind() != io::ErrorKind::Interrupted {
-            return Err(Fault::Io(e));
+            return Err(PageFault::Io(e));
         }
     }
     Ok(from.buffer())
@@ -222,7 +222,7 @@ pub fn first_line(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<(Head, Vec<String>), Fault> {
+    fn read(text: &str) -> Result<(PageHead, Vec<String>), PageFault> {
         let mut items = Vec::new();
         let head =
             Lists::open(text.as_bytes())?.next(&mut |_, item| items.push(item.to_owned()))?;
@@ -245,11 +245,13 @@ mod tests {
 
     #[test]
     fn input_that_is_not_a_list_gives_a_specific_fault() {
-        assert!(matches!(read(""), Err(Fault::Empty)));
-        assert!(matches!(read(" \n "), Err(Fault::Empty)));
-        assert!(matches!(read(r#"{"items":[{"a":"#), Err(Fault::Cut)));
-        assert!(matches!(read("[]"), Err(Fault::Foreign(line)) if line == "[]"));
-        assert!(matches!(read("\n <html>\n<p>"), Err(Fault::Foreign(line)) if line == "<html>"));
+        assert!(matches!(read(""), Err(PageFault::Empty)));
+        assert!(matches!(read(" \n "), Err(PageFault::Empty)));
+        assert!(matches!(read(r#"{"items":[{"a":"#), Err(PageFault::Cut)));
+        assert!(matches!(read("[]"), Err(PageFault::Foreign(line)) if line == "[]"));
+        assert!(
+            matches!(read("\n <html>\n<p>"), Err(PageFault::Foreign(line)) if line == "<html>")
+        );
         for (text, want) in [
             (r#"{"items":5}"#, "its items are not an array but 5"),
             (r#"{"items":[{]}"#, "a closing bracket of the wrong kind"),
@@ -259,11 +261,13 @@ mod tests {
             (r#"{"metadata":7}"#, "invalid type: integer `7`, expected struct Metadata"),
         ] {
             assert!(
-                matches!(read(text), Err(Fault::Wrong(got)) if got.starts_with(want)),
+                matches!(read(text), Err(PageFault::Wrong(got)) if got.starts_with(want)),
                 "{text}"
             );
         }
         let endless = format!("{{\"items\":[\"{}", "x".repeat(20 << 20));
-        assert!(matches!(read(&endless), Err(Fault::Io(e)) if e.to_string().contains("16 MiB")));
+        assert!(
+            matches!(read(&endless), Err(PageFault::Io(e)) if e.to_string().contains("16 MiB"))
+        );
     }
 }

@@ -2,17 +2,17 @@
 
 use super::{
     auth,
-    client::{Client, Patience},
+    client::{Client, Timeouts},
     failure::{Failure, Why},
     list, page,
     snapshot::{Contact, Identity, Snapshot},
     traffic::Traffic,
-    wire::{self, Shape},
+    wire::{self, ApiResource},
 };
 use crate::{
     error::{Error, Result},
     log,
-    model::cluster::{Bad, Kind, Reading},
+    model::cluster::{InvalidObject, Kind, ListResult},
 };
 use std::{
     path::PathBuf,
@@ -35,10 +35,10 @@ pub struct Source {
 /// The path of the Nodes resource.
 const NODES: &str = "/api/v1/nodes";
 /// The resources that hold endpoints, in order of preference: newer API versions come first.
-pub(super) const ENDPOINTS: [(Shape, &str); 3] = [
-    (Shape::EndpointSlice, "/apis/discovery.k8s.io/v1/endpointslices"),
-    (Shape::EndpointSlice, "/apis/discovery.k8s.io/v1beta1/endpointslices"), // before 1.21
-    (Shape::Endpoints, "/api/v1/endpoints"),                                 // before 1.17
+pub(super) const ENDPOINTS: [(ApiResource, &str); 3] = [
+    (ApiResource::EndpointSlice, "/apis/discovery.k8s.io/v1/endpointslices"),
+    (ApiResource::EndpointSlice, "/apis/discovery.k8s.io/v1beta1/endpointslices"), // before 1.21
+    (ApiResource::Endpoints, "/api/v1/endpoints"),                                 // before 1.17
 ];
 
 /// A connection to one API server. Threads share it.
@@ -55,11 +55,11 @@ impl Api {
     /// Finds the server and its credentials, with the default timeouts. Sends no request yet. Fails if
     /// the flags, the kubeconfig or the files that it names can't be used.
     pub fn open(source: &Source) -> Result<Api> {
-        Api::with(source, Patience::default())
+        Api::with(source, Timeouts::default())
     }
 
     /// Does the same as [`Api::open`], with other timeouts.
-    pub fn with(source: &Source, patience: Patience) -> Result<Api> {
+    pub fn with(source: &Source, patience: Timeouts) -> Result<Api> {
         let access = auth::find(source)?;
         if let Some(warning) = &access.warning {
             log::warn(format_args!("{warning}"));
@@ -116,8 +116,8 @@ impl Api {
     }
 
     /// Lists the kinds, one after another, into one result. Fails if any of them can't be listed.
-    pub fn read(&self, kinds: &[Kind]) -> Result<Reading> {
-        let mut whole = Reading::default();
+    pub fn read(&self, kinds: &[Kind]) -> Result<ListResult> {
+        let mut whole = ListResult::default();
         self.list_each(kinds, |_, reading| whole.add(reading))?;
         Ok(whole)
     }
@@ -127,7 +127,7 @@ impl Api {
     pub(super) fn list_each(
         &self,
         kinds: &[Kind],
-        mut take: impl FnMut(Kind, Reading),
+        mut take: impl FnMut(Kind, ListResult),
     ) -> Result<()> {
         let mut cached = false;
         for &kind in kinds {
@@ -146,7 +146,7 @@ impl Api {
         kind: Kind,
         cached: &mut bool,
         known: Option<&str>,
-    ) -> std::result::Result<Reading, Failure> {
+    ) -> std::result::Result<ListResult, Failure> {
         if kind == Kind::EndpointSlice {
             return self.list_endpoints(cached, known);
         }
@@ -155,10 +155,10 @@ impl Api {
     }
 
     /// Returns the resource in which a kind is served, and its path.
-    pub(super) fn resource_path(&self, kind: Kind) -> (Shape, &'static str) {
+    pub(super) fn resource_path(&self, kind: Kind) -> (ApiResource, &'static str) {
         match kind {
-            Kind::Node => (Shape::Node, NODES),
-            Kind::Service => (Shape::Service, "/api/v1/services"),
+            Kind::Node => (ApiResource::Node, NODES),
+            Kind::Service => (ApiResource::Service, "/api/v1/services"),
             Kind::EndpointSlice => ENDPOINTS[self.endpoints.load(Ordering::Relaxed)],
         }
     }
@@ -170,7 +170,7 @@ impl Api {
         let path = format!("{NODES}?fieldSelector=metadata.name%3D{node}&limit=1");
         let body = self.client.probe(&path)?;
         if !body.trim_ascii_start().starts_with('{') {
-            let fault = page::Fault::Foreign(page::first_line(body.as_bytes()));
+            let fault = page::PageFault::Foreign(page::first_line(body.as_bytes()));
             return Err(Failure::list(fault, &self.client.ca));
         }
         let (uid, version) = wire::identity(&body).map_err(Failure::other)?;
@@ -186,7 +186,7 @@ impl Api {
         &self,
         cached: &mut bool,
         known: Option<&str>,
-    ) -> std::result::Result<Reading, Failure> {
+    ) -> std::result::Result<ListResult, Failure> {
         let mut absent = Failure::other("the server has neither EndpointSlices nor Endpoints");
         for (i, (shape, path)) in ENDPOINTS.into_iter().enumerate() {
             match list::list(&self.client, shape, path, cached, known) {
@@ -201,11 +201,11 @@ impl Api {
     }
 }
 
-impl Reading {
+impl ListResult {
     /// Parses an item of a list and adds it. An item that can't be parsed goes to `bad` and makes its kind
     /// doubtful. `nth` is the position in the list, from 1; it stands in for the name of an item that
     /// has none.
-    pub(super) fn take(&mut self, shape: Shape, nth: usize, item: &str) {
+    pub(super) fn take(&mut self, shape: ApiResource, nth: usize, item: &str) {
         let parsed = if item.len() > page::ITEM {
             Err(format!("it is larger than {} MiB", page::ITEM >> 20))
         } else {
@@ -217,17 +217,17 @@ impl Reading {
                 let kind = shape.kind();
                 let name = wire::name(item).unwrap_or_else(|| format!("no. {nth} of the list"));
                 let why = match shape {
-                    Shape::Endpoints => format!("core Endpoints: {why}"),
+                    ApiResource::Endpoints => format!("core Endpoints: {why}"),
                     _ => why,
                 };
                 self.cluster.doubtful.insert(kind);
-                self.bad.push(Bad { kind, name, why });
+                self.bad.push(InvalidObject { kind, name, why });
             }
         }
     }
 
     /// Adds the objects of another reading, which is of other kinds.
-    pub(super) fn add(&mut self, other: Reading) {
+    pub(super) fn add(&mut self, other: ListResult) {
         self.cluster.nodes.extend(other.cluster.nodes);
         self.cluster.services.extend(other.cluster.services);
         self.cluster.slices.extend(other.cluster.slices);
@@ -244,7 +244,7 @@ mod tests {
     use super::*;
     use crate::{
         api::test_server::{Server, ok, recorded, reply, serve},
-        model::cluster::{Endpoint, Known, Service},
+        model::cluster::{ClusterStore, Endpoint, Service},
     };
 
     const ALL: [Kind; 3] = [Kind::Node, Kind::Service, Kind::EndpointSlice];
@@ -261,7 +261,7 @@ mod tests {
         })
     }
 
-    fn service<'a>(reading: &'a Reading, name: &str) -> &'a Service {
+    fn service<'a>(reading: &'a ListResult, name: &str) -> &'a Service {
         let found = reading.cluster.services.iter().find(|(key, _)| key.to_string() == name);
         found.unwrap_or_else(|| panic!("no {name}")).1
     }
@@ -460,7 +460,7 @@ mod tests {
             }
         });
         let snapshot = api(&recorded_server("list")).read(&[Kind::Node]).unwrap();
-        let mut known = Known::new(snapshot.cluster, snapshot.versions, &[Kind::Node]);
+        let mut known = ClusterStore::new(snapshot.cluster, snapshot.versions, &[Kind::Node]);
         let (age, resync) = (Duration::from_secs(1), Duration::from_secs(60));
         let api = api(&server);
         *api.own() = ("node-1".into(), Some("u".into()));

@@ -3,8 +3,8 @@
 //!
 //! The file is text: a line with the name of the format, the header as a line of JSON, one line of JSON
 //! per object, and a last line with the number of objects and a checksum (FNV-1a) of everything before
-//! it. [`File::save`] writes it as a stream to a second file, and [`File::settle`] renames that into
-//! place. [`File::load`] renames a damaged or foreign file to `….bad` and continues without it.
+//! it. [`SnapshotFile::save`] writes it as a stream to a second file, and [`SnapshotFile::settle`] renames that into
+//! place. [`SnapshotFile::load`] renames a damaged or foreign file to `….bad` and continues without it.
 
 use std::{
     fs,
@@ -19,10 +19,10 @@ use serde::{Deserialize, Serialize};
 use super::page;
 use crate::{
     codec::json,
-    collections::{Few, Sorted},
+    collections::{FlatMap, FlatSet},
     error::{self, Doing},
     log,
-    model::cluster::{Cluster, EndpointSlice, Kind, Known, Node, Object, Service},
+    model::cluster::{Cluster, ClusterStore, EndpointSlice, Kind, Node, Object, Service},
 };
 
 /// The identity of a cluster as far as it is known without a request.
@@ -69,10 +69,10 @@ impl Sum {
 /// The contents of a snapshot.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// The cluster. Its `doubtful` is empty; [`Known::new`] fills it.
+    /// The cluster. Its `doubtful` is empty; [`ClusterStore::new`] fills it.
     pub cluster: Cluster,
     /// The resourceVersion of each kind from which a watch continues. A kind without one must be listed.
-    pub versions: Few<Kind, String>,
+    pub versions: FlatMap<Kind, String>,
     /// The facts that the server gave about itself.
     pub contact: Contact,
     /// Time of the oldest of the full lists, in seconds since 1970.
@@ -135,7 +135,7 @@ struct Header {
     written: u64,
     /// The kinds in the file, with their resourceVersions. `None` for a kind that must be listed because
     /// one of its objects could not be parsed.
-    kinds: Few<Kind, Option<String>>,
+    kinds: FlatMap<Kind, Option<String>>,
 }
 
 /// An object by reference, for writing. [`Object`] has the same variants, for reading.
@@ -156,7 +156,7 @@ enum ReadError {
 
 /// The snapshot file, and a summary of its current contents.
 #[derive(Debug)]
-pub struct File {
+pub struct SnapshotFile {
     path: Option<PathBuf>,
     identity: Identity,
     /// The header of the last read or write, and the hash of the lines of the objects. `None` if the
@@ -168,11 +168,11 @@ pub struct File {
     failed: bool,
 }
 
-impl File {
+impl SnapshotFile {
     /// Creates the handle; the disk is not accessed yet. If `path` is `None`, there is no snapshot: nothing
     /// is read or written.
-    pub fn new(path: Option<PathBuf>, identity: Identity) -> File {
-        File { path, identity, last: None, pending: None, failed: false }
+    pub fn new(path: Option<PathBuf>, identity: Identity) -> SnapshotFile {
+        SnapshotFile { path, identity, last: None, pending: None, failed: false }
     }
 
     /// Reads the file. Returns `None` if there is none. A file that is damaged, of another cluster or of
@@ -225,12 +225,17 @@ impl File {
     }
 
     /// Writes the snapshot to a second file, unless neither the objects nor `listed` changed since the
-    /// last read or write. Returns true if it was written; [`File::settle`] must follow. Fails if it can't
+    /// last read or write. Returns true if it was written; [`SnapshotFile::settle`] must follow. Fails if it can't
     /// be written, but only the first time; the next failures return false. `listed` and `contact` are as
     /// in [`Snapshot`].
-    pub fn save(&mut self, known: &Known, listed: u64, contact: &Contact) -> error::Result<bool> {
+    pub fn save(
+        &mut self,
+        known: &ClusterStore,
+        listed: u64,
+        contact: &Contact,
+    ) -> error::Result<bool> {
         let Some(path) = &self.path else { return Ok(false) };
-        let doubtful: Sorted<Kind> = known.complaints().map(|bad| bad.kind).collect();
+        let doubtful: FlatSet<Kind> = known.complaints().map(|bad| bad.kind).collect();
         let kinds = known.versions.iter().map(|(kind, version)| {
             (*kind, Some(version.clone()).filter(|_| !doubtful.contains(kind)))
         });
@@ -264,8 +269,8 @@ impl File {
     }
 
     /// Renames the written file into place. Returns false if nothing was pending. It waits for fsync(2),
-    /// which is quick half a minute after [`File::save`], because the kernel has written the pages by
-    /// itself then. Fails as [`File::save`] does.
+    /// which is quick half a minute after [`SnapshotFile::save`], because the kernel has written the pages by
+    /// itself then. Fails as [`SnapshotFile::save`] does.
     pub fn settle(&mut self) -> error::Result<bool> {
         let (Some(path), Some(file)) = (&self.path, self.pending.take()) else { return Ok(false) };
         // Without fsync the rename may reach the disk before the contents.
@@ -279,7 +284,7 @@ impl File {
         }
     }
 
-    /// Returns true if [`File::settle`] is due.
+    /// Returns true if [`SnapshotFile::settle`] is due.
     pub fn is_unsettled(&self) -> bool {
         self.pending.is_some()
     }
@@ -428,7 +433,7 @@ mod tests {
     use super::*;
     use crate::{
         api::{from_list, test_server},
-        model::cluster::{News, What},
+        model::cluster::{Change, WatchUpdate},
     };
 
     const ALL: [Kind; 3] = [Kind::Node, Kind::Service, Kind::EndpointSlice];
@@ -444,8 +449,8 @@ mod tests {
             Folder(folder)
         }
 
-        fn file(&self) -> File {
-            File::new(Some(self.path()), identity())
+        fn file(&self) -> SnapshotFile {
+            SnapshotFile::new(Some(self.path()), identity())
         }
 
         fn path(&self) -> PathBuf {
@@ -472,24 +477,28 @@ mod tests {
     }
 
     /// Returns a store with the recorded objects of all three kinds, each listed in this run.
-    fn known() -> Known {
-        let mut known = Known::new(Cluster::default(), Few::new(), &ALL);
+    fn known() -> ClusterStore {
+        let mut known = ClusterStore::new(Cluster::default(), FlatMap::new(), &ALL);
         for (kind, name) in ALL.iter().zip(["nodes", "services", "endpointslices"]) {
             let mut reading = from_list_of(*kind, name);
             reading.versions.insert(*kind, "411".into());
-            known.hear(News { kind: *kind, what: What::All(reading) });
+            known.hear(WatchUpdate { kind: *kind, what: Change::Listed(reading) });
         }
         known
     }
 
-    fn from_list_of(kind: Kind, name: &str) -> crate::model::cluster::Reading {
+    fn from_list_of(kind: Kind, name: &str) -> crate::model::cluster::ListResult {
         let reading = from_list(&test_server::recorded(&format!("list/{name}.json"))[..]).unwrap();
         assert!(!reading.cluster.is_empty_of(kind));
         reading
     }
 
     /// Saves and settles.
-    fn write_now(file: &mut File, known: &Known, listed: u64) -> error::Result<bool> {
+    fn write_now(
+        file: &mut SnapshotFile,
+        known: &ClusterStore,
+        listed: u64,
+    ) -> error::Result<bool> {
         file.save(known, listed, &contact()).and_then(|_| file.settle())
     }
 
@@ -535,8 +544,8 @@ mod tests {
     fn a_kind_with_an_invalid_object_has_no_version_in_the_snapshot() {
         let (folder, mut known) = (Folder::new("kind"), known());
         let name = known.cluster.services.keys().next().unwrap().clone();
-        let what = What::One { name, now: Err("it is odd".into()), version: "412".into() };
-        known.hear(News { kind: Kind::Service, what });
+        let what = Change::Object { name, now: Err("it is odd".into()), version: "412".into() };
+        known.hear(WatchUpdate { kind: Kind::Service, what });
         write_now(&mut folder.file(), &known, 1000).unwrap();
         let got = folder.file().load().unwrap();
         assert_eq!(
@@ -554,7 +563,7 @@ mod tests {
         ] {
             let folder = Folder::new(name);
             write_now(&mut folder.file(), &known(), 1000).unwrap();
-            let mut file = File::new(Some(folder.path()), other);
+            let mut file = SnapshotFile::new(Some(folder.path()), other);
             assert!(file.load().is_none() && folder.is_renamed_to_bad());
             assert!(write_now(&mut file, &known(), 1000).unwrap(), "a new one is written");
             assert!(file.load().is_some());
@@ -562,7 +571,7 @@ mod tests {
         let folder = Folder::new("node");
         write_now(&mut folder.file(), &known(), 1000).unwrap();
         let node = Identity { node: "node-2".into(), ..identity() };
-        let got = File::new(Some(folder.path()), node).load().unwrap();
+        let got = SnapshotFile::new(Some(folder.path()), node).load().unwrap();
         assert_eq!(got.contact.uid, None, "the uid is of another Node");
     }
 
@@ -623,7 +632,7 @@ mod tests {
 
     #[test]
     fn without_a_path_nothing_is_written_and_a_failed_write_is_reported_once() {
-        let mut none = File::new(None, identity());
+        let mut none = SnapshotFile::new(None, identity());
         assert!(none.load().is_none() && !write_now(&mut none, &known(), 1).unwrap());
         let folder = Folder::new("place");
         fs::create_dir_all(&folder.0).unwrap();

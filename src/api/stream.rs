@@ -1,8 +1,8 @@
 //! Parses the stream of a watch: lines of JSON with one event each (Kubernetes API Concepts, "Efficient
 //! detection of changes").
 //!
-//! [`Lines::next`] returns one line at a time, so that only one event is in memory. [`read`] parses a line
-//! as an [`Event`], and leaves the fields of its object to `wire`. The reaction to events is left to
+//! [`WatchLines::next`] returns one line at a time, so that only one event is in memory. [`read`] parses a line
+//! as an [`StreamEvent`], and leaves the fields of its object to `wire`. The reaction to events is left to
 //! `follow`; [`from_watch`] reads a recorded stream without a server.
 
 use std::{
@@ -15,13 +15,13 @@ use serde_json::value::RawValue;
 
 use super::{
     body::too_slow,
-    client::Patience,
+    client::Timeouts,
     page,
-    wire::{self, Shape},
+    wire::{self, ApiResource},
 };
 use crate::{
     codec::json,
-    model::cluster::{Kind, Name, News, Object, What},
+    model::cluster::{Change, Kind, Name, Object, WatchUpdate},
 };
 
 /// The capacity of the line buffer that is kept from one line to the next, in bytes.
@@ -29,7 +29,7 @@ const MAX_KEPT_CAPACITY: usize = 64 << 10;
 
 /// The reason why a stream of lines ended early.
 #[derive(Debug)]
-pub enum Fault {
+pub enum StreamFault {
     /// The stream ended within a line.
     Cut,
     /// The stream contains something other than events; this is the error.
@@ -39,43 +39,43 @@ pub enum Fault {
 }
 
 /// The lines of a stream.
-pub struct Lines<R> {
+pub struct WatchLines<R> {
     from: BufReader<R>,
     line: Vec<u8>,
     /// The longest time between the first and the last byte of a line.
     timeout: Duration,
 }
 
-impl<R: Read> Lines<R> {
+impl<R: Read> WatchLines<R> {
     /// Returns the lines of a stream; reading a line fails if it takes longer than `timeout`. Nothing is
-    /// read before the first call of [`Lines::next`].
-    pub fn new(from: R, timeout: Duration) -> Lines<R> {
-        Lines { from: BufReader::with_capacity(4 << 10, from), line: Vec::new(), timeout }
+    /// read before the first call of [`WatchLines::next`].
+    pub fn new(from: R, timeout: Duration) -> WatchLines<R> {
+        WatchLines { from: BufReader::with_capacity(4 << 10, from), line: Vec::new(), timeout }
     }
 
     /// Returns the next line that is not blank, without its line feed; `None` if the stream ended after
     /// a complete line.
-    pub fn next(&mut self) -> Result<Option<&[u8]>, Fault> {
+    pub fn next(&mut self) -> Result<Option<&[u8]>, StreamFault> {
         self.line.clear();
         self.line.shrink_to(MAX_KEPT_CAPACITY);
         let mut began = None;
         loop {
             if began.is_some_and(|began: Instant| began.elapsed() > self.timeout) {
-                return Err(Fault::Io(too_slow()));
+                return Err(StreamFault::Io(too_slow()));
             }
             let bytes = match self.from.fill_buf() {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                read => read.map_err(Fault::Io)?,
+                read => read.map_err(StreamFault::Io)?,
             };
             if bytes.is_empty() {
-                return if self.line.is_empty() { Ok(None) } else { Err(Fault::Cut) };
+                return if self.line.is_empty() { Ok(None) } else { Err(StreamFault::Cut) };
             }
             let end = bytes.iter().position(|&b| b == b'\n');
             let (piece, used) = end.map_or((bytes, bytes.len()), |end| (&bytes[..end], end + 1));
             let piece = if self.line.is_empty() { piece.trim_ascii_start() } else { piece };
             if self.line.len() + piece.len() > page::ITEM {
                 let why = format!("an event is larger than {} MiB", page::ITEM >> 20);
-                return Err(Fault::Wrong(why));
+                return Err(StreamFault::Wrong(why));
             }
             self.line.extend_from_slice(piece);
             self.from.consume(used);
@@ -84,7 +84,7 @@ impl<R: Read> Lines<R> {
                 Some(b'{') => drop(began.get_or_insert_with(Instant::now)),
                 Some(_) => {
                     let line = page::first_line(&self.line);
-                    return Err(Fault::Wrong(format!(
+                    return Err(StreamFault::Wrong(format!(
                         "the stream is not JSON but starts with {line:?}; is that the API server, \
                          or a proxy before it?"
                     )));
@@ -98,8 +98,8 @@ impl<R: Read> Lines<R> {
 
 /// One event of a watch.
 #[derive(Debug)]
-pub enum Event {
-    /// ADDED, MODIFIED or DELETED, with the content of [`What::One`].
+pub enum StreamEvent {
+    /// ADDED, MODIFIED or DELETED, with the content of [`Change::Object`].
     One {
         /// The namespace (empty for a Node) and the name of the object.
         name: Name,
@@ -123,16 +123,16 @@ pub enum Event {
 /// The common fields of objects of all kinds, and the fields of a Status.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Head {
+struct StreamHead {
     kind: Option<String>,
-    metadata: Option<Metadata>,
+    metadata: Option<StreamMetadata>,
     code: Option<u16>,
     message: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Metadata {
+struct StreamMetadata {
     name: Option<Box<str>>,
     namespace: Option<Box<str>>,
     resource_version: Option<String>,
@@ -140,9 +140,9 @@ struct Metadata {
 
 /// Parses the event of one line. Fails if the line is not an event about an object of this shape. If
 /// only the object is not valid, the event itself contains the error.
-pub fn read(shape: Shape, line: &[u8]) -> Result<Event, String> {
+pub fn read(shape: ApiResource, line: &[u8]) -> Result<StreamEvent, String> {
     #[derive(Deserialize)]
-    struct Line<'a> {
+    struct WatchLine<'a> {
         r#type: String,
         #[serde(borrow)]
         object: &'a RawValue,
@@ -151,23 +151,23 @@ pub fn read(shape: Shape, line: &[u8]) -> Result<Event, String> {
         format!("a line is not an event of a watch: {e}")
     }
     let text = std::str::from_utf8(line).map_err(invalid)?;
-    let Line { r#type, object } = json::from_str(text).map_err(invalid)?;
-    let head: Head = json::from_str(object.get()).map_err(invalid)?;
+    let WatchLine { r#type, object } = json::from_str(text).map_err(invalid)?;
+    let head: StreamHead = json::from_str(object.get()).map_err(invalid)?;
     let kind = head.kind.unwrap_or_default();
     if r#type == "ERROR" {
         let (code, message) = (head.code.unwrap_or(500), head.message.unwrap_or_default());
         let message = page::first_line(message.as_bytes());
-        return Ok(Event::Error { code, text: format!("{code} {message}") });
+        return Ok(StreamEvent::Error { code, text: format!("{code} {message}") });
     }
     if kind != shape.name() {
         let kind = page::first_line(kind.as_bytes());
         return Err(format!("an event is of kind {kind:?}, not {}", shape.name()));
     }
-    let Metadata { name, namespace, resource_version } = head.metadata.unwrap_or_default();
+    let StreamMetadata { name, namespace, resource_version } = head.metadata.unwrap_or_default();
     let version = resource_version.filter(|version| !version.is_empty());
     let version = version.ok_or("an event has an object without metadata.resourceVersion")?;
     let deleted = match &*r#type {
-        "BOOKMARK" => return Ok(Event::Bookmark(version)),
+        "BOOKMARK" => return Ok(StreamEvent::Bookmark(version)),
         "ADDED" | "MODIFIED" => false,
         "DELETED" => true,
         other => {
@@ -180,12 +180,12 @@ pub fn read(shape: Shape, line: &[u8]) -> Result<Event, String> {
     let name = Name { namespace: namespace.unwrap_or_default(), name };
     let now = match shape {
         _ if deleted => Ok(Vec::new()),
-        Shape::Endpoints => {
+        ApiResource::Endpoints => {
             wire::read(shape, object.get()).map_err(|why| format!("core Endpoints: {why}"))
         }
         _ => wire::read(shape, object.get()),
     };
-    Ok(Event::One { name, now, version })
+    Ok(StreamEvent::One { name, now, version })
 }
 
 /// Reads all events of a recorded watch of one kind and passes each to `on_update`. Fails if the
@@ -193,28 +193,28 @@ pub fn read(shape: Shape, line: &[u8]) -> Result<Event, String> {
 pub fn from_watch(
     kind: Kind,
     from: impl Read,
-    mut on_update: impl FnMut(News),
+    mut on_update: impl FnMut(WatchUpdate),
 ) -> Result<(), String> {
     let shape = match kind {
-        Kind::Node => Shape::Node,
-        Kind::Service => Shape::Service,
-        Kind::EndpointSlice => Shape::EndpointSlice,
+        Kind::Node => ApiResource::Node,
+        Kind::Service => ApiResource::Service,
+        Kind::EndpointSlice => ApiResource::EndpointSlice,
     };
-    let mut lines = Lines::new(from, Patience::default().item);
+    let mut lines = WatchLines::new(from, Timeouts::default().item);
     loop {
         let line = match lines.next() {
             Ok(Some(line)) => line,
             Ok(None) => return Ok(()),
-            Err(Fault::Cut) => return Err("it ends in the middle of an event".to_owned()),
-            Err(Fault::Wrong(why)) => return Err(why),
-            Err(Fault::Io(e)) => return Err(e.to_string()),
+            Err(StreamFault::Cut) => return Err("it ends in the middle of an event".to_owned()),
+            Err(StreamFault::Wrong(why)) => return Err(why),
+            Err(StreamFault::Io(e)) => return Err(e.to_string()),
         };
         let what = match read(shape, line)? {
-            Event::One { name, now, version } => What::One { name, now, version },
-            Event::Bookmark(version) => What::Reached(version),
-            Event::Error { text, .. } => What::Lost(text),
+            StreamEvent::One { name, now, version } => Change::Object { name, now, version },
+            StreamEvent::Bookmark(version) => Change::UpToDate(version),
+            StreamEvent::Error { text, .. } => Change::Unavailable(text),
         };
-        on_update(News { kind, what });
+        on_update(WatchUpdate { kind, what });
     }
 }
 
@@ -222,7 +222,7 @@ pub fn from_watch(
 mod tests {
     use super::*;
 
-    fn updates(kind: Kind, text: &[u8]) -> (Vec<News>, Result<(), String>) {
+    fn updates(kind: Kind, text: &[u8]) -> (Vec<WatchUpdate>, Result<(), String>) {
         let mut news = Vec::new();
         let end = from_watch(kind, text, |update| news.push(update));
         (news, end)
@@ -239,7 +239,7 @@ mod tests {
         let texts: Vec<String> = news
             .iter()
             .map(|news| match &news.what {
-                What::One { name, now, version } => {
+                Change::Object { name, now, version } => {
                     format!("{name} {} {version}", now.as_ref().unwrap().len())
                 }
                 other => format!("{other:?}"),
@@ -252,17 +252,17 @@ mod tests {
                 "dev/tmp 1 432",
                 "dev/tmp 1 435",
                 "dev/tmp 0 436",
-                "Reached(\"436\")"
+                "UpToDate(\"436\")"
             ]
         );
         let (news, end) = updates(Kind::EndpointSlice, &recorded("endpointslices.pod-ready-flap"));
         end.unwrap();
         assert_eq!(news.len(), 25);
         let (news, _) = updates(Kind::Service, &recorded("services.bookmarks150"));
-        assert!(news.iter().all(|n| matches!(&n.what, What::Reached(v) if v == "638")));
+        assert!(news.iter().all(|n| matches!(&n.what, Change::UpToDate(v) if v == "638")));
         let (news, _) = updates(Kind::Service, &recorded("services.410-error-event"));
         assert!(
-            matches!(&news[0].what, What::Lost(why) if why == "410 too old resource version: 498 (507)")
+            matches!(&news[0].what, Change::Unavailable(why) if why == "410 too old resource version: 498 (507)")
         );
     }
 
@@ -270,8 +270,8 @@ mod tests {
     fn the_event_of_an_invalid_object_has_its_name_and_version() {
         let line = r#"{"type":"ADDED","object":{"kind":"Service","metadata":{"name":"web","namespace":"shop",
             "resourceVersion":"7"},"spec":{"clusterIP":"10.0.0.1","ports":[{"port":"80"}]}}}"#;
-        let Event::One { name, now, version } =
-            read(Shape::Service, line.replace('\n', "").as_bytes()).unwrap()
+        let StreamEvent::One { name, now, version } =
+            read(ApiResource::Service, line.replace('\n', "").as_bytes()).unwrap()
         else {
             panic!()
         };

@@ -1,5 +1,5 @@
 //! A server for tests: it listens on a real socket, replies to each request with given bytes, and
-//! closes the connection. It also has the recorded replies of tests/api, and [`Dice`], the random
+//! closes the connection. It also has the recorded replies of tests/api, and [`Rng`], the random
 //! numbers of the tests that mutate input. The server of the black-box tests is tests/apiserver.
 
 use std::{
@@ -19,7 +19,7 @@ use rustls::{
 
 use super::{
     auth::{Access, Token},
-    client::{Client, Patience},
+    client::{Client, Timeouts},
 };
 
 /// A server that runs until the test process ends.
@@ -133,7 +133,7 @@ impl Server {
 
     /// Returns a client of this server, with a timeout of 5 s for an answer.
     pub fn client(&self) -> Client {
-        let patience = Patience { answer: Duration::from_secs(5), ..Patience::default() };
+        let patience = Timeouts { answer: Duration::from_secs(5), ..Timeouts::default() };
         Client::with(self.access(), patience).unwrap()
     }
 }
@@ -162,9 +162,9 @@ pub fn recorded(name: &str) -> Vec<u8> {
 }
 
 /// Pseudo-random numbers that are equal in every run (xorshift64*). The seed must not be 0.
-pub struct Dice(pub u64);
+pub struct Rng(pub u64);
 
-impl Dice {
+impl Rng {
     /// Returns a number from 0 to `limit` - 1.
     pub fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 >> 12;

@@ -25,7 +25,7 @@ pub const SHORT_WATCH: u64 = 1;
 
 /// The intervals at which a kind is brought up to date.
 #[derive(Clone, Copy, Debug)]
-pub struct Rhythm {
+pub struct SyncPolicy {
     /// Interval between short watches that fetch the changes so far. `None` if one watch stays open
     /// instead.
     pub poll: Option<Duration>,
@@ -44,7 +44,7 @@ pub struct Start {
 
 /// The next thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum WatchAction {
     /// List all objects.
     List,
     /// Check that the server is of the same cluster, and not an older state of it.
@@ -62,7 +62,7 @@ pub enum Action {
 
 /// The result of an action, or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
+pub enum WatchInput {
     /// A full list, with its resourceVersion.
     Listed(String),
     /// A list without objects, with its resourceVersion. No kind is ever empty in a working cluster, so
@@ -110,7 +110,7 @@ enum ListReason {
 
 /// A request to send next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum WatchStep {
     List(ListReason),
     Probe,
     Watch,
@@ -118,25 +118,25 @@ enum Step {
 
 /// The state between two inputs. Each request starts from `Waiting`, and its result leads back there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum WatchPhase {
     /// Waits for a time, and then takes a step; the time is in the past if the step is due at once. If
     /// the resync period is over by then, the step becomes a list.
-    Waiting { until: Duration, then: Step },
-    /// Waits for a list. [`Input::Listed`] and [`Input::ListedEmpty`] lead to a watch, after the poll
-    /// interval if there is one. [`Input::Failed`] leads to the same list after a backoff.
+    Waiting { until: Duration, then: WatchStep },
+    /// Waits for a list. [`WatchInput::Listed`] and [`WatchInput::ListedEmpty`] lead to a watch, after the poll
+    /// interval if there is one. [`WatchInput::Failed`] leads to the same list after a backoff.
     Listing(ListReason),
-    /// Waits for a probe. [`Input::Probed`] leads to a watch, or to a list if the server's version is
-    /// older than ours; [`Input::OtherCluster`] leads to a list. [`Input::Failed`] leads to another
+    /// Waits for a probe. [`WatchInput::Probed`] leads to a watch, or to a list if the server's version is
+    /// older than ours; [`WatchInput::OtherCluster`] leads to a list. [`WatchInput::Failed`] leads to another
     /// probe after a backoff.
     Probing,
-    /// Waits for the events and the end of a watch. [`Input::Ended`] leads to the next watch, after the
+    /// Waits for the events and the end of a watch. [`WatchInput::Ended`] leads to the next watch, after the
     /// poll interval if there is one, or after a backoff if the watch was empty and far too short.
-    /// [`Input::Expired`], [`Input::Invalid`] and an event out of order lead to a list: at once, and with
-    /// a backoff if that repeats. [`Input::Disconnected`] leads to a probe after a backoff, and
-    /// [`Input::TimedOut`] to a probe, or to a list if the watch was a short one. [`Input::Failed`] leads
+    /// [`WatchInput::Expired`], [`WatchInput::Invalid`] and an event out of order lead to a list: at once, and with
+    /// a backoff if that repeats. [`WatchInput::Disconnected`] leads to a probe after a backoff, and
+    /// [`WatchInput::TimedOut`] to a probe, or to a list if the watch was a short one. [`WatchInput::Failed`] leads
     /// to another watch after a backoff, with a probe before it if the server did not answer.
     Watching {
-        /// Time of the request, later that of [`Input::Opened`].
+        /// Time of the request, later that of [`WatchInput::Opened`].
         since: Duration,
         /// The requested length in seconds.
         seconds: u64,
@@ -148,8 +148,8 @@ enum State {
 /// The state machine of one kind.
 #[derive(Debug)]
 pub struct WatchState {
-    rhythm: Rhythm,
-    state: State,
+    rhythm: SyncPolicy,
+    state: WatchPhase,
     /// `None` before the first list if there was no snapshot.
     version: Option<String>,
     /// A full list is due from this time on, whatever the inputs are.
@@ -168,15 +168,15 @@ pub struct WatchState {
 
 impl WatchState {
     /// Creates the state machine at time 0. `seed` is any number that differs between nodes and kinds.
-    pub fn new(start: Start, rhythm: Rhythm, seed: u64) -> WatchState {
+    pub fn new(start: Start, rhythm: SyncPolicy, seed: u64) -> WatchState {
         let resync_at = start.age.map_or(Duration::ZERO, |age| rhythm.resync.saturating_sub(age));
         let then = match start.version {
-            Some(_) => Step::Probe,
-            None => Step::List(ListReason::Due),
+            Some(_) => WatchStep::Probe,
+            None => WatchStep::List(ListReason::Due),
         };
         WatchState {
             rhythm,
-            state: State::Waiting { until: Duration::ZERO, then },
+            state: WatchPhase::Waiting { until: Duration::ZERO, then },
             version: start.version,
             resync_at,
             synced: false,
@@ -204,41 +204,43 @@ impl WatchState {
     }
 
     /// Returns what to do now. Times are measured from any fixed zero. The value may change after each
-    /// call of [`WatchState::handle_input`], and when the time of a [`Action::Wait`] is over.
-    pub fn next_action(&mut self, now: Duration) -> Action {
+    /// call of [`WatchState::handle_input`], and when the time of a [`WatchAction::Wait`] is over.
+    pub fn next_action(&mut self, now: Duration) -> WatchAction {
         let step = match self.state {
-            State::Waiting { until, .. } if now < until => return Action::Wait(until - now),
+            WatchPhase::Waiting { until, .. } if now < until => {
+                return WatchAction::Wait(until - now);
+            }
             _ => self.step(),
         };
         let version = self.version.clone().filter(|_| now < self.resync_at);
         match (step, version) {
-            (Step::List(reason), _) => {
-                self.state = State::Listing(reason);
-                Action::List
+            (WatchStep::List(reason), _) => {
+                self.state = WatchPhase::Listing(reason);
+                WatchAction::List
             }
             (_, None) => {
-                self.state = State::Listing(ListReason::Due);
-                Action::List
+                self.state = WatchPhase::Listing(ListReason::Due);
+                WatchAction::List
             }
-            (Step::Probe, Some(_)) => {
-                self.state = State::Probing;
-                Action::Probe
+            (WatchStep::Probe, Some(_)) => {
+                self.state = WatchPhase::Probing;
+                WatchAction::Probe
             }
-            (Step::Watch, Some(version)) => {
+            (WatchStep::Watch, Some(version)) => {
                 let seconds = self.watch_seconds(now);
-                self.state = State::Watching { since: now, seconds, received: false };
-                Action::Watch { version, seconds }
+                self.state = WatchPhase::Watching { since: now, seconds, received: false };
+                WatchAction::Watch { version, seconds }
             }
         }
     }
 
     /// Returns the request that the state waits for, or with which the wait ends.
-    fn step(&self) -> Step {
+    fn step(&self) -> WatchStep {
         match self.state {
-            State::Waiting { then, .. } => then,
-            State::Listing(reason) => Step::List(reason),
-            State::Probing => Step::Probe,
-            State::Watching { .. } => Step::Watch,
+            WatchPhase::Waiting { then, .. } => then,
+            WatchPhase::Listing(reason) => WatchStep::List(reason),
+            WatchPhase::Probing => WatchStep::Probe,
+            WatchPhase::Watching { .. } => WatchStep::Watch,
         }
     }
 
@@ -253,35 +255,37 @@ impl WatchState {
     }
 
     /// Processes an input. Returns false if an open watch must be closed.
-    pub fn handle_input(&mut self, now: Duration, input: Input) -> bool {
+    pub fn handle_input(&mut self, now: Duration, input: WatchInput) -> bool {
         match input {
-            Input::Listed(version) => {
+            WatchInput::Listed(version) => {
                 self.empty_lists = 0;
                 self.listed(now, version, self.rhythm.resync);
             }
-            Input::ListedEmpty(version) => {
+            WatchInput::ListedEmpty(version) => {
                 self.empty_lists = self.empty_lists.saturating_add(1);
                 let pause = self.backoff(self.empty_lists);
                 self.listed(now, version, pause.min(self.rhythm.resync));
             }
-            Input::Probed(version) if !self.is_older(&version) => self.wait(now, Step::Watch),
-            Input::Probed(_) | Input::OtherCluster => {
-                self.wait(now, Step::List(ListReason::Required));
+            WatchInput::Probed(version) if !self.is_older(&version) => {
+                self.wait(now, WatchStep::Watch)
             }
-            Input::Opened => {
-                if let State::Watching { since, .. } = &mut self.state {
+            WatchInput::Probed(_) | WatchInput::OtherCluster => {
+                self.wait(now, WatchStep::List(ListReason::Required));
+            }
+            WatchInput::Opened => {
+                if let WatchPhase::Watching { since, .. } = &mut self.state {
                     *since = now;
                 }
                 return true;
             }
             // Versions only grow: either events are out of order, or the server went back in time.
-            Input::Event(version) if self.is_older(&version) => self.relist(now),
-            Input::Event(version) => {
+            WatchInput::Event(version) if self.is_older(&version) => self.relist(now),
+            WatchInput::Event(version) => {
                 self.version = Some(version);
                 self.received(now);
                 return true;
             }
-            Input::Bookmark(version) => {
+            WatchInput::Bookmark(version) => {
                 // A bookmark may be older than the last event; it is then ignored.
                 if !self.is_older(&version) {
                     self.version = Some(version);
@@ -289,20 +293,20 @@ impl WatchState {
                 self.received(now);
                 return true;
             }
-            Input::Ended => self.ended(now),
-            Input::Expired | Input::Invalid => self.relist(now),
-            Input::TimedOut => match self.state {
-                State::Watching { seconds: ..=SHORT_WATCH, .. } => self.relist(now),
-                _ if self.failures > 0 => self.back_off(now, None, Step::Probe),
-                _ => self.wait(now, Step::Probe),
+            WatchInput::Ended => self.ended(now),
+            WatchInput::Expired | WatchInput::Invalid => self.relist(now),
+            WatchInput::TimedOut => match self.state {
+                WatchPhase::Watching { seconds: ..=SHORT_WATCH, .. } => self.relist(now),
+                _ if self.failures > 0 => self.back_off(now, None, WatchStep::Probe),
+                _ => self.wait(now, WatchStep::Probe),
             },
-            Input::Disconnected => {
+            WatchInput::Disconnected => {
                 self.reset_if_long_lived(now);
-                self.back_off(now, None, Step::Probe);
+                self.back_off(now, None, WatchStep::Probe);
             }
-            Input::Failed { answered, retry_after } => {
+            WatchInput::Failed { answered, retry_after } => {
                 let then = match self.step() {
-                    Step::Watch if !answered => Step::Probe,
+                    WatchStep::Watch if !answered => WatchStep::Probe,
                     step => step,
                 };
                 self.back_off(now, retry_after, then);
@@ -311,31 +315,31 @@ impl WatchState {
         false
     }
 
-    fn wait(&mut self, until: Duration, then: Step) {
-        self.state = State::Waiting { until, then };
+    fn wait(&mut self, until: Duration, then: WatchStep) {
+        self.state = WatchPhase::Waiting { until, then };
     }
 
     /// Continues from the version of a list; the next list is due after `again`.
     fn listed(&mut self, now: Duration, version: String, again: Duration) {
-        if self.state != State::Listing(ListReason::Required) {
+        if self.state != WatchPhase::Listing(ListReason::Required) {
             self.failures = 0;
         }
         self.version = Some(version);
         self.synced = true;
         self.resync_at = now + again;
-        self.wait(now + self.rhythm.poll.unwrap_or_default(), Step::Watch);
+        self.wait(now + self.rhythm.poll.unwrap_or_default(), WatchStep::Watch);
     }
 
     fn ended(&mut self, now: Duration) {
-        let State::Watching { since, seconds, received } = self.state else { return };
+        let WatchPhase::Watching { since, seconds, received } = self.state else { return };
         // An empty watch that ended before half of its time was ended by a proxy: it proves nothing.
         if !received && (now - since).as_millis() * 2 < u128::from(seconds) * 1000 {
             self.reset_if_long_lived(now);
-            self.back_off(now, None, Step::Watch);
+            self.back_off(now, None, WatchStep::Watch);
             return;
         }
         (self.failures, self.expirations, self.synced) = (0, 0, true);
-        self.wait(now + self.rhythm.poll.unwrap_or_default(), Step::Watch);
+        self.wait(now + self.rhythm.poll.unwrap_or_default(), WatchStep::Watch);
     }
 
     /// Returns true if `version` is older than ours. Versions that are not numbers can't be compared;
@@ -350,7 +354,7 @@ impl WatchState {
 
     /// Records that the open watch brought something.
     fn received(&mut self, now: Duration) {
-        if let State::Watching { received, .. } = &mut self.state {
+        if let WatchPhase::Watching { received, .. } = &mut self.state {
             *received = true;
         }
         self.failures = 0;
@@ -358,7 +362,7 @@ impl WatchState {
     }
 
     fn reset_if_long_lived(&mut self, now: Duration) {
-        if let State::Watching { since, .. } = self.state
+        if let WatchPhase::Watching { since, .. } = self.state
             && now - since >= MAX_BACKOFF
         {
             (self.failures, self.expirations) = (0, 0);
@@ -374,11 +378,11 @@ impl WatchState {
             1 => Duration::ZERO,
             nth => self.backoff(nth - 1),
         };
-        self.wait(now + pause, Step::List(ListReason::Required));
+        self.wait(now + pause, WatchStep::List(ListReason::Required));
     }
 
     /// Waits after a failure, at least for `retry_after` but no longer than [`MAX_BACKOFF`].
-    fn back_off(&mut self, now: Duration, retry_after: Option<Duration>, then: Step) {
+    fn back_off(&mut self, now: Duration, retry_after: Option<Duration>, then: WatchStep) {
         self.failures = self.failures.saturating_add(1);
         let pause = self.backoff(self.failures);
         self.wait(now + pause.max(retry_after.unwrap_or_default()).min(MAX_BACKOFF), then);
@@ -404,41 +408,41 @@ impl WatchState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::test_server::Dice;
+    use crate::api::test_server::Rng;
 
     const HOUR: Duration = Duration::from_secs(3600);
-    const WATCH: Rhythm = Rhythm { poll: None, resync: HOUR };
-    const POLL: Rhythm = Rhythm { poll: Some(Duration::from_secs(45)), resync: HOUR };
+    const WATCH: SyncPolicy = SyncPolicy { poll: None, resync: HOUR };
+    const POLL: SyncPolicy = SyncPolicy { poll: Some(Duration::from_secs(45)), resync: HOUR };
 
     fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
-    fn no_answer() -> Input {
-        Input::Failed { answered: false, retry_after: None }
+    fn no_answer() -> WatchInput {
+        WatchInput::Failed { answered: false, retry_after: None }
     }
 
-    fn status(retry_after: Option<u64>) -> Input {
-        Input::Failed { answered: true, retry_after: retry_after.map(s) }
+    fn status(retry_after: Option<u64>) -> WatchInput {
+        WatchInput::Failed { answered: true, retry_after: retry_after.map(s) }
     }
 
-    fn event(version: u64) -> Input {
-        Input::Event(version.to_string())
+    fn event(version: u64) -> WatchInput {
+        WatchInput::Event(version.to_string())
     }
 
     /// Returns a state whose list, of version 10, arrived at second 0.
-    fn listed(rhythm: Rhythm) -> WatchState {
+    fn listed(rhythm: SyncPolicy) -> WatchState {
         let mut f = WatchState::new(Start::default(), rhythm, 7);
-        assert_eq!(f.next_action(s(0)), Action::List);
-        f.handle_input(s(0), Input::Listed("10".into()));
+        assert_eq!(f.next_action(s(0)), WatchAction::List);
+        f.handle_input(s(0), WatchInput::Listed("10".into()));
         f
     }
 
     /// Returns a state whose watch from version 10 was opened at second 0.
     fn watching() -> WatchState {
         let mut f = listed(WATCH);
-        assert!(matches!(f.next_action(s(0)), Action::Watch { .. }));
-        assert!(f.handle_input(s(0), Input::Opened));
+        assert!(matches!(f.next_action(s(0)), WatchAction::Watch { .. }));
+        assert!(f.handle_input(s(0), WatchInput::Opened));
         f
     }
 
@@ -447,20 +451,20 @@ mod tests {
     }
 
     /// Returns how long the machine waits, and its action after that.
-    fn after_wait(f: &mut WatchState, now: Duration) -> (Duration, Action) {
+    fn after_wait(f: &mut WatchState, now: Duration) -> (Duration, WatchAction) {
         match f.next_action(now) {
-            Action::Wait(wait) => {
+            WatchAction::Wait(wait) => {
                 let then = f.next_action(now + wait);
-                assert!(!matches!(then, Action::Wait(_)));
+                assert!(!matches!(then, WatchAction::Wait(_)));
                 (wait, then)
             }
             action => (Duration::ZERO, action),
         }
     }
 
-    fn version(action: &Action) -> &str {
+    fn version(action: &WatchAction) -> &str {
         match action {
-            Action::Watch { version, .. } => version,
+            WatchAction::Watch { version, .. } => version,
             other => panic!("{other:?}"),
         }
     }
@@ -470,11 +474,11 @@ mod tests {
         let mut lengths = std::collections::BTreeSet::new();
         for seed in 0..50 {
             let mut f = WatchState::new(Start::default(), WATCH, seed * 1_000_003);
-            assert_eq!(f.next_action(s(0)), Action::List);
+            assert_eq!(f.next_action(s(0)), WatchAction::List);
             assert!(!f.is_synced());
-            f.handle_input(s(1), Input::Listed("10".into()));
+            f.handle_input(s(1), WatchInput::Listed("10".into()));
             assert!(f.is_synced());
-            let Action::Watch { version, seconds } = f.next_action(s(1)) else { panic!() };
+            let WatchAction::Watch { version, seconds } = f.next_action(s(1)) else { panic!() };
             assert_eq!(version, "10");
             assert!((300..=600).contains(&seconds), "{seconds}");
             lengths.insert(seconds);
@@ -486,55 +490,58 @@ mod tests {
     fn after_a_normal_end_the_next_watch_starts_at_once_from_the_last_version() {
         let mut f = watching();
         assert!(f.handle_input(s(10), event(12)));
-        assert!(f.handle_input(s(70), Input::Bookmark("20".into())));
-        assert!(f.handle_input(s(71), Input::Bookmark("15".into())), "a bookmark may be old");
-        f.handle_input(s(400), Input::Ended);
+        assert!(f.handle_input(s(70), WatchInput::Bookmark("20".into())));
+        assert!(f.handle_input(s(71), WatchInput::Bookmark("15".into())), "a bookmark may be old");
+        f.handle_input(s(400), WatchInput::Ended);
         assert_eq!(version(&f.next_action(s(400))), "20");
     }
 
     #[test]
     fn a_full_list_is_made_once_per_resync_period_and_the_watch_before_ends_in_time() {
         let mut f = watching();
-        f.handle_input(s(3500), Input::Ended);
-        assert_eq!(f.next_action(s(3500)), Action::Watch { version: "10".into(), seconds: 100 });
-        f.handle_input(s(3500), Input::Opened);
-        f.handle_input(s(3600), Input::Ended);
-        assert_eq!(f.next_action(s(3600)), Action::List);
-        f.handle_input(s(3600), Input::Listed("99".into()));
+        f.handle_input(s(3500), WatchInput::Ended);
+        assert_eq!(
+            f.next_action(s(3500)),
+            WatchAction::Watch { version: "10".into(), seconds: 100 }
+        );
+        f.handle_input(s(3500), WatchInput::Opened);
+        f.handle_input(s(3600), WatchInput::Ended);
+        assert_eq!(f.next_action(s(3600)), WatchAction::List);
+        f.handle_input(s(3600), WatchInput::Listed("99".into()));
         assert_eq!(version(&f.next_action(s(3600))), "99");
     }
 
     #[test]
     fn after_a_snapshot_come_a_probe_and_a_short_watch_before_the_long_one() {
         let mut f = from_snapshot(Some(s(60)));
-        assert_eq!(f.next_action(s(0)), Action::Probe);
-        f.handle_input(s(0), Input::Probed("10".into()));
-        assert_eq!(f.next_action(s(0)), Action::Watch { version: "10".into(), seconds: 1 });
-        f.handle_input(s(0), Input::Opened);
+        assert_eq!(f.next_action(s(0)), WatchAction::Probe);
+        f.handle_input(s(0), WatchInput::Probed("10".into()));
+        assert_eq!(f.next_action(s(0)), WatchAction::Watch { version: "10".into(), seconds: 1 });
+        f.handle_input(s(0), WatchInput::Opened);
         assert!(f.handle_input(s(0), event(11)) && !f.is_synced());
-        f.handle_input(s(1), Input::Ended);
+        f.handle_input(s(1), WatchInput::Ended);
         assert!(f.is_synced());
-        assert!(matches!(f.next_action(s(1)), Action::Watch { seconds: 300.., .. }));
+        assert!(matches!(f.next_action(s(1)), WatchAction::Watch { seconds: 300.., .. }));
     }
 
     #[test]
     fn a_snapshot_older_than_the_resync_period_or_of_unknown_age_is_followed_by_a_list() {
         for age in [None, Some(HOUR), Some(HOUR * 100)] {
-            assert_eq!(from_snapshot(age).next_action(s(0)), Action::List, "{age:?}");
+            assert_eq!(from_snapshot(age).next_action(s(0)), WatchAction::List, "{age:?}");
         }
         let mut f = from_snapshot(Some(s(3000)));
-        assert_eq!(f.next_action(s(599)), Action::Probe);
-        assert_eq!(f.next_action(s(600)), Action::List);
+        assert_eq!(f.next_action(s(599)), WatchAction::Probe);
+        assert_eq!(f.next_action(s(600)), WatchAction::List);
     }
 
     #[test]
     fn a_probe_that_finds_another_cluster_or_an_older_version_leads_to_a_list() {
-        for input in [Input::OtherCluster, Input::Probed("9".into())] {
+        for input in [WatchInput::OtherCluster, WatchInput::Probed("9".into())] {
             let mut f = from_snapshot(Some(s(60)));
-            assert_eq!(f.next_action(s(0)), Action::Probe);
+            assert_eq!(f.next_action(s(0)), WatchAction::Probe);
             f.handle_input(s(0), input);
-            assert_eq!(f.next_action(s(0)), Action::List);
-            f.handle_input(s(0), Input::Listed("3".into()));
+            assert_eq!(f.next_action(s(0)), WatchAction::List);
+            f.handle_input(s(0), WatchInput::Listed("3".into()));
             assert_eq!(version(&f.next_action(s(0))), "3");
         }
     }
@@ -543,11 +550,11 @@ mod tests {
     fn after_a_lost_connection_a_probe_comes_within_a_second_and_the_watch_resumes() {
         let mut f = watching();
         f.handle_input(s(5), event(12));
-        f.handle_input(s(6), Input::Disconnected);
+        f.handle_input(s(6), WatchInput::Disconnected);
         let (wait, then) = after_wait(&mut f, s(6));
         assert!(wait <= s(1) && wait >= s(1) / 2, "{wait:?}");
-        assert_eq!(then, Action::Probe);
-        f.handle_input(s(8), Input::Probed("40".into()));
+        assert_eq!(then, WatchAction::Probe);
+        f.handle_input(s(8), WatchInput::Probed("40".into()));
         assert_eq!(version(&f.next_action(s(8))), "12", "the missed events are replayed");
     }
 
@@ -560,14 +567,14 @@ mod tests {
             let (wait, then) = after_wait(&mut f, now);
             let whole = s(1 << nth.min(5)).min(MAX_BACKOFF);
             assert!(wait >= whole / 2 && wait <= whole, "{nth}: {wait:?}");
-            assert_eq!(then, Action::Probe);
+            assert_eq!(then, WatchAction::Probe);
             now += wait;
         }
-        f.handle_input(now, Input::Probed("10".into()));
-        assert!(matches!(f.next_action(now), Action::Watch { .. }));
-        f.handle_input(now, Input::Opened);
+        f.handle_input(now, WatchInput::Probed("10".into()));
+        assert!(matches!(f.next_action(now), WatchAction::Watch { .. }));
+        f.handle_input(now, WatchInput::Opened);
         f.handle_input(now, event(11));
-        f.handle_input(now, Input::Disconnected);
+        f.handle_input(now, WatchInput::Disconnected);
         assert!(after_wait(&mut f, now).0 <= s(1));
     }
 
@@ -576,9 +583,9 @@ mod tests {
         let mut f = WatchState::new(Start::default(), WATCH, 3);
         for _ in 0..8 {
             f.handle_input(s(0), no_answer());
-            assert_eq!(after_wait(&mut f, s(0)).1, Action::List);
+            assert_eq!(after_wait(&mut f, s(0)).1, WatchAction::List);
         }
-        f.handle_input(s(60), Input::Listed("5".into()));
+        f.handle_input(s(60), WatchInput::Listed("5".into()));
         assert_eq!(version(&f.next_action(s(60))), "5");
         f.handle_input(s(60), status(None));
         assert!(after_wait(&mut f, s(60)).0 <= s(1));
@@ -590,9 +597,9 @@ mod tests {
         for _ in 0..6 {
             f.handle_input(s(0), status(None));
         }
-        assert!(matches!(f.next_action(s(40)), Action::Watch { .. }));
-        f.handle_input(s(40), Input::Opened);
-        f.handle_input(s(80), Input::Disconnected);
+        assert!(matches!(f.next_action(s(40)), WatchAction::Watch { .. }));
+        f.handle_input(s(40), WatchInput::Opened);
+        f.handle_input(s(80), WatchInput::Disconnected);
         assert!(after_wait(&mut f, s(80)).0 <= s(1));
     }
 
@@ -609,8 +616,8 @@ mod tests {
     #[test]
     fn an_expired_version_leads_to_a_list_at_once() {
         let mut f = watching();
-        f.handle_input(s(0), Input::Expired);
-        assert_eq!(f.next_action(s(0)), Action::List);
+        f.handle_input(s(0), WatchInput::Expired);
+        assert_eq!(f.next_action(s(0)), WatchAction::List);
     }
 
     #[test]
@@ -618,45 +625,49 @@ mod tests {
         let mut f = watching();
         let (mut now, mut waits) = (s(0), Vec::new());
         for version in 11..20 {
-            f.handle_input(now, Input::Expired);
+            f.handle_input(now, WatchInput::Expired);
             let (wait, then) = after_wait(&mut f, now);
-            assert_eq!(then, Action::List);
+            assert_eq!(then, WatchAction::List);
             waits.push(wait);
             now += wait;
-            f.handle_input(now, Input::Listed(version.to_string()));
-            assert!(matches!(f.next_action(now), Action::Watch { .. }));
-            f.handle_input(now, Input::Opened);
+            f.handle_input(now, WatchInput::Listed(version.to_string()));
+            assert!(matches!(f.next_action(now), WatchAction::Watch { .. }));
+            f.handle_input(now, WatchInput::Opened);
             f.handle_input(now, event(version)); // an event alone does not reset the count
         }
         assert_eq!(waits[0], Duration::ZERO);
         assert!(waits[1] >= s(1) / 2 && waits[8] >= s(15), "{waits:?}");
-        f.handle_input(now + s(40), Input::Expired);
-        assert_eq!(f.next_action(now + s(40)), Action::List, "a watch of 40 s resets the count");
+        f.handle_input(now + s(40), WatchInput::Expired);
+        assert_eq!(
+            f.next_action(now + s(40)),
+            WatchAction::List,
+            "a watch of 40 s resets the count"
+        );
     }
 
     #[test]
     fn an_empty_list_is_repeated_with_backoff_and_watched_from_in_between() {
         let (mut f, mut now) = (listed(WATCH), s(3600));
         for nth in 0..8 {
-            assert_eq!(f.next_action(now), Action::List);
-            f.handle_input(now, Input::ListedEmpty("12".into()));
-            let Action::Watch { seconds, .. } = f.next_action(now) else { panic!() };
+            assert_eq!(f.next_action(now), WatchAction::List);
+            f.handle_input(now, WatchInput::ListedEmpty("12".into()));
+            let WatchAction::Watch { seconds, .. } = f.next_action(now) else { panic!() };
             assert!(seconds <= 1 << nth && seconds <= 30, "{seconds}");
-            f.handle_input(now, Input::Opened);
+            f.handle_input(now, WatchInput::Opened);
             now += s(1 << nth).min(MAX_BACKOFF);
-            f.handle_input(now, Input::Ended);
+            f.handle_input(now, WatchInput::Ended);
         }
-        assert_eq!(f.next_action(now), Action::List);
-        f.handle_input(now, Input::Listed("13".into()));
-        assert!(matches!(f.next_action(now), Action::Watch { seconds: 300.., .. }));
+        assert_eq!(f.next_action(now), WatchAction::List);
+        f.handle_input(now, WatchInput::Listed("13".into()));
+        assert!(matches!(f.next_action(now), WatchAction::Watch { seconds: 300.., .. }));
     }
 
     #[test]
     fn events_out_of_order_and_invalid_events_lead_to_a_list() {
-        for input in [event(9), Input::Invalid] {
+        for input in [event(9), WatchInput::Invalid] {
             let mut f = watching();
             assert!(!f.handle_input(s(5), input), "the watch must be closed");
-            assert_eq!(f.next_action(s(5)), Action::List);
+            assert_eq!(f.next_action(s(5)), WatchAction::List);
         }
         let mut f = watching();
         assert!(
@@ -668,19 +679,19 @@ mod tests {
     #[test]
     fn a_watch_that_times_out_is_probed_without_backoff() {
         let mut f = watching();
-        f.handle_input(s(150), Input::TimedOut);
-        assert_eq!(f.next_action(s(150)), Action::Probe);
-        f.handle_input(s(150), Input::Probed("10".into()));
+        f.handle_input(s(150), WatchInput::TimedOut);
+        assert_eq!(f.next_action(s(150)), WatchAction::Probe);
+        f.handle_input(s(150), WatchInput::Probed("10".into()));
         assert_eq!(version(&f.next_action(s(150))), "10");
     }
 
     #[test]
     fn a_short_watch_that_times_out_is_replaced_by_a_list() {
         let mut f = listed(POLL);
-        assert_eq!(f.next_action(s(45)), Action::Watch { version: "10".into(), seconds: 1 });
-        f.handle_input(s(45), Input::Opened);
-        f.handle_input(s(76), Input::TimedOut);
-        assert_eq!(f.next_action(s(76)), Action::List);
+        assert_eq!(f.next_action(s(45)), WatchAction::Watch { version: "10".into(), seconds: 1 });
+        f.handle_input(s(45), WatchInput::Opened);
+        f.handle_input(s(76), WatchInput::TimedOut);
+        assert_eq!(f.next_action(s(76)), WatchAction::List);
     }
 
     #[test]
@@ -688,17 +699,17 @@ mod tests {
         let mut f = listed(POLL);
         for poll in 1..70 {
             let now = s(46 * poll - 1);
-            assert!(matches!(f.next_action(now - s(1)), Action::Wait(_)));
+            assert!(matches!(f.next_action(now - s(1)), WatchAction::Wait(_)));
             let version = (poll + 9).to_string();
-            assert_eq!(f.next_action(now), Action::Watch { version, seconds: 1 });
-            f.handle_input(now, Input::Opened);
+            assert_eq!(f.next_action(now), WatchAction::Watch { version, seconds: 1 });
+            f.handle_input(now, WatchInput::Opened);
             f.handle_input(now, event(poll + 10));
-            f.handle_input(now + s(1), Input::Ended);
-            assert_eq!(f.next_action(now + s(1)), Action::Wait(s(45)));
+            f.handle_input(now + s(1), WatchInput::Ended);
+            assert_eq!(f.next_action(now + s(1)), WatchAction::Wait(s(45)));
         }
         f.handle_input(s(3300), no_answer());
         assert!(after_wait(&mut f, s(3300)).0 <= s(1), "a failure does not wait for the next poll");
-        assert_eq!(f.next_action(s(3601)), Action::List);
+        assert_eq!(f.next_action(s(3601)), WatchAction::List);
     }
 
     #[test]
@@ -706,11 +717,11 @@ mod tests {
         let mut f = watching();
         let mut now = s(0);
         for _ in 0..10 {
-            f.handle_input(now, Input::Ended);
+            f.handle_input(now, WatchInput::Ended);
             let (wait, then) = after_wait(&mut f, now);
-            assert!(wait > Duration::ZERO && matches!(then, Action::Watch { .. }));
+            assert!(wait > Duration::ZERO && matches!(then, WatchAction::Watch { .. }));
             now += wait;
-            f.handle_input(now, Input::Opened);
+            f.handle_input(now, WatchInput::Opened);
         }
         assert!(now >= s(60), "{now:?}");
     }
@@ -719,35 +730,35 @@ mod tests {
     fn versions_that_are_not_numbers_are_accepted_in_any_order() {
         let mut f = watching();
         assert!(
-            f.handle_input(s(1), Input::Event("abc".into()))
-                && f.handle_input(s(1), Input::Event("abb".into()))
+            f.handle_input(s(1), WatchInput::Event("abc".into()))
+                && f.handle_input(s(1), WatchInput::Event("abb".into()))
         );
-        f.handle_input(s(500), Input::Ended);
+        f.handle_input(s(500), WatchInput::Ended);
         assert_eq!(version(&f.next_action(s(500))), "abb");
     }
 
     /// Returns a random fault as the result of an action.
-    fn random_fault(dice: &mut Dice, action: &Action) -> Input {
+    fn random_fault(dice: &mut Rng, action: &WatchAction) -> WatchInput {
         match (dice.below(9), action) {
             (0, _) => no_answer(),
             (1, _) => status(Some(dice.below(100) as u64)),
             (2, _) => status(None),
-            (4, Action::List) => Input::ListedEmpty(dice.below(1000).to_string()),
-            (3, Action::List) => Input::Listed(dice.below(1000).to_string()),
-            (3 | 4, Action::Probe) => Input::OtherCluster,
-            (3, Action::Watch { .. }) => Input::Expired,
-            (4, Action::Watch { .. }) => Input::Disconnected,
-            (5, Action::Watch { .. }) => Input::TimedOut,
-            (6, Action::Watch { .. }) => Input::Invalid,
-            (7, Action::Watch { .. }) => event(dice.below(1000) as u64),
-            (8, Action::Watch { .. }) => Input::Ended,
+            (4, WatchAction::List) => WatchInput::ListedEmpty(dice.below(1000).to_string()),
+            (3, WatchAction::List) => WatchInput::Listed(dice.below(1000).to_string()),
+            (3 | 4, WatchAction::Probe) => WatchInput::OtherCluster,
+            (3, WatchAction::Watch { .. }) => WatchInput::Expired,
+            (4, WatchAction::Watch { .. }) => WatchInput::Disconnected,
+            (5, WatchAction::Watch { .. }) => WatchInput::TimedOut,
+            (6, WatchAction::Watch { .. }) => WatchInput::Invalid,
+            (7, WatchAction::Watch { .. }) => event(dice.below(1000) as u64),
+            (8, WatchAction::Watch { .. }) => WatchInput::Ended,
             _ => no_answer(),
         }
     }
 
     #[test]
     fn under_random_faults_waits_stay_bounded_and_watching_resumes_soon_after() {
-        let mut dice = Dice(99);
+        let mut dice = Rng(99);
         for seed in 0..300u64 {
             let rhythm = if seed.is_multiple_of(2) { WATCH } else { POLL };
             let most = rhythm.poll.unwrap_or_default().max(MAX_BACKOFF);
@@ -755,13 +766,13 @@ mod tests {
             let (mut f, mut now) = (WatchState::new(start, rhythm, seed), s(0));
             for _ in 0..dice.below(300) {
                 match f.next_action(now) {
-                    Action::Wait(wait) => {
+                    WatchAction::Wait(wait) => {
                         assert!(wait <= most && wait > Duration::ZERO, "{wait:?} in {f:?}");
                         now += wait;
                     }
                     action => {
-                        if matches!(action, Action::Watch { .. }) && dice.below(2) == 0 {
-                            f.handle_input(now, Input::Opened);
+                        if matches!(action, WatchAction::Watch { .. }) && dice.below(2) == 0 {
+                            f.handle_input(now, WatchInput::Opened);
                         }
                         now += Duration::from_millis(dice.below(200_000) as u64);
                         f.handle_input(now, random_fault(&mut dice, &action));
@@ -770,17 +781,19 @@ mod tests {
             }
             // From here on every request succeeds.
             let end = now + 2 * MAX_BACKOFF;
-            while !matches!(f.next_action(now), Action::Watch { .. }) {
+            while !matches!(f.next_action(now), WatchAction::Watch { .. }) {
                 match f.next_action(now) {
-                    Action::Wait(wait)
+                    WatchAction::Wait(wait)
                         if f.failures + f.expirations == 0 && rhythm.poll.is_some() =>
                     {
                         assert!(wait <= most);
                         break; // it polls without failures
                     }
-                    Action::Wait(wait) => now += wait,
-                    Action::Probe => drop(f.handle_input(now, Input::Probed("1000".into()))),
-                    _ => drop(f.handle_input(now, Input::Listed("1000".into()))),
+                    WatchAction::Wait(wait) => now += wait,
+                    WatchAction::Probe => {
+                        drop(f.handle_input(now, WatchInput::Probed("1000".into())))
+                    }
+                    _ => drop(f.handle_input(now, WatchInput::Listed("1000".into()))),
                 }
                 assert!(now <= end || rhythm.poll.is_some(), "{f:?}");
             }

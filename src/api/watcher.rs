@@ -4,7 +4,7 @@
 //! [`Api::follow`] blocks in a plain thread per kind and never returns while the receiver lives;
 //! [`Api::catch_up`] brings a store up to date once, for a command that runs a single pass.
 //! `Watcher::run_action` executes an action, and its result goes to
-//! [`WatchState::handle_input`](super::watch_state::WatchState::handle_input) and, as [`News`], to the
+//! [`WatchState::handle_input`](super::watch_state::WatchState::handle_input) and, as [`WatchUpdate`], to the
 //! receiver. Requests are in `client` and `list`, the parsing of events in `stream`.
 
 use std::{
@@ -16,15 +16,15 @@ use std::{
 
 use super::{
     Api,
-    client::Patience,
+    client::Timeouts,
     failure::{Failure, Why},
-    stream::{self, Event, Lines},
-    watch_state::{Action, Input, Rhythm, SHORT_WATCH, Start, WatchState},
+    stream::{self, StreamEvent, WatchLines},
+    watch_state::{SHORT_WATCH, Start, SyncPolicy, WatchAction, WatchInput, WatchState},
 };
 use crate::{
     error::{Error, Result},
     log,
-    model::cluster::{Kind, Known, News, What},
+    model::cluster::{Change, ClusterStore, Kind, WatchUpdate},
 };
 
 /// The stack, in bytes, that a thread needs for [`Api::follow`].
@@ -39,15 +39,21 @@ impl Api {
     /// each kind has a thread of its own with a stack of [`STACK`] bytes, and all share this `Api`.
     ///
     /// `tell` receives a full list first, or the changes since `start`; after that each change. It
-    /// receives [`What::Reached`] if nothing changed, so that the kind counts as up to date, and
-    /// [`What::Lost`] once for each failure with another text. Failures are logged here. `tell` may
+    /// receives [`Change::UpToDate`] if nothing changed, so that the kind counts as up to date, and
+    /// [`Change::Unavailable`] once for each failure with another text. Failures are logged here. `tell` may
     /// block.
-    pub fn follow(&self, kind: Kind, start: Start, rhythm: Rhythm, tell: impl FnMut(News) -> bool) {
+    pub fn follow(
+        &self,
+        kind: Kind,
+        start: Start,
+        rhythm: SyncPolicy,
+        tell: impl FnMut(WatchUpdate) -> bool,
+    ) {
         let mut watcher = Watcher::new(self, kind, start, rhythm, tell);
         watcher.logs = true;
         while watcher.has_receiver {
             match watcher.next_action() {
-                Action::Wait(wait) => thread::sleep(wait),
+                WatchAction::Wait(wait) => thread::sleep(wait),
                 action => watcher.run_action(action),
             }
         }
@@ -59,7 +65,7 @@ impl Api {
     /// its old objects.
     pub fn catch_up(
         &self,
-        known: &mut Known,
+        known: &mut ClusterStore,
         kinds: &[Kind],
         age: Option<Duration>,
         resync: Duration,
@@ -67,7 +73,8 @@ impl Api {
         if age.is_some_and(|age| age < resync) {
             return self.fetch_changes(known, kinds, age, resync);
         }
-        let store = |kind, reading| drop(known.hear(News { kind, what: What::All(reading) }));
+        let store =
+            |kind, reading| drop(known.hear(WatchUpdate { kind, what: Change::Listed(reading) }));
         let failed = self.list_each(kinds, store).err();
         if failed.is_none() && self.has_node_name() {
             // The uid of our Node is for the snapshot only, so a failure is ignored.
@@ -79,7 +86,7 @@ impl Api {
     /// Fetches the changes since the versions in `known`, all kinds at the same time.
     fn fetch_changes(
         &self,
-        known: &mut Known,
+        known: &mut ClusterStore,
         kinds: &[Kind],
         age: Option<Duration>,
         resync: Duration,
@@ -90,7 +97,7 @@ impl Api {
             let mut threads = Vec::new();
             for &kind in kinds {
                 let start = Start { version: known.versions.get(&kind).cloned(), age };
-                let (rhythm, to) = (Rhythm { poll: None, resync }, to.clone());
+                let (rhythm, to) = (SyncPolicy { poll: None, resync }, to.clone());
                 let run = move || {
                     let tell = |news| to.send(news).is_ok();
                     Watcher::new(self, kind, start, rhythm, tell).sync_once()
@@ -139,8 +146,8 @@ struct Watcher<'a, T> {
     throttled: bool,
 }
 
-impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
-    fn new(api: &'a Api, kind: Kind, mut start: Start, rhythm: Rhythm, tell: T) -> Self {
+impl<'a, T: FnMut(WatchUpdate) -> bool> Watcher<'a, T> {
+    fn new(api: &'a Api, kind: Kind, mut start: Start, rhythm: SyncPolicy, tell: T) -> Self {
         let uid = api.contact().uid;
         if uid.is_none() {
             // Without a uid the probe can't check that the version is of the same cluster.
@@ -167,11 +174,11 @@ impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
         let mut waits = 0;
         while !self.state.is_synced() && self.has_receiver {
             match self.next_action() {
-                Action::Wait(wait) if self.throttled && waits < MAX_WAITS => {
+                WatchAction::Wait(wait) if self.throttled && waits < MAX_WAITS => {
                     waits += 1;
                     thread::sleep(wait);
                 }
-                Action::Wait(_) => {
+                WatchAction::Wait(_) => {
                     let (doing, cause) = self.failures.pop().unwrap_or_else(|| {
                         let doing = format!("watching {}", self.kind.plural());
                         (doing, "the changes could not be fetched".to_owned())
@@ -184,21 +191,21 @@ impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
         Ok(())
     }
 
-    fn next_action(&mut self) -> Action {
+    fn next_action(&mut self) -> WatchAction {
         self.state.next_action(self.started.elapsed())
     }
 
-    fn handle_input(&mut self, input: Input) -> bool {
+    fn handle_input(&mut self, input: WatchInput) -> bool {
         self.state.handle_input(self.started.elapsed(), input)
     }
 
-    fn run_action(&mut self, action: Action) {
+    fn run_action(&mut self, action: WatchAction) {
         self.throttled = false;
         match action {
-            Action::List => self.list(),
-            Action::Probe => self.probe(),
-            Action::Watch { version, seconds } => self.watch(&version, seconds),
-            Action::Wait(_) => {}
+            WatchAction::List => self.list(),
+            WatchAction::Probe => self.probe(),
+            WatchAction::Watch { version, seconds } => self.watch(&version, seconds),
+            WatchAction::Wait(_) => {}
         }
     }
 
@@ -213,8 +220,12 @@ impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
             return self.request_failed("listing", Failure::other(why));
         };
         let empty = reading.cluster.is_empty_of(self.kind) && reading.bad.is_empty();
-        self.handle_input(if empty { Input::ListedEmpty(version) } else { Input::Listed(version) });
-        self.send(What::All(reading));
+        self.handle_input(if empty {
+            WatchInput::ListedEmpty(version)
+        } else {
+            WatchInput::Listed(version)
+        });
+        self.send(Change::Listed(reading));
         if self.kind == Kind::Node && self.uid.is_none() && self.api.has_node_name() {
             // The uid of our Node is for the snapshot only, so a failure is ignored.
             self.uid = self.api.probe().ok().and_then(|(uid, _)| uid);
@@ -234,11 +245,15 @@ impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
                     ));
                 }
                 self.uid = uid.or(self.uid.take());
-                self.handle_input(if same { Input::Probed(version) } else { Input::OtherCluster });
+                self.handle_input(if same {
+                    WatchInput::Probed(version)
+                } else {
+                    WatchInput::OtherCluster
+                });
             }
             // This account may not get Nodes, so the cluster can't be checked: a list is needed.
             Err(Failure { why: Why::Status(400 | 403 | 404..=407 | 410), .. }) => {
-                self.handle_input(Input::OtherCluster);
+                self.handle_input(WatchInput::OtherCluster);
             }
             Err(failure) => self.request_failed("watching", failure),
         }
@@ -250,13 +265,13 @@ impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
         let version = super::list::percent_encode(version);
         let path =
             format!("{path}?watch=1&resourceVersion={version}&timeoutSeconds={seconds}{bookmarks}");
-        let Patience { quiet, beyond, item, .. } = self.api.client.patience;
+        let Timeouts { quiet, beyond, item, .. } = self.api.client.patience;
         let whole = Duration::from_secs(seconds) + beyond;
         let mut lines = match self.api.client.watch(&path, quiet.min(whole), whole) {
-            Ok(body) => Lines::new(body, item),
+            Ok(body) => WatchLines::new(body, item),
             Err(failure) => return self.watch_refused(failure),
         };
-        self.handle_input(Input::Opened);
+        self.handle_input(WatchInput::Opened);
         if self.state.is_synced() && seconds > SHORT_WATCH {
             self.send_reached();
         }
@@ -264,7 +279,7 @@ impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
             let line = match lines.next() {
                 Ok(Some(line)) => line,
                 Ok(None) => {
-                    self.handle_input(Input::Ended);
+                    self.handle_input(WatchInput::Ended);
                     if self.state.is_synced() {
                         self.send_reached();
                     } else {
@@ -278,22 +293,22 @@ impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
             };
             self.api.traffic().events.one();
             match stream::read(shape, line) {
-                Ok(Event::One { name, now, version }) => {
-                    if !self.handle_input(Input::Event(version.clone())) {
+                Ok(StreamEvent::One { name, now, version }) => {
+                    if !self.handle_input(WatchInput::Event(version.clone())) {
                         return self.report_failure("watching", "events came out of order");
                     }
-                    self.send(What::One { name, now, version });
+                    self.send(Change::Object { name, now, version });
                 }
-                Ok(Event::Bookmark(version)) => {
-                    self.handle_input(Input::Bookmark(version));
+                Ok(StreamEvent::Bookmark(version)) => {
+                    self.handle_input(WatchInput::Bookmark(version));
                     if self.state.is_synced() {
                         self.send_reached();
                     }
                 }
-                Ok(Event::Error { code, text }) => {
+                Ok(StreamEvent::Error { code, text }) => {
                     return self.watch_refused(Failure::event(code, text));
                 }
-                Err(why) => return self.stream_failed(stream::Fault::Wrong(why)),
+                Err(why) => return self.stream_failed(stream::StreamFault::Wrong(why)),
             }
         }
     }
@@ -306,7 +321,7 @@ impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
             // The server has another version of the API, or this account may only list. The next list
             // shows which.
             Why::Status(403 | 404) => {
-                self.handle_input(Input::Expired);
+                self.handle_input(WatchInput::Expired);
                 self.report_failure("watching", &failure.text);
             }
             _ => self.request_failed("watching", failure),
@@ -317,7 +332,7 @@ impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
     /// failure, because the server keeps its history only for a limited time.
     fn version_expired(&mut self) {
         self.api.traffic().gone.one();
-        self.handle_input(Input::Expired);
+        self.handle_input(WatchInput::Expired);
         if self.logs {
             log::info(format_args!(
                 "the API server can't watch {} from the last resourceVersion; listing them",
@@ -335,23 +350,23 @@ impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
     }
 
     /// Handles a stream that broke before the watch ended.
-    fn stream_failed(&mut self, fault: stream::Fault) {
+    fn stream_failed(&mut self, fault: stream::StreamFault) {
         let failure = match fault {
-            stream::Fault::Cut => {
+            stream::StreamFault::Cut => {
                 Failure::cut(std::io::ErrorKind::UnexpectedEof.into(), "watch", "")
             }
-            stream::Fault::Io(e) => Failure::cut(e, "watch", &self.api.client.ca),
-            stream::Fault::Wrong(why) => {
-                self.handle_input(Input::Invalid);
+            stream::StreamFault::Io(e) => Failure::cut(e, "watch", &self.api.client.ca),
+            stream::StreamFault::Wrong(why) => {
+                self.handle_input(WatchInput::Invalid);
                 return self.report_failure("watching", &why);
             }
         };
         if failure.why == Why::Silent {
             // No bookmark came. The probe finds out if the server is down; only then it is a failure.
-            self.handle_input(Input::TimedOut);
+            self.handle_input(WatchInput::TimedOut);
             return;
         }
-        self.handle_input(Input::Disconnected);
+        self.handle_input(WatchInput::Disconnected);
         self.report_failure("watching", &failure.text);
     }
 
@@ -359,11 +374,11 @@ impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
         let Failure { why, text, retry_after, .. } = failure;
         self.throttled = why == Why::Status(429);
         let answered = matches!(why, Why::Status(_));
-        self.handle_input(Input::Failed { answered, retry_after });
+        self.handle_input(WatchInput::Failed { answered, retry_after });
         self.report_failure(doing, &text);
     }
 
-    /// Logs a failure and sends it as [`What::Lost`], if it differs from those since the last success.
+    /// Logs a failure and sends it as [`Change::Unavailable`], if it differs from those since the last success.
     fn report_failure(&mut self, doing: &str, cause: &str) {
         let doing = format!("{doing} {} from {}", self.kind.plural(), self.api.client.server);
         let text = format!("{doing}: {cause}");
@@ -378,25 +393,26 @@ impl<'a, T: FnMut(News) -> bool> Watcher<'a, T> {
             self.failures.remove(0);
         }
         self.failures.push(failure);
-        self.has_receiver &= (self.tell)(News { kind: self.kind, what: What::Lost(text) });
+        self.has_receiver &=
+            (self.tell)(WatchUpdate { kind: self.kind, what: Change::Unavailable(text) });
     }
 
     /// Sends that the kind is up to date at the current version.
     fn send_reached(&mut self) {
         if let Some(version) = self.state.version().map(str::to_owned) {
-            self.send(What::Reached(version));
+            self.send(Change::UpToDate(version));
         }
     }
 
     /// Sends a change. It ends a series of failures, unless only the lists succeed and each watch after
     /// them fails.
-    fn send(&mut self, what: What) {
+    fn send(&mut self, what: Change) {
         if !self.failures.is_empty() && self.state.watches_work() {
             self.failures.clear();
             if self.logs {
                 log::info(format_args!("{} are followed again", self.kind.plural()));
             }
         }
-        self.has_receiver &= (self.tell)(News { kind: self.kind, what });
+        self.has_receiver &= (self.tell)(WatchUpdate { kind: self.kind, what });
     }
 }

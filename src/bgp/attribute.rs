@@ -9,7 +9,7 @@ use super::as_path::MAX_SEGMENT_LEN;
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attributes {
     /// ORIGIN.
-    pub origin: Origin,
+    pub origin: OriginCode,
     /// AS_PATH, the nearest AS first.
     pub path: Vec<Segment>,
     /// MULTI_EXIT_DISC: the lower value is preferred among paths through the same neighbouring AS.
@@ -32,7 +32,7 @@ pub struct Attributes {
 
 /// The value of ORIGIN (RFC 4271 section 5.1.1); the lower one is preferred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
+pub enum OriginCode {
     /// IGP: learned within the originating AS.
     #[default]
     Igp,

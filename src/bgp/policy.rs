@@ -19,7 +19,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::{
     attribute::{Attributes, Segment},
     message::MAX,
-    rib::{decision::RouteAttrs, peer_table::Session},
+    rib::{decision::RouteAttrs, peer_table::PeerSession},
 };
 use crate::model::bgp::{Config, Family};
 
@@ -35,7 +35,7 @@ pub const LOCAL_PREF: u32 = 100;
 
 /// The reason for which the import policy refuses a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RouteRejectReason {
     /// The address family was not negotiated.
     Family,
     /// The network is a default route; a node has its own.
@@ -60,21 +60,21 @@ pub enum Refusal {
     NextHop,
 }
 
-impl Refusal {
+impl RouteRejectReason {
     /// Returns the reason as text for users.
     pub fn text(self) -> &'static str {
         match self {
-            Refusal::Family => "address family not negotiated",
-            Refusal::DefaultRoute => "default route",
-            Refusal::Martian => "not a unicast network",
-            Refusal::OwnNetwork => "network of this node",
-            Refusal::OwnPods => "part of this node's pod network",
-            Refusal::Rejected => "rejected by the configuration",
-            Refusal::AsLoop => "AS_PATH contains this node's AS",
-            Refusal::FirstAs => "AS_PATH does not begin with the peer's AS",
-            Refusal::Originator => "ORIGINATOR_ID is this node's",
-            Refusal::Cluster => "CLUSTER_LIST contains this node's cluster",
-            Refusal::NextHop => "invalid next hop",
+            RouteRejectReason::Family => "address family not negotiated",
+            RouteRejectReason::DefaultRoute => "default route",
+            RouteRejectReason::Martian => "not a unicast network",
+            RouteRejectReason::OwnNetwork => "network of this node",
+            RouteRejectReason::OwnPods => "part of this node's pod network",
+            RouteRejectReason::Rejected => "rejected by the configuration",
+            RouteRejectReason::AsLoop => "AS_PATH contains this node's AS",
+            RouteRejectReason::FirstAs => "AS_PATH does not begin with the peer's AS",
+            RouteRejectReason::Originator => "ORIGINATOR_ID is this node's",
+            RouteRejectReason::Cluster => "CLUSTER_LIST contains this node's cluster",
+            RouteRejectReason::NextHop => "invalid next hop",
         }
     }
 }
@@ -115,58 +115,62 @@ fn is_martian(net: &IpNet) -> bool {
 }
 
 /// Returns the reason to refuse a network from any peer; `None` if the network is accepted.
-pub fn check_net(config: &Config, net: &IpNet) -> Option<Refusal> {
+pub fn check_net(config: &Config, net: &IpNet) -> Option<RouteRejectReason> {
     if net.prefix_len() == 0 {
-        Some(Refusal::DefaultRoute)
+        Some(RouteRejectReason::DefaultRoute)
     } else if is_martian(net) {
-        Some(Refusal::Martian)
+        Some(RouteRejectReason::Martian)
     } else if config.import.own.contains(net) {
-        Some(Refusal::OwnNetwork)
+        Some(RouteRejectReason::OwnNetwork)
     } else if config.origin.pods.iter().any(|own| own.contains(net)) {
-        Some(Refusal::OwnPods)
+        Some(RouteRejectReason::OwnPods)
     } else if config.import.reject.iter().any(|bad| bad.contains(net)) {
-        Some(Refusal::Rejected)
+        Some(RouteRejectReason::Rejected)
     } else {
         None
     }
 }
 
 /// Returns the reason to refuse attributes from a peer for any network; `None` if they are accepted.
-pub fn check_attrs(config: &Config, from: &Session, attrs: &RouteAttrs) -> Option<Refusal> {
+pub fn check_attrs(
+    config: &Config,
+    from: &PeerSession,
+    attrs: &RouteAttrs,
+) -> Option<RouteRejectReason> {
     let (own, attributes) = (&config.own, &attrs.attributes);
     let hop = attrs.next_hop;
     // A link-local next hop needs an interface, and the kernel routes do not name one.
     let link_local = matches!(hop, IpAddr::V6(hop) if hop.is_unicast_link_local());
     let invalid = hop.is_unspecified() || hop.is_loopback() || hop.is_multicast() || link_local;
     if invalid || hop == from.local || own.addrs.contains(&hop) {
-        Some(Refusal::NextHop)
+        Some(RouteRejectReason::NextHop)
     } else if attributes.path_contains(own.asn) {
-        Some(Refusal::AsLoop)
+        Some(RouteRejectReason::AsLoop)
     } else if from.internal {
         if attributes.originator == Some(own.id) {
-            Some(Refusal::Originator)
+            Some(RouteRejectReason::Originator)
         } else if own.cluster.is_some_and(|own| attributes.clusters.contains(&own)) {
-            Some(Refusal::Cluster)
+            Some(RouteRejectReason::Cluster)
         } else {
             None
         }
     } else {
-        (attributes.neighbor_as() != Some(from.asn)).then_some(Refusal::FirstAs)
+        (attributes.neighbor_as() != Some(from.asn)).then_some(RouteRejectReason::FirstAs)
     }
 }
 
 /// Returns the reason to refuse a path to a network from a peer; `None` if the path is accepted.
 pub fn check_import(
     config: &Config,
-    from: &Session,
+    from: &PeerSession,
     net: &IpNet,
     attrs: &RouteAttrs,
-) -> Option<Refusal> {
+) -> Option<RouteRejectReason> {
     let family = Family::of(net);
     if !from.families.contains(&family) {
-        Some(Refusal::Family)
+        Some(RouteRejectReason::Family)
     } else if family != Family::of_addr(&attrs.next_hop) {
-        Some(Refusal::NextHop)
+        Some(RouteRejectReason::NextHop)
     } else {
         check_net(config, net).or_else(|| check_attrs(config, from, attrs))
     }
@@ -175,7 +179,7 @@ pub fn check_import(
 /// Returns received attributes without LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST if they come from
 /// another AS, because these have a meaning only within one AS (RFC 4271 section 5.1.5, RFC 4456
 /// section 8).
-pub fn strip_for_ebgp(from: &Session, mut attributes: Attributes) -> Attributes {
+pub fn strip_for_ebgp(from: &PeerSession, mut attributes: Attributes) -> Attributes {
     if !from.internal {
         attributes.local_pref = None;
         attributes.originator = None;
@@ -198,7 +202,7 @@ pub enum RouteSource<'a> {
     /// The path was learned from a peer.
     Learned {
         /// The session with the peer.
-        from: &'a Session,
+        from: &'a PeerSession,
         /// The next hop and path attributes that the peer sent.
         attrs: &'a RouteAttrs,
         /// True if the next hop is on one of this node's links.
@@ -237,7 +241,7 @@ pub struct ExportedRoute {
 /// path must not be advertised, or if its attributes do not fit in a message.
 pub fn export(
     config: &Config,
-    to: &Session,
+    to: &PeerSession,
     family: Family,
     source: RouteSource,
 ) -> Option<ExportedRoute> {
@@ -257,7 +261,7 @@ pub fn export(
 /// advertised to the peer, or if this node has no address of the family.
 fn export_local(
     config: &Config,
-    to: &Session,
+    to: &PeerSession,
     family: Family,
     kind: LocalKind,
 ) -> Option<ExportedRoute> {
@@ -278,9 +282,9 @@ fn export_local(
 /// reflector.
 fn export_learned(
     config: &Config,
-    to: &Session,
+    to: &PeerSession,
     family: Family,
-    from: &Session,
+    from: &PeerSession,
     attrs: &RouteAttrs,
     resolvable: bool,
 ) -> Option<ExportedRoute> {
@@ -327,7 +331,7 @@ fn export_learned(
 
 /// Adds the configured communities and ASes for routers outside the cluster, and this node's AS for peers
 /// in another AS.
-fn apply_export_policy(config: &Config, to: &Session, attributes: &mut Attributes) {
+fn apply_export_policy(config: &Config, to: &PeerSession, attributes: &mut Attributes) {
     if to.outside {
         attributes.add_communities(&config.export.communities);
         if let Some((asn, times)) = config.export.prepend {
@@ -342,7 +346,7 @@ fn apply_export_policy(config: &Config, to: &Session, attributes: &mut Attribute
 
 /// Returns this node's address of a family as a next hop for a peer: the local address of the connection,
 /// which the peer can reach, or else the first of the node's addresses. `None` if there is none.
-fn own_next_hop(config: &Config, to: &Session, family: Family) -> Option<IpAddr> {
+fn own_next_hop(config: &Config, to: &PeerSession, family: Family) -> Option<IpAddr> {
     let is_valid = |addr: &IpAddr| {
         let link_local = matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
         Family::of_addr(addr) == family && !link_local && !addr.is_unspecified()
@@ -376,7 +380,7 @@ mod tests {
     use super::*;
     use crate::bgp::{attribute::Other, rib::world::*};
 
-    fn learned<'a>(from: &'a Session, attrs: &'a RouteAttrs) -> RouteSource<'a> {
+    fn learned<'a>(from: &'a PeerSession, attrs: &'a RouteAttrs) -> RouteSource<'a> {
         RouteSource::Learned { from, attrs, resolvable: true }
     }
 
@@ -392,39 +396,71 @@ mod tests {
         let plain = || route_attrs("10.0.0.9", as_path(&[65001, 65002]));
         let six = || route_attrs("fd00::9", as_path(&[65001]));
         let table = [
-            ("0.0.0.0/0", plain(), Some(Refusal::DefaultRoute)),
-            ("::/0", six(), Some(Refusal::DefaultRoute)),
-            ("0.0.0.0/1", plain(), Some(Refusal::Martian)),
-            ("127.0.0.0/8", plain(), Some(Refusal::Martian)),
-            ("127.1.2.3/32", plain(), Some(Refusal::Martian)),
-            ("128.0.0.0/1", plain(), Some(Refusal::Martian)),
-            ("169.254.7.0/24", plain(), Some(Refusal::Martian)),
-            ("224.0.0.0/24", plain(), Some(Refusal::Martian)),
-            ("255.255.255.255/32", plain(), Some(Refusal::Martian)),
+            ("0.0.0.0/0", plain(), Some(RouteRejectReason::DefaultRoute)),
+            ("::/0", six(), Some(RouteRejectReason::DefaultRoute)),
+            ("0.0.0.0/1", plain(), Some(RouteRejectReason::Martian)),
+            ("127.0.0.0/8", plain(), Some(RouteRejectReason::Martian)),
+            ("127.1.2.3/32", plain(), Some(RouteRejectReason::Martian)),
+            ("128.0.0.0/1", plain(), Some(RouteRejectReason::Martian)),
+            ("169.254.7.0/24", plain(), Some(RouteRejectReason::Martian)),
+            ("224.0.0.0/24", plain(), Some(RouteRejectReason::Martian)),
+            ("255.255.255.255/32", plain(), Some(RouteRejectReason::Martian)),
             ("240.1.0.0/16", plain(), None),
-            ("::1/128", six(), Some(Refusal::Martian)),
-            ("::ffff:10.0.0.0/104", six(), Some(Refusal::Martian)),
-            ("fe80::/64", six(), Some(Refusal::Martian)),
-            ("ff02::/16", six(), Some(Refusal::Martian)),
+            ("::1/128", six(), Some(RouteRejectReason::Martian)),
+            ("::ffff:10.0.0.0/104", six(), Some(RouteRejectReason::Martian)),
+            ("fe80::/64", six(), Some(RouteRejectReason::Martian)),
+            ("ff02::/16", six(), Some(RouteRejectReason::Martian)),
             ("2000::/3", six(), None),
             ("64:ff9b::/96", six(), None),
-            ("10.43.0.1/32", plain(), Some(Refusal::OwnNetwork)),
+            ("10.43.0.1/32", plain(), Some(RouteRejectReason::OwnNetwork)),
             ("10.43.0.0/24", plain(), None),
-            ("10.42.1.0/24", plain(), Some(Refusal::OwnNetwork)),
-            ("10.42.1.7/32", plain(), Some(Refusal::OwnPods)),
-            ("fd42:1::7/128", six(), Some(Refusal::OwnPods)),
+            ("10.42.1.0/24", plain(), Some(RouteRejectReason::OwnNetwork)),
+            ("10.42.1.7/32", plain(), Some(RouteRejectReason::OwnPods)),
+            ("fd42:1::7/128", six(), Some(RouteRejectReason::OwnPods)),
             ("10.42.0.0/16", plain(), None),
-            ("10.50.0.0/16", plain(), Some(Refusal::Rejected)),
-            ("10.50.1.0/24", plain(), Some(Refusal::Rejected)),
+            ("10.50.0.0/16", plain(), Some(RouteRejectReason::Rejected)),
+            ("10.50.1.0/24", plain(), Some(RouteRejectReason::Rejected)),
             ("10.48.0.0/12", plain(), None),
-            ("10.9.0.0/16", route_attrs("10.0.0.1", as_path(&[65001])), Some(Refusal::NextHop)),
-            ("fd09::/64", route_attrs("fd00::1", as_path(&[65001])), Some(Refusal::NextHop)),
-            ("10.9.0.0/16", route_attrs("0.0.0.0", as_path(&[65001])), Some(Refusal::NextHop)),
-            ("10.9.0.0/16", route_attrs("127.0.0.1", as_path(&[65001])), Some(Refusal::NextHop)),
-            ("10.9.0.0/16", route_attrs("224.0.0.5", as_path(&[65001])), Some(Refusal::NextHop)),
-            ("fd09::/64", route_attrs("fe80::1", as_path(&[65001])), Some(Refusal::NextHop)),
-            ("10.9.0.0/16", route_attrs("fd00::9", as_path(&[65001])), Some(Refusal::NextHop)),
-            ("10.9.0.0/16", route_attrs("10.0.0.9", as_path(&[65001, ASN])), Some(Refusal::AsLoop)),
+            (
+                "10.9.0.0/16",
+                route_attrs("10.0.0.1", as_path(&[65001])),
+                Some(RouteRejectReason::NextHop),
+            ),
+            (
+                "fd09::/64",
+                route_attrs("fd00::1", as_path(&[65001])),
+                Some(RouteRejectReason::NextHop),
+            ),
+            (
+                "10.9.0.0/16",
+                route_attrs("0.0.0.0", as_path(&[65001])),
+                Some(RouteRejectReason::NextHop),
+            ),
+            (
+                "10.9.0.0/16",
+                route_attrs("127.0.0.1", as_path(&[65001])),
+                Some(RouteRejectReason::NextHop),
+            ),
+            (
+                "10.9.0.0/16",
+                route_attrs("224.0.0.5", as_path(&[65001])),
+                Some(RouteRejectReason::NextHop),
+            ),
+            (
+                "fd09::/64",
+                route_attrs("fe80::1", as_path(&[65001])),
+                Some(RouteRejectReason::NextHop),
+            ),
+            (
+                "10.9.0.0/16",
+                route_attrs("fd00::9", as_path(&[65001])),
+                Some(RouteRejectReason::NextHop),
+            ),
+            (
+                "10.9.0.0/16",
+                route_attrs("10.0.0.9", as_path(&[65001, ASN])),
+                Some(RouteRejectReason::AsLoop),
+            ),
             ("10.9.0.0/16", plain(), None),
         ];
         for (text, attrs, refusal) in table {
@@ -438,7 +474,10 @@ mod tests {
         }
         let mut four = router.clone();
         four.families = vec![Family::Ipv4];
-        assert_eq!(check_import(&config, &four, &net("fd09::/64"), &six()), Some(Refusal::Family));
+        assert_eq!(
+            check_import(&config, &four, &net("fd09::/64"), &six()),
+            Some(RouteRejectReason::Family)
+        );
     }
 
     #[test]
@@ -449,7 +488,7 @@ mod tests {
             |from, attributes| check_attrs(&config, from, &route_attrs("10.0.0.9", attributes));
         assert_eq!(first(&router, as_path(&[65001])), None);
         for wrong in [as_path(&[]), as_path(&[65002, 65001]), set] {
-            assert_eq!(first(&router, wrong.clone()), Some(Refusal::FirstAs));
+            assert_eq!(first(&router, wrong.clone()), Some(RouteRejectReason::FirstAs));
             assert_eq!(first(&node, wrong), None);
         }
     }
@@ -461,8 +500,14 @@ mod tests {
         let own_cluster = Attributes { clusters: vec![[9, 9, 9, 9].into()], ..as_path(&[65001]) };
         let other_cluster = Attributes { clusters: vec![[9, 9, 9, 8].into()], ..as_path(&[65001]) };
         let attrs = |attributes: &Attributes| route_attrs("10.0.0.9", attributes.clone());
-        assert_eq!(check_attrs(&config, &node, &attrs(&own_originator)), Some(Refusal::Originator));
-        assert_eq!(check_attrs(&config, &node, &attrs(&own_cluster)), Some(Refusal::Cluster));
+        assert_eq!(
+            check_attrs(&config, &node, &attrs(&own_originator)),
+            Some(RouteRejectReason::Originator)
+        );
+        assert_eq!(
+            check_attrs(&config, &node, &attrs(&own_cluster)),
+            Some(RouteRejectReason::Cluster)
+        );
         assert_eq!(check_attrs(&config, &node, &attrs(&other_cluster)), None);
         // These attributes have no meaning if they come from another AS.
         assert_eq!(check_attrs(&config, &router, &attrs(&own_cluster)), None);
@@ -493,7 +538,7 @@ mod tests {
         config.export.communities = vec![NO_EXPORT, 7, 7];
         config.export.prepend = Some((65077, 2));
         let source = RouteSource::Local(LocalKind { pods: true, services: false });
-        let exported = |to: &Session| export(&config, to, Family::Ipv4, source).unwrap();
+        let exported = |to: &PeerSession| export(&config, to, Family::Ipv4, source).unwrap();
 
         let inside = Attributes { local_pref: Some(100), ..as_path(&[]) };
         assert_eq!(
@@ -505,9 +550,9 @@ mod tests {
         assert_eq!(exported(&session(3, 65001)).attributes, router);
         let same_as = Attributes { local_pref: Some(100), ..router.clone() };
         let same_as = Attributes { path: as_path(&[65077, 65077]).path, ..same_as };
-        assert_eq!(exported(&Session { outside: true, ..session(4, ASN) }).attributes, same_as);
+        assert_eq!(exported(&PeerSession { outside: true, ..session(4, ASN) }).attributes, same_as);
         // A node of the cluster that is in another AS is not a router outside.
-        let other = exported(&Session { outside: false, ..session(5, 65005) }).attributes;
+        let other = exported(&PeerSession { outside: false, ..session(5, 65005) }).attributes;
         assert_eq!(other, as_path(&[ASN]));
     }
 
@@ -515,17 +560,17 @@ mod tests {
     fn next_hop_self_is_the_local_address_of_the_connection_or_one_of_the_family() {
         let mut config = config();
         let source = RouteSource::Local(LocalKind { pods: true, services: false });
-        let to = Session { local: ip("10.0.0.7"), ..session(2, ASN) };
-        let hop = |config: &Config, to: &Session, family| {
+        let to = PeerSession { local: ip("10.0.0.7"), ..session(2, ASN) };
+        let hop = |config: &Config, to: &PeerSession, family| {
             export(config, to, family, source).map(|exported| exported.next_hop)
         };
         assert_eq!(hop(&config, &to, Family::Ipv4), Some(ip("10.0.0.7")));
         assert_eq!(hop(&config, &to, Family::Ipv6), Some(ip("fd00::1")));
-        let linked = Session { local: ip("fe80::7"), ..to.clone() };
+        let linked = PeerSession { local: ip("fe80::7"), ..to.clone() };
         assert_eq!(hop(&config, &linked, Family::Ipv6), Some(ip("fd00::1")));
         config.own.addrs = vec![ip("10.0.0.1")];
         assert_eq!(hop(&config, &to, Family::Ipv6), None);
-        let four = Session { families: vec![Family::Ipv4], ..to };
+        let four = PeerSession { families: vec![Family::Ipv4], ..to };
         assert_eq!(hop(&super::tests::config(), &four, Family::Ipv6), None);
     }
 
@@ -533,10 +578,10 @@ mod tests {
     fn only_a_reflector_advertises_learned_paths_and_follows_rfc_4456() {
         let (from, to) = (session(2, ASN), session(3, ASN));
         let attrs = route_attrs("10.0.0.9", Attributes { med: Some(5), ..as_path(&[65001]) });
-        let is_exported = |from: &Session, to: &Session| {
+        let is_exported = |from: &PeerSession, to: &PeerSession| {
             export(&reflector(), to, Family::Ipv4, learned(from, &attrs)).is_some()
         };
-        let client = |of: &Session| Session { client: true, ..of.clone() };
+        let client = |of: &PeerSession| PeerSession { client: true, ..of.clone() };
         assert_eq!(export(&config(), &to, Family::Ipv4, learned(&client(&from), &attrs)), None);
         assert!(is_exported(&client(&from), &client(&to)));
         assert!(is_exported(&client(&from), &to));
@@ -554,7 +599,7 @@ mod tests {
 
     #[test]
     fn a_reflected_path_keeps_its_attributes_and_gets_originator_id_and_cluster_list() {
-        let (from, to) = (Session { client: true, ..session(2, ASN) }, session(3, ASN));
+        let (from, to) = (PeerSession { client: true, ..session(2, ASN) }, session(3, ASN));
         let mut config = reflector();
         config.export.next_hop_self = true;
         let as_it_came = Attributes {
@@ -571,7 +616,7 @@ mod tests {
         };
         let exported = export(&config, &to, Family::Ipv4, learned(&from, &attrs)).unwrap();
         assert_eq!(exported, ExportedRoute { next_hop: ip("10.0.0.9"), attributes: expected });
-        let outside = Session { outside: true, ..to.clone() };
+        let outside = PeerSession { outside: true, ..to.clone() };
         let exported = export(&config, &outside, Family::Ipv4, learned(&from, &attrs)).unwrap();
         assert_eq!(
             exported.next_hop,
@@ -593,7 +638,7 @@ mod tests {
         assert_eq!(exported.originator, Some([1, 1, 1, 1].into()));
         assert_eq!(exported.clusters, [[9, 9, 9, 9], [8, 8, 8, 8]].map(Ipv4Addr::from));
         assert_eq!(exported.local_pref, Some(100));
-        let origin = Session { id: [1, 1, 1, 1].into(), ..to };
+        let origin = PeerSession { id: [1, 1, 1, 1].into(), ..to };
         assert_eq!(export(&config, &origin, Family::Ipv4, learned(&from, &reflected_before)), None);
     }
 
@@ -619,7 +664,7 @@ mod tests {
         // A peer that would get this node as next hop does not get a path that this node cannot resolve.
         let unresolvable = RouteSource::Learned { from: &from, attrs: &attrs, resolvable: false };
         assert_eq!(export(&reflector(), &to, Family::Ipv4, unresolvable), None);
-        let client = Session { client: true, ..session(3, ASN) };
+        let client = PeerSession { client: true, ..session(3, ASN) };
         let exported = export(&reflector(), &client, Family::Ipv4, unresolvable).unwrap();
         assert_eq!(exported.next_hop, ip("10.0.0.9"));
     }

@@ -4,7 +4,7 @@
 //! the thread waits in poll(2) until a socket is ready, the deadline passes or another thread signals
 //! it; `Driver::handle_ready` turns the readiness of sockets into events. Protocol decisions are left
 //! to `speaker`, the sockets to `stream` and `probes`. Other threads lock the speaker directly, while
-//! the BGP thread waits: [`Sessions`] to change the configuration or fetch routes, [`Looker`] to read.
+//! the BGP thread waits: [`Sessions`] to change the configuration or fetch routes, [`SpeakerReader`] to read.
 
 use std::{
     net::{IpAddr, SocketAddr, TcpStream},
@@ -18,14 +18,14 @@ use super::{
     fsm::ConnId,
     message::Notification,
     rib::Learned,
-    speaker::{Action, Dial, Event, Severity, Speaker},
-    stream::{self, Listener, ReadBuffer, Status, TcpConnection},
+    speaker::{Dial, Severity, Speaker, SpeakerAction, SpeakerEvent},
+    stream::{self, Listener, ReadBuffer, TcpConnection, TcpStatus},
 };
 use crate::{
     error::{Doing, Result},
     log,
     model::bgp::{Config, Peer, peer::Secret},
-    sys::{Bell, Poll},
+    sys::{EventFd, Poll},
 };
 
 /// The time to wait at the end until the last messages are sent. A peer that accepts no data for that long
@@ -35,18 +35,18 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 const STACK_SIZE: usize = 256 << 10;
 
 /// The data that the threads share.
-struct Shared {
-    state: Mutex<State>,
+struct SharedSpeaker {
+    state: Mutex<SpeakerState>,
     /// The zero of the speaker's clock.
     start: Instant,
     /// Wakes the BGP thread.
-    wakeup: Bell,
+    wakeup: EventFd,
     /// Wakes the daemon when routes were learned.
-    learned: Arc<Bell>,
+    learned: Arc<EventFd>,
 }
 
 /// The data that the mutex protects.
-struct State {
+struct SpeakerState {
     speaker: Speaker,
     /// True if routes were learned and not fetched yet.
     learned: bool,
@@ -56,8 +56,8 @@ struct State {
     ending: bool,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl SharedSpeaker {
+    fn lock(&self) -> MutexGuard<'_, SpeakerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -68,15 +68,15 @@ impl Shared {
 
 /// The handle on the BGP thread.
 pub struct Sessions {
-    shared: Arc<Shared>,
+    shared: Arc<SharedSpeaker>,
     thread: thread::JoinHandle<()>,
 }
 
 /// Read access to the speaker for another thread.
 #[derive(Clone)]
-pub struct Looker(Arc<Shared>);
+pub struct SpeakerReader(Arc<SharedSpeaker>);
 
-impl Looker {
+impl SpeakerReader {
     /// Returns the result of `see`, which gets the locked speaker and the current time of its clock.
     pub fn look<T>(&self, see: impl FnOnce(&Speaker, Duration) -> T) -> T {
         see(&self.0.lock().speaker, self.0.now())
@@ -86,13 +86,13 @@ impl Looker {
 impl Sessions {
     /// Starts the BGP thread. `seed` is a random number that differs from those of other nodes. `learned`
     /// is signaled when routes were learned. Fails if the system has no resources for the thread.
-    pub fn start(config: Config, seed: u32, learned: Arc<Bell>) -> Result<Sessions> {
+    pub fn start(config: Config, seed: u32, learned: Arc<EventFd>) -> Result<Sessions> {
         const DOING: &str = "starting the BGP thread";
         let speaker = Speaker::new(config, seed);
-        let state = State { speaker, learned: false, configured: true, ending: false };
-        let wakeup = Bell::new().doing(|| DOING)?;
+        let state = SpeakerState { speaker, learned: false, configured: true, ending: false };
+        let wakeup = EventFd::new().doing(|| DOING)?;
         let state = Mutex::new(state);
-        let shared = Arc::new(Shared { state, start: Instant::now(), wakeup, learned });
+        let shared = Arc::new(SharedSpeaker { state, start: Instant::now(), wakeup, learned });
         let mut driver = Driver::new(Arc::clone(&shared));
         let thread = thread::Builder::new()
             .name("bgp".to_owned())
@@ -123,8 +123,8 @@ impl Sessions {
     }
 
     /// Returns read access for another thread.
-    pub fn looker(&self) -> Looker {
-        Looker(Arc::clone(&self.shared))
+    pub fn looker(&self) -> SpeakerReader {
+        SpeakerReader(Arc::clone(&self.shared))
     }
 
     /// Stops the thread and waits for its end, at most about one second. All peers get the NOTIFICATION.
@@ -188,14 +188,14 @@ enum Next {
 
 /// The state of the BGP thread.
 struct Driver {
-    shared: Arc<Shared>,
+    shared: Arc<SharedSpeaker>,
     connections: Vec<TcpConnection>,
     /// The configuration of the open listeners; `None` before the first one.
     listen_config: Option<ListenConfig>,
     listeners: Vec<Listener>,
     bfd: BfdSockets,
     /// Events that the speaker has not processed yet.
-    events: Vec<Event>,
+    events: Vec<SpeakerEvent>,
     /// Accepted connections that the speaker does not know yet.
     accepted: Vec<TcpStream>,
     poll: Poll,
@@ -203,7 +203,7 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(shared: Arc<Shared>) -> Driver {
+    fn new(shared: Arc<SharedSpeaker>) -> Driver {
         Driver {
             shared,
             connections: Vec::new(),
@@ -287,21 +287,23 @@ impl Driver {
         self.connections.retain_mut(|connection| {
             let ready = poll.ready(at);
             at += 1;
-            connection.handle_ready(ready, now, &mut self.buffer, events) == Status::Alive
+            connection.handle_ready(ready, now, &mut self.buffer, events) == TcpStatus::Alive
         });
     }
 
     fn perform_actions(&mut self, speaker: &mut Speaker, now: Duration) {
         for action in speaker.take_actions() {
             match action {
-                Action::Log(Severity::Warning, text) => log::warn(format_args!("bgp: {text}")),
-                Action::Log(Severity::Info, text) => log::info(format_args!("bgp: {text}")),
-                Action::Send(conn, bytes) => {
+                SpeakerAction::Log(Severity::Warning, text) => {
+                    log::warn(format_args!("bgp: {text}"))
+                }
+                SpeakerAction::Log(Severity::Info, text) => log::info(format_args!("bgp: {text}")),
+                SpeakerAction::Send(conn, bytes) => {
                     self.with(conn, |connection, events| connection.send(&bytes, now, events));
                 }
-                Action::Close(conn) => self.with(conn, |connection, _| connection.close()),
-                Action::SendBfd(packet) => self.bfd.send(&packet),
-                Action::Dial(conn, dial) => self.dial(conn, &dial, now),
+                SpeakerAction::Close(conn) => self.with(conn, |connection, _| connection.close()),
+                SpeakerAction::SendBfd(packet) => self.bfd.send(&packet),
+                SpeakerAction::Dial(conn, dial) => self.dial(conn, &dial, now),
             }
         }
     }
@@ -310,10 +312,10 @@ impl Driver {
     fn with(
         &mut self,
         id: ConnId,
-        act: impl FnOnce(&mut TcpConnection, &mut Vec<Event>) -> Status,
+        act: impl FnOnce(&mut TcpConnection, &mut Vec<SpeakerEvent>) -> TcpStatus,
     ) {
         let Some(at) = self.connections.iter().position(|c| c.id == id) else { return };
-        if act(&mut self.connections[at], &mut self.events) == Status::Over {
+        if act(&mut self.connections[at], &mut self.events) == TcpStatus::Over {
             self.connections.remove(at);
         }
     }
@@ -323,7 +325,7 @@ impl Driver {
             Ok(connection) => self.connections.push(connection),
             Err(e) => {
                 let why = format!("connecting to {}: {e}", dial.to);
-                self.events.push(Event::ConnectFailed(id, why));
+                self.events.push(SpeakerEvent::ConnectFailed(id, why));
             }
         }
     }

@@ -6,8 +6,8 @@ use std::{fmt::Write, net::IpAddr};
 use ipnet::IpNet;
 
 use super::{
-    attribute::{Attributes, Origin, Segment},
-    policy::Refusal,
+    attribute::{Attributes, OriginCode, Segment},
+    policy::RouteRejectReason,
     rib::{
         Destination, Rib,
         adj_rib_out::exported_route,
@@ -20,7 +20,7 @@ use super::{
 
 /// Selects rows of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
+pub enum RouteSelector {
     /// All accepted and originated paths.
     All,
     /// The paths received from a peer, including refused networks (Adj-RIB-In).
@@ -31,7 +31,7 @@ pub enum Which {
 
 /// A path, an advertised route or a refused network.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown {
+pub struct RouteRow {
     /// The network.
     pub net: IpNet,
     /// The next hop; `None` if this node originates the network, or if the network was refused.
@@ -48,7 +48,7 @@ pub struct Shown {
     /// COMMUNITIES as two decimal numbers, then LARGE_COMMUNITY as three (RFC 8092 section 5).
     pub communities: Vec<String>,
     /// ORIGIN.
-    pub origin: Origin,
+    pub origin: OriginCode,
     /// True if the peer restarts and has not advertised the path again yet (RFC 4724).
     pub stale: bool,
     /// True for the best path to the network, which is the one that is advertised to peers.
@@ -56,12 +56,17 @@ pub struct Shown {
     /// True if the next hop is one of those of the network's kernel route.
     pub used: bool,
     /// The reason if the import policy refused the network; `None` if it was accepted.
-    pub refused: Option<Refusal>,
+    pub refused: Option<RouteRejectReason>,
 }
 
-impl Shown {
-    fn new(net: IpNet, next_hop: Option<IpAddr>, from: Option<IpAddr>, of: &Attributes) -> Shown {
-        Shown {
+impl RouteRow {
+    fn new(
+        net: IpNet,
+        next_hop: Option<IpAddr>,
+        from: Option<IpAddr>,
+        of: &Attributes,
+    ) -> RouteRow {
+        RouteRow {
             net,
             next_hop,
             from,
@@ -80,13 +85,15 @@ impl Shown {
 
 impl Rib {
     /// Returns the selected rows, sorted by network and then by preference. Empty if the peer is unknown.
-    pub fn shown(&self, which: Which) -> Vec<Shown> {
+    pub fn shown(&self, which: RouteSelector) -> Vec<RouteRow> {
         let peer = match which {
-            Which::All => None,
-            Which::From(addr) | Which::To(addr) => match self.peers.index_of(addr) {
-                Some(peer) => Some(peer),
-                None => return Vec::new(),
-            },
+            RouteSelector::All => None,
+            RouteSelector::From(addr) | RouteSelector::To(addr) => {
+                match self.peers.index_of(addr) {
+                    Some(peer) => Some(peer),
+                    None => return Vec::new(),
+                }
+            }
         };
         let mut rows = Vec::new();
         for (net, dest) in &self.table {
@@ -94,14 +101,14 @@ impl Rib {
             for (index, path) in dest.paths.iter().enumerate() {
                 let from = self.peers.session(path.from).map(|from| from.addr);
                 let mut row = match which {
-                    Which::From(_) if peer != Some(path.from) => continue,
-                    Which::From(_) | Which::All => {
+                    RouteSelector::From(_) if peer != Some(path.from) => continue,
+                    RouteSelector::From(_) | RouteSelector::All => {
                         let hop = (path.from != PeerIndex::LOCAL).then_some(path.attrs.next_hop);
-                        Shown::new(*net, hop, from, &path.attrs.attributes)
+                        RouteRow::new(*net, hop, from, &path.attrs.attributes)
                     }
-                    Which::To(_) if index > 0 => break,
-                    Which::To(_) => match self.advertised_row(peer, net, path, dest) {
-                        Some(row) => Shown { from, ..row },
+                    RouteSelector::To(_) if index > 0 => break,
+                    RouteSelector::To(_) => match self.advertised_row(peer, net, path, dest) {
+                        Some(row) => RouteRow { from, ..row },
                         None => break,
                     },
                 };
@@ -115,10 +122,10 @@ impl Rib {
             }
         }
         let entry = peer.and_then(|peer| self.peers.get(peer));
-        if let (Which::From(addr), Some(entry)) = (which, entry) {
-            rows.extend(entry.refused.iter().map(|(net, refusal)| Shown {
+        if let (RouteSelector::From(addr), Some(entry)) = (which, entry) {
+            rows.extend(entry.refused.iter().map(|(net, refusal)| RouteRow {
                 refused: Some(*refusal),
-                ..Shown::new(*net, None, Some(addr), &Attributes::default())
+                ..RouteRow::new(*net, None, Some(addr), &Attributes::default())
             }));
             rows.sort_by_key(|row| row.net);
         }
@@ -133,11 +140,11 @@ impl Rib {
         net: &IpNet,
         path: &Path,
         dest: &Destination,
-    ) -> Option<Shown> {
+    ) -> Option<RouteRow> {
         let peer = peer.filter(|peer| dest.is_advertised_to(*peer))?;
         let session = self.peers.session(peer)?;
         let route = exported_route(&self.config, &self.peers, session, net, path)?;
-        Some(Shown::new(*net, Some(route.next_hop), None, &route.attributes))
+        Some(RouteRow::new(*net, Some(route.next_hop), None, &route.attributes))
     }
 }
 

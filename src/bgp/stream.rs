@@ -1,6 +1,6 @@
 //! A TCP connection with a peer, and a listening socket. Neither of them blocks.
 //!
-//! A connection splits the received bytes into messages with [`frame`] and reports them as [`Event`]s;
+//! A connection splits the received bytes into messages with [`frame`] and reports them as [`SpeakerEvent`]s;
 //! bytes that the socket does not accept are queued. `session` polls the sockets; `speaker` decides
 //! about connections and decodes messages.
 
@@ -14,11 +14,11 @@ use std::{
 use super::{
     fsm::ConnId,
     message::{MAX, frame},
-    speaker::{Dial, Event},
+    speaker::{Dial, SpeakerEvent},
 };
 use crate::{
     log,
-    model::bgp::{Distance, peer::Secret},
+    model::bgp::{TtlPolicy, peer::Secret},
     sys,
 };
 
@@ -55,7 +55,7 @@ enum Stage {
 /// The result of an operation on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Status {
+pub enum TcpStatus {
     /// The connection is still in use.
     Alive,
     /// The connection is over and must be dropped.
@@ -121,7 +121,12 @@ impl TcpConnection {
     }
 
     /// Queues bytes and writes as many as the socket accepts.
-    pub fn send(&mut self, bytes: &[u8], now: Duration, events: &mut Vec<Event>) -> Status {
+    pub fn send(
+        &mut self,
+        bytes: &[u8],
+        now: Duration,
+        events: &mut Vec<SpeakerEvent>,
+    ) -> TcpStatus {
         if self.queue.is_empty() {
             self.deadline = Some(now + WRITE_TIMEOUT);
         }
@@ -131,10 +136,10 @@ impl TcpConnection {
 
     /// Closes the connection after its queued bytes are sent: at once if there are none, or if the
     /// connection is not open.
-    pub fn close(&mut self) -> Status {
+    pub fn close(&mut self) -> TcpStatus {
         let pending = matches!(self.stage, Stage::Open) && !self.queue.is_empty();
         self.stage = Stage::Closing;
-        if pending { Status::Alive } else { Status::Over }
+        if pending { TcpStatus::Alive } else { TcpStatus::Over }
     }
 
     /// Finishes the handshake, reads, writes and checks the timeouts, according to the readiness of the
@@ -144,42 +149,45 @@ impl TcpConnection {
         (readable, writable): (bool, bool),
         now: Duration,
         buffer: &mut ReadBuffer,
-        events: &mut Vec<Event>,
-    ) -> Status {
+        events: &mut Vec<SpeakerEvent>,
+    ) -> TcpStatus {
         if let (Stage::Dialing(to), true) = (&self.stage, writable) {
             match self.finish_connect() {
                 Ok(local) => {
                     (self.stage, self.deadline) = (Stage::Open, None);
-                    events.push(Event::Connected(self.id, local));
+                    events.push(SpeakerEvent::Connected(self.id, local));
                 }
                 Err(e) => {
                     let why = format!("connecting to {to}: {e}");
-                    events.push(Event::ConnectFailed(self.id, why));
-                    return Status::Over;
+                    events.push(SpeakerEvent::ConnectFailed(self.id, why));
+                    return TcpStatus::Over;
                 }
             }
-            return Status::Alive;
+            return TcpStatus::Alive;
         }
-        if readable && self.read(buffer, events) == Status::Over
-            || writable && self.write(now, events) == Status::Over
+        if readable && self.read(buffer, events) == TcpStatus::Over
+            || writable && self.write(now, events) == TcpStatus::Over
         {
-            return Status::Over;
+            return TcpStatus::Over;
         }
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             events.push(match self.stage {
                 Stage::Dialing(to) => {
                     let timeout = CONNECT_TIMEOUT.as_secs();
                     let why = format!("connecting to {to}: no answer within {timeout} s");
-                    Event::ConnectFailed(self.id, why)
+                    SpeakerEvent::ConnectFailed(self.id, why)
                 }
                 _ => {
                     let timeout = WRITE_TIMEOUT.as_secs();
-                    Event::Closed(self.id, format!("the peer accepted no data for {timeout} s"))
+                    SpeakerEvent::Closed(
+                        self.id,
+                        format!("the peer accepted no data for {timeout} s"),
+                    )
                 }
             });
-            return Status::Over;
+            return TcpStatus::Over;
         }
-        Status::Alive
+        TcpStatus::Alive
     }
 
     /// Returns the local address if the handshake succeeded. Fails with the error of the handshake.
@@ -191,7 +199,7 @@ impl TcpConnection {
     }
 
     /// Reads once and appends an event for each whole message.
-    fn read(&mut self, buffer: &mut ReadBuffer, events: &mut Vec<Event>) -> Status {
+    fn read(&mut self, buffer: &mut ReadBuffer, events: &mut Vec<SpeakerEvent>) -> TcpStatus {
         let had = self.partial.len();
         buffer[..had].copy_from_slice(&self.partial);
         let why = match self.socket.read(&mut buffer[had..had + READ_SIZE]) {
@@ -202,12 +210,12 @@ impl TcpConnection {
                     match frame(bytes) {
                         Ok(Some(len)) => {
                             let (message, rest) = bytes.split_at(len);
-                            events.push(Event::Received(self.id, message.to_vec()));
+                            events.push(SpeakerEvent::Received(self.id, message.to_vec()));
                             bytes = rest;
                         }
                         Ok(None) => break,
                         Err(notification) => {
-                            events.push(Event::Malformed(self.id, notification));
+                            events.push(SpeakerEvent::Malformed(self.id, notification));
                             bytes = &[]; // the state machine closes the connection
                             break;
                         }
@@ -215,39 +223,39 @@ impl TcpConnection {
                 }
                 self.partial.clear();
                 self.partial.extend(bytes);
-                return Status::Alive;
+                return TcpStatus::Alive;
             }
-            Err(e) if is_temporary(&e) => return Status::Alive,
+            Err(e) if is_temporary(&e) => return TcpStatus::Alive,
             Err(e) => format!("the connection failed: {e}"),
         };
-        events.push(Event::Closed(self.id, why));
-        Status::Over
+        events.push(SpeakerEvent::Closed(self.id, why));
+        TcpStatus::Over
     }
 
     /// Writes queued bytes until the socket accepts no more.
-    fn write(&mut self, now: Duration, events: &mut Vec<Event>) -> Status {
+    fn write(&mut self, now: Duration, events: &mut Vec<SpeakerEvent>) -> TcpStatus {
         while !self.queue.is_empty() {
             match self.socket.write(&self.queue) {
                 Ok(n) => {
                     self.queue.drain(..n);
                     self.deadline = Some(now + WRITE_TIMEOUT);
                 }
-                Err(e) if is_temporary(&e) => return Status::Alive,
+                Err(e) if is_temporary(&e) => return TcpStatus::Alive,
                 Err(e) => {
                     let why = format!("the connection failed: {e}");
-                    events.push(Event::Closed(self.id, why));
-                    return Status::Over;
+                    events.push(SpeakerEvent::Closed(self.id, why));
+                    return TcpStatus::Over;
                 }
             }
         }
         self.deadline = None;
-        events.push(Event::Flushed(self.id));
-        if self.is_closing() { Status::Over } else { Status::Alive }
+        events.push(SpeakerEvent::Flushed(self.id));
+        if self.is_closing() { TcpStatus::Over } else { TcpStatus::Alive }
     }
 }
 
 /// Applies a hop limit to a socket: the TTL of sent packets and the minimum TTL of received packets.
-pub fn set_ttl(socket: &impl AsRawFd, ipv4: bool, distance: Distance) -> io::Result<()> {
+pub fn set_ttl(socket: &impl AsRawFd, ipv4: bool, distance: TtlPolicy) -> io::Result<()> {
     let ttl = distance.ttl().map(|ttl| sys::ttl(socket, ipv4, ttl));
     let min_ttl = distance.min_ttl().map(|ttl| sys::least_ttl(socket, ipv4, ttl));
     ttl.into_iter().chain(min_ttl).collect()

@@ -3,7 +3,7 @@
 use super::{
     config_file,
     flags::{ENVIRONMENT, FLAGS, Flag, Section},
-    kind::Kind,
+    kind::ValueKind,
     low_args::LowArgs,
     suggest::suggestion,
 };
@@ -182,7 +182,7 @@ fn find(typed: &str, is: impl Fn(&Flag) -> bool) -> Result<&'static Flag> {
 /// Returns the value that was typed for a flag. Fails if the value is missing or not UTF-8.
 fn value(flag: &Flag, parser: &mut Parser) -> Result<String> {
     let typed = match flag.kind {
-        Kind::Switch(_) => match parser.optional_value() {
+        ValueKind::Switch(_) => match parser.optional_value() {
             Some(value) => value,
             None => return Ok("true".to_owned()),
         },

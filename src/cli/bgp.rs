@@ -1,4 +1,4 @@
-//! The flags of BGP, as typed, and their conversion to [`local::Bgp`].
+//! The flags of BGP, as typed, and their conversion to [`local::BgpOptions`].
 //!
 //! The peers outside of the cluster are given in parallel lists, as in kube-router: one AS for each
 //! address, and one port and one password for each address or none at all. A password may be empty
@@ -15,15 +15,15 @@ use super::{args::wrong, kind::passwords};
 use crate::{
     error::{Doing, Error, Result},
     model::{
-        bgp::peer::{Router, Secret, Told},
-        local::{self, Advertise, RouterId, Routes},
+        bgp::peer::{RawPeer, Router, Secret},
+        local::{self, AdvertiseOptions, RouterId, Routes},
     },
 };
 
 /// The values of the BGP flags, as typed.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)] // each is a flag; see `flags`
-pub struct Bgp {
+pub struct BgpArgs {
     pub routes: Routes,
     pub mesh: bool,
     pub inside: bool,
@@ -47,7 +47,7 @@ pub struct Bgp {
     pub hops: u8,
     pub ttl_security: bool,
     pub bfd: bool,
-    /// `--bfd-*`, in the order of [`Told::bfd`].
+    /// `--bfd-*`, in the order of [`RawPeer::bfd`].
     pub bfd_numbers: [u32; 4],
     pub pods: bool,
     pub cluster_ips: bool,
@@ -64,7 +64,7 @@ const DEFAULT_ASN: u32 = 64_512;
 /// kube-router's limit of the deferral time in seconds: 18 hours.
 const MAX_DEFERRAL: u64 = 18 * 3600;
 
-impl Bgp {
+impl BgpArgs {
     /// Returns true if flags name peers outside of the cluster.
     pub fn has_routers(&self) -> bool {
         !self.ips.is_empty()
@@ -131,7 +131,7 @@ impl Bgp {
     pub fn config(
         &self,
         read: impl FnOnce(&Path) -> std::io::Result<String>,
-    ) -> Result<local::Bgp> {
+    ) -> Result<local::BgpOptions> {
         let routers = match &self.passwords_file {
             Some(path) => {
                 let doing = || format!("reading --peer-router-passwords-file {}", path.display());
@@ -144,7 +144,7 @@ impl Bgp {
             }
             None => self.routers(&self.passwords, "--peer-router-passwords")?,
         };
-        Ok(local::Bgp {
+        Ok(local::BgpOptions {
             asn: if self.asn == 0 { DEFAULT_ASN } else { self.asn },
             mesh: self.mesh,
             inside: self.inside,
@@ -155,7 +155,7 @@ impl Bgp {
             routers,
             hops: self.hops,
             ttl_security: self.ttl_security,
-            advertise: Advertise {
+            advertise: AdvertiseOptions {
                 pods: self.pods,
                 cluster_ips: self.cluster_ips,
                 external_ips: self.external_ips,
@@ -199,7 +199,7 @@ impl Bgp {
         let bfd = self.bfd.then(|| bfd.each_ref().map(|text| &**text));
         let mut routers: Vec<Router> = Vec::with_capacity(many);
         for (i, addr) in self.ips.iter().enumerate() {
-            let raw = Told {
+            let raw = RawPeer {
                 addr,
                 asn: self.asns.get(i).map_or("", |asn| asn),
                 port: self.ports.get(i).map_or("", |port| port),
@@ -221,9 +221,9 @@ impl Bgp {
 }
 
 #[cfg(test)]
-impl Default for local::Bgp {
+impl Default for local::BgpOptions {
     /// Returns the configuration of a command line without flags.
-    fn default() -> local::Bgp {
+    fn default() -> local::BgpOptions {
         let config = super::LowArgs::new().bgp.config(|_| unreachable!());
         config.unwrap()
     }
@@ -240,7 +240,7 @@ mod tests {
         parse(line.split_whitespace().map(Into::into))
     }
 
-    fn config(line: &str) -> local::Bgp {
+    fn config(line: &str) -> local::BgpOptions {
         let none = |_: &Path| Err(io::Error::other("no file is expected"));
         args(line).unwrap().bgp.config(none).unwrap()
     }
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_of_kube_router() {
-        let want = local::Bgp {
+        let want = local::BgpOptions {
             asn: 64_512,
             mesh: true,
             inside: true,
@@ -287,7 +287,7 @@ mod tests {
             routers: Vec::new(),
             hops: 0,
             ttl_security: false,
-            advertise: Advertise {
+            advertise: AdvertiseOptions {
                 pods: true,
                 cluster_ips: false,
                 external_ips: false,
@@ -308,13 +308,13 @@ mod tests {
          --bgp-graceful-restart-time=2m --peer-router-multihop-ttl=3 --peer-router-ttl-security --override-nexthop \
          --advertise-pod-cidr=false --advertise-external-ip --advertise-loadbalancer-ip",
         );
-        let advertise = local::Advertise {
+        let advertise = local::AdvertiseOptions {
             pods: false,
             cluster_ips: false,
             external_ips: true,
             balancer_ips: true,
         };
-        let want = local::Bgp {
+        let want = local::BgpOptions {
             asn: 4_200_000_000,
             mesh: false,
             inside: false,

@@ -5,10 +5,10 @@
 use self::Section::{Bgp, Cluster, CommandLine, Daemon, Ignored, Pods, Services};
 use super::{
     Command, Format,
-    kind::{Choice, Hint, Kind},
+    kind::{FlagChoice, ValueHint, ValueKind},
 };
 use crate::model::local::Routes;
-use Kind::{
+use ValueKind::{
     Addr, Addrs, Cidrs, Duration, Number, Numbers, Passwords, Path, Port, PrimaryOrCidrs, Switch,
     Text,
 };
@@ -21,7 +21,7 @@ pub struct Flag {
     setting: &'static str,
     pub letter: Option<char>,
     /// The kind of the value, and the function that stores it in [`LowArgs`](super::LowArgs).
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// The help text; empty for flags of [`Section::Ignored`].
     pub help: &'static str,
 }
@@ -73,31 +73,31 @@ impl Section {
 /// configuration file has the flag.
 pub const ENVIRONMENT: [(&str, &str); 1] = [("cni-conf-file", "KUBE_ROUTER_CNI_CONF_FILE")];
 
-const ROUTES: Choice = Choice {
+const ROUTES: FlagChoice = FlagChoice {
     words: &["nodes", "bgp", "both"],
     set: |a, at| a.bgp.routes = [Routes::Nodes, Routes::Bgp, Routes::Both][at],
 };
-const FORMAT: Choice = Choice {
+const FORMAT: FlagChoice = FlagChoice {
     words: &["text", "sh", "json"],
     set: |a, at| a.format = [Format::Text, Format::Sh, Format::Json][at],
 };
 
 /// Kinds of flags without effect: the value is checked and dropped.
-const SWITCH: Kind = Switch(|_, _| ());
-const DURATION: Kind = Duration(|_, _| ());
-const TEXT: Kind = Text(Hint::Text, |_, _| ());
-const PORT: Kind = Port(|_, _| ());
-const CIDRS: Kind = Cidrs(|_, _| ());
-const OVERLAY_ENCAP: Choice = Choice { words: &["ipip", "fou"], set: |_, _| () };
-const OVERLAY_TYPE: Choice = Choice { words: &["subnet", "full"], set: |_, _| () };
+const SWITCH: ValueKind = Switch(|_, _| ());
+const DURATION: ValueKind = Duration(|_, _| ());
+const TEXT: ValueKind = Text(ValueHint::Text, |_, _| ());
+const PORT: ValueKind = Port(|_, _| ());
+const CIDRS: ValueKind = Cidrs(|_, _| ());
+const OVERLAY_ENCAP: FlagChoice = FlagChoice { words: &["ipip", "fou"], set: |_, _| () };
+const OVERLAY_TYPE: FlagChoice = FlagChoice { words: &["subnet", "full"], set: |_, _| () };
 
 /// Returns a row for a flag that has an effect.
-const fn on(section: Section, setting: &'static str, kind: Kind, help: &'static str) -> Flag {
+const fn on(section: Section, setting: &'static str, kind: ValueKind, help: &'static str) -> Flag {
     Flag { section, setting, letter: None, kind, help }
 }
 
 /// Returns a row for a flag of kube-router that is accepted and has no effect yet.
-const fn off(setting: &'static str, kind: Kind) -> Flag {
+const fn off(setting: &'static str, kind: ValueKind) -> Flag {
     Flag { section: Ignored, setting, letter: None, kind, help: "" }
 }
 
@@ -114,19 +114,19 @@ fn given(text: String) -> Option<String> {
 /// All flags by section, in the order of the help text.
 #[rustfmt::skip] // one row, one line
 pub static FLAGS: &[Flag] = &[
-    on(Cluster, "master", Text(Hint::Url, |a, url| a.master = given(url)), "URL of the API server: its own address, not its ClusterIP"),
-    on(Cluster, "kubeconfig", Text(Hint::File, |a, file| a.kubeconfig = given(file).map(Into::into)), "file with the address of the API server and the credentials"),
-    on(Cluster, "hostname-override", Text(Hint::Name, |a, name| a.hostname_override = given(name)), "name of this node's Node object; else NODE_NAME, else the host's name"),
-    on(Cluster, "snapshot=/var/lib/kinglet/snapshot", Text(Hint::File, |a, file| a.snapshot = given(file).map(Into::into)), "file with the last good cluster, to work without the API; \"\" disables it"),
+    on(Cluster, "master", Text(ValueHint::Url, |a, url| a.master = given(url)), "URL of the API server: its own address, not its ClusterIP"),
+    on(Cluster, "kubeconfig", Text(ValueHint::File, |a, file| a.kubeconfig = given(file).map(Into::into)), "file with the address of the API server and the credentials"),
+    on(Cluster, "hostname-override", Text(ValueHint::Name, |a, name| a.hostname_override = given(name)), "name of this node's Node object; else NODE_NAME, else the host's name"),
+    on(Cluster, "snapshot=/var/lib/kinglet/snapshot", Text(ValueHint::File, |a, file| a.snapshot = given(file).map(Into::into)), "file with the last good cluster, to work without the API; \"\" disables it"),
     on(Cluster, "run-router=true", Switch(|a, on| a.router = on), "manage the CNI configuration and the routes to other nodes' pods"),
     on(Cluster, "run-service-proxy=true", Switch(|a, on| a.services = on), "serve Services with IPVS"),
     on(Cluster, "run-firewall=true", Switch(|a, on| a.firewall = on), "network policy: NOT enforced by this version; false silences the warning"),
     on(Cluster, "enable-ipv4=true", Switch(|a, on| a.ipv4 = on), "use IPv4"),
     on(Cluster, "enable-ipv6=true", Switch(|a, on| a.ipv6 = on), "use IPv6 if the node has it"),
-    short('v', on(Cluster, "v=0", Text(Hint::Text, |_, _| ()), "log level; no effect and no warning")),
+    short('v', on(Cluster, "v=0", Text(ValueHint::Text, |_, _| ()), "log level; no effect and no warning")),
 
     on(Pods, "enable-cni=true", Switch(|a, on| a.cni = on), "write the node's podCIDR into the CNI configuration"),
-    on(Pods, "cni-conf-file=/etc/cni/net.d/10-kuberouter.conflist", Path(Hint::File, |a, file| a.cni_conf = file), "CNI configuration file; else KUBE_ROUTER_CNI_CONF_FILE"),
+    on(Pods, "cni-conf-file=/etc/cni/net.d/10-kuberouter.conflist", Path(ValueHint::File, |a, file| a.cni_conf = file), "CNI configuration file; else KUBE_ROUTER_CNI_CONF_FILE"),
     on(Pods, "auto-mtu=true", Switch(|a, on| a.auto_mtu = on), "give the pods and the bridge the MTU of the node's link"),
     on(Pods, "enable-pod-egress=true", Switch(|a, on| a.pod_egress = on), "masquerade traffic of pods that leaves the cluster"),
 
@@ -143,11 +143,11 @@ pub static FLAGS: &[Flag] = &[
     on(Services, "ipvs-graceful-termination=true", Switch(|a, on| a.graceful = on), "let a terminating endpoint keep its TCP connections for a while, at weight 0"),
     on(Services, "ipvs-graceful-period=30s", Duration(|a, time| a.grace = time), "longest time that a terminating endpoint keeps its connections"),
 
-    on(Bgp, "routes=both", Kind::Choice(&ROUTES), "source of routes to other nodes' pods: Node objects, BGP, or both (a Node's own address until BGP has a route to the same podCIDR; then the BGP route); with nodes and no --peer-router-ips, BGP does not run"),
+    on(Bgp, "routes=both", ValueKind::Choice(&ROUTES), "source of routes to other nodes' pods: Node objects, BGP, or both (a Node's own address until BGP has a route to the same podCIDR; then the BGP route); with nodes and no --peer-router-ips, BGP does not run"),
     on(Bgp, "nodes-full-mesh=true", Switch(|a, on| a.bgp.mesh = on), "all nodes share one AS and peer with each other; false: with the nodes of their own AS (annotation kube-router.io/node.asn)"),
     on(Bgp, "enable-ibgp=true", Switch(|a, on| a.bgp.inside = on), "let nodes peer with each other at all"),
     on(Bgp, "cluster-asn=0", Number(u32::MAX, |a, asn| a.bgp.asn = asn), "AS of all nodes in a full mesh, for private use; 0 means 64512"),
-    on(Bgp, "router-id", Text(Hint::RouterId, |a, id| a.bgp.id = id), "BGP Identifier; empty: the first IPv4 address; generate: a hash of the first address, for nodes without IPv4"),
+    on(Bgp, "router-id", Text(ValueHint::RouterId, |a, id| a.bgp.id = id), "BGP Identifier; empty: the first IPv4 address; generate: a hash of the first address, for nodes without IPv4"),
     on(Bgp, "bgp-port=179", Port(|a, port| a.bgp.port = port), "port at which the nodes listen for BGP"),
     on(Bgp, "bgp-holdtime=1m30s", Duration(|a, time| a.bgp.hold = time), "hold time: an outside router that sends nothing for this long is considered down"),
     on(Bgp, "bgp-graceful-restart=false", Switch(|a, on| a.bgp.restart = on), "ask peers to keep routes while this node's BGP restarts (RFC 4724)"),
@@ -156,7 +156,7 @@ pub static FLAGS: &[Flag] = &[
     on(Bgp, "peer-router-asns", Numbers(|a| &mut a.bgp.asns), "AS numbers of --peer-router-ips, one for each"),
     on(Bgp, "peer-router-ports", Numbers(|a| &mut a.bgp.ports), "ports of --peer-router-ips, one for each; empty: 179"),
     on(Bgp, "peer-router-passwords", Passwords(|a| &mut a.bgp.passwords), "TCP MD5 passwords of --peer-router-ips in base64, one for each; may be empty between commas"),
-    on(Bgp, "peer-router-passwords-file", Text(Hint::File, |a, file| a.bgp.passwords_file = given(file).map(Into::into)), "file with the list of passwords"),
+    on(Bgp, "peer-router-passwords-file", Text(ValueHint::File, |a, file| a.bgp.passwords_file = given(file).map(Into::into)), "file with the list of passwords"),
     on(Bgp, "peer-router-multihop-ttl=0", Number(255, |a, hops| a.bgp.hops = hops as u8), "highest number of hops to outside peers in another AS"),
     on(Bgp, "peer-router-ttl-security=false", Switch(|a, on| a.bgp.ttl_security = on), "drop BGP packets from farther away (GTSM, RFC 5082); the peers must do the same"),
     on(Bgp, "enable-bfd=false", Switch(|a, on| a.bgp.bfd = on), "monitor the path to outside peers with BFD (RFC 5880, 5881): a broken path ends the session at once"),
@@ -180,12 +180,12 @@ pub static FLAGS: &[Flag] = &[
     on(Daemon, "proxy-health-port=0", Port(|a, port| a.proxy_health_port = port), "port for kube-proxy's health check, 10256 there; 0: none"),
     on(Daemon, "metrics-addr", Addr(|a, addr| a.metrics_addr = addr), "address for metrics; empty: all"),
     on(Daemon, "metrics-port=0", Port(|a, port| a.metrics_port = port), "port for metrics; 0: none"),
-    on(Daemon, "metrics-path=/metrics", Text(Hint::Path, |a, path| a.metrics_path = path), "URL path of metrics"),
-    on(Daemon, "run-dir=/run/kinglet", Path(Hint::Folder, |a, folder| a.run_dir = folder), "folder of the status socket"),
+    on(Daemon, "metrics-path=/metrics", Text(ValueHint::Path, |a, path| a.metrics_path = path), "URL path of metrics"),
+    on(Daemon, "run-dir=/run/kinglet", Path(ValueHint::Folder, |a, folder| a.run_dir = folder), "folder of the status socket"),
 
-    on(CommandLine, "config=/etc/kinglet.conf", Path(Hint::File, |a, file| a.config = file), "configuration file, one `flag = value` a line; flags on the command line take precedence"),
-    on(CommandLine, "format=text", Kind::Choice(&FORMAT), "output of plan; text or json for sync, status and bgp"),
-    on(CommandLine, "from", Path(Hint::File, |a, file| a.from = Some(file)), "plan from a dump or kubectl's list instead of the API; - is standard input"),
+    on(CommandLine, "config=/etc/kinglet.conf", Path(ValueHint::File, |a, file| a.config = file), "configuration file, one `flag = value` a line; flags on the command line take precedence"),
+    on(CommandLine, "format=text", ValueKind::Choice(&FORMAT), "output of plan; text or json for sync, status and bgp"),
+    on(CommandLine, "from", Path(ValueHint::File, |a, file| a.from = Some(file)), "plan from a dump or kubectl's list instead of the API; - is standard input"),
     on(CommandLine, "watch=false", Switch(|a, on| a.watch = on), "status: print it again every two seconds"),
     on(CommandLine, "peer", Addr(|a, addr| a.peer = given(addr)), "bgp routes: routes of this peer"),
     on(CommandLine, "in=false", Switch(|a, on| a.only_in = on), "bgp routes: those received from the peer"),
@@ -209,9 +209,9 @@ pub static FLAGS: &[Flag] = &[
     off("loadbalancer-ip-range", CIDRS),
     off("loadbalancer-sync-period=1m0s", DURATION),
     off("netpol-default-deny=false", SWITCH),
-    off("overlay-encap=ipip", Kind::Choice(&OVERLAY_ENCAP)),
+    off("overlay-encap=ipip", ValueKind::Choice(&OVERLAY_ENCAP)),
     off("overlay-encap-port=5555", PORT),
-    off("overlay-type=subnet", Kind::Choice(&OVERLAY_TYPE)),
+    off("overlay-type=subnet", ValueKind::Choice(&OVERLAY_TYPE)),
     off("routes-sync-period=5m0s", DURATION),
     off("run-loadbalancer=false", SWITCH),
     off("runtime-endpoint", TEXT),

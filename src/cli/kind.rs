@@ -1,5 +1,5 @@
-//! The kinds of values that flags take. A [`Kind`] parses the text of a value and stores it through the
-//! setter of the flag's row ([`Kind::set`]). The parsers follow Go's, because the flags are kube-router's.
+//! The kinds of values that flags take. A [`ValueKind`] parses the text of a value and stores it through the
+//! setter of the flag's row ([`ValueKind::set`]). The parsers follow Go's, because the flags are kube-router's.
 
 use std::{net::IpAddr, path::PathBuf, str::FromStr};
 
@@ -10,13 +10,13 @@ use crate::model::bgp::peer::Secret;
 
 /// The kind of a flag's value, with the function that stores a parsed value.
 #[derive(Debug)]
-pub enum Kind {
+pub enum ValueKind {
     /// `true` or `false`.
     Switch(fn(&mut LowArgs, bool)),
     /// Any text.
-    Text(Hint, fn(&mut LowArgs, String)),
+    Text(ValueHint, fn(&mut LowArgs, String)),
     /// A path that is not empty.
-    Path(Hint, fn(&mut LowArgs, PathBuf)),
+    Path(ValueHint, fn(&mut LowArgs, PathBuf)),
     /// A duration in Go's syntax, for example `1m30s`; stored in seconds.
     Duration(fn(&mut LowArgs, u64)),
     /// A number from 0 to this one.
@@ -24,7 +24,7 @@ pub enum Kind {
     /// A port number; 0 is allowed.
     Port(fn(&mut LowArgs, u16)),
     /// One of several words.
-    Choice(&'static Choice),
+    Choice(&'static FlagChoice),
     /// An IP address, or nothing.
     Addr(fn(&mut LowArgs, String)),
     /// A list of IP addresses.
@@ -41,14 +41,14 @@ pub enum Kind {
 
 /// The words of a flag, with the function that stores the index of the one that was given.
 #[derive(Debug)]
-pub struct Choice {
+pub struct FlagChoice {
     pub words: &'static [&'static str],
     pub set: fn(&mut LowArgs, usize),
 }
 
 /// The placeholder of a text or path in the help text.
 #[derive(Clone, Copy, Debug)]
-pub enum Hint {
+pub enum ValueHint {
     Text,
     Url,
     Name,
@@ -58,47 +58,49 @@ pub enum Hint {
     RouterId,
 }
 
-impl Kind {
+impl ValueKind {
     /// Parses a value and stores it in `args`. A list flag that is repeated
     /// appends to its list. Fails with a
     /// description of the expected value.
     pub fn set(&self, args: &mut LowArgs, text: &str) -> Result<(), String> {
         let (stored, expected) = match self {
-            Kind::Switch(set) => (switch(text).map(|on| set(args, on)), "true or false"),
-            Kind::Text(_, set) => (Some(text.to_owned()).map(|text| set(args, text)), ""),
-            Kind::Path(_, set) => {
+            ValueKind::Switch(set) => (switch(text).map(|on| set(args, on)), "true or false"),
+            ValueKind::Text(_, set) => (Some(text.to_owned()).map(|text| set(args, text)), ""),
+            ValueKind::Path(_, set) => {
                 let path = Some(text).filter(|path| !path.is_empty());
                 (path.map(|path| set(args, path.into())), "a path")
             }
-            Kind::Duration(set) => {
+            ValueKind::Duration(set) => {
                 let time = seconds(text).map(|seconds| set(args, seconds));
                 (time, "a duration such as 5s, 1m30s or 2h")
             }
-            Kind::Number(most, set) => {
+            ValueKind::Number(most, set) => {
                 let number = text.parse().ok().filter(|number| number <= most);
                 let stored = number.map(|number| set(args, number));
                 return stored.ok_or_else(|| format!("a number from 0 to {most}"));
             }
-            Kind::Port(set) => {
+            ValueKind::Port(set) => {
                 (text.parse().ok().map(|port| set(args, port)), "a number from 0 to 65535")
             }
-            Kind::Choice(Choice { words, set }) => {
+            ValueKind::Choice(FlagChoice { words, set }) => {
                 let at = words.iter().position(|word| *word == text);
                 return at.map(|at| set(args, at)).ok_or_else(|| one_of(words));
             }
-            Kind::Addr(set) => {
+            ValueKind::Addr(set) => {
                 let addr = Some(text).filter(|text| text.is_empty() || is::<IpAddr>(text));
                 (addr.map(|addr| set(args, addr.to_owned())), "an address")
             }
-            Kind::Addrs(list) => {
+            ValueKind::Addrs(list) => {
                 (all::<IpAddr>(text).map(|all| list(args).extend(all)), "a list of addresses")
             }
-            Kind::Numbers(list) => {
+            ValueKind::Numbers(list) => {
                 (all::<u32>(text).map(|all| list(args).extend(all)), "a list of numbers")
             }
-            Kind::Passwords(list) => (Some(passwords(text)).map(|all| list(args).extend(all)), ""),
-            Kind::Cidrs(set) => (cidrs(text).map(|nets| set(args, nets)), "a list of CIDRs"),
-            Kind::PrimaryOrCidrs(set) => {
+            ValueKind::Passwords(list) => {
+                (Some(passwords(text)).map(|all| list(args).extend(all)), "")
+            }
+            ValueKind::Cidrs(set) => (cidrs(text).map(|nets| set(args, nets)), "a list of CIDRs"),
+            ValueKind::PrimaryOrCidrs(set) => {
                 let nets = if text == "primary" { Some(Vec::new()) } else { cidrs(text) };
                 (nets.map(|nets| set(args, nets)), "primary, or a list of CIDRs")
             }
@@ -109,32 +111,32 @@ impl Kind {
     /// Returns the placeholder for the help text; empty for a switch.
     pub fn placeholder(&self) -> String {
         let fixed = match self {
-            Kind::Switch(_) => "",
-            Kind::Text(hint, _) | Kind::Path(hint, _) => hint.text(),
-            Kind::Duration(_) => "DURATION",
-            Kind::Number(..) | Kind::Port(_) => "N",
-            Kind::Choice(choice) => return choice.words.join("|"),
-            Kind::Addr(_) => "IP",
-            Kind::Addrs(_) => "IP,…",
-            Kind::Numbers(_) => "N,…",
-            Kind::Passwords(_) => "TEXT,…",
-            Kind::Cidrs(_) => "CIDR,…",
-            Kind::PrimaryOrCidrs(_) => "primary|CIDR,…",
+            ValueKind::Switch(_) => "",
+            ValueKind::Text(hint, _) | ValueKind::Path(hint, _) => hint.text(),
+            ValueKind::Duration(_) => "DURATION",
+            ValueKind::Number(..) | ValueKind::Port(_) => "N",
+            ValueKind::Choice(choice) => return choice.words.join("|"),
+            ValueKind::Addr(_) => "IP",
+            ValueKind::Addrs(_) => "IP,…",
+            ValueKind::Numbers(_) => "N,…",
+            ValueKind::Passwords(_) => "TEXT,…",
+            ValueKind::Cidrs(_) => "CIDR,…",
+            ValueKind::PrimaryOrCidrs(_) => "primary|CIDR,…",
         };
         fixed.to_owned()
     }
 }
 
-impl Hint {
+impl ValueHint {
     fn text(self) -> &'static str {
         match self {
-            Hint::Text => "TEXT",
-            Hint::Url => "URL",
-            Hint::Name => "NAME",
-            Hint::File => "FILE",
-            Hint::Folder => "FOLDER",
-            Hint::Path => "PATH",
-            Hint::RouterId => "IP|generate",
+            ValueHint::Text => "TEXT",
+            ValueHint::Url => "URL",
+            ValueHint::Name => "NAME",
+            ValueHint::File => "FILE",
+            ValueHint::Folder => "FOLDER",
+            ValueHint::Path => "PATH",
+            ValueHint::RouterId => "IP|generate",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::{Bgp, Command, Format, args::wrong, flags::FLAGS};
+use super::{BgpArgs, Command, Format, args::wrong, flags::FLAGS};
 use crate::{error::Result, model::local::Routes};
 
 /// The values of all flags, as typed. `default()` is empty; [`LowArgs::new`] has the defaults of the flags.
@@ -43,7 +43,7 @@ pub struct LowArgs {
     pub graceful: bool,
     /// In seconds.
     pub grace: u64,
-    pub bgp: Bgp,
+    pub bgp: BgpArgs,
     /// In seconds; 0 keeps a watch open.
     pub poll_interval: u64,
     /// In seconds.

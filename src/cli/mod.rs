@@ -20,6 +20,6 @@ mod options;
 mod suggest;
 
 pub use args::{Command, Format, parse, parse_with};
-pub use bgp::Bgp;
+pub use bgp::BgpArgs;
 pub use help::help;
 pub use low_args::LowArgs;

@@ -224,7 +224,7 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
-    use crate::collections::Few;
+    use crate::collections::FlatMap;
 
     #[derive(Debug, PartialEq, Deserialize)]
     struct Inner {
@@ -241,7 +241,7 @@ mod tests {
     struct Outer<'a> {
         list: Vec<Option<Inner>>,
         pair: (u8, Inner),
-        map: Few<Box<str>, Inner>,
+        map: FlatMap<Box<str>, Inner>,
         kinds: [Kind; 2],
         #[serde(borrow)]
         raw: &'a RawValue,
@@ -268,7 +268,7 @@ mod tests {
             let got = from_str::<Vec<Option<Inner>>>(text).map_err(wrong).unwrap_err();
             assert!(got.starts_with("invalid type: sequence, expected struct Inner"), "{got}");
         }
-        assert!(from_str::<Few<Box<str>, Inner>>(r#"{"a":[1]}"#).is_err());
+        assert!(from_str::<FlatMap<Box<str>, Inner>>(r#"{"a":[1]}"#).is_err());
         assert!(from_str::<(u8, Inner)>("[1,[2]]").is_err());
         assert!(from_str::<Kind>(r#"{"With":[1]}"#).is_err());
     }

@@ -8,7 +8,7 @@
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Value};
 
-use crate::collections::Few;
+use crate::collections::FlatMap;
 
 /// The deepest nesting that is accepted. A kubeconfig has five levels.
 const MAX_DEPTH: usize = 64;
@@ -41,7 +41,7 @@ struct Builder {
     /// The collections that contain the next node, outermost first.
     open: Vec<Collection>,
     /// The scalars that an alias may refer to, by the number of their anchor.
-    anchors: Few<usize, Value>,
+    anchors: FlatMap<usize, Value>,
     /// The finished document; `None` before its end.
     document: Option<Value>,
     /// The size so far, as limited by [`MAX_SIZE`].

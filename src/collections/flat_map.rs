@@ -1,6 +1,6 @@
 //! A map stored as a sorted vector.
 
-use super::flat_set::Sorted;
+use super::flat_set::FlatSet;
 use std::{borrow::Borrow, fmt, marker::PhantomData, slice, vec};
 
 use serde::{
@@ -10,12 +10,12 @@ use serde::{
 
 /// A map from keys to values, in the order of the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Few<K, V>(Vec<(K, V)>);
+pub struct FlatMap<K, V>(Vec<(K, V)>);
 
-impl<K, V> Few<K, V> {
+impl<K, V> FlatMap<K, V> {
     /// Creates an empty map.
-    pub const fn new() -> Few<K, V> {
-        Few(Vec::new())
+    pub const fn new() -> FlatMap<K, V> {
+        FlatMap(Vec::new())
     }
 
     /// Returns the number of entries.
@@ -64,7 +64,7 @@ impl<K, V> Few<K, V> {
     }
 }
 
-impl<K: Ord, V> Few<K, V> {
+impl<K: Ord, V> FlatMap<K, V> {
     /// Returns the index of a key, or as `Err` the index at which it must be inserted.
     fn find<Q: Ord + ?Sized>(&self, key: &Q) -> Result<usize, usize>
     where
@@ -143,27 +143,27 @@ impl<K: Ord, V> Few<K, V> {
     }
 }
 
-impl<K, V> Default for Few<K, V> {
-    fn default() -> Few<K, V> {
-        Few::new()
+impl<K, V> Default for FlatMap<K, V> {
+    fn default() -> FlatMap<K, V> {
+        FlatMap::new()
     }
 }
 
-impl<K: Ord, V> Extend<(K, V)> for Few<K, V> {
+impl<K: Ord, V> Extend<(K, V)> for FlatMap<K, V> {
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
         entries.into_iter().for_each(|(key, value)| drop(self.insert(key, value)));
     }
 }
 
-impl<K: Ord, V, const N: usize> From<[(K, V); N]> for Few<K, V> {
-    fn from(entries: [(K, V); N]) -> Few<K, V> {
+impl<K: Ord, V, const N: usize> From<[(K, V); N]> for FlatMap<K, V> {
+    fn from(entries: [(K, V); N]) -> FlatMap<K, V> {
         entries.into_iter().collect()
     }
 }
 
-impl<K: Ord, V> FromIterator<(K, V)> for Few<K, V> {
-    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Few<K, V> {
-        let mut few = Few::new();
+impl<K: Ord, V> FromIterator<(K, V)> for FlatMap<K, V> {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> FlatMap<K, V> {
+        let mut few = FlatMap::new();
         few.extend(entries);
         few
     }
@@ -171,10 +171,10 @@ impl<K: Ord, V> FromIterator<(K, V)> for Few<K, V> {
 
 /// Returns the keys that are in only one of two sequences, or have different values in them. Both
 /// sequences must be sorted by key.
-pub fn differing<K: Ord + Copy, V: PartialEq>(
+pub fn changed_keys<K: Ord + Copy, V: PartialEq>(
     old: impl Iterator<Item = (K, V)>,
     new: impl Iterator<Item = (K, V)>,
-) -> Sorted<K> {
+) -> FlatSet<K> {
     let (mut old, mut new) = (old.peekable(), new.peekable());
     let mut found = Vec::new();
     while let Some(key) = old.peek().into_iter().chain(new.peek()).map(|(key, _)| *key).min() {
@@ -186,10 +186,10 @@ pub fn differing<K: Ord + Copy, V: PartialEq>(
     found.into()
 }
 
-/// An iterator over the entries of a [`Few`] by reference.
+/// An iterator over the entries of a [`FlatMap`] by reference.
 pub type Iter<'a, K, V> = std::iter::Map<slice::Iter<'a, (K, V)>, fn(&'a (K, V)) -> (&'a K, &'a V)>;
 
-impl<'a, K, V> IntoIterator for &'a Few<K, V> {
+impl<'a, K, V> IntoIterator for &'a FlatMap<K, V> {
     type Item = (&'a K, &'a V);
     type IntoIter = Iter<'a, K, V>;
 
@@ -198,7 +198,7 @@ impl<'a, K, V> IntoIterator for &'a Few<K, V> {
     }
 }
 
-impl<K, V> IntoIterator for Few<K, V> {
+impl<K, V> IntoIterator for FlatMap<K, V> {
     type Item = (K, V);
     type IntoIter = vec::IntoIter<(K, V)>;
 
@@ -207,26 +207,26 @@ impl<K, V> IntoIterator for Few<K, V> {
     }
 }
 
-impl<K: Serialize, V: Serialize> Serialize for Few<K, V> {
+impl<K: Serialize, V: Serialize> Serialize for FlatMap<K, V> {
     /// Serializes as a map (a JSON object).
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_map(self)
     }
 }
 
-impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> Deserialize<'de> for Few<K, V> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Few<K, V>, D::Error> {
+impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> Deserialize<'de> for FlatMap<K, V> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<FlatMap<K, V>, D::Error> {
         struct Entries<K, V>(PhantomData<(K, V)>);
 
         impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> Visitor<'de> for Entries<K, V> {
-            type Value = Few<K, V>;
+            type Value = FlatMap<K, V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a map")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Few<K, V>, A::Error> {
-                let mut few = Few::new();
+            fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<FlatMap<K, V>, A::Error> {
+                let mut few = FlatMap::new();
                 while let Some((key, value)) = from.next_entry()? {
                     few.insert(key, value);
                 }
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn it_equals_a_btreemap_after_any_operations() {
-        let (mut few, mut map) = (Few::new(), BTreeMap::new());
+        let (mut few, mut map) = (FlatMap::new(), BTreeMap::new());
         let mut dice = 0x9e37_79b9_u32;
         for step in 0..20_000 {
             dice ^= dice << 13;
@@ -271,14 +271,14 @@ mod tests {
         }
         assert!(few.keys().eq(map.keys()) && few.values().eq(map.values()));
         assert_eq!((few.len(), few.is_empty()), (map.len(), false));
-        assert!(map.iter().map(|(k, v)| (*k, *v)).rev().collect::<Few<_, _>>() == few);
+        assert!(map.iter().map(|(k, v)| (*k, *v)).rev().collect::<FlatMap<_, _>>() == few);
     }
 
     #[test]
     fn it_is_an_object_in_json_and_the_last_of_duplicate_keys_wins() {
-        let few: Few<Box<str>, u8> = serde_json::from_str(r#"{"b":1,"a":2,"b":3}"#).unwrap();
+        let few: FlatMap<Box<str>, u8> = serde_json::from_str(r#"{"b":1,"a":2,"b":3}"#).unwrap();
         assert_eq!(serde_json::to_string(&few).unwrap(), r#"{"a":2,"b":3}"#);
-        let wrong = serde_json::from_str::<Few<Box<str>, u8>>("[]").unwrap_err().to_string();
+        let wrong = serde_json::from_str::<FlatMap<Box<str>, u8>>("[]").unwrap_err().to_string();
         assert!(wrong.starts_with("invalid type: sequence, expected a map"), "{wrong}");
     }
 }

@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 /// A set of values, in order. It derefs to a slice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<T>", bound(deserialize = "T: Deserialize<'de> + Ord"))]
-pub struct Sorted<T>(Vec<T>);
+pub struct FlatSet<T>(Vec<T>);
 
-impl<T> Sorted<T> {
+impl<T> FlatSet<T> {
     /// Creates an empty set.
-    pub const fn new() -> Sorted<T> {
-        Sorted(Vec::new())
+    pub const fn new() -> FlatSet<T> {
+        FlatSet(Vec::new())
     }
 
     /// Removes all values.
@@ -29,7 +29,7 @@ impl<T> Sorted<T> {
     }
 }
 
-impl<T: Ord> Sorted<T> {
+impl<T: Ord> FlatSet<T> {
     /// Returns the index of a value, or as `Err` the index at which it must be inserted.
     fn find<Q: Ord + ?Sized>(&self, value: &Q) -> Result<usize, usize>
     where
@@ -72,7 +72,7 @@ impl<T: Ord> Sorted<T> {
     }
 }
 
-impl<T> Deref for Sorted<T> {
+impl<T> Deref for FlatSet<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -80,36 +80,36 @@ impl<T> Deref for Sorted<T> {
     }
 }
 
-impl<T> Default for Sorted<T> {
-    fn default() -> Sorted<T> {
-        Sorted::new()
+impl<T> Default for FlatSet<T> {
+    fn default() -> FlatSet<T> {
+        FlatSet::new()
     }
 }
 
-impl<T: Ord> From<Vec<T>> for Sorted<T> {
-    fn from(mut values: Vec<T>) -> Sorted<T> {
+impl<T: Ord> From<Vec<T>> for FlatSet<T> {
+    fn from(mut values: Vec<T>) -> FlatSet<T> {
         if !values.is_sorted() {
             // In a std built for size this is a heap sort, which does not profit from sorted input.
             values.sort_unstable();
         }
         values.dedup();
-        Sorted(values)
+        FlatSet(values)
     }
 }
 
-impl<T: Ord, const N: usize> From<[T; N]> for Sorted<T> {
-    fn from(values: [T; N]) -> Sorted<T> {
-        Sorted::from_iter(values)
+impl<T: Ord, const N: usize> From<[T; N]> for FlatSet<T> {
+    fn from(values: [T; N]) -> FlatSet<T> {
+        FlatSet::from_iter(values)
     }
 }
 
-impl<T: Ord> FromIterator<T> for Sorted<T> {
-    fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Sorted<T> {
+impl<T: Ord> FromIterator<T> for FlatSet<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(values: I) -> FlatSet<T> {
         Vec::from_iter(values).into()
     }
 }
 
-impl<T: Ord> Extend<T> for Sorted<T> {
+impl<T: Ord> Extend<T> for FlatSet<T> {
     fn extend<I: IntoIterator<Item = T>>(&mut self, values: I) {
         let mut all = std::mem::take(&mut self.0);
         all.extend(values);
@@ -117,7 +117,7 @@ impl<T: Ord> Extend<T> for Sorted<T> {
     }
 }
 
-impl<T> IntoIterator for Sorted<T> {
+impl<T> IntoIterator for FlatSet<T> {
     type Item = T;
     type IntoIter = vec::IntoIter<T>;
 
@@ -126,7 +126,7 @@ impl<T> IntoIterator for Sorted<T> {
     }
 }
 
-impl<'a, T> IntoIterator for &'a Sorted<T> {
+impl<'a, T> IntoIterator for &'a FlatSet<T> {
     type Item = &'a T;
     type IntoIter = slice::Iter<'a, T>;
 
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn it_equals_a_btreeset_after_any_operations() {
-        let (mut set, mut tree) = (Sorted::new(), BTreeSet::new());
+        let (mut set, mut tree) = (FlatSet::new(), BTreeSet::new());
         let mut dice = 0x9e37_79b9_u32;
         for step in 0..20_000 {
             dice ^= dice << 13;
@@ -168,12 +168,12 @@ mod tests {
             assert!(set.iter().eq(&tree), "{step}: {set:?} {tree:?}");
         }
         assert_eq!((set.len(), set.is_empty()), (tree.len(), false));
-        assert_eq!(tree.iter().rev().copied().collect::<Sorted<_>>(), set);
+        assert_eq!(tree.iter().rev().copied().collect::<FlatSet<_>>(), set);
     }
 
     #[test]
     fn it_is_a_sorted_array_in_json_and_reads_back_from_any_order() {
-        let set: Sorted<u8> = serde_json::from_str("[3,1,2,3]").unwrap();
+        let set: FlatSet<u8> = serde_json::from_str("[3,1,2,3]").unwrap();
         assert_eq!(serde_json::to_string(&set).unwrap(), "[1,2,3]");
     }
 }

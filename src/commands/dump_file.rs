@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     codec::json,
-    model::{cluster::Cluster, items::State, local::Host},
+    model::{cluster::Cluster, items::ItemSet, local::Host},
 };
 
 /// The complete input of a plan.
@@ -21,7 +21,7 @@ pub struct Dump {
     /// The facts about the node.
     pub host: Option<Host>,
     /// The items in its kernel.
-    pub kernel: State,
+    pub kernel: ItemSet,
 }
 
 impl Dump {
@@ -30,12 +30,12 @@ impl Dump {
     /// dump.
     pub fn read(text: &str) -> Result<Option<Dump>, serde_json::Error> {
         #[derive(Deserialize)]
-        struct Probe {
+        struct DumpProbe {
             kinglet: Option<serde_json::Value>,
         }
-        let probe = serde_json::Deserializer::from_str(text).into_iter::<Probe>().next();
+        let probe = serde_json::Deserializer::from_str(text).into_iter::<DumpProbe>().next();
         match probe {
-            Some(Ok(Probe { kinglet: Some(_) })) => json::from_str(text).map(Some),
+            Some(Ok(DumpProbe { kinglet: Some(_) })) => json::from_str(text).map(Some),
             _ => Ok(None),
         }
     }
@@ -50,7 +50,7 @@ mod tests {
     fn a_dump_reads_back_and_other_json_is_not_taken_for_a_dump() {
         let mut cluster = Cluster::default();
         cluster.nodes.insert("a".into(), Node { name: "a".into(), ..Node::default() });
-        let kernel = State::from([Item::Module { name: "ip_vs".into() }]);
+        let kernel = ItemSet::from([Item::Module { name: "ip_vs".into() }]);
         let dump = Dump {
             kinglet: "0.1.0".into(),
             node: "a".into(),

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::{
     error::Result,
-    kernel::{Done, Kernel, Outcome, files},
+    kernel::{Kernel, OnStep, Outcome, files},
     model::local::Options,
     plan::clear,
 };
@@ -25,7 +25,7 @@ pub fn cleanup<'a>(
     kernel: &mut Kernel,
     options: &Options,
     files: impl Iterator<Item = &'a Path>,
-    on_step: Done<'_>,
+    on_step: OnStep<'_>,
     on_file: &mut dyn FnMut(&Path, &Outcome),
 ) -> Result<()> {
     let (router, services) = (true, true);

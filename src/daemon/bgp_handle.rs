@@ -10,23 +10,23 @@ use std::{
 use crate::{
     announce,
     bgp::{message::Notification, rib::Learned, session::Sessions},
-    collections::Sorted,
+    collections::FlatSet,
     desired::Unmet,
     error::{Doing, Result},
     model::{
         bgp::Config,
         cluster::{Cluster, Name},
-        local::{Bgp, Local},
+        local::{BgpOptions, Local},
     },
-    report::Facts,
-    sys::Bell,
+    report::SharedStatus,
+    sys::EventFd,
 };
 
 /// What the loop knows of the speaker.
-pub struct Voice {
+pub struct BgpHandle {
     /// At work, once there was something to say.
     sessions: Option<Sessions>,
-    news: Arc<Bell>,
+    news: Arc<EventFd>,
     /// What it was told last.
     said: Option<Config>,
     /// Whether that may be something else by now.
@@ -36,12 +36,12 @@ pub struct Voice {
     unmet: Vec<Unmet>,
 }
 
-impl Voice {
+impl BgpHandle {
     /// Silent.
-    pub fn new() -> Result<Voice> {
-        let news = Arc::new(Bell::new().doing(|| "waiting for what BGP's peers say")?);
+    pub fn new() -> Result<BgpHandle> {
+        let news = Arc::new(EventFd::new().doing(|| "waiting for what BGP's peers say")?);
         let (sessions, said, unmet) = (None, None, Vec::new());
-        Ok(Voice { sessions, news, said, due: true, all: false, unmet })
+        Ok(BgpHandle { sessions, news, said, due: true, all: false, unmet })
     }
 
     /// What there is to say may be something else from now on.
@@ -50,7 +50,7 @@ impl Voice {
     }
 
     /// Whether what there is to say hangs on these Services.
-    pub fn concerns(&self, cluster: &Cluster, names: &Sorted<Name>) -> bool {
+    pub fn concerns(&self, cluster: &Cluster, names: &FlatSet<Name>) -> bool {
         let Some(said) = &self.said else { return false };
         let speaks = |name| cluster.services.get(name).is_some_and(|s| !s.advertise.is_silent());
         !said.origin.services.is_empty() || self.all || names.iter().any(speaks)
@@ -63,11 +63,11 @@ impl Voice {
 
     /// Says what there is to say, where that may have changed. A configuration that can't be made is
     /// no reason to unsay the last one.
-    pub fn speak(&mut self, cluster: &Cluster, local: &Local, facts: &Facts) -> Result<()> {
+    pub fn speak(&mut self, cluster: &Cluster, local: &Local, facts: &SharedStatus) -> Result<()> {
         if local.options.bgp.is_none() || !std::mem::take(&mut self.due) {
             return Ok(());
         }
-        self.all = local.options.bgp.as_ref().is_some_and(Bgp::announces_services);
+        self.all = local.options.bgp.as_ref().is_some_and(BgpOptions::announces_services);
         let (config, unmet) = announce::config(cluster, local);
         self.unmet = unmet;
         let Some(config) = config.filter(|config| self.said.as_ref() != Some(config)) else {
@@ -96,7 +96,7 @@ impl Voice {
     }
 
     /// Rings when the peers taught something.
-    pub fn news(&self) -> &Bell {
+    pub fn news(&self) -> &EventFd {
         &self.news
     }
 

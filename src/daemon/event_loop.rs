@@ -17,24 +17,24 @@ use smol::{
 };
 
 use super::{
-    bgp_handle::Voice,
-    reporter::Teller,
-    schedule::{Agenda, Work},
+    bgp_handle::BgpHandle,
+    reporter::Reporter,
+    schedule::{Schedule, Work},
 };
 use crate::{
-    api::{Api, Rhythm, STACK, Source, Start, snapshot},
-    collections::Sorted,
+    api::{Api, STACK, Source, Start, SyncPolicy, snapshot},
+    collections::FlatSet,
     error::{Doing, Error, Result},
     kernel::{Kernel, Scope, events::Events, lock::Lock},
     log,
     model::{
-        cluster::{Cluster, Kind, Known, News, What},
+        cluster::{Change, Cluster, ClusterStore, Kind, WatchUpdate},
         items::{BRIDGE, DUMMY},
         local::Options,
     },
     plan::Step,
-    reconcile::{Deed, Keeper},
-    report::{Desk, Facts},
+    reconcile::{PassReport, Reconciler},
+    report::{SharedStatus, StatusServer},
     sys,
 };
 
@@ -60,24 +60,24 @@ pub struct Setup {
     /// Where the API server is.
     pub source: Source,
     /// How the API is followed.
-    pub rhythm: Rhythm,
+    pub rhythm: SyncPolicy,
     /// How often everything is looked at, whatever was said.
     pub audit: Duration,
     /// The file with the last good cluster.
     pub snapshot: Option<PathBuf>,
     /// Where it writes down what it does.
-    pub facts: Facts,
+    pub facts: SharedStatus,
     /// Whether a start anew would come to something: what is wrong with the configuration now.
     pub again: Box<dyn Fn() -> Result<()>>,
 }
 
 /// Why the daemon ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum Exit {
     /// It was told to stop (SIGTERM, SIGINT).
     Stopped,
     /// It was told to read its configuration again (SIGHUP).
-    Again,
+    Reload,
 }
 
 /// Signals are kept for the loop from here on. To be called before there is another thread.
@@ -120,17 +120,22 @@ pub fn kernel(options: &Options, kubeconfig: bool) -> Result<Kernel> {
 }
 
 /// Runs until a signal comes.
-pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) -> Result<Ended> {
+pub fn run(
+    setup: Setup,
+    mut kernel: Kernel,
+    signals: sys::Signals,
+    desk: StatusServer,
+) -> Result<Exit> {
     let api = Arc::new(Api::open(&setup.source)?);
     let kinds = Kind::needed(setup.options.reads_services());
-    let mut file = snapshot::File::new(setup.snapshot.clone(), api.identity(&setup.node));
+    let mut file = snapshot::SnapshotFile::new(setup.snapshot.clone(), api.identity(&setup.node));
     let last = file.load();
     api.expect(&setup.node, last.as_ref());
     let ports = kernel.ports();
     let network = Events::of_network(&ports).doing(|| "listening to the kernel's routes")?;
     // A kernel without nftables has nothing to say of it.
     let table = Events::of_table(&ports).ok();
-    let voice = Voice::new()?;
+    let voice = BgpHandle::new()?;
     let sources = Sources::new(signals, network, table, voice.news())?;
     let age = last.as_ref().and_then(snapshot::Snapshot::age);
     let listed = last.as_ref().map_or(0, |last| last.listed);
@@ -152,11 +157,11 @@ pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) 
     }
     drop(sender);
     let mut daemon = Daemon {
-        keeper: Keeper::new(kernel, &setup.node, setup.options),
-        known: Known::new(cluster, versions, kinds),
-        agenda: Agenda::new(setup.audit),
+        keeper: Reconciler::new(kernel, &setup.node, setup.options),
+        known: ClusterStore::new(cluster, versions, kinds),
+        agenda: Schedule::new(setup.audit),
         start: Instant::now(),
-        teller: Teller::new(desk, setup.facts, api, &setup.node),
+        teller: Reporter::new(desk, setup.facts, api, &setup.node),
         file,
         voice,
         listed,
@@ -177,13 +182,13 @@ pub fn run(setup: Setup, mut kernel: Kernel, signals: sys::Signals, desk: Desk) 
 }
 
 struct Daemon {
-    keeper: Keeper,
-    known: Known,
-    agenda: Agenda,
+    keeper: Reconciler,
+    known: ClusterStore,
+    agenda: Schedule,
     start: Instant,
-    teller: Teller,
-    file: snapshot::File,
-    voice: Voice,
+    teller: Reporter,
+    file: snapshot::SnapshotFile,
+    voice: BgpHandle,
     /// When everything was last listed (Unix time).
     listed: u64,
     /// Whether the cluster is another one than the snapshot's.
@@ -198,7 +203,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn run(&mut self, mut sources: Sources, news: &Receiver<News>) -> Result<Ended> {
+    fn run(&mut self, mut sources: Sources, news: &Receiver<WatchUpdate>) -> Result<Exit> {
         loop {
             self.teller.beat();
             let rest = self.agenda.rest(self.now()).min(SLEEP);
@@ -216,7 +221,7 @@ impl Daemon {
                 self.voice.end();
                 return Ok(ended);
             }
-            self.told(sources.network(&Sorted::new())?, Scope::Network);
+            self.told(sources.network(&FlatSet::new())?, Scope::Network);
             self.told(sources.table()?, Scope::Table);
             if let Some(work) = self.agenda.due(self.now()) {
                 self.work(work);
@@ -237,10 +242,10 @@ impl Daemon {
     }
 
     /// A configuration that is wrong is no reason to give up a right one.
-    fn may_end(&self, ended: Ended) -> bool {
+    fn may_end(&self, ended: Exit) -> bool {
         match ended {
-            Ended::Stopped => true,
-            Ended::Again => (self.again)()
+            Exit::Stopped => true,
+            Exit::Reload => (self.again)()
                 .map_err(|e| log::error(format_args!("{e}; going on as before")))
                 .is_ok(),
         }
@@ -250,10 +255,10 @@ impl Daemon {
         self.start.elapsed()
     }
 
-    fn hear(&mut self, news: News) {
+    fn hear(&mut self, news: WatchUpdate) {
         let touched = self.known.touches(&news);
         let sure = self.keeper.touch(&self.known.cluster, &touched);
-        let listed = matches!(news.what, What::All(_));
+        let listed = matches!(news.what, Change::Listed(_));
         self.teller.heard(&news);
         let changes = self.known.hear(news);
         if self.held && (self.known.is_complete() || !self.known.lost.is_empty()) {
@@ -298,15 +303,15 @@ impl Daemon {
             Work::Look(scope) => keeper.look(cluster, scope, done),
             Work::Learn => match voice.learned() {
                 Some(learned) => keeper.learn(cluster, learned, done),
-                None => Ok(Deed::default()),
+                None => Ok(PassReport::default()),
             },
             Work::Audit => keeper.audit(cluster, done),
             Work::Changes => keeper.changes(cluster, done),
             Work::Drains if keeper.touch_drains(cluster) => keeper.changes(cluster, done),
-            Work::Drains => Ok(Deed::default()),
+            Work::Drains => Ok(PassReport::default()),
         };
         self.agenda.split(self.keeper.parts(&self.known.cluster));
-        let well = deed.as_ref().is_ok_and(Deed::is_well);
+        let well = deed.as_ref().is_ok_and(PassReport::is_well);
         // Nobody may be wrong about the kernel for longer than a moment.
         if well && self.keeper.is_lost() && !self.known.cluster.nodes.is_empty() {
             self.agenda.look(Scope::All);
@@ -367,7 +372,7 @@ impl Sources {
         signals: sys::Signals,
         network: Events,
         table: Option<Events>,
-        peers: &sys::Bell,
+        peers: &sys::EventFd,
     ) -> Result<Sources> {
         let table_fd = table.as_ref().map(Events::as_fd);
         let fds = [Some(signals.as_fd()), Some(network.as_fd()), Some(peers.as_fd()), table_fd];
@@ -378,7 +383,7 @@ impl Sources {
     }
 
     /// Waits until there is something, or for `rest`; gives news of the API, where that is it.
-    async fn wait(&self, news: &Receiver<News>, rest: Duration) -> Option<News> {
+    async fn wait(&self, news: &Receiver<WatchUpdate>, rest: Duration) -> Option<WatchUpdate> {
         let said = async { news.recv().await.ok() };
         let others = future::poll_fn(|context| {
             let ready = |wait: &Async<OwnedFd>| wait.poll_readable(context).is_ready();
@@ -391,19 +396,19 @@ impl Sources {
         future::or(said, future::or(others, over)).await
     }
 
-    fn signal(&mut self) -> Option<Ended> {
+    fn signal(&mut self) -> Option<Exit> {
         match self.signals.take()? {
-            sys::HANGUP => Some(Ended::Again),
-            _ => Some(Ended::Stopped),
+            sys::HANGUP => Some(Exit::Reload),
+            _ => Some(Exit::Stopped),
         }
     }
 
-    fn network(&mut self, own: &Sorted<IpAddr>) -> Result<bool> {
+    fn network(&mut self, own: &FlatSet<IpAddr>) -> Result<bool> {
         self.network.read(own).doing(|| "listening to the kernel's routes")
     }
 
     fn table(&mut self) -> Result<bool> {
-        let read = |table: &mut Events| table.read(&Sorted::new());
+        let read = |table: &mut Events| table.read(&FlatSet::new());
         let table = self.table.as_mut().map_or(Ok(false), read);
         table.doing(|| "listening to nftables")
     }

@@ -7,17 +7,17 @@ use std::{path::Path, sync::Arc, time::Duration};
 use super::schedule::Work;
 use crate::{
     api::{Api, snapshot},
-    collections::Sorted,
+    collections::FlatSet,
     desired::health::{HealthPorts, ports},
     error::Result,
     kernel::Outcome,
     log,
-    model::cluster::{Known, News, What},
+    model::cluster::{Change, ClusterStore, WatchUpdate},
     plan::Step,
-    reconcile::{Deed, Keeper},
+    reconcile::{PassReport, Reconciler},
     report::{
-        Desk, Facts,
-        status::{Counts, Did, Lines, routes},
+        SharedStatus, StatusServer,
+        status::{ClusterCounts, ProblemLines, StepKind, routes},
     },
 };
 
@@ -27,31 +27,31 @@ const STEPS: usize = 12;
 const LINES: usize = 5;
 
 /// Tells.
-pub struct Teller {
-    desk: Desk,
-    facts: Facts,
+pub struct Reporter {
+    desk: StatusServer,
+    facts: SharedStatus,
     api: Arc<Api>,
     node: Box<str>,
     /// The steps of this pass, as far as they are told one by one.
     steps: Vec<String>,
     taken: usize,
-    refused: Lines,
+    refused: ProblemLines,
     /// What was told of what is wrong, and is not over.
-    told: Sorted<String>,
+    told: FlatSet<String>,
 }
 
-impl Teller {
+impl Reporter {
     /// For one run of the daemon.
-    pub fn new(desk: Desk, facts: Facts, api: Arc<Api>, node: &str) -> Teller {
-        let (steps, told) = (Vec::new(), Sorted::new());
-        Teller {
+    pub fn new(desk: StatusServer, facts: SharedStatus, api: Arc<Api>, node: &str) -> Reporter {
+        let (steps, told) = (Vec::new(), FlatSet::new());
+        Reporter {
             desk,
             facts,
             api,
             node: node.into(),
             steps,
             taken: 0,
-            refused: Lines::default(),
+            refused: ProblemLines::default(),
             told,
         }
     }
@@ -67,7 +67,7 @@ impl Teller {
     }
 
     /// Where it writes down what it does.
-    pub fn facts(&self) -> &Facts {
+    pub fn facts(&self) -> &SharedStatus {
         &self.facts
     }
 
@@ -87,23 +87,23 @@ impl Teller {
     }
 
     /// The API said something.
-    pub fn heard(&self, news: &News) {
+    pub fn heard(&self, news: &WatchUpdate) {
         let facts = &self.facts;
         let now = facts.now();
         facts.write(|status| {
             let kind = status.followed(news.kind);
             match &news.what {
-                What::Lost(why) => kind.lost = Some(why.clone()),
-                What::All(reading) => {
+                Change::Unavailable(why) => kind.lost = Some(why.clone()),
+                Change::Listed(reading) => {
                     if let Some(version) = reading.versions.get(&news.kind) {
                         kind.version.clone_from(version);
                     }
                 }
-                What::One { version, .. } | What::Reached(version) => {
+                Change::Object { version, .. } | Change::UpToDate(version) => {
                     kind.version.clone_from(version);
                 }
             }
-            if !matches!(news.what, What::Lost(_)) {
+            if !matches!(news.what, Change::Unavailable(_)) {
                 kind.lost = None;
                 kind.heard = Some(now);
             }
@@ -113,10 +113,10 @@ impl Teller {
     /// A step was taken, or refused; `moved`: an event of the API asked for it.
     pub fn step(&mut self, step: &Step, outcome: &Outcome, moved: bool) {
         let did = match (outcome, step) {
-            (Err(_), _) => Did::Refused,
-            (_, Step::Add(_)) => Did::Add,
-            (_, Step::Change(_)) => Did::Change,
-            (_, Step::Remove(_)) => Did::Remove,
+            (Err(_), _) => StepKind::Refused,
+            (_, Step::Add(_)) => StepKind::Add,
+            (_, Step::Change(_)) => StepKind::Change,
+            (_, Step::Remove(_)) => StepKind::Remove,
         };
         self.facts.write(|status| {
             status.step(did, step.item());
@@ -139,9 +139,9 @@ impl Teller {
     pub fn pass(
         &mut self,
         work: Work,
-        deed: &Result<Deed>,
-        known: &Known,
-        keeper: &Keeper,
+        deed: &Result<PassReport>,
+        known: &ClusterStore,
+        keeper: &Reconciler,
         (took, lag): (Duration, Option<Duration>),
     ) {
         let steps = std::mem::take(&mut self.steps);
@@ -149,7 +149,7 @@ impl Teller {
             0..=STEPS => steps.iter().for_each(|step| log::info(format_args!("{step}"))),
             taken => log::info(format_args!("{taken} steps in {} ms", took.as_millis())),
         }
-        let mut errors = Lines::default();
+        let mut errors = ProblemLines::default();
         match deed {
             Ok(deed) => {
                 if deed.flows > 0 {
@@ -162,14 +162,14 @@ impl Teller {
             }
             Err(e) => errors.push(|| (String::new(), e.to_string())),
         }
-        let mut unmet = Lines::default();
+        let mut unmet = ProblemLines::default();
         // Where Services are only read to be announced, another proxy answers.
         let serves = self.facts.read(|status| status.services);
         let ports = if serves { ports(&known.cluster, &self.node) } else { HealthPorts::new() };
         let shut = self.desk.ports(&ports);
         let all = keeper.unmet().chain(&shut);
         all.for_each(|u| unmet.push(|| (u.what.clone(), u.why.clone())));
-        let mut complaints = Lines::default();
+        let mut complaints = ProblemLines::default();
         known.complaints().for_each(|bad| complaints.push(|| (String::new(), bad.to_string())));
         let refused = std::mem::take(&mut self.refused);
         self.changes(&errors, &refused, &unmet, &complaints);
@@ -195,7 +195,7 @@ impl Teller {
                 status.want(want);
             }
             if let Some(want) = want.or(nodes) {
-                status.cluster = Counts::of(&known.cluster);
+                status.cluster = ClusterCounts::of(&known.cluster);
                 status.routes = routes(&known.cluster, &self.node, want);
             }
             self.traffic(status);
@@ -221,8 +221,14 @@ impl Teller {
     }
 
     /// Says what is new of what is wrong, and what is over.
-    fn changes(&mut self, errors: &Lines, refused: &Lines, unmet: &Lines, complaints: &Lines) {
-        let mut now = Sorted::new();
+    fn changes(
+        &mut self,
+        errors: &ProblemLines,
+        refused: &ProblemLines,
+        unmet: &ProblemLines,
+        complaints: &ProblemLines,
+    ) {
+        let mut now = FlatSet::new();
         let mut more = 0;
         let lines = [("", errors), ("refused: ", refused), ("unmet: ", unmet), ("", complaints)];
         for (i, (head, lines)) in lines.into_iter().enumerate() {

@@ -44,7 +44,7 @@ pub enum Work {
 
 /// What there is to do. Times are those since the daemon's start.
 #[derive(Debug)]
-pub struct Agenda {
+pub struct Schedule {
     /// From one audit to the next.
     period: Duration,
     /// In how many parts one is made.
@@ -70,10 +70,10 @@ pub struct Agenda {
     failures: u32,
 }
 
-impl Agenda {
+impl Schedule {
     /// At first there is everything to look at. `period` is that of the audits.
-    pub fn new(period: Duration) -> Agenda {
-        Agenda {
+    pub fn new(period: Duration) -> Schedule {
+        Schedule {
             period,
             parts: 1,
             all: false,
@@ -93,7 +93,7 @@ impl Agenda {
         }
     }
 
-    /// No pass begins before `until`, unless [`Agenda::go`] says so.
+    /// No pass begins before `until`, unless [`Schedule::go`] says so.
     pub fn hold(&mut self, until: Duration) {
         (self.free, self.soon) = (until, until);
     }
@@ -106,7 +106,7 @@ impl Agenda {
     /// A look is due.
     pub fn look(&mut self, scope: Scope) {
         match scope {
-            Scope::All | Scope::Frame => self.all = true,
+            Scope::All | Scope::WithoutRealServers => self.all = true,
             Scope::Network => self.network = true,
             Scope::Table => self.table = true,
         }
@@ -178,9 +178,9 @@ impl Agenda {
     /// What little work there is, if any. A look at everything that is due comes first.
     fn little(&self) -> Option<Work> {
         match self {
-            Agenda { all: true, .. } => None,
-            Agenda { changes: true, .. } => Some(Work::Changes),
-            Agenda { learn: true, .. } => Some(Work::Learn),
+            Schedule { all: true, .. } => None,
+            Schedule { changes: true, .. } => Some(Work::Changes),
+            Schedule { learn: true, .. } => Some(Work::Learn),
             _ => None,
         }
     }
@@ -188,7 +188,7 @@ impl Agenda {
     /// Work has been begun: what comes from here on is new.
     pub fn begin(&mut self, work: Work, now: Duration) {
         match work {
-            Work::Look(Scope::All | Scope::Frame) => {
+            Work::Look(Scope::All | Scope::WithoutRealServers) => {
                 (self.all, self.network, self.table, self.changes) = (false, false, false, false);
                 self.audit = now + self.period / self.parts;
             }
@@ -233,11 +233,11 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    fn agenda() -> Agenda {
-        Agenda::new(Duration::from_secs(60))
+    fn agenda() -> Schedule {
+        Schedule::new(Duration::from_secs(60))
     }
 
-    fn work(agenda: &mut Agenda, now: Duration, takes: Duration, well: bool) -> Option<Work> {
+    fn work(agenda: &mut Schedule, now: Duration, takes: Duration, well: bool) -> Option<Work> {
         let work = agenda.due(now)?;
         agenda.begin(work, now);
         agenda.end(work, now, now + takes, well, false);
@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30, 30]);
         agenda.look(Scope::All);
         assert!(agenda.rest(now) <= ms(1000), "news may be what mends it");
-        let mut fresh = Agenda::new(ms(60_000));
+        let mut fresh = Schedule::new(ms(60_000));
         fresh.look(Scope::Network);
         work(&mut fresh, ms(0), ms(5), false);
         fresh.look(Scope::Network);

@@ -1,7 +1,7 @@
 //! Edits the CNI configuration, the file from which the container runtime reads this node's pod
 //! network. Reading and writing the file is left to `kernel`.
 //!
-//! The file may be someone else's work, so [`conf`] edits it instead of rewriting it: an `Object`
+//! The file may be someone else's work, so [`conf`] edits it instead of rewriting it: an `JsonObject`
 //! keeps the text of every key and value, in their order, and only the values that must differ are
 //! replaced. A file that is already right comes back byte for byte. Of the plugins, only the first
 //! of type `bridge` is edited: its `mtu`, and the ranges of its `host-local` ipam, one set per
@@ -35,14 +35,15 @@ pub fn conf(
     if let Err(e) = serde_json::from_str::<&RawValue>(json) {
         return Err(format!("it is not JSON, {e}: correct it, or {REMEDY}"));
     }
-    let mut top = Object::read(json).ok_or_else(|| format!("it is not a JSON object: {REMEDY}"))?;
+    let mut top =
+        JsonObject::read(json).ok_or_else(|| format!("it is not a JSON object: {REMEDY}"))?;
     let no_bridge = || format!("it has no plugin of type bridge, which kinglet edits: {REMEDY}");
     if list {
         let plugins: Vec<&RawValue> = serde_json::from_str(top.get("plugins").unwrap_or_default())
             .map_err(|_| format!("it has no list of plugins, as a .conflist must: {REMEDY}"))?;
         let mut plugins: Vec<Cow<'_, str>> = plugins.iter().map(|p| p.get().into()).collect();
         let (at, mut bridge) = (plugins.iter().enumerate())
-            .find_map(|(at, text)| Some((at, Object::read(text).filter(is_bridge)?)))
+            .find_map(|(at, text)| Some((at, JsonObject::read(text).filter(is_bridge)?)))
             .ok_or_else(no_bridge)?;
         edit(&mut bridge, &cidrs, mtu)?;
         let bridge = bridge.text();
@@ -97,12 +98,12 @@ fn new_config(list: bool, cidrs: &[IpNet], mtu: Option<u32>) -> String {
     }
 }
 
-fn is_bridge(plugin: &Object<'_>) -> bool {
+fn is_bridge(plugin: &JsonObject<'_>) -> bool {
     plugin.string("type").as_deref() == Some("bridge")
 }
 
 /// Sets the `mtu` and the `ipam` of a bridge plugin. Fails if the ipam can't be edited.
-fn edit(bridge: &mut Object<'_>, cidrs: &[IpNet], mtu: Option<u32>) -> Result<(), String> {
+fn edit(bridge: &mut JsonObject<'_>, cidrs: &[IpNet], mtu: Option<u32>) -> Result<(), String> {
     let ipam = ipam(bridge.get("ipam"), cidrs)?;
     if let Some(mtu) = mtu {
         bridge.set("mtu", mtu.to_string());
@@ -114,7 +115,7 @@ fn edit(bridge: &mut Object<'_>, cidrs: &[IpNet], mtu: Option<u32>) -> Result<()
 /// Returns the new text of an ipam, with one set of ranges for each of `cidrs`. Fails if it is not
 /// host-local or has another shape than the CNI specification.
 fn ipam(text: Option<&str>, cidrs: &[IpNet]) -> Result<String, String> {
-    let mut ipam = Object::read(text.unwrap_or("{}"))
+    let mut ipam = JsonObject::read(text.unwrap_or("{}"))
         .ok_or_else(|| format!("the ipam of its bridge is not a JSON object: {REMEDY}"))?;
     let kind = ipam.get("type").unwrap_or("\"host-local\"").to_owned();
     if kind != "\"host-local\"" {
@@ -127,7 +128,7 @@ fn ipam(text: Option<&str>, cidrs: &[IpNet]) -> Result<String, String> {
     for set in old.map_err(|_| bad())? {
         let mut kept = Vec::new();
         for range in set {
-            let range = Object::read(range.get()).ok_or_else(bad)?;
+            let range = JsonObject::read(range.get()).ok_or_else(bad)?;
             if let Some((net, range)) = matching_range(range, cidrs) {
                 named.push(net);
                 kept.push(range);
@@ -139,7 +140,7 @@ fn ipam(text: Option<&str>, cidrs: &[IpNet]) -> Result<String, String> {
     }
     if let Some(subnet) = ipam.remove("subnet") {
         // The older form has one range in the ipam itself; host-local puts that range first.
-        let mut range = Object::default();
+        let mut range = JsonObject::default();
         range.set("subnet", subnet);
         for name in ["rangeStart", "rangeEnd", "gateway"] {
             ipam.remove(name).into_iter().for_each(|value| range.set(name, value));
@@ -159,7 +160,7 @@ fn ipam(text: Option<&str>, cidrs: &[IpNet]) -> Result<String, String> {
 }
 
 /// Returns the network of a range and its text; `None` if the network is not one of `cidrs`.
-fn matching_range(mut range: Object<'_>, cidrs: &[IpNet]) -> Option<(IpNet, String)> {
+fn matching_range(mut range: JsonObject<'_>, cidrs: &[IpNet]) -> Option<(IpNet, String)> {
     let subnet: IpNet = range.string("subnet")?.parse().ok()?;
     let net = subnet.trunc();
     if !cidrs.contains(&net) {
@@ -196,12 +197,12 @@ fn compact(json: &str) -> String {
 /// A JSON object as the texts of its keys (quoted, with their escapes) and of its values, in order.
 /// If a key is there twice, the last one counts, as in Go.
 #[derive(Default)]
-struct Object<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+struct JsonObject<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-impl<'a> Object<'a> {
+impl<'a> JsonObject<'a> {
     /// Parses `json`, which must be one valid JSON value; `None` if it is not an object.
     fn read(json: &'a str) -> Option<Self> {
-        serde_json::Deserializer::from_str(json).deserialize_map(Object::default()).ok()
+        serde_json::Deserializer::from_str(json).deserialize_map(JsonObject::default()).ok()
     }
 
     /// Returns the index of the last key of a name.
@@ -242,7 +243,7 @@ impl<'a> Object<'a> {
     }
 }
 
-impl<'de> Visitor<'de> for Object<'de> {
+impl<'de> Visitor<'de> for JsonObject<'de> {
     type Value = Self;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use super::endpoints::{Choice, choose};
 use crate::{
-    collections::Sorted,
+    collections::FlatSet,
     model::{
         cluster::{Endpoint, EndpointSlice, Name, Node, ServicePort, SlicePort},
         items::Protocol,
@@ -192,7 +192,7 @@ fn http() -> ServicePort {
     ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 8080, node_port: None }
 }
 
-fn expected(list: &str) -> Sorted<(IpAddr, u16)> {
+fn expected(list: &str) -> FlatSet<(IpAddr, u16)> {
     let one = |text: &str| {
         let (n, port) = text.split_once(':').unwrap_or((text, "80"));
         (addr(n), port.parse().unwrap())
@@ -229,7 +229,7 @@ fn only_endpoints_of_the_family_are_chosen() {
     let got = choice(std::slice::from_ref(&slice), &http(), true, "");
     assert_eq!(got, Choice { cluster: expected("1"), local: expected("1"), any: true });
     let got = choice(&[slice], &http(), false, "");
-    assert_eq!(got.cluster, Sorted::from([("fd00::2".parse().unwrap(), 80)]));
+    assert_eq!(got.cluster, FlatSet::from([("fd00::2".parse().unwrap(), 80)]));
 }
 
 #[test]
@@ -252,5 +252,5 @@ fn a_port_that_matches_no_slice_by_name_and_protocol_has_no_endpoints() {
 fn an_endpoint_without_a_node_is_not_local() {
     let mut slice = slice("1 ready here");
     slice.endpoints[0].node = None;
-    assert_eq!(choice(&[slice], &http(), true, "").local, Sorted::new());
+    assert_eq!(choice(&[slice], &http(), true, "").local, FlatSet::new());
 }

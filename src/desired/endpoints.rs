@@ -9,7 +9,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    collections::Sorted,
+    collections::FlatSet,
     model::cluster::{Endpoint, EndpointSlice, Node, ServicePort, SlicePort},
 };
 
@@ -17,9 +17,9 @@ use crate::{
 #[derive(Debug, Default, PartialEq)]
 pub struct Choice {
     /// The endpoints for the Cluster policy.
-    pub cluster: Sorted<(IpAddr, u16)>,
+    pub cluster: FlatSet<(IpAddr, u16)>,
     /// The endpoints for the Local policy: those on this node.
-    pub local: Sorted<(IpAddr, u16)>,
+    pub local: FlatSet<(IpAddr, u16)>,
     /// True if any node has an endpoint that could serve. A Local policy without an endpoint on
     /// this node drops if this is true, and rejects if it is false.
     pub any: bool,
@@ -49,7 +49,7 @@ pub fn choose<'a>(
     });
     let candidates: Vec<((IpAddr, u16), Candidate)> = candidates.collect();
     let preferred = topology_filter(&candidates);
-    let select = |wanted: &dyn Fn(&Candidate) -> bool| -> Sorted<(IpAddr, u16)> {
+    let select = |wanted: &dyn Fn(&Candidate) -> bool| -> FlatSet<(IpAddr, u16)> {
         candidates.iter().filter(|(_, c)| wanted(c)).map(|(at, _)| *at).collect()
     };
     // If a topology is preferred, it has a ready endpoint. So if nothing is found here, there is no

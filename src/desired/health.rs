@@ -5,12 +5,12 @@
 use std::net::IpAddr;
 
 use crate::{
-    collections::{Few, Sorted},
+    collections::{FlatMap, FlatSet},
     model::cluster::{Cluster, EndpointSlice, Name},
 };
 
 /// The answer for each healthCheckNodePort.
-pub type HealthPorts = Few<u16, Answering>;
+pub type HealthPorts = FlatMap<u16, Answering>;
 
 /// The answer at one port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub fn ports(cluster: &Cluster, node: &str) -> HealthPorts {
             continue;
         }
         let slices = cluster.slices.of(&service.name).filter(|slice| !slice.ports.is_empty());
-        let addrs: Sorted<IpAddr> = slices.flat_map(|slice| ready_here(slice, node)).collect();
+        let addrs: FlatSet<IpAddr> = slices.flat_map(|slice| ready_here(slice, node)).collect();
         // A pod with an address of each family is one endpoint.
         let ipv4 = addrs.iter().filter(|addr| addr.is_ipv4()).count();
         let local = ipv4.max(addrs.len() - ipv4);

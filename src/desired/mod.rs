@@ -22,4 +22,4 @@ pub mod unit;
 mod unit_nodes;
 pub(crate) mod view;
 
-pub use view::{Desired, Unmet, desired, desired_of, may_go};
+pub use view::{Desired, Unmet, desired, desired_of, is_removable};

@@ -13,9 +13,9 @@ use crate::{
     error::Error,
     model::{
         cluster::Node,
-        items::{BRIDGE, DUMMY, Item, LinkKind, Timeout, Value, iptables},
+        items::{BRIDGE, DUMMY, Item, LinkKind, SetElement, Timeout, iptables},
         local::{Host, Module},
-        nftables::{NFT_TABLE, PASSING_MATCH, Set, Skeleton},
+        nftables::{NFT_TABLE, PASSING_MATCH, RulesetOptions, Set},
     },
 };
 
@@ -167,7 +167,7 @@ pub fn table(view: &View<'_>, draft: &mut Draft) {
         view.want_module(module, draft);
     }
     let options = &view.local.options;
-    let skeleton = Skeleton {
+    let skeleton = RulesetOptions {
         guard: options.services && options.guard,
         masquerade_all: options.services && options.masquerade_all,
         pod_egress: options.router && options.pod_egress,
@@ -185,10 +185,10 @@ pub fn elements(view: &View<'_>, draft: &mut Draft) {
     };
     let nodes = view.cluster.nodes.values();
     let pods: Vec<IpNet> = nodes.clone().flat_map(|n| n.pod_cidrs.iter().copied()).collect();
-    outermost(&pods).into_iter().for_each(|net| element(Set::PodNets, Value::Net(net)));
+    outermost(&pods).into_iter().for_each(|net| element(Set::PodNets, SetElement::Net(net)));
     let own = outermost(&view.own.pod_cidrs);
-    own.into_iter().for_each(|net| element(Set::OwnPods, Value::Net(net)));
-    nodes.flat_map(Node::addrs).for_each(|addr| element(Set::NodeIps, Value::Addr(addr)));
+    own.into_iter().for_each(|net| element(Set::OwnPods, SetElement::Net(net)));
+    nodes.flat_map(Node::addrs).for_each(|addr| element(Set::NodeIps, SetElement::Addr(addr)));
 }
 
 /// Adds an accept rule to each chain of another program that drops by its policy. Returns true if

@@ -3,7 +3,7 @@
 //!
 //! A Node object yields routes at once: its podCIDRs with its address as the gateway. A route that
 //! BGP learned to the same podCIDR replaces that route, because the peer has it from the node
-//! itself and knows more paths. [`Bounds`] filters the learned routes: none of them may take away
+//! itself and knows more paths. [`RouteFilter`] filters the learned routes: none of them may take away
 //! this node's own addresses, pods, links or neighbours. Choosing the best paths is left to `bgp`.
 
 use std::net::IpAddr;
@@ -17,10 +17,10 @@ use super::{
 };
 use crate::{
     bgp::rib::Learned,
-    collections::{self, Few, Sorted},
+    collections::{self, FlatMap, FlatSet},
     model::{
         cluster::Node,
-        items::{Item, TABLE_MAIN, Via},
+        items::{Item, NextHops, TABLE_MAIN},
         local::{Host, Routes},
     },
 };
@@ -31,11 +31,11 @@ const MAX_GATEWAYS: usize = 16;
 
 /// The networks that are claimed, each with the name of its node; the name is empty if no node is
 /// known for the network.
-pub type Claimed<'a> = Few<IpNet, &'a str>;
+pub type Claimed<'a> = FlatMap<IpNet, &'a str>;
 
 /// The learned routes, and the input of the filter that they must pass.
 #[derive(Debug)]
-pub struct Bounds<'a> {
+pub struct RouteFilter<'a> {
     learned: &'a Learned,
     /// The networks of this node's own links; `None` if the host was not inspected, and every
     /// address then counts as a neighbour.
@@ -43,9 +43,9 @@ pub struct Bounds<'a> {
     /// This node's podCIDRs, of disabled families too.
     pods: &'a [IpNet],
     /// This node's own addresses.
-    own: Sorted<IpAddr>,
+    own: FlatSet<IpAddr>,
     /// The addresses of all Nodes, and all next hops.
-    neighbours: Sorted<IpAddr>,
+    neighbours: FlatSet<IpAddr>,
 }
 
 /// The reason for which a learned route is rejected. If a route has several reasons, the last one
@@ -89,17 +89,17 @@ impl RejectReason {
     }
 }
 
-impl<'a> Bounds<'a> {
+impl<'a> RouteFilter<'a> {
     /// Returns the filter for the node of a view. It has no learned routes if `--routes` excludes
     /// BGP.
-    pub(super) fn of(view: &View<'a>, learned: &'a Learned) -> Bounds<'a> {
+    pub(super) fn of(view: &View<'a>, learned: &'a Learned) -> RouteFilter<'a> {
         let learned = if view.local.options.routes == Routes::Nodes { &NOTHING } else { learned };
-        let mut neighbours = Sorted::new();
+        let mut neighbours = FlatSet::new();
         if !learned.routes.is_empty() {
             neighbours.extend(view.cluster.nodes.values().flat_map(Node::addrs));
-            neighbours.extend(learned.routes.values().flat_map(Via::addrs).copied());
+            neighbours.extend(learned.routes.values().flat_map(NextHops::addrs).copied());
         }
-        Bounds {
+        RouteFilter {
             learned,
             on_link: view.host().map(Host::on_link),
             pods: &view.own.pod_cidrs,
@@ -109,22 +109,22 @@ impl<'a> Bounds<'a> {
     }
 
     /// Returns all learned routes.
-    pub(super) fn routes(&self) -> collections::Iter<'a, IpNet, Via> {
+    pub(super) fn routes(&self) -> collections::Iter<'a, IpNet, NextHops> {
         self.learned.routes.iter()
     }
 
     /// Returns the learned routes to some networks.
     pub(super) fn routes_to(
         &self,
-        nets: &'a Sorted<IpNet>,
-    ) -> impl Iterator<Item = (&'a IpNet, &'a Via)> + use<'a> {
+        nets: &'a FlatSet<IpNet>,
+    ) -> impl Iterator<Item = (&'a IpNet, &'a NextHops)> + use<'a> {
         let learned = self.learned;
         nets.iter().filter_map(|net| Some((net, learned.routes.get(net)?)))
     }
 
     /// Returns true if the filter may reject other routes than `then` did. A route within the
     /// network of a link depends on all next hops.
-    pub(super) fn differ(&self, then: &Bounds<'_>) -> bool {
+    pub(super) fn differ(&self, then: &RouteFilter<'_>) -> bool {
         self.neighbours != then.neighbours && (self.routes_a_link() || then.routes_a_link())
     }
 
@@ -140,7 +140,7 @@ impl<'a> Bounds<'a> {
 
     /// Returns the usable next hops of a learned route. Fails with the reason if the route is
     /// rejected, or if none of its next hops is usable.
-    fn gateways(&self, to: &IpNet, hops: &Via) -> Result<Via, RejectReason> {
+    fn gateways(&self, to: &IpNet, hops: &NextHops) -> Result<NextHops, RejectReason> {
         let is_host = to.prefix_len() == to.max_prefix_len();
         if to.prefix_len() == 0 || is_special(to) || is_host && self.own.contains(&to.addr()) {
             return Err(RejectReason::Ignored);
@@ -168,7 +168,7 @@ impl<'a> Bounds<'a> {
                 false
             }
         };
-        Via::new(hops.addrs().iter().filter(usable).copied().take(MAX_GATEWAYS)).ok_or(worst)
+        NextHops::new(hops.addrs().iter().filter(usable).copied().take(MAX_GATEWAYS)).ok_or(worst)
     }
 
     /// Returns the reason for which a next hop is not usable; `None` if it is.
@@ -188,11 +188,15 @@ impl<'a> Bounds<'a> {
 
 /// Adds the routes to the pods of all other nodes. Returns the claimed networks: podCIDRs, and the
 /// networks behind kube-router's tunnels.
-pub(super) fn of_nodes<'a>(view: &View<'a>, bounds: &Bounds<'_>, draft: &mut Draft) -> Claimed<'a> {
+pub(super) fn of_nodes<'a>(
+    view: &View<'a>,
+    bounds: &RouteFilter<'_>,
+    draft: &mut Draft,
+) -> Claimed<'a> {
     let tunnels = view.host().map_or(&[][..], |h| &h.tunnels);
     let mut claimed: Claimed<'a> =
         view.own.pod_cidrs.iter().map(|net| (*net, &*view.own.name)).collect();
-    let tunnelled: Sorted<IpNet> = tunnels.iter().filter_map(|t| t.to).collect();
+    let tunnelled: FlatSet<IpNet> = tunnels.iter().filter_map(|t| t.to).collect();
     let asked = view.local.options.routes != Routes::Bgp;
     for node in view.cluster.nodes.values().filter(|n| asked && n.name != view.own.name) {
         for &to in node.pod_cidrs.iter().filter(|to| view.family(to.addr().is_ipv4())) {
@@ -230,8 +234,8 @@ pub(super) fn of_nodes<'a>(view: &View<'a>, bounds: &Bounds<'_>, draft: &mut Dra
 /// reported once for each reason, because there may be very many of them.
 pub(super) fn of_peers<'l>(
     view: &View<'_>,
-    bounds: &Bounds<'_>,
-    routes: impl Iterator<Item = (&'l IpNet, &'l Via)>,
+    bounds: &RouteFilter<'_>,
+    routes: impl Iterator<Item = (&'l IpNet, &'l NextHops)>,
     claimed: &Claimed<'_>,
     claims: &Claims,
     draft: &mut Draft,
@@ -269,14 +273,14 @@ pub(super) fn of_peers<'l>(
     }
 }
 
-fn route(to: IpNet, via: Via) -> Item {
+fn route(to: IpNet, via: NextHops) -> Item {
     Item::Route { table: TABLE_MAIN, to, via: Some(via), src: None }
 }
 
 /// Returns the next hops to a podCIDR of a node: those of the learned route if there is a usable
 /// one, else the node's own address. Fails if the node has no address on a link here, or if it is
 /// not Ready and its BGP session is down.
-fn next_hops(node: &Node, to: &IpNet, bounds: &Bounds<'_>) -> Result<Via, String> {
+fn next_hops(node: &Node, to: &IpNet, bounds: &RouteFilter<'_>) -> Result<NextHops, String> {
     let hops = bounds.learned.routes.get(to);
     if let Some(Ok(via)) = hops.map(|hops| bounds.gateways(to, hops)) {
         return Ok(via);
@@ -320,12 +324,12 @@ mod tests {
     use crate::{
         desired::{
             desired,
-            unit::Moment,
+            unit::ClusterView,
             view::tests::{Dice, service},
         },
         model::{
             cluster::{Cluster, Name, Object, Service, ServicePort},
-            items::{Protocol, State},
+            items::{ItemSet, Protocol},
             local::{HostLink, Local, Options, Tunnel},
         },
     };
@@ -357,7 +361,8 @@ mod tests {
     }
 
     fn learned(routes: &[(&str, &[&str])]) -> Learned {
-        let hops = |hops: &[&str]| Via::new(hops.iter().map(|hop| hop.parse().unwrap())).unwrap();
+        let hops =
+            |hops: &[&str]| NextHops::new(hops.iter().map(|hop| hop.parse().unwrap())).unwrap();
         let routes = routes.iter().map(|(to, via)| (to.parse().unwrap(), hops(via))).collect();
         Learned { routes, ..Learned::default() }
     }
@@ -471,7 +476,7 @@ mod tests {
         assert_eq!(outcome(&cluster, &learned, &alone).0, [NODE_ROUTE], "BGP routes are not used");
         learned
             .routes
-            .insert("10.244.1.0/24".parse().unwrap(), Via::One("192.0.2.1".parse().unwrap()));
+            .insert("10.244.1.0/24".parse().unwrap(), NextHops::One("192.0.2.1".parse().unwrap()));
         let local = super::tests::local(Routes::Both);
         assert_eq!(outcome(&cluster, &learned, &local).0, ["10.244.1.0/24 via 192.0.2.1"]);
         learned.routes.clear();
@@ -601,7 +606,7 @@ mod tests {
         ];
         let (mut old, mut alone, mut steps) = (Learned::default(), 0, 0);
         for _ in 0..3000 {
-            let (mut new, mut changed) = (old.clone(), Sorted::new());
+            let (mut new, mut changed) = (old.clone(), FlatSet::new());
             for _ in 0..=below(2) {
                 let net = nets[below(nets.len())];
                 changed.insert(net);
@@ -609,15 +614,15 @@ mod tests {
                     0 => drop(new.routes.remove(&net)),
                     _ => {
                         let hops = ways[below(ways.len())].iter().map(|hop| hop.parse().unwrap());
-                        new.routes.insert(net, Via::new(hops).unwrap());
+                        new.routes.insert(net, NextHops::new(hops).unwrap());
                     }
                 }
             }
             let [before, after] = [&old, &new].map(|l| desired(&cluster, l, &local).unwrap());
-            let moment = Moment::of(&cluster, &local).unwrap();
+            let moment = ClusterView::of(&cluster, &local).unwrap();
             if let Some((have, want)) = moment.reroute((&old, &new), &changed, &after.claims) {
                 let kept = before.state.iter().filter(|item| !have.contains(*item)).cloned();
-                assert_eq!(kept.chain(want.iter().cloned()).collect::<State>(), after.state);
+                assert_eq!(kept.chain(want.iter().cloned()).collect::<ItemSet>(), after.state);
                 assert_eq!(before.unmet, after.unmet);
                 alone += 1;
                 steps += usize::from(have != want);

@@ -18,11 +18,12 @@ use super::{
     endpoints::{Choice, choose},
 };
 use crate::{
-    collections::{Few, Sorted},
+    collections::{FlatMap, FlatSet},
     model::{
         cluster::{EndpointSlice, Name, Node, Service, ServicePort},
         items::{
-            At, DUMMY, Forward, Item, Protocol, TABLE_LOCAL, Value, Virtual, host_net, our_mark,
+            DUMMY, Forward, Item, Protocol, ServiceAddr, ServiceKey, SetElement, TABLE_LOCAL,
+            host_net, our_mark,
         },
         nftables::Set,
     },
@@ -30,7 +31,7 @@ use crate::{
 
 /// The node on which Services are served, with the addresses and ports that are taken there.
 #[derive(Debug)]
-pub struct Place<'a> {
+pub struct NodeContext<'a> {
     /// This node.
     pub node: &'a Node,
     /// This node's addresses, at most one of each family.
@@ -38,7 +39,7 @@ pub struct Place<'a> {
     /// The addresses at which NodePorts are served.
     pub node_port_addrs: Vec<IpAddr>,
     /// All addresses of this node.
-    pub own: Sorted<IpAddr>,
+    pub own: FlatSet<IpAddr>,
     /// The pod networks of this node.
     pub own_pods: Vec<IpNet>,
     /// Networks whose IPVS services belong to another program (`--excluded-cidrs`).
@@ -46,9 +47,9 @@ pub struct Place<'a> {
     /// The networks that may have externalIPs (`--service-external-ip-range`); empty if all may.
     pub external: &'a [IpNet],
     /// The ports on which a program of this node listens.
-    pub listens: &'a Sorted<(Protocol, u16)>,
+    pub listens: &'a FlatSet<(Protocol, u16)>,
     /// The IPVS schedulers that the kernel has; `None` if the host was not inspected.
-    pub schedulers: Option<Sorted<Box<str>>>,
+    pub schedulers: Option<FlatSet<Box<str>>>,
     /// True if there is an nftables table for set elements.
     pub table: bool,
     /// True if a daemon answers at healthCheckNodePorts.
@@ -59,11 +60,11 @@ pub struct Place<'a> {
 /// keeps it.
 #[derive(Debug, Default)]
 pub struct Claims {
-    owners: BTreeMap<Virtual, Rc<Name>>,
-    marks: Few<Virtual, u32>,
+    owners: BTreeMap<ServiceAddr, Rc<Name>>,
+    marks: FlatMap<ServiceAddr, u32>,
     /// The addresses of all Nodes and of the links here, which no Service may have on the dummy
     /// link.
-    taken: Sorted<IpAddr>,
+    taken: FlatSet<IpAddr>,
     /// True if a Service claimed an address and port that another Service owns.
     contested: bool,
 }
@@ -71,19 +72,19 @@ pub struct Claims {
 impl Claims {
     /// Creates an empty set of claims; `taken` are the addresses of all Nodes and of the links
     /// here.
-    pub fn new(taken: Sorted<IpAddr>) -> Claims {
+    pub fn new(taken: FlatSet<IpAddr>) -> Claims {
         Claims { taken, ..Claims::default() }
     }
 
     /// Replaces the addresses of Nodes and of the links here. The caller must ensure that no
     /// Service claims an address that differs.
-    pub fn taken(&mut self, taken: Sorted<IpAddr>) {
+    pub fn taken(&mut self, taken: FlatSet<IpAddr>) {
         self.taken = taken;
     }
 
     /// Returns the mark of an address and port, which no other one has. The mark is derived from a
     /// hash, so that it is the same in every run unless it is already in use.
-    fn assign_mark(&mut self, at: &Virtual) -> u32 {
+    fn assign_mark(&mut self, at: &ServiceAddr) -> u32 {
         if let Some(mark) = self.marks.get(at) {
             return *mark;
         }
@@ -98,17 +99,17 @@ impl Claims {
     }
 
     /// Returns the Service that owns an IPVS virtual service; `None` if none does.
-    pub fn owner(&self, at: &At) -> Option<&Name> {
+    pub fn owner(&self, at: &ServiceKey) -> Option<&Name> {
         let at = match at {
-            At::Virtual(at) => at,
-            At::Mark { mark, .. } => self.marks.iter().find(|(_, used)| *used == mark)?.0,
+            ServiceKey::Address(at) => at,
+            ServiceKey::FwMark { mark, .. } => self.marks.iter().find(|(_, used)| *used == mark)?.0,
         };
         self.owners.get(at).map(|name| &**name)
     }
 
     /// Returns true if any Service owns a virtual service at an address.
     pub fn has(&self, addr: IpAddr) -> bool {
-        let least = Virtual { addr, protocol: Protocol::ALL[0], port: 0 };
+        let least = ServiceAddr { addr, protocol: Protocol::ALL[0], port: 0 };
         self.owners.range(least..).next().is_some_and(|(at, _)| at.addr == addr)
     }
 
@@ -118,7 +119,7 @@ impl Claims {
     }
 
     /// Releases an address and port, and its mark.
-    pub fn release(&mut self, at: &Virtual) {
+    pub fn release(&mut self, at: &ServiceAddr) {
         self.owners.remove(at);
         self.marks.remove(at);
     }
@@ -138,7 +139,7 @@ enum AddressKind {
 pub fn of(
     service: &Service,
     slices: &[&EndpointSlice],
-    place: &Place<'_>,
+    place: &NodeContext<'_>,
     claims: &mut Claims,
 ) -> (Vec<Item>, Vec<Unmet>) {
     let name = Rc::new(service.name.clone());
@@ -146,7 +147,7 @@ pub fn of(
         ServiceBuilder { service, name, place, claims, items: Vec::new(), unmet: Vec::new() };
     builder.report_unsupported();
     let scheduler = builder.scheduler();
-    let mut choices: Few<(usize, bool), Choice> = Few::new();
+    let mut choices: FlatMap<(usize, bool), Choice> = FlatMap::new();
     for (kind, vip) in fronts(service, place) {
         let ipv4 = vip.is_ipv4();
         if !place.addrs.iter().any(|a| a.is_ipv4() == ipv4) {
@@ -157,7 +158,7 @@ pub fn of(
             let number =
                 if kind == AddressKind::NodePort { port.node_port } else { Some(port.port) };
             let Some(number) = number else { continue };
-            let at = Virtual { addr: vip, protocol: port.protocol, port: number };
+            let at = ServiceAddr { addr: vip, protocol: port.protocol, port: number };
             if let Err(why) = builder.claim(kind, &at) {
                 let what = format!("{at} of Service {}", service.name);
                 builder.unmet.extend(why.map(|why| Unmet::new(what, why)));
@@ -178,7 +179,7 @@ pub fn of(
 }
 
 /// Returns the addresses of a Service on this node, with the kind of each.
-fn fronts(service: &Service, place: &Place<'_>) -> Vec<(AddressKind, IpAddr)> {
+fn fronts(service: &Service, place: &NodeContext<'_>) -> Vec<(AddressKind, IpAddr)> {
     let all = |kind, addrs: &[IpAddr]| -> Vec<(AddressKind, IpAddr)> {
         addrs.iter().map(|addr| (kind, *addr)).collect()
     };
@@ -195,7 +196,7 @@ fn fronts(service: &Service, place: &Place<'_>) -> Vec<(AddressKind, IpAddr)> {
 struct ServiceBuilder<'a, 'b> {
     service: &'a Service,
     name: Rc<Name>,
-    place: &'a Place<'a>,
+    place: &'a NodeContext<'a>,
     claims: &'b mut Claims,
     items: Vec<Item>,
     unmet: Vec<Unmet>,
@@ -204,7 +205,7 @@ struct ServiceBuilder<'a, 'b> {
 impl ServiceBuilder<'_, '_> {
     /// Claims an address and port for the Service. Fails with the reason if the Service can't have
     /// it. `Err(None)` means that another node serves the address, which is not reported.
-    fn claim(&mut self, kind: AddressKind, at: &Virtual) -> Result<(), Option<&'static str>> {
+    fn claim(&mut self, kind: AddressKind, at: &ServiceAddr) -> Result<(), Option<&'static str>> {
         let place = self.place;
         let taken = self.claims.taken.contains(&at.addr);
         if kind == AddressKind::Cluster && taken {
@@ -242,7 +243,7 @@ impl ServiceBuilder<'_, '_> {
     }
 
     /// Adds a set element if there is an nftables table.
-    fn add_element(&mut self, set: Set, value: Value) {
+    fn add_element(&mut self, set: Set, value: SetElement) {
         if self.place.table {
             self.items.push(Item::Element { set, value });
         }
@@ -253,19 +254,19 @@ impl ServiceBuilder<'_, '_> {
     fn add_entry(
         &mut self,
         kind: AddressKind,
-        at: Virtual,
+        at: ServiceAddr,
         choice: &Choice,
         scheduler: &Scheduler,
     ) {
-        self.add_element(Set::Services, Value::At(at));
+        self.add_element(Set::Services, SetElement::Service(at));
         if self.claims.taken.contains(&at.addr) {
             let ports = match at.protocol {
                 Protocol::Tcp => Set::TcpPorts,
                 Protocol::Udp => Set::UdpPorts,
                 Protocol::Sctp => Set::SctpPorts,
             };
-            self.add_element(ports, Value::Port { port: at.port, ipv4: at.addr.is_ipv4() });
-            self.add_element(Set::NodeIps, Value::Addr(at.addr));
+            self.add_element(ports, SetElement::Port { port: at.port, ipv4: at.addr.is_ipv4() });
+            self.add_element(Set::NodeIps, SetElement::Addr(at.addr));
         }
         let inside = match kind {
             AddressKind::Cluster if self.service.internal_local => &choice.local,
@@ -273,19 +274,19 @@ impl ServiceBuilder<'_, '_> {
         };
         self.add_virtual_service(at.into(), inside, scheduler);
         if inside.is_empty() && !choice.any {
-            self.add_element(Set::Reject, Value::At(at));
+            self.add_element(Set::Reject, SetElement::Service(at));
         }
         if kind == AddressKind::Cluster {
             if self.service.internal_local && choice.local.is_empty() && choice.any {
-                self.add_element(Set::Drop, Value::At(at));
+                self.add_element(Set::Drop, SetElement::Service(at));
             }
             return;
         }
         if kind == AddressKind::Balancer && !self.service.source_ranges.is_empty() {
-            self.add_element(Set::Restricted, Value::At(at));
+            self.add_element(Set::Restricted, SetElement::Service(at));
             for from in outermost(&self.service.source_ranges) {
                 if from.addr().is_ipv4() == at.addr.is_ipv4() {
-                    self.add_element(Set::Ranges, Value::Ranged { at, from });
+                    self.add_element(Set::Ranges, SetElement::Ranged { at, from });
                 }
             }
         }
@@ -294,12 +295,12 @@ impl ServiceBuilder<'_, '_> {
         }
         if choice.local.is_empty() {
             if choice.any {
-                self.add_element(Set::DropOutside, Value::At(at));
+                self.add_element(Set::DropOutside, SetElement::Service(at));
             }
         } else if self.place.table {
             let mark = self.claims.assign_mark(&at);
-            self.add_element(Set::Outside, Value::Marked { at, mark });
-            let by_mark = At::Mark { mark, ipv4: at.addr.is_ipv4() };
+            self.add_element(Set::Outside, SetElement::Marked { at, mark });
+            let by_mark = ServiceKey::FwMark { mark, ipv4: at.addr.is_ipv4() };
             let scheduler = self.hash_scheduler().unwrap_or_else(|| scheduler.clone());
             self.add_virtual_service(by_mark, &choice.local, &scheduler);
         }
@@ -308,8 +309,8 @@ impl ServiceBuilder<'_, '_> {
     /// Adds an IPVS virtual service and its real servers.
     fn add_virtual_service(
         &mut self,
-        at: At,
-        reals: &Sorted<(IpAddr, u16)>,
+        at: ServiceKey,
+        reals: &FlatSet<(IpAddr, u16)>,
         scheduler: &Scheduler,
     ) {
         let persistence = if scheduler.replaces_persistence { 0 } else { self.service.affinity };
@@ -319,7 +320,7 @@ impl ServiceBuilder<'_, '_> {
             let (weight, forward) = (1, Forward::Masq);
             self.items.push(Item::Real { of: at, addr, port, weight, forward });
             if self.place.own_pods.iter().any(|net| net.contains(&addr)) {
-                self.add_element(Set::Loops, Value::Addr(addr));
+                self.add_element(Set::Loops, SetElement::Addr(addr));
             }
         }
     }
@@ -327,7 +328,7 @@ impl ServiceBuilder<'_, '_> {
     /// Adds a virtual address to the dummy link, with its local route.
     fn add_address(&mut self, vip: IpAddr) {
         let src = self.place.addrs.iter().find(|a| a.is_ipv4() == vip.is_ipv4()).copied();
-        self.add_element(Set::Vips, Value::Addr(vip));
+        self.add_element(Set::Vips, SetElement::Addr(vip));
         self.items.push(Item::Addr { link: DUMMY.into(), addr: host_net(vip) });
         // Without this route the node would use the virtual address itself as the source address,
         // and a real server on another node could not answer.
@@ -338,7 +339,7 @@ impl ServiceBuilder<'_, '_> {
     /// reports that.
     fn scheduler(&mut self) -> Scheduler {
         let name = self.service.scheduler.as_deref().unwrap_or("rr");
-        let is_available = |all: &Sorted<Box<str>>| all.contains(name);
+        let is_available = |all: &FlatSet<Box<str>>| all.contains(name);
         let why = if !SCHEDULERS.contains(&name) {
             "IPVS has no scheduler of this name, so rr is used"
         } else if name != "rr" && !self.place.schedulers.as_ref().is_none_or(is_available) {
@@ -405,7 +406,7 @@ struct Scheduler {
 
 /// Returns the networks that are in no other one of them, in order.
 pub fn outermost(nets: &[IpNet]) -> Vec<IpNet> {
-    let nets: Sorted<IpNet> = nets.iter().map(IpNet::trunc).collect();
+    let nets: FlatSet<IpNet> = nets.iter().map(IpNet::trunc).collect();
     let mut outer: Vec<IpNet> = Vec::new();
     for net in nets {
         // A network sorts before all networks that it contains.
@@ -462,10 +463,10 @@ mod tests {
             internal_ips: vec![NODE.parse().unwrap()],
             ..Node::default()
         };
-        let own: Sorted<IpAddr> = [NODE.parse().unwrap()].into();
+        let own: FlatSet<IpAddr> = [NODE.parse().unwrap()].into();
         let mut taken = own.clone();
         taken.insert("192.0.2.12".parse().unwrap());
-        let place = Place {
+        let place = NodeContext {
             node: &node,
             addrs: vec![NODE.parse().unwrap()],
             node_port_addrs: vec![NODE.parse().unwrap()],
@@ -473,13 +474,13 @@ mod tests {
             own_pods: vec!["10.244.0.0/24".parse().unwrap()],
             excluded: &[],
             external: &[],
-            listens: &Sorted::from([(Protocol::Tcp, 22)]),
+            listens: &FlatSet::from([(Protocol::Tcp, 22)]),
             schedulers: Some(["rr".into(), "mh".into()].into()),
             table: true,
             daemon: false,
         };
         let (items, unmet) = of(service, &[slice], &place, &mut Claims::new(taken));
-        let items: Sorted<Item> = items.into_iter().collect();
+        let items: FlatSet<Item> = items.into_iter().collect();
         let unmet = unmet.iter().map(|u| format!("{}: {}", u.what, u.why));
         (items.iter().map(ToString::to_string).collect(), unmet.collect())
     }
@@ -602,8 +603,8 @@ mod tests {
     #[test]
     fn each_address_and_port_gets_a_mark_of_its_own() {
         let mut claims = Claims::default();
-        let at = |port| Virtual { addr: [10, 0, 0, 1].into(), protocol: Protocol::Tcp, port };
-        let marks: Sorted<u32> = (1..=5000).map(|port| claims.assign_mark(&at(port))).collect();
+        let at = |port| ServiceAddr { addr: [10, 0, 0, 1].into(), protocol: Protocol::Tcp, port };
+        let marks: FlatSet<u32> = (1..=5000).map(|port| claims.assign_mark(&at(port))).collect();
         assert_eq!(marks.len(), 5000);
         assert_eq!(Claims::default().assign_mark(&at(7)), Claims::default().assign_mark(&at(7)));
     }
@@ -621,7 +622,7 @@ mod tests {
                 nets.push(IpNet::new(addr, 24 + (random >> 3) as u8 % 9).unwrap());
             }
             nets.push("fd00::/8".parse().unwrap());
-            let truncated: Sorted<IpNet> = nets.iter().map(IpNet::trunc).collect();
+            let truncated: FlatSet<IpNet> = nets.iter().map(IpNet::trunc).collect();
             let inner = |net: &IpNet| truncated.iter().any(|o| o != net && o.contains(net));
             let expected: Vec<_> = truncated.iter().copied().filter(|net| !inner(net)).collect();
             assert_eq!(outermost(&nets), expected);

@@ -7,20 +7,20 @@
 
 use ipnet::IpNet;
 
-pub use super::unit_nodes::Nodes;
+pub use super::unit_nodes::NodeItems;
 
 use super::{
-    Unmet, may_go, routes,
-    services::{Claims, Place},
+    Unmet, is_removable, routes,
+    services::{Claims, NodeContext},
     view::{Draft, NOTHING, View, has_ipv6, own_node},
 };
 use crate::{
     bgp::rib::Learned,
-    collections::Sorted,
+    collections::FlatSet,
     error::Result,
     model::{
         cluster::{Cluster, Name},
-        items::{At, DUMMY, Item, State, TABLE_LOCAL, Value},
+        items::{DUMMY, Item, ItemSet, ServiceKey, SetElement, TABLE_LOCAL},
         local::{Local, Module},
         nftables::Set,
     },
@@ -28,36 +28,36 @@ use crate::{
 
 /// What follows from one Service and its slices.
 #[derive(Debug, Default)]
-pub struct Part {
+pub struct UnitItems {
     /// Its items.
-    pub state: State,
+    pub state: ItemSet,
     /// What of it can't be had.
     pub unmet: Vec<Unmet>,
 }
 
 /// One moment of the cluster, from which Services are worked out one by one.
-pub struct Moment<'a> {
+pub struct ClusterView<'a> {
     pub(super) view: View<'a>,
-    place: Place<'a>,
+    place: NodeContext<'a>,
 }
 
-impl<'a> Moment<'a> {
+impl<'a> ClusterView<'a> {
     /// As [`super::desired`] sees it: nothing can be said without this node's own Node.
-    pub fn of(cluster: &'a Cluster, local: &'a Local) -> Result<Moment<'a>> {
+    pub fn of(cluster: &'a Cluster, local: &'a Local) -> Result<ClusterView<'a>> {
         let own = own_node(cluster, local)?;
         let view = View { cluster, local, own, ipv6: has_ipv6(local), asked: &|_| true };
-        Ok(Moment { place: view.place(), view })
+        Ok(ClusterView { place: view.place(), view })
     }
 
     /// The part of a Service; an empty one where there is none of this name.
-    pub fn part(&self, name: &Name, claims: &mut Claims) -> Part {
+    pub fn part(&self, name: &Name, claims: &mut Claims) -> UnitItems {
         let view = &self.view;
         let served = view.local.options.services && view.module("ip_vs") != Some(Module::Absent);
         let Some(service) = view.cluster.services.get(name).filter(|_| served) else {
-            return Part::default();
+            return UnitItems::default();
         };
         let (items, unmet) = view.service(service, &self.place, claims);
-        Part { state: items.collect(), unmet }
+        UnitItems { state: items.collect(), unmet }
     }
 
     /// The routes to some networks as `old` had them, and as `new` has them; `None` where that is not all
@@ -65,11 +65,11 @@ impl<'a> Moment<'a> {
     pub fn reroute(
         &self,
         (old, new): (&Learned, &Learned),
-        nets: &Sorted<IpNet>,
+        nets: &FlatSet<IpNet>,
         claims: &Claims,
-    ) -> Option<(State, State)> {
+    ) -> Option<(ItemSet, ItemSet)> {
         let view = &self.view;
-        let [then, now] = [old, new].map(|learned| routes::Bounds::of(view, learned));
+        let [then, now] = [old, new].map(|learned| routes::RouteFilter::of(view, learned));
         let [before, after] = [&then, &now].map(|bounds| {
             let mut draft = Draft::default();
             let claimed = routes::of_nodes(view, bounds, &mut draft);
@@ -83,23 +83,28 @@ impl<'a> Moment<'a> {
 }
 
 /// Gives up what Services had and have no use for any more.
-pub fn release(before: &State, after: &State, claims: &mut Claims) {
-    let served: Sorted<At> = after.iter().filter_map(service).collect();
+pub fn release_claims(before: &ItemSet, after: &ItemSet, claims: &mut Claims) {
+    let served: FlatSet<ServiceKey> = after.iter().filter_map(service).collect();
     for at in before.iter().filter_map(service).filter(|at| !served.contains(at)) {
-        if let At::Virtual(at) = at {
+        if let ServiceKey::Address(at) = at {
             claims.release(&at);
         }
     }
 }
 
-fn service(item: &Item) -> Option<At> {
+fn service(item: &Item) -> Option<ServiceKey> {
     if let Item::Service { at, .. } = item { Some(*at) } else { None }
 }
 
 /// Whether an item that a Service had, and gave up, may be taken away.
-pub fn given_up(item: &Item, cluster: &Cluster, local: &Local, claims: &Claims) -> bool {
+pub fn is_removable_service_item(
+    item: &Item,
+    cluster: &Cluster,
+    local: &Local,
+    claims: &Claims,
+) -> bool {
     let shared = match item {
-        Item::Element { set: Set::Vips, value: Value::Addr(addr) } => claims.has(*addr),
+        Item::Element { set: Set::Vips, value: SetElement::Addr(addr) } => claims.has(*addr),
         Item::Addr { link, addr } if **link == *DUMMY => claims.has(addr.addr()),
         Item::Route { table: TABLE_LOCAL, to, .. } => claims.has(to.addr()),
         Item::Element {
@@ -109,7 +114,7 @@ pub fn given_up(item: &Item, cluster: &Cluster, local: &Local, claims: &Claims) 
         | Item::Module { .. } => true,
         _ => false,
     };
-    !shared && may_go(item, &cluster.doubtful, &NOTHING, local)
+    !shared && is_removable(item, &cluster.doubtful, &NOTHING, local)
 }
 
 #[cfg(test)]
@@ -205,7 +210,7 @@ mod tests {
         let (mut alone, mut removed) = (0, 0);
         for _ in 0..4000 {
             let (number, changed) = (dice.below(12), dice.below(20));
-            let mut touched = Sorted::from([name(number)]);
+            let mut touched = FlatSet::from([name(number)]);
             let mut next = cluster.clone();
             if dice.one_in(3) {
                 next.services.remove(&name(number));
@@ -226,31 +231,33 @@ mod tests {
                 continue;
             }
             let claims = &mut whole.claims;
-            let parts = |cluster: &Cluster, claims: &mut Claims| -> State {
-                let moment = Moment::of(cluster, &local).unwrap();
+            let parts = |cluster: &Cluster, claims: &mut Claims| -> ItemSet {
+                let moment = ClusterView::of(cluster, &local).unwrap();
                 touched.iter().flat_map(|name| moment.part(name, claims).state).collect()
             };
             let before = parts(&cluster, claims);
             assert!(before.iter().all(|item| whole.state.contains(item)), "{before:#?}");
             let after = {
-                let moment = Moment::of(&next, &local).unwrap();
-                let mut after = State::new();
+                let moment = ClusterView::of(&next, &local).unwrap();
+                let mut after = ItemSet::new();
                 for name in &touched {
                     let one = moment.part(name, claims).state;
                     let was = parts_of(&cluster, &local, name, claims);
-                    release(&was, &one, claims);
+                    release_claims(&was, &one, claims);
                     after.extend(one);
                 }
                 after
             };
             let gone: Vec<_> = before
                 .iter()
-                .filter(|item| !after.contains(*item) && given_up(item, &next, &local, claims))
+                .filter(|item| {
+                    !after.contains(*item) && is_removable_service_item(item, &next, &local, claims)
+                })
                 .cloned()
                 .collect();
             removed += gone.len();
             whole.state.retain(|item| !gone.contains(item));
-            let changed: Sorted<_> = after.iter().map(Item::key).collect();
+            let changed: FlatSet<_> = after.iter().map(Item::key).collect();
             whole.state.retain(|item| !changed.contains(&item.key()));
             whole.state.extend(after);
             let lacks: Vec<_> =
@@ -269,7 +276,7 @@ mod tests {
         assert!(alone > 1000 && removed > 1000, "{alone} {removed}");
     }
 
-    fn parts_of(cluster: &Cluster, local: &Local, name: &Name, claims: &mut Claims) -> State {
-        Moment::of(cluster, local).unwrap().part(name, claims).state
+    fn parts_of(cluster: &Cluster, local: &Local, name: &Name, claims: &mut Claims) -> ItemSet {
+        ClusterView::of(cluster, local).unwrap().part(name, claims).state
     }
 }

@@ -5,36 +5,36 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Unmet, node, routes, services::Claims, unit::Moment, view::Draft};
+use super::{Unmet, node, routes, services::Claims, unit::ClusterView, view::Draft};
 use crate::{
     bgp::rib::Learned,
-    collections::{Sorted, differing},
+    collections::{FlatSet, changed_keys},
     model::{
         cluster::{Node, Service},
-        items::State,
+        items::ItemSet,
     },
 };
 
 /// What follows from the Nodes at one moment, and from no Service.
 #[derive(Debug)]
-pub struct Nodes {
+pub struct NodeItems {
     own: Node,
     /// The addresses that no Service may have.
-    taken: Sorted<IpAddr>,
+    taken: FlatSet<IpAddr>,
     /// The networks to which there are routes, or are to be none.
-    claimed: Sorted<IpNet>,
+    claimed: FlatSet<IpNet>,
     unmet: Vec<Unmet>,
     /// The routes to their pods, and what nftables knows of them.
-    pub state: State,
+    pub state: ItemSet,
 }
 
-impl Moment<'_> {
+impl ClusterView<'_> {
     /// What follows from the Nodes, and from what BGP learned of their pods.
-    pub fn nodes(&self, learned: &Learned) -> Nodes {
-        self.nodes_within(&routes::Bounds::of(&self.view, learned))
+    pub fn nodes(&self, learned: &Learned) -> NodeItems {
+        self.nodes_within(&routes::RouteFilter::of(&self.view, learned))
     }
 
-    fn nodes_within(&self, bounds: &routes::Bounds<'_>) -> Nodes {
+    fn nodes_within(&self, bounds: &routes::RouteFilter<'_>) -> NodeItems {
         let view = &self.view;
         let mut draft = Draft::default();
         let mut claimed = routes::Claimed::new();
@@ -44,7 +44,7 @@ impl Moment<'_> {
         if view.local.options.table() && view.has_table() {
             node::elements(view, &mut draft);
         }
-        Nodes {
+        NodeItems {
             own: view.own.clone(),
             taken: view.taken(),
             claimed: claimed.keys().copied().collect(),
@@ -55,9 +55,14 @@ impl Moment<'_> {
 
     /// What follows from the Nodes now, if nothing else changes with it: neither what others may have that
     /// a Node had, nor what is told of them.
-    pub fn renode(&self, old: &Nodes, learned: &Learned, claims: &mut Claims) -> Option<State> {
+    pub fn renode(
+        &self,
+        old: &NodeItems,
+        learned: &Learned,
+        claims: &mut Claims,
+    ) -> Option<ItemSet> {
         let view = &self.view;
-        let bounds = routes::Bounds::of(view, learned);
+        let bounds = routes::RouteFilter::of(view, learned);
         let new = self.nodes_within(&bounds);
         let nets = only_one_has(&old.claimed, &new.claimed);
         let addrs = only_one_has(&old.taken, &new.taken);
@@ -73,9 +78,9 @@ impl Moment<'_> {
     }
 }
 
-fn only_one_has<T: Ord + Copy>(a: &Sorted<T>, b: &Sorted<T>) -> Sorted<T> {
+fn only_one_has<T: Ord + Copy>(a: &FlatSet<T>, b: &FlatSet<T>) -> FlatSet<T> {
     let [a, b] = [a, b].map(|values| values.iter().map(|value| (*value, ())));
-    differing(a, b)
+    changed_keys(a, b)
 }
 
 #[cfg(test)]
@@ -88,7 +93,7 @@ mod tests {
         },
         model::{
             cluster::{Cluster, Object},
-            items::{Item, Via},
+            items::{Item, NextHops},
         },
     };
 
@@ -117,7 +122,8 @@ mod tests {
         if dice.below(3) == 0 {
             let to =
                 dice.of(&["10.244.1.0/24", "10.244.2.0/24", "192.0.2.12/30", "203.0.113.0/24"]);
-            let via = Via::new([dice.of(&["192.0.2.12", "192.0.2.20"]).parse().unwrap()]).unwrap();
+            let via =
+                NextHops::new([dice.of(&["192.0.2.12", "192.0.2.20"]).parse().unwrap()]).unwrap();
             learned.routes.insert(to.parse().unwrap(), via);
         }
         if dice.below(3) == 0 {
@@ -154,21 +160,21 @@ mod tests {
             }
             let [before, after] =
                 [&cluster, &next].map(|cluster| desired(cluster, &learned, &local).unwrap());
-            let old = Moment::of(&cluster, &local).unwrap().nodes(&learned);
+            let old = ClusterView::of(&cluster, &local).unwrap().nodes(&learned);
             let mut claims = before.claims;
-            let moment = Moment::of(&next, &local).unwrap();
+            let moment = ClusterView::of(&next, &local).unwrap();
             if let Some(want) = moment.renode(&old, &learned, &mut claims) {
                 assert!(old.state.iter().all(|item| before.state.contains(item)));
                 let kept = before.state.iter().filter(|item| !old.state.contains(*item)).cloned();
-                assert_eq!(kept.chain(want.iter().cloned()).collect::<State>(), after.state);
+                assert_eq!(kept.chain(want.iter().cloned()).collect::<ItemSet>(), after.state);
                 assert_eq!(before.unmet, after.unmet);
                 assert_eq!(format!("{claims:?}"), format!("{:?}", after.claims));
-                let routes = |state: &State| {
+                let routes = |state: &ItemSet| {
                     state
                         .iter()
                         .filter(|i| matches!(i, Item::Route { .. }))
                         .cloned()
-                        .collect::<State>()
+                        .collect::<ItemSet>()
                 };
                 alone += 1;
                 steps += usize::from(routes(&old.state) != routes(&want));

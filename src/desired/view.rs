@@ -6,11 +6,11 @@ use super::{
 };
 use crate::{
     bgp::rib::Learned,
-    collections::{Few, Sorted},
+    collections::{FlatMap, FlatSet},
     error::{Error, Result},
     model::{
         cluster::{Cluster, EndpointSlice, Kind, Name, Node, Service},
-        items::{At, Item, Protocol, State, TABLE_MAIN},
+        items::{Item, ItemSet, Protocol, ServiceKey, TABLE_MAIN},
         local::{Host, Local, Module, NodePorts},
         nftables::Set,
     },
@@ -43,7 +43,7 @@ impl Unmet {
 #[derive(Debug, Default)]
 pub struct Desired {
     /// The items that this node should hold.
-    pub state: State,
+    pub state: ItemSet,
     /// Requests that can't be honoured; the rest of the state is right without them.
     pub unmet: Vec<Unmet>,
     /// Faults of this node that its administrator has to repair.
@@ -79,7 +79,7 @@ pub fn desired_of(
     let own = own_node(cluster, local)?;
     let mut draft = Draft::default();
     let view = View { cluster, local, own, ipv6: has_ipv6(local), asked };
-    let bounds = routes::Bounds::of(&view, learned);
+    let bounds = routes::RouteFilter::of(&view, learned);
     let claimed = local.options.router.then(|| view.add_routing(&bounds, &mut draft));
     let mut claims = Claims::default();
     if local.options.services {
@@ -100,7 +100,12 @@ pub fn desired_of(
 ///
 /// An item stays if an object that could still claim it did not parse (its kind is `doubtful`), or
 /// if a BGP peer or a kube-router tunnel may claim it.
-pub fn may_go(item: &Item, doubtful: &Sorted<Kind>, learned: &Learned, local: &Local) -> bool {
+pub fn is_removable(
+    item: &Item,
+    doubtful: &FlatSet<Kind>,
+    learned: &Learned,
+    local: &Local,
+) -> bool {
     let complete = |kind| !doubtful.contains(&kind);
     match item {
         Item::Accept { .. } => true,
@@ -115,7 +120,7 @@ pub fn may_go(item: &Item, doubtful: &Sorted<Kind>, learned: &Learned, local: &L
             complete(Kind::Node)
         }
         Item::Element { set: Set::Services | Set::Vips, .. }
-        | Item::Service { at: At::Virtual(_), .. }
+        | Item::Service { at: ServiceKey::Address(_), .. }
         | Item::Addr { .. }
         | Item::Route { .. } => complete(Kind::Service),
         _ => complete(Kind::Service) && complete(Kind::EndpointSlice),
@@ -163,10 +168,10 @@ pub(crate) fn has_ipv6(local: &Local) -> bool {
 
 /// The learned routes if BGP is not a source of routes: none.
 pub(super) static NOTHING: Learned =
-    Learned { routes: Few::new(), gone: Sorted::new(), lost: Sorted::new(), complete: false };
+    Learned { routes: FlatMap::new(), gone: FlatSet::new(), lost: FlatSet::new(), complete: false };
 
 /// The listening ports if the host was not inspected: none.
-static NO_LISTENS: Sorted<(Protocol, u16)> = Sorted::new();
+static NO_LISTENS: FlatSet<(Protocol, u16)> = FlatSet::new();
 
 /// The input that all stages share.
 pub(super) struct View<'a> {
@@ -209,7 +214,11 @@ impl<'a> View<'a> {
 
     /// Adds the pod network of this node and the routes to the other nodes. Returns the networks
     /// that are claimed, with or without a route.
-    fn add_routing(&self, bounds: &routes::Bounds<'_>, draft: &mut Draft) -> routes::Claimed<'a> {
+    fn add_routing(
+        &self,
+        bounds: &routes::RouteFilter<'_>,
+        draft: &mut Draft,
+    ) -> routes::Claimed<'a> {
         for module in ["bridge", "veth"] {
             self.want_module(module, draft); // the CNI plugin needs veth and does not load it
         }
@@ -241,7 +250,7 @@ impl<'a> View<'a> {
     pub(super) fn service(
         &self,
         service: &Service,
-        place: &services::Place<'_>,
+        place: &services::NodeContext<'_>,
         claims: &mut Claims,
     ) -> (impl Iterator<Item = Item>, Vec<Unmet>) {
         let slices: Vec<&EndpointSlice> = self.cluster.slices.of(&service.name).collect();
@@ -260,20 +269,20 @@ impl<'a> View<'a> {
     }
 
     /// Returns this node's addresses: those of its Node object and those on its links.
-    pub(super) fn own_addrs(&self) -> Sorted<IpAddr> {
+    pub(super) fn own_addrs(&self) -> FlatSet<IpAddr> {
         let on_link = self.host().into_iter().flat_map(Host::on_link);
         self.own.addrs().chain(on_link.map(|net| net.addr())).collect()
     }
 
     /// Returns the addresses that no Service may have on the dummy link: those of this node and of
     /// all other Nodes.
-    pub(super) fn taken(&self) -> Sorted<IpAddr> {
+    pub(super) fn taken(&self) -> FlatSet<IpAddr> {
         let others = self.cluster.nodes.values().flat_map(Node::addrs);
         self.own_addrs().into_iter().chain(others).collect()
     }
 
     /// Returns the properties of this node that [`services::of`] needs.
-    pub(super) fn place(&self) -> services::Place<'a> {
+    pub(super) fn place(&self) -> services::NodeContext<'a> {
         let families = [true, false].into_iter().filter(|ipv4| self.family(*ipv4));
         let addrs: Vec<IpAddr> = families.filter_map(|ipv4| self.own.addr(ipv4)).collect();
         let own = self.own_addrs();
@@ -286,7 +295,7 @@ impl<'a> View<'a> {
         };
         let has = |name: &&str| self.module(&format!("ip_vs_{name}")).is_some();
         let schedulers = services::SCHEDULERS.iter().filter(|name| has(name));
-        services::Place {
+        services::NodeContext {
             node: self.own,
             addrs,
             node_port_addrs,
@@ -371,7 +380,7 @@ pub(super) mod tests {
         Host { links: vec![HostLink { name: "eth0".into(), mtu: 1450, addrs }], ..Host::default() }
     }
 
-    fn routes(state: &State) -> Vec<String> {
+    fn routes(state: &ItemSet) -> Vec<String> {
         let main = |i: &&Item| matches!(i, Item::Route { table: TABLE_MAIN, .. });
         state.iter().filter(main).map(ToString::to_string).collect()
     }
@@ -520,20 +529,23 @@ pub(super) mod tests {
             src: None,
         };
         let addr = Item::Addr { link: DUMMY.into(), addr: "10.96.0.1/32".parse().unwrap() };
-        let incomplete = |kind| Sorted::from([kind]);
+        let incomplete = |kind| FlatSet::from([kind]);
         let local = local(None);
-        assert!(!may_go(&route, &incomplete(Kind::Node), &NOTHING, &local));
-        assert!(may_go(&addr, &incomplete(Kind::Node), &NOTHING, &local));
-        assert!(!may_go(&addr, &incomplete(Kind::Service), &NOTHING, &local));
-        assert!(may_go(&route, &incomplete(Kind::Service), &NOTHING, &local));
+        assert!(!is_removable(&route, &incomplete(Kind::Node), &NOTHING, &local));
+        assert!(is_removable(&addr, &incomplete(Kind::Node), &NOTHING, &local));
+        assert!(!is_removable(&addr, &incomplete(Kind::Service), &NOTHING, &local));
+        assert!(is_removable(&route, &incomplete(Kind::Service), &NOTHING, &local));
         let mut peered = local.clone();
         peered.options.peers = true;
         assert!(
-            !may_go(&route, &Sorted::new(), &NOTHING, &peered),
+            !is_removable(&route, &FlatSet::new(), &NOTHING, &peered),
             "a peer may still advertise it"
         );
         let all = Learned { complete: true, ..Learned::default() };
-        assert!(may_go(&route, &Sorted::new(), &all, &peered), "all peers have sent their routes");
-        assert!(!may_go(&route, &incomplete(Kind::Node), &all, &peered));
+        assert!(
+            is_removable(&route, &FlatSet::new(), &all, &peered),
+            "all peers have sent their routes"
+        );
+        assert!(!is_removable(&route, &incomplete(Kind::Node), &all, &peered));
     }
 }

@@ -14,7 +14,7 @@ use neli::consts::socket::NlFamily;
 use super::{Kernel, files, ipvs, nft, route};
 use crate::{
     model::{
-        items::{Item, TABLE_MAIN, Value},
+        items::{Item, SetElement, TABLE_MAIN},
         nftables::Set,
     },
     netlink::{
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// A callback that receives each step with its result.
-pub type Done<'a> = &'a mut dyn FnMut(&Step<'_>, &Outcome);
+pub type OnStep<'a> = &'a mut dyn FnMut(&Step<'_>, &Outcome);
 
 /// The number of element requests in one transaction. More would not fit into the send buffer.
 const TRANSACTION: usize = 4;
@@ -79,7 +79,7 @@ fn max_part(run: &[Step]) -> usize {
 impl Kernel {
     /// Applies the steps in order and calls `done` for each step with its result. A step that fails
     /// does not stop the other steps.
-    pub fn apply(&mut self, steps: &[Step], done: Done<'_>) {
+    pub fn apply(&mut self, steps: &[Step], done: OnStep<'_>) {
         let runs = steps.chunk_by(|a, b| backend(a) == backend(b));
         for run in runs.flat_map(|run| run.chunks(max_part(run))) {
             let outcomes = match backend(&run[0]) {
@@ -239,7 +239,7 @@ impl Kernel {
 
     fn apply_elements(&mut self, run: &[Step], add: bool, set: Set, ipv4: bool) -> Vec<Outcome> {
         let put = if add { nft::add_elements } else { nft::remove_elements };
-        let values: Vec<Value> = run
+        let values: Vec<SetElement> = run
             .iter()
             .filter_map(|s| {
                 if let Item::Element { value, .. } = s.item() { Some(*value) } else { None }

@@ -26,7 +26,7 @@ use super::{
     route::{self, IFADDR, IFINFO, PROTO_OURS, RTMSG, RTN_LOCAL, SCOPE_LINK},
 };
 use crate::{
-    collections::Sorted,
+    collections::FlatSet,
     model::{
         items::{TABLE_LOCAL, addr_from_bytes},
         nftables::NFT_TABLE,
@@ -90,7 +90,7 @@ impl Events {
     /// messages were lost. Notifications about the IPv6 addresses in `own` are ignored: the kernel
     /// reports them with port 0 even if kinglet added them, so the sender filter can't catch them.
     /// Fails if the socket can't be read.
-    pub fn read(&mut self, own: &Sorted<IpAddr>) -> io::Result<bool> {
+    pub fn read(&mut self, own: &FlatSet<IpAddr>) -> io::Result<bool> {
         let mut changed = false;
         loop {
             let len = match self.socket.read(&mut self.buffer) {
@@ -119,7 +119,7 @@ impl AsFd for Events {
 }
 
 /// Returns true if the message reports that one of `addrs` was added or removed.
-fn is_about_address(frame: &Frame<'_>, addrs: &Sorted<IpAddr>) -> bool {
+fn is_about_address(frame: &Frame<'_>, addrs: &FlatSet<IpAddr>) -> bool {
     let attrs = Attrs::after(frame.body(), IFADDR);
     matches!(Rtm::from(frame.kind()), Rtm::Newaddr | Rtm::Deladdr)
         && attrs.get(Ifa::Address).and_then(addr_from_bytes).is_some_and(|a| addrs.contains(&a))

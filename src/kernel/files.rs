@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     codec::gzip::Gunzip,
-    collections::Sorted,
+    collections::FlatSet,
     model::{items::Protocol, local::Module},
     sys,
 };
@@ -111,7 +111,7 @@ pub fn file_names(folder: &Path) -> Vec<Box<str>> {
 
 /// Returns the protocols and ports on which programs listen, without ports that are bound to 127.0.0.1
 /// or ::1 only.
-pub fn listening_ports() -> Sorted<(Protocol, u16)> {
+pub fn listening_ports() -> FlatSet<(Protocol, u16)> {
     let mut found = Vec::new();
     // /proc/net/{tcp,udp}: `sl local_address rem_address st …`, addresses in hexadecimal. A listening
     // TCP socket has state 0A (TCP_LISTEN), an unconnected UDP socket has state 07 (TCP_CLOSE).

@@ -6,7 +6,7 @@ use super::{
     ipvs, nft, route, xtables,
 };
 use crate::{
-    collections::{Few, Sorted},
+    collections::{FlatMap, FlatSet},
     error::{Doing, Error, Result},
     model::{
         items::{BRIDGE, DUMMY, Flow, TABLE_MAIN},
@@ -14,7 +14,7 @@ use crate::{
     },
     netlink::{
         message::{Attrs, Request},
-        socket::{self, Conn},
+        socket::{self, NetlinkSocket},
     },
 };
 use std::{io, net::IpAddr, path::Path};
@@ -59,13 +59,13 @@ pub(super) const TUNNEL_PREFIX: &str = "tun-";
 
 /// A connection to the kernel: its netlink sockets, opened on first use, and cached lookups.
 pub struct Kernel {
-    pub(super) route: Conn,
-    generic: Option<Conn>,
-    pub(super) netfilter: Option<Conn>,
+    pub(super) route: NetlinkSocket,
+    generic: Option<NetlinkSocket>,
+    pub(super) netfilter: Option<NetlinkSocket>,
     /// The generic netlink family number of IPVS; `None` until it was looked up.
     ipvs: Option<u16>,
     /// Interface indices by name, as of the last dump of links.
-    pub(super) links: Few<Box<str>, u32>,
+    pub(super) links: FlatMap<Box<str>, u32>,
     /// The chains of our table, as of the last observation; `None` if the table must be created again.
     pub(super) chains: Option<Vec<String>>,
     pub(super) modules: Modules,
@@ -78,11 +78,12 @@ impl Kernel {
     /// socket can't be opened.
     pub fn open() -> Result<Kernel> {
         Ok(Kernel {
-            route: Conn::open(NlFamily::Route).doing(|| "opening a routing netlink socket")?,
+            route: NetlinkSocket::open(NlFamily::Route)
+                .doing(|| "opening a routing netlink socket")?,
             generic: None,
             netfilter: None,
             ipvs: None,
-            links: Few::new(),
+            links: FlatMap::new(),
             chains: None,
             modules: Modules::open(&[&MODULES[..], &SCHEDULERS].concat()),
             changed_ipv6: Vec::new(),
@@ -90,7 +91,7 @@ impl Kernel {
     }
 
     /// Returns the IPv6 addresses that were added or removed since the last call, and forgets them.
-    pub fn addrs(&mut self) -> Sorted<IpAddr> {
+    pub fn addrs(&mut self) -> FlatSet<IpAddr> {
         std::mem::take(&mut self.changed_ipv6).into()
     }
 
@@ -159,7 +160,7 @@ impl Kernel {
         Ok(host)
     }
 
-    pub(super) fn links(&mut self) -> Result<Vec<route::Link>> {
+    pub(super) fn links(&mut self) -> Result<Vec<route::LinkInfo>> {
         let links =
             self.route.dump(&route::list_links(), route::read_link).doing(|| "listing links")?;
         self.links = links.iter().map(|l| (l.name.as_str().into(), l.index)).collect();
@@ -182,7 +183,7 @@ impl Kernel {
         &mut self,
         request: &Request,
         what: &str,
-        keep: impl Fn(route::Route) -> Option<T>,
+        keep: impl Fn(route::RouteInfo) -> Option<T>,
     ) -> Result<Vec<T>> {
         match self.route.dump(request, |body| keep(route::read_route(body)?)) {
             // This kernel lacks the family, or the table was never used.
@@ -192,9 +193,9 @@ impl Kernel {
     }
 
     /// Returns kube-router's tunnel interfaces, each with the destinations of its routes.
-    fn tunnels(&mut self, links: &[route::Link]) -> Result<Vec<Tunnel>> {
+    fn tunnels(&mut self, links: &[route::LinkInfo]) -> Result<Vec<Tunnel>> {
         let mut tunnels = Vec::new();
-        let names: Few<u32, &str> = links
+        let names: FlatMap<u32, &str> = links
             .iter()
             .filter(|l| l.name.starts_with(TUNNEL_PREFIX))
             .map(|l| (l.index, l.name.as_str()))
@@ -203,7 +204,7 @@ impl Kernel {
             return Ok(tunnels);
         }
         for ipv4 in [true, false] {
-            let tunnel = |found: route::Route| {
+            let tunnel = |found: route::RouteInfo| {
                 let link = found.oif.and_then(|oif| names.get(&oif))?;
                 Some(Tunnel { link: (*link).into(), to: Some(found.to) })
             };
@@ -259,7 +260,7 @@ impl Kernel {
     }
 
     /// Returns the generic netlink socket. Fails if it can't be opened.
-    pub(super) fn generic(&mut self) -> Result<&mut Conn> {
+    pub(super) fn generic(&mut self) -> Result<&mut NetlinkSocket> {
         socket::get_or_open(&mut self.generic, NlFamily::Generic)
             .doing(|| "opening a generic netlink socket")
     }
@@ -296,7 +297,7 @@ impl Kernel {
 
 /// Reads the sysctls on which other settings depend: reverse path filters, IPv6 forwarding, and which
 /// links accept router advertisements. A sysctl that does not exist is left out.
-fn read_sysctls(links: &[HostLink]) -> Few<Box<str>, Box<str>> {
+fn read_sysctls(links: &[HostLink]) -> FlatMap<Box<str>, Box<str>> {
     let mut names: Vec<String> = ["all", "default", BRIDGE, DUMMY]
         .iter()
         .map(|link| format!("net/ipv4/conf/{link}/rp_filter"))

@@ -9,7 +9,9 @@ use std::net::IpAddr;
 use neli::consts::nl::NlmF;
 
 use crate::{
-    model::items::{At, Forward, Item, Protocol, Timeout, Virtual, addr_from_bytes, addr_to_bytes},
+    model::items::{
+        Forward, Item, Protocol, ServiceAddr, ServiceKey, Timeout, addr_from_bytes, addr_to_bytes,
+    },
     netlink::message::{Attrs, NLA_F_NESTED, Request},
 };
 
@@ -75,12 +77,12 @@ pub fn list_services(family: u16) -> Request {
 }
 
 /// Requests one virtual service. The kernel answers ESRCH if it does not exist.
-pub fn get_service(family: u16, at: &At) -> Request {
+pub fn get_service(family: u16, at: &ServiceKey) -> Request {
     request(family, GET_SERVICE).nest(SERVICE | NLA_F_NESTED, |r| name(r, at))
 }
 
 /// Requests the real servers of one virtual service, to be parsed with [`read_real`].
-pub fn list_reals(family: u16, of: &At) -> Request {
+pub fn list_reals(family: u16, of: &ServiceKey) -> Request {
     request(family, GET_DEST).nest(SERVICE | NLA_F_NESTED, |r| name(r, of))
 }
 
@@ -106,7 +108,7 @@ pub fn change_service(family: u16, item: &Item) -> Option<Request> {
 }
 
 /// Removes a virtual service together with its real servers. Succeeds if it is already gone.
-pub fn remove_service(family: u16, at: &At) -> Request {
+pub fn remove_service(family: u16, at: &ServiceKey) -> Request {
     request(family, DEL_SERVICE)
         .nest(SERVICE | NLA_F_NESTED, |r| name(r, at))
         .ignore_errors(&[libc::ESRCH, libc::ENOENT])
@@ -129,14 +131,14 @@ pub fn remove_real(family: u16, item: &Item) -> Option<Request> {
 }
 
 /// Appends the attributes that identify a virtual service.
-fn name(request: Request, at: &At) -> Request {
+fn name(request: Request, at: &ServiceKey) -> Request {
     match at {
-        At::Virtual(at) => request
+        ServiceKey::Address(at) => request
             .attr(SVC_AF, &family(at.addr.is_ipv4()).to_ne_bytes())
             .attr(SVC_PROTOCOL, &u16::from(at.protocol.number()).to_ne_bytes())
             .attr(SVC_ADDR, &addr_to_bytes(at.addr))
             .attr(SVC_PORT, &at.port.to_be_bytes()),
-        At::Mark { mark, ipv4 } => {
+        ServiceKey::FwMark { mark, ipv4 } => {
             request.attr(SVC_AF, &family(*ipv4).to_ne_bytes()).attr(SVC_FWMARK, &mark.to_ne_bytes())
         }
     }
@@ -194,8 +196,8 @@ pub fn read_service(body: &[u8]) -> Option<Item> {
     let flags = attrs.u32(SVC_FLAGS)?;
     let af = attrs.u16(SVC_AF)?;
     let at = match attrs.u32(SVC_FWMARK) {
-        Some(mark) => At::Mark { mark, ipv4: i32::from(af) == libc::AF_INET },
-        None => At::Virtual(Virtual {
+        Some(mark) => ServiceKey::FwMark { mark, ipv4: i32::from(af) == libc::AF_INET },
+        None => ServiceKey::Address(ServiceAddr {
             addr: read_addr(af, attrs.get(SVC_ADDR)?)?,
             protocol: Protocol::from_number(attrs.u16(SVC_PROTOCOL)?.try_into().ok()?)?,
             port: attrs.port(SVC_PORT)?,
@@ -218,7 +220,7 @@ pub fn read_timeouts(body: &[u8]) -> Vec<Item> {
 
 /// Parses a real server of the virtual service `of`. Returns `None` if an attribute is missing or
 /// invalid.
-pub fn read_real(body: &[u8], of: &At) -> Option<Item> {
+pub fn read_real(body: &[u8], of: &ServiceKey) -> Option<Item> {
     let attrs = Attrs::after(body, GENL).nest(DEST)?;
     let af = attrs.u16(DEST_ADDR_FAMILY).unwrap_or(family(of.is_ipv4()));
     Some(Item::Real {

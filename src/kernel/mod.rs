@@ -23,6 +23,6 @@ pub mod route;
 pub mod xtables;
 
 pub use crate::netlink::message::{Outcome, Refusal};
-pub use apply::Done;
+pub use apply::OnStep;
 pub use handle::Kernel;
 pub use observe::Scope;

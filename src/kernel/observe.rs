@@ -17,15 +17,15 @@ use super::{
     ipvs, nft, route,
 };
 use crate::{
-    collections::Sorted,
+    collections::FlatSet,
     error::{Doing, Result},
     model::{
         items::{
-            At, BRIDGE, DUMMY, Have, Item, RealKey, Seen, State, TABLE_LOCAL, TABLE_MAIN, Value,
-            Virtual, host_net, is_our_mark,
+            BRIDGE, DUMMY, Item, ItemSet, Observed, Observer, RealKey, ServiceAddr, ServiceKey,
+            SetElement, TABLE_LOCAL, TABLE_MAIN, host_net, is_our_mark,
         },
         local::{Module, Options},
-        nftables::{NFT_TABLE, Set, Skeleton},
+        nftables::{NFT_TABLE, RulesetOptions, Set},
     },
     netlink::socket,
 };
@@ -41,7 +41,7 @@ pub enum Scope {
     Table,
     /// All objects except real servers. The cost of this scope does not depend on the number of
     /// endpoints.
-    Frame,
+    WithoutRealServers,
 }
 
 impl Scope {
@@ -57,7 +57,7 @@ impl Scope {
                 self != Scope::Network
             }
             Item::Real { .. } => self == Scope::All,
-            _ => matches!(self, Scope::All | Scope::Frame),
+            _ => matches!(self, Scope::All | Scope::WithoutRealServers),
         }
     }
 }
@@ -73,12 +73,12 @@ impl Kernel {
     pub fn observe(
         &mut self,
         options: &Options,
-        want: &State,
+        want: &ItemSet,
         scope: Scope,
-    ) -> Result<(Have, Sorted<RealKey>)> {
+    ) -> Result<(Observed, FlatSet<RealKey>)> {
         let network = scope != Scope::Table;
-        let mut busy = Sorted::new();
-        let mut seen = Seen::new(want);
+        let mut busy = FlatSet::new();
+        let mut seen = Observer::new(want);
         for item in want {
             match item {
                 Item::Sysctl { name, .. } => {
@@ -115,23 +115,23 @@ impl Kernel {
         }
         let recorded = match options.table() && scope != Scope::Network {
             true => self.observe_table(&mut seen)?,
-            false => Sorted::new(),
+            false => FlatSet::new(),
         };
         if options.services && network {
             let vips = self.observe_vips(&mut seen)?;
             if scope == Scope::Network {
                 return Ok((seen.into(), busy));
             }
-            let wanted: Sorted<At> = want
+            let wanted: FlatSet<ServiceKey> = want
                 .iter()
                 .filter_map(|i| if let Item::Service { at, .. } = i { Some(*at) } else { None })
                 .collect();
-            let ours = |at: &At| match at {
-                At::Virtual(v) => {
+            let ours = |at: &ServiceKey| match at {
+                ServiceKey::Address(v) => {
                     !options.excludes(v.addr)
                         && (vips.contains(&v.addr) || recorded.contains(v) || wanted.contains(at))
                 }
-                At::Mark { mark, .. } => is_our_mark(*mark),
+                ServiceKey::FwMark { mark, .. } => is_our_mark(*mark),
             };
             busy = self.observe_services(&mut seen, scope, ours)?;
         }
@@ -140,17 +140,17 @@ impl Kernel {
 
     /// Returns all our objects that a cleanup may remove. This includes our links that are down, but
     /// kube-bridge only if no port is connected to it. Fails if an observation fails.
-    pub fn ours(&mut self, options: &Options) -> Result<State> {
-        let nothing = State::new();
+    pub fn ours(&mut self, options: &Options) -> Result<ItemSet> {
+        let nothing = ItemSet::new();
         let mut have = self.observe(options, &nothing, Scope::All)?.0.others;
         let table = have.iter().any(|item| matches!(item, Item::Table { .. }));
         have.retain(|item| !matches!(item, Item::Link { .. } | Item::Table { .. }));
         if table {
-            let skeleton = Some(Skeleton::default()); // its rules do not matter here
+            let skeleton = Some(RulesetOptions::default()); // its rules do not matter here
             have.insert(Item::Table { name: NFT_TABLE.into(), skeleton });
         }
         let links = self.links()?;
-        let is_ours = |l: &&route::Link| match &*l.name {
+        let is_ours = |l: &&route::LinkInfo| match &*l.name {
             DUMMY => l.kind == "dummy",
             BRIDGE => l.kind == "bridge" && links.iter().all(|p| p.master != Some(l.index)),
             _ => false,
@@ -164,18 +164,18 @@ impl Kernel {
     }
 
     /// Adds our routes in the main table, except kube-router's routes through its tunnels.
-    fn observe_routes(&mut self, seen: &mut Seen<'_>) -> Result<()> {
-        let tunnels: Sorted<u32> = self
+    fn observe_routes(&mut self, seen: &mut Observer<'_>) -> Result<()> {
+        let tunnels: FlatSet<u32> = self
             .links
             .iter()
             .filter(|(name, _)| name.starts_with(TUNNEL_PREFIX))
             .map(|(_, index)| *index)
             .collect();
         for ipv4 in [true, false] {
-            let item = |found: route::Route| {
+            let item = |found: route::RouteInfo| {
                 let tunnel = found.oif.is_some_and(|oif| tunnels.contains(&oif));
                 let is_ours = found.is_ours() && !tunnel;
-                let route::Route { to, via, src, .. } = found;
+                let route::RouteInfo { to, via, src, .. } = found;
                 is_ours.then_some(Item::Route { table: TABLE_MAIN, to, via, src })
             };
             seen.extend(self.routes(&route::list_routes(ipv4, TABLE_MAIN), "routes", item)?);
@@ -184,9 +184,9 @@ impl Kernel {
     }
 
     /// Adds the addresses on the dummy link and the local routes to it. Returns these addresses.
-    fn observe_vips(&mut self, seen: &mut Seen<'_>) -> Result<Sorted<IpAddr>> {
-        let Some(&index) = self.links.get(DUMMY) else { return Ok(Sorted::new()) };
-        let vips: Sorted<IpAddr> = self
+    fn observe_vips(&mut self, seen: &mut Observer<'_>) -> Result<FlatSet<IpAddr>> {
+        let Some(&index) = self.links.get(DUMMY) else { return Ok(FlatSet::new()) };
+        let vips: FlatSet<IpAddr> = self
             .route
             .dump(&route::list_addresses(), route::read_address)
             .doing(|| "listing addresses")?
@@ -204,8 +204,8 @@ impl Kernel {
                 .into_iter()
                 .filter(|r| r.table == TABLE_LOCAL && r.oif == Some(index))
                 .filter(|r| r.to == host_net(r.to.addr()) && !is_link_local(r.to.addr()))
-                .partition(route::Route::is_kernel_route);
-            let kernels: Sorted<_> = kernels.into_iter().map(|r| r.to).collect();
+                .partition(route::RouteInfo::is_kernel_route);
+            let kernels: FlatSet<_> = kernels.into_iter().map(|r| r.to).collect();
             for route in ours {
                 // Our IPv6 route is not in effect if the kernel's own route has precedence, or if its
                 // address is missing: when the address returns, the kernel adds its own route again.
@@ -227,8 +227,8 @@ impl Kernel {
     /// programs. Returns the content of the set `services`: the IPVS services that kinglet added. If
     /// the sets come from another version of kinglet, the table counts as empty and will be created
     /// again.
-    fn observe_table(&mut self, seen: &mut Seen<'_>) -> Result<Sorted<Virtual>> {
-        let mut recorded = Sorted::new();
+    fn observe_table(&mut self, seen: &mut Observer<'_>) -> Result<FlatSet<ServiceAddr>> {
+        let mut recorded = FlatSet::new();
         self.chains = None;
         if self.modules.status("nf_tables") == Some(Module::Loadable) {
             return Ok(recorded); // the request itself would load the module
@@ -282,7 +282,7 @@ impl Kernel {
             let values = nft::values(set, ipv4, raw.into_iter().flatten().collect());
             if set == Set::Services {
                 recorded.extend(values.iter().filter_map(|v| match v {
-                    Value::At(at) => Some(*at),
+                    SetElement::Service(at) => Some(*at),
                     _ => None,
                 }));
             }
@@ -295,10 +295,10 @@ impl Kernel {
     /// excludes them. Returns the real servers that have connections and are not wanted as they are.
     fn observe_services(
         &mut self,
-        seen: &mut Seen<'_>,
+        seen: &mut Observer<'_>,
         scope: Scope,
-        ours: impl Fn(&At) -> bool,
-    ) -> Result<Sorted<RealKey>> {
+        ours: impl Fn(&ServiceKey) -> bool,
+    ) -> Result<FlatSet<RealKey>> {
         let mut busy = Vec::new();
         if self.modules.status("ip_vs") != Some(Module::Present) {
             return Ok(busy.into());
@@ -318,7 +318,7 @@ impl Kernel {
             if !ours(&at) {
                 continue;
             }
-            if scope == Scope::Frame {
+            if scope == Scope::WithoutRealServers {
                 seen.push(service);
                 continue;
             }
@@ -336,7 +336,7 @@ impl Kernel {
 
     /// Returns those wanted IPVS services that exist, with their real servers. Fails if IPVS returns an
     /// error other than "not found".
-    pub fn served(&mut self, want: &State) -> Result<State> {
+    pub fn served(&mut self, want: &ItemSet) -> Result<ItemSet> {
         let mut have = Vec::new();
         for item in want {
             let Item::Service { at, .. } = item else { continue };
@@ -355,7 +355,7 @@ impl Kernel {
 
     /// Returns those real servers of some IPVS services that have connections. Fails if IPVS can't be
     /// listed.
-    pub fn connected(&mut self, services: &Sorted<At>) -> Result<Sorted<RealKey>> {
+    pub fn connected(&mut self, services: &FlatSet<ServiceKey>) -> Result<FlatSet<RealKey>> {
         let mut busy = Vec::new();
         for at in services {
             busy.extend(self.reals(at)?.into_iter().filter_map(|(real, connections)| match real {
@@ -368,7 +368,7 @@ impl Kernel {
 
     /// Returns the real servers of an IPVS service with their connection counts; empty if the service
     /// does not exist.
-    fn reals(&mut self, at: &At) -> Result<Vec<(Item, u32)>> {
+    fn reals(&mut self, at: &ServiceKey) -> Result<Vec<(Item, u32)>> {
         let request = ipvs::list_reals(self.ipvs_family()?, at);
         match self.generic()?.dump(&request, |body| read_real_with_connections(body, at)) {
             Err(e) if is_gone(&e) => Ok(Vec::new()),
@@ -383,7 +383,7 @@ fn is_gone(e: &io::Error) -> bool {
 }
 
 /// Parses a real server with its connection count.
-fn read_real_with_connections(body: &[u8], of: &At) -> Option<(Item, u32)> {
+fn read_real_with_connections(body: &[u8], of: &ServiceKey) -> Option<(Item, u32)> {
     Some((ipvs::read_real(body, of)?, ipvs::read_connections(body).unwrap_or(0)))
 }
 

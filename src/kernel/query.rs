@@ -10,7 +10,7 @@ use super::{Kernel, handle::is_absent, ipvs, nft};
 use crate::{
     error::{Doing, Result},
     model::{
-        items::{Busy, Item},
+        items::{Item, ServiceStats},
         local::Module,
     },
     netlink::socket,
@@ -46,7 +46,7 @@ impl Kernel {
 
     /// Returns the number of real servers and of connections for each IPVS service, including services
     /// of other programs. The list is empty if ip_vs is not present. Fails if IPVS can't be listed.
-    pub fn busy(&mut self) -> Result<Vec<Busy>> {
+    pub fn busy(&mut self) -> Result<Vec<ServiceStats>> {
         if self.module_status("ip_vs") != Some(Module::Present) {
             return Ok(Vec::new());
         }
@@ -62,7 +62,7 @@ impl Kernel {
                 .dump(&ipvs::list_reals(family, &at), ipvs::read_connections)
                 .doing(|| format!("listing the real servers of {at}"))?;
             let connections = reals.iter().copied().map(u64::from).sum();
-            busy.push(Busy { at, service: String::new(), reals: reals.len(), connections });
+            busy.push(ServiceStats { at, service: String::new(), reals: reals.len(), connections });
         }
         Ok(busy)
     }

@@ -20,7 +20,7 @@ use neli::consts::{
 };
 
 use crate::{
-    model::items::{DUMMY, Item, LinkKind, TABLE_LOCAL, Via, addr_from_bytes, addr_to_bytes},
+    model::items::{DUMMY, Item, LinkKind, NextHops, TABLE_LOCAL, addr_from_bytes, addr_to_bytes},
     netlink::message::{Attrs, NLA_F_NESTED, Request},
 };
 
@@ -51,7 +51,7 @@ const REPLACE: NlmF = NlmF::REPLACE;
 
 /// A link as the kernel lists it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Link {
+pub struct LinkInfo {
     /// Interface index.
     pub index: u32,
     /// Interface name.
@@ -70,7 +70,7 @@ pub struct Link {
 
 /// An address as the kernel lists it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Address {
+pub struct AddressInfo {
     /// The index of its link.
     pub index: u32,
     /// The address with its prefix length.
@@ -80,18 +80,18 @@ pub struct Address {
 /// A route as the kernel lists it.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // the fields are named after the attributes
-pub struct Route {
+pub struct RouteInfo {
     pub table: u32,
     pub kind: u8,
     pub protocol: u8,
     pub to: IpNet,
-    pub via: Option<Via>,
+    pub via: Option<NextHops>,
     pub oif: Option<u32>,
     pub src: Option<IpAddr>,
     pub metric: u32,
 }
 
-impl Route {
+impl RouteInfo {
     /// Returns true if this is a unicast route of kinglet or of kube-router.
     pub fn is_ours(&self) -> bool {
         self.kind == RTN_UNICAST && self.protocol == PROTO_OURS
@@ -155,10 +155,10 @@ fn dump_routes(ipv4: bool, table: u32, protocol: u8, kind: u8) -> Request {
 }
 
 /// Parses a link from a message's body. Returns `None` if index, name, MTU or flags are missing.
-pub fn read_link(body: &[u8]) -> Option<Link> {
+pub fn read_link(body: &[u8]) -> Option<LinkInfo> {
     let attrs = Attrs::after(body, IFINFO);
     let info = attrs.nest(Ifla::Linkinfo);
-    Some(Link {
+    Some(LinkInfo {
         index: u32_at(body, 4)?,
         name: attrs.text(Ifla::Ifname)?,
         kind: info.and_then(|i| i.text(IflaInfo::Kind)).unwrap_or_default(),
@@ -173,16 +173,16 @@ pub fn read_link(body: &[u8]) -> Option<Link> {
 }
 
 /// Parses an address from a message's body. Returns `None` if a part is missing or invalid.
-pub fn read_address(body: &[u8]) -> Option<Address> {
+pub fn read_address(body: &[u8]) -> Option<AddressInfo> {
     let attrs = Attrs::after(body, IFADDR);
     // On a point-to-point link IFA_LOCAL is our address and IFA_ADDRESS the peer's; otherwise both are
     // equal.
     let addr = addr_from_bytes(attrs.get(Ifa::Local).or_else(|| attrs.get(Ifa::Address))?)?;
-    Some(Address { index: u32_at(body, 4)?, addr: IpNet::new(addr, *body.get(1)?).ok()? })
+    Some(AddressInfo { index: u32_at(body, 4)?, addr: IpNet::new(addr, *body.get(1)?).ok()? })
 }
 
 /// Parses a route from a message's body. Returns `None` if it is neither IPv4 nor IPv6, or invalid.
-pub fn read_route(body: &[u8]) -> Option<Route> {
+pub fn read_route(body: &[u8]) -> Option<RouteInfo> {
     let attrs = Attrs::after(body, RTMSG);
     let header = body.first_chunk::<RTMSG>()?;
     let addr = |kind| attrs.get(kind).and_then(addr_from_bytes);
@@ -192,14 +192,14 @@ pub fn read_route(body: &[u8]) -> Option<Route> {
         libc::AF_INET6 => IpAddr::from([0; 16]),
         _ => return None,
     };
-    Some(Route {
+    Some(RouteInfo {
         table: attrs.u32(Rta::Table).unwrap_or(header[4].into()),
         kind: header[7],
         protocol: header[5],
         to: IpNet::new(addr(Rta::Dst).unwrap_or(anywhere), header[1]).ok()?,
         via: match hops {
-            None => addr(Rta::Gateway).map(Via::One),
-            Some(hops) => Via::new(gateways(hops)),
+            None => addr(Rta::Gateway).map(NextHops::One),
+            Some(hops) => NextHops::new(gateways(hops)),
         },
         oif: attrs.u32(Rta::Oif).or_else(|| u32_at(hops?.into_iter().next()?.1, 0)),
         src: addr(Rta::Prefsrc),
@@ -308,9 +308,9 @@ pub fn remove_route(item: &Item, index: impl Fn(&str) -> Option<u32>) -> Option<
             route_request(item, &index, Rtm::Delroute, flags, protocol, kind, SCOPE_NOWHERE)?;
         Some(request.ignore_errors(&[libc::ESRCH]))
     };
-    let Some(Via::Many(hops)) = via else { return Some(vec![request(item)?]) };
+    let Some(NextHops::Many(hops)) = via else { return Some(vec![request(item)?]) };
     let one = |hop: &IpAddr| {
-        let via = Some(Via::One(*hop));
+        let via = Some(NextHops::One(*hop));
         request(&Item::Route { table: *table, to: *to, via, src: *src })
     };
     hops.iter().map(one).collect()
@@ -346,8 +346,8 @@ fn route_request(
         .attr(Rta::Dst, &addr_to_bytes(to.addr()));
     match via {
         None => {}
-        Some(Via::One(via)) => request = request.attr(Rta::Gateway, &addr_to_bytes(*via)),
-        Some(Via::Many(hops)) => {
+        Some(NextHops::One(via)) => request = request.attr(Rta::Gateway, &addr_to_bytes(*via)),
+        Some(NextHops::Many(hops)) => {
             request = request.nest(Rta::Multipath.into(), |r| hops.iter().fold(r, next_hop));
         }
     }

@@ -8,19 +8,19 @@ use kinglet::{
     bgp::rib::Learned,
     cli::{Format, LowArgs},
     commands::{
-        check::{self, Verdict},
+        check::{self, CheckVerdict},
         remove_ours,
     },
     desired::desired_of,
     error::{Doing, Error, Result},
     kernel::{Kernel, Outcome, Scope, lock::Lock},
     log,
-    model::{items::Busy, local::Local},
-    reconcile::look,
+    model::{items::ServiceStats, local::Local},
+    reconcile::prepare_pass,
     report::{
         SOCKET, Status,
         client::{StatusReply, ask},
-        status::{Counts, Snapshot, routes},
+        status::{ClusterCounts, SnapshotStatus, routes},
         text, unix,
     },
 };
@@ -85,7 +85,12 @@ pub fn bgp(args: &LowArgs) -> Result<u8> {
 }
 
 /// Sets the Service names of IPVS services from the snapshot.
-fn add_names(args: &LowArgs, kernel: &mut Kernel, last: &Last, busy: &mut [Busy]) -> Result<()> {
+fn add_names(
+    args: &LowArgs,
+    kernel: &mut Kernel,
+    last: &Last,
+    busy: &mut [ServiceStats],
+) -> Result<()> {
     let options = options(args)?;
     let host = Some(kernel.host(&options)?);
     let local = Local { node: node_of(args, last)?, options, host };
@@ -98,7 +103,7 @@ fn add_names(args: &LowArgs, kernel: &mut Kernel, last: &Last, busy: &mut [Busy]
 }
 
 /// Adds the IPVS counters to a status page.
-fn add_ipvs(page: String, busy: &[Busy], json: bool) -> Result<String> {
+fn add_ipvs(page: String, busy: &[ServiceStats], json: bool) -> Result<String> {
     match page.strip_suffix('}').filter(|_| json) {
         Some(open) => {
             let ipvs = serde_json::to_string(busy).doing(|| "writing the status as JSON")?;
@@ -136,15 +141,22 @@ fn without_daemon(
         router: args.router,
         services: args.services,
         policy: args.firewall,
-        snapshot: Snapshot {
+        snapshot: SnapshotStatus {
             path: path.display().to_string(),
             written: last.listed,
             in_use: false,
         },
-        cluster: Counts::of(&last.cluster),
+        cluster: ClusterCounts::of(&last.cluster),
         ..Status::default()
     };
-    match look(kernel, &last.cluster, &Learned::default(), &node, &options(args)?, Scope::All) {
+    match prepare_pass(
+        kernel,
+        &last.cluster,
+        &Learned::default(),
+        &node,
+        &options(args)?,
+        Scope::All,
+    ) {
         Ok(mut pass) => {
             for step in pass.steps() {
                 status.todo.push(|| (String::new(), step.to_string()));
@@ -181,7 +193,7 @@ pub fn check(args: &LowArgs) -> Result<u8> {
     };
     let lines = check::lines(&check::probe(&options, &asked)?);
     print(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
-    Ok(u8::from(lines.iter().any(|line| line.verdict == Verdict::Missing)))
+    Ok(u8::from(lines.iter().any(|line| line.verdict == CheckVerdict::Missing)))
 }
 
 /// Removes everything that kinglet made. Returns 1 if a step was refused; fails if another kinglet runs.

@@ -21,12 +21,12 @@ use kinglet::{
     kernel::{Kernel, Scope, lock::Lock},
     log,
     model::{
-        cluster::{Bad, Kind, Known, Reading},
-        items::State,
+        cluster::{ClusterStore, InvalidObject, Kind, ListResult},
+        items::ItemSet,
         local::Local,
     },
     plan::{Step, shell},
-    reconcile::{Pass, imagine, look},
+    reconcile::{Pass, prepare_offline, prepare_pass},
 };
 
 use super::{node_name, open_api, options, print, warn_about_policy};
@@ -38,10 +38,10 @@ const FLUSH_AT: usize = 8 << 10;
 
 /// The input of a pass, and the data for the next snapshot.
 struct ClusterRead {
-    known: Known,
+    known: ClusterStore,
     /// The errors of the kinds that could not be read.
     errors: Vec<Error>,
-    file: snapshot::File,
+    file: snapshot::SnapshotFile,
     /// The time of the last complete list (Unix time).
     listed: u64,
     contact: snapshot::Contact,
@@ -51,7 +51,7 @@ struct ClusterRead {
 /// is no snapshot; with a snapshot, the errors are returned beside the snapshot's cluster.
 fn read_cluster(args: &LowArgs, node: &str) -> Result<ClusterRead> {
     let api = open_api(args)?;
-    let mut file = snapshot::File::new(args.snapshot.clone(), api.identity(node));
+    let mut file = snapshot::SnapshotFile::new(args.snapshot.clone(), api.identity(node));
     let snapshot = file.load();
     if args.snapshot.is_some() {
         api.expect(node, snapshot.as_ref());
@@ -61,7 +61,7 @@ fn read_cluster(args: &LowArgs, node: &str) -> Result<ClusterRead> {
     let resync = Duration::from_secs(args.resync_period);
     let found = snapshot.is_some();
     let Snapshot { cluster, versions, mut listed, .. } = snapshot.unwrap_or_default();
-    let mut known = Known::new(cluster, versions, kinds);
+    let mut known = ClusterStore::new(cluster, versions, kinds);
     let mut errors = api.catch_up(&mut known, kinds, age, resync);
     if errors.is_empty() {
         if age.is_none_or(|age| age >= resync) {
@@ -80,7 +80,7 @@ fn read_cluster(args: &LowArgs, node: &str) -> Result<ClusterRead> {
 }
 
 /// Adds the invalid API objects to the unmet requests of a pass.
-fn add_invalid(mut pass: Pass, bad: impl Iterator<Item = Bad>) -> Pass {
+fn add_invalid(mut pass: Pass, bad: impl Iterator<Item = InvalidObject>) -> Pass {
     let bad = bad.map(|bad| {
         Unmet::new(format!("{} {}", bad.kind.name(), bad.name), format!("invalid: {}", bad.why))
     });
@@ -95,7 +95,7 @@ pub fn plan(args: &LowArgs) -> Result<u8> {
             let reading = list_cluster(args)?;
             let mut kernel = Kernel::open()?;
             let (node, options) = (node_name(args)?, options(args)?);
-            let pass = look(
+            let pass = prepare_pass(
                 &mut kernel,
                 &reading.cluster,
                 &rib::Learned::default(),
@@ -142,13 +142,13 @@ fn plan_from(args: &LowArgs, text: &str) -> Result<Pass> {
     let Some(dump) = dump else {
         let reading = from_list(text.as_bytes())?;
         let local = Local { node: node_name(args)?, options, host: None };
-        let pass = imagine(&reading.cluster, local, State::new())?;
+        let pass = prepare_offline(&reading.cluster, local, ItemSet::new())?;
         return Ok(add_invalid(pass, reading.bad.into_iter()));
     };
     let node = args.hostname_override.as_deref().unwrap_or(&dump.node).into();
     let (host, have) =
-        if node == dump.node { (dump.host, dump.kernel) } else { (None, State::new()) };
-    imagine(&dump.cluster, Local { node, options, host }, have)
+        if node == dump.node { (dump.host, dump.kernel) } else { (None, ItemSet::new()) };
+    prepare_offline(&dump.cluster, Local { node, options, host }, have)
 }
 
 /// Makes one pass and prints each step. Returns 1 if a step was refused or the cluster could not be read
@@ -162,7 +162,7 @@ pub fn sync(args: &LowArgs) -> Result<u8> {
     let node = node_name(args)?;
     let read = read_cluster(args, &node)?;
     let mut kernel = Kernel::open()?;
-    let pass = look(
+    let pass = prepare_pass(
         &mut kernel,
         &read.known.cluster,
         &rib::Learned::default(),
@@ -224,11 +224,11 @@ pub fn dump(args: &LowArgs) -> Result<u8> {
     let host = Some(kernel.host(&options)?);
     let local = Local { node: node.clone(), options, host };
     // A dump is useful even if the node is not in the cluster.
-    let want = match imagine(&reading.cluster, local.clone(), State::new()) {
+    let want = match prepare_offline(&reading.cluster, local.clone(), ItemSet::new()) {
         Ok(pass) => pass.desired.state,
         Err(e) => {
             log::warn(format_args!("{e}"));
-            State::new()
+            ItemSet::new()
         }
     };
     for bad in &reading.bad {
@@ -279,6 +279,6 @@ fn json(pass: &Pass, steps: &[Step]) -> Result<String> {
 }
 
 /// Lists the needed kinds from the API, without a snapshot.
-fn list_cluster(args: &LowArgs) -> Result<Reading> {
+fn list_cluster(args: &LowArgs) -> Result<ListResult> {
     open_api(args)?.read(Kind::needed(args.services))
 }

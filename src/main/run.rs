@@ -4,12 +4,12 @@
 use std::{env, time::Duration};
 
 use kinglet::{
-    api::Rhythm,
+    api::SyncPolicy,
     cli::LowArgs,
-    daemon::{self, Ended},
+    daemon::{self, Exit},
     error::{Error, Result},
     log,
-    report::{Desk, Facts, SOCKET, Status},
+    report::{SOCKET, SharedStatus, Status, StatusServer},
     sys,
 };
 
@@ -38,8 +38,8 @@ pub fn run(args: &LowArgs) -> Result<u8> {
         policy: args.firewall,
         ..Status::default()
     };
-    let facts = Facts::new(status, daemon::STUCK);
-    let desk = Desk::open(facts.clone())?;
+    let facts = SharedStatus::new(status, daemon::STUCK);
+    let desk = StatusServer::open(facts.clone())?;
     desk.health(&args.health_addr, args.health_port)?;
     desk.proxy(&args.health_addr, args.proxy_health_port)?;
     desk.metrics(&args.metrics_addr, args.metrics_port, &args.metrics_path)?;
@@ -59,16 +59,16 @@ pub fn run(args: &LowArgs) -> Result<u8> {
     let ended = daemon::run(setup, kernel, signals, desk)?;
     drop(lock);
     match ended {
-        Ended::Stopped => Ok(0),
+        Exit::Stopped => Ok(0),
         // SIGHUP: the same process reads its configuration again. exec returns only if it fails.
-        Ended::Again => {
+        Exit::Reload => {
             Err(Error::new("starting again", sys::exec(c"/proc/self/exe", env::args_os())))
         }
     }
 }
 
 /// Returns the poll and resync intervals; without `--poll-interval` a watch stays open.
-fn rhythm(args: &LowArgs) -> Rhythm {
+fn rhythm(args: &LowArgs) -> SyncPolicy {
     let poll = Some(Duration::from_secs(args.poll_interval)).filter(|poll| !poll.is_zero());
-    Rhythm { poll, resync: Duration::from_secs(args.resync_period) }
+    SyncPolicy { poll, resync: Duration::from_secs(args.resync_period) }
 }

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use super::bgp::options::{Advertise, Bgp, RouterId, Routes};
+pub use super::bgp::options::{AdvertiseOptions, BgpOptions, RouterId, Routes};
 use super::items::{BRIDGE, DUMMY, Protocol};
-use crate::collections::{Few, Sorted};
+use crate::collections::{FlatMap, FlatSet};
 
 /// The input of `desired` besides the cluster.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +57,7 @@ pub struct Options {
     /// True if BGP is used or external peers are configured. Their routes are then only removed by BGP.
     pub peers: bool,
     /// The BGP options; `None` if BGP is not used.
-    pub bgp: Option<Bgp>,
+    pub bgp: Option<BgpOptions>,
     /// The source of routes to the other nodes' pods (`--routes`).
     pub routes: Routes,
     /// True for the daemon, which can serve healthCheckNodePorts.
@@ -75,7 +75,7 @@ impl Options {
 
     /// Returns true if Services must be read, either to serve them or to advertise their addresses.
     pub fn reads_services(&self) -> bool {
-        self.services || self.bgp.as_ref().is_some_and(Bgp::announces_services)
+        self.services || self.bgp.as_ref().is_some_and(BgpOptions::announces_services)
     }
 
     /// Returns true if our nftables table is needed.
@@ -112,9 +112,9 @@ pub struct Host {
     pub tunnels: Vec<Tunnel>,
     /// The kernel modules whose availability is known. A module that is not in the map may be built in or
     /// absent.
-    pub modules: Few<Box<str>, Module>,
+    pub modules: FlatMap<Box<str>, Module>,
     /// The sysctls that influence the desired value of others, by their path below /proc/sys.
-    pub sysctls: Few<Box<str>, Box<str>>,
+    pub sysctls: FlatMap<Box<str>, Box<str>>,
     /// The nftables chains of other programs whose policy is drop, written as nft does.
     #[serde(default)]
     pub closed: Vec<Box<str>>,
@@ -127,7 +127,7 @@ pub struct Host {
     pub passing: bool,
     /// Ports on which a program listens, on all addresses or on one of this node's.
     #[serde(default)]
-    pub listens: Sorted<(Protocol, u16)>,
+    pub listens: FlatSet<(Protocol, u16)>,
     /// The text of the existing CNI configuration. `None` if there is no file, or it could not be read.
     pub cni: Option<Box<str>>,
     /// The error, if the existing CNI configuration could not be read.

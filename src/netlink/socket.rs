@@ -2,8 +2,8 @@
 //!
 //! The kernel processes a request during `send` and continues a dump during `recv`. Therefore the
 //! sockets are non-blocking: an empty queue means that no answer will come, and this is reported as an
-//! error. [`Conn::send`] sends independent requests, [`Conn::transact`] an nftables transaction,
-//! [`Conn::dump`] and [`Conn::ask`] read objects. neli provides the socket and constants only;
+//! error. [`NetlinkSocket::send`] sends independent requests, [`NetlinkSocket::transact`] an nftables transaction,
+//! [`NetlinkSocket::dump`] and [`NetlinkSocket::ask`] read objects. neli provides the socket and constants only;
 //! `message` builds and parses the messages.
 
 use std::io;
@@ -28,31 +28,34 @@ pub const BATCH: usize = 128;
 const DUMP_ATTEMPTS: usize = 20;
 
 /// Returns the socket of a family and opens it on first use. Fails if it can't be opened.
-pub fn get_or_open(conn: &mut Option<Conn>, family: NlFamily) -> io::Result<&mut Conn> {
+pub fn get_or_open(
+    conn: &mut Option<NetlinkSocket>,
+    family: NlFamily,
+) -> io::Result<&mut NetlinkSocket> {
     Ok(match conn {
         Some(conn) => conn,
-        None => conn.insert(Conn::open(family)?),
+        None => conn.insert(NetlinkSocket::open(family)?),
     })
 }
 
 /// A socket of one netlink family.
-pub struct Conn {
+pub struct NetlinkSocket {
     socket: NlSocket,
     seq: u32,
     buffer: Vec<u8>,
 }
 
-impl Conn {
+impl NetlinkSocket {
     /// Opens a socket. On routing sockets it enables strict checking, so that the kernel applies the
     /// filters in dump requests. Fails if the kernel lacks the family or an option.
-    pub fn open(family: NlFamily) -> io::Result<Conn> {
+    pub fn open(family: NlFamily) -> io::Result<NetlinkSocket> {
         let socket = NlSocket::connect(family, None, Groups::empty())?;
         socket.enable_ext_ack(true)?;
         if matches!(family, NlFamily::Route) {
             socket.enable_strict_checking(true)?;
         }
         socket.nonblock()?;
-        Ok(Conn { socket, seq: 0, buffer: vec![0; RECV_BUFFER] })
+        Ok(NetlinkSocket { socket, seq: 0, buffer: vec![0; RECV_BUFFER] })
     }
 
     /// Returns the netlink port number of this socket, the sender of its messages.

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-use crate::model::items::{Item, State};
+use crate::model::items::{Item, ItemSet};
 
 /// A change to the kernel or to a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,7 +46,7 @@ impl Serialize for Step<'_> {
 ///
 /// Links, modules, hairpin ports, sysctls, timeouts, the table and files are never removed.
 pub fn plan<'a>(
-    have: &'a State,
+    have: &'a ItemSet,
     want: impl IntoIterator<Item = &'a Item>,
     may_go: impl Fn(&Item) -> bool,
 ) -> Vec<Step<'a>> {
@@ -80,7 +80,7 @@ pub fn plan<'a>(
 /// Returns the steps that remove a whole state, with its links and the table. Modules, hairpin
 /// ports, sysctls, timeouts and files stay. Items that disappear together with another item get no
 /// step: elements with their table, real servers with their service.
-pub fn clear(have: &State) -> Vec<Step<'_>> {
+pub fn clear(have: &ItemSet) -> Vec<Step<'_>> {
     let is_removed = |item: &&Item| {
         !matches!(
             item,
@@ -113,13 +113,13 @@ fn is_permanent(item: &Item) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::items::{DUMMY, LinkKind, TABLE_MAIN, Via};
+    use crate::model::items::{DUMMY, LinkKind, NextHops, TABLE_MAIN};
 
     fn route(to: &str, via: &str) -> Item {
         Item::Route {
             table: TABLE_MAIN,
             to: to.parse().unwrap(),
-            via: Some(Via::One(via.parse().unwrap())),
+            via: Some(NextHops::One(via.parse().unwrap())),
             src: None,
         }
     }
@@ -130,22 +130,22 @@ mod tests {
 
     #[test]
     fn equal_states_yield_no_steps() {
-        let state = State::from([route("10.1.0.0/24", "192.0.2.1"), addr("10.96.0.1/32")]);
+        let state = ItemSet::from([route("10.1.0.0/24", "192.0.2.1"), addr("10.96.0.1/32")]);
         assert_eq!(plan(&state, &state, |_| true), []);
     }
 
     #[test]
     fn a_route_with_another_gateway_is_changed_in_place() {
-        let have = State::from([route("10.1.0.0/24", "192.0.2.1")]);
+        let have = ItemSet::from([route("10.1.0.0/24", "192.0.2.1")]);
         let new = route("10.1.0.0/24", "192.0.2.9");
-        let want = State::from([new.clone()]);
+        let want = ItemSet::from([new.clone()]);
         assert_eq!(plan(&have, &want, |_| true), [Step::Change(&new)]);
     }
 
     #[test]
     fn additions_come_first_and_removals_follow_in_reverse_order() {
-        let have = State::from([route("10.1.0.0/24", "192.0.2.1"), addr("10.96.0.1/32")]);
-        let want = State::from([addr("10.96.0.2/32")]);
+        let have = ItemSet::from([route("10.1.0.0/24", "192.0.2.1"), addr("10.96.0.1/32")]);
+        let want = ItemSet::from([addr("10.96.0.2/32")]);
         assert_eq!(
             plan(&have, &want, |_| true),
             [
@@ -161,15 +161,15 @@ mod tests {
         let link = Item::Link { name: DUMMY.into(), kind: LinkKind::Dummy, mtu: None };
         let sysctl = Item::Sysctl { name: "net/ipv4/ip_forward".into(), value: "1".into() };
         let (vip, pods) = (addr("10.96.0.1/32"), route("10.1.0.0/24", "192.0.2.1"));
-        let have = State::from([link.clone(), sysctl, pods.clone(), vip.clone()]);
+        let have = ItemSet::from([link.clone(), sysctl, pods.clone(), vip.clone()]);
         assert_eq!(clear(&have), [Step::Remove(&pods), Step::Remove(&vip), Step::Remove(&link)]);
     }
 
     #[test]
     fn links_and_items_that_may_not_be_removed_stay() {
         let link = Item::Link { name: DUMMY.into(), kind: LinkKind::Dummy, mtu: None };
-        let have = State::from([link, route("10.1.0.0/24", "192.0.2.1"), addr("10.96.0.1/32")]);
-        let nothing = State::new();
+        let have = ItemSet::from([link, route("10.1.0.0/24", "192.0.2.1"), addr("10.96.0.1/32")]);
+        let nothing = ItemSet::new();
         let steps = plan(&have, &nothing, |i| !matches!(i, Item::Route { .. }));
         assert_eq!(steps, [Step::Remove(&addr("10.96.0.1/32"))]);
     }

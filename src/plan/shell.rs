@@ -9,7 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use super::Step;
 use crate::model::{
     items::{
-        At, DUMMY, Forward, Item, Protocol, TABLE_LOCAL, Timeout, Value, Via, Virtual, iptables,
+        DUMMY, Forward, Item, NextHops, Protocol, ServiceAddr, ServiceKey, SetElement, TABLE_LOCAL,
+        Timeout, iptables,
     },
     nftables::{self, NFT_TABLE, Set},
 };
@@ -147,7 +148,7 @@ fn route(step: &Step) -> Vec<String> {
     // The list of several gateways must end the command.
     let (mut path, hops) = match via {
         None => (String::new(), String::new()),
-        Some(gateway @ Via::One(_)) => (format!(" {gateway}"), String::new()),
+        Some(gateway @ NextHops::One(_)) => (format!(" {gateway}"), String::new()),
         Some(many) => (String::new(), format!(" {many}")),
     };
     if local {
@@ -182,10 +183,10 @@ fn ip(addr: IpAddr) -> &'static str {
 }
 
 /// Returns the options by which ipvsadm(8) identifies a virtual service.
-fn service(at: &At) -> String {
+fn service(at: &ServiceKey) -> String {
     let at = match at {
-        At::Virtual(at) => at,
-        At::Mark { mark, ipv4 } => {
+        ServiceKey::Address(at) => at,
+        ServiceKey::FwMark { mark, ipv4 } => {
             return format!("-f {mark}{}", if *ipv4 { "" } else { " -6" });
         }
     };
@@ -198,15 +199,15 @@ fn service(at: &At) -> String {
 }
 
 /// Returns an element in nft syntax.
-fn element(set: Set, value: &Value) -> String {
-    let dotted = |at: &Virtual| format!("{} . {} . {}", at.addr, at.protocol, at.port);
+fn element(set: Set, value: &SetElement) -> String {
+    let dotted = |at: &ServiceAddr| format!("{} . {} . {}", at.addr, at.protocol, at.port);
     match value {
-        Value::At(at) => dotted(at),
-        Value::Marked { at, mark } => format!("{} : {mark:#x}", dotted(at)),
-        Value::Ranged { at, from } => format!("{} . {from}", dotted(at)),
-        Value::Addr(addr) => vec![addr.to_string(); set.key().len()].join(" . "),
-        Value::Net(net) => net.to_string(),
-        Value::Port { port, .. } => port.to_string(),
+        SetElement::Service(at) => dotted(at),
+        SetElement::Marked { at, mark } => format!("{} : {mark:#x}", dotted(at)),
+        SetElement::Ranged { at, from } => format!("{} . {from}", dotted(at)),
+        SetElement::Addr(addr) => vec![addr.to_string(); set.key().len()].join(" . "),
+        SetElement::Net(net) => net.to_string(),
+        SetElement::Port { port, .. } => port.to_string(),
     }
 }
 
@@ -228,7 +229,7 @@ mod tests {
     #[test]
     fn several_gateways_end_the_ip_route_command() {
         let hops = ["192.0.2.13", "192.0.2.12"].map(|hop| hop.parse().unwrap());
-        let (table, via) = (crate::model::items::TABLE_MAIN, Via::new(hops));
+        let (table, via) = (crate::model::items::TABLE_MAIN, NextHops::new(hops));
         let to = "10.244.1.0/24".parse().unwrap();
         let route = Item::Route { table, to, via, src: None };
         let tail = "10.244.1.0/24 proto 17 nexthop via 192.0.2.12 nexthop via 192.0.2.13\n";
@@ -264,8 +265,9 @@ mod tests {
 
     #[test]
     fn a_virtual_service_and_its_real_server_become_ipvsadm_commands() {
-        let of = Virtual { addr: "fd96::10".parse().unwrap(), protocol: Protocol::Sctp, port: 80 };
-        let of = At::from(of);
+        let of =
+            ServiceAddr { addr: "fd96::10".parse().unwrap(), protocol: Protocol::Sctp, port: 80 };
+        let of = ServiceKey::from(of);
         let service = Item::Service { at: of, scheduler: "rr".into(), flags: 0, persistence: 60 };
         let real = Item::Real {
             of,
@@ -282,33 +284,36 @@ mod tests {
         );
     }
 
-    fn at(addr: &str, protocol: Protocol, port: u16) -> Virtual {
-        Virtual { addr: addr.parse().unwrap(), protocol, port }
+    fn at(addr: &str, protocol: Protocol, port: u16) -> ServiceAddr {
+        ServiceAddr { addr: addr.parse().unwrap(), protocol, port }
     }
 
     #[test]
     fn an_element_is_added_and_deleted_in_nft_syntax() {
-        let addr = |addr: &str| Value::Addr(addr.parse().unwrap());
-        let net = |net: &str| Value::Net(net.parse().unwrap());
+        let addr = |addr: &str| SetElement::Addr(addr.parse().unwrap());
+        let net = |net: &str| SetElement::Net(net.parse().unwrap());
         for (set, value, text) in [
             (
                 Set::Services,
-                Value::At(at("10.96.0.10", Protocol::Tcp, 80)),
+                SetElement::Service(at("10.96.0.10", Protocol::Tcp, 80)),
                 "services4 { 10.96.0.10 . tcp . 80 }",
             ),
             (
                 Set::DropOutside,
-                Value::At(at("fd96::10", Protocol::Sctp, 80)),
+                SetElement::Service(at("fd96::10", Protocol::Sctp, 80)),
                 "drop-outside6 { fd96::10 . sctp . 80 }",
             ),
             (
                 Set::Outside,
-                Value::Marked { at: at("192.0.2.11", Protocol::Udp, 30053), mark: 0x4b1a_0007 },
+                SetElement::Marked {
+                    at: at("192.0.2.11", Protocol::Udp, 30053),
+                    mark: 0x4b1a_0007,
+                },
                 "outside4 { 192.0.2.11 . udp . 30053 : 0x4b1a0007 }",
             ),
             (
                 Set::Ranges,
-                Value::Ranged {
+                SetElement::Ranged {
                     at: at("203.0.113.9", Protocol::Tcp, 80),
                     from: "10.0.0.0/8".parse().unwrap(),
                 },
@@ -317,8 +322,8 @@ mod tests {
             (Set::Vips, addr("fd96::10"), "vips6 { fd96::10 }"),
             (Set::Loops, addr("10.244.0.2"), "loops4 { 10.244.0.2 . 10.244.0.2 }"),
             (Set::OwnPods, net("10.244.0.0/24"), "own-pods4 { 10.244.0.0/24 }"),
-            (Set::TcpPorts, Value::Port { port: 30080, ipv4: true }, "tcp-ports4 { 30080 }"),
-            (Set::UdpPorts, Value::Port { port: 30053, ipv4: false }, "udp-ports6 { 30053 }"),
+            (Set::TcpPorts, SetElement::Port { port: 30080, ipv4: true }, "tcp-ports4 { 30080 }"),
+            (Set::UdpPorts, SetElement::Port { port: 30053, ipv4: false }, "udp-ports6 { 30053 }"),
         ] {
             let item = Item::Element { set, value };
             for (step, verb) in [
@@ -333,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_real_server_keeps_its_forwarding_method() {
-        let of = At::from(at("10.96.0.10", Protocol::Udp, 53));
+        let of = ServiceKey::from(at("10.96.0.10", Protocol::Udp, 53));
         for (forward, method) in [
             (Forward::Masq, "-m"),
             (Forward::Tunnel, "-i"),
@@ -359,9 +364,9 @@ mod tests {
     #[test]
     fn a_virtual_service_is_added_edited_and_deleted_with_its_scheduler_flags() {
         for (service_at, options) in [
-            (At::from(at("10.96.0.10", Protocol::Tcp, 80)), "-t 10.96.0.10:80"),
-            (At::Mark { mark: 0x4b1a_0007, ipv4: true }, "-f 1259995143"),
-            (At::Mark { mark: 0x4b1a_0007, ipv4: false }, "-f 1259995143 -6"),
+            (ServiceKey::from(at("10.96.0.10", Protocol::Tcp, 80)), "-t 10.96.0.10:80"),
+            (ServiceKey::FwMark { mark: 0x4b1a_0007, ipv4: true }, "-f 1259995143"),
+            (ServiceKey::FwMark { mark: 0x4b1a_0007, ipv4: false }, "-f 1259995143 -6"),
         ] {
             let service = Item::Service {
                 at: service_at,

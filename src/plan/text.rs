@@ -5,7 +5,7 @@ use std::fmt;
 use super::Step;
 use crate::model::{
     items::{DUMMY, Forward, Item, TABLE_LOCAL, TABLE_MAIN},
-    nftables::Skeleton,
+    nftables::RulesetOptions,
 };
 
 impl fmt::Display for Step<'_> {
@@ -35,7 +35,8 @@ impl fmt::Display for Item {
                 write!(f, "table inet {name} (of another version)")
             }
             Item::Table { name, skeleton: Some(skeleton) } => {
-                let Skeleton { guard, masquerade_all, pod_egress, same_node, accept } = skeleton;
+                let RulesetOptions { guard, masquerade_all, pod_egress, same_node, accept } =
+                    skeleton;
                 write!(f, "table inet {name}")?;
                 for (on, word) in [
                     (guard, "guard"),

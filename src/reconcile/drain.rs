@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     codec::json,
-    collections::{Few, Sorted},
+    collections::{FlatMap, FlatSet},
     model::{
-        items::{At, Forward, Item, Protocol, RealKey, State, Value, Virtual},
+        items::{Forward, Item, ItemSet, Protocol, RealKey, ServiceAddr, ServiceKey, SetElement},
         nftables::Set,
     },
 };
@@ -29,7 +29,7 @@ pub struct Drains(Vec<Drain>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Drain {
-    of: At,
+    of: ServiceKey,
     addr: IpAddr,
     port: u16,
     /// The end of its grace period, in seconds since boot.
@@ -49,12 +49,12 @@ impl Drains {
     }
 
     /// Returns the virtual service of each draining real server.
-    pub fn services(&self) -> impl Iterator<Item = At> {
+    pub fn services(&self) -> impl Iterator<Item = ServiceKey> {
         self.0.iter().map(|drain| drain.of)
     }
 
     /// Splits the record into the real servers of some services and those of all others.
-    pub fn split(self, services: &Sorted<At>) -> (Drains, Drains) {
+    pub fn split(self, services: &FlatSet<ServiceKey>) -> (Drains, Drains) {
         let (of, others) = self.0.into_iter().partition(|drain| services.contains(&drain.of));
         (Drains(of), Drains(others))
     }
@@ -67,7 +67,7 @@ impl Drains {
     }
 
     /// Deletes the entries of real servers that were removed.
-    pub fn forget(&mut self, gone: &Sorted<RealKey>) {
+    pub fn forget(&mut self, gone: &FlatSet<RealKey>) {
         self.0.retain(|drain| !gone.contains(&(drain.of, drain.addr, drain.port)));
     }
 
@@ -94,13 +94,13 @@ impl Drains {
 /// boot. `grace` is in seconds; 0 disables draining.
 pub fn drain<'a>(
     have: impl IntoIterator<Item = &'a Item>,
-    want: &State,
-    busy: &Sorted<RealKey>,
+    want: &ItemSet,
+    busy: &FlatSet<RealKey>,
     drains: &Drains,
     now: u64,
     grace: u64,
-) -> (State, Drains) {
-    let recorded: Few<RealKey, u64> =
+) -> (ItemSet, Drains) {
+    let recorded: FlatMap<RealKey, u64> =
         drains.0.iter().map(|d| ((d.of, d.addr, d.port), d.until)).collect();
     let (mut draining, mut record) = (Vec::new(), Vec::new());
     let marked = marked_addrs(want);
@@ -125,9 +125,11 @@ pub fn drain<'a>(
 }
 
 /// Returns the destination of the packets that get each mark.
-fn marked_addrs(state: &State) -> Few<u32, Virtual> {
+fn marked_addrs(state: &ItemSet) -> FlatMap<u32, ServiceAddr> {
     let marked = |item: &Item| match *item {
-        Item::Element { set: Set::Outside, value: Value::Marked { at, mark } } => Some((mark, at)),
+        Item::Element { set: Set::Outside, value: SetElement::Marked { at, mark } } => {
+            Some((mark, at))
+        }
         _ => None,
     };
     state.iter().filter_map(marked).collect()
@@ -135,26 +137,26 @@ fn marked_addrs(state: &State) -> Few<u32, Virtual> {
 
 /// Returns true if a service is TCP, so that its connections are worth waiting for. A mark that is
 /// not in `marked` may be TCP's.
-fn is_tcp(of: At, marked: &Few<u32, Virtual>) -> bool {
+fn is_tcp(of: ServiceKey, marked: &FlatMap<u32, ServiceAddr>) -> bool {
     let at = match of {
-        At::Virtual(at) => Some(at),
-        At::Mark { mark, .. } => marked.get(&mark).copied(),
+        ServiceKey::Address(at) => Some(at),
+        ServiceKey::FwMark { mark, .. } => marked.get(&mark).copied(),
     };
     at.is_none_or(|at| at.protocol == Protocol::Tcp)
 }
 
-fn has_service(state: &State, at: At) -> bool {
+fn has_service(state: &ItemSet, at: ServiceKey) -> bool {
     has_key(state, &Item::Service { at, scheduler: "".into(), flags: 0, persistence: 0 })
 }
 
 /// Returns true if a state has a real server of this key.
-pub fn has_real(state: &State, (of, addr, port): RealKey) -> bool {
+pub fn has_real(state: &ItemSet, (of, addr, port): RealKey) -> bool {
     has_key(state, &Item::Real { of, addr, port, weight: 0, forward: Forward::Masq })
 }
 
 /// Returns true if a state has an item with the key of `least`, which must be the first item in
 /// order of that key.
-fn has_key(state: &State, least: &Item) -> bool {
+fn has_key(state: &ItemSet, least: &Item) -> bool {
     state.tail(least).first().is_some_and(|item| item.key() == least.key())
 }
 
@@ -166,8 +168,8 @@ mod tests {
     /// Runs [`drain`] and adds the draining real servers to `want`.
     fn drained<'a>(
         have: impl IntoIterator<Item = &'a Item>,
-        want: &mut State,
-        busy: &Sorted<RealKey>,
+        want: &mut ItemSet,
+        busy: &FlatSet<RealKey>,
         drains: &Drains,
         now: u64,
         grace: u64,
@@ -180,8 +182,8 @@ mod tests {
     const NOW: u64 = 1000;
     const GRACE: u64 = 60;
 
-    fn at(protocol: Protocol) -> At {
-        Virtual { addr: [10, 96, 0, 10].into(), protocol, port: 80 }.into()
+    fn at(protocol: Protocol) -> ServiceKey {
+        ServiceAddr { addr: [10, 96, 0, 10].into(), protocol, port: 80 }.into()
     }
 
     fn service(protocol: Protocol) -> Item {
@@ -206,7 +208,7 @@ mod tests {
 
     /// Returns the keys of the real servers in `have`, except those from 10.244.1.100 upwards,
     /// which have no connections.
-    fn busy(have: &[Item]) -> Sorted<RealKey> {
+    fn busy(have: &[Item]) -> FlatSet<RealKey> {
         let key = |item: &Item| match *item {
             Item::Real { of, addr, port, .. } => Some((of, addr, port)),
             _ => None,
@@ -269,9 +271,9 @@ mod tests {
                 before: none(), reals: vec![], after: none() },
         ];
         for case in cases {
-            let mut want = State::from(Protocol::ALL.map(service));
+            let mut want = ItemSet::from(Protocol::ALL.map(service));
             want.extend(case.want);
-            let have: State = case.have.iter().cloned().collect();
+            let have: ItemSet = case.have.iter().cloned().collect();
             let after = drained(&have, &mut want, &busy(&case.have), &case.before, NOW, GRACE);
             let reals: Vec<_> =
                 want.into_iter().filter(|i| matches!(i, Item::Real { .. })).collect();
@@ -284,14 +286,14 @@ mod tests {
         for (protocol, drains) in
             [(Some(Protocol::Tcp), true), (Some(Protocol::Udp), false), (None, true)]
         {
-            let of = At::Mark { mark: our_mark(1), ipv4: true };
+            let of = ServiceKey::FwMark { mark: our_mark(1), ipv4: true };
             let (addr, forward) = ([10, 244, 1, 1].into(), Forward::Masq);
             let real = |weight| Item::Real { of, addr, port: 8080, weight, forward };
             let (scheduler, flags, persistence) = ("rr".into(), 0, 0);
-            let mut want = State::from([Item::Service { at: of, scheduler, flags, persistence }]);
+            let mut want = ItemSet::from([Item::Service { at: of, scheduler, flags, persistence }]);
             want.extend(protocol.map(|protocol| {
-                let at = Virtual { addr: [192, 0, 2, 11].into(), protocol, port: 30080 };
-                let value = Value::Marked { at, mark: our_mark(1) };
+                let at = ServiceAddr { addr: [192, 0, 2, 11].into(), protocol, port: 30080 };
+                let value = SetElement::Marked { at, mark: our_mark(1) };
                 Item::Element { set: Set::Outside, value }
             }));
             let before = want.clone();
@@ -304,17 +306,17 @@ mod tests {
 
     #[test]
     fn a_real_server_is_removed_together_with_its_service() {
-        let have = State::from([service(Protocol::Tcp), tcp(1, 0)]);
-        let mut want = State::from([service(Protocol::Udp)]);
+        let have = ItemSet::from([service(Protocol::Tcp), tcp(1, 0)]);
+        let mut want = ItemSet::from([service(Protocol::Udp)]);
         let before = record(&[(1, NOW + 7)]);
         let after = drained(&have, &mut want, &busy(&[tcp(1, 0)]), &before, NOW, GRACE);
-        assert_eq!((want, after), (State::from([service(Protocol::Udp)]), record(&[])));
+        assert_eq!((want, after), (ItemSet::from([service(Protocol::Udp)]), record(&[])));
     }
 
     #[test]
     fn a_grace_period_of_zero_disables_draining() {
-        let have = State::from([tcp(1, 1)]);
-        let mut want = State::from([service(Protocol::Tcp)]);
+        let have = ItemSet::from([tcp(1, 1)]);
+        let mut want = ItemSet::from([service(Protocol::Tcp)]);
         let before = record(&[(1, NOW + 7)]);
         let after = drained(&have, &mut want, &busy(&[tcp(1, 1)]), &before, NOW, 0);
         assert_eq!((want.len(), after), (1, record(&[])));
@@ -322,8 +324,8 @@ mod tests {
 
     #[test]
     fn a_real_server_that_the_plan_may_not_remove_keeps_its_weight() {
-        let have = State::from([tcp(1, 1)]);
-        let mut want = State::from([service(Protocol::Tcp)]);
+        let have = ItemSet::from([tcp(1, 1)]);
+        let mut want = ItemSet::from([service(Protocol::Tcp)]);
         let removable = have.iter().filter(|_| false);
         drained(removable, &mut want, &busy(&[tcp(1, 1)]), &record(&[]), NOW, GRACE);
         assert_eq!(want.len(), 1);
@@ -331,8 +333,9 @@ mod tests {
 
     #[test]
     fn the_record_survives_a_json_round_trip_and_an_invalid_file_is_an_empty_record() {
-        let of = Virtual { addr: "fd96::10".parse().unwrap(), protocol: Protocol::Tcp, port: 443 };
-        let of = At::from(of);
+        let of =
+            ServiceAddr { addr: "fd96::10".parse().unwrap(), protocol: Protocol::Tcp, port: 443 };
+        let of = ServiceKey::from(of);
         let addr = "fd44:1::9".parse().unwrap();
         let drains = Drains(vec![Drain { of, addr, port: 8443, until: 71 }]);
         let text = r#"[{"of":{"addr":"fd96::10","protocol":"tcp","port":443},"addr":"fd44:1::9","port":8443,"until":71}]"#;

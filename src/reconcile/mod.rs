@@ -12,5 +12,5 @@ mod pass;
 mod reconciler;
 pub mod stale_flows;
 
-pub use pass::{Pass, imagine, look};
-pub use reconciler::{Deed, Keeper};
+pub use pass::{Pass, prepare_offline, prepare_pass};
+pub use reconciler::{PassReport, Reconciler};

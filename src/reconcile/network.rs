@@ -1,31 +1,31 @@
 //! Routes that BGP learned, and Nodes: where they are all that changed, nothing else is looked at.
 
-use super::reconciler::{Deed, Keeper, Sure};
+use super::reconciler::{PassReport, Reconciler, Synced};
 use crate::{
     bgp::rib::Learned,
-    collections::differing,
+    collections::changed_keys,
     desired::{
-        may_go,
-        unit::{Moment, Nodes},
+        is_removable,
+        unit::{ClusterView, NodeItems},
     },
     error::Result,
-    kernel::{Done, Scope},
+    kernel::{OnStep, Scope},
     model::{
         cluster::Cluster,
-        items::{Item, State, TABLE_MAIN},
+        items::{Item, ItemSet, TABLE_MAIN},
     },
     plan::{Step, plan},
 };
 
-impl Keeper {
+impl Reconciler {
     /// Holds from now on what BGP learned, and makes the node right: where some routes are all that
     /// changed, without a look at the others.
     pub fn learn(
         &mut self,
         cluster: &Cluster,
         mut learned: Learned,
-        done: Done<'_>,
-    ) -> Result<Deed> {
+        done: OnStep<'_>,
+    ) -> Result<PassReport> {
         let first = self.nodes(cluster, done)?;
         let old = std::mem::take(&mut self.learned);
         let new_gone = learned.gone.iter().any(|net| !old.gone.contains(net));
@@ -49,19 +49,19 @@ impl Keeper {
     }
 
     /// The routes that are other than they were with the `old`, as they are there and as they are wanted.
-    fn rerouted(&self, cluster: &Cluster, old: &Learned) -> Option<(State, State)> {
-        let Sure { local, claims } = self.sure.as_ref()?;
+    fn rerouted(&self, cluster: &Cluster, old: &Learned) -> Option<(ItemSet, ItemSet)> {
+        let Synced { local, claims } = self.sure.as_ref()?;
         let [old_routes, routes] =
             [old, &self.learned].map(|learned| learned.routes.iter().map(|(net, via)| (*net, via)));
-        let nets = differing(old_routes, routes);
-        Moment::of(cluster, local).ok()?.reroute((old, &self.learned), &nets, claims)
+        let nets = changed_keys(old_routes, routes);
+        ClusterView::of(cluster, local).ok()?.reroute((old, &self.learned), &nets, claims)
     }
 
     /// One of the Nodes is about to change. False: a whole look is due instead.
     pub(super) fn touch_nodes(&mut self, cluster: &Cluster) -> bool {
         let Some(sure) = &self.sure else { return false };
         if self.nodes.is_none() {
-            let moment = Moment::of(cluster, &sure.local);
+            let moment = ClusterView::of(cluster, &sure.local);
             self.nodes = moment.ok().map(|moment| moment.nodes(&self.learned));
         }
         self.nodes.is_some()
@@ -69,18 +69,23 @@ impl Keeper {
 
     /// Makes right what follows from the Nodes, where one of them changed: before anything else that would
     /// find them as they are now.
-    pub(super) fn nodes(&mut self, cluster: &Cluster, done: Done<'_>) -> Result<Deed> {
-        let Some(before) = self.nodes.take() else { return Ok(Deed::default()) };
+    pub(super) fn nodes(&mut self, cluster: &Cluster, done: OnStep<'_>) -> Result<PassReport> {
+        let Some(before) = self.nodes.take() else { return Ok(PassReport::default()) };
         let deed = self.renode(cluster, &before, done);
         deed.map_or_else(|| self.look(cluster, Scope::All, done), Ok)
     }
 
     /// As they were before, and are now; `None` where only a whole look can make it right.
-    fn renode(&mut self, cluster: &Cluster, before: &Nodes, done: Done<'_>) -> Option<Deed> {
-        let Sure { local, claims } = self.sure.as_mut()?;
-        let want = Moment::of(cluster, local).ok()?.renode(before, &self.learned, claims)?;
+    fn renode(
+        &mut self,
+        cluster: &Cluster,
+        before: &NodeItems,
+        done: OnStep<'_>,
+    ) -> Option<PassReport> {
+        let Synced { local, claims } = self.sure.as_mut()?;
+        let want = ClusterView::of(cluster, local).ok()?.renode(before, &self.learned, claims)?;
         let deed = self.step(cluster, &before.state, &want, done)?;
-        Some(Deed { nodes: Some(want), ..deed })
+        Some(PassReport { nodes: Some(want), ..deed })
     }
 
     /// Makes the difference between what is there of the network and what is wanted of it; `None` where
@@ -88,18 +93,18 @@ impl Keeper {
     fn step(
         &mut self,
         cluster: &Cluster,
-        have: &State,
-        want: &State,
-        done: Done<'_>,
-    ) -> Option<Deed> {
+        have: &ItemSet,
+        want: &ItemSet,
+        done: OnStep<'_>,
+    ) -> Option<PassReport> {
         let routed = std::mem::take(&mut self.routed);
-        let Sure { local, .. } = self.sure.as_ref().filter(|_| routed)?;
+        let Synced { local, .. } = self.sure.as_ref().filter(|_| routed)?;
         let steps = plan(have, want, |_| true);
-        let may = |item: &Item| may_go(item, &cluster.doubtful, &self.learned, local);
+        let may = |item: &Item| is_removable(item, &cluster.doubtful, &self.learned, local);
         if steps.iter().any(|step| matches!(step, Step::Remove(item) if !may(item))) {
             return None;
         }
-        let mut deed = Deed::default();
+        let mut deed = PassReport::default();
         self.kernel.apply(&steps, &mut deed.counting(done));
         self.claim(want);
         self.routed = deed.is_well();
@@ -111,7 +116,7 @@ impl Keeper {
 
     /// Of what is claimed in this run nobody needs to wait whether somebody will claim it, once it is
     /// not any more.
-    pub(super) fn claim(&mut self, state: &State) {
+    pub(super) fn claim(&mut self, state: &ItemSet) {
         if self.options.peers && !self.learned.complete {
             self.learned.gone.extend(state.iter().filter_map(|item| match item {
                 Item::Route { table: TABLE_MAIN, to, .. } => Some(*to),

@@ -6,15 +6,15 @@ use super::{
 };
 use crate::{
     bgp::rib::Learned,
-    desired::{Desired, desired, desired_of, may_go},
+    desired::{Desired, desired, desired_of, is_removable},
     error::{Doing, Error, Result},
     kernel::{
-        Done, Kernel, Scope,
+        Kernel, OnStep, Scope,
         files::{self, DRAINS},
     },
     model::{
         cluster::Cluster,
-        items::{Have, Item, State},
+        items::{Item, ItemSet, Observed},
         local::{Local, Options},
     },
     plan::{Step, plan},
@@ -28,9 +28,9 @@ pub struct Pass {
     /// What its kernel should hold.
     pub desired: Desired,
     /// What it does hold of ours, without what is unwanted and may not be taken away.
-    pub have: Have,
+    pub have: Observed,
     /// Real servers that keep their connections for a while, as they are wanted meanwhile.
-    pub draining: State,
+    pub draining: ItemSet,
     /// The record of those: to be written down before the steps are taken.
     pub drains: Drains,
     /// Whether something unwanted may not be taken away.
@@ -39,7 +39,7 @@ pub struct Pass {
 
 /// Looks at the kernel of this node, or at a part of it, and plans for that, with what BGP learned.
 /// Nothing is changed.
-pub fn look(
+pub fn prepare_pass(
     kernel: &mut Kernel,
     cluster: &Cluster,
     learned: &Learned,
@@ -71,7 +71,7 @@ pub(super) fn record(drains: &Drains) -> Result<()> {
 }
 
 /// Removes the flows of UDP Services that lead elsewhere than is wanted, and says how many went.
-pub(super) fn remove_stale(kernel: &mut Kernel, want: &State) -> Result<usize> {
+pub(super) fn remove_stale(kernel: &mut Kernel, want: &ItemSet) -> Result<usize> {
     match serving(want) {
         nothing if nothing.is_empty() => Ok(0),
         serving => kernel.remove_flows(|flow| is_stale(flow, &serving)),
@@ -90,7 +90,7 @@ impl Pass {
     /// Makes it happen: the record of what drains first, then the steps, and at last the flows of UDP
     /// Services that lead to where nobody answers any more. `done` hears of each step. Given are the
     /// number of those flows, and what went wrong beside the steps, which nothing of it stops.
-    pub fn take(&self, kernel: &mut Kernel, scope: Scope, done: Done<'_>) -> (usize, Vec<Error>) {
+    pub fn take(&self, kernel: &mut Kernel, scope: Scope, done: OnStep<'_>) -> (usize, Vec<Error>) {
         let services = self.local.options.services && scope == Scope::All;
         let recorded = if services { record(&self.drains) } else { Ok(()) };
         kernel.apply(&self.steps(), done);
@@ -102,7 +102,7 @@ impl Pass {
 
 /// Plans for any node of the cluster from what was once seen of it: `have` is empty and `local.host`
 /// `None` where nothing was. What BGP would bring, nobody knows.
-pub fn imagine(cluster: &Cluster, local: Local, have: State) -> Result<Pass> {
+pub fn prepare_offline(cluster: &Cluster, local: Local, have: ItemSet) -> Result<Pass> {
     let learned = &Learned::default();
     let desired = desired(cluster, learned, &local)?;
     Ok(pass(cluster, learned, local, desired, have.into()))
@@ -113,13 +113,13 @@ fn pass(
     learned: &Learned,
     local: Local,
     desired: Desired,
-    mut have: Have,
+    mut have: Observed,
 ) -> Pass {
-    let stays = |item: &Item| !may_go(item, &cluster.doubtful, learned, &local);
+    let stays = |item: &Item| !is_removable(item, &cluster.doubtful, learned, &local);
     let steps = plan(&have.others, have.lacking(&desired.state), stays);
     let stuck = steps.iter().filter(|step| matches!(step, Step::Remove(_)));
-    let stuck: State = stuck.map(|step| step.item().clone()).collect();
+    let stuck: ItemSet = stuck.map(|step| step.item().clone()).collect();
     have.others.retain(|item| !stuck.contains(item));
-    let (draining, drains) = (State::new(), Drains::default());
+    let (draining, drains) = (ItemSet::new(), Drains::default());
     Pass { local, desired, have, draining, drains, stuck: !stuck.is_empty() }
 }

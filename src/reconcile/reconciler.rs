@@ -9,22 +9,22 @@ use std::net::IpAddr;
 use super::{
     Pass,
     drain::{Drains, drain, has_real},
-    look,
     pass::{record, remove_stale},
+    prepare_pass,
 };
 use crate::{
     bgp::rib::Learned,
-    collections::{Few, Sorted},
+    collections::{FlatMap, FlatSet},
     desired::{
         Unmet,
         services::Claims,
-        unit::{Moment, Nodes, given_up, release},
+        unit::{ClusterView, NodeItems, is_removable_service_item, release_claims},
     },
     error::{Error, Result},
-    kernel::{Done, Kernel, Outcome, Scope, files},
+    kernel::{Kernel, OnStep, Outcome, Scope, files},
     model::{
-        cluster::{Cluster, Name, store::Changes},
-        items::{At, Item, Protocol, State},
+        cluster::{Cluster, Name, store::Delta},
+        items::{Item, ItemSet, Protocol, ServiceKey},
         local::{Local, Options},
     },
     plan::{Step, plan},
@@ -36,7 +36,7 @@ const MANY: usize = 200;
 const PART: usize = 128;
 
 /// Keeps one node.
-pub struct Keeper {
+pub struct Reconciler {
     pub(super) kernel: Kernel,
     node: Box<str>,
     pub(super) options: Options,
@@ -45,14 +45,14 @@ pub struct Keeper {
     /// Whether the routes that are there are those that were wanted last, and no others of ours.
     pub(super) routed: bool,
     /// What the last look found; `None`: nothing is sure, and the next one is at everything.
-    pub(super) sure: Option<Sure>,
+    pub(super) sure: Option<Synced>,
     drains: Drains,
     /// The last Service that the audit under way has come to; `None`: the next one begins anew.
     audited: Option<Name>,
     /// Services that changed since, as they were.
-    touched: Few<Name, State>,
+    touched: FlatMap<Name, ItemSet>,
     /// The Nodes as they were before one of them changed.
-    pub(super) nodes: Option<Nodes>,
+    pub(super) nodes: Option<NodeItems>,
     unmet: Vec<Unmet>,
     /// What can't be honoured beside the kernel.
     also: Vec<Unmet>,
@@ -62,14 +62,14 @@ pub struct Keeper {
     moved: bool,
 }
 
-pub(super) struct Sure {
+pub(super) struct Synced {
     pub(super) local: Local,
     pub(super) claims: Claims,
 }
 
 /// What a look or a change came to.
 #[derive(Debug, Default)]
-pub struct Deed {
+pub struct PassReport {
     /// Steps that were refused.
     pub refused: usize,
     /// UDP flows that led astray and were removed.
@@ -77,22 +77,22 @@ pub struct Deed {
     /// What went wrong beside the steps.
     pub errors: Vec<Error>,
     /// What is wanted in all, where everything was looked at.
-    pub want: Option<State>,
+    pub want: Option<ItemSet>,
     /// What is wanted of the Nodes, where they are what changed.
-    pub nodes: Option<State>,
+    pub nodes: Option<ItemSet>,
 }
 
-impl Deed {
+impl PassReport {
     /// Whether the kernel holds now what was wanted.
     pub fn is_well(&self) -> bool {
         self.refused == 0 && self.errors.is_empty()
     }
 }
 
-impl Keeper {
+impl Reconciler {
     /// Nothing is looked at yet.
-    pub fn new(kernel: Kernel, node: &str, options: Options) -> Keeper {
-        Keeper {
+    pub fn new(kernel: Kernel, node: &str, options: Options) -> Reconciler {
+        Reconciler {
             kernel,
             node: node.into(),
             options,
@@ -101,7 +101,7 @@ impl Keeper {
             sure: None,
             drains: Drains::default(),
             audited: None,
-            touched: Few::new(),
+            touched: FlatMap::new(),
             nodes: None,
             unmet: Vec::new(),
             also: Vec::new(),
@@ -111,7 +111,7 @@ impl Keeper {
     }
 
     /// The IPv6 addresses that were given and taken since this was asked last.
-    pub fn addrs(&mut self) -> Sorted<IpAddr> {
+    pub fn addrs(&mut self) -> FlatSet<IpAddr> {
         self.kernel.addrs()
     }
 
@@ -147,12 +147,12 @@ impl Keeper {
 
     /// The cluster is about to change in this way. False: so much follows from it that a whole look is due
     /// instead.
-    pub fn touch(&mut self, cluster: &Cluster, changes: &Changes) -> bool {
+    pub fn touch(&mut self, cluster: &Cluster, changes: &Delta) -> bool {
         (!changes.nodes || self.touch_nodes(cluster))
             && self.touch_services(cluster, &changes.services)
     }
 
-    fn touch_services(&mut self, cluster: &Cluster, names: &Sorted<Name>) -> bool {
+    fn touch_services(&mut self, cluster: &Cluster, names: &FlatSet<Name>) -> bool {
         let Some(sure) = &mut self.sure else { return false };
         let fresh: Vec<&Name> = names.iter().filter(|n| !self.touched.contains_key(n)).collect();
         if self.touched.len() + fresh.len() > MANY || sure.claims.is_contested() {
@@ -162,7 +162,7 @@ impl Keeper {
         if fresh.is_empty() {
             return true;
         }
-        let Ok(moment) = Moment::of(cluster, &sure.local) else {
+        let Ok(moment) = ClusterView::of(cluster, &sure.local) else {
             self.sure = None;
             return false;
         };
@@ -177,13 +177,18 @@ impl Keeper {
     pub fn touch_drains(&mut self, cluster: &Cluster) -> bool {
         let Some(sure) = &self.sure else { return false };
         let owners = self.drains.services().filter_map(|at| sure.claims.owner(&at).cloned());
-        let owners: Sorted<Name> = owners.collect();
+        let owners: FlatSet<Name> = owners.collect();
         self.touch_services(cluster, &owners)
     }
 
     /// Looks at the kernel, or at a part of it, and makes it right. `done` hears of each step.
-    pub fn look(&mut self, cluster: &Cluster, scope: Scope, done: Done<'_>) -> Result<Deed> {
-        let mut first = Deed::default();
+    pub fn look(
+        &mut self,
+        cluster: &Cluster,
+        scope: Scope,
+        done: OnStep<'_>,
+    ) -> Result<PassReport> {
+        let mut first = PassReport::default();
         if scope == Scope::All {
             // Not sure of anything until it has gone well.
             self.sure = None;
@@ -198,11 +203,11 @@ impl Keeper {
     }
 
     fn see(&mut self, cluster: &Cluster, scope: Scope) -> Result<Pass> {
-        look(&mut self.kernel, cluster, &self.learned, &self.node, &self.options, scope)
+        prepare_pass(&mut self.kernel, cluster, &self.learned, &self.node, &self.options, scope)
     }
 
-    fn take(&mut self, mut pass: Pass, scope: Scope, done: Done<'_>) -> Deed {
-        let mut deed = Deed::default();
+    fn take(&mut self, mut pass: Pass, scope: Scope, done: OnStep<'_>) -> PassReport {
+        let mut deed = PassReport::default();
         let (flows, errors) = pass.take(&mut self.kernel, scope, &mut deed.counting(done));
         deed.flows = flows;
         deed.errors = errors;
@@ -212,10 +217,10 @@ impl Keeper {
             self.unmet = pass.desired.unmet;
             self.routed = !pass.stuck;
         }
-        if matches!(scope, Scope::All | Scope::Frame) {
+        if matches!(scope, Scope::All | Scope::WithoutRealServers) {
             self.moved |= self.local.as_ref() != Some(&pass.local);
             self.local = Some(pass.local.clone());
-            self.sure = Some(Sure { local: pass.local, claims: pass.desired.claims });
+            self.sure = Some(Synced { local: pass.local, claims: pass.desired.claims });
         }
         if scope == Scope::All {
             self.drains = pass.drains;
@@ -239,14 +244,14 @@ impl Keeper {
 
     /// Looks at the next part of everything and makes it right: where there are many Services, first
     /// at all but the real servers, then at some Services after another.
-    pub fn audit(&mut self, cluster: &Cluster, done: Done<'_>) -> Result<Deed> {
+    pub fn audit(&mut self, cluster: &Cluster, done: OnStep<'_>) -> Result<PassReport> {
         let changed = self.changes(cluster, done)?; // or they would be taken for wrong
         if self.parts(cluster) == 1 {
             return self.look(cluster, Scope::All, done);
         }
         let Some(last) = self.audited.take() else {
             self.audited = Some(Name::default());
-            let scope = Scope::Frame;
+            let scope = Scope::WithoutRealServers;
             let pass = self.see(cluster, scope)?;
             // Who took a whole service away may have done more, and one that goes may have to drain.
             if pass.steps().iter().any(|step| matches!(step.item(), Item::Service { .. })) {
@@ -257,36 +262,38 @@ impl Keeper {
         let rest = cluster.services.tail(&last).map(|(name, _)| name).filter(|name| **name != last);
         let names: Vec<&Name> = rest.take(PART).collect();
         self.audited = names.last().filter(|_| names.len() == PART).map(|name| (*name).clone());
-        let Some(Sure { local, mut claims }) = self.sure.take() else { return Ok(changed) };
-        let moment = Moment::of(cluster, &local)?;
+        let Some(Synced { local, mut claims }) = self.sure.take() else { return Ok(changed) };
+        let moment = ClusterView::of(cluster, &local)?;
         let want = names.into_iter().flat_map(|name| moment.part(name, &mut claims).state);
-        let want: State = want.collect();
+        let want: ItemSet = want.collect();
         let mut have = self.kernel.served(&want)?;
         have.extend(want.iter().filter(|item| service(item).is_none()).cloned());
-        self.make(cluster, Sure { local, claims }, &have, want, done)
+        self.make(cluster, Synced { local, claims }, &have, want, done)
             .map(|deed| deed.after(changed))
     }
 
     /// Makes right what follows from all that was touched.
-    pub fn changes(&mut self, cluster: &Cluster, done: Done<'_>) -> Result<Deed> {
+    pub fn changes(&mut self, cluster: &Cluster, done: OnStep<'_>) -> Result<PassReport> {
         let first = self.nodes(cluster, done)?;
         Ok(self.services(cluster, done)?.after(first))
     }
 
-    fn services(&mut self, cluster: &Cluster, done: Done<'_>) -> Result<Deed> {
+    fn services(&mut self, cluster: &Cluster, done: OnStep<'_>) -> Result<PassReport> {
         let touched = std::mem::take(&mut self.touched);
         if touched.is_empty() {
-            return Ok(Deed::default());
+            return Ok(PassReport::default());
         }
         // What goes wrong from here on leaves nothing sure.
-        let Some(Sure { local, mut claims }) = self.sure.take() else { return Ok(Deed::default()) };
+        let Some(Synced { local, mut claims }) = self.sure.take() else {
+            return Ok(PassReport::default());
+        };
         let (mut have, mut want, mut unmet) = (Vec::new(), Vec::new(), Vec::new());
         {
-            let moment = Moment::of(cluster, &local)?;
+            let moment = ClusterView::of(cluster, &local)?;
             let mut parts = Vec::with_capacity(touched.len());
             for (name, before) in touched {
                 let part = moment.part(&name, &mut claims);
-                release(&before, &part.state, &mut claims);
+                release_claims(&before, &part.state, &mut claims);
                 parts.push(name);
                 have.extend(before);
                 want.extend(part.state);
@@ -295,7 +302,7 @@ impl Keeper {
             self.unmet.retain(|u| u.of.as_ref().is_none_or(|of| parts.binary_search(of).is_err()));
             self.unmet.append(&mut unmet);
         }
-        let want = State::from(want);
+        let want = ItemSet::from(want);
         let known = |module: &&Item| match module {
             Item::Module { name } => {
                 local.host.as_ref().is_some_and(|h| h.modules.contains_key(name))
@@ -303,29 +310,29 @@ impl Keeper {
             _ => false,
         };
         have.extend(want.iter().filter(known).cloned());
-        let services: Sorted<At> = have.iter().chain(&want).filter_map(service).collect();
+        let services: FlatSet<ServiceKey> = have.iter().chain(&want).filter_map(service).collect();
         for real in
             self.drains.reals().filter(|r| service(r).is_some_and(|at| services.contains(&at)))
         {
             have.retain(|item| item.key() != real.key());
             have.push(real);
         }
-        self.make(cluster, Sure { local, claims }, &have.into(), want, done)
+        self.make(cluster, Synced { local, claims }, &have.into(), want, done)
     }
 
     /// Makes the difference between what some IPVS services have and what is wanted of them.
     fn make(
         &mut self,
         cluster: &Cluster,
-        Sure { local, claims }: Sure,
-        have: &State,
-        mut want: State,
-        done: Done<'_>,
-    ) -> Result<Deed> {
-        let may_go = |item: &Item| given_up(item, cluster, &local, &claims);
+        Synced { local, claims }: Synced,
+        have: &ItemSet,
+        mut want: ItemSet,
+        done: OnStep<'_>,
+    ) -> Result<PassReport> {
+        let may_go = |item: &Item| is_removable_service_item(item, cluster, &local, &claims);
         self.drain(have, &mut want, may_go)?;
         let steps = plan(have, &want, may_go);
-        let mut deed = Deed::default();
+        let mut deed = PassReport::default();
         deed.errors.extend(record(&self.drains).err());
         let mut gone = Vec::new();
         let mut heard = |step: &Step, outcome: &Outcome| {
@@ -344,7 +351,7 @@ impl Keeper {
         }
         // What one of them gave up, another one may have asked for in vain.
         if deed.is_well() && !claims.is_contested() {
-            self.sure = Some(Sure { local, claims });
+            self.sure = Some(Synced { local, claims });
         }
         Ok(deed)
     }
@@ -352,17 +359,17 @@ impl Keeper {
     /// Lets the real servers that should go keep their connections.
     fn drain(
         &mut self,
-        have: &State,
-        want: &mut State,
+        have: &ItemSet,
+        want: &mut ItemSet,
         may_go: impl Fn(&Item) -> bool,
     ) -> Result<()> {
-        let services: Sorted<At> = have.iter().chain(&*want).filter_map(service).collect();
+        let services: FlatSet<ServiceKey> = have.iter().chain(&*want).filter_map(service).collect();
         let (mine, others) = std::mem::take(&mut self.drains).split(&services);
         let gone = |item: &&Item| match **item {
             Item::Real { of, addr, port, .. } => !has_real(want, (of, addr, port)),
             _ => false,
         };
-        let leaving: Sorted<At> = have.iter().filter(gone).filter_map(service).collect();
+        let leaving: FlatSet<ServiceKey> = have.iter().filter(gone).filter_map(service).collect();
         let busy = self.kernel.connected(&leaving)?;
         let (now, grace) = (files::uptime(), self.options.grace);
         let have = have.iter().filter(|item| may_go(item));
@@ -373,9 +380,9 @@ impl Keeper {
     }
 }
 
-impl Deed {
+impl PassReport {
     /// Both of them.
-    pub(super) fn after(mut self, first: Deed) -> Deed {
+    pub(super) fn after(mut self, first: PassReport) -> PassReport {
         self.refused += first.refused;
         self.flows += first.flows;
         self.errors.extend(first.errors);
@@ -387,7 +394,7 @@ impl Deed {
     /// Counts what is refused, before who listens hears of it.
     pub(super) fn counting<'d>(
         &'d mut self,
-        done: Done<'d>,
+        done: OnStep<'d>,
     ) -> impl FnMut(&Step<'_>, &Outcome) + 'd {
         |step, outcome| {
             self.refused += usize::from(outcome.is_err());
@@ -397,7 +404,7 @@ impl Deed {
 }
 
 /// The IPVS service that an item is, or stands behind.
-fn service(item: &Item) -> Option<At> {
+fn service(item: &Item) -> Option<ServiceKey> {
     match item {
         Item::Service { at, .. } | Item::Real { of: at, .. } => Some(*at),
         _ => None,
@@ -407,7 +414,7 @@ fn service(item: &Item) -> Option<At> {
 /// Whether flows of UDP may go where nobody answers any more, or were never translated.
 fn leads_astray(steps: &[Step]) -> bool {
     steps.iter().any(|step| match step.item() {
-        Item::Real { of: At::Virtual(of), .. } => of.protocol == Protocol::Udp,
+        Item::Real { of: ServiceKey::Address(of), .. } => of.protocol == Protocol::Udp,
         _ => false,
     })
 }

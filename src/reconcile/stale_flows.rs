@@ -10,25 +10,25 @@
 use std::net::IpAddr;
 
 use crate::{
-    collections::{Few, Sorted},
-    model::items::{At, Flow, Forward, Item, Protocol, State, Virtual},
+    collections::{FlatMap, FlatSet},
+    model::items::{Flow, Forward, Item, ItemSet, Protocol, ServiceAddr, ServiceKey},
 };
 
 /// The UDP virtual services, each with the addresses and ports from which its flows may be
 /// answered: those of its real servers with a weight above 0.
-pub type Serving = Few<Virtual, Sorted<(IpAddr, u16)>>;
+pub type Serving = FlatMap<ServiceAddr, FlatSet<(IpAddr, u16)>>;
 
 /// Returns the UDP virtual services of a state. A real server that is reached without translation
 /// (a tunnel) answers from the virtual address, because `ip_vs_update_conntrack` does not change
 /// those flows.
-pub fn serving(state: &State) -> Serving {
+pub fn serving(state: &ItemSet) -> Serving {
     let mut serving = Serving::new();
     for item in state {
         match *item {
-            Item::Service { at: At::Virtual(at), .. } if at.protocol == Protocol::Udp => {
+            Item::Service { at: ServiceKey::Address(at), .. } if at.protocol == Protocol::Udp => {
                 serving.or_default(at);
             }
-            Item::Real { of: At::Virtual(of), addr, port, weight: 1.., forward }
+            Item::Real { of: ServiceKey::Address(of), addr, port, weight: 1.., forward }
                 if of.protocol == Protocol::Udp =>
             {
                 let answers =
@@ -47,9 +47,9 @@ pub fn serving(state: &State) -> Serving {
 /// server. If a Service has no real server, its flows stay: their packets are rejected before they
 /// could follow the flow.
 pub fn is_stale(flow: &Flow, services: &Serving) -> bool {
-    let at = Virtual { addr: flow.orig_dst, protocol: flow.protocol, port: flow.orig_dport };
+    let at = ServiceAddr { addr: flow.orig_dst, protocol: flow.protocol, port: flow.orig_dport };
     let answers = (flow.reply_src, flow.reply_sport);
-    let misdirected = |reals: &Sorted<_>| !reals.is_empty() && !reals.contains(&answers);
+    let misdirected = |reals: &FlatSet<_>| !reals.is_empty() && !reals.contains(&answers);
     flow.protocol == Protocol::Udp && services.get(&at).is_some_and(misdirected)
 }
 
@@ -67,14 +67,14 @@ mod tests {
     const CLUSTER6: &str = "fd30::1";
     const EMPTY6: &str = "fd30::2";
 
-    fn virtual_service(addr: &str, protocol: Protocol, port: u16) -> Virtual {
-        Virtual { addr: addr.parse().unwrap(), protocol, port }
+    fn virtual_service(addr: &str, protocol: Protocol, port: u16) -> ServiceAddr {
+        ServiceAddr { addr: addr.parse().unwrap(), protocol, port }
     }
 
     /// Returns a Service at all kinds of address, for each protocol; one without endpoints; and one
     /// whose address and port are those of its own endpoint on this node.
-    fn wanted() -> State {
-        let mut state = State::new();
+    fn wanted() -> ItemSet {
+        let mut state = ItemSet::new();
         let mut put = |addr, protocol, port, reals: &[(&str, u16, u32)]| {
             let at = virtual_service(addr, protocol, port);
             state.insert(Item::Service {
@@ -200,7 +200,7 @@ mod tests {
         let at = virtual_service(CLUSTER, Udp, 8000);
         let (addr, forward) = ("10.240.0.4".parse().unwrap(), Forward::Tunnel);
         let state =
-            State::from([Item::Real { of: at.into(), addr, port: 8000, weight: 1, forward }]);
-        assert_eq!(serving(&state).get(&at), Some(&Sorted::from([(at.addr, 8000)])));
+            ItemSet::from([Item::Real { of: at.into(), addr, port: 8000, weight: 1, forward }]);
+        assert_eq!(serving(&state).get(&at), Some(&FlatSet::from([(at.addr, 8000)])));
     }
 }

@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use super::text::span;
 use crate::bgp::{
-    attribute::Origin,
-    policy::Refusal,
-    show::{Shown, Which},
-    speaker::{Speaker, View},
+    attribute::OriginCode,
+    policy::RouteRejectReason,
+    show::{RouteRow, RouteSelector},
+    speaker::{PeerView, Speaker},
 };
 
 /// A BGP peer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Peer {
+pub struct PeerRow {
     /// The address of the peer.
     pub addr: IpAddr,
     /// The configured AS of the peer.
@@ -43,7 +43,7 @@ pub struct Peer {
     pub error: Option<String>,
 }
 
-impl Peer {
+impl PeerRow {
     /// Returns true if the session is established.
     pub fn is_up(&self) -> bool {
         self.state == "Established"
@@ -51,12 +51,12 @@ impl Peer {
 }
 
 /// Returns all peers. `now` is the speaker's clock.
-pub fn peers(speaker: &Speaker, now: Duration) -> Vec<Peer> {
+pub fn peers(speaker: &Speaker, now: Duration) -> Vec<PeerRow> {
     speaker.view(now).into_iter().map(peer).collect()
 }
 
-fn peer(view: View) -> Peer {
-    Peer {
+fn peer(view: PeerView) -> PeerRow {
+    PeerRow {
         addr: view.addr,
         asn: view.peer.asn,
         node: view.peer.node.map(Into::into),
@@ -81,18 +81,18 @@ pub fn page(speaker: &Speaker, now: Duration, path: &str) -> Option<Result<Strin
             let peers = peers(speaker, now);
             return Some(Ok(if json { json_object("peers", &peers) } else { peer_table(&peers) }));
         }
-        "/bgp/routes" => Which::All,
+        "/bgp/routes" => RouteSelector::All,
         _ => match path.strip_prefix("/bgp/in/").and_then(addr) {
-            Some(peer) => Which::From(peer),
-            None => Which::To(path.strip_prefix("/bgp/out/").and_then(addr)?),
+            Some(peer) => RouteSelector::From(peer),
+            None => RouteSelector::To(path.strip_prefix("/bgp/out/").and_then(addr)?),
         },
     };
-    if let Which::From(peer) | Which::To(peer) = selected
+    if let RouteSelector::From(peer) | RouteSelector::To(peer) = selected
         && !speaker.config().peers.contains_key(&peer)
     {
         return Some(Err(format!("there is no peer {peer}; `kinglet bgp` lists them\n")));
     }
-    let routes: Vec<Route> = speaker.rib().shown(selected).into_iter().map(route).collect();
+    let routes: Vec<ReportedRoute> = speaker.rib().shown(selected).into_iter().map(route).collect();
     Some(Ok(if json { json_object("routes", &routes) } else { route_table(&routes) }))
 }
 
@@ -101,7 +101,7 @@ fn json_object(name: &str, list: &impl Serialize) -> String {
 }
 
 /// Returns the table of peers, one line for each.
-fn peer_table(peers: &[Peer]) -> String {
+fn peer_table(peers: &[PeerRow]) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
@@ -128,7 +128,7 @@ fn peer_table(peers: &[Peer]) -> String {
 
 /// A route, as received or as advertised. The field names are the JSON names.
 #[derive(Serialize)]
-struct Route {
+struct ReportedRoute {
     net: String,
     /// `None` if the next hop is this node.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,16 +154,16 @@ struct Route {
     refused: Option<&'static str>,
 }
 
-fn route(shown: Shown) -> Route {
-    Route {
+fn route(shown: RouteRow) -> ReportedRoute {
+    ReportedRoute {
         net: shown.net.to_string(),
         next_hop: shown.next_hop,
         from: shown.from,
         path: shown.path,
         origin: match shown.origin {
-            Origin::Igp => "IGP",
-            Origin::Egp => "EGP",
-            Origin::Incomplete => "incomplete",
+            OriginCode::Igp => "IGP",
+            OriginCode::Egp => "EGP",
+            OriginCode::Incomplete => "incomplete",
         },
         local_pref: shown.local_pref,
         med: shown.med,
@@ -171,12 +171,12 @@ fn route(shown: Shown) -> Route {
         stale: shown.stale,
         best: shown.best,
         used: shown.used,
-        refused: shown.refused.map(Refusal::text),
+        refused: shown.refused.map(RouteRejectReason::text),
     }
 }
 
 /// Returns the table of routes, one line for each, with a legend of the marks.
-fn route_table(routes: &[Route]) -> String {
+fn route_table(routes: &[ReportedRoute]) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,

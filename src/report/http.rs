@@ -8,7 +8,7 @@ pub const MAX_HEAD: usize = 4096;
 
 /// A request.
 #[derive(Debug, PartialEq)]
-pub struct Request<'a> {
+pub struct HttpRequest<'a> {
     /// The path, without query and fragment.
     pub path: &'a str,
     /// True for HEAD, whose response has no body.
@@ -21,7 +21,7 @@ pub enum Parse<'a> {
     /// The end of the head has not arrived yet.
     Incomplete,
     /// A complete request.
-    Request(Request<'a>),
+    Request(HttpRequest<'a>),
     /// An invalid request, and the status code of the error response.
     Invalid(u16),
 }
@@ -48,7 +48,7 @@ pub fn parse(bytes: &[u8]) -> Parse<'_> {
     }
     let path = target.split(['?', '#']).next().unwrap_or_default();
     match method {
-        "GET" | "HEAD" => Parse::Request(Request { path, head: method == "HEAD" }),
+        "GET" | "HEAD" => Parse::Request(HttpRequest { path, head: method == "HEAD" }),
         _ => Parse::Invalid(405),
     }
 }
@@ -114,7 +114,7 @@ fn phrase(code: u16) -> &'static str {
         200 => "OK",
         404 => "Not Found",
         405 => "Method Not Allowed",
-        431 => "Request Header Fields Too Large",
+        431 => "HttpRequest Header Fields Too Large",
         500 => "Internal Server Error",
         503 => "Service Unavailable",
         _ => "Bad Request",
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_kubelet_probe_parses_once_the_whole_head_has_arrived() {
-        let whole = Parse::Request(Request { path: "/healthz", head: false });
+        let whole = Parse::Request(HttpRequest { path: "/healthz", head: false });
         for end in 0..PROBE.len() {
             assert_eq!(parse(&PROBE[..end]), Parse::Incomplete, "{end}");
         }
@@ -183,7 +183,7 @@ mod tests {
                     _ => bytes.truncate(at.max(1)),
                 }
             }
-            if let Parse::Request(Request { path, .. }) = parse(&bytes) {
+            if let Parse::Request(HttpRequest { path, .. }) = parse(&bytes) {
                 assert!(path.starts_with('/'));
             }
         }

@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 /// A capped list of lines.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Lines {
+pub struct ProblemLines {
     /// The first lines, at most 50.
-    pub told: Vec<Line>,
+    pub told: Vec<ProblemLine>,
     /// The number of lines that were dropped because the list was full.
     pub more: usize,
 }
 
 /// One problem.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Line {
+pub struct ProblemLine {
     /// The subject, for example a Service or a step; empty if `why` already names the subject.
     pub what: String,
     /// The reason: the error text or the kernel's answer.
@@ -25,13 +25,13 @@ pub struct Line {
 /// The number of lines that are kept.
 const MAX_LINES: usize = 50;
 
-impl Lines {
+impl ProblemLines {
     /// Adds a line, given as subject and reason. `line` is called only if the list has room, so the
     /// text of a dropped line is never built.
     pub fn push(&mut self, line: impl FnOnce() -> (String, String)) {
         if self.told.len() < MAX_LINES {
             let (what, why) = line();
-            self.told.push(Line { what, why });
+            self.told.push(ProblemLine { what, why });
         } else {
             self.more += 1;
         }

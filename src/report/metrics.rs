@@ -13,7 +13,7 @@ pub const MEDIA: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Returns the page. `unix` is the current Unix time.
 pub fn page(status: &Status, unix: u64) -> String {
-    let mut out = Page(String::with_capacity(8 << 10), "");
+    let mut out = MetricsPage(String::with_capacity(8 << 10), "");
     let Status { api, snapshot, cluster, pass, items, wakes, .. } = status;
     let at = |seconds: u64| unix.saturating_sub(status.uptime.saturating_sub(seconds));
     out.family("kinglet_build_info", GAUGE, "The version of kinglet that runs.");
@@ -154,7 +154,7 @@ pub fn page(status: &Status, unix: u64) -> String {
 }
 
 /// Writes the metrics that have kube-router's names.
-fn write_kube_router_names(out: &mut Page, items: &[Items]) {
+fn write_kube_router_names(out: &mut MetricsPage, items: &[Items]) {
     let of = |kind: &str| items.iter().find(|row| row.kind == kind);
     if let Some(services) = of("service") {
         let name = "kube_router_controller_ipvs_services";
@@ -172,9 +172,9 @@ const GAUGE: &str = "gauge";
 const COUNTER: &str = "counter";
 
 /// The page so far, and the name of the metric family that is being written.
-struct Page(String, &'static str);
+struct MetricsPage(String, &'static str);
 
-impl Page {
+impl MetricsPage {
     /// Begins a metric family.
     fn family(&mut self, name: &'static str, kind: &str, help: &str) {
         self.1 = name;
@@ -193,7 +193,7 @@ impl Page {
     }
 
     fn put(&mut self, labels: &[(&str, &str)], value: Number) {
-        let Page(text, name) = self;
+        let MetricsPage(text, name) = self;
         text.push_str(name);
         for (i, (label, value)) in labels.iter().enumerate() {
             let _ = write!(text, "{}{label}=\"", if i == 0 { '{' } else { ',' });

@@ -17,6 +17,6 @@ pub mod status;
 pub mod status_server;
 pub mod text;
 
-pub use shared_status::{Facts, RUN_DIR, SOCKET, unix};
+pub use shared_status::{RUN_DIR, SOCKET, SharedStatus, unix};
 pub use status::Status;
-pub use status_server::Desk;
+pub use status_server::StatusServer;

@@ -1,15 +1,15 @@
-//! The routing table of the HTTP listeners: it maps a listener's [`Page`] and a request path to a
-//! [`Response`]. The text comes from `text`, `metrics` and `bgp`. Pure, except that it reads [`Facts`].
+//! The routing table of the HTTP listeners: it maps a listener's [`PageKind`] and a request path to a
+//! [`Response`]. The text comes from `text`, `metrics` and `bgp`. Pure, except that it reads [`SharedStatus`].
 
-use super::{Facts, Status, http::Response, metrics, text, unix};
+use super::{SharedStatus, Status, http::Response, metrics, text, unix};
 use crate::desired::health::Answering;
 
 /// The set of paths that a listener serves.
 #[derive(Clone, Debug)]
-pub enum Page {
+pub enum PageKind {
     /// The liveness of the daemon: `/healthz`, `/livez` and `/readyz`.
     Health,
-    /// kube-proxy's health check: as [`Page::Health`], and `/healthz` also fails if the Node is being
+    /// kube-proxy's health check: as [`PageKind::Health`], and `/healthz` also fails if the Node is being
     /// deleted.
     Proxy,
     /// The metrics in Prometheus' text format, at this path.
@@ -19,23 +19,25 @@ pub enum Page {
 }
 
 /// Returns the response to a request for `path`; 404 if the listener does not serve the path.
-pub fn response(page: &Page, path: &str, facts: &Facts) -> Response {
+pub fn response(page: &PageKind, path: &str, facts: &SharedStatus) -> Response {
     match page {
-        Page::Health if matches!(path, "/healthz" | "/livez" | "/readyz") => health(facts.stuck()),
-        Page::Proxy if path == "/livez" => proxy(facts, false),
-        Page::Proxy if path == "/healthz" => proxy(facts, facts.read(|status| status.leaving)),
-        Page::Metrics(at) if path == at => {
+        PageKind::Health if matches!(path, "/healthz" | "/livez" | "/readyz") => {
+            health(facts.stuck())
+        }
+        PageKind::Proxy if path == "/livez" => proxy(facts, false),
+        PageKind::Proxy if path == "/healthz" => proxy(facts, facts.read(|status| status.leaving)),
+        PageKind::Metrics(at) if path == at => {
             let body = facts.read(|status| metrics::page(status, unix()));
             Response { media: metrics::MEDIA, ..Response::text(200, body) }
         }
-        Page::Status if path == "/status" => {
+        PageKind::Status if path == "/status" => {
             facts.read(|status| Response::text(status_code(status), text::page(status, unix())))
         }
-        Page::Status if path == "/status.json" => facts.read(|status| {
+        PageKind::Status if path == "/status.json" => facts.read(|status| {
             let body = serde_json::to_string(status).unwrap_or_default();
             Response { media: "application/json", ..Response::text(status_code(status), body) }
         }),
-        Page::Status if path.starts_with("/bgp") => match facts.bgp_page(path) {
+        PageKind::Status if path.starts_with("/bgp") => match facts.bgp_page(path) {
             Some(Ok(body)) => Response::text(200, body),
             Some(Err(why)) => Response::text(503, why),
             None => Response::text(503, NO_BGP),
@@ -65,7 +67,7 @@ fn health(stuck: Option<u64>) -> Response {
 
 /// Returns the status code of kube-proxy's health check (`pkg/proxy/healthcheck/proxy_health.go`).
 /// Load balancers read the code only, so the body differs from kube-proxy's.
-fn proxy(facts: &Facts, leaving: bool) -> Response {
+fn proxy(facts: &SharedStatus, leaving: bool) -> Response {
     match facts.stuck() {
         stuck @ Some(_) => Response { code: 503, ..health(stuck) },
         None if leaving => Response::text(503, "the Node is being deleted\n"),

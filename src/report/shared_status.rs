@@ -1,7 +1,7 @@
 //! The status that the daemon's loop writes and other threads read.
 
 use super::{bgp, status::Status};
-use crate::bgp::session::Looker;
+use crate::bgp::session::SpeakerReader;
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -17,12 +17,12 @@ pub const SOCKET: &str = "status";
 
 /// The daemon's [`Status`], shared between its loop and the server thread. Clones share one value.
 #[derive(Clone)]
-pub struct Facts(Arc<Shared>);
+pub struct SharedStatus(Arc<SharedInner>);
 
-struct Shared {
+struct SharedInner {
     status: Mutex<Status>,
-    /// Read access to the BGP speaker; empty until [`Facts::show_bgp`].
-    bgp: OnceLock<Looker>,
+    /// Read access to the BGP speaker; empty until [`SharedStatus::show_bgp`].
+    bgp: OnceLock<SpeakerReader>,
     start: Instant,
     /// The time of the loop's last heartbeat, in milliseconds since `start`.
     beat: AtomicU64,
@@ -30,16 +30,16 @@ struct Shared {
     limit: u64,
 }
 
-impl Facts {
+impl SharedStatus {
     /// Creates the shared status; sets the start time and the process ID. The loop counts as stuck if
     /// its last heartbeat is older than `limit`, so `limit` must exceed the longest sleep and the longest
     /// pass.
-    pub fn new(mut status: Status, limit: Duration) -> Facts {
+    pub fn new(mut status: Status, limit: Duration) -> SharedStatus {
         (status.started, status.pid) = (unix(), std::process::id());
         let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let (status, start) = (Mutex::new(status), Instant::now());
         let (bgp, beat) = (OnceLock::new(), AtomicU64::new(0));
-        Facts(Arc::new(Shared { status, bgp, start, beat, limit }))
+        SharedStatus(Arc::new(SharedInner { status, bgp, start, beat, limit }))
     }
 
     /// Returns the seconds since the start on the monotonic clock. Times in a [`Status`] use this zero.
@@ -58,7 +58,7 @@ impl Facts {
     }
 
     /// Connects the BGP speaker, so that its peers and routes can be shown.
-    pub fn show_bgp(&self, looker: Looker) {
+    pub fn show_bgp(&self, looker: SpeakerReader) {
         let _ = self.0.bgp.set(looker);
     }
 
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_loop_without_a_heartbeat_within_the_limit_is_stuck() {
-        let facts = Facts::new(Status::default(), Duration::from_millis(20));
+        let facts = SharedStatus::new(Status::default(), Duration::from_millis(20));
         assert_eq!(facts.stuck(), None, "creation counts as a heartbeat");
         std::thread::sleep(Duration::from_millis(40));
         assert_eq!(facts.stuck(), Some(0));

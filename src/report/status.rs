@@ -8,11 +8,11 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use super::lines::{Line, Lines};
-use super::{bgp::Peer, text::span};
+pub use super::lines::{ProblemLine, ProblemLines};
+use super::{bgp::PeerRow, text::span};
 use crate::model::{
     cluster::{Cluster, Kind},
-    items::{Item, State, TABLE_MAIN},
+    items::{Item, ItemSet, TABLE_MAIN},
 };
 
 /// The complete status of a node.
@@ -42,30 +42,30 @@ pub struct Status {
     /// True if the Node is being deleted.
     pub leaving: bool,
     /// The connection to the API server.
-    pub api: Api,
+    pub api: ApiReport,
     /// The snapshot: the last good cluster, on disk.
-    pub snapshot: Snapshot,
+    pub snapshot: SnapshotStatus,
     /// The number of objects in the cluster.
-    pub cluster: Counts,
+    pub cluster: ClusterCounts,
     /// The passes so far.
-    pub pass: Pass,
+    pub pass: PassStatus,
     /// The items of each kind, in the order in which a pass creates them.
     pub items: Vec<Items>,
     /// The steps of the last pass that the kernel refused.
-    pub refused: Lines,
+    pub refused: ProblemLines,
     /// The steps that the next pass would take; filled in only if no daemon runs.
-    pub todo: Lines,
+    pub todo: ProblemLines,
     /// Requests of the cluster that this node cannot honour. The rest of the node works.
-    pub unmet: Lines,
+    pub unmet: ProblemLines,
     /// Errors on this node that an operator has to fix.
-    pub errors: Lines,
+    pub errors: ProblemLines,
     /// API objects that are invalid.
-    pub complaints: Lines,
+    pub complaints: ProblemLines,
     /// The routes to the other nodes' pod networks.
-    pub routes: Vec<Route>,
+    pub routes: Vec<RouteStatus>,
     /// The peers of the BGP speaker; empty if BGP does not run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub bgp: Vec<Peer>,
+    pub bgp: Vec<PeerRow>,
     /// The number of times that something other than the API woke the loop.
     pub wakes: Wakes,
 }
@@ -73,7 +73,7 @@ pub struct Status {
 /// The API server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Api {
+pub struct ApiReport {
     /// The URL of the API server.
     pub server: String,
     /// The kinds of object that kinglet reads.
@@ -114,7 +114,7 @@ pub struct Requests {
     pub count: u64,
 }
 
-impl Api {
+impl ApiReport {
     /// Sets the totals of a verb, given as result and count. The order of the results must not change
     /// between calls.
     pub fn requests(&mut self, verb: &str, results: &[(&str, u64)]) {
@@ -133,7 +133,7 @@ impl Api {
 /// The state of the snapshot file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Snapshot {
+pub struct SnapshotStatus {
     /// The path of the file; empty if snapshots are off.
     pub path: String,
     /// The time of the last write (Unix time); 0 if the file was never written.
@@ -146,17 +146,17 @@ pub struct Snapshot {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs)]
-pub struct Counts {
+pub struct ClusterCounts {
     pub nodes: usize,
     pub services: usize,
     pub slices: usize,
     pub endpoints: usize,
 }
 
-impl Counts {
+impl ClusterCounts {
     /// Counts the objects of a cluster.
-    pub fn of(cluster: &Cluster) -> Counts {
-        Counts {
+    pub fn of(cluster: &Cluster) -> ClusterCounts {
+        ClusterCounts {
             nodes: cluster.nodes.len(),
             services: cluster.services.len(),
             slices: cluster.slices.len(),
@@ -168,7 +168,7 @@ impl Counts {
 /// Statistics of the passes so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Pass {
+pub struct PassStatus {
     /// The number of passes.
     pub count: u64,
     /// The number of passes that failed or had a step refused.
@@ -187,7 +187,7 @@ pub struct Pass {
     pub failed: Option<String>,
 }
 
-impl Pass {
+impl PassStatus {
     /// Records the end of a pass. `outcome` is `Ok(true)` if the pass succeeded, `Ok(false)` if a part of
     /// it failed, and an error if the pass could not run.
     pub fn ended(&mut self, now: u64, micros: u64, outcome: Result<bool, String>) {
@@ -253,7 +253,7 @@ const MAX_SILENCE: u64 = 60;
 /// The effect of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Did {
+pub enum StepKind {
     Add,
     Change,
     Remove,
@@ -271,29 +271,29 @@ impl Status {
     }
 
     /// Counts a step of a pass.
-    pub fn step(&mut self, did: Did, item: &Item) {
+    pub fn step(&mut self, did: StepKind, item: &Item) {
         let row = self.row(item);
         match did {
-            Did::Add => row.added += 1,
-            Did::Change => row.changed += 1,
-            Did::Remove => row.removed += 1,
-            Did::Refused => row.refused += 1,
+            StepKind::Add => row.added += 1,
+            StepKind::Change => row.changed += 1,
+            StepKind::Remove => row.removed += 1,
+            StepKind::Refused => row.refused += 1,
         }
     }
 
     /// Adjusts the number of wanted items after a step that an API event caused. Between two full passes
     /// only such steps change that number.
-    pub fn moved(&mut self, did: Did, item: &Item) {
+    pub fn moved(&mut self, did: StepKind, item: &Item) {
         let row = self.row(item);
         match did {
-            Did::Add => row.wanted += 1,
-            Did::Remove => row.wanted = row.wanted.saturating_sub(1),
-            Did::Change | Did::Refused => {}
+            StepKind::Add => row.wanted += 1,
+            StepKind::Remove => row.wanted = row.wanted.saturating_sub(1),
+            StepKind::Change | StepKind::Refused => {}
         }
     }
 
     /// Recounts the wanted items of every kind.
-    pub fn want(&mut self, want: &State) {
+    pub fn want(&mut self, want: &ItemSet) {
         self.items.iter_mut().for_each(|row| row.wanted = 0);
         want.iter().for_each(|item| self.row(item).wanted += 1);
     }
@@ -356,7 +356,7 @@ impl Status {
 
 /// The route to another node's pods.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Route {
+pub struct RouteStatus {
     /// The name of the other node.
     pub node: String,
     /// A pod network of that node, as a CIDR.
@@ -370,7 +370,7 @@ const MAX_ROUTES: usize = 100;
 
 /// Returns the routes to the pods of all nodes except `own`, taken from the wanted items: the first
 /// hundred. A node without a pod network has no entry.
-pub fn routes(cluster: &Cluster, own: &str, want: &State) -> Vec<Route> {
+pub fn routes(cluster: &Cluster, own: &str, want: &ItemSet) -> Vec<RouteStatus> {
     let others = cluster.nodes.values().filter(|node| &*node.name != own);
     let pods = others.flat_map(|node| node.pod_cidrs.iter().map(|net| (&*node.name, *net)));
     let row = |(node, net): (&str, IpNet)| {
@@ -382,7 +382,7 @@ pub fn routes(cluster: &Cluster, own: &str, want: &State) -> Vec<Route> {
             }
             _ => String::new(),
         };
-        Route { node: node.to_string(), to: net.to_string(), via }
+        RouteStatus { node: node.to_string(), to: net.to_string(), via }
     };
     pods.take(MAX_ROUTES).map(row).collect()
 }

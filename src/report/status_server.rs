@@ -21,12 +21,12 @@ use std::{
 use smol::{Async, LocalExecutor, Task, Timer, channel::Sender, future};
 
 use super::{
-    Facts,
+    SharedStatus,
     http::{self, Parse, Response},
-    pages::{self, Page},
+    pages::{self, PageKind},
 };
 use crate::{
-    collections::Few,
+    collections::FlatMap,
     desired::{Unmet, health::HealthPorts},
     error::{Doing, Error, Result},
 };
@@ -43,7 +43,7 @@ const MAX_DRAIN: usize = 64 * 1024;
 const STACK: usize = 256 * 1024;
 
 /// The HTTP server. A process starts one; its thread runs until the process ends.
-pub struct Desk {
+pub struct StatusServer {
     commands: Sender<ServerCommand>,
     /// The state to return at each healthCheckNodePort.
     ports: Arc<Mutex<HealthPorts>>,
@@ -54,7 +54,7 @@ pub struct Desk {
 /// A command for the thread.
 enum ServerCommand {
     /// Serves content on a listener.
-    Open(Listener, Content),
+    Open(HttpListener, Content),
     /// Closes the listeners of a healthCheckNodePort.
     Close(u16),
 }
@@ -62,20 +62,20 @@ enum ServerCommand {
 /// The content of a listener.
 #[derive(Clone)]
 enum Content {
-    Page(Page),
+    Page(PageKind),
     /// The health of the Service that has this healthCheckNodePort.
     NodePort(u16),
 }
 
-impl Desk {
+impl StatusServer {
     /// Starts the thread, without a listener. Fails if the thread cannot be started.
-    pub fn open(facts: Facts) -> Result<Desk> {
+    pub fn open(facts: SharedStatus) -> Result<StatusServer> {
         let (commands, received) = smol::channel::unbounded();
         let ports = Arc::new(Mutex::new(HealthPorts::new()));
         let shared_ports = Arc::clone(&ports);
         let serve = move || {
             let executor: &'static _ = Box::leak(Box::new(LocalExecutor::new()));
-            let mut open: Few<u16, Vec<Task<()>>> = Few::new();
+            let mut open: FlatMap<u16, Vec<Task<()>>> = FlatMap::new();
             smol::block_on(executor.run(async {
                 while let Ok(command) = received.recv().await {
                     match command {
@@ -94,26 +94,26 @@ impl Desk {
         };
         let thread = thread::Builder::new().name("report".into()).stack_size(STACK).spawn(serve);
         thread.doing(|| "starting the thread that serves health probes and status")?;
-        Ok(Desk { commands, ports, open: Vec::new() })
+        Ok(StatusServer { commands, ports, open: Vec::new() })
     }
 
     /// Serves `/healthz`, `/livez` and `/readyz` on a port; 0 disables the listener. An empty `addr`
     /// listens at all addresses. Fails if the port is in use, because the kubelet's probe would reach
     /// another program.
     pub fn health(&self, addr: &str, port: u16) -> Result<()> {
-        self.listen_tcp(addr, port, &Page::Health)
+        self.listen_tcp(addr, port, &PageKind::Health)
             .doing(|| format!("listening for health probes (--health-port {port})"))
     }
 
     /// Serves kube-proxy's health check on a port; 0 disables the listener. Fails if the port is in use.
     pub fn proxy(&self, addr: &str, port: u16) -> Result<()> {
-        self.listen_tcp(addr, port, &Page::Proxy)
+        self.listen_tcp(addr, port, &PageKind::Proxy)
             .doing(|| format!("listening for load balancers (--proxy-health-port {port})"))
     }
 
     /// Serves the metrics at a path; port 0 disables the listener. Fails if the port is in use.
     pub fn metrics(&self, addr: &str, port: u16, path: &str) -> Result<()> {
-        self.listen_tcp(addr, port, &Page::Metrics(path.into()))
+        self.listen_tcp(addr, port, &PageKind::Metrics(path.into()))
             .doing(|| format!("listening for metrics requests (--metrics-port {port})"))
     }
 
@@ -129,7 +129,10 @@ impl Desk {
             Async::new(UnixListener::bind(path)?)
         };
         let listener = listen().doing(|| format!("listening on {}", path.display()))?;
-        self.send(ServerCommand::Open(Listener::Unix(listener), Content::Page(Page::Status)));
+        self.send(ServerCommand::Open(
+            HttpListener::Unix(listener),
+            Content::Page(PageKind::Status),
+        ));
         Ok(())
     }
 
@@ -150,7 +153,7 @@ impl Desk {
                 Ok(listeners) => {
                     for listener in listeners {
                         let content = Content::NodePort(*port);
-                        self.send(ServerCommand::Open(Listener::Tcp(listener), content));
+                        self.send(ServerCommand::Open(HttpListener::Tcp(listener), content));
                     }
                     open.push(*port);
                 }
@@ -165,7 +168,7 @@ impl Desk {
     }
 
     /// Serves a page on a TCP port; 0 disables it.
-    fn listen_tcp(&self, addr: &str, port: u16, page: &Page) -> Result<()> {
+    fn listen_tcp(&self, addr: &str, port: u16, page: &PageKind) -> Result<()> {
         if port == 0 {
             return Ok(());
         }
@@ -177,7 +180,7 @@ impl Desk {
         };
         for listener in bind_async(addr, port).map_err(advice)? {
             let content = Content::Page(page.clone());
-            self.send(ServerCommand::Open(Listener::Tcp(listener), content));
+            self.send(ServerCommand::Open(HttpListener::Tcp(listener), content));
         }
         Ok(())
     }
@@ -215,7 +218,12 @@ fn bind(addr: &str, port: u16) -> io::Result<Vec<TcpListener>> {
 }
 
 /// Returns the response to a request for `path` on a listener.
-fn response(content: &Content, path: &str, facts: &Facts, ports: &Mutex<HealthPorts>) -> Response {
+fn response(
+    content: &Content,
+    path: &str,
+    facts: &SharedStatus,
+    ports: &Mutex<HealthPorts>,
+) -> Response {
     match content {
         Content::Page(page) => pages::response(page, path, facts),
         Content::NodePort(port) => {
@@ -229,7 +237,7 @@ fn response(content: &Content, path: &str, facts: &Facts, ports: &Mutex<HealthPo
 /// Accepts connections without end, with one task for each connection.
 async fn accept_loop(
     executor: &'static LocalExecutor<'static>,
-    listener: Listener,
+    listener: HttpListener,
     respond: impl Fn(&str) -> Response + 'static,
 ) {
     let respond: Rc<dyn Fn(&str) -> Response> = Rc::new(respond);
@@ -290,7 +298,7 @@ async fn handle_connection(stream: &Stream, respond: &dyn Fn(&str) -> Response) 
 }
 
 /// A listening socket of either kind.
-enum Listener {
+enum HttpListener {
     Tcp(Async<TcpListener>),
     Unix(Async<UnixListener>),
 }
@@ -301,11 +309,11 @@ enum Stream {
     Unix(Async<UnixStream>),
 }
 
-impl Listener {
+impl HttpListener {
     async fn accept(&self) -> io::Result<Stream> {
         match self {
-            Listener::Tcp(listener) => Ok(Stream::Tcp(listener.accept().await?.0)),
-            Listener::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
+            HttpListener::Tcp(listener) => Ok(Stream::Tcp(listener.accept().await?.0)),
+            HttpListener::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
         }
     }
 }
@@ -345,9 +353,9 @@ mod tests {
         report::{Status, client::ask},
     };
 
-    fn desk() -> (Desk, Facts) {
-        let facts = Facts::new(Status::default(), Duration::from_secs(60));
-        (Desk::open(facts.clone()).unwrap(), facts)
+    fn desk() -> (StatusServer, SharedStatus) {
+        let facts = SharedStatus::new(Status::default(), Duration::from_secs(60));
+        (StatusServer::open(facts.clone()).unwrap(), facts)
     }
 
     fn free_port() -> u16 {

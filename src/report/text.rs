@@ -3,8 +3,8 @@
 
 use std::fmt::Write;
 
-use super::status::{Lines, Status};
-use crate::model::items::Busy;
+use super::status::{ProblemLines, Status};
+use crate::model::items::ServiceStats;
 
 /// The number of routes that are printed; the rest are counted.
 const MAX_ROUTES: usize = 12;
@@ -112,7 +112,7 @@ pub fn page(status: &Status, unix: u64) -> String {
 
 /// Returns the section about IPVS: the totals, the busiest services, and the services without a real
 /// server. Empty if there are no IPVS services.
-pub fn ipvs(services: &[Busy]) -> String {
+pub fn ipvs(services: &[ServiceStats]) -> String {
     let mut out = String::new();
     if services.is_empty() {
         return out;
@@ -124,9 +124,9 @@ pub fn ipvs(services: &[Busy]) -> String {
         services.iter().map(|s| s.reals).sum::<usize>(),
         services.iter().map(|s| s.connections).sum::<u64>()
     );
-    let mut busiest: Vec<&Busy> = services.iter().filter(|s| s.connections > 0).collect();
+    let mut busiest: Vec<&ServiceStats> = services.iter().filter(|s| s.connections > 0).collect();
     busiest.sort_by_key(|s| std::cmp::Reverse(s.connections));
-    for busy @ Busy { reals, connections, .. } in busiest.iter().take(MAX_LINES) {
+    for busy @ ServiceStats { reals, connections, .. } in busiest.iter().take(MAX_LINES) {
         let name = label(busy);
         let _ = writeln!(out, "  {name:<48} {reals} real servers, {connections} connections");
     }
@@ -140,12 +140,12 @@ pub fn ipvs(services: &[Busy]) -> String {
 }
 
 /// Returns an IPVS service's address and the name of its Service if that is known.
-fn label(busy: &Busy) -> String {
+fn label(busy: &ServiceStats) -> String {
     format!("{} {}", busy.at, busy.service).trim_end().to_owned()
 }
 
 /// Writes a titled section; nothing if it has no lines.
-fn section(out: &mut String, title: &str, lines: &Lines) {
+fn section(out: &mut String, title: &str, lines: &ProblemLines) {
     if lines.count() == 0 {
         return;
     }
@@ -186,8 +186,11 @@ pub fn span(seconds: u64) -> String {
 pub(super) mod tests {
     use super::*;
     use crate::{
-        model::items::{Item, Protocol, TABLE_MAIN, Virtual},
-        report::status::{Api, Counts, Did, Followed, Line, Pass, Route, Snapshot},
+        model::items::{Item, Protocol, ServiceAddr, TABLE_MAIN},
+        report::status::{
+            ApiReport, ClusterCounts, Followed, PassStatus, ProblemLine, RouteStatus,
+            SnapshotStatus, StepKind,
+        },
     };
 
     /// Returns the status of a node that is right.
@@ -198,7 +201,7 @@ pub(super) mod tests {
             heard: Some(heard),
             lost: None,
         };
-        let route = |node: &str, to: &str, via: &str| Route {
+        let route = |node: &str, to: &str, via: &str| RouteStatus {
             node: node.into(),
             to: to.into(),
             via: via.into(),
@@ -211,18 +214,18 @@ pub(super) mod tests {
             mode: "watch".into(),
             router: true,
             services: true,
-            api: Api {
+            api: ApiReport {
                 server: "http://192.0.2.254:8080".into(),
                 kinds: vec![followed("nodes", 7_490), followed("services", 7_500)],
-                ..Api::default()
+                ..ApiReport::default()
             },
-            snapshot: Snapshot {
+            snapshot: SnapshotStatus {
                 path: "/var/lib/kinglet/snapshot".into(),
                 written: 999_760,
                 in_use: false,
             },
-            cluster: Counts { nodes: 3, services: 24, slices: 29, endpoints: 40 },
-            pass: Pass {
+            cluster: ClusterCounts { nodes: 3, services: 24, slices: 29, endpoints: 40 },
+            pass: PassStatus {
                 count: 812,
                 failures: 2,
                 at: Some(7_497),
@@ -242,7 +245,7 @@ pub(super) mod tests {
         status.api.requests("list", &[("ok", 1), ("failed", 0)]);
         let (table, to) = (TABLE_MAIN, "10.244.1.0/24".parse().unwrap());
         let item = Item::Route { table, to, via: None, src: None };
-        (0..4).for_each(|_| status.step(Did::Add, &item));
+        (0..4).for_each(|_| status.step(StepKind::Add, &item));
         status.items[8].wanted = 35;
         status.items[11].wanted = 2;
         status
@@ -259,7 +262,7 @@ pub(super) mod tests {
         status.pass.good = None;
         let why = "Operation not permitted".to_owned();
         status.refused.push(|| ("+ link kube-dummy-if dummy".into(), why));
-        status.errors.told.push(Line { what: String::new(), why: "reading x: y".into() });
+        status.errors.told.push(ProblemLine { what: String::new(), why: "reading x: y".into() });
         status.unmet.push(|| ("Services".into(), "this kernel has no IPVS".into()));
         status.routes[1].via = String::new();
         status.policy = true;
@@ -330,7 +333,7 @@ NETWORK POLICY IS NOT ENFORCED by this version.
     #[test]
     fn without_a_daemon_the_steps_of_the_next_pass_are_the_problems() {
         let mut status = right_status();
-        (status.pid, status.pass, status.api) = (0, Pass::default(), Api::default());
+        (status.pid, status.pass, status.api) = (0, PassStatus::default(), ApiReport::default());
         assert_eq!(status.problems(), Vec::<String>::new());
         status.todo.push(|| (String::new(), "+ route 10.244.1.0/24 via 192.0.2.12".into()));
         let text = page(&status, 1_000_000);
@@ -379,8 +382,8 @@ NETWORK POLICY IS NOT ENFORCED by this version.
     fn the_busiest_services_and_those_without_real_servers_are_listed() {
         let service = |last: u8, reals, connections| {
             let addr = [10, 96, 0, last].into();
-            let at = Virtual { addr, protocol: Protocol::Tcp, port: 80 };
-            Busy { at: at.into(), service: String::new(), reals, connections }
+            let at = ServiceAddr { addr, protocol: Protocol::Tcp, port: 80 };
+            ServiceStats { at: at.into(), service: String::new(), reals, connections }
         };
         let mut services = vec![service(1, 3, 2), service(2, 1, 9), service(3, 0, 0)];
         services[1].service = "shop/web".into();

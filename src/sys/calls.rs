@@ -311,18 +311,18 @@ impl Poll {
 }
 
 /// A flag that any thread can set and a poll loop can wait for (eventfd(2)).
-pub struct Bell(File);
+pub struct EventFd(File);
 
-impl Bell {
+impl EventFd {
     /// Creates a flag that is not set.
-    pub fn new() -> io::Result<Bell> {
+    pub fn new() -> io::Result<EventFd> {
         // SAFETY: the call takes numbers only.
         let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the call above has just opened this descriptor for us.
-        Ok(Bell(File::from(unsafe { OwnedFd::from_raw_fd(fd) })))
+        Ok(EventFd(File::from(unsafe { OwnedFd::from_raw_fd(fd) })))
     }
 
     /// Sets the flag; its descriptor stays readable until the flag is cleared.
@@ -336,7 +336,7 @@ impl Bell {
     }
 }
 
-impl AsFd for Bell {
+impl AsFd for EventFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

@@ -6,7 +6,7 @@
 mod calls;
 
 pub use calls::{
-    Bell, ENDING, HANGUP, Poll, READ_ANY, RIGHTS, Signals, bind, connect, exec,
+    ENDING, EventFd, HANGUP, Poll, READ_ANY, RIGHTS, Signals, bind, connect, exec,
     ignore_sender_ports, into_owned_fd, is_root, keep_rights, least_ttl, load_module, may_write,
     only_from_neighbours, read_xtables, signals, tcp, tcp_md5, ttl,
 };

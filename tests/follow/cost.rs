@@ -13,8 +13,8 @@ use std::{
 };
 
 use kinglet::{
-    api::{Api, Patience, STACK, Start},
-    model::cluster::{Cluster, Kind, Known, What},
+    api::{Api, STACK, Start, Timeouts},
+    model::cluster::{Change, Cluster, ClusterStore, Kind},
 };
 
 use crate::{
@@ -34,7 +34,7 @@ fn ten_thousand_events_in_a_burst_all_come_to_a_consumer_that_is_slow() {
         .status();
     assert!(made.unwrap().success());
     let server = Server::start::<&str>(objects.path(), &[]);
-    let api = Api::with(&source(&server.url(), None), Patience::default()).unwrap();
+    let api = Api::with(&source(&server.url(), None), Timeouts::default()).unwrap();
     let (to, news) = mpsc::sync_channel(16);
     thread::Builder::new()
         .stack_size(STACK)
@@ -42,7 +42,7 @@ fn ten_thousand_events_in_a_burst_all_come_to_a_consumer_that_is_slow() {
             api.follow(Kind::Service, Start::default(), WATCH, |news| to.send(news).is_ok());
         })
         .unwrap();
-    let mut known = Known::new(Cluster::default(), Default::default(), &[Kind::Service]);
+    let mut known = ClusterStore::new(Cluster::default(), Default::default(), &[Kind::Service]);
     while !known.is_complete() {
         known.hear(news.recv().unwrap());
     }
@@ -52,7 +52,7 @@ fn ten_thousand_events_in_a_burst_all_come_to_a_consumer_that_is_slow() {
     let mut events = 0;
     while events < 10_000 {
         let news = news.recv_timeout(Duration::from_secs(30)).unwrap();
-        if let What::One { .. } = news.what {
+        if let Change::Object { .. } = news.what {
             events += 1;
             if events % 1000 == 0 {
                 thread::sleep(Duration::from_millis(100)); // it has other things to do

@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use kinglet::{api::Rhythm, model::cluster::Kind};
+use kinglet::{api::SyncPolicy, model::cluster::Kind};
 
 use crate::{
     common::{Folder, Server},
@@ -31,7 +31,7 @@ const TABLE: [(&str, &str, &str); 18] = [
     ("a list that suddenly is empty", "watch:gone\nnodes?limit:body=none.json", ""),
 ];
 
-fn row(rhythm: Rhythm, (name, faults, told): (&str, &str, &str)) {
+fn row(rhythm: SyncPolicy, (name, faults, told): (&str, &str, &str)) {
     let mut lab = Lab::new(rhythm, &[], None);
     lab.objects.write(
         "none.json",
@@ -58,7 +58,7 @@ fn row(rhythm: Rhythm, (name, faults, told): (&str, &str, &str)) {
     println!("{name}: right again after {:.1} s; told: {lost:?}", took.as_secs_f32());
 }
 
-fn table(rhythm: Rhythm) {
+fn table(rhythm: SyncPolicy) {
     let rows = TABLE.map(|line| (line.0, thread::spawn(move || row(rhythm, line))));
     let failed: Vec<&str> =
         rows.into_iter().filter_map(|(name, row)| row.join().err().map(|_| name)).collect();
@@ -76,7 +76,7 @@ fn no_fault_loses_an_object_and_after_each_all_is_right_soon_when_polling() {
 }
 
 /// The server goes, and comes back with `revision`.
-fn gone_for_a_while(rhythm: Rhythm, revision: &str) {
+fn gone_for_a_while(rhythm: SyncPolicy, revision: &str) {
     let mut lab = Lab::new(rhythm, &[], None);
     lab.change();
     lab.settle(SOON, "a change");

@@ -13,8 +13,8 @@ use std::{
 };
 
 use kinglet::{
-    api::{Api, Patience, Rhythm, STACK, Source, Start},
-    model::cluster::{Cluster, Kind, Known, News, What},
+    api::{Api, STACK, Source, Start, SyncPolicy, Timeouts},
+    model::cluster::{Change, Cluster, ClusterStore, Kind, WatchUpdate},
 };
 use serde_json::{Value, json};
 
@@ -23,13 +23,13 @@ use crate::common::{Folder, Server};
 pub const ALL: [Kind; 3] = [Kind::Node, Kind::Service, Kind::EndpointSlice];
 pub const FILES: [&str; 3] = ["nodes.json", "services.json", "endpointslices.json"];
 pub const HOUR: Duration = Duration::from_secs(3600);
-pub const WATCH: Rhythm = Rhythm { poll: None, resync: HOUR };
-pub const POLL: Rhythm = Rhythm { poll: Some(Duration::from_secs(1)), resync: HOUR };
+pub const WATCH: SyncPolicy = SyncPolicy { poll: None, resync: HOUR };
+pub const POLL: SyncPolicy = SyncPolicy { poll: Some(Duration::from_secs(1)), resync: HOUR };
 /// How long each fault lasts: three or four attempts of a follower.
 pub const FAULT: Duration = Duration::from_secs(4);
 /// Waits are of at most 4 s by then; two of them, and what the machine of a test needs.
 pub const SOON: Duration = Duration::from_secs(14);
-pub const PATIENCE: Patience = Patience {
+pub const PATIENCE: Timeouts = Timeouts {
     answer: Duration::from_secs(2),
     item: Duration::from_secs(2),
     quiet: Duration::from_secs(3),
@@ -48,7 +48,7 @@ pub fn wait_for(limit: Duration, what: &str, mut done: impl FnMut() -> bool) -> 
 /// What a follower tells, taken in and watched over.
 #[derive(Default)]
 pub struct Heard {
-    pub known: Option<Known>,
+    pub known: Option<ClusterStore>,
     /// What was told of failures.
     pub lost: Vec<String>,
     /// Objects that nobody removed and that were lost.
@@ -66,9 +66,9 @@ pub fn names(cluster: &Cluster) -> BTreeSet<String> {
 }
 
 impl Heard {
-    pub fn hear(&mut self, news: News) {
+    pub fn hear(&mut self, news: WatchUpdate) {
         self.news += 1;
-        if let What::Lost(why) = &news.what {
+        if let Change::Unavailable(why) = &news.what {
             self.lost.push(why.clone());
         }
         let known = self.known.as_mut().unwrap();
@@ -91,7 +91,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    pub fn new(rhythm: Rhythm, options: &[&str], token: Option<&Path>) -> Lab {
+    pub fn new(rhythm: SyncPolicy, options: &[&str], token: Option<&Path>) -> Lab {
         let objects = Folder::objects("three-nodes");
         for file in FILES {
             let list: Value = serde_json::from_str(&objects.read(file)).unwrap();
@@ -105,7 +105,7 @@ impl Lab {
         let source = source(&server.url(), token.map(|token| (token, &objects)));
         let api = Arc::new(Api::with(&source, PATIENCE).unwrap());
         api.expect("node-1", None);
-        let known = Known::new(Cluster::default(), Default::default(), &ALL);
+        let known = ClusterStore::new(Cluster::default(), Default::default(), &ALL);
         let heard = Arc::new(Mutex::new(Heard { known: Some(known), ..Heard::default() }));
         let stop = Arc::new(AtomicBool::new(false));
         let server = Some(server);
@@ -119,7 +119,7 @@ impl Lab {
         lab
     }
 
-    pub fn follow(&self, kind: Kind, rhythm: Rhythm) {
+    pub fn follow(&self, kind: Kind, rhythm: SyncPolicy) {
         let (api, heard, stop) = (self.api.clone(), self.heard.clone(), self.stop.clone());
         let run = move || {
             api.follow(kind, Start::default(), rhythm, |news| {

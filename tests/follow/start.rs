@@ -8,7 +8,7 @@ use std::{
 
 use kinglet::{
     api::{Api, STACK, Source, Start, snapshot::Snapshot},
-    model::cluster::{Cluster, Kind, Known, What},
+    model::cluster::{Change, Cluster, ClusterStore, Kind},
 };
 
 use crate::{
@@ -29,7 +29,7 @@ fn old_servers_are_followed_too() {
                 let kind = Kind::EndpointSlice;
                 follower.follow(kind, Start::default(), rhythm, |news| to.send(news).is_ok());
             });
-            let mut known = Known::new(Cluster::default(), Default::default(), &ALL[2..]);
+            let mut known = ClusterStore::new(Cluster::default(), Default::default(), &ALL[2..]);
             known.hear(news.recv_timeout(SOON).unwrap());
             assert!(known.is_complete() && known.cluster.slices.len() > 20);
             let file = if option.contains("endpoints") { "endpoints.json" } else { FILES[2] };
@@ -63,7 +63,7 @@ fn from_a_snapshot_a_kind_counts_as_heard_only_when_all_that_was_missed_has_come
         first.push(news);
         false
     });
-    let What::All(reading) = first.pop().unwrap().what else { panic!() };
+    let Change::Listed(reading) = first.pop().unwrap().what else { panic!() };
     let snapshot = Snapshot { contact: api.contact(), ..Snapshot::default() };
     assert!(snapshot.contact.uid.is_some());
     objects.edit("nodes.json", "10.244.2.0/24", "10.244.7.0/24");
@@ -76,8 +76,8 @@ fn from_a_snapshot_a_kind_counts_as_heard_only_when_all_that_was_missed_has_come
     let mut told = Vec::new();
     again.follow(Kind::Node, start, WATCH, |news| {
         told.push(match news.what {
-            What::One { name, .. } => format!("one {name}"),
-            What::Reached(version) => format!("reached {version}"),
+            Change::Object { name, .. } => format!("one {name}"),
+            Change::UpToDate(version) => format!("reached {version}"),
             other => format!("{other:?}"),
         });
         told.len() < 2
@@ -114,12 +114,12 @@ fn the_stack_of_a_follower_is_enough_for_tls() {
         };
         thread::Builder::new().stack_size(STACK).spawn(run).unwrap();
     }
-    let mut known = Known::new(Cluster::default(), Default::default(), &ALL);
+    let mut known = ClusterStore::new(Cluster::default(), Default::default(), &ALL);
     let (mut polls, end) = (0, Instant::now() + Duration::from_secs(20));
     while polls < 6 {
         let news = news.recv_timeout(end - Instant::now()).unwrap();
-        assert!(!matches!(news.what, What::Lost(_)), "{news:?}");
-        polls += usize::from(matches!(news.what, What::Reached(_)));
+        assert!(!matches!(news.what, Change::Unavailable(_)), "{news:?}");
+        polls += usize::from(matches!(news.what, Change::UpToDate(_)));
         known.hear(news);
     }
     assert!(known.is_complete());

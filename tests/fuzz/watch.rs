@@ -2,14 +2,14 @@
 //! doubtful, and what was known is only lost to a deletion.
 #![no_main]
 
-use kinglet::{api::from_watch, collections::Few, model::cluster::{Cluster, Kind, Known}};
+use kinglet::{api::from_watch, collections::FlatMap, model::cluster::{Cluster, Kind, ClusterStore}};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((first, stream)) = bytes.split_first() else { return };
     let kinds = [Kind::Node, Kind::Service, Kind::EndpointSlice];
     let kind = kinds[usize::from(*first) % kinds.len()];
-    let mut known = Known::new(Cluster::default(), Few::new(), &kinds);
+    let mut known = ClusterStore::new(Cluster::default(), FlatMap::new(), &kinds);
     let _ = from_watch(kind, stream, |news| {
         let touched = known.touches(&news);
         let changes = known.hear(news);

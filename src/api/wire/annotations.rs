@@ -82,7 +82,7 @@ impl<'de> Deserialize<'de> for Annotations {
 
             fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Annotations, A::Error> {
                 let mut annotations = Annotations::default();
-                while let Some(Key(name)) = from.next_key()? {
+                while let Some(AnnotationKey(name)) = from.next_key()? {
                     match name {
                         Some(name) => {
                             let text: Option<Box<str>> = from.next_value()?;
@@ -101,21 +101,21 @@ impl<'de> Deserialize<'de> for Annotations {
 }
 
 /// A key; `None` if it is not in [`RECOGNIZED`].
-struct Key(Option<&'static str>);
+struct AnnotationKey(Option<&'static str>);
 
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Key, D::Error> {
+impl<'de> Deserialize<'de> for AnnotationKey {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<AnnotationKey, D::Error> {
         struct KeyVisitor;
 
         impl Visitor<'_> for KeyVisitor {
-            type Value = Key;
+            type Value = AnnotationKey;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a key")
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Key, E> {
-                Ok(Key(RECOGNIZED.into_iter().find(|name| *name == text)))
+            fn visit_str<E>(self, text: &str) -> Result<AnnotationKey, E> {
+                Ok(AnnotationKey(RECOGNIZED.into_iter().find(|name| *name == text)))
             }
         }
 

@@ -1,7 +1,7 @@
 //! Reads the annotations of a Node that configure BGP, with the meaning that they have in kube-router.
 //!
 //! Most Nodes have none. A value that is not valid does not affect the others: [`read`] records it as a
-//! [`Fault`], which the node that it concerns reports. The external routers are read by `from_yaml` from
+//! [`AnnotationFault`], which the node that it concerns reports. The external routers are read by `from_yaml` from
 //! one annotation, or by `from_lists` from five older ones.
 
 use std::net::Ipv4Addr;
@@ -15,14 +15,14 @@ use super::{
 use crate::{
     codec::yaml,
     model::{
-        bgp::peer::{self, Router, Told},
-        cluster::node::{Bgp, Fault, Reflector},
+        bgp::peer::{self, RawPeer, Router},
+        cluster::node::{AnnotationFault, NodeBgp, Reflector},
     },
 };
 
 /// Reads all BGP annotations; `None` if the Node has none.
-pub fn read(annotations: &Annotations) -> Option<Box<Bgp>> {
-    let mut bgp = Bgp::default();
+pub fn read(annotations: &Annotations) -> Option<Box<NodeBgp>> {
+    let mut bgp = NodeBgp::default();
     let mut faults = Faults(Vec::new());
     bgp.asn = faults.value(annotations, "node.asn", |text| {
         peer::asn(text).map_err(|_| format!("{} is not an AS number", quote(text)))
@@ -50,17 +50,17 @@ pub fn read(annotations: &Annotations) -> Option<Box<Bgp>> {
         None => from_lists(annotations, &mut faults),
     };
     bgp.faults = faults.0;
-    (bgp != Bgp::default()).then(|| Box::new(bgp))
+    (bgp != NodeBgp::default()).then(|| Box::new(bgp))
 }
 
 /// The annotations that are not valid, in the order in which they are read.
-struct Faults(Vec<Fault>);
+struct Faults(Vec<AnnotationFault>);
 
 impl Faults {
     /// Adds a fault of `kube-router.io/ANNOTATION`.
     fn add(&mut self, annotation: &str, why: String) {
         let annotation = format!("kube-router.io/{annotation}").into();
-        self.0.push(Fault { annotation, why: why.into() });
+        self.0.push(AnnotationFault { annotation, why: why.into() });
     }
 
     /// Returns the value of a result; adds a fault and returns `None` if it is an error.
@@ -159,7 +159,7 @@ fn from_yaml(text: &str, faults: &mut Faults) -> Vec<Router> {
             ["port", "desired_min_tx_interval", "required_min_rx_interval", "detection_multiplier"]
                 .map(|key| bfd.get(key).and_then(Value::as_str).unwrap_or_default())
         });
-        let raw = Told {
+        let raw = RawPeer {
             addr: field("remoteip"),
             asn: field("remoteasn"),
             port: field("port"),
@@ -204,7 +204,7 @@ fn from_lists(annotations: &Annotations, faults: &mut Faults) -> Vec<Router> {
     for (i, (addr, (((asn, port), password), local))) in ips.iter().zip(rest).enumerate() {
         add_router(
             &mut routers,
-            Told { addr, asn, port, local, password, bfd: None },
+            RawPeer { addr, asn, port, local, password, bfd: None },
             i,
             "peer.ips",
             faults,
@@ -217,7 +217,7 @@ fn from_lists(annotations: &Annotations, faults: &mut Faults) -> Vec<Router> {
 /// same address, becomes a fault.
 fn add_router(
     routers: &mut Vec<Router>,
-    raw: Told<'_>,
+    raw: RawPeer<'_>,
     i: usize,
     annotation: &str,
     faults: &mut Faults,
@@ -237,7 +237,7 @@ mod tests {
     use super::*;
     use crate::model::bgp::peer::Secret;
 
-    fn annotations(json: &Value) -> Option<Box<Bgp>> {
+    fn annotations(json: &Value) -> Option<Box<NodeBgp>> {
         let mut map = serde_json::Map::new();
         for (key, value) in json.as_object().unwrap() {
             map.insert(format!("kube-router.io/{key}"), value.clone());
@@ -245,7 +245,7 @@ mod tests {
         read(&crate::api::wire::resource::parse(&Value::from(map).to_string()).unwrap())
     }
 
-    fn faults(bgp: &Bgp) -> Vec<String> {
+    fn faults(bgp: &NodeBgp) -> Vec<String> {
         bgp.faults.iter().map(|f| format!("{}: {}", f.annotation, f.why)).collect()
     }
 
@@ -383,7 +383,11 @@ mod tests {
             let found = faults(&got);
             assert!(found.len() == 1 && found[0].starts_with(want), "{text}: {found:?}");
             assert!(!found[0].contains("s3cret"));
-            assert_eq!(*got, Bgp { faults: got.faults.clone(), ..Bgp::default() }, "{text}");
+            assert_eq!(
+                *got,
+                NodeBgp { faults: got.faults.clone(), ..NodeBgp::default() },
+                "{text}"
+            );
         }
     }
 

@@ -19,7 +19,7 @@ pub struct SliceJson {
     metadata: ObjectMeta,
     address_type: Option<String>,
     endpoints: Option<Vec<Member>>,
-    ports: Option<Vec<Port>>,
+    ports: Option<Vec<EndpointPort>>,
 }
 
 #[derive(Deserialize)]
@@ -59,7 +59,7 @@ struct For {
 }
 
 #[derive(Deserialize)]
-struct Port {
+struct EndpointPort {
     name: Option<Box<str>>,
     protocol: Option<String>,
     port: Option<i64>,
@@ -76,14 +76,14 @@ pub struct EndpointsJson {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Subset {
-    addresses: Option<Vec<Address>>,
-    not_ready_addresses: Option<Vec<Address>>,
-    ports: Option<Vec<Port>>,
+    addresses: Option<Vec<EndpointAddress>>,
+    not_ready_addresses: Option<Vec<EndpointAddress>>,
+    ports: Option<Vec<EndpointPort>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Address {
+struct EndpointAddress {
     ip: Option<String>,
     node_name: Option<Box<str>>,
 }
@@ -152,7 +152,7 @@ fn hints(lists: HintLists) -> Option<Box<Hints>> {
 }
 
 /// Converts the ports of a slice or a subset. `path` is their field.
-fn ports(path: &str, wire: Vec<Port>) -> Result<Vec<SlicePort>, String> {
+fn ports(path: &str, wire: Vec<EndpointPort>) -> Result<Vec<SlicePort>, String> {
     let mut ports = Vec::with_capacity(wire.len());
     for (i, from) in wire.into_iter().enumerate() {
         // A port without a number means all ports, which a proxy can't forward to.

@@ -14,4 +14,4 @@ mod path;
 mod resource;
 mod service;
 
-pub use resource::{Shape, identity, name, read};
+pub use resource::{ApiResource, identity, name, read};

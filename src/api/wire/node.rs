@@ -16,12 +16,12 @@ use crate::model::cluster::Node;
 pub struct NodeJson {
     #[serde(default)]
     metadata: ObjectMeta,
-    spec: Option<Spec>,
-    status: Option<Status>,
+    spec: Option<NodeSpec>,
+    status: Option<NodeStatus>,
 }
 
 #[derive(Deserialize)]
-struct Spec {
+struct NodeSpec {
     #[serde(rename = "podCIDR")]
     pod_cidr: Option<String>,
     #[serde(rename = "podCIDRs")]
@@ -39,8 +39,8 @@ struct Taint {
 const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 
 #[derive(Deserialize)]
-struct Status {
-    addresses: Option<Vec<Address>>,
+struct NodeStatus {
+    addresses: Option<Vec<NodeAddress>>,
     conditions: Option<Vec<Condition>>,
 }
 
@@ -52,7 +52,7 @@ struct Condition {
 }
 
 #[derive(Deserialize)]
-struct Address {
+struct NodeAddress {
     #[serde(rename = "type")]
     kind: Option<String>,
     address: Option<String>,
@@ -75,7 +75,7 @@ pub fn read(mut wire: NodeJson) -> Result<Node, String> {
     let ready = conditions.iter().flatten().find(ready);
     node.ready = ready.is_none_or(|ready| ready.status.as_deref() == Some("True"));
     let addresses = addresses.unwrap_or_default();
-    for (i, Address { kind, address }) in addresses.iter().enumerate() {
+    for (i, NodeAddress { kind, address }) in addresses.iter().enumerate() {
         let to = match kind.as_deref() {
             Some("InternalIP") => &mut node.internal_ips,
             Some("ExternalIP") => &mut node.external_ips,

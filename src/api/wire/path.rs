@@ -3,7 +3,7 @@
 //! serde_json's errors have only a line and a column, which are useless for an object in a long list.
 
 /// One element of a path.
-enum Step<'a> {
+enum PathStep<'a> {
     Key(&'a str),
     Index(usize),
 }
@@ -14,7 +14,7 @@ pub fn at_position(json: &str, line: usize, column: usize) -> String {
     let before: usize = json.split('\n').take(line.saturating_sub(1)).map(|l| l.len() + 1).sum();
     let end = (before + column).min(json.len());
     let bytes = json.as_bytes();
-    let mut steps: Vec<Step> = Vec::new();
+    let mut steps: Vec<PathStep> = Vec::new();
     let mut key_next = false;
     let mut at = 0;
     while at < end {
@@ -24,11 +24,11 @@ pub fn at_position(json: &str, line: usize, column: usize) -> String {
             // A bracket at the position itself opens a value of the wrong type, which is not entered.
             b'{' | b'[' if at == end => {}
             b'{' => {
-                steps.push(Step::Key(""));
+                steps.push(PathStep::Key(""));
                 key_next = true;
             }
             b'[' => {
-                steps.push(Step::Index(0));
+                steps.push(PathStep::Index(0));
                 key_next = false;
             }
             b'}' | b']' if at == end => {}
@@ -36,7 +36,7 @@ pub fn at_position(json: &str, line: usize, column: usize) -> String {
                 steps.pop();
             }
             b',' => match steps.last_mut() {
-                Some(Step::Index(index)) => *index += 1,
+                Some(PathStep::Index(index)) => *index += 1,
                 _ => key_next = true,
             },
             b'"' => {
@@ -44,7 +44,7 @@ pub fn at_position(json: &str, line: usize, column: usize) -> String {
                 while at < bytes.len() && bytes[at] != b'"' {
                     at += if bytes[at] == b'\\' { 2 } else { 1 };
                 }
-                if let (true, Some(Step::Key(key))) = (key_next, steps.last_mut()) {
+                if let (true, Some(PathStep::Key(key))) = (key_next, steps.last_mut()) {
                     *key = json.get(start..at).unwrap_or("?");
                     key_next = false;
                 }
@@ -56,10 +56,10 @@ pub fn at_position(json: &str, line: usize, column: usize) -> String {
     let mut path = String::new();
     for step in steps {
         match step {
-            Step::Key("") => {}
-            Step::Key(key) if path.is_empty() => path.push_str(key),
-            Step::Key(key) => path = format!("{path}.{key}"),
-            Step::Index(index) => path = format!("{path}[{index}]"),
+            PathStep::Key("") => {}
+            PathStep::Key(key) if path.is_empty() => path.push_str(key),
+            PathStep::Key(key) => path = format!("{path}.{key}"),
+            PathStep::Index(index) => path = format!("{path}[{index}]"),
         }
     }
     path

@@ -12,7 +12,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 /// An API resource that can be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub enum ApiResource {
     /// Node of core/v1.
     Node,
     /// Service of core/v1.
@@ -23,16 +23,16 @@ pub enum Shape {
     Endpoints,
 }
 
-impl Shape {
+impl ApiResource {
     /// Returns the resource with this kind and apiVersion; `None` if there is none. Other API groups use
     /// the same kinds, for example Knative's Service.
-    pub fn of(kind: &str, version: &str) -> Option<Shape> {
+    pub fn of(kind: &str, version: &str) -> Option<ApiResource> {
         match (kind, version) {
-            ("Node", "v1") => Some(Shape::Node),
-            ("Service", "v1") => Some(Shape::Service),
-            ("Endpoints", "v1") => Some(Shape::Endpoints),
+            ("Node", "v1") => Some(ApiResource::Node),
+            ("Service", "v1") => Some(ApiResource::Service),
+            ("Endpoints", "v1") => Some(ApiResource::Endpoints),
             ("EndpointSlice", "discovery.k8s.io/v1" | "discovery.k8s.io/v1beta1") => {
-                Some(Shape::EndpointSlice)
+                Some(ApiResource::EndpointSlice)
             }
             _ => None,
         }
@@ -41,19 +41,19 @@ impl Shape {
     /// Returns the kind of the objects that this resource is converted to.
     pub fn kind(self) -> Kind {
         match self {
-            Shape::Node => Kind::Node,
-            Shape::Service => Kind::Service,
-            Shape::EndpointSlice | Shape::Endpoints => Kind::EndpointSlice,
+            ApiResource::Node => Kind::Node,
+            ApiResource::Service => Kind::Service,
+            ApiResource::EndpointSlice | ApiResource::Endpoints => Kind::EndpointSlice,
         }
     }
 
     /// Returns the kind as the API writes it.
     pub fn name(self) -> &'static str {
         match self {
-            Shape::Node => "Node",
-            Shape::Service => "Service",
-            Shape::EndpointSlice => "EndpointSlice",
-            Shape::Endpoints => "Endpoints",
+            ApiResource::Node => "Node",
+            ApiResource::Service => "Service",
+            ApiResource::EndpointSlice => "EndpointSlice",
+            ApiResource::Endpoints => "Endpoints",
         }
     }
 }
@@ -61,12 +61,14 @@ impl Shape {
 /// Parses one API object. Core Endpoints give one EndpointSlice for each subset and address family, and
 /// all other resources give one object. Fails if the object is not valid; the error starts with the path
 /// of the field.
-pub fn read(shape: Shape, item: &str) -> Result<Vec<Object>, String> {
+pub fn read(shape: ApiResource, item: &str) -> Result<Vec<Object>, String> {
     match shape {
-        Shape::Node => Ok(vec![Object::Node(node::read(parse(item)?)?)]),
-        Shape::Service => Ok(vec![Object::Service(service::read(parse(item)?)?)]),
-        Shape::EndpointSlice => Ok(vec![Object::EndpointSlice(endpoints::slice(parse(item)?)?)]),
-        Shape::Endpoints => {
+        ApiResource::Node => Ok(vec![Object::Node(node::read(parse(item)?)?)]),
+        ApiResource::Service => Ok(vec![Object::Service(service::read(parse(item)?)?)]),
+        ApiResource::EndpointSlice => {
+            Ok(vec![Object::EndpointSlice(endpoints::slice(parse(item)?)?)])
+        }
+        ApiResource::Endpoints => {
             Ok(endpoints::subsets(parse(item)?)?.into_iter().map(Object::EndpointSlice).collect())
         }
     }
@@ -96,9 +98,9 @@ pub fn name(item: &str) -> Option<String> {
 pub fn identity(list: &str) -> Result<(Option<String>, String), String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct List {
+    struct WireList {
         metadata: Version,
-        items: Option<Vec<Item>>,
+        items: Option<Vec<WireItem>>,
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -106,7 +108,7 @@ pub fn identity(list: &str) -> Result<(Option<String>, String), String> {
         resource_version: String,
     }
     #[derive(Deserialize)]
-    struct Item {
+    struct WireItem {
         metadata: Uid,
     }
     #[derive(Deserialize)]
@@ -114,7 +116,7 @@ pub fn identity(list: &str) -> Result<(Option<String>, String), String> {
         uid: Option<String>,
     }
     let invalid = |e| format!("the reply is not a list of Nodes: {e}");
-    let List { metadata, items } = json::from_str(list).map_err(invalid)?;
+    let WireList { metadata, items } = json::from_str(list).map_err(invalid)?;
     let uid = items.unwrap_or_default().into_iter().find_map(|item| item.metadata.uid);
     Ok((uid, metadata.resource_version))
 }

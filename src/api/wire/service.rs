@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::resource::{
     ObjectMeta, parse_addr, parse_net, parse_port, parse_protocol, push_unique, split_list,
 };
-use crate::model::cluster::{Advertise, Service, ServicePort};
+use crate::model::cluster::{Service, ServiceAdvertise, ServicePort};
 
 /// The default of ClientIP affinity, in seconds: three hours, as in the API.
 const DEFAULT_AFFINITY: i64 = 10_800;
@@ -21,13 +21,13 @@ const DEFAULT_AFFINITY: i64 = 10_800;
 pub struct ServiceJson {
     #[serde(default)]
     metadata: ObjectMeta,
-    spec: Option<Spec>,
-    status: Option<Status>,
+    spec: Option<ServiceSpec>,
+    status: Option<ServiceStatus>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Spec {
+struct ServiceSpec {
     #[serde(rename = "type")]
     kind: Option<String>,
     #[serde(rename = "clusterIP")]
@@ -68,7 +68,7 @@ struct ClientIp {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Status {
+struct ServiceStatus {
     load_balancer: Option<LoadBalancer>,
 }
 
@@ -137,7 +137,7 @@ pub fn read(mut wire: ServiceJson) -> Result<Service, String> {
             .map(Into::into),
         scheduler_flags: scheduler_flags(annotations.kube_router("service.schedflags")),
         dsr: annotations.kube_router("service.dsr").is_some(),
-        advertise: Advertise {
+        advertise: ServiceAdvertise {
             cluster_ips: annotations.kube_router("service.advertise.clusterip").map(is_true),
             external_ips: annotations.kube_router("service.advertise.externalip").map(is_true),
             balancer_ips: annotations.kube_router("service.advertise.loadbalancerip").map(is_true),
@@ -262,14 +262,14 @@ mod tests {
             "",
         )
         .unwrap();
-        let want = Advertise {
+        let want = ServiceAdvertise {
             cluster_ips: Some(true),
             external_ips: Some(false),
             balancer_ips: Some(false),
         };
         assert_eq!(got.advertise, want);
         let one = r#"{"kube-router.io/service.advertise.externalip":"T"}"#;
-        let want = Advertise { external_ips: Some(true), ..Advertise::default() };
+        let want = ServiceAdvertise { external_ips: Some(true), ..ServiceAdvertise::default() };
         assert_eq!(annotated(one, "").unwrap().advertise, want);
         assert!(annotated("{}", "").unwrap().advertise.is_silent());
     }

@@ -2,7 +2,7 @@
 //! RFC 5881, without I/O and without a clock.
 //!
 //! Received packets go in through [`BfdSession::handle_packet`] and the time through
-//! [`BfdSession::handle_timeout`]; both return a [`Change`] if the path to the peer came up or failed.
+//! [`BfdSession::handle_timeout`]; both return a [`BfdChange`] if the path to the peer came up or failed.
 //! [`BfdSession::poll_transmit`] returns the packet to send, and [`BfdSession::poll_timeout`] the time at
 //! which to call both again. `speaker` ends the BGP session when the path fails; `probes` has the
 //! sockets.
@@ -12,4 +12,4 @@ mod session;
 pub(super) mod socket;
 
 pub use packet::{BfdState, ControlPacket, LEN};
-pub use session::{BfdSession, Change, Diag};
+pub use session::{BfdChange, BfdSession, Diag};

@@ -34,7 +34,7 @@ impl Display for Diag {
 
 /// A change of the state of a session that concerns BGP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum BfdChange {
     /// Packets pass in both directions.
     Up,
     /// The path failed.
@@ -100,7 +100,7 @@ impl BfdSession {
 
     /// Processes a packet from the peer (RFC 5880 section 6.8.6). Returns the change that it caused, or
     /// `None` if there is none, for example because the packet is for another session.
-    pub fn handle_packet(&mut self, packet: ControlPacket, now: Duration) -> Option<Change> {
+    pub fn handle_packet(&mut self, packet: ControlPacket, now: Duration) -> Option<BfdChange> {
         let for_this_session = packet.your_discriminator == self.my_discriminator;
         if !for_this_session && (packet.your_discriminator != 0 || !packet.state.is_down()) {
             return None;
@@ -130,15 +130,15 @@ impl BfdSession {
         (self.next_transmit, self.polling) = (now, self.state == BfdState::Up);
         self.diag = (was == BfdState::Up).then_some(Diag::NeighborSignaledDown);
         match (was, packet.state) {
-            (_, BfdState::AdminDown) => Some(Change::AdminDown),
-            (BfdState::Up, _) => Some(Change::Down(Diag::NeighborSignaledDown)),
-            _ => (self.state == BfdState::Up).then_some(Change::Up),
+            (_, BfdState::AdminDown) => Some(BfdChange::AdminDown),
+            (BfdState::Up, _) => Some(BfdChange::Down(Diag::NeighborSignaledDown)),
+            _ => (self.state == BfdState::Up).then_some(BfdChange::Up),
         }
     }
 
     /// Sets the session to Down if the detection time has expired (RFC 5880 section 6.8.4). Returns the
     /// change, or `None` if the time has not expired or the session was not Up.
-    pub fn handle_timeout(&mut self, now: Duration) -> Option<Change> {
+    pub fn handle_timeout(&mut self, now: Duration) -> Option<BfdChange> {
         self.detection_deadline.take_if(|deadline| *deadline <= now)?;
         let was = std::mem::replace(&mut self.state, BfdState::Down);
         (self.your_discriminator, self.polling) = (0, false);
@@ -146,7 +146,7 @@ impl BfdSession {
             return None;
         }
         (self.diag, self.next_transmit) = (Some(Diag::DetectionTimeExpired), now);
-        (was == BfdState::Up).then_some(Change::Down(Diag::DetectionTimeExpired))
+        (was == BfdState::Up).then_some(BfdChange::Down(Diag::DetectionTimeExpired))
     }
 
     /// Returns the packet to send at `now`; `None` if no packet is due.
@@ -243,7 +243,7 @@ mod tests {
         ends: [BfdSession; 2],
         now: Duration,
         /// The changes that each session returned, and when.
-        changes: [Vec<(Duration, Change)>; 2],
+        changes: [Vec<(Duration, BfdChange)>; 2],
         /// The times at which each session sent a packet.
         sent: [Vec<Duration>; 2],
     }
@@ -276,7 +276,7 @@ mod tests {
             }
         }
 
-        fn kinds(&self, at: usize) -> Vec<Change> {
+        fn kinds(&self, at: usize) -> Vec<BfdChange> {
             self.changes[at].iter().map(|(_, change)| *change).collect()
         }
     }
@@ -323,7 +323,7 @@ mod tests {
         let mut pair = Pair::new(BFD, slower);
         pair.run(ms(10_000));
         for at in [0, 1] {
-            assert_eq!(pair.kinds(at), [Change::Up]);
+            assert_eq!(pair.kinds(at), [BfdChange::Up]);
             assert!(pair.changes[at][0].0 < ms(2000));
             assert!(!pair.ends[at].polling, "the peer confirmed the new intervals");
         }
@@ -347,13 +347,13 @@ mod tests {
         assert_eq!(pair.ends[0].handle_timeout(ms(5899)), None);
         assert_eq!(
             pair.ends[0].handle_timeout(ms(5900)),
-            Some(Change::Down(Diag::DetectionTimeExpired))
+            Some(BfdChange::Down(Diag::DetectionTimeExpired))
         );
         let sent = ControlPacket::read(&pair.ends[0].poll_transmit(ms(5900)).unwrap()).unwrap();
         assert_eq!((sent.diag, sent.state, sent.your_discriminator), (1, BfdState::Down, 0));
         assert_eq!(
             pair.ends[1].handle_packet(sent, ms(5900)),
-            Some(Change::Down(Diag::NeighborSignaledDown))
+            Some(BfdChange::Down(Diag::NeighborSignaledDown))
         );
         let texts = [Diag::DetectionTimeExpired, Diag::NeighborSignaledDown].map(|d| d.to_string());
         assert_eq!(texts[0], "no packet was received within the detection time");
@@ -369,7 +369,7 @@ mod tests {
         let mut pair = Pair::new(BFD, BFD);
         pair.run(ms(5000));
         let last = ControlPacket::read(&pair.ends[0].admin_down_packet()).unwrap();
-        assert_eq!(pair.ends[1].handle_packet(last, ms(5000)), Some(Change::AdminDown));
+        assert_eq!(pair.ends[1].handle_packet(last, ms(5000)), Some(BfdChange::AdminDown));
         assert_eq!(pair.ends[1].handle_timeout(ms(60_000)), None);
     }
 
@@ -395,7 +395,7 @@ mod tests {
         let mut session = BfdSession::new(BFD, 11, ms(0));
         session.poll_transmit(ms(0)).unwrap();
         let packet = ControlPacket { poll: true, ..answer() };
-        assert_eq!(session.handle_packet(packet, ms(1)), Some(Change::Up));
+        assert_eq!(session.handle_packet(packet, ms(1)), Some(BfdChange::Up));
         let sent = ControlPacket::read(&session.poll_transmit(ms(1)).unwrap()).unwrap();
         assert_eq!((sent.fin, sent.poll, sent.state), (true, false, BfdState::Up));
         // The peer's Required Min RX Interval is 0.
@@ -412,7 +412,7 @@ mod tests {
         session.poll_transmit(ms(0)).unwrap();
         let slow =
             ControlPacket { desired_min_tx: 1_000_000, required_min_rx: 1_000_000, ..answer() };
-        assert_eq!(session.handle_packet(slow, ms(1)), Some(Change::Up));
+        assert_eq!(session.handle_packet(slow, ms(1)), Some(BfdChange::Up));
         session.poll_transmit(ms(1)).unwrap();
         let fast = ControlPacket {
             state: BfdState::Up,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    bgp::speaker::{BfdPacket, Event},
+    bgp::speaker::{BfdPacket, SpeakerEvent},
     log, sys,
 };
 
@@ -47,13 +47,13 @@ impl BfdSockets {
 
     /// Reads packets and appends an event for each. `is_ready` is called once per receiver and returns
     /// true if that receiver is readable.
-    pub fn receive(&self, mut is_ready: impl FnMut() -> bool, events: &mut Vec<Event>) {
+    pub fn receive(&self, mut is_ready: impl FnMut() -> bool, events: &mut Vec<SpeakerEvent>) {
         for socket in &self.receivers {
             let limit = if is_ready() { MAX_PACKETS } else { 0 };
             let mut bytes = [0; 64];
             for _ in 0..limit {
                 let Ok((len, from)) = socket.recv_from(&mut bytes) else { break };
-                events.push(Event::BfdReceived(from.ip(), bytes[..len].to_vec()));
+                events.push(SpeakerEvent::BfdReceived(from.ip(), bytes[..len].to_vec()));
             }
         }
     }

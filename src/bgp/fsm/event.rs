@@ -19,7 +19,7 @@ pub type ConnId = u64;
 /// A state of the BGP state machine. The order is the order of progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)] // RFC 4271 section 8.2.2
-pub enum State {
+pub enum FsmState {
     Idle,
     Active,
     Connect,
@@ -28,23 +28,23 @@ pub enum State {
     Established,
 }
 
-impl State {
+impl FsmState {
     /// Returns the name that RFC 4271 gives the state.
     pub fn name(self) -> &'static str {
         match self {
-            State::Idle => "Idle",
-            State::Active => "Active",
-            State::Connect => "Connect",
-            State::OpenSent => "OpenSent",
-            State::OpenConfirm => "OpenConfirm",
-            State::Established => "Established",
+            FsmState::Idle => "Idle",
+            FsmState::Active => "Active",
+            FsmState::Connect => "Connect",
+            FsmState::OpenSent => "OpenSent",
+            FsmState::OpenConfirm => "OpenConfirm",
+            FsmState::Established => "Established",
         }
     }
 }
 
 /// An event for the state machine (RFC 4271 section 8.1).
 #[derive(Debug)]
-pub enum Input {
+pub enum FsmInput {
     /// The connection that [`Output::Connect`] requested is open.
     Connected(ConnId),
     /// The connection that [`Output::Connect`] requested failed, with the error as text.

@@ -1,12 +1,12 @@
 //! The state machine of one peer (RFC 4271 section 8.2.2).
 
-use super::event::{ConnId, DownReason, Input, Output, SessionDown, State};
+use super::event::{ConnId, DownReason, FsmInput, FsmState, Output, SessionDown};
 use crate::{
     bgp::{
         capability::{Capabilities, Restart},
         message::{Message, Notification, Open},
     },
-    model::bgp::{Family, Own, Peer},
+    model::bgp::{Family, LocalSpeaker, Peer},
 };
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -41,7 +41,7 @@ enum Winner {
 struct Connection {
     id: ConnId,
     initiator: Initiator,
-    state: State,
+    state: FsmState,
     /// The OPEN that the peer sent; `None` in state OpenSent.
     open: Option<Open>,
     /// The negotiated hold time; zero if keepalives are off.
@@ -56,7 +56,7 @@ struct Connection {
 
 /// The state machine of one peer. All times are relative to the start of the speaker.
 pub struct Fsm {
-    own: Own,
+    own: LocalSpeaker,
     peer: Peer,
     connections: Vec<Connection>,
     /// True while a requested connection is being opened.
@@ -79,7 +79,13 @@ impl Fsm {
     /// Returns a machine that requests a connection on the first timeout. `seed` is a random number that
     /// differs from the numbers of other peers and nodes. `restarting` is the time until which this node
     /// advertises that it has just restarted.
-    pub fn new(own: Own, peer: Peer, now: Duration, seed: u32, restarting: Duration) -> Fsm {
+    pub fn new(
+        own: LocalSpeaker,
+        peer: Peer,
+        now: Duration,
+        seed: u32,
+        restarting: Duration,
+    ) -> Fsm {
         let restarting_until = own.restart.map(|_| restarting);
         Fsm {
             own,
@@ -102,9 +108,9 @@ impl Fsm {
 
     /// Returns the state of the connection that is furthest ahead, or Connect or Active if there is no
     /// connection.
-    pub fn state(&self) -> State {
-        let idle = if self.connecting { State::Connect } else { State::Active };
-        self.connections.iter().map(|connection| connection.state).fold(idle, State::max)
+    pub fn state(&self) -> FsmState {
+        let idle = if self.connecting { FsmState::Connect } else { FsmState::Active };
+        self.connections.iter().map(|connection| connection.state).fold(idle, FsmState::max)
     }
 
     /// Returns true if the machine has the connection `id`.
@@ -119,7 +125,7 @@ impl Fsm {
         connection.and_then(|c| c.open.as_ref()).is_none_or(|open| open.capabilities.four_octet)
     }
 
-    /// Returns the time at which [`Fsm::handle_event`] must be called with [`Input::Timeout`]; `None` if
+    /// Returns the time at which [`Fsm::handle_event`] must be called with [`FsmInput::Timeout`]; `None` if
     /// no timer runs. The value may change after each call of `handle_event` or [`Fsm::stop`].
     pub fn poll_timeout(&self) -> Option<Duration> {
         let timers = self.connections.iter().flat_map(|c| [c.hold_deadline, c.keepalive_due]);
@@ -133,7 +139,7 @@ impl Fsm {
         for Connection { id, state, .. } in std::mem::take(&mut self.connections) {
             self.send(id, Message::Notification(notification.clone()));
             self.outputs.push(Output::Close(id));
-            if state == State::Established {
+            if state == FsmState::Established {
                 self.session_down(DownReason::NotificationSent(notification.clone()), None);
             }
         }
@@ -141,21 +147,21 @@ impl Fsm {
     }
 
     /// Processes one event and all timers that have expired. Returns the requested actions in order.
-    pub fn handle_event(&mut self, input: Input, now: Duration) -> Vec<Output> {
+    pub fn handle_event(&mut self, input: FsmInput, now: Duration) -> Vec<Output> {
         match input {
-            Input::Connected(id) => {
+            FsmInput::Connected(id) => {
                 self.connecting = false;
                 self.start_connection(id, Initiator::Local, now);
             }
-            Input::ConnectFailed(_, error) => {
+            FsmInput::ConnectFailed(_, error) => {
                 self.connecting = false;
                 self.attempt_failed(DownReason::Transport(error), now);
             }
-            Input::Accepted(id) => self.handle_accepted(id, now),
-            Input::Closed(id, error) => self.handle_closed(id, error, now),
-            Input::Abort(id, notification) => self.abort(id, notification, now),
-            Input::Message(id, message) => self.handle_message(id, message, now),
-            Input::Timeout => {}
+            FsmInput::Accepted(id) => self.handle_accepted(id, now),
+            FsmInput::Closed(id, error) => self.handle_closed(id, error, now),
+            FsmInput::Abort(id, notification) => self.abort(id, notification, now),
+            FsmInput::Message(id, message) => self.handle_message(id, message, now),
+            FsmInput::Timeout => {}
         }
         self.handle_timers(now);
         std::mem::take(&mut self.outputs)
@@ -174,7 +180,7 @@ impl Fsm {
     }
 
     fn handle_accepted(&mut self, id: ConnId, now: Duration) {
-        let pending = self.connections.iter().filter(|c| c.state != State::Established).count();
+        let pending = self.connections.iter().filter(|c| c.state != FsmState::Established).count();
         if now < self.refuse_until || pending >= MAX_PENDING {
             self.outputs.push(Output::Close(id));
         } else {
@@ -184,7 +190,7 @@ impl Fsm {
 
     /// Sends an OPEN on a new connection, which enters OpenSent.
     fn start_connection(&mut self, id: ConnId, initiator: Initiator, now: Duration) {
-        let up = self.connections.iter().any(|c| c.state == State::Established);
+        let up = self.connections.iter().any(|c| c.state == FsmState::Established);
         if initiator == Initiator::Local && up {
             self.outputs.push(Output::Close(id));
             return;
@@ -194,7 +200,7 @@ impl Fsm {
         self.connections.push(Connection {
             id,
             initiator,
-            state: State::OpenSent,
+            state: FsmState::OpenSent,
             open: None,
             hold: OPEN_HOLD_TIME,
             hold_deadline: Some(now + OPEN_HOLD_TIME),
@@ -228,17 +234,17 @@ impl Fsm {
 
     fn handle_message(&mut self, id: ConnId, message: Message, now: Duration) {
         let Some(connection) = self.find(id) else { return };
-        if connection.state != State::OpenSent && connection.hold > Duration::ZERO {
+        if connection.state != FsmState::OpenSent && connection.hold > Duration::ZERO {
             connection.hold_deadline = Some(now + connection.hold);
         }
         match (connection.state, message) {
-            (State::OpenSent, Message::Open(open)) => self.handle_open(id, open, now),
-            (State::OpenConfirm, Message::Keepalive) => self.establish(id, now),
-            (State::Established, Message::Keepalive | Message::Unknown) => {}
-            (State::Established, Message::Update(update)) => {
+            (FsmState::OpenSent, Message::Open(open)) => self.handle_open(id, open, now),
+            (FsmState::OpenConfirm, Message::Keepalive) => self.establish(id, now),
+            (FsmState::Established, Message::Keepalive | Message::Unknown) => {}
+            (FsmState::Established, Message::Update(update)) => {
                 self.outputs.push(Output::Update(update));
             }
-            (State::Established, Message::Refresh(family)) => {
+            (FsmState::Established, Message::Refresh(family)) => {
                 self.outputs.push(Output::Refresh(family));
             }
             (_, Message::Notification(notification)) => {
@@ -249,8 +255,8 @@ impl Fsm {
             // RFC 6608: the subcode of the error depends on the state.
             (state, _) => {
                 let notification = match state {
-                    State::OpenSent => Notification::UNEXPECTED_IN_OPEN_SENT,
-                    State::OpenConfirm => Notification::UNEXPECTED_IN_OPEN_CONFIRM,
+                    FsmState::OpenSent => Notification::UNEXPECTED_IN_OPEN_SENT,
+                    FsmState::OpenConfirm => Notification::UNEXPECTED_IN_OPEN_CONFIRM,
                     _ => Notification::UNEXPECTED_IN_ESTABLISHED,
                 };
                 self.abort(id, notification, now);
@@ -266,10 +272,10 @@ impl Fsm {
         let Some(initiator) = self.find(id).map(|c| c.initiator) else { return };
         for i in (0..self.connections.len()).rev() {
             let rival = &self.connections[i];
-            if rival.id == id || rival.state < State::OpenConfirm {
+            if rival.id == id || rival.state < FsmState::OpenConfirm {
                 continue;
             }
-            let old = rival.state == State::Established && now >= rival.since + COLLISION_WINDOW;
+            let old = rival.state == FsmState::Established && now >= rival.since + COLLISION_WINDOW;
             let restart = rival.open.as_ref().and_then(|o| o.capabilities.restart.clone());
             // RFC 4724 section 4.2: the peer restarted without closing its old connection.
             if old && restart.is_some() {
@@ -289,7 +295,7 @@ impl Fsm {
         }
         let hold = Duration::from_secs(u64::from(open.hold.min(self.peer.hold)));
         let Some(connection) = self.find(id) else { return };
-        connection.state = State::OpenConfirm;
+        connection.state = FsmState::OpenConfirm;
         connection.hold = hold;
         connection.open = Some(open);
         let keepalives = hold > Duration::ZERO;
@@ -330,7 +336,7 @@ impl Fsm {
         let loser = self.connections.remove(at);
         self.send(loser.id, Message::Notification(Notification::COLLISION));
         self.outputs.push(Output::Close(loser.id));
-        if loser.state == State::Established {
+        if loser.state == FsmState::Established {
             // The winner is about to be established. Until then the routes may be kept as stale.
             let restart = loser.open.and_then(|open| open.capabilities.restart);
             self.session_down(DownReason::Collision, restart);
@@ -339,12 +345,12 @@ impl Fsm {
 
     fn establish(&mut self, id: ConnId, now: Duration) {
         for i in (0..self.connections.len()).rev() {
-            if self.connections[i].id != id && self.connections[i].state >= State::OpenConfirm {
+            if self.connections[i].id != id && self.connections[i].state >= FsmState::OpenConfirm {
                 self.close_loser(i);
             }
         }
         let Some(connection) = self.find(id) else { return };
-        connection.state = State::Established;
+        connection.state = FsmState::Established;
         connection.since = now;
         if let Some(open) = connection.open.clone() {
             self.outputs.push(Output::SessionUp(id, open));
@@ -390,7 +396,7 @@ impl Fsm {
     ) {
         let Some(at) = self.connections.iter().position(|c| c.id == id) else { return };
         let connection = self.connections.remove(at);
-        if connection.state == State::Established {
+        if connection.state == FsmState::Established {
             self.session_down(reason, restart);
             let delay = self.retry_delay();
             self.connect_retry.get_or_insert(now + delay / 2);
@@ -444,14 +450,14 @@ impl Fsm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{bgp::message::Update, model::bgp::Distance};
+    use crate::{bgp::message::Update, model::bgp::TtlPolicy};
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
-    fn own() -> Own {
-        Own {
+    fn own() -> LocalSpeaker {
+        LocalSpeaker {
             asn: 64512,
             id: "192.0.2.11".parse().unwrap(),
             addrs: vec!["192.0.2.11".parse().unwrap()],
@@ -469,7 +475,7 @@ mod tests {
             port: 179,
             local: None,
             password: None,
-            distance: Distance::Anywhere,
+            distance: TtlPolicy::Anywhere,
             hold: 90,
             client: false,
             bfd: None,
@@ -492,24 +498,24 @@ mod tests {
         Open { capabilities, ..open(id) }
     }
 
-    fn opens(conn: ConnId, open: &Open) -> Input {
-        Input::Message(conn, Message::Open(open.clone()))
+    fn opens(conn: ConnId, open: &Open) -> FsmInput {
+        FsmInput::Message(conn, Message::Open(open.clone()))
     }
 
-    fn keepalive(conn: ConnId) -> Input {
-        Input::Message(conn, Message::Keepalive)
+    fn keepalive(conn: ConnId) -> FsmInput {
+        FsmInput::Message(conn, Message::Keepalive)
     }
 
     /// Returns a machine whose session is established at second 0 over connection 1, which this node opened.
     fn up(open: &Open) -> Fsm {
         let mut fsm = fsm();
-        assert_eq!(fsm.handle_event(Input::Timeout, s(0)), [Output::Connect]);
-        fsm.handle_event(Input::Connected(1), s(0));
-        assert_eq!(fsm.state(), State::OpenSent);
+        assert_eq!(fsm.handle_event(FsmInput::Timeout, s(0)), [Output::Connect]);
+        fsm.handle_event(FsmInput::Connected(1), s(0));
+        assert_eq!(fsm.state(), FsmState::OpenSent);
         assert_eq!(fsm.handle_event(opens(1, open), s(0)), [Output::Send(1, Message::Keepalive)]);
-        assert_eq!(fsm.state(), State::OpenConfirm);
+        assert_eq!(fsm.state(), FsmState::OpenConfirm);
         assert_eq!(fsm.handle_event(keepalive(1), s(0)), [Output::SessionUp(1, open.clone())]);
-        assert_eq!(fsm.state(), State::Established);
+        assert_eq!(fsm.state(), FsmState::Established);
         fsm
     }
 
@@ -542,8 +548,11 @@ mod tests {
     fn the_lower_hold_time_is_used_and_keepalives_are_sent_at_a_third_of_it() {
         let mut fsm = up(&open("192.0.2.1"));
         assert_eq!(fsm.poll_timeout(), Some(s(10)));
-        assert_eq!(fsm.handle_event(Input::Timeout, s(9)), []);
-        assert_eq!(fsm.handle_event(Input::Timeout, s(10)), [Output::Send(1, Message::Keepalive)]);
+        assert_eq!(fsm.handle_event(FsmInput::Timeout, s(9)), []);
+        assert_eq!(
+            fsm.handle_event(FsmInput::Timeout, s(10)),
+            [Output::Send(1, Message::Keepalive)]
+        );
         assert_eq!(fsm.poll_timeout(), Some(s(20)));
     }
 
@@ -557,9 +566,9 @@ mod tests {
     fn an_expired_hold_timer_ends_the_session_without_graceful_restart() {
         let mut fsm = up(&graceful("192.0.2.1"));
         fsm.handle_event(keepalive(1), s(5));
-        fsm.handle_event(Input::Message(1, Message::Update(Update::default())), s(8));
-        assert_eq!(ended(&fsm.handle_event(Input::Timeout, s(37))), None);
-        let outputs = fsm.handle_event(Input::Timeout, s(38));
+        fsm.handle_event(FsmInput::Message(1, Message::Update(Update::default())), s(8));
+        assert_eq!(ended(&fsm.handle_event(FsmInput::Timeout, s(37))), None);
+        let outputs = fsm.handle_event(FsmInput::Timeout, s(38));
         assert_eq!(notifications(&outputs), [(1, 4, 0)]);
         assert_eq!(closed(&outputs), [1]);
         assert_eq!(ended(&outputs).unwrap().restart, None);
@@ -571,12 +580,13 @@ mod tests {
     fn a_close_without_notification_may_be_a_graceful_restart_and_a_notification_is_not() {
         let restart = graceful("192.0.2.1").capabilities.restart;
         let outputs =
-            up(&graceful("192.0.2.1")).handle_event(Input::Closed(1, "reset".into()), s(5));
+            up(&graceful("192.0.2.1")).handle_event(FsmInput::Closed(1, "reset".into()), s(5));
         assert_eq!(ended(&outputs).unwrap().restart, restart);
-        let outputs = up(&open("192.0.2.1")).handle_event(Input::Closed(1, "reset".into()), s(5));
+        let outputs =
+            up(&open("192.0.2.1")).handle_event(FsmInput::Closed(1, "reset".into()), s(5));
         assert_eq!(ended(&outputs).unwrap().restart, None);
         let cease = Notification { code: 6, subcode: 2, data: Vec::new() };
-        let input = Input::Message(1, Message::Notification(cease));
+        let input = FsmInput::Message(1, Message::Notification(cease));
         let outputs = up(&graceful("192.0.2.1")).handle_event(input, s(5));
         assert_eq!(ended(&outputs).unwrap().restart, None);
         assert_eq!(notifications(&outputs), []);
@@ -588,14 +598,14 @@ mod tests {
         for (open, subcode) in [(Open { asn: 65002, ..open("192.0.2.1") }, 2), (open("0.0.0.0"), 3)]
         {
             let mut fsm = fsm();
-            fsm.handle_event(Input::Accepted(1), s(0));
+            fsm.handle_event(FsmInput::Accepted(1), s(0));
             let outputs = fsm.handle_event(opens(1, &open), s(0));
             assert_eq!(notifications(&outputs), [(1, 2, subcode)]);
             assert_eq!(closed(&outputs), [1]);
         }
         // RFC 6286: equal identifiers are an error only within one AS.
         let mut inside = Fsm::new(own(), Peer { asn: 64512, ..peer() }, s(0), 7, s(90));
-        inside.handle_event(Input::Accepted(1), s(0));
+        inside.handle_event(FsmInput::Accepted(1), s(0));
         let same = Open { asn: 64512, ..open("192.0.2.11") };
         assert_eq!(notifications(&inside.handle_event(opens(1, &same), s(0))), [(1, 2, 3)]);
         up(&open("192.0.2.11"));
@@ -604,22 +614,22 @@ mod tests {
     #[test]
     fn connections_are_refused_for_a_while_after_a_protocol_error() {
         let mut fsm = fsm();
-        fsm.handle_event(Input::Accepted(1), s(0));
+        fsm.handle_event(FsmInput::Accepted(1), s(0));
         fsm.handle_event(opens(1, &Open { asn: 65002, ..open("192.0.2.1") }), s(0));
-        assert_eq!(fsm.handle_event(Input::Accepted(2), s(0)), [Output::Close(2)]);
-        assert!(closed(&fsm.handle_event(Input::Accepted(3), s(31))).is_empty());
-        assert_eq!(fsm.state(), State::OpenSent);
+        assert_eq!(fsm.handle_event(FsmInput::Accepted(2), s(0)), [Output::Close(2)]);
+        assert!(closed(&fsm.handle_event(FsmInput::Accepted(3), s(31))).is_empty());
+        assert_eq!(fsm.state(), FsmState::OpenSent);
     }
 
     #[test]
     fn an_unexpected_message_is_an_fsm_error_whose_subcode_names_the_state() {
         let mut fsm = fsm();
-        fsm.handle_event(Input::Accepted(1), s(0));
+        fsm.handle_event(FsmInput::Accepted(1), s(0));
         assert_eq!(notifications(&fsm.handle_event(keepalive(1), s(0))), [(1, 5, 1)]);
         let mut fsm = Fsm::new(own(), peer(), s(0), 7, s(90));
-        fsm.handle_event(Input::Accepted(1), s(0));
+        fsm.handle_event(FsmInput::Accepted(1), s(0));
         fsm.handle_event(opens(1, &open("192.0.2.1")), s(0));
-        let update = Input::Message(1, Message::Update(Update::default()));
+        let update = FsmInput::Message(1, Message::Update(Update::default()));
         assert_eq!(notifications(&fsm.handle_event(update, s(0))), [(1, 5, 2)]);
         let mut fsm = up(&open("192.0.2.1"));
         assert_eq!(
@@ -634,9 +644,9 @@ mod tests {
         for (id, winner, loser) in [("192.0.2.1", 1, 2), ("192.0.2.200", 2, 1)] {
             for first in [1, 2] {
                 let mut fsm = fsm();
-                fsm.handle_event(Input::Timeout, s(0));
-                fsm.handle_event(Input::Connected(1), s(0));
-                fsm.handle_event(Input::Accepted(2), s(0));
+                fsm.handle_event(FsmInput::Timeout, s(0));
+                fsm.handle_event(FsmInput::Connected(1), s(0));
+                fsm.handle_event(FsmInput::Accepted(2), s(0));
                 let mut outputs = fsm.handle_event(opens(first, &open(id)), s(0));
                 outputs.extend(fsm.handle_event(opens(3 - first, &open(id)), s(0)));
                 assert_eq!(notifications(&outputs), [(loser, 6, 7)], "{id} {first}");
@@ -652,13 +662,13 @@ mod tests {
     #[test]
     fn an_old_session_wins_a_collision_unless_the_peer_supports_graceful_restart() {
         let mut fsm = up(&open("192.0.2.200"));
-        fsm.handle_event(Input::Accepted(2), s(20));
+        fsm.handle_event(FsmInput::Accepted(2), s(20));
         let outputs = fsm.handle_event(opens(2, &open("192.0.2.200")), s(20));
         assert_eq!(notifications(&outputs), [(2, 6, 7)]);
-        assert_eq!(fsm.state(), State::Established);
+        assert_eq!(fsm.state(), FsmState::Established);
 
         let mut fsm = up(&graceful("192.0.2.1"));
-        fsm.handle_event(Input::Accepted(2), s(20));
+        fsm.handle_event(FsmInput::Accepted(2), s(20));
         let outputs = fsm.handle_event(opens(2, &graceful("192.0.2.1")), s(20));
         assert_eq!(notifications(&outputs), []);
         assert_eq!(closed(&outputs), [1]);
@@ -673,11 +683,11 @@ mod tests {
     fn at_most_two_pending_connections_of_a_peer_are_accepted() {
         let mut fsm = fsm();
         for conn in 1..100 {
-            let refused = closed(&fsm.handle_event(Input::Accepted(conn), s(0)));
+            let refused = closed(&fsm.handle_event(FsmInput::Accepted(conn), s(0)));
             assert_eq!(refused.is_empty(), conn <= 2, "{conn}");
         }
         // Both are closed if no OPEN arrives.
-        let outputs = fsm.handle_event(Input::Timeout, OPEN_HOLD_TIME);
+        let outputs = fsm.handle_event(FsmInput::Timeout, OPEN_HOLD_TIME);
         assert_eq!(notifications(&outputs), [(1, 4, 0), (2, 4, 0)]);
     }
 
@@ -686,9 +696,9 @@ mod tests {
         let mut fsm = fsm();
         let (mut now, mut delays) = (s(0), Vec::new());
         for conn in 0..9 {
-            assert_eq!(fsm.handle_event(Input::Timeout, now), [Output::Connect]);
-            assert_eq!(fsm.state(), State::Connect);
-            let outputs = fsm.handle_event(Input::ConnectFailed(conn, "refused".into()), now);
+            assert_eq!(fsm.handle_event(FsmInput::Timeout, now), [Output::Connect]);
+            assert_eq!(fsm.state(), FsmState::Connect);
+            let outputs = fsm.handle_event(FsmInput::ConnectFailed(conn, "refused".into()), now);
             assert_eq!(outputs, [Output::AttemptFailed(DownReason::Transport("refused".into()))]);
             let next = fsm.poll_timeout().unwrap();
             delays.push((next - now).as_millis());
@@ -703,8 +713,8 @@ mod tests {
     impl Fsm {
         /// Returns the delay after the first failure, in milliseconds.
         fn first_retry_delay(mut self) -> u128 {
-            self.handle_event(Input::Timeout, s(0));
-            self.handle_event(Input::ConnectFailed(1, "refused".into()), s(0));
+            self.handle_event(FsmInput::Timeout, s(0));
+            self.handle_event(FsmInput::ConnectFailed(1, "refused".into()), s(0));
             self.poll_timeout().unwrap().as_millis()
         }
     }
@@ -712,9 +722,9 @@ mod tests {
     #[test]
     fn no_connection_is_opened_to_a_passive_peer() {
         let mut fsm = Fsm::new(own(), Peer { passive: true, ..peer() }, s(0), 7, s(90));
-        assert_eq!(fsm.handle_event(Input::Timeout, s(0)), []);
+        assert_eq!(fsm.handle_event(FsmInput::Timeout, s(0)), []);
         assert!(matches!(
-            fsm.handle_event(Input::Accepted(1), s(5))[..],
+            fsm.handle_event(FsmInput::Accepted(1), s(5))[..],
             [Output::Send(1, Message::Open(_))]
         ));
     }
@@ -722,7 +732,7 @@ mod tests {
     #[test]
     fn the_restart_state_bit_is_set_until_the_first_session_or_the_end_of_the_restart_time() {
         let restarting =
-            |fsm: &mut Fsm, conn, now| match &fsm.handle_event(Input::Accepted(conn), now)[..] {
+            |fsm: &mut Fsm, conn, now| match &fsm.handle_event(FsmInput::Accepted(conn), now)[..] {
                 [Output::Send(_, Message::Open(open))] => {
                     open.capabilities.restart.clone().unwrap().restarting
                 }
@@ -731,14 +741,14 @@ mod tests {
         assert!(restarting(&mut fsm(), 1, s(1)));
         assert!(!restarting(&mut fsm(), 1, s(90)));
         let mut fsm = up(&open("192.0.2.1"));
-        fsm.handle_event(Input::Closed(1, "reset".into()), s(2));
+        fsm.handle_event(FsmInput::Closed(1, "reset".into()), s(2));
         assert!(!restarting(&mut fsm, 2, s(3)));
     }
 
     #[test]
     fn stop_notifies_every_connection_and_leaves_no_timer() {
         let mut fsm = up(&graceful("192.0.2.1"));
-        fsm.handle_event(Input::Accepted(2), s(1));
+        fsm.handle_event(FsmInput::Accepted(2), s(1));
         let outputs = fsm.stop(&Notification { code: 6, subcode: 2, data: Vec::new() });
         assert_eq!(notifications(&outputs), [(1, 6, 2), (2, 6, 2)]);
         assert_eq!(closed(&outputs), [1, 2]);
@@ -749,11 +759,11 @@ mod tests {
     #[test]
     fn messages_of_a_closed_connection_are_ignored() {
         let mut fsm = up(&open("192.0.2.1"));
-        fsm.handle_event(Input::Closed(1, "reset".into()), s(1));
+        fsm.handle_event(FsmInput::Closed(1, "reset".into()), s(1));
         assert_eq!(
-            fsm.handle_event(Input::Message(1, Message::Update(Update::default())), s(1)),
+            fsm.handle_event(FsmInput::Message(1, Message::Update(Update::default())), s(1)),
             []
         );
-        assert_eq!(fsm.handle_event(Input::Closed(1, "reset".into()), s(1)), []);
+        assert_eq!(fsm.handle_event(FsmInput::Closed(1, "reset".into()), s(1)), []);
     }
 }

@@ -10,5 +10,5 @@
 mod event;
 mod machine;
 
-pub use event::{ConnId, DownReason, Input, Output, SessionDown, State};
+pub use event::{ConnId, DownReason, FsmInput, FsmState, Output, SessionDown};
 pub use machine::Fsm;

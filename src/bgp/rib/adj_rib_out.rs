@@ -24,7 +24,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::{
     Destination, Rib,
     decision::{Path, RouteAttrs},
-    peer_table::{PeerEntry, PeerIndex, PeerTable, Session},
+    peer_table::{PeerEntry, PeerIndex, PeerSession, PeerTable},
 };
 use crate::{
     bgp::{
@@ -326,7 +326,7 @@ struct Group {
 struct Batch<'a> {
     config: &'a Config,
     peers: &'a PeerTable,
-    to: &'a Session,
+    to: &'a PeerSession,
     peer: PeerIndex,
     /// The networks to withdraw, by family.
     withdrawn: [Vec<IpNet>; 2],
@@ -406,7 +406,7 @@ impl Batch<'_> {
 pub(crate) fn exported_route(
     config: &Config,
     peers: &PeerTable,
-    to: &Session,
+    to: &PeerSession,
     net: &IpNet,
     best: &Path,
 ) -> Option<ExportedRoute> {

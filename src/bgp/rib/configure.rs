@@ -14,7 +14,7 @@ use super::{
     table::SweepAction,
 };
 use crate::{
-    bgp::policy::{self, LocalKind, Refusal},
+    bgp::policy::{self, LocalKind, RouteRejectReason},
     model::bgp::Config,
 };
 
@@ -70,7 +70,7 @@ impl Rib {
     /// link.
     fn reapply_import_policy(&mut self) {
         let config = Arc::clone(&self.config);
-        let mut refused: Vec<(PeerIndex, IpNet, Refusal)> = Vec::new();
+        let mut refused: Vec<(PeerIndex, IpNet, RouteRejectReason)> = Vec::new();
         self.sweep(None, false, &mut |peers, net, path| {
             let Some(from) = peers.session(path.from) else { return SweepAction::Keep };
             path.resolvable = policy::is_on_link(&config, &path.attrs.next_hop);
@@ -123,12 +123,16 @@ fn identity(config: &Config) -> impl PartialEq {
 fn may_accept_more(config: &Config, entry: &PeerEntry, own_changed: bool) -> bool {
     entry.refused_unlisted > 0
         || entry.refused.iter().any(|(net, refusal)| match refusal {
-            Refusal::OwnNetwork | Refusal::OwnPods | Refusal::Rejected => {
-                policy::check_net(config, net).is_none()
-            }
-            Refusal::AsLoop | Refusal::Originator | Refusal::Cluster | Refusal::NextHop => {
-                own_changed
-            }
-            Refusal::Family | Refusal::DefaultRoute | Refusal::Martian | Refusal::FirstAs => false,
+            RouteRejectReason::OwnNetwork
+            | RouteRejectReason::OwnPods
+            | RouteRejectReason::Rejected => policy::check_net(config, net).is_none(),
+            RouteRejectReason::AsLoop
+            | RouteRejectReason::Originator
+            | RouteRejectReason::Cluster
+            | RouteRejectReason::NextHop => own_changed,
+            RouteRejectReason::Family
+            | RouteRejectReason::DefaultRoute
+            | RouteRejectReason::Martian
+            | RouteRejectReason::FirstAs => false,
         })
 }

@@ -32,10 +32,10 @@ use std::{
 use super::peer_table::{PeerIndex, PeerTable};
 use crate::{
     bgp::{
-        attribute::{Attributes, Origin},
+        attribute::{Attributes, OriginCode},
         policy::LOCAL_PREF,
     },
-    model::items::Via,
+    model::items::NextHops,
 };
 
 /// The most next hops of a multipath route.
@@ -74,7 +74,7 @@ pub struct Path {
 }
 
 /// The sort key of rules 1 to 5; the lower key is preferred.
-type Preference = (bool, bool, Reverse<u32>, usize, Origin);
+type Preference = (bool, bool, Reverse<u32>, usize, OriginCode);
 
 impl Path {
     fn preference(&self) -> Preference {
@@ -137,11 +137,11 @@ pub fn sort_by_preference(paths: &mut [Path], peers: &PeerTable) {
 /// Returns the next hops of the route that sorted paths give: sorted, without duplicates, and at most
 /// [`MAX_NEXT_HOPS`]. `None` if there is no path, if this node originates the best one, or if its next
 /// hop is not resolvable.
-pub fn multipath(paths: &[Path], peers: &PeerTable) -> Option<Via> {
+pub fn multipath(paths: &[Path], peers: &PeerTable) -> Option<NextHops> {
     let best = paths.first().filter(|best| best.from != PeerIndex::LOCAL && best.resolvable)?;
     let equal = paths.iter().take_while(|path| compare_for_multipath(best, path, peers).is_eq());
-    match Via::new(equal.map(|path| path.attrs.next_hop))? {
-        Via::Many(all) => Via::new(all.into_iter().take(MAX_NEXT_HOPS)),
+    match NextHops::new(equal.map(|path| path.attrs.next_hop))? {
+        NextHops::Many(all) => NextHops::new(all.into_iter().take(MAX_NEXT_HOPS)),
         one => Some(one),
     }
 }
@@ -157,7 +157,7 @@ mod tests {
     /// Applies one UPDATE from each session, in the given order, all for the same network. Returns the peer
     /// of the best path, and the next hops of the route.
     fn decide(
-        received: &[(crate::bgp::rib::peer_table::Session, Update)],
+        received: &[(crate::bgp::rib::peer_table::PeerSession, Update)],
         order: &[usize],
     ) -> (IpAddr, Vec<IpAddr>) {
         let mut config = config();
@@ -199,13 +199,13 @@ mod tests {
             ),
             (
                 "length",
-                (internal(9), path(9, origin(Origin::Egp, &[1]))),
+                (internal(9), path(9, origin(OriginCode::Egp, &[1]))),
                 (internal(2), path(2, as_path(&[1, 2]))),
             ),
             (
                 "origin",
                 (session(9, 1), path(9, med(Some(9), &[1]))),
-                (session(2, 1), path(2, origin(Origin::Egp, &[1]))),
+                (session(2, 1), path(2, origin(OriginCode::Egp, &[1]))),
             ),
             (
                 "med",

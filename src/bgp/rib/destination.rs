@@ -15,7 +15,7 @@ use super::{
     paths::Paths,
     peer_table::{PeerIndex, PeerTable},
 };
-use crate::{collections::Sorted, model::items::Via};
+use crate::{collections::FlatSet, model::items::NextHops};
 
 /// A network, its paths and its advertisements.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ pub(super) struct RouteChanges {
     /// True if a route changed since the caller last asked.
     pub any: bool,
     /// The networks that lost their route in this run; `None` once they are no longer needed.
-    pub gone: Option<Sorted<IpNet>>,
+    pub gone: Option<FlatSet<IpNet>>,
 }
 
 /// The state of a destination before its paths change.
@@ -50,7 +50,7 @@ pub(super) struct Before {
     /// The best path; `None` if there was no path.
     pub best: Option<Path>,
     /// The next hops of the route; `None` if there was no route.
-    pub next_hops: Option<Via>,
+    pub next_hops: Option<NextHops>,
     /// True if something else that the decision or the advertisement depends on has changed, for
     /// example the BGP Identifier of a peer. The destination then counts as changed in any case.
     pub force: bool,

@@ -28,5 +28,5 @@ mod table;
 pub(super) mod world;
 
 pub(super) use destination::Destination;
-pub use peer_table::{Counts, Session};
+pub use peer_table::{PeerSession, PrefixCounts};
 pub use table::{Learned, Rib};

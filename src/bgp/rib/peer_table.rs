@@ -13,8 +13,8 @@ use ipnet::IpNet;
 
 use super::{adj_rib_out::AdjRibOut, decision::RouteAttrs};
 use crate::{
-    bgp::{message::Agreed, policy::Refusal},
-    collections::Few,
+    bgp::{message::Agreed, policy::RouteRejectReason},
+    collections::FlatMap,
     model::bgp::Family,
 };
 
@@ -29,7 +29,7 @@ impl PeerIndex {
 
 /// The parameters of an established session with a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Session {
+pub struct PeerSession {
     /// The address of the peer, by which callers identify it.
     pub addr: IpAddr,
     /// The AS of the peer.
@@ -52,7 +52,7 @@ pub struct Session {
 
 /// The number of networks exchanged with a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct PrefixCounts {
     /// Networks received from the peer, whether accepted or refused. From the 1001st refused network on,
     /// a network that the peer advertises twice is counted twice.
     pub received: usize,
@@ -69,7 +69,7 @@ pub(super) const MAX_REFUSED: usize = 1000;
 #[derive(Debug)]
 pub(crate) struct PeerEntry {
     /// The current session, or the last one if there is none.
-    pub session: Session,
+    pub session: PeerSession,
     /// True if the session is established.
     pub up: bool,
     /// The families for which the peer has not sent End-of-RIB in this session.
@@ -78,7 +78,7 @@ pub(crate) struct PeerEntry {
     /// common, its paths share this value.
     pub last_attrs: Option<Arc<RouteAttrs>>,
     /// The refused networks and the reason of each, at most [`MAX_REFUSED`].
-    pub refused: Few<IpNet, Refusal>,
+    pub refused: FlatMap<IpNet, RouteRejectReason>,
     /// The number of refused networks that are not listed in `refused`.
     pub refused_unlisted: usize,
     /// The number of paths of this peer in the table.
@@ -105,7 +105,7 @@ impl PeerTable {
 
     /// Returns the current or last session of a peer; `None` if the index is free or
     /// [`PeerIndex::LOCAL`].
-    pub fn session(&self, peer: PeerIndex) -> Option<&Session> {
+    pub fn session(&self, peer: PeerIndex) -> Option<&PeerSession> {
         self.get(peer).map(|entry| &entry.session)
     }
 
@@ -127,7 +127,7 @@ impl PeerTable {
     }
 
     /// Adds a peer whose session is down, and returns its index; `None` if all 65,535 indexes are in use.
-    pub(super) fn insert(&mut self, session: Session) -> Option<PeerIndex> {
+    pub(super) fn insert(&mut self, session: PeerSession) -> Option<PeerIndex> {
         let at = self.0.iter().position(Option::is_none).unwrap_or(self.0.len());
         let index = u16::try_from(at).ok().map(PeerIndex).filter(|it| *it != PeerIndex::LOCAL)?;
         if at == self.0.len() {
@@ -138,7 +138,7 @@ impl PeerTable {
             up: false,
             awaiting_end: Vec::new(),
             last_attrs: None,
-            refused: Few::new(),
+            refused: FlatMap::new(),
             refused_unlisted: 0,
             accepted: 0,
             adj_rib_out: AdjRibOut::default(),

@@ -8,38 +8,38 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ipnet::IpNet;
 
-use super::{Rib, decision::RouteAttrs, peer_table::Session, world::*};
+use super::{Rib, decision::RouteAttrs, peer_table::PeerSession, world::*};
 use crate::{
     bgp::{
-        attribute::{Attributes, Origin},
+        attribute::{Attributes, OriginCode},
         message::{Message, Reach, Update},
         policy::{self, ExportedRoute, LocalKind, RouteSource},
     },
-    collections::Few,
+    collections::FlatMap,
     model::{
         bgp::{Config, Family},
-        items::Via,
+        items::NextHops,
     },
 };
 
 /// Routes by network, as received from a peer.
-type Routes = BTreeMap<IpNet, RouteAttrs>;
+type ModelRoutes = BTreeMap<IpNet, RouteAttrs>;
 
 /// The model of a peer.
 struct ModelPeer {
-    session: Session,
+    session: PeerSession,
     up: bool,
     /// The routes that the peer advertised in this session, whether accepted or refused.
-    current: Routes,
+    current: ModelRoutes,
     /// The routes from an earlier session that are still valid as stale paths.
-    stale: Routes,
+    stale: ModelRoutes,
     /// The routes that the peer has received.
     received: BTreeMap<IpNet, ExportedRoute>,
 }
 
 /// A path of the model.
 struct ModelPath<'a> {
-    from: &'a Session,
+    from: &'a PeerSession,
     attrs: &'a RouteAttrs,
     resolvable: bool,
 }
@@ -51,7 +51,7 @@ struct Model {
     rib: Rib,
     peers: Vec<ModelPeer>,
     /// The kernel routes after the last step.
-    routes: Few<IpNet, Via>,
+    routes: FlatMap<IpNet, NextHops>,
 }
 
 const NETS: [&str; 8] = [
@@ -67,15 +67,15 @@ const NETS: [&str; 8] = [
 
 impl Model {
     fn new(seed: u64) -> Model {
-        let client = |last| Session { client: true, ..session(last, ASN) };
+        let client = |last| PeerSession { client: true, ..session(last, ASN) };
         let mut sessions = vec![
             client(2),
             client(3),
             session(4, ASN),
             session(5, 65001),
-            Session { outside: true, ..session(6, ASN) },
+            PeerSession { outside: true, ..session(6, ASN) },
             session(7, 65001),
-            Session { outside: false, ..session(8, 65002) },
+            PeerSession { outside: false, ..session(8, 65002) },
         ];
         sessions[1].families = vec![Family::Ipv4];
         sessions[3].agreed.four_octet = false;
@@ -93,7 +93,7 @@ impl Model {
             rib: Rib::new(Arc::new(config.clone())),
             config,
             peers: peers.collect(),
-            routes: Few::new(),
+            routes: FlatMap::new(),
         }
     }
 
@@ -184,7 +184,7 @@ impl Model {
             _ => vec![first],
         };
         let attributes = Attributes {
-            origin: *rng.pick(&[Origin::Igp, Origin::Igp, Origin::Incomplete]),
+            origin: *rng.pick(&[OriginCode::Igp, OriginCode::Igp, OriginCode::Incomplete]),
             med: *rng.pick(&[None, None, Some(1), Some(2)]),
             local_pref: *rng.pick(&[None, Some(100), Some(100), Some(200)]),
             communities: rng
@@ -344,9 +344,9 @@ impl Model {
             .paths()
             .into_iter()
             .filter(|(net, paths)| kinds(net) == LocalKind::default() && paths[0].resolvable);
-        let routes: Few<IpNet, Via> = routes
+        let routes: FlatMap<IpNet, NextHops> = routes
             .map(|(net, paths)| {
-                (net, Via::new(paths.iter().map(|path| path.attrs.next_hop)).unwrap())
+                (net, NextHops::new(paths.iter().map(|path| path.attrs.next_hop)).unwrap())
             })
             .collect();
         assert_eq!(self.rib.routes(), routes);
@@ -416,7 +416,7 @@ impl Model {
 
 /// Returns the routes of a peer that the import policy accepts: those of this session, and the stale
 /// ones.
-fn accepted_routes(config: &Config, peer: &ModelPeer) -> (Routes, Routes) {
+fn accepted_routes(config: &Config, peer: &ModelPeer) -> (ModelRoutes, ModelRoutes) {
     let is_accepted = |(net, attrs): &(&IpNet, &RouteAttrs)| {
         policy::check_import(config, &peer.session, net, attrs).is_none()
     };

@@ -4,17 +4,17 @@ use super::{
     adj_rib_out::{AdjRibOut, Journal},
     decision::{Path, RouteAttrs, multipath},
     destination::{Before, Destination, RouteChanges},
-    peer_table::{Counts, MAX_REFUSED, PeerIndex, PeerTable, Session},
+    peer_table::{MAX_REFUSED, PeerIndex, PeerSession, PeerTable, PrefixCounts},
 };
 use crate::{
     bgp::{
         message::Update,
-        policy::{self, Refusal},
+        policy::{self, RouteRejectReason},
     },
-    collections::{Few, Sorted},
+    collections::{FlatMap, FlatSet},
     model::{
         bgp::{Config, Family},
-        items::Via,
+        items::NextHops,
     },
 };
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
@@ -25,12 +25,12 @@ use ipnet::IpNet;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Learned {
     /// The next hops of each route, sorted: one, or several if the best paths form a multipath route.
-    pub routes: Few<IpNet, Via>,
+    pub routes: FlatMap<IpNet, NextHops>,
     /// Networks that had a route in this run and have none now. Their kernel routes may be removed at
     /// once, before `complete` is true. Empty once `complete` is true.
-    pub gone: Sorted<IpNet>,
+    pub gone: FlatSet<IpNet>,
     /// Peers whose session was up in this run and is down now, except those that restart gracefully.
-    pub lost: Sorted<IpAddr>,
+    pub lost: FlatSet<IpAddr>,
     /// True once every peer has sent all of its routes, or has had the time to do so. From then on, a
     /// network without a path is no route.
     pub complete: bool,
@@ -70,7 +70,7 @@ impl Rib {
             table: BTreeMap::new(),
             journal: Journal::default(),
             local_attrs: Arc::new(RouteAttrs::local()),
-            changes: RouteChanges { any: false, gone: Some(Sorted::new()) },
+            changes: RouteChanges { any: false, gone: Some(FlatSet::new()) },
         };
         originated.into_iter().for_each(|net| rib.originate(net));
         rib
@@ -80,7 +80,7 @@ impl Rib {
     /// table and End-of-RIB for each family. Of the paths from an earlier session, those of the families
     /// in `kept`, for which the peer preserved its forwarding state (RFC 4724), stay as stale paths until
     /// the peer sends End-of-RIB; all others are removed.
-    pub fn up(&mut self, session: Session, kept: &[Family]) {
+    pub fn up(&mut self, session: PeerSession, kept: &[Family]) {
         let addr = session.addr;
         let known = self.peers.index_of(addr);
         if known.and_then(|peer| self.peers.get(peer)).is_some_and(|entry| entry.up) {
@@ -101,7 +101,7 @@ impl Rib {
                 == (session.internal, session.id, session.client);
             entry.up = true;
             entry.awaiting_end.clone_from(&session.families);
-            entry.refused = Few::new();
+            entry.refused = FlatMap::new();
             entry.refused_unlisted = 0;
             entry.adj_rib_out = AdjRibOut::new(&session.families, end);
             entry.session = session;
@@ -123,7 +123,7 @@ impl Rib {
         entry.up = false;
         entry.awaiting_end.clear();
         entry.last_attrs = None;
-        entry.refused = Few::new();
+        entry.refused = FlatMap::new();
         entry.refused_unlisted = 0;
         entry.adj_rib_out = AdjRibOut::default();
         if was_up {
@@ -214,7 +214,12 @@ impl Rib {
     }
 
     /// Records that a network of a peer was refused, and why.
-    pub(super) fn record_refusal(&mut self, peer: PeerIndex, net: IpNet, refusal: Refusal) {
+    pub(super) fn record_refusal(
+        &mut self,
+        peer: PeerIndex,
+        net: IpNet,
+        refusal: RouteRejectReason,
+    ) {
         let Some(entry) = self.peers.get_mut(peer) else { return };
         if entry.refused.len() < MAX_REFUSED || entry.refused.contains_key(&net) {
             entry.refused.insert(net, refusal);
@@ -333,7 +338,7 @@ impl Rib {
 
     /// Returns the routes for the kernel: every network that peers advertise and this node does not
     /// originate, if its best path is resolvable, with the next hops of that route.
-    pub fn routes(&self) -> Few<IpNet, Via> {
+    pub fn routes(&self) -> FlatMap<IpNet, NextHops> {
         let route = |(net, dest): (&IpNet, &Destination)| {
             Some((*net, multipath(&dest.paths, &self.peers)?))
         };
@@ -347,9 +352,9 @@ impl Rib {
     }
 
     /// Returns the number of networks exchanged with a peer; all zero if the peer has no entry.
-    pub fn counts(&self, addr: IpAddr) -> Counts {
+    pub fn counts(&self, addr: IpAddr) -> PrefixCounts {
         let entry = self.peers.index_of(addr).and_then(|peer| self.peers.get(peer));
-        entry.map_or_else(Counts::default, |entry| Counts {
+        entry.map_or_else(PrefixCounts::default, |entry| PrefixCounts {
             received: entry.accepted + entry.refused.len() + entry.refused_unlisted,
             accepted: entry.accepted,
             told: entry.adj_rib_out.advertised,
@@ -361,8 +366,8 @@ impl Rib {
 mod tests {
     use super::*;
     use crate::{
-        bgp::{attribute::Attributes, policy::NO_ADVERTISE, rib::world::*, show::Which},
-        model::bgp::Origin,
+        bgp::{attribute::Attributes, policy::NO_ADVERTISE, rib::world::*, show::RouteSelector},
+        model::bgp::Originated,
     };
 
     fn texts(texts: &[&str]) -> Vec<String> {
@@ -374,8 +379,8 @@ mod tests {
         rib.routes().keys().map(IpNet::to_string).collect()
     }
 
-    fn two_clients() -> (Session, Session) {
-        let client = |last| Session { client: true, ..session(last, ASN) };
+    fn two_clients() -> (PeerSession, PeerSession) {
+        let client = |last| PeerSession { client: true, ..session(last, ASN) };
         (client(2), client(3))
     }
 
@@ -457,7 +462,7 @@ mod tests {
     }
 
     /// Returns the number of pending UPDATEs for a peer, without a limit on their size.
-    fn update_count(rib: &mut Rib, to: &Session) -> usize {
+    fn update_count(rib: &mut Rib, to: &PeerSession) -> usize {
         rib.updates(to.addr, 1 << 16).len()
     }
 
@@ -502,7 +507,8 @@ mod tests {
         rib.up(node.clone(), &[Family::Ipv4]);
         assert!(!rib.is_complete(node.addr));
         rib.hear(node.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
-        let stale: Vec<_> = rib.shown(Which::From(node.addr)).iter().map(|row| row.stale).collect();
+        let stale: Vec<_> =
+            rib.shown(RouteSelector::From(node.addr)).iter().map(|row| row.stale).collect();
         assert_eq!(stale, [true, false]);
         rib.hear(node.addr, end_of_rib(Family::Ipv6));
         assert_eq!(routes(&rib), ["10.8.0.0/16", "10.9.0.0/16"]);
@@ -546,10 +552,13 @@ mod tests {
         rib.hear(node.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
         rib.hear(node.addr, reach(&["10.9.0.0/16", "0.0.0.0/0"], "10.0.0.2", as_path(&[ASN])));
         assert_eq!(routes(&rib), [""; 0]);
-        assert_eq!(rib.counts(node.addr), Counts { received: 2, accepted: 0, told: 2 });
+        assert_eq!(rib.counts(node.addr), PrefixCounts { received: 2, accepted: 0, told: 2 });
         let refused: Vec<_> =
-            rib.shown(Which::From(node.addr)).iter().map(|row| row.refused).collect();
-        assert_eq!(refused, [Some(Refusal::DefaultRoute), Some(Refusal::AsLoop)]);
+            rib.shown(RouteSelector::From(node.addr)).iter().map(|row| row.refused).collect();
+        assert_eq!(
+            refused,
+            [Some(RouteRejectReason::DefaultRoute), Some(RouteRejectReason::AsLoop)]
+        );
         rib.hear(node.addr, withdraw(&["0.0.0.0/0"]));
         assert_eq!(rib.counts(node.addr).received, 1);
     }
@@ -564,7 +573,7 @@ mod tests {
             rib.hear(node.addr, reach(&[text], "10.0.0.2", as_path(&[])));
         }
         assert_eq!(rib.counts(node.addr).received, 1500);
-        assert_eq!(rib.shown(Which::From(node.addr)).len(), 1000);
+        assert_eq!(rib.shown(RouteSelector::From(node.addr)).len(), 1000);
     }
 
     #[test]
@@ -621,7 +630,7 @@ mod tests {
     #[test]
     fn the_journal_stays_bounded_if_a_peer_does_not_read() {
         let (one, two) = two_clients();
-        let three = Session { client: true, ..session(4, ASN) };
+        let three = PeerSession { client: true, ..session(4, ASN) };
         let mut rib = rib_with(reflector(), &[one.clone(), two.clone(), three.clone()]);
         for turn in 0..10_000_u32 {
             let med = Attributes { med: Some(turn), ..as_path(&[]) };
@@ -648,7 +657,7 @@ mod tests {
 
     #[test]
     fn events_of_a_peer_without_a_session_are_ignored() {
-        let mut rib = Rib::new(Arc::new(Config { origin: Origin::default(), ..config() }));
+        let mut rib = Rib::new(Arc::new(Config { origin: Originated::default(), ..config() }));
         let node = session(2, ASN);
         rib.hear(node.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
         rib.refresh(node.addr, Family::Ipv4);
@@ -656,7 +665,7 @@ mod tests {
         rib.expire(node.addr);
         assert!(!rib.tell(node.addr, 1000, &mut Vec::new()));
         assert!(!rib.is_complete(node.addr));
-        assert_eq!(rib.counts(node.addr), Counts::default());
+        assert_eq!(rib.counts(node.addr), PrefixCounts::default());
         assert!(rib.table.is_empty() && !rib.take_changes());
     }
 
@@ -667,7 +676,7 @@ mod tests {
         rib.hear(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[65001])));
         rib.hear(two.addr, reach(&["10.9.0.0/16"], "10.0.0.3", as_path(&[65001, 65002])));
         read_updates(&mut rib, &two);
-        let all = rib.shown(Which::All);
+        let all = rib.shown(RouteSelector::All);
         let of: Vec<_> = all.iter().filter(|row| row.net == net("10.9.0.0/16")).collect();
         assert_eq!(
             of.iter().map(|row| (row.best, row.used)).collect::<Vec<_>>(),
@@ -678,13 +687,13 @@ mod tests {
             all.iter().filter(|row| row.from.is_none() && row.next_hop.is_none()).count(),
             3
         );
-        let to = rib.shown(Which::To(two.addr));
+        let to = rib.shown(RouteSelector::To(two.addr));
         let of: Vec<_> = to.iter().filter(|row| row.net == net("10.9.0.0/16")).collect();
         assert_eq!(
             (of[0].next_hop, of[0].from, of[0].local_pref),
             (Some(ip("10.0.0.2")), Some(one.addr), Some(100))
         );
         assert_eq!(to.len(), 3);
-        assert_eq!(rib.shown(Which::From(ip("10.0.0.99"))), []);
+        assert_eq!(rib.shown(RouteSelector::From(ip("10.0.0.99"))), []);
     }
 }

@@ -5,13 +5,13 @@ use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
-use super::{Rib, peer_table::Session};
+use super::{Rib, peer_table::PeerSession};
 use crate::{
     bgp::{
         attribute::{Attributes, Segment},
         message::{Agreed, Message, Reach, Update},
     },
-    model::bgp::{Config, Distance, Export, Family, Import, Origin, Own, Peer},
+    model::bgp::{Config, Export, Family, Import, LocalSpeaker, Originated, Peer, TtlPolicy},
 };
 
 /// A generator of pseudo-random numbers that gives the same sequence in every run (xorshift64*).
@@ -57,7 +57,7 @@ pub fn ip(text: &str) -> IpAddr {
 /// advertises pod networks to all peers.
 pub fn config() -> Config {
     Config {
-        own: Own {
+        own: LocalSpeaker {
             asn: ASN,
             id: [10, 0, 0, 1].into(),
             addrs: vec![ip("10.0.0.1"), ip("fd00::1")],
@@ -67,7 +67,7 @@ pub fn config() -> Config {
             restart: None,
         },
         peers: [].into(),
-        origin: Origin {
+        origin: Originated {
             pods: [net("10.42.1.0/24"), net("fd42:1::/64")].into(),
             services: [net("10.43.0.1/32")].into(),
         },
@@ -88,9 +88,9 @@ pub fn reflector() -> Config {
 
 /// Returns a session with 10.0.0.`last`: a node of the cluster if `asn` is [`ASN`], otherwise a router
 /// outside.
-pub fn session(last: u8, asn: u32) -> Session {
+pub fn session(last: u8, asn: u32) -> PeerSession {
     let internal = asn == ASN;
-    Session {
+    PeerSession {
         addr: [10, 0, 0, last].into(),
         asn,
         id: [10, 0, 0, last].into(),
@@ -104,14 +104,14 @@ pub fn session(last: u8, asn: u32) -> Session {
 }
 
 /// Returns the configuration of the peer of a session.
-pub fn peer(session: &Session) -> Peer {
+pub fn peer(session: &PeerSession) -> Peer {
     Peer {
         node: (!session.outside).then(|| "n".into()),
         asn: session.asn,
         port: 179,
         local: None,
         password: None,
-        distance: Distance::Anywhere,
+        distance: TtlPolicy::Anywhere,
         hold: 90,
         client: session.client,
         bfd: None,
@@ -142,7 +142,7 @@ pub fn end_of_rib(family: Family) -> Update {
 }
 
 /// Returns a table in which these sessions are up and have read all UPDATEs.
-pub fn rib_with(config: Config, sessions: &[Session]) -> Rib {
+pub fn rib_with(config: Config, sessions: &[PeerSession]) -> Rib {
     let mut rib = Rib::new(Arc::new(config));
     for session in sessions {
         rib.up(session.clone(), &[]);
@@ -155,7 +155,7 @@ pub fn rib_with(config: Config, sessions: &[Session]) -> Rib {
 }
 
 /// Returns all pending UPDATEs for a peer, encoded and decoded again.
-pub fn read_updates(rib: &mut Rib, to: &Session) -> Vec<Update> {
+pub fn read_updates(rib: &mut Rib, to: &PeerSession) -> Vec<Update> {
     let mut bytes = Vec::new();
     while rib.tell(to.addr, 200, &mut bytes) {}
     assert!(!rib.has_news(to.addr));
@@ -178,7 +178,7 @@ pub fn read_updates(rib: &mut Rib, to: &Session) -> Vec<Update> {
 }
 
 /// Returns the sorted networks in all pending UPDATEs for a peer: those advertised, and those withdrawn.
-pub fn read_nets(rib: &mut Rib, to: &Session) -> (Vec<String>, Vec<String>) {
+pub fn read_nets(rib: &mut Rib, to: &PeerSession) -> (Vec<String>, Vec<String>) {
     let updates = read_updates(rib, to);
     let reach = updates.iter().flat_map(|update| &update.reach);
     let mut advertised: Vec<_> =

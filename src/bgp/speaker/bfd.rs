@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Action, BfdPacket, Severity, Speaker, machine::PeerState};
+use super::{BfdPacket, Severity, Speaker, SpeakerAction, machine::PeerState};
 use crate::bgp::{
-    bfd::{Change, ControlPacket, LEN},
-    fsm::Input,
+    bfd::{BfdChange, ControlPacket, LEN},
+    fsm::FsmInput,
     message::Notification,
 };
 
@@ -52,16 +52,16 @@ impl Speaker {
         all.into_iter().for_each(|addr| self.stop_bfd(addr));
     }
 
-    fn bfd_changed(&mut self, addr: IpAddr, change: Change, now: Duration) {
+    fn bfd_changed(&mut self, addr: IpAddr, change: BfdChange, now: Duration) {
         match change {
-            Change::Up => self.log(addr, Severity::Info, "BFD: session up"),
-            Change::AdminDown => {
+            BfdChange::Up => self.log(addr, Severity::Info, "BFD: session up"),
+            BfdChange::AdminDown => {
                 self.log(addr, Severity::Info, "BFD: the peer disabled its session");
             }
-            Change::Down(diag) => {
+            BfdChange::Down(diag) => {
                 self.log(addr, Severity::Warning, &format!("BFD: {diag}"));
                 if let Some(conn) = self.peers.get(&addr).and_then(|peer| peer.session) {
-                    self.input(addr, Input::Abort(conn, Notification::BFD_DOWN), now);
+                    self.input(addr, FsmInput::Abort(conn, Notification::BFD_DOWN), now);
                 }
             }
         }
@@ -69,8 +69,8 @@ impl Speaker {
 }
 
 /// Returns the action that sends a BFD packet; `None` if BFD is off for the peer.
-fn send_bfd(addr: IpAddr, peer: &PeerState, bytes: [u8; LEN]) -> Option<Action> {
+fn send_bfd(addr: IpAddr, peer: &PeerState, bytes: [u8; LEN]) -> Option<SpeakerAction> {
     let config = peer.fsm.peer();
     let to = SocketAddr::new(addr, config.bfd?.port);
-    Some(Action::SendBfd(Box::new(BfdPacket { to, local: config.local, bytes })))
+    Some(SpeakerAction::SendBfd(Box::new(BfdPacket { to, local: config.local, bytes })))
 }

@@ -8,19 +8,19 @@ use std::{
 use crate::{
     bgp::{
         bfd,
-        fsm::{ConnId, State},
+        fsm::{ConnId, FsmState},
         message::Notification,
-        rib::Counts,
+        rib::PrefixCounts,
     },
-    model::bgp::{Distance, Peer, peer::Secret},
+    model::bgp::{Peer, TtlPolicy, peer::Secret},
 };
 
 /// An event on a socket.
 #[derive(Debug)]
-pub enum Event {
-    /// A connection requested by [`Action::Dial`] is open and has this local address.
+pub enum SpeakerEvent {
+    /// A connection requested by [`SpeakerAction::Dial`] is open and has this local address.
     Connected(ConnId, IpAddr),
-    /// A connection requested by [`Action::Dial`] failed, with the error as text.
+    /// A connection requested by [`SpeakerAction::Dial`] failed, with the error as text.
     ConnectFailed(ConnId, String),
     /// A whole message was received, header included.
     Received(ConnId, Vec<u8>),
@@ -36,7 +36,7 @@ pub enum Event {
 
 /// An action that the speaker requests.
 #[derive(Debug)]
-pub enum Action {
+pub enum SpeakerAction {
     /// Open a connection.
     Dial(ConnId, Box<Dial>),
     /// Send bytes.
@@ -68,7 +68,7 @@ pub struct Dial {
     /// The key of TCP MD5 signatures; `None` if segments are not signed.
     pub password: Option<Secret>,
     /// The limit on the number of hops to the peer.
-    pub distance: Distance,
+    pub distance: TtlPolicy,
 }
 
 /// A BFD packet to send.
@@ -84,19 +84,19 @@ pub struct BfdPacket {
 
 /// The state of a peer, for status output.
 #[derive(Clone, Debug)]
-pub struct View {
+pub struct PeerView {
     /// The peer's address.
     pub addr: IpAddr,
     /// The peer's configuration.
     pub peer: Peer,
     /// The state of the BGP session.
-    pub state: State,
+    pub state: FsmState,
     /// The state of the BFD session; `None` if BFD is off.
     pub way: Option<bfd::BfdState>,
     /// The time since the session was established or ended, or since the peer was configured.
     pub age: Duration,
     /// The numbers of received, accepted and advertised routes.
-    pub counts: Counts,
+    pub counts: PrefixCounts,
     /// The last error; `None` if there was none since the session was established.
     pub error: Option<String>,
 }

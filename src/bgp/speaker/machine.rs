@@ -1,15 +1,15 @@
 //! The speaker's state, and its reaction to events and to the time.
 
-use super::io::{Action, Event, Severity, View};
+use super::io::{PeerView, Severity, SpeakerAction, SpeakerEvent};
 use crate::{
     bgp::{
         bfd::BfdSession,
-        fsm::{ConnId, Fsm, Input},
+        fsm::{ConnId, Fsm, FsmInput},
         message::{Agreed, Message, Notification},
         rib::{Learned, Rib},
     },
-    collections::{Few, Sorted},
-    model::bgp::{Config, Distance},
+    collections::{FlatMap, FlatSet},
+    model::bgp::{Config, TtlPolicy},
 };
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -48,19 +48,19 @@ pub(super) struct PeerState {
 pub struct Speaker {
     pub(super) config: Arc<Config>,
     pub(super) rib: Rib,
-    pub(super) peers: Few<IpAddr, PeerState>,
+    pub(super) peers: FlatMap<IpAddr, PeerState>,
     /// The connections, with the peer's address and the local address. The local address is `None` until
     /// the connection is open.
-    pub(super) conns: Few<ConnId, (IpAddr, Option<IpAddr>)>,
+    pub(super) conns: FlatMap<ConnId, (IpAddr, Option<IpAddr>)>,
     last_conn: ConnId,
     seed: u32,
     /// Addresses that are not peers and tried to connect.
-    rejected_sources: Sorted<IpAddr>,
+    rejected_sources: FlatSet<IpAddr>,
     /// True after all peers have sent End-of-RIB or the deferral time is over.
     complete: bool,
     /// The values of `lost` and `complete` in the last result of [`Speaker::take_learned`].
-    reported: (Sorted<IpAddr>, bool),
-    pub(super) actions: Vec<Action>,
+    reported: (FlatSet<IpAddr>, bool),
+    pub(super) actions: Vec<SpeakerAction>,
 }
 
 impl Speaker {
@@ -71,11 +71,11 @@ impl Speaker {
         let mut speaker = Speaker {
             rib: Rib::new(Arc::clone(&config)),
             config: Arc::clone(&config),
-            peers: Few::new(),
-            conns: Few::new(),
+            peers: FlatMap::new(),
+            conns: FlatMap::new(),
             last_conn: 0,
             seed,
-            rejected_sources: Sorted::new(),
+            rejected_sources: FlatSet::new(),
             complete: false,
             reported: Default::default(),
             actions: Vec::new(),
@@ -161,7 +161,7 @@ impl Speaker {
             self.conns.iter().filter(|(_, (of, _))| *of == addr).map(|(c, _)| *c).collect();
         for conn in left {
             self.conns.remove(&conn);
-            self.actions.push(Action::Close(conn));
+            self.actions.push(SpeakerAction::Close(conn));
         }
     }
 
@@ -181,19 +181,19 @@ impl Speaker {
         from: IpAddr,
         local: IpAddr,
         now: Duration,
-    ) -> Option<(ConnId, Distance)> {
+    ) -> Option<(ConnId, TtlPolicy)> {
         if !self.peers.contains_key(&from) {
             if self.rejected_sources.len() < MAX_REJECTED_SOURCES
                 && self.rejected_sources.insert(from)
             {
                 let text =
                     format!("refused a connection from {from}, which is not a configured peer");
-                self.actions.push(Action::Log(Severity::Warning, text));
+                self.actions.push(SpeakerAction::Log(Severity::Warning, text));
             }
             return None;
         }
         let conn = self.allocate_conn(from, Some(local));
-        self.input(from, Input::Accepted(conn), now);
+        self.input(from, FsmInput::Accepted(conn), now);
         let distance = self.peers.get(&from)?.fsm.peer().distance;
         self.conns.contains_key(&conn).then_some((conn, distance))
     }
@@ -206,42 +206,42 @@ impl Speaker {
 
     /// Processes a socket event. Its effects on other peers, such as new UPDATEs, are left to
     /// [`Speaker::handle_timeout`], which must be called after a batch of events.
-    pub fn handle_event(&mut self, event: Event, now: Duration) {
+    pub fn handle_event(&mut self, event: SpeakerEvent, now: Duration) {
         let conn = match event {
-            Event::BfdReceived(..) => None,
-            Event::Connected(conn, _)
-            | Event::ConnectFailed(conn, _)
-            | Event::Received(conn, _)
-            | Event::Malformed(conn, _)
-            | Event::Closed(conn, _)
-            | Event::Flushed(conn) => Some(conn),
+            SpeakerEvent::BfdReceived(..) => None,
+            SpeakerEvent::Connected(conn, _)
+            | SpeakerEvent::ConnectFailed(conn, _)
+            | SpeakerEvent::Received(conn, _)
+            | SpeakerEvent::Malformed(conn, _)
+            | SpeakerEvent::Closed(conn, _)
+            | SpeakerEvent::Flushed(conn) => Some(conn),
         };
         let known = conn.and_then(|conn| Some((conn, self.conns.get(&conn)?.0)));
         match (event, known) {
-            (Event::BfdReceived(from, bytes), _) => self.receive_bfd(from, &bytes, now),
-            (Event::Connected(_, local), Some((conn, addr))) => {
+            (SpeakerEvent::BfdReceived(from, bytes), _) => self.receive_bfd(from, &bytes, now),
+            (SpeakerEvent::Connected(_, local), Some((conn, addr))) => {
                 self.conns.insert(conn, (addr, Some(local)));
-                self.input(addr, Input::Connected(conn), now);
+                self.input(addr, FsmInput::Connected(conn), now);
             }
-            (Event::ConnectFailed(_, why), Some((conn, addr))) => {
+            (SpeakerEvent::ConnectFailed(_, why), Some((conn, addr))) => {
                 self.conns.remove(&conn);
-                self.input(addr, Input::ConnectFailed(conn, why), now);
+                self.input(addr, FsmInput::ConnectFailed(conn, why), now);
             }
-            (Event::Closed(_, why), Some((conn, addr))) => {
+            (SpeakerEvent::Closed(_, why), Some((conn, addr))) => {
                 self.conns.remove(&conn);
-                self.input(addr, Input::Closed(conn, why), now);
+                self.input(addr, FsmInput::Closed(conn, why), now);
             }
-            (Event::Malformed(_, notification), Some((conn, addr))) => {
-                self.input(addr, Input::Abort(conn, notification), now);
+            (SpeakerEvent::Malformed(_, notification), Some((conn, addr))) => {
+                self.input(addr, FsmInput::Abort(conn, notification), now);
             }
-            (Event::Received(_, bytes), Some((conn, addr))) => {
+            (SpeakerEvent::Received(_, bytes), Some((conn, addr))) => {
                 let input = match Message::read(&bytes, self.agreed(addr, conn)) {
-                    Ok(message) => Input::Message(conn, message),
-                    Err(notification) => Input::Abort(conn, notification),
+                    Ok(message) => FsmInput::Message(conn, message),
+                    Err(notification) => FsmInput::Abort(conn, notification),
                 };
                 self.input(addr, input, now);
             }
-            (Event::Flushed(_), Some((conn, addr))) => {
+            (SpeakerEvent::Flushed(_), Some((conn, addr))) => {
                 let state = self.peers.get_mut(&addr);
                 if let Some(state) = state.filter(|state| state.session == Some(conn)) {
                     state.sending = false;
@@ -261,7 +261,7 @@ impl Speaker {
     }
 
     /// Gives an event to the state machine of a peer and applies its outputs.
-    pub(super) fn input(&mut self, addr: IpAddr, input: Input, now: Duration) {
+    pub(super) fn input(&mut self, addr: IpAddr, input: FsmInput, now: Duration) {
         let Some(state) = self.peers.get_mut(&addr) else { return };
         let outputs = state.fsm.handle_event(input, now);
         self.apply_outputs(addr, outputs, now);
@@ -278,7 +278,7 @@ impl Speaker {
             .map(|(addr, _)| *addr)
             .collect();
         for addr in due {
-            self.input(addr, Input::Timeout, now);
+            self.input(addr, FsmInput::Timeout, now);
         }
         self.poll_bfd(now);
         if !self.complete {
@@ -300,7 +300,7 @@ impl Speaker {
                 self.rib.tell(*addr, MAX_QUEUED, &mut bytes);
                 if !bytes.is_empty() {
                     state.sending = true;
-                    self.actions.push(Action::Send(conn, bytes));
+                    self.actions.push(SpeakerAction::Send(conn, bytes));
                 }
             }
         }
@@ -319,7 +319,7 @@ impl Speaker {
     }
 
     /// Removes and returns the requested actions in order.
-    pub fn take_actions(&mut self) -> Vec<Action> {
+    pub fn take_actions(&mut self) -> Vec<SpeakerAction> {
         std::mem::take(&mut self.actions)
     }
 
@@ -329,7 +329,7 @@ impl Speaker {
     }
 
     /// Returns the peers whose session was established and is down, except those that may be restarting.
-    fn lost(&self) -> Sorted<IpAddr> {
+    fn lost(&self) -> FlatSet<IpAddr> {
         let lost = |state: &PeerState| {
             state.was_up && state.session.is_none() && state.stale_until.is_none()
         };
@@ -348,8 +348,8 @@ impl Speaker {
     }
 
     /// Returns the state of each peer, for status output.
-    pub fn view(&self, now: Duration) -> Vec<View> {
-        let view = |(addr, state): (&IpAddr, &PeerState)| View {
+    pub fn view(&self, now: Duration) -> Vec<PeerView> {
+        let view = |(addr, state): (&IpAddr, &PeerState)| PeerView {
             addr: *addr,
             peer: state.fsm.peer().clone(),
             state: state.fsm.state(),
@@ -373,10 +373,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        bgp::{bfd::BfdState, fsm::State, message::frame},
+        bgp::{bfd::BfdState, fsm::FsmState, message::frame},
         model::{
-            bgp::{Export, Family, Import, Origin, Own, Peer},
-            items::Via,
+            bgp::{Export, Family, Import, LocalSpeaker, Originated, Peer},
+            items::NextHops,
         },
     };
 
@@ -399,7 +399,7 @@ mod tests {
             port: 179,
             local: None,
             password: None,
-            distance: Distance::Anywhere,
+            distance: TtlPolicy::Anywhere,
             hold: 90,
             client: false,
             bfd: None,
@@ -409,7 +409,7 @@ mod tests {
 
     fn config(node: u8, peers: &[u8]) -> Config {
         Config {
-            own: Own {
+            own: LocalSpeaker {
                 asn: 64512,
                 id: [192, 0, 2, node].into(),
                 addrs: vec![addr(node)],
@@ -419,7 +419,7 @@ mod tests {
                 restart: Some(90),
             },
             peers: peers.iter().map(|peer_of| (addr(*peer_of), peer(64512))).collect(),
-            origin: Origin { pods: [pods(node)].into(), ..Origin::default() },
+            origin: Originated { pods: [pods(node)].into(), ..Originated::default() },
             export: Export { pods_inside: true, pods_outside: true, ..Export::default() },
             import: Import::default(),
         }
@@ -478,23 +478,23 @@ mod tests {
             panic!("the speakers never stop sending");
         }
 
-        fn act(&mut self, node: u8, action: Action) {
+        fn act(&mut self, node: u8, action: SpeakerAction) {
             let now = self.now;
             match action {
-                Action::SendBfd(packet) => {
+                SpeakerAction::SendBfd(packet) => {
                     let IpAddr::V4(to) = packet.to.ip() else { panic!("{packet:?}") };
                     let to = to.octets()[3];
                     if !self.drop_bfd
                         && let Some(other) = self.speakers.get_mut(&to)
                     {
                         other.handle_event(
-                            Event::BfdReceived(addr(node), packet.bytes.to_vec()),
+                            SpeakerEvent::BfdReceived(addr(node), packet.bytes.to_vec()),
                             now,
                         );
                     }
                 }
-                Action::Log(_, text) => self.log.push((node, text)),
-                Action::Dial(conn, dial) => {
+                SpeakerAction::Log(_, text) => self.log.push((node, text)),
+                SpeakerAction::Dial(conn, dial) => {
                     let IpAddr::V4(to) = dial.to.ip() else { panic!("{dial:?}") };
                     let to = to.octets()[3];
                     let accepted = self.speakers.get_mut(&to);
@@ -503,17 +503,17 @@ mod tests {
                         Some((other, _)) => {
                             self.ends.insert((node, conn), (to, other));
                             self.ends.insert((to, other), (node, conn));
-                            Event::Connected(conn, addr(node))
+                            SpeakerEvent::Connected(conn, addr(node))
                         }
-                        None => Event::ConnectFailed(conn, "refused".to_owned()),
+                        None => SpeakerEvent::ConnectFailed(conn, "refused".to_owned()),
                     };
                     self.speakers.get_mut(&node).unwrap().handle_event(event, now);
                 }
-                Action::Send(conn, bytes) => {
+                SpeakerAction::Send(conn, bytes) => {
                     let mut rest = &bytes[..];
                     while let Some(len) = frame(rest).unwrap() {
                         if let Some((to, other)) = self.ends.get(&(node, conn)) {
-                            let event = Event::Received(*other, rest[..len].to_vec());
+                            let event = SpeakerEvent::Received(*other, rest[..len].to_vec());
                             if let Some(speaker) = self.speakers.get_mut(to) {
                                 speaker.handle_event(event, now);
                             }
@@ -521,9 +521,12 @@ mod tests {
                         rest = &rest[len..];
                     }
                     assert!(rest.is_empty());
-                    self.speakers.get_mut(&node).unwrap().handle_event(Event::Flushed(conn), now);
+                    self.speakers
+                        .get_mut(&node)
+                        .unwrap()
+                        .handle_event(SpeakerEvent::Flushed(conn), now);
                 }
-                Action::Close(conn) => self.cut(node, conn),
+                SpeakerAction::Close(conn) => self.cut(node, conn),
             }
         }
 
@@ -531,7 +534,8 @@ mod tests {
             if let Some((to, other)) = self.ends.remove(&(node, conn)) {
                 self.ends.remove(&(to, other));
                 if let Some(speaker) = self.speakers.get_mut(&to) {
-                    speaker.handle_event(Event::Closed(other, "closed".to_owned()), self.now);
+                    speaker
+                        .handle_event(SpeakerEvent::Closed(other, "closed".to_owned()), self.now);
                 }
             }
         }
@@ -564,7 +568,7 @@ mod tests {
 
         fn routes(&self, node: u8) -> Vec<String> {
             let routes = self.learned.get(&node).map(|learned| &learned.routes);
-            let text = |(net, via): (&ipnet::IpNet, &Via)| {
+            let text = |(net, via): (&ipnet::IpNet, &NextHops)| {
                 let via: Vec<String> = via.addrs().iter().map(ToString::to_string).collect();
                 format!("{net} via {}", via.join(" "))
             };
@@ -584,7 +588,7 @@ mod tests {
         assert!(net.learned.values().all(|learned| learned.complete));
         for speaker in net.speakers.values() {
             for view in speaker.view(net.now) {
-                assert_eq!(view.state, State::Established);
+                assert_eq!(view.state, FsmState::Established);
                 assert_eq!(
                     (view.counts.received, view.counts.accepted, view.counts.told),
                     (1, 1, 1)
@@ -769,7 +773,7 @@ mod tests {
             (speaker.peers.get(&addr(2)).unwrap().session.unwrap(), net.now)
         };
         let noise = vec![0xff; 19].into_iter().chain([0; 4]).collect();
-        net.speakers.get_mut(&1).unwrap().handle_event(Event::Received(conn, noise), now);
+        net.speakers.get_mut(&1).unwrap().handle_event(SpeakerEvent::Received(conn, noise), now);
         let speaker = &net.speakers[&1];
         assert!(speaker.peers.get(&addr(2)).unwrap().session.is_none());
         assert!(speaker.peers.get(&addr(3)).unwrap().session.is_some());

@@ -2,7 +2,7 @@
 //!
 //! [`Speaker::handle_event`] decodes a message with [`Message::read`] and gives it to the [`Fsm`] of its
 //! peer. `apply_outputs` in `act` applies what the machine returns: UPDATEs go to the [`Rib`], messages
-//! and connections become [`Action`]s. [`Speaker::handle_timeout`] runs the timers of the peers and
+//! and connections become [`SpeakerAction`]s. [`Speaker::handle_timeout`] runs the timers of the peers and
 //! writes UPDATEs for all peers that have pending ones. `session` fetches the actions with
 //! [`Speaker::take_actions`] and performs them; `way` has the BFD sessions of the peers.
 
@@ -11,5 +11,5 @@ mod io;
 mod machine;
 mod outputs;
 
-pub use io::{Action, BfdPacket, Dial, Event, Severity, View};
+pub use io::{BfdPacket, Dial, PeerView, Severity, SpeakerAction, SpeakerEvent};
 pub use machine::Speaker;

@@ -5,13 +5,13 @@ use std::{
     time::Duration,
 };
 
-use super::{Action, Dial, Severity, Speaker};
+use super::{Dial, Severity, Speaker, SpeakerAction};
 use crate::{
     bgp::{
         capability::Restart,
         fsm::{ConnId, DownReason, Output},
         message::{Message, Open},
-        rib::Session,
+        rib::PeerSession,
     },
     model::bgp::Family,
 };
@@ -27,13 +27,13 @@ impl Speaker {
     pub(super) fn log(&mut self, addr: IpAddr, severity: Severity, text: &str) {
         let node = self.peers.get(&addr).and_then(|peer| peer.fsm.peer().node.as_deref());
         let name = node.map(|name| format!(" (node {name})")).unwrap_or_default();
-        self.actions.push(Action::Log(severity, format!("peer {addr}{name}: {text}")));
+        self.actions.push(SpeakerAction::Log(severity, format!("peer {addr}{name}: {text}")));
     }
 
     fn send(&mut self, conn: ConnId, addr: IpAddr, message: &Message) {
         let mut bytes = Vec::new();
         message.write(self.agreed(addr, conn), &mut bytes);
-        self.actions.push(Action::Send(conn, bytes));
+        self.actions.push(SpeakerAction::Send(conn, bytes));
     }
 
     /// Sends a ROUTE-REFRESH for each family, if the peer has a session.
@@ -54,7 +54,7 @@ impl Speaker {
                 Output::Send(conn, message) => self.send(conn, addr, &message),
                 Output::Close(conn) => {
                     self.conns.remove(&conn);
-                    self.actions.push(Action::Close(conn));
+                    self.actions.push(SpeakerAction::Close(conn));
                 }
                 Output::SessionUp(conn, open) => self.session_up(addr, conn, &open, now),
                 Output::SessionDown(down) => {
@@ -82,7 +82,7 @@ impl Speaker {
             password: peer.password.clone(),
             distance: peer.distance,
         };
-        self.actions.push(Action::Dial(conn, Box::new(dial)));
+        self.actions.push(SpeakerAction::Dial(conn, Box::new(dial)));
     }
 
     fn session_up(&mut self, addr: IpAddr, conn: ConnId, open: &Open, now: Duration) {
@@ -97,7 +97,7 @@ impl Speaker {
         let kept: Vec<Family> =
             kept.filter(|(_, forwarding)| *forwarding).map(|(f, _)| *f).collect();
         let peer = state.fsm.peer();
-        let session = Session {
+        let session = PeerSession {
             addr,
             asn: open.asn,
             id: open.id,

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     bgp::{
         as_path,
-        attribute::{Attributes, Origin, Other, Segment},
+        attribute::{Attributes, OriginCode, Other, Segment},
         capability::UNICAST,
         message::{Agreed, Notification, Reach, Update},
         nlri,
@@ -180,9 +180,9 @@ impl Reader {
         match code {
             ORIGIN => {
                 found.origin = match value {
-                    [0] => Origin::Igp,
-                    [1] => Origin::Egp,
-                    [2] => Origin::Incomplete,
+                    [0] => OriginCode::Igp,
+                    [1] => OriginCode::Egp,
+                    [2] => OriginCode::Incomplete,
                     [_] => return Err((TreatAsWithdraw(6), "unknown value")),
                     _ => return Err((TreatAsWithdraw(5), WRONG_LENGTH)),
                 }
@@ -705,7 +705,7 @@ mod tests {
         let mut attributes = vec![GOOD_ORIGIN, GOOD_PATH, GOOD_HOP];
         attributes.extend([twice; 20]);
         let update = read(&body(&[], &attributes, NETS), OUTSIDE).unwrap();
-        assert_eq!((update.attributes.origin, update.faults.len()), (Origin::Igp, MAX_FAULTS));
+        assert_eq!((update.attributes.origin, update.faults.len()), (OriginCode::Igp, MAX_FAULTS));
         assert_eq!(update.faults[0], "ORIGIN: duplicate attribute: attribute discarded");
     }
 

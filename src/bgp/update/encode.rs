@@ -17,7 +17,7 @@ use super::codes::{
 use crate::{
     bgp::{
         as_path,
-        attribute::{Attributes, Origin},
+        attribute::{Attributes, OriginCode},
         capability::UNICAST,
         message::{Agreed, HEADER_LEN, MAX, Update},
         nlri::{self, MAX_ENCODED_LEN},
@@ -125,9 +125,9 @@ fn encode_attributes(of: &Attributes, next_hop: Option<Ipv4Addr>, agreed: Agreed
     const BOTH: u8 = OPTIONAL | TRANSITIVE;
     let mut out = Vec::new();
     let origin = match of.origin {
-        Origin::Igp => 0,
-        Origin::Egp => 1,
-        Origin::Incomplete => 2,
+        OriginCode::Igp => 0,
+        OriginCode::Egp => 1,
+        OriginCode::Incomplete => 2,
     };
     push_attribute(TRANSITIVE, ORIGIN, &[origin], &mut out);
     let mut value = Vec::new();

@@ -4,7 +4,7 @@
 /// The part of the job that needs a kernel option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Part {
+pub enum FeaturePart {
     Router,
     Services,
     Both,
@@ -18,7 +18,7 @@ pub struct Feature {
     /// The module that the option builds; empty if the option is a part of another module.
     pub module: &'static str,
     /// The part of the job that needs the option.
-    pub part: Part,
+    pub part: FeaturePart,
     /// True if that part cannot work without the option.
     pub required: bool,
     /// The purpose of the option, or the loss if it is missing.
@@ -28,7 +28,7 @@ pub struct Feature {
 const fn row(
     option: &'static str,
     module: &'static str,
-    part: Part,
+    part: FeaturePart,
     required: bool,
     purpose: &'static str,
 ) -> Feature {
@@ -38,26 +38,26 @@ const fn row(
 /// The options, in the order of the report.
 #[rustfmt::skip] // one row, one line
 pub const FEATURES: [Feature; 20] = [
-    row("BRIDGE", "bridge", Part::Router, true, "the bridge of the pods"),
-    row("VETH", "veth", Part::Router, true, "the pods' links"),
-    row("BRIDGE_NETFILTER", "br_netfilter", Part::Services, false, "source addresses from pod to pod on one node"),
-    row("DUMMY", "dummy", Part::Services, true, "the addresses of Services"),
-    row("IP_VS", "ip_vs", Part::Services, true, "Services"),
-    row("IP_VS_IPV6", "", Part::Services, false, "Services with IPv6 addresses"),
-    row("IP_VS_PROTO_TCP", "", Part::Services, true, "TCP Services"),
-    row("IP_VS_PROTO_UDP", "", Part::Services, true, "UDP Services, DNS first"),
-    row("IP_VS_PROTO_SCTP", "", Part::Services, false, "SCTP Services"),
-    row("IP_VS_NFCT", "", Part::Services, true, "masquerading of Services"),
-    row("IP_VS_RR", "ip_vs_rr", Part::Services, true, "round robin"),
-    row("IP_VS_MH", "ip_vs_mh", Part::Services, false, "affinity with a Local policy"),
-    row("NF_CT_NETLINK", "nf_conntrack_netlink", Part::Services, false, "removal of UDP flows to endpoints that are gone"),
-    row("NF_TABLES", "nf_tables", Part::Both, true, "masquerading and the guard"),
-    row("NF_TABLES_INET", "", Part::Both, true, "one table for both families"),
-    row("NFT_CT", "nft_ct", Part::Both, true, "the table's rules"),
-    row("NFT_NAT", "nft_chain_nat", Part::Both, true, "the table's rules"),
-    row("NFT_MASQ", "nft_masq", Part::Both, true, "masquerading"),
-    row("NFT_FIB_INET", "nft_fib_inet", Part::Services, true, "the guard"),
-    row("NFT_REJECT_INET", "nft_reject_inet", Part::Services, true, "rejecting connections to Services without endpoints"),
+    row("BRIDGE", "bridge", FeaturePart::Router, true, "the bridge of the pods"),
+    row("VETH", "veth", FeaturePart::Router, true, "the pods' links"),
+    row("BRIDGE_NETFILTER", "br_netfilter", FeaturePart::Services, false, "source addresses from pod to pod on one node"),
+    row("DUMMY", "dummy", FeaturePart::Services, true, "the addresses of Services"),
+    row("IP_VS", "ip_vs", FeaturePart::Services, true, "Services"),
+    row("IP_VS_IPV6", "", FeaturePart::Services, false, "Services with IPv6 addresses"),
+    row("IP_VS_PROTO_TCP", "", FeaturePart::Services, true, "TCP Services"),
+    row("IP_VS_PROTO_UDP", "", FeaturePart::Services, true, "UDP Services, DNS first"),
+    row("IP_VS_PROTO_SCTP", "", FeaturePart::Services, false, "SCTP Services"),
+    row("IP_VS_NFCT", "", FeaturePart::Services, true, "masquerading of Services"),
+    row("IP_VS_RR", "ip_vs_rr", FeaturePart::Services, true, "round robin"),
+    row("IP_VS_MH", "ip_vs_mh", FeaturePart::Services, false, "affinity with a Local policy"),
+    row("NF_CT_NETLINK", "nf_conntrack_netlink", FeaturePart::Services, false, "removal of UDP flows to endpoints that are gone"),
+    row("NF_TABLES", "nf_tables", FeaturePart::Both, true, "masquerading and the guard"),
+    row("NF_TABLES_INET", "", FeaturePart::Both, true, "one table for both families"),
+    row("NFT_CT", "nft_ct", FeaturePart::Both, true, "the table's rules"),
+    row("NFT_NAT", "nft_chain_nat", FeaturePart::Both, true, "the table's rules"),
+    row("NFT_MASQ", "nft_masq", FeaturePart::Both, true, "masquerading"),
+    row("NFT_FIB_INET", "nft_fib_inet", FeaturePart::Services, true, "the guard"),
+    row("NFT_REJECT_INET", "nft_reject_inet", FeaturePart::Services, true, "rejecting connections to Services without endpoints"),
 ];
 
 #[cfg(test)]
@@ -138,7 +138,7 @@ mod tests {
         let owned = |rows: &[(&'static str, &str)]| -> Vec<(&'static str, String)> {
             rows.iter().map(|(option, why)| (*option, (*why).to_owned())).collect()
         };
-        let of = |part: Part| -> Vec<(&'static str, String)> {
+        let of = |part: FeaturePart| -> Vec<(&'static str, String)> {
             let text = |f: &Feature| {
                 if f.required { f.purpose.into() } else { format!("optional: {}", f.purpose) }
             };
@@ -148,9 +148,9 @@ mod tests {
             "dependencies of the options below, each with the options that need it",
             &owned(&DEPENDENCIES),
         );
-        part("the pods' network (--run-router)", &of(Part::Router));
-        part("Services (--run-service-proxy)", &of(Part::Services));
-        part("both", &of(Part::Both));
+        part("the pods' network (--run-router)", &of(FeaturePart::Router));
+        part("Services (--run-service-proxy)", &of(FeaturePart::Services));
+        part("both", &of(FeaturePart::Both));
         part("optional, and not tested by `kinglet check`", &owned(&OPTIONAL));
         text
     }

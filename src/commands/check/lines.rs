@@ -1,10 +1,10 @@
 //! Decides what the facts about the board mean, one line per requirement.
 
 use super::{
-    features::{FEATURES, Feature, Part},
+    features::{FEATURES, Feature, FeaturePart},
     leftovers::Leftovers,
 };
-use crate::{collections::Few, model::local::Module};
+use crate::{collections::FlatMap, model::local::Module};
 use std::fmt;
 
 /// The facts about a board.
@@ -17,7 +17,7 @@ pub struct BoardFacts {
     /// The kernel release, as in `uname -r`.
     pub release: String,
     /// The state of each kernel module that could be determined.
-    pub modules: Few<&'static str, Module>,
+    pub modules: FlatMap<&'static str, Module>,
     /// The kernel configuration (`CONFIG_…=y` lines); `None` if it cannot be read.
     pub config: Option<String>,
     /// True if the kernel permits loading modules (kernel.modules_disabled is not 1).
@@ -25,7 +25,7 @@ pub struct BoardFacts {
     /// The effective capabilities of this process, as a bit mask (capabilities(7)).
     pub capabilities: u64,
     /// The files and folders that kinglet writes.
-    pub files: Vec<File>,
+    pub files: Vec<FileState>,
     /// The CNI plugins that are in none of the usual folders.
     pub missing_plugins: Vec<&'static str>,
     /// The API access checks, for example `list nodes`, each with the error if it failed.
@@ -43,7 +43,7 @@ pub struct BoardFacts {
 
 /// A file or folder that kinglet writes.
 #[derive(Clone, Debug)]
-pub struct File {
+pub struct FileState {
     /// The path.
     pub path: String,
     /// The purpose of the file.
@@ -56,7 +56,7 @@ pub struct File {
 
 /// The result of one test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
+pub enum CheckVerdict {
     /// The requirement is met.
     Ok,
     /// The requirement is optional, or the test gave no answer.
@@ -67,19 +67,19 @@ pub enum Verdict {
 
 /// One line of the report.
 #[derive(Debug, PartialEq)]
-pub struct Line {
+pub struct CheckLine {
     /// The result.
-    pub verdict: Verdict,
+    pub verdict: CheckVerdict,
     /// The requirement, and the remedy if the requirement is not met.
     pub text: String,
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for CheckLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = match self.verdict {
-            Verdict::Ok => "ok",
-            Verdict::Warn => "warn",
-            Verdict::Missing => "missing",
+            CheckVerdict::Ok => "ok",
+            CheckVerdict::Warn => "warn",
+            CheckVerdict::Missing => "missing",
         };
         write!(f, "{word:<8} {}", self.text)
     }
@@ -92,12 +92,12 @@ const CAP_SYS_MODULE: u32 = 16;
 /// 2025-01-01 as a Unix time. A clock that shows an earlier time was never set.
 const EARLIEST_TIME: u64 = 1_735_689_600;
 
-/// Returns the report. The board is able if no line is [`Verdict::Missing`].
-pub fn lines(facts: &BoardFacts) -> Vec<Line> {
-    let mut lines = Lines(Vec::new());
+/// Returns the report. The board is able if no line is [`CheckVerdict::Missing`].
+pub fn lines(facts: &BoardFacts) -> Vec<CheckLine> {
+    let mut lines = CheckLines(Vec::new());
     kernel(facts, &mut lines);
     capabilities(facts, &mut lines);
-    for File { path, purpose, required, writable } in &facts.files {
+    for FileState { path, purpose, required, writable } in &facts.files {
         match writable {
             true => lines.ok(format!("{path} is writable: {purpose}")),
             false => lines.fail(
@@ -146,17 +146,17 @@ pub fn lines(facts: &BoardFacts) -> Vec<Line> {
     lines.0
 }
 
-struct Lines(Vec<Line>);
+struct CheckLines(Vec<CheckLine>);
 
-impl Lines {
+impl CheckLines {
     fn ok(&mut self, text: String) {
-        self.0.push(Line { verdict: Verdict::Ok, text });
+        self.0.push(CheckLine { verdict: CheckVerdict::Ok, text });
     }
 
     /// Adds a line about an unmet requirement.
     fn fail(&mut self, required: bool, text: String) {
-        let verdict = if required { Verdict::Missing } else { Verdict::Warn };
-        self.0.push(Line { verdict, text });
+        let verdict = if required { CheckVerdict::Missing } else { CheckVerdict::Warn };
+        self.0.push(CheckLine { verdict, text });
     }
 }
 
@@ -173,11 +173,11 @@ enum Support {
 
 impl BoardFacts {
     /// Returns true if the flags need a part of the job.
-    fn needs(&self, part: Part) -> bool {
+    fn needs(&self, part: FeaturePart) -> bool {
         match part {
-            Part::Router => self.router,
-            Part::Services => self.services,
-            Part::Both => self.router || self.services,
+            FeaturePart::Router => self.router,
+            FeaturePart::Services => self.services,
+            FeaturePart::Both => self.router || self.services,
         }
     }
 
@@ -205,7 +205,7 @@ impl BoardFacts {
 }
 
 /// Adds the lines about the kernel's version and features.
-fn kernel(facts: &BoardFacts, lines: &mut Lines) {
+fn kernel(facts: &BoardFacts, lines: &mut CheckLines) {
     let number = |text: Option<&str>| text.and_then(|t| t.parse::<u32>().ok()).unwrap_or(0);
     let mut parts = facts.release.split(|c: char| !c.is_ascii_digit());
     let release = (number(parts.next()), number(parts.next()));
@@ -255,7 +255,7 @@ fn kernel(facts: &BoardFacts, lines: &mut Lines) {
 }
 
 /// Adds the lines about the capabilities of this process.
-fn capabilities(facts: &BoardFacts, lines: &mut Lines) {
+fn capabilities(facts: &BoardFacts, lines: &mut CheckLines) {
     let has = |capability: u32| facts.capabilities >> capability & 1 == 1;
     match has(CAP_NET_ADMIN) {
         true => lines.ok("CAP_NET_ADMIN".into()),
@@ -307,7 +307,7 @@ mod tests {
 
     /// Returns the lines that are not `ok`.
     fn failures(facts: &BoardFacts) -> Vec<String> {
-        let bad = |line: &Line| line.verdict != Verdict::Ok;
+        let bad = |line: &CheckLine| line.verdict != CheckVerdict::Ok;
         lines(facts).iter().filter(|l| bad(l)).map(ToString::to_string).collect()
     }
 
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn only_requirements_of_the_flags_are_checked() {
-        let facts = BoardFacts { services: false, modules: Few::new(), ..able() };
+        let facts = BoardFacts { services: false, modules: FlatMap::new(), ..able() };
         assert!(!lines(&facts).iter().any(|l| l.text.contains("ip_vs")));
     }
 
@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn files_ports_the_api_and_the_clock_are_reported() {
         let mut facts = able();
-        let file = |path: &str, required, writable| File {
+        let file = |path: &str, required, writable| FileState {
             path: path.into(),
             purpose: "x",
             required,

@@ -10,7 +10,7 @@ mod leftovers;
 mod lines;
 mod probe;
 
-pub use features::{FEATURES, Feature, Part};
+pub use features::{FEATURES, Feature, FeaturePart};
 pub use leftovers::Leftovers;
-pub use lines::{BoardFacts, File, Line, Verdict, lines};
+pub use lines::{BoardFacts, CheckLine, CheckVerdict, FileState, lines};
 pub use probe::{ProbeOptions, probe};

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{BoardFacts, FEATURES, File, Leftovers};
+use super::{BoardFacts, FEATURES, FileState, Leftovers};
 use crate::{
     api::{Api, Source},
     desired::cni_config,
@@ -83,12 +83,12 @@ pub fn probe(options: &Options, asked: &ProbeOptions) -> Result<BoardFacts> {
 }
 
 /// Returns the files that kinglet writes with these options.
-fn writable(options: &Options, folder: &Path, asked: &ProbeOptions) -> Vec<File> {
+fn writable(options: &Options, folder: &Path, asked: &ProbeOptions) -> Vec<FileState> {
     let file = |path: &str, purpose, required| {
         // A missing file will be created, so the nearest existing folder has to be writable.
         let existing = Path::new(path).ancestors().find(|path| path.exists());
         let writable = existing.is_some_and(sys::may_write);
-        File { path: path.to_owned(), purpose, required, writable }
+        FileState { path: path.to_owned(), purpose, required, writable }
     };
     let mut all = vec![
         file("/proc/sys/net/ipv4/ip_forward", "settings", true),

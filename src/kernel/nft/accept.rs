@@ -11,7 +11,7 @@ use super::{NFGEN, SUBSYSTEM, rules::*};
 use crate::{
     model::{
         items::iptables,
-        nftables::{Hook, NFT_TABLE, PASSING, Verdict},
+        nftables::{Hook, NFT_TABLE, PASSING, RuleVerdict},
     },
     netlink::message::{Attrs, NLA_F_NESTED, Request},
 };
@@ -92,7 +92,7 @@ pub fn insert(chain: &str) -> Request {
             let list = bitwise_and(meta(list, NFT_META_MARK, REGISTER), PASSING.1);
             compare(list, true, &PASSING.0.to_ne_bytes())
         };
-        verdict(list, true, Verdict::Accept)
+        verdict(list, true, RuleVerdict::Accept)
     });
     with_comment(request, NFT_TABLE)
 }

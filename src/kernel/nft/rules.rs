@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     model::nftables::{
-        BRIDGE, Base, Chain, Fields, NFT_TABLE, PASS, Rule, Skeleton, Test, Verdict, chains,
+        BRIDGE, Base, Chain, Fields, NFT_TABLE, PASS, Rule, RuleVerdict, RulesetOptions, Test,
+        chains,
     },
     netlink::message::{Attrs, NLA_F_NESTED, Request, string},
 };
@@ -59,7 +60,7 @@ const NO_HOOK: (u32, i32, u32) = (u32::MAX, 0, u32::MAX);
 
 /// Returns the chains and rules of a table with this skeleton. Each chain stands before its rules, and
 /// the rules are in the order of evaluation.
-pub fn expected(skeleton: Skeleton) -> Vec<Found> {
+pub fn expected(skeleton: RulesetOptions) -> Vec<Found> {
     let mut found = Vec::new();
     for chain in chains(skeleton) {
         let name = chain.name.to_owned();
@@ -146,7 +147,7 @@ pub(super) fn with_comment(request: Request, comment: &str) -> Request {
 }
 
 /// Deletes the `existing` chains with their rules, and adds the chains and rules of a skeleton.
-pub fn put_chains(skeleton: Skeleton, existing: &[String]) -> Vec<Request> {
+pub fn put_chains(skeleton: RulesetOptions, existing: &[String]) -> Vec<Request> {
     let named = |message, name: &str| {
         request(message, NlmF::empty()).text(RULE_TABLE, NFT_TABLE).text(RULE_CHAIN, name)
     };
@@ -331,7 +332,7 @@ fn conntrack(list: Request, key: u32) -> Request {
 }
 
 /// Appends the expressions of a verdict.
-pub(super) fn verdict(list: Request, ipv4: bool, verdict: Verdict) -> Request {
+pub(super) fn verdict(list: Request, ipv4: bool, verdict: RuleVerdict) -> Request {
     let immediate = |list, code: u32| {
         // NFTA_IMMEDIATE_DREG 1 (0: the verdict), NFTA_IMMEDIATE_DATA 2, NFTA_DATA_VERDICT 2
         expr_with(list, "immediate", |data| {
@@ -342,33 +343,33 @@ pub(super) fn verdict(list: Request, ipv4: bool, verdict: Verdict) -> Request {
     };
     match verdict {
         // NFT_JUMP, with the chain's name (NFTA_VERDICT_CHAIN 2)
-        Verdict::Jump(chain) => expr_with(list, "immediate", |data| {
+        RuleVerdict::Jump(chain) => expr_with(list, "immediate", |data| {
             data.attr(1u16, &0u32.to_be_bytes()).nest(2 | NLA_F_NESTED, |data| {
                 data.nest(2 | NLA_F_NESTED, |v| {
                     v.attr(1u16, &(-3i32).to_be_bytes()).text(2u16, chain)
                 })
             })
         }),
-        Verdict::Accept => immediate(list, NF_ACCEPT),
-        Verdict::Drop => immediate(list, NF_DROP),
+        RuleVerdict::Accept => immediate(list, NF_ACCEPT),
+        RuleVerdict::Drop => immediate(list, NF_DROP),
         // NFTA_REJECT_TYPE 1 (2: ICMP of either family), NFTA_REJECT_ICMP_CODE 2 (1: port)
-        Verdict::Reject => {
+        RuleVerdict::Reject => {
             expr_with(list, "reject", |data| data.attr(1u16, &2u32.to_be_bytes()).attr(2u16, &[1]))
         }
         // NFTA_REJECT_TYPE 1 (1: TCP reset)
-        Verdict::Reset => {
+        RuleVerdict::Reset => {
             expr_with(list, "reject", |data| data.attr(1u16, &1u32.to_be_bytes()).attr(2u16, &[0]))
         }
         // NFTA_MASQ_FLAGS 1: NF_NAT_RANGE_PROTO_RANDOM_FULLY
-        Verdict::Masquerade => expr(list, "masq", &[(1, 0x10)]),
-        Verdict::Pass => {
+        RuleVerdict::Masquerade => expr(list, "masq", &[(1, 0x10)]),
+        RuleVerdict::Pass => {
             let list = expr_with(list, "immediate", |data| {
                 data.attr(1u16, &REGISTER.to_be_bytes())
                     .nest(2 | NLA_F_NESTED, |value| value.attr(1u16, &PASS.to_ne_bytes()))
             });
             expr(list, "meta", &[(2, NFT_META_MARK), (3, REGISTER)])
         }
-        Verdict::Mark(map) => {
+        RuleVerdict::Mark(map) => {
             let list = load(list, ipv4, Fields::Destination);
             let list = expr_with(list, "lookup", |data| {
                 data.text(1u16, &map.name(ipv4))

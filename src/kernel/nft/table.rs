@@ -5,8 +5,8 @@ use neli::consts::nl::NlmF;
 
 use crate::{
     model::{
-        items::{Protocol, Value, Virtual, addr_from_bytes, addr_to_bytes},
-        nftables::{NFT_TABLE, Part, Set},
+        items::{Protocol, ServiceAddr, SetElement, addr_from_bytes, addr_to_bytes},
+        nftables::{KeyPart, NFT_TABLE, Set},
     },
     netlink::message::{Attrs, NLA_F_NESTED, Request},
 };
@@ -107,11 +107,11 @@ pub fn add_sets() -> Vec<Request> {
 
 fn add_set(set: Set, ipv4: bool, id: u32) -> Request {
     let parts = set.key();
-    let kind = |part: &Part| match (part, ipv4) {
-        (Part::Addr, true) => (TYPE_IPV4, 4u32),
-        (Part::Addr, false) => (TYPE_IPV6, 16),
-        (Part::Protocol, _) => (TYPE_PROTO, 1),
-        (Part::Port, _) => (TYPE_SERVICE, 2),
+    let kind = |part: &KeyPart| match (part, ipv4) {
+        (KeyPart::Addr, true) => (TYPE_IPV4, 4u32),
+        (KeyPart::Addr, false) => (TYPE_IPV6, 16),
+        (KeyPart::Protocol, _) => (TYPE_PROTO, 1),
+        (KeyPart::Port, _) => (TYPE_SERVICE, 2),
     };
     let kinds: Vec<(u32, u32)> = parts.iter().map(kind).collect();
     let key_type = kinds.iter().fold(0, |all, (kind, _)| all << 6 | kind);
@@ -159,9 +159,9 @@ fn set_flags(set: Set) -> u32 {
 
 /// Returns the length of the set's keys in bytes.
 fn key_len(set: Set, ipv4: bool) -> u32 {
-    let len = |part: &Part| if *part == Part::Addr && !ipv4 { 16 } else { 4 };
+    let len = |part: &KeyPart| if *part == KeyPart::Addr && !ipv4 { 16 } else { 4 };
     match set.key() {
-        [Part::Port] => 2, // only the fields of a concatenation are padded to 4 bytes
+        [KeyPart::Port] => 2, // only the fields of a concatenation are padded to 4 bytes
         parts => parts.iter().map(len).sum(),
     }
 }
@@ -232,7 +232,7 @@ pub fn read_elements(body: &[u8]) -> Option<Vec<RawElement>> {
 
 /// Converts all raw elements of a set to values. In an interval set, each start element is combined
 /// with the next end element. An element that can't be converted is skipped.
-pub fn values(set: Set, ipv4: bool, mut raw: Vec<RawElement>) -> Vec<Value> {
+pub fn values(set: Set, ipv4: bool, mut raw: Vec<RawElement>) -> Vec<SetElement> {
     if !set.is_interval() || set.key().len() > 1 {
         return raw.iter().filter_map(|raw| value(set, ipv4, raw)).collect();
     }
@@ -241,31 +241,32 @@ pub fn values(set: Set, ipv4: bool, mut raw: Vec<RawElement>) -> Vec<Value> {
     let starts = raw.iter().filter(|r| !r.end);
     let net = |start: &RawElement| {
         let end = ends.get(ends.partition_point(|e| e.key <= start.key));
-        network(&start.key, end.map(|e| previous_key(&e.key)).as_deref()).map(Value::Net)
+        network(&start.key, end.map(|e| previous_key(&e.key)).as_deref()).map(SetElement::Net)
     };
     starts.filter_map(net).collect()
 }
 
 /// Converts one raw element, except in interval sets with one field.
-fn value(set: Set, ipv4: bool, raw: &RawElement) -> Option<Value> {
-    if set.key() == [Part::Port] {
-        return Some(Value::Port { port: u16::from_be_bytes(*raw.key.first_chunk()?), ipv4 });
+fn value(set: Set, ipv4: bool, raw: &RawElement) -> Option<SetElement> {
+    if set.key() == [KeyPart::Port] {
+        return Some(SetElement::Port { port: u16::from_be_bytes(*raw.key.first_chunk()?), ipv4 });
     }
     let addr_len = if ipv4 { 4 } else { 16 };
     let (addr, rest) = raw.key.split_at_checked(addr_len)?;
     let addr = addr_from_bytes(addr)?;
-    if set.key().iter().all(|part| *part == Part::Addr) {
-        return Some(Value::Addr(addr));
+    if set.key().iter().all(|part| *part == KeyPart::Addr) {
+        return Some(SetElement::Addr(addr));
     }
     let protocol = Protocol::from_number(*rest.first()?)?;
-    let at = Virtual { addr, protocol, port: u16::from_be_bytes(*rest.get(4..)?.first_chunk()?) };
+    let at =
+        ServiceAddr { addr, protocol, port: u16::from_be_bytes(*rest.get(4..)?.first_chunk()?) };
     Some(match set {
-        Set::Outside => Value::Marked { at, mark: raw.mark },
+        Set::Outside => SetElement::Marked { at, mark: raw.mark },
         Set::Ranges => {
             let last = raw.last.as_ref().and_then(|last| last.get(addr_len + 8..));
-            Value::Ranged { at, from: network(rest.get(8..)?, last)? }
+            SetElement::Ranged { at, from: network(rest.get(8..)?, last)? }
         }
-        _ => Value::At(at),
+        _ => SetElement::Service(at),
     })
 }
 
@@ -310,16 +311,16 @@ fn step_key(key: &[u8], by_one: impl Fn(u8) -> (u8, bool)) -> Vec<u8> {
 }
 
 /// Adds elements to the set of one family, [`ELEMENTS`] at most.
-pub fn add_elements(set: Set, ipv4: bool, values: &[Value]) -> Request {
+pub fn add_elements(set: Set, ipv4: bool, values: &[SetElement]) -> Request {
     elements(NEWSETELEM, NlmF::CREATE, set, ipv4, values)
 }
 
 /// Removes elements from the set of one family, [`ELEMENTS`] at most.
-pub fn remove_elements(set: Set, ipv4: bool, values: &[Value]) -> Request {
+pub fn remove_elements(set: Set, ipv4: bool, values: &[SetElement]) -> Request {
     elements(DELSETELEM, NlmF::empty(), set, ipv4, values)
 }
 
-fn elements(message: u16, flags: NlmF, set: Set, ipv4: bool, values: &[Value]) -> Request {
+fn elements(message: u16, flags: NlmF, set: Set, ipv4: bool, values: &[SetElement]) -> Request {
     request(message, flags)
         .text(ELEM_LIST_TABLE, NFT_TABLE)
         .text(ELEM_LIST_SET, &set.name(ipv4))
@@ -350,18 +351,18 @@ fn put(mut element: Request, set: Set, raw: &RawElement) -> Request {
 
 /// Converts a value to raw elements. A network in a set with one field becomes two elements: its first
 /// key, and the first key after it unless it ends the address space.
-fn raw_elements(set: Set, value: &Value) -> Vec<RawElement> {
+fn raw_elements(set: Set, value: &SetElement) -> Vec<RawElement> {
     let one = |key, last, mark| vec![RawElement { key, last, end: false, mark }];
     match *value {
-        Value::At(at) => one(key_of(&at), None, 0),
-        Value::Marked { at, mark } => one(key_of(&at), None, mark),
-        Value::Port { port, .. } => one(port.to_be_bytes().to_vec(), None, 0),
-        Value::Addr(addr) => one(addr_to_bytes(addr).repeat(set.key().len()), None, 0),
-        Value::Ranged { at, from } => {
+        SetElement::Service(at) => one(key_of(&at), None, 0),
+        SetElement::Marked { at, mark } => one(key_of(&at), None, mark),
+        SetElement::Port { port, .. } => one(port.to_be_bytes().to_vec(), None, 0),
+        SetElement::Addr(addr) => one(addr_to_bytes(addr).repeat(set.key().len()), None, 0),
+        SetElement::Ranged { at, from } => {
             let key = |addr| [key_of(&at), addr_to_bytes(addr)].concat();
             one(key(from.network()), Some(key(from.broadcast())), 0)
         }
-        Value::Net(net) => {
+        SetElement::Net(net) => {
             let mut raw = one(addr_to_bytes(net.network()), None, 0);
             let end = next_key(&addr_to_bytes(net.broadcast()));
             raw.extend(end.map(|key| RawElement { key, last: None, end: true, mark: 0 }));
@@ -371,7 +372,7 @@ fn raw_elements(set: Set, value: &Value) -> Vec<RawElement> {
 }
 
 /// Returns the key `address . protocol . port`, each field padded to four bytes.
-fn key_of(at: &Virtual) -> Vec<u8> {
+fn key_of(at: &ServiceAddr) -> Vec<u8> {
     let mut key = addr_to_bytes(at.addr);
     key.extend([at.protocol.number(), 0, 0, 0]);
     key.extend(at.port.to_be_bytes());
@@ -390,15 +391,15 @@ mod tests {
         for (addr, net) in [("10.96.0.10", "10.244.1.0/24"), ("fd96::10", "fd44:1::/64")] {
             let addr: IpAddr = addr.parse().unwrap();
             let net: IpNet = net.parse().unwrap();
-            let at = Virtual { addr, protocol: Protocol::Sctp, port: 3868 };
+            let at = ServiceAddr { addr, protocol: Protocol::Sctp, port: 3868 };
             for (set, value) in [
-                (Set::Services, Value::At(at)),
-                (Set::Outside, Value::Marked { at, mark: 0x4b1a_0001 }),
-                (Set::Ranges, Value::Ranged { at, from: net }),
-                (Set::Vips, Value::Addr(addr)),
-                (Set::Loops, Value::Addr(addr)),
-                (Set::OwnPods, Value::Net(net)),
-                (Set::TcpPorts, Value::Port { port: 30080, ipv4: addr.is_ipv4() }),
+                (Set::Services, SetElement::Service(at)),
+                (Set::Outside, SetElement::Marked { at, mark: 0x4b1a_0001 }),
+                (Set::Ranges, SetElement::Ranged { at, from: net }),
+                (Set::Vips, SetElement::Addr(addr)),
+                (Set::Loops, SetElement::Addr(addr)),
+                (Set::OwnPods, SetElement::Net(net)),
+                (Set::TcpPorts, SetElement::Port { port: 30080, ipv4: addr.is_ipv4() }),
             ] {
                 let raw = raw_elements(set, &value);
                 assert_eq!(values(set, value.is_ipv4(), raw), [value], "{set:?}");
@@ -408,9 +409,9 @@ mod tests {
 
     #[test]
     fn adjacent_networks_and_the_last_network_survive_encoding() {
-        let nets: Vec<Value> = ["10.244.0.0/24", "10.244.1.0/24", "255.0.0.0/8"]
+        let nets: Vec<SetElement> = ["10.244.0.0/24", "10.244.1.0/24", "255.0.0.0/8"]
             .iter()
-            .map(|net| Value::Net(net.parse().unwrap()))
+            .map(|net| SetElement::Net(net.parse().unwrap()))
             .collect();
         let raw = nets.iter().flat_map(|net| raw_elements(Set::PodNets, net)).collect();
         assert_eq!(values(Set::PodNets, true, raw), nets);

@@ -1,7 +1,7 @@
 //! The configuration of the BGP speaker.
 
 use super::peer::{Bfd, Secret};
-use crate::collections::{Few, Sorted};
+use crate::collections::{FlatMap, FlatSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
@@ -55,11 +55,11 @@ impl Family {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The local speaker.
-    pub own: Own,
+    pub own: LocalSpeaker,
     /// The configured peers by address. Connections from all other addresses are refused.
-    pub peers: Few<IpAddr, Peer>,
+    pub peers: FlatMap<IpAddr, Peer>,
     /// The routes that this node originates.
-    pub origin: Origin,
+    pub origin: Originated,
     /// The export rules.
     pub export: Export,
     /// The import rules.
@@ -68,7 +68,7 @@ pub struct Config {
 
 /// The local speaker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Own {
+pub struct LocalSpeaker {
     /// The local AS number.
     pub asn: u32,
     /// The BGP Identifier (RFC 6286): not zero, and unique within the AS.
@@ -78,7 +78,7 @@ pub struct Own {
     /// The TCP port to listen at.
     pub port: u16,
     /// The families to advertise as capabilities (RFC 4760).
-    pub families: Sorted<Family>,
+    pub families: FlatSet<Family>,
     /// The CLUSTER_ID if this node is a route reflector (RFC 4456); `None` if it is not.
     pub cluster: Option<Ipv4Addr>,
     /// The restart time in seconds that is advertised for graceful restart (RFC 4724). Peers keep this
@@ -102,7 +102,7 @@ pub struct Peer {
     /// The key of TCP MD5 signatures (RFC 2385); `None` if segments are not signed.
     pub password: Option<Secret>,
     /// The limit on the number of hops to the peer.
-    pub distance: Distance,
+    pub distance: TtlPolicy,
     /// The hold time to offer, in seconds: 0 or at least 3 (RFC 4271 section 4.2). 0 turns keepalives
     /// off.
     pub hold: u16,
@@ -117,7 +117,7 @@ pub struct Peer {
 
 /// The limit on the number of hops between this node and a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Distance {
+pub enum TtlPolicy {
     /// No limit: the kernel's default TTL.
     Anywhere,
     /// Packets to the peer are sent with this TTL, so that they are dropped after so many hops
@@ -128,21 +128,21 @@ pub enum Distance {
     Within(u8),
 }
 
-impl Distance {
+impl TtlPolicy {
     /// Returns the TTL of sent packets; `None` if the kernel's default applies.
     pub fn ttl(self) -> Option<u8> {
         match self {
-            Distance::Anywhere => None,
-            Distance::Hops(hops) => Some(hops.max(1)),
-            Distance::Within(_) => Some(u8::MAX),
+            TtlPolicy::Anywhere => None,
+            TtlPolicy::Hops(hops) => Some(hops.max(1)),
+            TtlPolicy::Within(_) => Some(u8::MAX),
         }
     }
 
     /// Returns the smallest TTL that a received packet may have; `None` if any TTL is accepted.
     pub fn min_ttl(self) -> Option<u8> {
         match self {
-            Distance::Within(hops) => Some(u8::MAX - (hops.max(1) - 1)),
-            Distance::Anywhere | Distance::Hops(_) => None,
+            TtlPolicy::Within(hops) => Some(u8::MAX - (hops.max(1) - 1)),
+            TtlPolicy::Anywhere | TtlPolicy::Hops(_) => None,
         }
     }
 }
@@ -156,12 +156,12 @@ impl Peer {
 
 /// The routes that this node originates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
+pub struct Originated {
     /// The pod networks of this node.
-    pub pods: Sorted<IpNet>,
+    pub pods: FlatSet<IpNet>,
     /// Addresses of Services, and ranges that cover many of them. They are advertised only to routers
     /// outside the cluster.
-    pub services: Sorted<IpNet>,
+    pub services: FlatSet<IpNet>,
 }
 
 /// The export rules.
@@ -180,14 +180,14 @@ pub struct Export {
 }
 
 /// The import rules. In addition, default routes, martian prefixes and prefixes within
-/// [`Origin::pods`] are always rejected.
+/// [`Originated::pods`] are always rejected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Import {
     /// Prefixes to reject, together with all more specific prefixes within them.
     pub reject: Vec<IpNet>,
     /// Prefixes of this node and of Services. A received route is rejected if its prefix equals one of
     /// them.
-    pub own: Sorted<IpNet>,
+    pub own: FlatSet<IpNet>,
     /// The networks of this node's links. A path is not used for a kernel route if its next hop is
     /// outside them. If the list is empty, the links are unknown and any next hop is accepted.
     pub on_link: Vec<IpNet>,
@@ -199,13 +199,13 @@ mod tests {
 
     #[test]
     fn hop_limits_set_the_sent_ttl_and_gtsm_also_sets_the_minimum_received_ttl() {
-        let ttls = |distance: Distance| (distance.ttl(), distance.min_ttl());
-        assert_eq!(ttls(Distance::Anywhere), (None, None));
-        assert_eq!(ttls(Distance::Hops(0)), (Some(1), None));
-        assert_eq!(ttls(Distance::Hops(3)), (Some(3), None));
+        let ttls = |distance: TtlPolicy| (distance.ttl(), distance.min_ttl());
+        assert_eq!(ttls(TtlPolicy::Anywhere), (None, None));
+        assert_eq!(ttls(TtlPolicy::Hops(0)), (Some(1), None));
+        assert_eq!(ttls(TtlPolicy::Hops(3)), (Some(3), None));
         // RFC 5082 section 3: 255, minus one for each router between the two speakers.
-        assert_eq!(ttls(Distance::Within(0)), (Some(255), Some(255)));
-        assert_eq!(ttls(Distance::Within(3)), (Some(255), Some(253)));
-        assert_eq!(ttls(Distance::Within(255)), (Some(255), Some(1)));
+        assert_eq!(ttls(TtlPolicy::Within(0)), (Some(255), Some(255)));
+        assert_eq!(ttls(TtlPolicy::Within(3)), (Some(255), Some(253)));
+        assert_eq!(ttls(TtlPolicy::Within(255)), (Some(255), Some(1)));
     }
 }

@@ -5,4 +5,4 @@ mod config;
 pub(super) mod options;
 pub mod peer;
 
-pub use config::{Config, Distance, Export, Family, Import, Origin, Own, PORT, Peer};
+pub use config::{Config, Export, Family, Import, LocalSpeaker, Originated, PORT, Peer, TtlPolicy};

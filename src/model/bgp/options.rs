@@ -29,7 +29,7 @@ impl Routes {
 
 /// The options of the BGP speaker.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Bgp {
+pub struct BgpOptions {
     /// The AS number of all nodes, if they are a full mesh (`--cluster-asn`).
     pub asn: u32,
     /// True if all nodes have the same AS number and peer with each other (`--nodes-full-mesh`).
@@ -53,7 +53,7 @@ pub struct Bgp {
     /// True if packets from farther away are dropped (`--peer-router-ttl-security`, RFC 5082).
     pub ttl_security: bool,
     /// The addresses that are advertised to external peers.
-    pub advertise: Advertise,
+    pub advertise: AdvertiseOptions,
     /// Networks that are advertised in place of the ClusterIPs in them (`--advertise-cluster-ip-range`);
     /// empty if each ClusterIP is advertised itself.
     pub ranges: Vec<IpNet>,
@@ -64,7 +64,7 @@ pub struct Bgp {
 /// The kinds of addresses that are advertised to external peers. Annotations of a Service override it for
 /// that Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Advertise {
+pub struct AdvertiseOptions {
     /// Pod networks are advertised (`--advertise-pod-cidr`).
     pub pods: bool,
     /// ClusterIPs are advertised (`--advertise-cluster-ip`).
@@ -86,10 +86,10 @@ pub enum RouterId {
     Given(Ipv4Addr),
 }
 
-impl Bgp {
+impl BgpOptions {
     /// Returns true if the flags request that addresses of Services are advertised.
     pub fn announces_services(&self) -> bool {
-        let Advertise { cluster_ips, external_ips, balancer_ips, .. } = self.advertise;
+        let AdvertiseOptions { cluster_ips, external_ips, balancer_ips, .. } = self.advertise;
         cluster_ips || external_ips || balancer_ips || !self.ranges.is_empty()
     }
 }

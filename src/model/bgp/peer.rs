@@ -51,7 +51,7 @@ pub struct Bfd {
 /// The texts that configure a router. An empty text stands for the default, if there is one.
 #[derive(Clone, Copy, Default)]
 #[allow(missing_docs)] // as in `Router`; the password is base64
-pub struct Told<'a> {
+pub struct RawPeer<'a> {
     pub addr: &'a str,
     pub asn: &'a str,
     pub port: &'a str,
@@ -64,7 +64,7 @@ pub struct Told<'a> {
 
 impl Router {
     /// Parses the texts. Fails with a description of the first invalid one.
-    pub fn read(texts: Told<'_>) -> Result<Router, String> {
+    pub fn read(texts: RawPeer<'_>) -> Result<Router, String> {
         let addr = address(texts.addr)?;
         let port = match texts.port {
             "" => PORT,
@@ -98,7 +98,7 @@ impl From<Bfd> for [u32; 4] {
 }
 
 impl Bfd {
-    /// Parses the texts in the order of [`Told::bfd`]. Fails if a number is out of range.
+    /// Parses the texts in the order of [`RawPeer::bfd`]. Fails if a number is out of range.
     fn read([port, tx, rx, times]: [&str; 4]) -> Result<Bfd, String> {
         let number = |text: &str, default: u32, from: u32, to: u32| match text {
             "" => Ok(default),
@@ -191,8 +191,8 @@ impl fmt::Debug for Secret {
 mod tests {
     use super::*;
 
-    const TEXTS: Told<'_> =
-        Told { addr: "192.0.2.1", asn: "64513", port: "", local: "", password: "", bfd: None };
+    const TEXTS: RawPeer<'_> =
+        RawPeer { addr: "192.0.2.1", asn: "64513", port: "", local: "", password: "", bfd: None };
 
     #[test]
     fn the_defaults_are_the_bgp_port_and_no_password() {
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn all_texts_are_parsed_and_debug_output_hides_the_password() {
-        let texts = Told { port: "1790", local: "192.0.2.9", password: "czNjcmV0\n", ..TEXTS };
+        let texts = RawPeer { port: "1790", local: "192.0.2.9", password: "czNjcmV0\n", ..TEXTS };
         let got = Router::read(texts).unwrap();
         assert_eq!((got.port, got.local.unwrap().to_string()), (1790, "192.0.2.9".to_owned()));
         assert_eq!(got.password.as_ref().unwrap().reveal(), "s3cret");
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn the_bfd_defaults_are_one_second_and_multiplier_three() {
-        let got = |bfd| Router::read(Told { bfd: Some(bfd), ..TEXTS }).unwrap().bfd.unwrap();
+        let got = |bfd| Router::read(RawPeer { bfd: Some(bfd), ..TEXTS }).unwrap().bfd.unwrap();
         let default = Bfd { port: 3784, tx: 1_000_000, rx: 1_000_000, times: 3 };
         assert_eq!(got([""; 4]), default);
         let other = Bfd { port: 4784, tx: 300_000, rx: 10_000, times: 255 };
@@ -224,7 +224,7 @@ mod tests {
             (["", "", "-1", ""], "BFD: \"-1\" is not a number from 10 to 4294967"),
             (["", "", "", "256"], "BFD: \"256\" is not a number from 1 to 255"),
         ] {
-            assert_eq!(Router::read(Told { bfd: Some(bfd), ..TEXTS }).unwrap_err(), want);
+            assert_eq!(Router::read(RawPeer { bfd: Some(bfd), ..TEXTS }).unwrap_err(), want);
         }
     }
 
@@ -232,28 +232,28 @@ mod tests {
     fn invalid_texts_are_errors_that_do_not_contain_the_password() {
         let long = STANDARD.encode("x".repeat(81));
         for (texts, want) in [
-            (Told { addr: "", ..TEXTS }, "\"\" is not an IP address"),
-            (Told { addr: "0.0.0.0", ..TEXTS }, "0.0.0.0 is not the address of a host"),
-            (Told { addr: "ff02::1", ..TEXTS }, "ff02::1 is not the address of a host"),
+            (RawPeer { addr: "", ..TEXTS }, "\"\" is not an IP address"),
+            (RawPeer { addr: "0.0.0.0", ..TEXTS }, "0.0.0.0 is not the address of a host"),
+            (RawPeer { addr: "ff02::1", ..TEXTS }, "ff02::1 is not the address of a host"),
             (
-                Told { addr: "fe80::1", ..TEXTS },
+                RawPeer { addr: "fe80::1", ..TEXTS },
                 "fe80::1 is a link-local address; give a global or unique local one",
             ),
-            (Told { asn: "", ..TEXTS }, "\"\" is not a usable AS number"),
-            (Told { asn: "0", ..TEXTS }, "\"0\" is not a usable AS number"),
-            (Told { asn: "23456", ..TEXTS }, "\"23456\" is not a usable AS number"),
-            (Told { asn: "4294967296", ..TEXTS }, "\"4294967296\" is not a usable AS number"),
-            (Told { port: "0", ..TEXTS }, "\"0\" is not a port (1 to 65535)"),
-            (Told { port: "65536", ..TEXTS }, "\"65536\" is not a port (1 to 65535)"),
-            (Told { local: "x", ..TEXTS }, "\"x\" is not an IP address"),
+            (RawPeer { asn: "", ..TEXTS }, "\"\" is not a usable AS number"),
+            (RawPeer { asn: "0", ..TEXTS }, "\"0\" is not a usable AS number"),
+            (RawPeer { asn: "23456", ..TEXTS }, "\"23456\" is not a usable AS number"),
+            (RawPeer { asn: "4294967296", ..TEXTS }, "\"4294967296\" is not a usable AS number"),
+            (RawPeer { port: "0", ..TEXTS }, "\"0\" is not a port (1 to 65535)"),
+            (RawPeer { port: "65536", ..TEXTS }, "\"65536\" is not a port (1 to 65535)"),
+            (RawPeer { local: "x", ..TEXTS }, "\"x\" is not an IP address"),
             (
-                Told { local: "fd00::1", ..TEXTS },
+                RawPeer { local: "fd00::1", ..TEXTS },
                 "192.0.2.1 and fd00::1 are of different address families",
             ),
-            (Told { password: "s3cret!", ..TEXTS }, "its password is not base64"),
-            (Told { password: "//79", ..TEXTS }, "its password is not UTF-8 text"),
+            (RawPeer { password: "s3cret!", ..TEXTS }, "its password is not base64"),
+            (RawPeer { password: "//79", ..TEXTS }, "its password is not UTF-8 text"),
             (
-                Told { password: &long, ..TEXTS },
+                RawPeer { password: &long, ..TEXTS },
                 "its password is longer than 80 bytes, the limit of TCP_MD5SIG",
             ),
         ] {

@@ -1,8 +1,8 @@
 //! The Kubernetes objects that kinglet uses, reduced to the fields that it needs. Pure data: [`api`]
 //! parses them, [`desired`] computes the kernel's state from them.
 //!
-//! [`Known`] is the store: it applies lists and watch events to the [`Cluster`] and returns the
-//! [`Changes`]. Each object type has its own file; [`Slices`] is the index of EndpointSlices by Service.
+//! [`ClusterStore`] is the store: it applies lists and watch events to the [`Cluster`] and returns the
+//! [`Delta`]. Each object type has its own file; [`Slices`] is the index of EndpointSlices by Service.
 //!
 //! [`api`]: crate::api
 //! [`desired`]: crate::desired
@@ -17,6 +17,6 @@ pub mod store;
 pub use endpoint_slice::{Endpoint, EndpointSlice, Hints, SlicePort};
 pub use node::Node;
 pub use objects::{Cluster, Keyed, Kind, Name, Object};
-pub use service::{Advertise, Service, ServicePort};
+pub use service::{Service, ServiceAdvertise, ServicePort};
 pub use slices::Slices;
-pub use store::{Bad, Changes, Known, News, Reading, What};
+pub use store::{Change, ClusterStore, Delta, InvalidObject, ListResult, WatchUpdate};

@@ -33,13 +33,13 @@ pub struct Node {
     pub ready: bool,
     /// The BGP settings from its annotations; `None` for most Nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bgp: Option<Box<Bgp>>,
+    pub bgp: Option<Box<NodeBgp>>,
 }
 
 /// The BGP settings in the annotations `kube-router.io/…` of a Node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Bgp {
+pub struct NodeBgp {
     /// `node.asn`: its AS number, if the nodes are not a full mesh.
     pub asn: Option<u32>,
     /// `node.bgp.communities`: the communities (RFC 1997) of the routes that it advertises.
@@ -55,7 +55,7 @@ pub struct Bgp {
     /// `bgp-local-addresses`: the addresses on which it listens for BGP.
     pub addrs: Vec<IpAddr>,
     /// The annotations, or parts of them, that could not be parsed.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<AnnotationFault>,
 }
 
 /// The role of a node in route reflection, with the cluster id (RFC 4456).
@@ -69,7 +69,7 @@ pub enum Reflector {
 
 /// An annotation, or a part of one, that could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fault {
+pub struct AnnotationFault {
     /// The key of the annotation.
     pub annotation: Box<str>,
     /// The error.
@@ -150,13 +150,13 @@ mod tests {
             password: Some(crate::model::bgp::peer::Secret::new("s3cret")),
             bfd: None,
         };
-        let bgp = Bgp {
+        let bgp = NodeBgp {
             asn: Some(64_512),
             prepend: Some((64_512, 2)),
             routers: vec![router],
             reflector: Some(Reflector::Client([0, 0, 0, 1].into())),
-            faults: vec![Fault { annotation: "a".into(), why: "b".into() }],
-            ..Bgp::default()
+            faults: vec![AnnotationFault { annotation: "a".into(), why: "b".into() }],
+            ..NodeBgp::default()
         };
         let node = Node { ready: false, bgp: Some(Box::new(bgp)), ..Node::default() };
         let text = serde_json::to_string(&node).unwrap();

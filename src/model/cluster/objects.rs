@@ -2,7 +2,7 @@
 
 use super::{endpoint_slice::EndpointSlice, node::Node, service::Service, slices::Slices};
 use crate::{
-    collections::{Few, Sorted},
+    collections::{FlatMap, FlatSet},
     model::bgp::peer::Secret,
 };
 use std::cmp::Ordering;
@@ -14,15 +14,15 @@ use serde::{Deserialize, Serialize};
 pub struct Cluster {
     /// Nodes by name.
     #[serde(with = "as_list")]
-    pub nodes: Few<Box<str>, Node>,
+    pub nodes: FlatMap<Box<str>, Node>,
     /// Services by namespace and name.
     #[serde(with = "as_list")]
-    pub services: Few<Name, Service>,
+    pub services: FlatMap<Name, Service>,
     /// EndpointSlices by name and by Service.
     pub slices: Slices,
     /// Kinds of which not every object is known, for example because one could not be parsed and there is
     /// no earlier version of it. Nothing in the kernel that derives from such a kind may be removed.
-    pub doubtful: Sorted<Kind>,
+    pub doubtful: FlatSet<Kind>,
 }
 
 /// The key of an object: its namespace (empty for a Node) and its name. Keys sort by NAMESPACE/NAME, as
@@ -195,16 +195,17 @@ pub trait Keyed {
 mod as_list {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::{Few, Keyed};
+    use super::Keyed;
+    use crate::collections::FlatMap;
 
     pub fn serialize<K, V: Serialize, S: Serializer>(
-        map: &Few<K, V>,
+        map: &FlatMap<K, V>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
         to.collect_seq(map.values())
     }
 
-    pub fn deserialize<'de, V, D>(from: D) -> Result<Few<V::Key, V>, D::Error>
+    pub fn deserialize<'de, V, D>(from: D) -> Result<FlatMap<V::Key, V>, D::Error>
     where
         V: Keyed + Deserialize<'de>,
         D: Deserializer<'de>,

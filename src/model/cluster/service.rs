@@ -47,15 +47,15 @@ pub struct Service {
     /// True if there is an annotation `kube-router.io/service.dsr` (direct server return).
     pub dsr: bool,
     /// Overrides, by annotations, of the addresses that are advertised to external BGP peers.
-    #[serde(skip_serializing_if = "Advertise::is_silent")]
-    pub advertise: Advertise,
+    #[serde(skip_serializing_if = "ServiceAdvertise::is_silent")]
+    pub advertise: ServiceAdvertise,
 }
 
 /// The annotations `kube-router.io/service.advertise.…` of a Service. A value replaces the flag of the
 /// same kind of address; `None` means that the flag applies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Advertise {
+pub struct ServiceAdvertise {
     /// `clusterip`
     pub cluster_ips: Option<bool>,
     /// `externalip`
@@ -64,10 +64,10 @@ pub struct Advertise {
     pub balancer_ips: Option<bool>,
 }
 
-impl Advertise {
+impl ServiceAdvertise {
     /// Returns true if no such annotation is set.
     pub fn is_silent(&self) -> bool {
-        *self == Advertise::default()
+        *self == ServiceAdvertise::default()
     }
 }
 

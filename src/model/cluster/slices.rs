@@ -7,15 +7,15 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{EndpointSlice, Name};
-use crate::collections::{Few, Sorted};
+use crate::collections::{FlatMap, FlatSet};
 
 /// EndpointSlices by namespace and name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Slices {
-    named: Few<Name, EndpointSlice>,
+    named: FlatMap<Name, EndpointSlice>,
     /// Pairs of a Service and the name of one of its slices, if that does not start with the Service's
     /// name.
-    irregular: Sorted<(Name, Box<str>)>,
+    irregular: FlatSet<(Name, Box<str>)>,
 }
 
 impl Slices {
@@ -72,7 +72,7 @@ impl Slices {
     }
 
     /// Returns the map of all slices by name.
-    pub fn named(&self) -> &Few<Name, EndpointSlice> {
+    pub fn named(&self) -> &FlatMap<Name, EndpointSlice> {
         &self.named
     }
 

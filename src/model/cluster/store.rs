@@ -1,29 +1,29 @@
 //! The store of the cluster's objects: it applies lists and watch events, and keeps the last good state.
 //!
-//! An update passes through [`Known::hear`], which calls `apply_list` or `apply_object` and then
-//! `update_doubtful`, and returns the [`Changes`] that `desired` must recompute. An object that can't be
+//! An update passes through [`ClusterStore::hear`], which calls `apply_list` or `apply_object` and then
+//! `update_doubtful`, and returns the [`Delta`] that `desired` must recompute. An object that can't be
 //! parsed keeps its last good version. A kind of which not everything is known is *doubtful*: its objects
 //! are used, but nothing that derives from the kind is removed from the kernel.
 
 use std::fmt;
 
 use super::{Cluster, EndpointSlice, Kind, Name, Object};
-use crate::collections::{Few, Sorted};
+use crate::collections::{FlatMap, FlatSet};
 
 /// The result of listing one or more kinds.
 #[derive(Debug, Default)]
-pub struct Reading {
+pub struct ListResult {
     /// The objects that could be parsed. A kind with an invalid object is doubtful.
     pub cluster: Cluster,
     /// The objects that could not be parsed.
-    pub bad: Vec<Bad>,
+    pub bad: Vec<InvalidObject>,
     /// The resourceVersion of each kind's list, from which a watch continues.
-    pub versions: Few<Kind, String>,
+    pub versions: FlatMap<Kind, String>,
 }
 
 /// An object that could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bad {
+pub struct InvalidObject {
     /// The kind in the store: EndpointSlice for core Endpoints too.
     pub kind: Kind,
     /// namespace/name, or the position in the list if it has no name.
@@ -32,7 +32,7 @@ pub struct Bad {
     pub why: String,
 }
 
-impl fmt::Display for Bad {
+impl fmt::Display for InvalidObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} could not be understood: {}", self.kind.name(), self.name, self.why)
     }
@@ -40,21 +40,21 @@ impl fmt::Display for Bad {
 
 /// An update of one kind from the API.
 #[derive(Debug)]
-pub struct News {
+pub struct WatchUpdate {
     /// The kind.
     pub kind: Kind,
     /// The change.
-    pub what: What,
+    pub what: Change,
 }
 
 /// A change of a kind.
 #[derive(Debug)]
-pub enum What {
+pub enum Change {
     /// A full list of its objects, with the resourceVersion of the list.
-    All(Reading),
+    Listed(ListResult),
     /// The new version of one object. The vector is empty if the object was deleted, and has several
     /// slices if core Endpoints have several subsets. `Err` is the reason why it could not be parsed.
-    One {
+    Object {
         /// Namespace (empty for a Node) and name.
         name: Name,
         /// The new version.
@@ -63,30 +63,30 @@ pub enum What {
         version: String,
     },
     /// The kind is up to date at this resourceVersion.
-    Reached(String),
+    UpToDate(String),
     /// The API can't be followed at the moment, for this reason; it is tried again.
-    Lost(String),
+    Unavailable(String),
 }
 
 /// The parts of the desired state that must be recomputed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Changes {
+pub struct Delta {
     /// Everything, because the set of doubtful kinds changed.
     pub all: bool,
     /// The part that derives from Nodes.
     pub nodes: bool,
     /// The parts that derive from these Services and their slices.
-    pub services: Sorted<Name>,
+    pub services: FlatSet<Name>,
 }
 
-impl Changes {
+impl Delta {
     /// Returns true if nothing must be recomputed.
     pub fn is_empty(&self) -> bool {
-        *self == Changes::default()
+        *self == Delta::default()
     }
 
     /// Adds other changes.
-    pub fn join(&mut self, other: Changes) {
+    pub fn join(&mut self, other: Delta) {
         self.all |= other.all;
         self.nodes |= other.nodes;
         self.services.extend(other.services);
@@ -95,68 +95,68 @@ impl Changes {
 
 /// The store: the objects of the cluster, and how complete they are.
 #[derive(Debug)]
-pub struct Known {
+pub struct ClusterStore {
     /// The last good state. Its `doubtful` kinds are derived from the fields below.
     pub cluster: Cluster,
     /// The resourceVersion that each kind has reached, from which a watch continues.
-    pub versions: Few<Kind, String>,
+    pub versions: FlatMap<Kind, String>,
     /// The kinds that can't be followed at the moment, with the reason.
-    pub lost: Few<Kind, String>,
+    pub lost: FlatMap<Kind, String>,
     /// Objects that could not be parsed, by kind and name, with the reason. The bool is true if an earlier
     /// version of the object is used instead.
-    invalid: Few<(Kind, String), (String, bool)>,
+    invalid: FlatMap<(Kind, String), (String, bool)>,
     /// Kinds that are not up to date yet in this run.
-    unsynced: Sorted<Kind>,
+    unsynced: FlatSet<Kind>,
     /// Kinds whose last list was empty although objects were known.
-    suddenly_empty: Sorted<Kind>,
+    suddenly_empty: FlatSet<Kind>,
 }
 
-impl Known {
+impl ClusterStore {
     /// Creates the store with the contents of a snapshot, or empty. `kinds` are the kinds that will be
     /// followed; each of them is doubtful until it is up to date.
-    pub fn new(cluster: Cluster, versions: Few<Kind, String>, kinds: &[Kind]) -> Known {
-        let mut known = Known {
+    pub fn new(cluster: Cluster, versions: FlatMap<Kind, String>, kinds: &[Kind]) -> ClusterStore {
+        let mut known = ClusterStore {
             cluster,
             versions,
-            lost: Few::new(),
-            invalid: Few::new(),
+            lost: FlatMap::new(),
+            invalid: FlatMap::new(),
             unsynced: kinds.iter().copied().collect(),
-            suddenly_empty: Sorted::new(),
+            suddenly_empty: FlatSet::new(),
         };
         known.update_doubtful();
         known
     }
 
-    /// Returns the changes that [`Known::hear`] will make for an update of one object. Nothing for any
+    /// Returns the changes that [`ClusterStore::hear`] will make for an update of one object. Nothing for any
     /// other update. It must be called first, while the store still has the old version of the object.
-    pub fn touches(&self, news: &News) -> Changes {
+    pub fn touches(&self, news: &WatchUpdate) -> Delta {
         match &news.what {
-            What::One { name, now: Ok(now), .. } => {
-                Changes::between(&self.cluster.get(news.kind, name), now)
+            Change::Object { name, now: Ok(now), .. } => {
+                Delta::between(&self.cluster.get(news.kind, name), now)
             }
-            _ => Changes::default(),
+            _ => Delta::default(),
         }
     }
 
     /// Applies an update, and returns the parts of the desired state that it affects.
-    pub fn hear(&mut self, news: News) -> Changes {
+    pub fn hear(&mut self, news: WatchUpdate) -> Delta {
         let kind = news.kind;
         let mut changes = match news.what {
-            What::Lost(why) => {
+            Change::Unavailable(why) => {
                 self.lost.insert(kind, why);
-                return Changes::default();
+                return Delta::default();
             }
-            What::Reached(version) => {
+            Change::UpToDate(version) => {
                 self.unsynced.remove(&kind);
                 self.versions.insert(kind, version);
-                Changes::default()
+                Delta::default()
             }
             // More changes since the snapshot may follow, so the kind is not up to date yet.
-            What::One { name, now, version } => {
+            Change::Object { name, now, version } => {
                 self.versions.insert(kind, version);
                 self.apply_object(kind, &name, now)
             }
-            What::All(mut reading) => {
+            Change::Listed(mut reading) => {
                 self.unsynced.remove(&kind);
                 self.versions.extend(std::mem::take(&mut reading.versions));
                 self.apply_list(kind, reading)
@@ -178,17 +178,17 @@ impl Known {
     }
 
     /// Returns the problems to report: objects that could not be parsed, and empty lists that were ignored.
-    pub fn complaints(&self) -> impl Iterator<Item = Bad> {
+    pub fn complaints(&self) -> impl Iterator<Item = InvalidObject> {
         let bad = self.invalid.iter().map(|((kind, name), (why, kept))| {
             let kept = if *kept { "; its previous version stays in force" } else { "" };
-            Bad { kind: *kind, name: name.clone(), why: format!("{why}{kept}") }
+            InvalidObject { kind: *kind, name: name.clone(), why: format!("{why}{kept}") }
         });
         bad.chain(self.suddenly_empty.iter().map(|kind| {
             let why = format!(
                 "the API suddenly lists no {}; the last known ones are kept",
                 kind.plural()
             );
-            Bad { kind: *kind, name: "list".to_owned(), why }
+            InvalidObject { kind: *kind, name: "list".to_owned(), why }
         }))
     }
 
@@ -202,40 +202,35 @@ impl Known {
     }
 
     /// Replaces or deletes one object. An invalid one is recorded and keeps its earlier version.
-    fn apply_object(
-        &mut self,
-        kind: Kind,
-        name: &Name,
-        now: Result<Vec<Object>, String>,
-    ) -> Changes {
+    fn apply_object(&mut self, kind: Kind, name: &Name, now: Result<Vec<Object>, String>) -> Delta {
         match now {
             Ok(objects) => {
                 self.invalid.remove(&(kind, name.to_string()));
-                let changes = Changes::between(&self.cluster.remove(kind, name), &objects);
+                let changes = Delta::between(&self.cluster.remove(kind, name), &objects);
                 objects.into_iter().for_each(|object| self.cluster.insert(object));
                 changes
             }
             Err(why) => {
                 let kept = !self.cluster.get(kind, name).is_empty();
                 self.invalid.insert((kind, name.to_string()), (why, kept));
-                Changes::default()
+                Delta::default()
             }
         }
     }
 
     /// Replaces all objects of a kind. An empty list is ignored if objects were known; invalid objects keep
     /// their earlier versions.
-    fn apply_list(&mut self, kind: Kind, reading: Reading) -> Changes {
-        let Reading { mut cluster, bad, .. } = reading;
+    fn apply_list(&mut self, kind: Kind, reading: ListResult) -> Delta {
+        let ListResult { mut cluster, bad, .. } = reading;
         // In a working cluster there is always the Service `kubernetes`, and our own Node.
         let emptied = cluster.is_empty_of(kind) && !self.cluster.is_empty_of(kind);
         if emptied && bad.is_empty() {
             self.suddenly_empty.insert(kind);
-            return Changes::default();
+            return Delta::default();
         }
         self.suddenly_empty.remove(&kind);
         self.invalid.retain(|(of, _), _| *of != kind);
-        for Bad { name, why, .. } in bad {
+        for InvalidObject { name, why, .. } in bad {
             let (namespace, short) = name.split_once('/').unwrap_or(("", &name));
             let key = Name { namespace: namespace.into(), name: short.into() };
             let earlier = self.cluster.get(kind, &key);
@@ -243,7 +238,7 @@ impl Known {
             earlier.into_iter().for_each(|object| cluster.insert(object));
             self.invalid.insert((kind, name), (why, kept));
         }
-        let mut changes = Changes::default();
+        let mut changes = Delta::default();
         match kind {
             Kind::Node => {
                 changes.nodes = self.cluster.nodes != cluster.nodes;
@@ -267,10 +262,10 @@ impl Known {
     }
 }
 
-impl Changes {
+impl Delta {
     /// Returns the changes between two versions of an object; nothing if they are equal.
-    fn between(before: &[Object], now: &[Object]) -> Changes {
-        let mut changes = Changes::default();
+    fn between(before: &[Object], now: &[Object]) -> Delta {
+        let mut changes = Delta::default();
         if before != now {
             before.iter().chain(now).for_each(|object| changes.add_object(object));
         }
@@ -290,11 +285,11 @@ impl Changes {
 /// Returns the Services of all values that differ between two maps or are in only one of them. `of` gives
 /// the Service of a value.
 fn changed_services<V: PartialEq>(
-    a: &Few<Name, V>,
-    b: &Few<Name, V>,
+    a: &FlatMap<Name, V>,
+    b: &FlatMap<Name, V>,
     of: impl Fn(&V) -> Option<Name>,
-) -> Sorted<Name> {
-    let only = |a: &Few<Name, V>, b: &Few<Name, V>| -> Vec<Name> {
+) -> FlatSet<Name> {
+    let only = |a: &FlatMap<Name, V>, b: &FlatMap<Name, V>| -> Vec<Name> {
         a.iter().filter(|(k, v)| b.get(k) != Some(v)).filter_map(|(_, v)| of(v)).collect()
     };
     only(a, b).into_iter().chain(only(b, a)).collect()
@@ -333,29 +328,29 @@ mod tests {
         Object::Node(Node { name: short.into(), ..Node::default() })
     }
 
-    fn listed(kind: Kind, objects: Vec<Object>, bad: &[&str]) -> News {
-        let mut reading = Reading::default();
+    fn listed(kind: Kind, objects: Vec<Object>, bad: &[&str]) -> WatchUpdate {
+        let mut reading = ListResult::default();
         objects.into_iter().for_each(|object| reading.cluster.insert(object));
         reading.bad = bad
             .iter()
-            .map(|name| Bad { kind, name: (*name).into(), why: "it is odd".into() })
+            .map(|name| InvalidObject { kind, name: (*name).into(), why: "it is odd".into() })
             .collect();
         reading.versions.insert(kind, "7".into());
-        News { kind, what: What::All(reading) }
+        WatchUpdate { kind, what: Change::Listed(reading) }
     }
 
-    fn updated(kind: Kind, short: &str, now: Result<Vec<Object>, String>) -> News {
+    fn updated(kind: Kind, short: &str, now: Result<Vec<Object>, String>) -> WatchUpdate {
         let name = if kind == Kind::Node {
             Name { namespace: "".into(), ..name(short) }
         } else {
             name(short)
         };
-        News { kind, what: What::One { name, now, version: "8".into() } }
+        WatchUpdate { kind, what: Change::Object { name, now, version: "8".into() } }
     }
 
     /// Returns a store in which every kind is up to date.
-    fn known() -> Known {
-        let mut known = Known::new(Cluster::default(), Few::new(), &ALL);
+    fn known() -> ClusterStore {
+        let mut known = ClusterStore::new(Cluster::default(), FlatMap::new(), &ALL);
         known.hear(listed(Kind::Node, vec![node("a"), node("b")], &[]));
         known.hear(listed(Kind::Service, vec![service("web", 0), service("db", 0)], &[]));
         known.hear(listed(Kind::EndpointSlice, vec![slice("web-1", "web", &[1, 2])], &[]));
@@ -363,18 +358,18 @@ mod tests {
         known
     }
 
-    fn services(names: &[&str]) -> Changes {
+    fn services(names: &[&str]) -> Delta {
         let services = names.iter().map(|short| name(short)).collect();
-        Changes { services, ..Changes::default() }
+        Delta { services, ..Delta::default() }
     }
 
     #[test]
     fn a_kind_is_doubtful_until_it_is_up_to_date_in_this_run() {
-        let mut known = Known::new(known().cluster, Few::new(), &ALL);
-        assert_eq!(known.cluster.doubtful, Sorted::from(ALL));
-        let reached = |kind| News { kind, what: What::Reached("9".into()) };
+        let mut known = ClusterStore::new(known().cluster, FlatMap::new(), &ALL);
+        assert_eq!(known.cluster.doubtful, FlatSet::from(ALL));
+        let reached = |kind| WatchUpdate { kind, what: Change::UpToDate("9".into()) };
         assert!(known.hear(reached(Kind::Node)).all);
-        assert_eq!(known.cluster.doubtful, Sorted::from([Kind::Service, Kind::EndpointSlice]));
+        assert_eq!(known.cluster.doubtful, FlatSet::from([Kind::Service, Kind::EndpointSlice]));
         known.hear(updated(Kind::Service, "web", Ok(vec![])));
         assert!(known.cluster.doubtful.contains(&Kind::Service), "more changes may follow");
         known.hear(reached(Kind::Service));
@@ -442,7 +437,7 @@ mod tests {
     fn an_invalid_object_without_an_earlier_version_makes_its_kind_doubtful() {
         let mut known = known();
         assert!(known.hear(updated(Kind::Service, "new", Err("it is odd".into()))).all);
-        assert_eq!(known.cluster.doubtful, Sorted::from([Kind::Service]));
+        assert_eq!(known.cluster.doubtful, FlatSet::from([Kind::Service]));
         let got = known.hear(updated(Kind::Service, "new", Ok(vec![service("new", 0)])));
         assert!(got.all && got.services.contains(&name("new")));
         assert!(known.cluster.doubtful.is_empty());
@@ -470,10 +465,11 @@ mod tests {
     #[test]
     fn a_kind_that_can_t_be_followed_keeps_its_objects_and_recovers() {
         let mut known = known();
-        let lost = News { kind: Kind::Service, what: What::Lost("403 Forbidden".into()) };
+        let lost =
+            WatchUpdate { kind: Kind::Service, what: Change::Unavailable("403 Forbidden".into()) };
         assert!(known.hear(lost).is_empty());
         assert_eq!((known.lost.len(), known.cluster.services.len()), (1, 2));
-        known.hear(News { kind: Kind::Service, what: What::Reached("9".into()) });
+        known.hear(WatchUpdate { kind: Kind::Service, what: Change::UpToDate("9".into()) });
         assert!(known.lost.is_empty());
     }
 }

@@ -1,11 +1,11 @@
-//! Connections: [`Flow`] is an entry of conntrack, [`Busy`] counts the connections of an IPVS
+//! Connections: [`Flow`] is an entry of conntrack, [`ServiceStats`] counts the connections of an IPVS
 //! service.
 
 use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::{At, Protocol};
+use super::{Protocol, ServiceKey};
 
 /// A conntrack entry: the original direction, and the source of the reply direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +34,9 @@ pub struct Flow {
 
 /// The load of an IPVS service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Busy {
+pub struct ServiceStats {
     /// The IPVS service.
-    pub at: At,
+    pub at: ServiceKey,
     /// The Kubernetes Service as namespace/name; empty if it is not known.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub service: String,

@@ -1,13 +1,13 @@
 //! One item: a thing in the kernel or on disk.
 
 use super::{
-    kinds::{Forward, Knob, LinkKind, Timeout},
-    next_hops::Via,
-    service_addr::{At, Value},
+    kinds::{Forward, LinkKind, SysctlPath, Timeout},
+    next_hops::NextHops,
+    service_addr::{ServiceKey, SetElement},
 };
 use crate::{
-    collections::Sorted,
-    model::nftables::{Set, Skeleton},
+    collections::FlatSet,
+    model::nftables::{RulesetOptions, Set},
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -16,7 +16,7 @@ use serde::Serialize;
 
 /// The items of one side. Items that are collected in any order go into a `Vec` first, which is
 /// then sorted once.
-pub type State = Sorted<Item>;
+pub type ItemSet = FlatSet<Item>;
 
 /// The main routing table (`RT_TABLE_MAIN`, linux/rtnetlink.h).
 pub const TABLE_MAIN: u32 = 254;
@@ -54,7 +54,7 @@ pub enum Item {
     /// A sysctl.
     Sysctl {
         /// Its path below /proc/sys.
-        name: Knob,
+        name: SysctlPath,
         /// Its value, without the newline.
         value: Box<str>,
     },
@@ -63,14 +63,14 @@ pub enum Item {
         /// Table name in the family `inet`.
         name: Box<str>,
         /// The options that select its rules; `None` if it has other rules, which must be replaced.
-        skeleton: Option<Skeleton>,
+        skeleton: Option<RulesetOptions>,
     },
     /// An element of a set in our table.
     Element {
         /// The set that holds it.
         set: Set,
         /// The element's key, and its mark in a map.
-        value: Value,
+        value: SetElement,
     },
     /// A rule that accepts our mark, in a chain of another program that drops by its policy.
     Accept {
@@ -87,7 +87,7 @@ pub enum Item {
     /// An IPVS virtual service.
     Service {
         /// The address, protocol and port, or the mark, that identifies it.
-        at: At,
+        at: ServiceKey,
         /// Scheduler name in the kernel, as in ip_vs_rr.
         scheduler: Box<str>,
         /// Flags of the scheduler (`IP_VS_SVC_F_SCHED1`…, linux/ip_vs.h); no other flags.
@@ -98,7 +98,7 @@ pub enum Item {
     /// A real server behind an IPVS virtual service.
     Real {
         /// The virtual service that it belongs to.
-        of: At,
+        of: ServiceKey,
         /// IP address.
         addr: IpAddr,
         /// Port number.
@@ -124,7 +124,7 @@ pub enum Item {
         to: IpNet,
         /// The gateways; `None` for a route without one.
         #[serde(skip_serializing_if = "Option::is_none")]
-        via: Option<Via>,
+        via: Option<NextHops>,
         /// Preferred source address; `None` if the kernel chooses it.
         #[serde(skip_serializing_if = "Option::is_none")]
         src: Option<IpAddr>,
@@ -141,17 +141,17 @@ pub enum Item {
 /// The identity of an item. The kernel holds at most one item of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)] // the fields of `Item` by their names
-pub enum Key<'a> {
+pub enum ItemKey<'a> {
     Module { name: &'a str },
     Link { name: &'a str },
     Hairpin { port: &'a str },
-    Sysctl { name: &'a Knob },
+    Sysctl { name: &'a SysctlPath },
     Table { name: &'a str },
-    Element { set: Set, value: Value },
+    Element { set: Set, value: SetElement },
     Accept { chain: &'a str },
     Timeout { of: Timeout },
-    Service { at: At },
-    Real { of: At, addr: IpAddr, port: u16 },
+    Service { at: ServiceKey },
+    Real { of: ServiceKey, addr: IpAddr, port: u16 },
     Addr { link: &'a str, addr: IpNet },
     Route { table: u32, to: IpNet },
     File { path: &'a str },
@@ -159,21 +159,23 @@ pub enum Key<'a> {
 
 impl Item {
     /// Returns the fields that identify the item; the other fields can be changed in place.
-    pub fn key(&self) -> Key<'_> {
+    pub fn key(&self) -> ItemKey<'_> {
         match self {
-            Item::Module { name } => Key::Module { name },
-            Item::Link { name, .. } => Key::Link { name },
-            Item::Hairpin { port } => Key::Hairpin { port },
-            Item::Sysctl { name, .. } => Key::Sysctl { name },
-            Item::Table { name, .. } => Key::Table { name },
-            Item::Element { set, value } => Key::Element { set: *set, value: *value },
-            Item::Accept { chain } => Key::Accept { chain },
-            Item::Timeout { of, .. } => Key::Timeout { of: *of },
-            Item::Service { at, .. } => Key::Service { at: *at },
-            Item::Real { of, addr, port, .. } => Key::Real { of: *of, addr: *addr, port: *port },
-            Item::Addr { link, addr } => Key::Addr { link, addr: *addr },
-            Item::Route { table, to, .. } => Key::Route { table: *table, to: *to },
-            Item::File { path, .. } => Key::File { path },
+            Item::Module { name } => ItemKey::Module { name },
+            Item::Link { name, .. } => ItemKey::Link { name },
+            Item::Hairpin { port } => ItemKey::Hairpin { port },
+            Item::Sysctl { name, .. } => ItemKey::Sysctl { name },
+            Item::Table { name, .. } => ItemKey::Table { name },
+            Item::Element { set, value } => ItemKey::Element { set: *set, value: *value },
+            Item::Accept { chain } => ItemKey::Accept { chain },
+            Item::Timeout { of, .. } => ItemKey::Timeout { of: *of },
+            Item::Service { at, .. } => ItemKey::Service { at: *at },
+            Item::Real { of, addr, port, .. } => {
+                ItemKey::Real { of: *of, addr: *addr, port: *port }
+            }
+            Item::Addr { link, addr } => ItemKey::Addr { link, addr: *addr },
+            Item::Route { table, to, .. } => ItemKey::Route { table: *table, to: *to },
+            Item::File { path, .. } => ItemKey::File { path },
         }
     }
 
@@ -231,7 +233,7 @@ pub fn addr_to_bytes(addr: IpAddr) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::items::{BRIDGE, kinds::Protocol, service_addr::Virtual};
+    use crate::model::items::{BRIDGE, kinds::Protocol, service_addr::ServiceAddr};
 
     #[test]
     fn an_item_has_at_most_64_bytes() {
@@ -240,8 +242,8 @@ mod tests {
 
     #[test]
     fn items_sort_in_the_order_of_creation() {
-        let at = Virtual { addr: [10, 96, 0, 1].into(), protocol: Protocol::Tcp, port: 443 };
-        let mut state = State::new();
+        let at = ServiceAddr { addr: [10, 96, 0, 1].into(), protocol: Protocol::Tcp, port: 443 };
+        let mut state = ItemSet::new();
         state.insert(Item::File { path: "/x".into(), text: "".into() });
         state.insert(Item::Route {
             table: TABLE_MAIN,
@@ -265,7 +267,7 @@ mod tests {
 
     #[test]
     fn an_item_has_the_documented_json_form() {
-        let at = Virtual { addr: [10, 96, 0, 10].into(), protocol: Protocol::Tcp, port: 80 };
+        let at = ServiceAddr { addr: [10, 96, 0, 10].into(), protocol: Protocol::Tcp, port: 80 };
         let real = Item::Real {
             of: at.into(),
             addr: [10, 244, 1, 10].into(),
@@ -347,12 +349,12 @@ mod tests {
                 items.push(item);
             }
         }
-        let distinct: State = items.iter().cloned().collect();
+        let distinct: ItemSet = items.iter().cloned().collect();
         assert_eq!(distinct.len(), items.len(), "every example is read as an item of its own");
     }
 
     fn real(weight: u32, forward: Forward) -> Item {
-        let at = Virtual { addr: [10, 96, 0, 10].into(), protocol: Protocol::Tcp, port: 80 };
+        let at = ServiceAddr { addr: [10, 96, 0, 10].into(), protocol: Protocol::Tcp, port: 80 };
         Item::Real { of: at.into(), addr: [192, 0, 2, 11].into(), port: 8080, weight, forward }
     }
 

@@ -11,33 +11,33 @@ use serde::{Deserialize, Serialize};
 /// set to 2 before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Knob(pub Box<str>);
+pub struct SysctlPath(pub Box<str>);
 
-impl Knob {
+impl SysctlPath {
     fn rank(&self) -> (bool, &str) {
         (self.0.ends_with("/forwarding"), &self.0)
     }
 }
 
-impl Ord for Knob {
-    fn cmp(&self, other: &Knob) -> Ordering {
+impl Ord for SysctlPath {
+    fn cmp(&self, other: &SysctlPath) -> Ordering {
         self.rank().cmp(&other.rank())
     }
 }
 
-impl PartialOrd for Knob {
-    fn partial_cmp(&self, other: &Knob) -> Option<Ordering> {
+impl PartialOrd for SysctlPath {
+    fn partial_cmp(&self, other: &SysctlPath) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl From<&str> for Knob {
-    fn from(name: &str) -> Knob {
-        Knob(name.into())
+impl From<&str> for SysctlPath {
+    fn from(name: &str) -> SysctlPath {
+        SysctlPath(name.into())
     }
 }
 
-impl fmt::Display for Knob {
+impl fmt::Display for SysctlPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

@@ -11,64 +11,66 @@ use serde_json::Value as Json;
 
 /// The next hops of a route: at least one address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Via {
+pub enum NextHops {
     /// One gateway.
     One(IpAddr),
     /// Two or more gateways, sorted; the kernel selects one by the packet's flow.
     Many(Box<[IpAddr]>),
 }
 
-impl Via {
+impl NextHops {
     /// Creates a value from addresses in any order; `None` if there is no address.
-    pub fn new(addrs: impl IntoIterator<Item = IpAddr>) -> Option<Via> {
+    pub fn new(addrs: impl IntoIterator<Item = IpAddr>) -> Option<NextHops> {
         let mut addrs = addrs.into_iter();
         let first = addrs.next()?;
-        let Some(second) = addrs.find(|addr| *addr != first) else { return Some(Via::One(first)) };
+        let Some(second) = addrs.find(|addr| *addr != first) else {
+            return Some(NextHops::One(first));
+        };
         let mut all: Vec<IpAddr> = [first, second].into_iter().chain(addrs).collect();
         all.sort_unstable();
         all.dedup();
-        Some(Via::Many(all.into()))
+        Some(NextHops::Many(all.into()))
     }
 
     /// Returns all gateways, sorted.
     pub fn addrs(&self) -> &[IpAddr] {
         match self {
-            Via::One(addr) => slice::from_ref(addr),
-            Via::Many(addrs) => addrs,
+            NextHops::One(addr) => slice::from_ref(addr),
+            NextHops::Many(addrs) => addrs,
         }
     }
 }
 
-impl From<IpAddr> for Via {
-    fn from(addr: IpAddr) -> Via {
-        Via::One(addr)
+impl From<IpAddr> for NextHops {
+    fn from(addr: IpAddr) -> NextHops {
+        NextHops::One(addr)
     }
 }
 
-impl fmt::Display for Via {
+impl fmt::Display for NextHops {
     /// Writes the gateways in the syntax of `ip route`: `via A`, or `nexthop via A nexthop via B`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Via::One(addr) => write!(f, "via {addr}"),
-            Via::Many(addrs) => addrs.iter().enumerate().try_for_each(|(i, addr)| {
+            NextHops::One(addr) => write!(f, "via {addr}"),
+            NextHops::Many(addrs) => addrs.iter().enumerate().try_for_each(|(i, addr)| {
                 write!(f, "{}nexthop via {addr}", if i == 0 { "" } else { " " })
             }),
         }
     }
 }
 
-impl Serialize for Via {
+impl Serialize for NextHops {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self {
-            Via::One(addr) => addr.serialize(to),
-            Via::Many(addrs) => addrs.serialize(to),
+            NextHops::One(addr) => addr.serialize(to),
+            NextHops::Many(addrs) => addrs.serialize(to),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Via {
+impl<'de> Deserialize<'de> for NextHops {
     /// Fails if an address is invalid, or if the list is empty.
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Via, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<NextHops, D::Error> {
         let addr = |json: &Json| {
             let text = json
                 .as_str()
@@ -76,9 +78,9 @@ impl<'de> Deserialize<'de> for Via {
             text.parse::<IpAddr>().map_err(D::Error::custom)
         };
         let json = Json::deserialize(from)?;
-        let Some(list) = json.as_array() else { return addr(&json).map(Via::One) };
+        let Some(list) = json.as_array() else { return addr(&json).map(NextHops::One) };
         let addrs = list.iter().map(addr).collect::<Result<Vec<_>, _>>()?;
-        Via::new(addrs).ok_or_else(|| D::Error::custom("the list of gateways is empty"))
+        NextHops::new(addrs).ok_or_else(|| D::Error::custom("the list of gateways is empty"))
     }
 }
 
@@ -86,8 +88,8 @@ impl<'de> Deserialize<'de> for Via {
 mod tests {
     use super::*;
 
-    fn via(addrs: &[&str]) -> Via {
-        Via::new(addrs.iter().map(|a| a.parse().unwrap())).unwrap()
+    fn via(addrs: &[&str]) -> NextHops {
+        NextHops::new(addrs.iter().map(|a| a.parse().unwrap())).unwrap()
     }
 
     #[test]
@@ -95,8 +97,8 @@ mod tests {
         let two = via(&["192.0.2.9", "192.0.2.12"]);
         assert_eq!(via(&["192.0.2.12", "192.0.2.9", "192.0.2.12"]), two);
         assert_eq!(two.to_string(), "nexthop via 192.0.2.9 nexthop via 192.0.2.12");
-        assert_eq!(via(&["fd77::1", "fd77::1"]), Via::One("fd77::1".parse().unwrap()));
-        assert_eq!(Via::new([]), None);
+        assert_eq!(via(&["fd77::1", "fd77::1"]), NextHops::One("fd77::1".parse().unwrap()));
+        assert_eq!(NextHops::new([]), None);
     }
 
     #[test]
@@ -106,10 +108,10 @@ mod tests {
             (via(&["fd77::2", "fd77::1"]), r#"["fd77::1","fd77::2"]"#),
         ] {
             assert_eq!(serde_json::to_string(&via).unwrap(), text);
-            assert_eq!(serde_json::from_str::<Via>(text).unwrap(), via);
+            assert_eq!(serde_json::from_str::<NextHops>(text).unwrap(), via);
         }
         for text in ["[]", "7", r#""192.0.2""#, r#"["192.0.2.12",7]"#] {
-            assert!(serde_json::from_str::<Via>(text).is_err(), "{text}");
+            assert!(serde_json::from_str::<NextHops>(text).is_err(), "{text}");
         }
     }
 }

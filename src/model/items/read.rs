@@ -13,7 +13,7 @@ use serde::{
 };
 use serde_json::Value as Json;
 
-use super::{At, Item, LinkKind, Value, Virtual};
+use super::{Item, LinkKind, ServiceAddr, ServiceKey, SetElement};
 use crate::codec::json;
 
 /// Returns a field of an object. A missing field is read as null. Fails if the value does not fit
@@ -69,39 +69,45 @@ impl<'de> Deserialize<'de> for Item {
     }
 }
 
-impl<'de> Deserialize<'de> for At {
+impl<'de> Deserialize<'de> for ServiceKey {
     /// Reads a mark if there is one, else a destination. Fails if a field is missing or invalid.
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<At, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<ServiceKey, D::Error> {
         let o = &Json::deserialize(from)?;
         match o.get("mark") {
-            Some(_) => Ok(At::Mark { mark: field(o, "mark")?, ipv4: field(o, "ipv4")? }),
-            None => service_addr(o).map(At::Virtual),
+            Some(_) => Ok(ServiceKey::FwMark { mark: field(o, "mark")?, ipv4: field(o, "ipv4")? }),
+            None => service_addr(o).map(ServiceKey::Address),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Value {
+impl<'de> Deserialize<'de> for SetElement {
     /// Reads an address or a network from a string, and selects the other variants by the fields that
     /// the object has. Fails if a field is missing or invalid.
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Value, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<SetElement, D::Error> {
         let o = &Json::deserialize(from)?;
         let has = |name| o.get(name).is_some();
         Ok(match o.as_str() {
             Some(net) if net.contains('/') => {
-                Value::Net(net.parse::<IpNet>().map_err(D::Error::custom)?)
+                SetElement::Net(net.parse::<IpNet>().map_err(D::Error::custom)?)
             }
-            Some(addr) => Value::Addr(addr.parse::<IpAddr>().map_err(D::Error::custom)?),
-            None if has("mark") => Value::Marked { at: field(o, "at")?, mark: field(o, "mark")? },
-            None if has("from") => Value::Ranged { at: field(o, "at")?, from: field(o, "from")? },
-            None if has("ipv4") => Value::Port { port: field(o, "port")?, ipv4: field(o, "ipv4")? },
-            None => Value::At(service_addr(o)?),
+            Some(addr) => SetElement::Addr(addr.parse::<IpAddr>().map_err(D::Error::custom)?),
+            None if has("mark") => {
+                SetElement::Marked { at: field(o, "at")?, mark: field(o, "mark")? }
+            }
+            None if has("from") => {
+                SetElement::Ranged { at: field(o, "at")?, from: field(o, "from")? }
+            }
+            None if has("ipv4") => {
+                SetElement::Port { port: field(o, "port")?, ipv4: field(o, "ipv4")? }
+            }
+            None => SetElement::Service(service_addr(o)?),
         })
     }
 }
 
 /// Returns the destination that the fields of an object describe. Fails if one is missing or invalid.
-fn service_addr<E: Error>(o: &Json) -> Result<Virtual, E> {
-    Ok(Virtual {
+fn service_addr<E: Error>(o: &Json) -> Result<ServiceAddr, E> {
+    Ok(ServiceAddr {
         addr: field(o, "addr")?,
         protocol: field(o, "protocol")?,
         port: field(o, "port")?,
@@ -119,11 +125,11 @@ mod tests {
     use super::*;
     use crate::model::{
         items::{Forward, Protocol},
-        nftables::{Set, Skeleton},
+        nftables::{RulesetOptions, Set},
     };
 
-    fn at(addr: &str, protocol: Protocol, port: u16) -> Virtual {
-        Virtual { addr: addr.parse().unwrap(), protocol, port }
+    fn at(addr: &str, protocol: Protocol, port: u16) -> ServiceAddr {
+        ServiceAddr { addr: addr.parse().unwrap(), protocol, port }
     }
 
     #[test]
@@ -133,19 +139,19 @@ mod tests {
                 Set::Services,
                 "services",
                 r#"{"addr":"10.96.0.10","protocol":"tcp","port":80}"#,
-                Value::At(at("10.96.0.10", Protocol::Tcp, 80)),
+                SetElement::Service(at("10.96.0.10", Protocol::Tcp, 80)),
             ),
             (
                 Set::Outside,
                 "outside",
                 r#"{"at":{"addr":"fd77::11","protocol":"sctp","port":30080},"mark":7}"#,
-                Value::Marked { at: at("fd77::11", Protocol::Sctp, 30080), mark: 7 },
+                SetElement::Marked { at: at("fd77::11", Protocol::Sctp, 30080), mark: 7 },
             ),
             (
                 Set::Ranges,
                 "ranges",
                 r#"{"at":{"addr":"203.0.113.9","protocol":"udp","port":53},"from":"10.0.0.0/8"}"#,
-                Value::Ranged {
+                SetElement::Ranged {
                     at: at("203.0.113.9", Protocol::Udp, 53),
                     from: "10.0.0.0/8".parse().unwrap(),
                 },
@@ -154,20 +160,20 @@ mod tests {
                 Set::TcpPorts,
                 "tcp-ports",
                 r#"{"port":30080,"ipv4":true}"#,
-                Value::Port { port: 30080, ipv4: true },
+                SetElement::Port { port: 30080, ipv4: true },
             ),
             (
                 Set::SctpPorts,
                 "sctp-ports",
                 r#"{"port":30081,"ipv4":false}"#,
-                Value::Port { port: 30081, ipv4: false },
+                SetElement::Port { port: 30081, ipv4: false },
             ),
-            (Set::Loops, "loops", r#""fd44::1""#, Value::Addr("fd44::1".parse().unwrap())),
+            (Set::Loops, "loops", r#""fd44::1""#, SetElement::Addr("fd44::1".parse().unwrap())),
             (
                 Set::OwnPods,
                 "own-pods",
                 r#""10.244.0.0/24""#,
-                Value::Net("10.244.0.0/24".parse().unwrap()),
+                SetElement::Net("10.244.0.0/24".parse().unwrap()),
             ),
         ] {
             let text = format!(r#"{{"kind":"element","set":"{json}","value":{text}}}"#);
@@ -179,7 +185,7 @@ mod tests {
     fn a_virtual_service_and_a_real_server_are_read_with_all_their_fields() {
         let service = r#"{"kind":"service","at":{"mark":9,"ipv4":false},"scheduler":"mh","flags":24,"persistence":600}"#;
         let scheduler = "mh".into();
-        let at_mark = At::Mark { mark: 9, ipv4: false };
+        let at_mark = ServiceKey::FwMark { mark: 9, ipv4: false };
         assert_eq!(
             json::from_str::<Item>(service).unwrap(),
             Item::Service { at: at_mark, scheduler, flags: 24, persistence: 600 }
@@ -188,7 +194,7 @@ mod tests {
         assert_eq!(
             json::from_str::<Item>(real).unwrap(),
             Item::Real {
-                of: At::Virtual(at("10.96.0.10", Protocol::Udp, 53)),
+                of: ServiceKey::Address(at("10.96.0.10", Protocol::Udp, 53)),
                 addr: [10, 244, 1, 2].into(),
                 port: 5353,
                 weight: 3,
@@ -200,7 +206,7 @@ mod tests {
     #[test]
     fn a_table_of_a_dump_without_accept_has_it_disabled() {
         let text = r#"{"kind":"table","name":"kinglet","skeleton":{"guard":true,"masquerade_all":true,"pod_egress":false,"same_node":true}}"#;
-        let skeleton = Skeleton {
+        let skeleton = RulesetOptions {
             guard: true,
             masquerade_all: true,
             pod_egress: false,

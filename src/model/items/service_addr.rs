@@ -1,5 +1,5 @@
-//! Identities in IPVS and nftables: the address and port of a virtual service ([`Virtual`]), the
-//! lookup key of IPVS ([`At`]), and the key of a set element ([`Value`]).
+//! Identities in IPVS and nftables: the address and port of a virtual service ([`ServiceAddr`]), the
+//! lookup key of IPVS ([`ServiceKey`]), and the key of a set element ([`SetElement`]).
 
 use std::{fmt, net::IpAddr};
 
@@ -11,18 +11,18 @@ use super::Protocol;
 /// The element of an nftables set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(untagged)]
-pub enum Value {
+pub enum SetElement {
     /// An element of a map: packets to `at` get a mark.
     Marked {
         /// The destination of the packets.
-        at: Virtual,
+        at: ServiceAddr,
         /// Their mark.
         mark: u32,
     },
     /// An allowed source network of a destination.
     Ranged {
         /// The destination of the packets.
-        at: Virtual,
+        at: ServiceAddr,
         /// The network that they may come from.
         from: IpNet,
     },
@@ -34,36 +34,36 @@ pub enum Value {
         ipv4: bool,
     },
     /// Address, protocol and port.
-    At(Virtual),
+    Service(ServiceAddr),
     /// An address; in the set `loops` it is the source and the destination.
     Addr(IpAddr),
     /// A network.
     Net(IpNet),
 }
 
-impl Value {
+impl SetElement {
     /// Returns true if the IPv4 set holds it, false if the IPv6 set does.
     pub fn is_ipv4(&self) -> bool {
         match self {
-            Value::At(at) | Value::Marked { at, .. } | Value::Ranged { at, .. } => {
-                at.addr.is_ipv4()
-            }
-            Value::Addr(addr) => addr.is_ipv4(),
-            Value::Net(net) => net.addr().is_ipv4(),
-            Value::Port { ipv4, .. } => *ipv4,
+            SetElement::Service(at)
+            | SetElement::Marked { at, .. }
+            | SetElement::Ranged { at, .. } => at.addr.is_ipv4(),
+            SetElement::Addr(addr) => addr.is_ipv4(),
+            SetElement::Net(net) => net.addr().is_ipv4(),
+            SetElement::Port { ipv4, .. } => *ipv4,
         }
     }
 }
 
-impl fmt::Display for Value {
+impl fmt::Display for SetElement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Value::At(at) => at.fmt(f),
-            Value::Marked { at, mark } => write!(f, "{at} : {mark:#x}"),
-            Value::Ranged { at, from } => write!(f, "{at} from {from}"),
-            Value::Addr(addr) => addr.fmt(f),
-            Value::Net(net) => net.fmt(f),
-            Value::Port { port, ipv4 } => write!(f, "{port} ipv{}", if *ipv4 { 4 } else { 6 }),
+            SetElement::Service(at) => at.fmt(f),
+            SetElement::Marked { at, mark } => write!(f, "{at} : {mark:#x}"),
+            SetElement::Ranged { at, from } => write!(f, "{at} from {from}"),
+            SetElement::Addr(addr) => addr.fmt(f),
+            SetElement::Net(net) => net.fmt(f),
+            SetElement::Port { port, ipv4 } => write!(f, "{port} ipv{}", if *ipv4 { 4 } else { 6 }),
         }
     }
 }
@@ -71,11 +71,11 @@ impl fmt::Display for Value {
 /// The key by which IPVS looks up a virtual service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(untagged)]
-pub enum At {
+pub enum ServiceKey {
     /// Destination address, protocol and port.
-    Virtual(Virtual),
+    Address(ServiceAddr),
     /// The mark of the packet (a fwmark service, ipvsadm(8)); IPVS looks it up first.
-    Mark {
+    FwMark {
         /// The whole mark.
         mark: u32,
         /// True for IPv4 packets, false for IPv6.
@@ -83,18 +83,18 @@ pub enum At {
     },
 }
 
-impl At {
+impl ServiceKey {
     /// Returns true for IPv4.
     pub fn is_ipv4(&self) -> bool {
         match self {
-            At::Virtual(at) => at.addr.is_ipv4(),
-            At::Mark { ipv4, .. } => *ipv4,
+            ServiceKey::Address(at) => at.addr.is_ipv4(),
+            ServiceKey::FwMark { ipv4, .. } => *ipv4,
         }
     }
 }
 
 /// The identity of a real server in IPVS: its virtual service, its address and its port.
-pub type RealKey = (At, IpAddr, u16);
+pub type RealKey = (ServiceKey, IpAddr, u16);
 
 /// The upper 16 bits of all marks that kinglet assigns.
 const OUR_MARKS: u32 = 0x4b1a_0000;
@@ -109,24 +109,26 @@ pub fn is_our_mark(mark: u32) -> bool {
     mark & 0xffff_0000 == OUR_MARKS
 }
 
-impl From<Virtual> for At {
-    fn from(at: Virtual) -> At {
-        At::Virtual(at)
+impl From<ServiceAddr> for ServiceKey {
+    fn from(at: ServiceAddr) -> ServiceKey {
+        ServiceKey::Address(at)
     }
 }
 
-impl fmt::Display for At {
+impl fmt::Display for ServiceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            At::Virtual(at) => at.fmt(f),
-            At::Mark { mark, ipv4 } => write!(f, "mark {mark:#x} ipv{}", if *ipv4 { 4 } else { 6 }),
+            ServiceKey::Address(at) => at.fmt(f),
+            ServiceKey::FwMark { mark, ipv4 } => {
+                write!(f, "mark {mark:#x} ipv{}", if *ipv4 { 4 } else { 6 })
+            }
         }
     }
 }
 
 /// The destination address, protocol and port of an IPVS virtual service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Virtual {
+pub struct ServiceAddr {
     /// The virtual address.
     pub addr: IpAddr,
     /// The transport protocol.
@@ -135,7 +137,7 @@ pub struct Virtual {
     pub port: u16,
 }
 
-impl fmt::Display for Virtual {
+impl fmt::Display for ServiceAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.protocol, std::net::SocketAddr::new(self.addr, self.port))
     }

@@ -18,8 +18,8 @@ mod set;
 mod text;
 
 pub use ruleset::{
-    BRIDGE, Base, Chain, Fields, Hook, NFT_TABLE, PASS, PASSING, PASSING_MATCH, Rule, Skeleton,
-    Test, Verdict, chains,
+    BRIDGE, Base, Chain, Fields, Hook, NFT_TABLE, PASS, PASSING, PASSING_MATCH, Rule, RuleVerdict,
+    RulesetOptions, Test, chains,
 };
-pub use set::{Part, Set};
+pub use set::{KeyPart, Set};
 pub use text::script;

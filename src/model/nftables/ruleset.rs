@@ -11,7 +11,7 @@ pub const BRIDGE: &str = "kube-bridge";
 
 /// The options that select the rules of the table. Equal options yield equal tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Skeleton {
+pub struct RulesetOptions {
     /// Virtual addresses accept only the ports of Services (the opposite of `--ipvs-permit-all`).
     pub guard: bool,
     /// All traffic through a Service is masqueraded (`--masquerade-all`).
@@ -69,7 +69,7 @@ pub struct Rule {
     /// The tests, all of which must match.
     pub tests: Vec<Test>,
     /// The verdict if they match.
-    pub verdict: Verdict,
+    pub verdict: RuleVerdict,
 }
 
 /// A condition on a packet.
@@ -113,7 +113,7 @@ pub enum Fields {
 
 /// The verdict of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RuleVerdict {
     /// Accepts the packet: the rest of this chain is skipped.
     Accept,
     /// Drops the packet without an answer.
@@ -147,11 +147,11 @@ const FILTER: i32 = 0;
 const SRCNAT: i32 = 100;
 
 /// Returns the chains of the table for the given options.
-pub fn chains(skeleton: Skeleton) -> Vec<Chain> {
+pub fn chains(skeleton: RulesetOptions) -> Vec<Chain> {
     let both = |rules: &dyn Fn(bool) -> Vec<Rule>| [rules(true), rules(false)].concat();
     let base = |kind, hook, priority| Some(Base { kind, hook, priority });
     let output = |ipv4| {
-        let drop = rule(ipv4, [in_set(Fields::Destination, Set::Drop)], Verdict::Drop);
+        let drop = rule(ipv4, [in_set(Fields::Destination, Set::Drop)], RuleVerdict::Drop);
         vec![drop, reset_unserved(ipv4)]
     };
     let mut chains = vec![
@@ -195,7 +195,7 @@ pub(super) const PASS_CHAINS: [&str; 2] = ["pass-input", "pass-forward"];
 /// The chain for packets that came through a Service.
 const THROUGH_SERVICE: &str = "through-service";
 
-fn rule(ipv4: bool, tests: impl IntoIterator<Item = Test>, verdict: Verdict) -> Rule {
+fn rule(ipv4: bool, tests: impl IntoIterator<Item = Test>, verdict: RuleVerdict) -> Rule {
     Rule { ipv4, tests: tests.into_iter().collect(), verdict }
 }
 
@@ -213,15 +213,15 @@ fn before_routing(ipv4: bool) -> Vec<Rule> {
     use super::Fields::{Destination, DestinationAndSource, From};
     let outside = || not_in_set(From, Set::PodNets);
     vec![
-        rule(ipv4, [in_set(Destination, Set::Drop)], Verdict::Drop),
-        rule(ipv4, [outside(), in_set(Destination, Set::DropOutside)], Verdict::Drop),
+        rule(ipv4, [in_set(Destination, Set::Drop)], RuleVerdict::Drop),
+        rule(ipv4, [outside(), in_set(Destination, Set::DropOutside)], RuleVerdict::Drop),
         rule(
             ipv4,
             [in_set(Destination, Set::Restricted), not_in_set(DestinationAndSource, Set::Ranges)],
-            Verdict::Drop,
+            RuleVerdict::Drop,
         ),
         // IPVS looks up the fwmark service first; that service has only the endpoints of this node.
-        rule(ipv4, [outside()], Verdict::Mark(Set::Outside)),
+        rule(ipv4, [outside()], RuleVerdict::Mark(Set::Outside)),
     ]
 }
 
@@ -229,7 +229,7 @@ fn before_routing(ipv4: bool) -> Vec<Rule> {
 /// with ICMP.
 fn reset_unserved(ipv4: bool) -> Rule {
     let tests = [in_set(Fields::Destination, Set::Reject), Test::Protocol(TCP), Test::New];
-    rule(ipv4, tests, Verdict::Reset)
+    rule(ipv4, tests, RuleVerdict::Reset)
 }
 
 const TCP: u8 = 6;
@@ -238,18 +238,18 @@ const TCP: u8 = 6;
 /// foreign mark is left to the rules of its program, and our own mark is accepted as it is.
 fn pass_input(ipv4: bool) -> Vec<Rule> {
     vec![
-        rule(ipv4, [Test::Marked], Verdict::Accept),
-        rule(ipv4, [in_set(Fields::Destination, Set::Services)], Verdict::Pass),
-        rule(ipv4, [in_set(Fields::To, Set::Vips), icmp(ipv4)], Verdict::Pass),
+        rule(ipv4, [Test::Marked], RuleVerdict::Accept),
+        rule(ipv4, [in_set(Fields::Destination, Set::Services)], RuleVerdict::Pass),
+        rule(ipv4, [in_set(Fields::To, Set::Vips), icmp(ipv4)], RuleVerdict::Pass),
     ]
 }
 
 /// Returns the rules that mark packets from and to pods, and answers that go back through a
 /// Service.
 fn pass_forward(ipv4: bool) -> Vec<Rule> {
-    let mut rules = vec![rule(ipv4, [Test::Marked], Verdict::Accept)];
-    rules.extend([Test::FromBridge, Test::ToBridge].map(|t| rule(ipv4, [t], Verdict::Pass)));
-    rules.extend(service_rules(ipv4, Verdict::Pass));
+    let mut rules = vec![rule(ipv4, [Test::Marked], RuleVerdict::Accept)];
+    rules.extend([Test::FromBridge, Test::ToBridge].map(|t| rule(ipv4, [t], RuleVerdict::Pass)));
+    rules.extend(service_rules(ipv4, RuleVerdict::Pass));
     rules
 }
 
@@ -262,38 +262,38 @@ fn icmp(ipv4: bool) -> Test {
 fn guard(ipv4: bool) -> Vec<Rule> {
     use super::Fields::{Destination, To};
     vec![
-        rule(ipv4, [in_set(Destination, Set::Services)], Verdict::Accept),
+        rule(ipv4, [in_set(Destination, Set::Services)], RuleVerdict::Accept),
         // ICMP errors, for example for path MTU discovery, and ping.
-        rule(ipv4, [in_set(To, Set::Vips), icmp(ipv4)], Verdict::Accept),
-        rule(ipv4, [in_set(To, Set::Vips), Test::Protocol(TCP)], Verdict::Reset),
-        rule(ipv4, [in_set(To, Set::Vips)], Verdict::Reject),
+        rule(ipv4, [in_set(To, Set::Vips), icmp(ipv4)], RuleVerdict::Accept),
+        rule(ipv4, [in_set(To, Set::Vips), Test::Protocol(TCP)], RuleVerdict::Reset),
+        rule(ipv4, [in_set(To, Set::Vips)], RuleVerdict::Reject),
     ]
 }
 
 /// Returns the masquerade rules for traffic through a Service.
-fn through_service(ipv4: bool, skeleton: Skeleton) -> Vec<Rule> {
+fn through_service(ipv4: bool, skeleton: RulesetOptions) -> Vec<Rule> {
     use super::Fields::{From, FromTo, To};
     let mut rules = Vec::new();
     if skeleton.masquerade_all {
-        rules.push(rule(ipv4, [Test::FromThisNode(false)], Verdict::Masquerade));
+        rules.push(rule(ipv4, [Test::FromThisNode(false)], RuleVerdict::Masquerade));
     }
     // A pod that reaches itself would otherwise answer itself directly.
-    rules.push(rule(ipv4, [in_set(FromTo, Set::Loops)], Verdict::Masquerade));
+    rules.push(rule(ipv4, [in_set(FromTo, Set::Loops)], RuleVerdict::Masquerade));
     if skeleton.same_node {
         let tests = [in_set(From, Set::OwnPods), in_set(To, Set::OwnPods)];
-        rules.push(rule(ipv4, tests, Verdict::Masquerade));
+        rules.push(rule(ipv4, tests, RuleVerdict::Masquerade));
     }
     // Neither from a pod of this node nor to one: without masquerading the answer would not come
     // back this way.
     let elsewhere =
         [not_in_set(From, Set::OwnPods), not_in_set(To, Set::OwnPods), Test::FromThisNode(false)];
-    rules.push(rule(ipv4, elsewhere, Verdict::Masquerade));
+    rules.push(rule(ipv4, elsewhere, RuleVerdict::Masquerade));
     rules
 }
 
 /// Returns rules with a verdict for traffic through a Service. Its original destination is a
 /// virtual address, or an address of a node with a port of a Service.
-fn service_rules(ipv4: bool, verdict: Verdict) -> Vec<Rule> {
+fn service_rules(ipv4: bool, verdict: RuleVerdict) -> Vec<Rule> {
     use super::Fields::{FirstPort, FirstTo};
     let mut rules = vec![rule(ipv4, [in_set(FirstTo, Set::Vips)], verdict)];
     for (protocol, ports) in [(TCP, Set::TcpPorts), (17, Set::UdpPorts), (132, Set::SctpPorts)] {
@@ -305,16 +305,16 @@ fn service_rules(ipv4: bool, verdict: Verdict) -> Vec<Rule> {
 }
 
 /// Returns the rules for packets that leave this node, after routing.
-fn after_routing(ipv4: bool, skeleton: Skeleton) -> Vec<Rule> {
+fn after_routing(ipv4: bool, skeleton: RulesetOptions) -> Vec<Rule> {
     use super::Fields::{From, To};
-    let mut rules = service_rules(ipv4, Verdict::Jump(THROUGH_SERVICE));
+    let mut rules = service_rules(ipv4, RuleVerdict::Jump(THROUGH_SERVICE));
     if skeleton.pod_egress {
         let out = [
             in_set(From, Set::OwnPods),
             not_in_set(To, Set::PodNets),
             not_in_set(To, Set::NodeIps),
         ];
-        rules.push(rule(ipv4, out, Verdict::Masquerade));
+        rules.push(rule(ipv4, out, RuleVerdict::Masquerade));
     }
     rules
 }

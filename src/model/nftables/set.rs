@@ -94,8 +94,8 @@ impl Set {
     }
 
     /// Returns the fields of its keys, in order.
-    pub fn key(self) -> &'static [Part] {
-        use self::Part::{Addr, Port, Protocol};
+    pub fn key(self) -> &'static [KeyPart] {
+        use self::KeyPart::{Addr, Port, Protocol};
         match self {
             Set::Ranges => &[Addr, Protocol, Port, Addr],
             Set::Loops => &[Addr, Addr],
@@ -122,11 +122,11 @@ impl Set {
 
     /// Returns its type and flags in nft syntax.
     pub fn declaration(self, ipv4: bool) -> String {
-        let name = |part: &Part| match (part, ipv4) {
-            (Part::Addr, true) => "ipv4_addr",
-            (Part::Addr, false) => "ipv6_addr",
-            (Part::Protocol, _) => "inet_proto",
-            (Part::Port, _) => "inet_service",
+        let name = |part: &KeyPart| match (part, ipv4) {
+            (KeyPart::Addr, true) => "ipv4_addr",
+            (KeyPart::Addr, false) => "ipv6_addr",
+            (KeyPart::Protocol, _) => "inet_proto",
+            (KeyPart::Port, _) => "inet_service",
         };
         let key: Vec<&str> = self.key().iter().map(name).collect();
         let data = if self.is_map() { " : mark" } else { "" };
@@ -137,7 +137,7 @@ impl Set {
 
 /// A field of a set's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum KeyPart {
     /// An address: 4 or 16 bytes in network order.
     Addr,
     /// A protocol number: 1 byte.

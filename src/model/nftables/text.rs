@@ -4,14 +4,14 @@
 use std::fmt::{self, Write};
 
 use super::{
-    BRIDGE, Base, Chain, Fields, NFT_TABLE, PASS, Rule, Set, Skeleton, Test, Verdict, chains,
-    ruleset::PASS_CHAINS,
+    BRIDGE, Base, Chain, Fields, NFT_TABLE, PASS, Rule, RuleVerdict, RulesetOptions, Set, Test,
+    chains, ruleset::PASS_CHAINS,
 };
 
 /// Returns the table in nft syntax, as one transaction. If the table is not `fresh`, its sets exist
 /// and are not declared again: nft's set flags depend on its version, and the kernel refuses to add
 /// an existing set with other flags.
-pub fn script(skeleton: Skeleton, fresh: bool) -> String {
+pub fn script(skeleton: RulesetOptions, fresh: bool) -> String {
     let mut text = format!("add table inet {NFT_TABLE}\n");
     for (set, ipv4) in Set::each().filter(|_| fresh) {
         let _ = writeln!(
@@ -75,14 +75,14 @@ impl fmt::Display for Rule {
             }
         }
         match self.verdict {
-            Verdict::Accept => write!(f, " accept"),
-            Verdict::Drop => write!(f, " drop"),
-            Verdict::Reject => write!(f, " reject with icmpx port-unreachable"),
-            Verdict::Reset => write!(f, " reject with tcp reset"),
-            Verdict::Masquerade => write!(f, " masquerade fully-random"),
-            Verdict::Pass => write!(f, " meta mark set {PASS:#010x}"),
-            Verdict::Jump(chain) => write!(f, " jump {chain}"),
-            Verdict::Mark(map) => write!(
+            RuleVerdict::Accept => write!(f, " accept"),
+            RuleVerdict::Drop => write!(f, " drop"),
+            RuleVerdict::Reject => write!(f, " reject with icmpx port-unreachable"),
+            RuleVerdict::Reset => write!(f, " reject with tcp reset"),
+            RuleVerdict::Masquerade => write!(f, " masquerade fully-random"),
+            RuleVerdict::Pass => write!(f, " meta mark set {PASS:#010x}"),
+            RuleVerdict::Jump(chain) => write!(f, " jump {chain}"),
+            RuleVerdict::Mark(map) => write!(
                 f,
                 " meta mark set {} map @{}",
                 fields(Fields::Destination),
