@@ -13,6 +13,7 @@ pub mod commands;
 pub mod daemon;
 pub mod desired;
 pub mod error;
+pub mod family;
 pub mod kernel;
 pub mod log;
 pub mod model;

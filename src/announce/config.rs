@@ -1,10 +1,11 @@
 //! Builds the BGP configuration: the local speaker, its peers and their policy.
 
+use crate::family::Family;
 use crate::{
     collections::FlatMap,
     desired::{Unmet, view::has_ipv6},
     model::{
-        bgp::{Config, Export, Family, Import, LocalSpeaker, Originated, Peer, TtlPolicy},
+        bgp::{Config, Export, Import, LocalSpeaker, Originated, Peer, TtlPolicy},
         cluster::{
             Cluster, Node,
             node::{NodeBgp as Annotations, Reflector},

@@ -4,11 +4,12 @@
 use std::net::IpAddr;
 
 use super::config::Inputs;
+use crate::family::Family;
 use crate::{
     collections::FlatSet,
     desired::health::ready_here,
     model::{
-        bgp::{Family, Import, LocalSpeaker, Originated},
+        bgp::{Import, LocalSpeaker, Originated},
         cluster::{Node, Service},
         items::host_net,
         local::Host,

@@ -8,7 +8,7 @@ use super::{
     message::Notification,
     wire::{take, take_u8, take_u16, take_u32},
 };
-use crate::model::bgp::Family;
+use crate::family::Family;
 
 /// Parameter type of capabilities, the only one that is not deprecated (RFC 5492).
 const CAPABILITIES: u8 = 2;

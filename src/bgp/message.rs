@@ -16,7 +16,7 @@ use super::{
     update,
     wire::{take_u8, take_u16, take_u32},
 };
-use crate::model::bgp::Family;
+use crate::family::Family;
 
 /// The length of the message header in bytes: marker, length and type.
 pub const HEADER_LEN: usize = 19;

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use super::wire::{take, take_u8};
-use crate::model::bgp::Family;
+use crate::family::Family;
 
 /// The most bytes of an encoded network.
 pub(super) const MAX_ENCODED_LEN: usize = 17;

@@ -21,7 +21,8 @@ use super::{
     message::MAX,
     rib::{decision::RouteAttrs, peer_table::PeerSession},
 };
-use crate::model::bgp::{Config, Family};
+use crate::family::Family;
+use crate::model::bgp::Config;
 
 /// The community NO_EXPORT: not advertised to other ASes (RFC 1997).
 pub const NO_EXPORT: u32 = 0xffff_ff01;

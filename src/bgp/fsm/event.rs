@@ -5,13 +5,11 @@ use std::{
     net::Ipv4Addr,
 };
 
-use crate::{
-    bgp::{
-        capability::Restart,
-        message::{Message, Notification, Open, Update},
-    },
-    model::bgp::Family,
+use crate::bgp::{
+    capability::Restart,
+    message::{Message, Notification, Open, Update},
 };
+use crate::family::Family;
 
 /// The number of a TCP connection. Numbers are never reused while the process runs.
 pub type ConnId = u64;

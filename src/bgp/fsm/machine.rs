@@ -1,12 +1,13 @@
 //! The state machine of one peer (RFC 4271 section 8.2.2).
 
 use super::event::{ConnId, DownReason, FsmInput, FsmState, Output, SessionDown};
+use crate::family::Family;
 use crate::{
     bgp::{
         capability::{Capabilities, Restart},
         message::{Message, Notification, Open},
     },
-    model::bgp::{Family, LocalSpeaker, Peer},
+    model::bgp::{LocalSpeaker, Peer},
 };
 use std::{net::Ipv4Addr, time::Duration};
 

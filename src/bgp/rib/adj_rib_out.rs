@@ -26,12 +26,13 @@ use super::{
     decision::{Path, RouteAttrs},
     peer_table::{PeerEntry, PeerIndex, PeerSession, PeerTable},
 };
+use crate::family::Family;
 use crate::{
     bgp::{
         message::{Message, Reach, Update},
         policy::{self, ExportedRoute, LocalKind, RouteSource},
     },
-    model::bgp::{Config, Family},
+    model::bgp::Config,
 };
 
 /// The journal may have this many entries more than there are networks in the table.

@@ -12,10 +12,10 @@ use std::{
 use ipnet::IpNet;
 
 use super::{adj_rib_out::AdjRibOut, decision::RouteAttrs};
+use crate::family::Family;
 use crate::{
     bgp::{message::Agreed, policy::RouteRejectReason},
     collections::FlatMap,
-    model::bgp::Family,
 };
 
 /// The index of a peer in the peer table. An index is reused after its peer is removed.

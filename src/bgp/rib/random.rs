@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use ipnet::IpNet;
 
 use super::{Rib, decision::RouteAttrs, peer_table::PeerSession, world::*};
+use crate::family::Family;
 use crate::{
     bgp::{
         attribute::{Attributes, OriginCode},
@@ -16,10 +17,7 @@ use crate::{
         policy::{self, ExportedRoute, LocalKind, RouteSource},
     },
     collections::FlatMap,
-    model::{
-        bgp::{Config, Family},
-        items::NextHops,
-    },
+    model::{bgp::Config, items::NextHops},
 };
 
 /// Routes by network, as received from a peer.

@@ -6,16 +6,14 @@ use super::{
     destination::{Before, Destination, RouteChanges},
     peer_table::{MAX_REFUSED, PeerIndex, PeerSession, PeerTable, PrefixCounts},
 };
+use crate::family::Family;
 use crate::{
     bgp::{
         message::Update,
         policy::{self, RouteRejectReason},
     },
     collections::{FlatMap, FlatSet},
-    model::{
-        bgp::{Config, Family},
-        items::NextHops,
-    },
+    model::{bgp::Config, items::NextHops},
 };
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 

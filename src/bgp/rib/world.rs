@@ -6,12 +6,13 @@ use std::{net::IpAddr, sync::Arc};
 use ipnet::IpNet;
 
 use super::{Rib, peer_table::PeerSession};
+use crate::family::Family;
 use crate::{
     bgp::{
         attribute::{Attributes, Segment},
         message::{Agreed, Message, Reach, Update},
     },
-    model::bgp::{Config, Export, Family, Import, LocalSpeaker, Originated, Peer, TtlPolicy},
+    model::bgp::{Config, Export, Import, LocalSpeaker, Originated, Peer, TtlPolicy},
 };
 
 /// A generator of pseudo-random numbers that gives the same sequence in every run (xorshift64*).

@@ -372,10 +372,11 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::family::Family;
     use crate::{
         bgp::{bfd::BfdState, fsm::FsmState, message::frame},
         model::{
-            bgp::{Export, Family, Import, LocalSpeaker, Originated, Peer},
+            bgp::{Export, Import, LocalSpeaker, Originated, Peer},
             items::NextHops,
         },
     };

@@ -6,15 +6,13 @@ use std::{
 };
 
 use super::{Dial, Severity, Speaker, SpeakerAction};
-use crate::{
-    bgp::{
-        capability::Restart,
-        fsm::{ConnId, DownReason, Output},
-        message::{Message, Open},
-        rib::PeerSession,
-    },
-    model::bgp::Family,
+use crate::bgp::{
+    capability::Restart,
+    fsm::{ConnId, DownReason, Output},
+    message::{Message, Open},
+    rib::PeerSession,
 };
+use crate::family::Family;
 
 /// The time after a peer's restart during which its stale paths are kept while it sends its routes again.
 /// RFC 4724 section 4.2 allows such an upper bound on the wait for End-of-RIB.

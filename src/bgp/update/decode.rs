@@ -9,17 +9,15 @@ use super::{
         read_u32_list, take_value,
     },
 };
-use crate::{
-    bgp::{
-        as_path,
-        attribute::{Attributes, OriginCode, Other, Segment},
-        capability::UNICAST,
-        message::{Agreed, Notification, Reach, Update},
-        nlri,
-        wire::{take, take_u8, take_u16},
-    },
-    model::bgp::Family,
+use crate::bgp::{
+    as_path,
+    attribute::{Attributes, OriginCode, Other, Segment},
+    capability::UNICAST,
+    message::{Agreed, Notification, Reach, Update},
+    nlri,
+    wire::{take, take_u8, take_u16},
 };
+use crate::family::Family;
 use std::{
     mem,
     net::{IpAddr, Ipv4Addr},

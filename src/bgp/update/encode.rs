@@ -14,16 +14,14 @@ use super::codes::{
     EXTENDED_LENGTH, LOCAL_PREF, MP_REACH_NLRI, MP_UNREACH_NLRI, MULTI_EXIT_DISC, NEXT_HOP,
     OPTIONAL, ORIGIN, ORIGINATOR_ID, TRANSITIVE,
 };
-use crate::{
-    bgp::{
-        as_path,
-        attribute::{Attributes, OriginCode},
-        capability::UNICAST,
-        message::{Agreed, HEADER_LEN, MAX, Update},
-        nlri::{self, MAX_ENCODED_LEN},
-    },
-    model::bgp::Family,
+use crate::bgp::{
+    as_path,
+    attribute::{Attributes, OriginCode},
+    capability::UNICAST,
+    message::{Agreed, HEADER_LEN, MAX, Update},
+    nlri::{self, MAX_ENCODED_LEN},
 };
+use crate::family::Family;
 
 /// The most bytes of withdrawn routes, attributes and advertised routes in a message: all but the header
 /// and the two length fields.

@@ -2,53 +2,13 @@
 
 use super::peer::{Bfd, Secret};
 use crate::collections::{FlatMap, FlatSet};
+use crate::family::Family;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
 /// The TCP port of BGP (RFC 4271).
 pub const PORT: u16 = 179;
-
-/// An address family (AFI) of unicast routes (SAFI 1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Family {
-    /// AFI 1.
-    Ipv4,
-    /// AFI 2.
-    Ipv6,
-}
-
-impl Family {
-    /// All families that this speaker supports.
-    pub const ALL: [Family; 2] = [Family::Ipv4, Family::Ipv6];
-
-    /// Returns the family of an AFI, or `None` if the AFI is neither IPv4 nor IPv6.
-    pub(crate) fn of_afi(afi: u16) -> Option<Family> {
-        match afi {
-            1 => Some(Family::Ipv4),
-            2 => Some(Family::Ipv6),
-            _ => None,
-        }
-    }
-
-    /// Returns the AFI (IANA Address Family Numbers).
-    pub(crate) fn afi(self) -> u16 {
-        match self {
-            Family::Ipv4 => 1,
-            Family::Ipv6 => 2,
-        }
-    }
-
-    /// Returns the family of a prefix.
-    pub fn of(net: &IpNet) -> Family {
-        if net.addr().is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
-    }
-
-    /// Returns the family of an address.
-    pub fn of_addr(addr: &IpAddr) -> Family {
-        if addr.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
-    }
-}
 
 /// The complete configuration of the speaker. [`speaker::Speaker::configure`] compares a new one with
 /// the previous one and resets only the sessions that changed.

@@ -5,4 +5,4 @@ mod config;
 pub(super) mod options;
 pub mod peer;
 
-pub use config::{Config, Export, Family, Import, LocalSpeaker, Originated, PORT, Peer, TtlPolicy};
+pub use config::{Config, Export, Import, LocalSpeaker, Originated, PORT, Peer, TtlPolicy};

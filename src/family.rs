@@ -1,0 +1,57 @@
+//! The address family, which every layer needs.
+
+use std::{fmt, net::IpAddr};
+
+use ipnet::IpNet;
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl Family {
+    /// Both families.
+    pub const ALL: [Family; 2] = [Family::Ipv4, Family::Ipv6];
+
+    /// Returns the family of a prefix.
+    pub fn of(net: &IpNet) -> Family {
+        Family::of_addr(&net.addr())
+    }
+
+    /// Returns the family of an address.
+    pub fn of_addr(addr: &IpAddr) -> Family {
+        if addr.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+    }
+
+    /// Returns true for IPv4.
+    pub fn is_ipv4(self) -> bool {
+        self == Family::Ipv4
+    }
+
+    /// Returns the family with an AFI, or `None` if the AFI is neither IPv4 nor IPv6.
+    pub fn of_afi(afi: u16) -> Option<Family> {
+        Family::ALL.into_iter().find(|family| family.afi() == afi)
+    }
+
+    /// Returns the AFI (IANA Address Family Numbers): 1 or 2.
+    pub fn afi(self) -> u16 {
+        match self {
+            Family::Ipv4 => 1,
+            Family::Ipv6 => 2,
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    /// Writes `ipv4` or `ipv6`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::Ipv4 => "ipv4",
+            Family::Ipv6 => "ipv6",
+        })
+    }
+}
