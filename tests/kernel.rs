@@ -8,8 +8,7 @@ use std::process::Command;
 use common::{kept, namespace::in_namespace, sh};
 use kinglet::{
     bgp::rib::Learned,
-    collections::FlatSet,
-    kernel::{Kernel, Outcome, Scope, events::Events},
+    kernel::{Kernel, Outcome, Scope},
     model::{
         cluster::{Cluster, Node, Object, store::Delta},
         items::{
@@ -159,20 +158,21 @@ fn a_node_that_comes_or_goes_is_no_reason_to_look_at_the_others() {
         }
         let options = Options { services: false, cni: false, ..Options::default() };
         let mut keeper = Reconciler::new(Kernel::open().unwrap(), "a", options);
-        assert!(keeper.look(&cluster, Scope::All, &mut |_, _| {}).unwrap().is_well());
+        assert!(keeper.full(&cluster, Scope::All, &mut |_, _| {}).unwrap().is_ok());
         sh("ip route del 10.244.12.0/24");
         let changes = Delta { nodes: true, ..Delta::default() };
         let routes = || sh("ip route show proto 17 | sed 's/ dev.*//'");
         type Change<'a> = &'a dyn Fn(&mut Cluster);
         let changed = |keeper: &mut Reconciler, cluster: &mut Cluster, change: Change<'_>| {
-            assert!(keeper.touch(cluster, &changes));
+            keeper.remember(cluster, &changes);
+            assert!(!keeper.needs_full_pass());
             change(cluster);
             let mut steps = Vec::new();
             let done = &mut |step: &Step, outcome: &Outcome| {
                 assert_eq!(*outcome, Ok(()), "{step}");
                 steps.push(step.to_string());
             };
-            assert!(keeper.changes(cluster, done).unwrap().is_well());
+            assert!(keeper.incremental(cluster, done).unwrap().is_ok());
             steps
         };
         let come = changed(&mut keeper, &mut cluster, &|cluster| cluster.insert(node("d", 14)));
@@ -206,19 +206,21 @@ fn a_node_that_comes_or_goes_is_no_reason_to_look_at_the_others() {
             Learned { routes: via.into_iter().collect(), complete: true, ..Learned::default() }
         };
         let other = "10.244.12.0/24 via 192.0.2.12\n";
-        assert!(keeper.learn(&cluster, learned(None), &mut well).unwrap().is_well());
-        assert!(keeper.touch(&cluster, &changes));
+        assert!(keeper.learn(&cluster, learned(None), &mut well).unwrap().is_ok());
+        keeper.remember(&cluster, &changes);
+        assert!(!keeper.needs_full_pass());
         cluster.nodes.remove("d");
         let told = learned(Some("192.0.2.13"));
-        assert!(keeper.learn(&cluster, told, &mut well).unwrap().is_well());
+        assert!(keeper.learn(&cluster, told, &mut well).unwrap().is_ok());
         assert_eq!(routes(), format!("{other}10.244.14.0/24 via 192.0.2.13\n"));
-        assert!(keeper.learn(&cluster, learned(None), &mut well).unwrap().is_well());
+        assert!(keeper.learn(&cluster, learned(None), &mut well).unwrap().is_ok());
         assert_eq!(routes(), other);
-        assert!(keeper.touch(&cluster, &changes));
+        keeper.remember(&cluster, &changes);
+        assert!(!keeper.needs_full_pass());
         cluster.insert(node("d", 14));
-        assert!(keeper.look(&cluster, Scope::Network, &mut well).unwrap().is_well());
+        assert!(keeper.full(&cluster, Scope::Network, &mut well).unwrap().is_ok());
         assert_eq!(routes(), format!("{other}10.244.14.0/24 via 192.0.2.14\n"));
-        assert!(keeper.changes(&cluster, &mut nothing).unwrap().is_well());
+        assert!(keeper.incremental(&cluster, &mut nothing).unwrap().is_ok());
     });
 }
 
@@ -226,40 +228,40 @@ fn a_node_that_comes_or_goes_is_no_reason_to_look_at_the_others() {
 fn what_others_do_to_routes_is_news_and_however_much_of_our_own_is_not() {
     in_namespace("what_others_do_to_routes_is_news_and_however_much_of_our_own_is_not", || {
         let mut kernel = Kernel::open().unwrap();
-        let mut events = Events::of_network(&kernel.ports()).unwrap();
+        let mut events = kernel.subscribe_network().unwrap();
         let to = |i| format!("10.{}.{}.0/24", i / 256, i % 256);
         let mut want: ItemSet = (0..3000).map(|i| route(&to(i), "192.0.2.12")).collect();
         assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
-        assert!(!events.read(&FlatSet::new()).unwrap());
+        assert!(!events.read().unwrap());
         // For each address the kernel adds a route to the table of local ones by itself.
         want.insert(Item::Link { name: BRIDGE.into(), kind: LinkKind::Bridge, mtu: None });
         assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
-        assert!(events.read(&FlatSet::new()).unwrap(), "of the link it tells by itself");
+        assert!(events.read().unwrap(), "of the link it tells by itself");
         want.extend((0..3000).map(|i| {
             let addr = format!("10.96.{}.{}/32", i / 256, i % 256).parse().unwrap();
             Item::Addr { link: BRIDGE.into(), addr }
         }));
         assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
-        assert!(!events.read(&FlatSet::new()).unwrap());
+        assert!(!events.read().unwrap());
         want.extend((0..60).map(|i| {
             let addr = format!("fd96::{i:x}/128").parse().unwrap();
             Item::Addr { link: BRIDGE.into(), addr }
         }));
         assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
-        let own = kernel.addrs();
-        assert_eq!((own.len(), kernel.addrs().len()), (60, 0));
+        assert!(events.has_echo());
         std::thread::sleep(std::time::Duration::from_millis(300)); // a work queue tells of them
-        assert!(!events.read(&own).unwrap());
+        assert!(!events.read().unwrap() && !events.has_echo());
         sh("ip addr del fd96::7/128 dev kube-bridge");
-        assert!(events.read(&FlatSet::new()).unwrap());
+        assert!(!events.has_echo());
+        assert!(events.read().unwrap());
         sh("ip route del 10.1.7.0/24");
-        assert!(events.read(&FlatSet::new()).unwrap());
+        assert!(events.read().unwrap());
         sh("ip addr del 10.96.1.7/32 dev kube-bridge");
-        assert!(events.read(&FlatSet::new()).unwrap());
+        assert!(events.read().unwrap());
         sh("ip route del table local local 10.96.1.8 dev kube-bridge");
-        assert!(events.read(&FlatSet::new()).unwrap());
+        assert!(events.read().unwrap());
         sh("ip route add 172.16.0.0/24 via 192.0.2.12");
-        assert!(!events.read(&FlatSet::new()).unwrap(), "a route of another program");
+        assert!(!events.read().unwrap(), "a route of another program");
     });
 }
 
@@ -267,13 +269,13 @@ fn what_others_do_to_routes_is_news_and_however_much_of_our_own_is_not() {
 fn what_others_do_to_our_table_is_news_and_what_we_do_is_not() {
     in_namespace("what_others_do_to_our_table_is_news_and_what_we_do_is_not", || {
         let mut kernel = Kernel::open().unwrap();
-        let mut events = Events::of_table(&kernel.ports()).unwrap();
+        let mut events = kernel.subscribe_table().unwrap();
         let want =
             ItemSet::from([Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) }]);
         assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
-        assert!(!events.read(&FlatSet::new()).unwrap());
+        assert!(!events.read().unwrap());
         sh("nft flush table inet kinglet");
-        assert!(events.read(&FlatSet::new()).unwrap());
+        assert!(events.read().unwrap());
     });
 }
 

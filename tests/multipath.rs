@@ -247,9 +247,9 @@ fn what_bgp_learns_is_made_at_once_and_goes_once_all_peers_have_spoken() {
             let routes = routes.filter_map(|(net, via)| Some((net, via?))).collect();
             let learned = Learned { routes, complete, ..Learned::default() };
             let done = &mut |step: &Step, outcome: &Outcome| assert_eq!(*outcome, Ok(()), "{step}");
-            assert!(keeper.learn(&cluster, learned.clone(), done).unwrap().is_well());
+            assert!(keeper.learn(&cluster, learned.clone(), done).unwrap().is_ok());
             let nothing = &mut |step: &Step, _: &Outcome| panic!("{step}: it is known");
-            assert!(keeper.learn(&cluster, learned, nothing).unwrap().is_well());
+            assert!(keeper.learn(&cluster, learned, nothing).unwrap().is_ok());
             [gateways(TO4).join(" "), gateways(OUTSIDE).join(" ")]
         };
         let hears =
@@ -259,7 +259,7 @@ fn what_bgp_learns_is_made_at_once_and_goes_once_all_peers_have_spoken() {
         let two = "192.0.2.13 192.0.2.14";
         assert_eq!(hears(&mut first, &[14, 13], false), [two, two]);
         let mut second = begin();
-        assert!(second.look(&cluster, Scope::Network, &mut |_, _| {}).unwrap().is_well());
+        assert!(second.full(&cluster, Scope::Network, &mut |_, _| {}).unwrap().is_ok());
         assert_eq!(gateways(OUTSIDE).join(" "), two, "a peer may still say it");
         assert_eq!(hears(&mut second, &[], true), ["192.0.2.12", ""]);
         // What was there in this run and is not any more is waited for by nobody.
@@ -267,14 +267,14 @@ fn what_bgp_learns_is_made_at_once_and_goes_once_all_peers_have_spoken() {
         assert_eq!(hears(&mut first, &[], false), ["192.0.2.12", ""]);
         // Where routes are all that changed, the others are not looked at.
         let mut third = begin();
-        assert!(third.look(&cluster, Scope::All, &mut |_, _| {}).unwrap().is_well());
+        assert!(third.full(&cluster, Scope::All, &mut |_, _| {}).unwrap().is_ok());
         assert_eq!(hears_each(&mut third, [&[13, 14], &[13]], true), [two, "192.0.2.13"]);
         sh(&format!("ip route del {OUTSIDE}"));
         let other = hears_each(&mut third, [&[14], &[13, 14]], true);
         assert_eq!(other, ["192.0.2.14", two], "one of them was gone, and is made");
         sh(&format!("ip route del {OUTSIDE}"));
         assert_eq!(hears_each(&mut third, [&[14, 13], &[13, 14]], true), [two, ""]);
-        assert!(third.look(&cluster, Scope::Network, &mut |_, _| {}).unwrap().is_well());
+        assert!(third.full(&cluster, Scope::Network, &mut |_, _| {}).unwrap().is_ok());
         assert_eq!(gateways(OUTSIDE).join(" "), two);
         assert_eq!(hears_each(&mut third, [&[13, 14], &[]], true), [two, ""]);
     });

@@ -100,7 +100,7 @@ impl Collector {
         self.nth += 1;
         match ApiResource::of(&kind, version.as_deref().unwrap_or_default()) {
             Some(ApiResource::Endpoints) => {
-                self.endpoints.take(ApiResource::Endpoints, self.nth, item)
+                self.endpoints.take(ApiResource::Endpoints, self.nth, item);
             }
             Some(shape) => {
                 self.has_slices |= shape == ApiResource::EndpointSlice;

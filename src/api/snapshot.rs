@@ -482,7 +482,7 @@ mod tests {
         for (kind, name) in ALL.iter().zip(["nodes", "services", "endpointslices"]) {
             let mut reading = from_list_of(*kind, name);
             reading.versions.insert(*kind, "411".into());
-            known.hear(WatchUpdate { kind: *kind, what: Change::Listed(reading) });
+            known.apply(WatchUpdate { kind: *kind, change: Change::Listed(reading) }, |_, _| {});
         }
         known
     }
@@ -545,7 +545,7 @@ mod tests {
         let (folder, mut known) = (Folder::new("kind"), known());
         let name = known.cluster.services.keys().next().unwrap().clone();
         let what = Change::Object { name, now: Err("it is odd".into()), version: "412".into() };
-        known.hear(WatchUpdate { kind: Kind::Service, what });
+        known.apply(WatchUpdate { kind: Kind::Service, change: what }, |_, _| {});
         write_now(&mut folder.file(), &known, 1000).unwrap();
         let got = folder.file().load().unwrap();
         assert_eq!(

@@ -214,7 +214,7 @@ pub fn from_watch(
             StreamEvent::Bookmark(version) => Change::UpToDate(version),
             StreamEvent::Error { text, .. } => Change::Unavailable(text),
         };
-        on_update(WatchUpdate { kind, what });
+        on_update(WatchUpdate { kind, change: what });
     }
 }
 
@@ -238,7 +238,7 @@ mod tests {
         end.unwrap();
         let texts: Vec<String> = news
             .iter()
-            .map(|news| match &news.what {
+            .map(|news| match &news.change {
                 Change::Object { name, now, version } => {
                     format!("{name} {} {version}", now.as_ref().unwrap().len())
                 }
@@ -259,10 +259,10 @@ mod tests {
         end.unwrap();
         assert_eq!(news.len(), 25);
         let (news, _) = updates(Kind::Service, &recorded("services.bookmarks150"));
-        assert!(news.iter().all(|n| matches!(&n.what, Change::UpToDate(v) if v == "638")));
+        assert!(news.iter().all(|n| matches!(&n.change, Change::UpToDate(v) if v == "638")));
         let (news, _) = updates(Kind::Service, &recorded("services.410-error-event"));
         assert!(
-            matches!(&news[0].what, Change::Unavailable(why) if why == "410 too old resource version: 498 (507)")
+            matches!(&news[0].change, Change::Unavailable(why) if why == "410 too old resource version: 498 (507)")
         );
     }
 

@@ -267,7 +267,7 @@ impl WatchState {
                 self.listed(now, version, pause.min(self.rhythm.resync));
             }
             WatchInput::Probed(version) if !self.is_older(&version) => {
-                self.wait(now, WatchStep::Watch)
+                self.wait(now, WatchStep::Watch);
             }
             WatchInput::Probed(_) | WatchInput::OtherCluster => {
                 self.wait(now, WatchStep::List(ListReason::Required));
@@ -791,7 +791,7 @@ mod tests {
                     }
                     WatchAction::Wait(wait) => now += wait,
                     WatchAction::Probe => {
-                        drop(f.handle_input(now, WatchInput::Probed("1000".into())))
+                        drop(f.handle_input(now, WatchInput::Probed("1000".into())));
                     }
                     _ => drop(f.handle_input(now, WatchInput::Listed("1000".into()))),
                 }

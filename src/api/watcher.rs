@@ -73,8 +73,9 @@ impl Api {
         if age.is_some_and(|age| age < resync) {
             return self.fetch_changes(known, kinds, age, resync);
         }
-        let store =
-            |kind, reading| drop(known.hear(WatchUpdate { kind, what: Change::Listed(reading) }));
+        let store = |kind, reading| {
+            drop(known.apply(WatchUpdate { kind, change: Change::Listed(reading) }, |_, _| {}));
+        };
         let failed = self.list_each(kinds, store).err();
         if failed.is_none() && self.has_node_name() {
             // The uid of our Node is for the snapshot only, so a failure is ignored.
@@ -112,7 +113,7 @@ impl Api {
             }
             drop(to);
             for news in news {
-                known.hear(news);
+                known.apply(news, |_, _| {});
             }
             for thread in threads {
                 match thread.join() {
@@ -394,7 +395,7 @@ impl<'a, T: FnMut(WatchUpdate) -> bool> Watcher<'a, T> {
         }
         self.failures.push(failure);
         self.has_receiver &=
-            (self.tell)(WatchUpdate { kind: self.kind, what: Change::Unavailable(text) });
+            (self.tell)(WatchUpdate { kind: self.kind, change: Change::Unavailable(text) });
     }
 
     /// Sends that the kind is up to date at the current version.
@@ -413,6 +414,6 @@ impl<'a, T: FnMut(WatchUpdate) -> bool> Watcher<'a, T> {
                 log::info(format_args!("{} are followed again", self.kind.plural()));
             }
         }
-        self.has_receiver &= (self.tell)(WatchUpdate { kind: self.kind, what });
+        self.has_receiver &= (self.tell)(WatchUpdate { kind: self.kind, change: what });
     }
 }

@@ -1,6 +1,6 @@
-//! The BGP speaker beside the loop: what it has to say follows from the cluster, and is worked out
-//! again when that may have changed. It is started when there is something to say for the first time;
-//! where BGP is off, there is no thread and no socket.
+//! The daemon's handle on the BGP speaker. It derives the BGP configuration from the cluster
+//! (`announce::config`) and pushes it to the speaker when it changed. The speaker's thread starts with the
+//! first configuration; without BGP there is no thread and no socket.
 
 use std::{
     sync::Arc,
@@ -22,94 +22,106 @@ use crate::{
     sys::EventFd,
 };
 
-/// What the loop knows of the speaker.
+/// The BGP speaker as the daemon's loop sees it.
 pub struct BgpHandle {
-    /// At work, once there was something to say.
+    /// The running speaker; `None` before the first configuration.
     sessions: Option<Sessions>,
-    news: Arc<EventFd>,
-    /// What it was told last.
-    said: Option<Config>,
-    /// Whether that may be something else by now.
-    due: bool,
-    /// Whether the addresses of all Services are to be said.
-    all: bool,
+    learned_signal: Arc<EventFd>,
+    /// The configuration that was pushed last.
+    config: Option<Config>,
+    /// True if the configuration may have changed since.
+    dirty: bool,
+    /// True if addresses of all Services are announced, not only of annotated ones.
+    announces_all: bool,
     unmet: Vec<Unmet>,
 }
 
 impl BgpHandle {
-    /// Silent.
+    /// Returns a handle without a speaker. Fails if no eventfd can be had.
     pub fn new() -> Result<BgpHandle> {
-        let news = Arc::new(EventFd::new().doing(|| "waiting for what BGP's peers say")?);
-        let (sessions, said, unmet) = (None, None, Vec::new());
-        Ok(BgpHandle { sessions, news, said, due: true, all: false, unmet })
+        let signal = EventFd::new().doing(|| "creating an eventfd for learned BGP routes")?;
+        Ok(BgpHandle {
+            sessions: None,
+            learned_signal: Arc::new(signal),
+            config: None,
+            dirty: true,
+            announces_all: false,
+            unmet: Vec::new(),
+        })
     }
 
-    /// What there is to say may be something else from now on.
-    pub fn may_differ(&mut self) {
-        self.due = true;
+    /// Has the configuration computed again with the next [`BgpHandle::update_config`].
+    pub fn mark_dirty(&mut self) {
+        self.dirty = true;
     }
 
-    /// Whether what there is to say hangs on these Services.
-    pub fn concerns(&self, cluster: &Cluster, names: &FlatSet<Name>) -> bool {
-        let Some(said) = &self.said else { return false };
-        let speaks = |name| cluster.services.get(name).is_some_and(|s| !s.advertise.is_silent());
-        !said.origin.services.is_empty() || self.all || names.iter().any(speaks)
+    /// Returns true if the configuration depends on one of these Services.
+    pub fn affects_config(&self, cluster: &Cluster, names: &FlatSet<Name>) -> bool {
+        let Some(config) = &self.config else { return false };
+        let announces = |name| cluster.services.get(name).is_some_and(|s| !s.advertise.is_silent());
+        self.announces_all || !config.origin.services.is_empty() || names.iter().any(announces)
     }
 
-    /// What can't be honoured of what was configured.
+    /// Returns the requests of the configuration that cannot be honoured.
     pub fn unmet(&self) -> &[Unmet] {
         &self.unmet
     }
 
-    /// Says what there is to say, where that may have changed. A configuration that can't be made is
-    /// no reason to unsay the last one.
-    pub fn speak(&mut self, cluster: &Cluster, local: &Local, facts: &SharedStatus) -> Result<()> {
-        if local.options.bgp.is_none() || !std::mem::take(&mut self.due) {
+    /// Computes the configuration if it may have changed, and pushes it to the speaker if it did. If no
+    /// configuration can be computed, the last one stays in force. Fails if the speaker cannot start.
+    pub fn update_config(
+        &mut self,
+        cluster: &Cluster,
+        local: &Local,
+        status: &SharedStatus,
+    ) -> Result<()> {
+        if local.options.bgp.is_none() || !std::mem::take(&mut self.dirty) {
             return Ok(());
         }
-        self.all = local.options.bgp.as_ref().is_some_and(BgpOptions::announces_services);
+        self.announces_all = local.options.bgp.as_ref().is_some_and(BgpOptions::announces_services);
         let (config, unmet) = announce::config(cluster, local);
         self.unmet = unmet;
-        let Some(config) = config.filter(|config| self.said.as_ref() != Some(config)) else {
+        let Some(config) = config.filter(|config| self.config.as_ref() != Some(config)) else {
             return Ok(());
         };
         if let Some(sessions) = &self.sessions {
             sessions.configure(config.clone());
         } else {
-            let sessions = Sessions::start(config.clone(), seed(), Arc::clone(&self.news))?;
-            facts.show_bgp(sessions.looker());
+            let signal = Arc::clone(&self.learned_signal);
+            let sessions = Sessions::start(config.clone(), seed(), signal)?;
+            status.show_bgp(sessions.looker());
             self.sessions = Some(sessions);
         }
-        self.said = Some(config);
+        self.config = Some(config);
         Ok(())
     }
 
-    /// Whether the peers taught something that was not asked for yet; rings no more.
+    /// Returns true if BGP learned routes that were not fetched yet, and clears the signal.
     pub fn has_learned(&self) -> bool {
-        self.news.hush();
+        self.learned_signal.hush();
         self.sessions.as_ref().is_some_and(Sessions::has_learned)
     }
 
-    /// What the peers taught, where that is something else by now.
+    /// Returns the learned routes, or `None` if they are those of the last call.
     pub fn learned(&self) -> Option<Learned> {
         self.sessions.as_ref()?.learned()
     }
 
-    /// Rings when the peers taught something.
-    pub fn news(&self) -> &EventFd {
-        &self.news
+    /// Returns the descriptor that becomes readable when BGP learned routes.
+    pub fn learned_signal(&self) -> &EventFd {
+        &self.learned_signal
     }
 
-    /// Ends it. Peers that keep our routes over a restart are told nothing, all others that we go.
-    pub fn end(&mut self) {
+    /// Stops the speaker. With graceful restart the sessions are closed without a NOTIFICATION, so that
+    /// peers keep our routes (RFC 4724 section 4.1); otherwise peers get Cease, Administrative Shutdown.
+    pub fn stop(&mut self) {
         let Some(sessions) = self.sessions.take() else { return };
-        let graceful = self.said.as_ref().is_some_and(|config| config.own.restart.is_some());
-        // Cease, Administrative Shutdown
-        sessions.stop((!graceful).then(|| Notification::new(6, 2)));
+        let graceful = self.config.as_ref().is_some_and(|config| config.own.restart.is_some());
+        sessions.stop((!graceful).then(|| Notification::new(6, 2))); // RFC 4486 section 4
     }
 }
 
-/// A number that other nodes do not have.
+/// Returns a number that differs between nodes, for the jitter of timers.
 fn seed() -> u32 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
     now ^ std::process::id().rotate_left(16)

@@ -1,7 +1,11 @@
-//! The event loop.
+//! The daemon's event loop. It waits for an API event, a kernel notification, a BGP update, a signal or a
+//! timer, records what became due, and runs one unit of work.
+//!
+//! One thread per kind of object watches the API and sends its updates here. [`Daemon::apply_update`] gives
+//! them to the store and makes work due in the [`Schedule`]; [`Daemon::work`] does it. No event carries
+//! more than "compare again", so a lost event, a restart and a first start are the same.
 
 use std::{
-    net::IpAddr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
     sync::Arc,
@@ -23,7 +27,6 @@ use super::{
 };
 use crate::{
     api::{Api, STACK, Source, Start, SyncPolicy, snapshot},
-    collections::FlatSet,
     error::{Doing, Error, Result},
     kernel::{Kernel, Scope, events::Events, lock::Lock},
     log,
@@ -38,215 +41,215 @@ use crate::{
     sys,
 };
 
-/// News that wait to be taken in; whoever has more waits.
-const WAITING: usize = 256;
-/// News that are taken in before anything is done.
-const JOINED: usize = 4096;
-/// How long another kinglet (a `sync` from cron) may take to give the lock back.
-const LOCK_PATIENCE: Duration = Duration::from_secs(60);
-/// How long a node that works is left as it is while the API is asked what the snapshot lacks.
+/// The length of the queue of API updates; a watch that finds it full waits.
+const QUEUE: usize = 256;
+/// The most API updates that are applied before one unit of work.
+const MAX_MERGED: usize = 4096;
+/// How long the daemon waits for another kinglet (for example a `sync` from cron) to release the lock.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a node that works already is left alone at the start, until the API has sent the changes since
+/// the snapshot.
 const CATCH_UP: Duration = Duration::from_secs(4);
-/// The loop never sleeps longer.
-const SLEEP: Duration = Duration::from_secs(60);
-/// Longer than that without a sign of life means that it is stuck.
+/// The longest sleep of the loop.
+const MAX_SLEEP: Duration = Duration::from_secs(60);
+/// A loop without a heartbeat for this long is stuck.
 pub const STUCK: Duration = Duration::from_secs(300);
 
-/// What the daemon was told.
+/// The parameters of the daemon.
 pub struct Setup {
     /// The name of this node's Node object.
     pub node: Box<str>,
-    /// What it does.
+    /// The options for the desired state.
     pub options: Options,
-    /// Where the API server is.
+    /// The address of the API server.
     pub source: Source,
-    /// How the API is followed.
-    pub rhythm: SyncPolicy,
-    /// How often everything is looked at, whatever was said.
+    /// The intervals of poll and resync.
+    pub sync_policy: SyncPolicy,
+    /// The time between two audits.
     pub audit: Duration,
-    /// The file with the last good cluster.
+    /// The snapshot file of the last good cluster, if any.
     pub snapshot: Option<PathBuf>,
-    /// Where it writes down what it does.
-    pub facts: SharedStatus,
-    /// Whether a start anew would come to something: what is wrong with the configuration now.
-    pub again: Box<dyn Fn() -> Result<()>>,
+    /// The status that other threads read.
+    pub status: SharedStatus,
+    /// Reads the configuration again and returns its first error. A reload is refused if it fails.
+    pub validate_config: Box<dyn Fn() -> Result<()>>,
 }
 
-/// Why the daemon ended.
+/// The reason for which the daemon ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It was told to stop (SIGTERM, SIGINT).
+    /// SIGTERM or SIGINT.
     Stopped,
-    /// It was told to read its configuration again (SIGHUP).
+    /// SIGHUP: the process is to start again with its configuration read again.
     Reload,
 }
 
-/// Signals are kept for the loop from here on. To be called before there is another thread.
+/// Blocks the termination signals and returns a descriptor that reports them. Must be called before another
+/// thread starts.
 pub fn signals() -> Result<sys::Signals> {
     sys::signals(&sys::ENDING).doing(|| "taking over the signals")
 }
 
-/// The right to change this node, once nobody else has it.
+/// Takes the node's lock. Waits up to 60 s for another kinglet to release it, then fails.
 pub fn lock() -> Result<Lock> {
     let begun = Instant::now();
-    let mut told = false;
+    let mut logged = false;
     loop {
         if let Some(lock) = Lock::take().doing(|| "taking the lock @kinglet")? {
             return Ok(lock);
         }
-        if begun.elapsed() > LOCK_PATIENCE {
+        if begun.elapsed() > LOCK_TIMEOUT {
             return Err(Error::new(
                 "taking the lock @kinglet",
                 "another kinglet is at work on this node: stop it first",
             ));
         }
-        if !std::mem::replace(&mut told, true) {
+        if !std::mem::replace(&mut logged, true) {
             log::info(format_args!("another kinglet is at work on this node; waiting for it"));
         }
         thread::sleep(Duration::from_millis(250));
     }
 }
 
-/// The kernel, and all that takes more rights than the loop has: its modules are loaded, then the
-/// rights are given away. What can't be given away is only said. `kubeconfig`: its credentials may be
-/// another user's.
-pub fn kernel(options: &Options, kubeconfig: bool) -> Result<Kernel> {
+/// Opens the kernel, loads the modules that may be needed, and drops the capabilities that only the start
+/// needs. If a capability cannot be dropped, that is a warning. `reads_files` is true if a reload must read
+/// files that may belong to another user (a kubeconfig, BGP passwords).
+pub fn kernel(options: &Options, reads_files: bool) -> Result<Kernel> {
     let kernel = Kernel::open()?;
     kernel.load_modules(options);
-    let more = if kubeconfig { sys::READ_ANY } else { 0 };
+    let more = if reads_files { sys::READ_ANY } else { 0 };
     if let Err(e) = sys::keep_rights(sys::RIGHTS | more) {
-        log::warn(format_args!("giving up rights that are not needed: {e}"));
+        log::warn(format_args!("dropping capabilities that are not needed: {e}"));
     }
     Ok(kernel)
 }
 
-/// Runs until a signal comes.
+/// Runs until a signal arrives. Fails if the daemon cannot start, or cannot read the kernel's
+/// notifications.
 pub fn run(
     setup: Setup,
     mut kernel: Kernel,
     signals: sys::Signals,
-    desk: StatusServer,
+    server: StatusServer,
 ) -> Result<Exit> {
     let api = Arc::new(Api::open(&setup.source)?);
     let kinds = Kind::needed(setup.options.reads_services());
     let mut file = snapshot::SnapshotFile::new(setup.snapshot.clone(), api.identity(&setup.node));
     let last = file.load();
     api.expect(&setup.node, last.as_ref());
-    let ports = kernel.ports();
-    let network = Events::of_network(&ports).doing(|| "listening to the kernel's routes")?;
-    // A kernel without nftables has nothing to say of it.
-    let table = Events::of_table(&ports).ok();
-    let voice = BgpHandle::new()?;
-    let sources = Sources::new(signals, network, table, voice.news())?;
+    let network = kernel.subscribe_network()?;
+    // A kernel without nftables has no such notifications.
+    let table = kernel.subscribe_table().ok();
+    let bgp = BgpHandle::new()?;
+    let sources = Sources::new(signals, network, table, bgp.learned_signal())?;
     let age = last.as_ref().and_then(snapshot::Snapshot::age);
     let listed = last.as_ref().map_or(0, |last| last.listed);
     let (cluster, versions) = last.map(|last| (last.cluster, last.versions)).unwrap_or_default();
     let from_snapshot = !versions.is_empty();
-    // After a boot there is nothing that an old snapshot could spoil.
-    let at_work = |name: &String| [BRIDGE, DUMMY].contains(&&**name);
-    let held = from_snapshot && kernel.link_names()?.iter().any(at_work);
-    let (sender, news) = channel::bounded(WAITING);
+    // After a boot no link of ours exists, and an old snapshot cannot spoil anything.
+    let is_ours = |name: &String| [BRIDGE, DUMMY].contains(&&**name);
+    let held = from_snapshot && kernel.link_names()?.iter().any(is_ours);
+    let (sender, updates) = channel::bounded(QUEUE);
     for &kind in kinds {
-        let (api, sender, rhythm) = (Arc::clone(&api), sender.clone(), setup.rhythm);
+        let (api, sender, policy) = (Arc::clone(&api), sender.clone(), setup.sync_policy);
         let start = Start { version: versions.get(&kind).cloned(), age };
-        let tell = move |news| sender.send_blocking(news).is_ok();
+        let send = move |update| sender.send_blocking(update).is_ok();
         thread::Builder::new()
             .name(kind.plural().to_owned())
             .stack_size(STACK)
-            .spawn(move || api.follow(kind, start, rhythm, tell))
-            .doing(|| format!("starting the thread that follows {}", kind.plural()))?;
+            .spawn(move || api.follow(kind, start, policy, send))
+            .doing(|| format!("starting the thread that watches {}", kind.plural()))?;
     }
     drop(sender);
     let mut daemon = Daemon {
-        keeper: Reconciler::new(kernel, &setup.node, setup.options),
-        known: ClusterStore::new(cluster, versions, kinds),
-        agenda: Schedule::new(setup.audit),
+        reconciler: Reconciler::new(kernel, &setup.node, setup.options),
+        store: ClusterStore::new(cluster, versions, kinds),
+        schedule: Schedule::new(setup.audit),
         start: Instant::now(),
-        teller: Reporter::new(desk, setup.facts, api, &setup.node),
+        reporter: Reporter::new(server, setup.status, api, &setup.node),
         file,
-        voice,
+        bgp,
         listed,
         changed: false,
-        heard: None,
+        first_update: None,
         held,
         from_snapshot,
-        again: setup.again,
+        validate_config: setup.validate_config,
     };
-    daemon.teller.start(setup.snapshot.as_deref());
+    daemon.reporter.start(setup.snapshot.as_deref());
     if from_snapshot {
-        daemon.agenda.look(Scope::All);
+        daemon.schedule.request_full(Scope::All);
     }
     if held {
-        daemon.agenda.hold(daemon.now() + CATCH_UP);
+        daemon.schedule.hold(daemon.now() + CATCH_UP);
     }
-    daemon.run(sources, &news)
+    daemon.run(sources, &updates)
 }
 
 struct Daemon {
-    keeper: Reconciler,
-    known: ClusterStore,
-    agenda: Schedule,
+    reconciler: Reconciler,
+    store: ClusterStore,
+    schedule: Schedule,
     start: Instant,
-    teller: Reporter,
+    reporter: Reporter,
     file: snapshot::SnapshotFile,
-    voice: BgpHandle,
-    /// When everything was last listed (Unix time).
+    bgp: BgpHandle,
+    /// The time of the last full list, in seconds of Unix time.
     listed: u64,
-    /// Whether the cluster is another one than the snapshot's.
+    /// True if the cluster differs from the snapshot.
     changed: bool,
-    /// When the first news came that the kernel does not know of.
-    heard: Option<Duration>,
-    /// Whether it waits for the API to tell what the snapshot lacks.
+    /// The time of the first update that the kernel does not reflect yet.
+    first_update: Option<Duration>,
+    /// True while the first pass waits for the changes since the snapshot.
     held: bool,
-    /// Whether all that is known is from the snapshot, and nobody was told.
+    /// True until the log says that the node works from a snapshot.
     from_snapshot: bool,
-    again: Box<dyn Fn() -> Result<()>>,
+    validate_config: Box<dyn Fn() -> Result<()>>,
 }
 
 impl Daemon {
-    fn run(&mut self, mut sources: Sources, news: &Receiver<WatchUpdate>) -> Result<Exit> {
+    fn run(&mut self, mut sources: Sources, updates: &Receiver<WatchUpdate>) -> Result<Exit> {
         loop {
-            self.teller.beat();
-            let rest = self.agenda.rest(self.now()).min(SLEEP);
-            let first = smol::block_on(sources.wait(news, rest));
-            if self.voice.has_learned() {
-                self.agenda.learn();
+            self.reporter.heartbeat();
+            let timeout = self.schedule.poll_timeout(self.now()).min(MAX_SLEEP);
+            let first = smol::block_on(sources.wait(updates, timeout));
+            if self.bgp.has_learned() {
+                self.schedule.request_learn();
             }
-            let rest = std::iter::from_fn(|| news.try_recv().ok()).take(JOINED);
-            first.into_iter().chain(rest).for_each(|news| self.hear(news));
-            if let Some(ended) = sources.signal().filter(|ended| self.may_end(*ended)) {
-                if self.changed && self.known.is_complete() {
+            let more = std::iter::from_fn(|| updates.try_recv().ok()).take(MAX_MERGED);
+            first.into_iter().chain(more).for_each(|update| self.apply_update(update));
+            if let Some(exit) = sources.signal().filter(|exit| self.may_exit(*exit)) {
+                if self.changed && self.store.is_complete() {
                     self.save();
                 }
-                self.settle();
-                self.voice.end();
-                return Ok(ended);
+                self.commit();
+                self.bgp.stop();
+                return Ok(exit);
             }
-            self.told(sources.network(&FlatSet::new())?, Scope::Network);
-            self.told(sources.table()?, Scope::Table);
-            if let Some(work) = self.agenda.due(self.now()) {
+            self.kernel_changed(sources.network()?, Scope::Network);
+            self.kernel_changed(sources.table()?, Scope::Table);
+            if let Some(work) = self.schedule.due(self.now()) {
                 self.work(work);
-                let own = self.keeper.addrs();
-                if !own.is_empty() {
-                    self.told(sources.network(&own)?, Scope::Network);
+                if sources.network.has_echo() {
+                    self.kernel_changed(sources.network()?, Scope::Network);
                 }
             }
         }
     }
 
-    /// The kernel told of something: a reason to look, where it is news.
-    fn told(&mut self, news: bool, scope: Scope) {
-        if news {
-            self.teller.kernel_event();
-            self.agenda.look(scope);
+    fn kernel_changed(&mut self, changed: bool, scope: Scope) {
+        if changed {
+            self.reporter.kernel_event();
+            self.schedule.request_full(scope);
         }
     }
 
-    /// A configuration that is wrong is no reason to give up a right one.
-    fn may_end(&self, ended: Exit) -> bool {
-        match ended {
+    /// Returns true unless `exit` is a reload with an invalid configuration: the valid one stays in force.
+    fn may_exit(&self, exit: Exit) -> bool {
+        match exit {
             Exit::Stopped => true,
-            Exit::Reload => (self.again)()
-                .map_err(|e| log::error(format_args!("{e}; going on as before")))
+            Exit::Reload => (self.validate_config)()
+                .map_err(|e| log::error(format_args!("{e}; going on with the old configuration")))
                 .is_ok(),
         }
     }
@@ -255,115 +258,122 @@ impl Daemon {
         self.start.elapsed()
     }
 
-    fn hear(&mut self, news: WatchUpdate) {
-        let touched = self.known.touches(&news);
-        let sure = self.keeper.touch(&self.known.cluster, &touched);
-        let listed = matches!(news.what, Change::Listed(_));
-        self.teller.heard(&news);
-        let changes = self.known.hear(news);
-        if self.held && (self.known.is_complete() || !self.known.lost.is_empty()) {
+    fn apply_update(&mut self, update: WatchUpdate) {
+        let is_list = matches!(update.change, Change::Listed(_));
+        self.reporter.watch_update(&update);
+        let Daemon { store, reconciler, bgp, .. } = self;
+        let mut affects_bgp = is_list;
+        let delta = store.apply(update, |cluster, delta| {
+            reconciler.remember(cluster, delta);
+            affects_bgp |= bgp.affects_config(cluster, &delta.services);
+        });
+        if self.held && (self.store.is_complete() || !self.store.lost.is_empty()) {
             self.held = false;
-            self.agenda.go();
+            self.schedule.release();
         }
-        if listed {
+        if is_list {
             self.listed = snapshot::now();
         }
-        if changes.is_empty() {
+        if delta.is_empty() {
             return;
         }
         self.changed = true;
-        let said = changes.all || changes.nodes || listed;
-        if said || self.voice.concerns(&self.known.cluster, &touched.services) {
-            self.voice.may_differ();
+        affects_bgp |= delta.all || delta.nodes;
+        if affects_bgp || self.bgp.affects_config(&self.store.cluster, &delta.services) {
+            self.bgp.mark_dirty();
         }
-        self.heard.get_or_insert(self.start.elapsed());
-        if !self.known.has_nodes() {
-            return; // they will come
+        self.first_update.get_or_insert(self.start.elapsed());
+        if !self.store.has_nodes() {
+            return; // the pass begins when they arrive
         }
-        if changes.all || listed || !sure {
-            self.agenda.look(Scope::All);
+        if delta.all || is_list || self.reconciler.needs_full_pass() {
+            self.schedule.request_full(Scope::All);
         } else {
-            self.agenda.change();
+            self.schedule.request_incremental();
         }
     }
 
     fn work(&mut self, work: Work) {
         let begun = self.now();
-        self.agenda.begin(work, begun);
-        if std::mem::take(&mut self.from_snapshot) && !self.known.is_complete() {
+        self.schedule.begin(work, begun);
+        if std::mem::take(&mut self.from_snapshot) && !self.store.is_complete() {
             log::info(format_args!("working from the snapshot until the API answers"));
         }
-        let Daemon { keeper, known, teller, voice, .. } = self;
-        let cluster: &Cluster = &known.cluster;
-        let moved = work == Work::Changes;
-        let done = &mut |step: &Step<'_>, outcome: &_| teller.step(step, outcome, moved);
-        let deed = match work {
-            Work::Save if self.file.is_unsettled() => return self.settle(),
+        let Daemon { reconciler, store, reporter, bgp, .. } = self;
+        let cluster: &Cluster = &store.cluster;
+        let from_api = work == Work::Incremental;
+        let on_step = &mut |step: &Step<'_>, outcome: &_| reporter.step(step, outcome, from_api);
+        let report = match work {
+            Work::Save if self.file.is_unsettled() => return self.commit(),
             Work::Save => return self.save(),
-            Work::Look(scope) => keeper.look(cluster, scope, done),
-            Work::Learn => match voice.learned() {
-                Some(learned) => keeper.learn(cluster, learned, done),
+            Work::Full(scope) => reconciler.full(cluster, scope, on_step),
+            Work::Learn => match bgp.learned() {
+                Some(learned) => reconciler.learn(cluster, learned, on_step),
                 None => Ok(PassReport::default()),
             },
-            Work::Audit => keeper.audit(cluster, done),
-            Work::Changes => keeper.changes(cluster, done),
-            Work::Drains if keeper.touch_drains(cluster) => keeper.changes(cluster, done),
+            Work::Audit => reconciler.audit(cluster, on_step),
+            Work::Incremental => reconciler.incremental(cluster, on_step),
+            Work::Drains if reconciler.remember_drains(cluster) => {
+                reconciler.incremental(cluster, on_step)
+            }
             Work::Drains => Ok(PassReport::default()),
         };
-        self.agenda.split(self.keeper.parts(&self.known.cluster));
-        let well = deed.as_ref().is_ok_and(PassReport::is_well);
-        // Nobody may be wrong about the kernel for longer than a moment.
-        if well && self.keeper.is_lost() && !self.known.cluster.nodes.is_empty() {
-            self.agenda.look(Scope::All);
+        self.schedule.set_audit_parts(self.reconciler.audit_parts(&self.store.cluster));
+        let ok = report.as_ref().is_ok_and(PassReport::is_ok);
+        if ok && self.reconciler.needs_full_pass() && !self.store.cluster.nodes.is_empty() {
+            self.schedule.request_full(Scope::All);
         }
         let now = self.now();
-        self.agenda.end(work, begun, now, well, self.keeper.is_draining());
-        let done = well
-            && !matches!(
-                work,
-                Work::Look(Scope::Network | Scope::Table) | Work::Learn | Work::Drains
-            );
-        if self.keeper.has_moved() {
-            self.voice.may_differ();
+        self.schedule.end(work, begun, now, ok, self.reconciler.is_draining());
+        if self.reconciler.take_host_changed() {
+            self.bgp.mark_dirty();
         }
-        if let Some(local) = self.keeper.local() {
-            let spoken = self.voice.speak(&self.known.cluster, local, self.teller.facts());
-            self.keeper.also(self.voice.unmet());
-            spoken.unwrap_or_else(|e| log::error(format_args!("{e}")));
+        if let Some(local) = self.reconciler.local() {
+            let updated =
+                self.bgp.update_config(&self.store.cluster, local, self.reporter.status());
+            self.reconciler.set_other_unmet(self.bgp.unmet());
+            updated.unwrap_or_else(|e| log::error(format_args!("{e}")));
         }
-        let lag = self.heard.take_if(|_| done).map(|heard| now - heard);
-        self.teller.pass(work, &deed, &self.known, &self.keeper, (now - begun, lag));
-        if self.changed && self.known.is_complete() {
-            self.agenda.save(self.now());
+        let includes_updates = match work {
+            Work::Full(Scope::All | Scope::WithoutRealServers) => true,
+            Work::Audit | Work::Incremental | Work::Save => true,
+            Work::Full(Scope::Network | Scope::Table) | Work::Learn | Work::Drains => false,
+        };
+        let first_update = self.first_update.take_if(|_| ok && includes_updates);
+        let lag = first_update.map(|first| now - first);
+        self.reporter.pass(work, &report, &self.store, &self.reconciler, (now - begun, lag));
+        if self.changed && self.store.is_complete() {
+            self.schedule.request_save(self.now());
         }
     }
 
-    /// A snapshot that can't be written costs a warning, and nothing else.
+    /// Writes the snapshot. An error is a warning: the node works on without it.
     fn save(&mut self) {
         self.changed = false;
-        let contact = self.teller.api().contact();
-        match self.file.save(&self.known, self.listed, &contact) {
-            Ok(true) => self.agenda.settle(self.now()),
+        let contact = self.reporter.api().contact();
+        match self.file.save(&self.store, self.listed, &contact) {
+            Ok(true) => self.schedule.request_commit(self.now()),
             Ok(false) => {}
             Err(e) => log::warn(format_args!("{e}")),
         }
     }
 
-    fn settle(&mut self) {
+    /// Makes the written snapshot durable and puts it in place.
+    fn commit(&mut self) {
         match self.file.settle() {
-            Ok(true) => self.teller.saved(),
+            Ok(true) => self.reporter.saved(),
             Ok(false) => {}
             Err(e) => log::warn(format_args!("{e}")),
         }
     }
 }
 
-/// All that wakes the loop but the API: signals, the kernel, BGP's peers.
+/// The event sources other than the API: signals, the kernel, BGP.
 struct Sources {
     signals: sys::Signals,
     network: Events,
     table: Option<Events>,
-    /// The same descriptors, for waiting.
+    /// Duplicates of the descriptors, to wait for.
     waits: Vec<Async<OwnedFd>>,
 }
 
@@ -372,28 +382,32 @@ impl Sources {
         signals: sys::Signals,
         network: Events,
         table: Option<Events>,
-        peers: &sys::EventFd,
+        learned: &sys::EventFd,
     ) -> Result<Sources> {
         let table_fd = table.as_ref().map(Events::as_fd);
-        let fds = [Some(signals.as_fd()), Some(network.as_fd()), Some(peers.as_fd()), table_fd];
+        let fds = [Some(signals.as_fd()), Some(network.as_fd()), Some(learned.as_fd()), table_fd];
         let wait = |fd: BorrowedFd<'_>| Async::new(fd.try_clone_to_owned()?);
         let waits = fds.into_iter().flatten().map(wait).collect::<std::io::Result<_>>();
-        let waits = waits.doing(|| "waiting for the kernel")?;
+        let waits = waits.doing(|| "preparing to wait for events")?;
         Ok(Sources { signals, network, table, waits })
     }
 
-    /// Waits until there is something, or for `rest`; gives news of the API, where that is it.
-    async fn wait(&self, news: &Receiver<WatchUpdate>, rest: Duration) -> Option<WatchUpdate> {
-        let said = async { news.recv().await.ok() };
+    /// Waits until an event arrives or `timeout` is over. Returns the API's update if that was the event.
+    async fn wait(
+        &self,
+        updates: &Receiver<WatchUpdate>,
+        timeout: Duration,
+    ) -> Option<WatchUpdate> {
+        let update = async { updates.recv().await.ok() };
         let others = future::poll_fn(|context| {
             let ready = |wait: &Async<OwnedFd>| wait.poll_readable(context).is_ready();
             if self.waits.iter().any(ready) { Poll::Ready(None) } else { Poll::Pending }
         });
-        let over = async {
-            Timer::after(rest).await;
+        let timer = async {
+            Timer::after(timeout).await;
             None
         };
-        future::or(said, future::or(others, over)).await
+        future::or(update, future::or(others, timer)).await
     }
 
     fn signal(&mut self) -> Option<Exit> {
@@ -403,13 +417,14 @@ impl Sources {
         }
     }
 
-    fn network(&mut self, own: &FlatSet<IpAddr>) -> Result<bool> {
-        self.network.read(own).doing(|| "listening to the kernel's routes")
+    /// Returns true if the kernel's links, addresses or routes may have changed.
+    fn network(&mut self) -> Result<bool> {
+        self.network.read().doing(|| "reading the kernel's notifications about routes")
     }
 
+    /// Returns true if nftables rules that concern us may have changed.
     fn table(&mut self) -> Result<bool> {
-        let read = |table: &mut Events| table.read(&FlatSet::new());
-        let table = self.table.as_mut().map_or(Ok(false), read);
-        table.doing(|| "listening to nftables")
+        let changed = self.table.as_mut().map_or(Ok(false), Events::read);
+        changed.doing(|| "reading the kernel's notifications about nftables")
     }
 }

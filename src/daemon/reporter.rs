@@ -1,6 +1,6 @@
-//! What the daemon says of itself: lines in the log, and the facts that others read.
+//! Reports what the daemon does: lines in the log, and the status that other threads read.
 //!
-//! Something that goes on is told once: when it begins, when its text changes, and when it is over.
+//! A lasting problem is logged when it begins, when its text changes, and when it is over.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -21,44 +21,43 @@ use crate::{
     },
 };
 
-/// A pass of more steps than this is told as a number.
-const STEPS: usize = 12;
-/// More lines than this about what goes wrong are for `kinglet status`.
-const LINES: usize = 5;
+/// The most steps of a pass that are logged one by one; more steps are logged as a number.
+const MAX_STEPS: usize = 12;
+/// The most new problems that are logged after a pass; `kinglet status` shows all.
+const MAX_PROBLEMS: usize = 5;
 
-/// Tells.
+/// Writes the log and the status.
 pub struct Reporter {
-    desk: StatusServer,
-    facts: SharedStatus,
+    server: StatusServer,
+    status: SharedStatus,
     api: Arc<Api>,
     node: Box<str>,
-    /// The steps of this pass, as far as they are told one by one.
+    /// The first steps of the pass in progress, as text.
     steps: Vec<String>,
-    taken: usize,
+    applied: usize,
     refused: ProblemLines,
-    /// What was told of what is wrong, and is not over.
-    told: FlatSet<String>,
+    /// The problems that were logged and are not over.
+    logged: FlatSet<String>,
 }
 
 impl Reporter {
-    /// For one run of the daemon.
-    pub fn new(desk: StatusServer, facts: SharedStatus, api: Arc<Api>, node: &str) -> Reporter {
-        let (steps, told) = (Vec::new(), FlatSet::new());
+    /// Returns a reporter for one run of the daemon.
+    pub fn new(server: StatusServer, status: SharedStatus, api: Arc<Api>, node: &str) -> Reporter {
         Reporter {
-            desk,
-            facts,
+            server,
+            status,
             api,
             node: node.into(),
-            steps,
-            taken: 0,
+            steps: Vec::new(),
+            applied: 0,
             refused: ProblemLines::default(),
-            told,
+            logged: FlatSet::new(),
         }
     }
 
-    /// What is true from the start.
+    /// Writes the facts that do not change in this run.
     pub fn start(&self, snapshot: Option<&Path>) {
-        self.facts.write(|status| {
+        self.status.write(|status| {
             status.api.server = self.api.server().to_owned();
             status.snapshot.in_use = true;
             status.snapshot.path =
@@ -66,36 +65,35 @@ impl Reporter {
         });
     }
 
-    /// Where it writes down what it does.
-    pub fn facts(&self) -> &SharedStatus {
-        &self.facts
+    /// Returns the status that other threads read.
+    pub fn status(&self) -> &SharedStatus {
+        &self.status
     }
 
-    /// The API that is followed.
+    /// Returns the API whose traffic is reported.
     pub fn api(&self) -> &Api {
         &self.api
     }
 
-    /// The loop lives.
-    pub fn beat(&self) {
-        self.facts.beat();
+    /// Records that the loop runs.
+    pub fn heartbeat(&self) {
+        self.status.beat();
     }
 
-    /// The kernel told of a change.
+    /// Counts a notification of the kernel that requires a pass.
     pub fn kernel_event(&self) {
-        self.facts.write(|status| status.wakes.kernel += 1);
+        self.status.write(|status| status.wakes.kernel += 1);
     }
 
-    /// The API said something.
-    pub fn heard(&self, news: &WatchUpdate) {
-        let facts = &self.facts;
-        let now = facts.now();
-        facts.write(|status| {
-            let kind = status.followed(news.kind);
-            match &news.what {
+    /// Records the progress of a watch.
+    pub fn watch_update(&self, update: &WatchUpdate) {
+        let now = self.status.now();
+        self.status.write(|status| {
+            let kind = status.followed(update.kind);
+            match &update.change {
                 Change::Unavailable(why) => kind.lost = Some(why.clone()),
-                Change::Listed(reading) => {
-                    if let Some(version) = reading.versions.get(&news.kind) {
+                Change::Listed(list) => {
+                    if let Some(version) = list.versions.get(&update.kind) {
                         kind.version.clone_from(version);
                     }
                 }
@@ -103,106 +101,104 @@ impl Reporter {
                     kind.version.clone_from(version);
                 }
             }
-            if !matches!(news.what, Change::Unavailable(_)) {
+            if !matches!(update.change, Change::Unavailable(_)) {
                 kind.lost = None;
                 kind.heard = Some(now);
             }
         });
     }
 
-    /// A step was taken, or refused; `moved`: an event of the API asked for it.
-    pub fn step(&mut self, step: &Step, outcome: &Outcome, moved: bool) {
-        let did = match (outcome, step) {
+    /// Counts a step. `from_api` is true if an event of the API asked for it.
+    pub fn step(&mut self, step: &Step, outcome: &Outcome, from_api: bool) {
+        let kind = match (outcome, step) {
             (Err(_), _) => StepKind::Refused,
             (_, Step::Add(_)) => StepKind::Add,
             (_, Step::Change(_)) => StepKind::Change,
             (_, Step::Remove(_)) => StepKind::Remove,
         };
-        self.facts.write(|status| {
-            status.step(did, step.item());
-            if moved {
-                status.moved(did, step.item());
+        self.status.write(|status| {
+            status.step(kind, step.item());
+            if from_api {
+                status.moved(kind, step.item());
             }
         });
         match outcome {
             Ok(()) => {
-                self.taken += 1;
-                if self.taken <= STEPS {
+                self.applied += 1;
+                if self.applied <= MAX_STEPS {
                     self.steps.push(step.to_string());
                 }
             }
-            Err(why) => self.refused.push(|| (step.to_string(), why.to_string())),
+            Err(refusal) => self.refused.push(|| (step.to_string(), refusal.to_string())),
         }
     }
 
-    /// A pass is over.
+    /// Reports a pass that has ended: its steps and problems in the log, all else in the status. `took` is
+    /// the duration of the pass, `lag` the time since the first API update that it includes.
     pub fn pass(
         &mut self,
         work: Work,
-        deed: &Result<PassReport>,
-        known: &ClusterStore,
-        keeper: &Reconciler,
+        report: &Result<PassReport>,
+        store: &ClusterStore,
+        reconciler: &Reconciler,
         (took, lag): (Duration, Option<Duration>),
     ) {
         let steps = std::mem::take(&mut self.steps);
-        match std::mem::take(&mut self.taken) {
-            0..=STEPS => steps.iter().for_each(|step| log::info(format_args!("{step}"))),
-            taken => log::info(format_args!("{taken} steps in {} ms", took.as_millis())),
+        match std::mem::take(&mut self.applied) {
+            0..=MAX_STEPS => steps.iter().for_each(|step| log::info(format_args!("{step}"))),
+            applied => log::info(format_args!("{applied} steps in {} ms", took.as_millis())),
         }
         let mut errors = ProblemLines::default();
-        match deed {
-            Ok(deed) => {
-                if deed.flows > 0 {
-                    let flows = deed.flows;
-                    log::info(format_args!(
-                        "{flows} flows of UDP Services led astray, and were removed"
-                    ));
+        match report {
+            Ok(report) => {
+                if report.flows > 0 {
+                    let flows = report.flows;
+                    log::info(format_args!("removed {flows} stale UDP conntrack entries"));
                 }
-                deed.errors.iter().for_each(|e| errors.push(|| (String::new(), e.to_string())));
+                report.errors.iter().for_each(|e| errors.push(|| (String::new(), e.to_string())));
             }
             Err(e) => errors.push(|| (String::new(), e.to_string())),
         }
         let mut unmet = ProblemLines::default();
-        // Where Services are only read to be announced, another proxy answers.
-        let serves = self.facts.read(|status| status.services);
-        let ports = if serves { ports(&known.cluster, &self.node) } else { HealthPorts::new() };
-        let shut = self.desk.ports(&ports);
-        let all = keeper.unmet().chain(&shut);
+        // If Services are only read to be announced, another proxy answers health checks.
+        let serves = self.status.read(|status| status.services);
+        let ports = if serves { ports(&store.cluster, &self.node) } else { HealthPorts::new() };
+        let not_open = self.server.ports(&ports);
+        let all = reconciler.unmet().chain(&not_open);
         all.for_each(|u| unmet.push(|| (u.what.clone(), u.why.clone())));
         let mut complaints = ProblemLines::default();
-        known.complaints().for_each(|bad| complaints.push(|| (String::new(), bad.to_string())));
+        store.complaints().for_each(|bad| complaints.push(|| (String::new(), bad.to_string())));
         let refused = std::mem::take(&mut self.refused);
-        self.changes(&errors, &refused, &unmet, &complaints);
+        self.log_changes(&errors, &refused, &unmet, &complaints);
 
-        let facts = &self.facts;
-        let now = facts.now();
+        let now = self.status.now();
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        facts.write(|status| {
-            let outcome = match deed {
-                Ok(deed) => Ok(deed.is_well()),
+        self.status.write(|status| {
+            let outcome = match report {
+                Ok(report) => Ok(report.is_ok()),
                 Err(e) => Err(e.to_string()),
             };
             status.pass.ended(now, micros(took), outcome);
             status.pass.lag = lag.map_or(status.pass.lag, micros);
             (status.errors, status.refused, status.unmet) = (errors, refused, unmet);
             status.complaints = complaints;
-            status.leaving = known.cluster.nodes.get(&self.node).is_some_and(|node| node.leaving);
-            status.snapshot.in_use = !known.is_complete();
+            status.leaving = store.cluster.nodes.get(&self.node).is_some_and(|node| node.leaving);
+            status.snapshot.in_use = !store.is_complete();
             status.wakes.audits += u64::from(work == Work::Audit);
-            let want = deed.as_ref().ok().and_then(|deed| deed.want.as_ref());
-            let nodes = deed.as_ref().ok().and_then(|deed| deed.nodes.as_ref());
+            let want = report.as_ref().ok().and_then(|report| report.want.as_ref());
+            let nodes = report.as_ref().ok().and_then(|report| report.nodes.as_ref());
             if let Some(want) = want {
                 status.want(want);
             }
             if let Some(want) = want.or(nodes) {
-                status.cluster = ClusterCounts::of(&known.cluster);
-                status.routes = routes(&known.cluster, &self.node, want);
+                status.cluster = ClusterCounts::of(&store.cluster);
+                status.routes = routes(&store.cluster, &self.node, want);
             }
             self.traffic(status);
         });
     }
 
-    /// What is said of the API's traffic.
+    /// Writes the counters of the API's traffic.
     fn traffic(&self, status: &mut crate::report::Status) {
         let traffic = self.api.traffic();
         status.api.bytes = traffic.bytes.get();
@@ -215,13 +211,13 @@ impl Reporter {
         }
     }
 
-    /// The snapshot was written.
+    /// Records that the snapshot was made durable.
     pub fn saved(&self) {
-        self.facts.write(|status| status.snapshot.written = snapshot::now());
+        self.status.write(|status| status.snapshot.written = snapshot::now());
     }
 
-    /// Says what is new of what is wrong, and what is over.
-    fn changes(
+    /// Logs the problems that are new, and one line when all problems are over.
+    fn log_changes(
         &mut self,
         errors: &ProblemLines,
         refused: &ProblemLines,
@@ -229,30 +225,30 @@ impl Reporter {
         complaints: &ProblemLines,
     ) {
         let mut now = FlatSet::new();
-        let mut more = 0;
+        let mut count = 0;
         let lines = [("", errors), ("refused: ", refused), ("unmet: ", unmet), ("", complaints)];
         for (i, (head, lines)) in lines.into_iter().enumerate() {
             for line in &lines.told {
                 let colon = if line.what.is_empty() { "" } else { ": " };
                 let text = format!("{head}{}{colon}{}", line.what, line.why);
-                if !self.told.contains(&text) {
-                    match (more, i) {
-                        (LINES.., _) => {}
+                if !self.logged.contains(&text) {
+                    match (count, i) {
+                        (MAX_PROBLEMS.., _) => {}
                         (_, 0 | 1) => log::error(format_args!("{text}")),
                         _ => log::warn(format_args!("{text}")),
                     }
-                    more += 1;
+                    count += 1;
                 }
                 now.insert(text);
             }
         }
-        if more > LINES {
-            let more = more - LINES;
-            log::warn(format_args!("{more} more like these; `kinglet status` tells them all"));
+        if count > MAX_PROBLEMS {
+            let more = count - MAX_PROBLEMS;
+            log::warn(format_args!("{more} more problems like these; `kinglet status` shows all"));
         }
-        if !self.told.is_empty() && now.is_empty() {
-            log::info(format_args!("all of it is well now"));
+        if !self.logged.is_empty() && now.is_empty() {
+            log::info(format_args!("all problems are over"));
         }
-        self.told = now;
+        self.logged = now;
     }
 }

@@ -1,14 +1,13 @@
 //! Computes the desired state of this node: the items that its kernel and its files should hold,
 //! given the cluster. Pure.
 //!
-//! [`desired`] runs these stages: `own_node` finds this node in the cluster, `View::add_routing`
-//! adds the pod network (`node::network`) and the routes to the other nodes (`routes::of_nodes`),
-//! `View::add_services` adds IPVS (`services::of`), `routes::of_peers` adds the routes that BGP
-//! learned, and `node::table` adds the nftables table.
-//!
-//! Each stage is a function per object (`routes`, `services`), so that the change of one object can
-//! be computed alone ([`part`]). If two objects claim the same resource, the first one by name gets
-//! it. Comparing the result with the kernel is left to `plan`, applying it to `kernel`.
+//! The desired state is a sum of [`Unit`]s. [`desired`] adds up all of them: `node` computes the base (the
+//! pod network, IPVS, the nftables table) and the elements of Nodes, `routes` the routes to the pods of
+//! other nodes and those that BGP learned, `services` each Service with its endpoints (`endpoints`). An
+//! event dirties some units ([`unit::dirtied_by`]), which [`ClusterView::items_of`] computes alone; that
+//! is how `reconcile` follows events. If two objects claim the same resource, the first one by name gets
+//! it ([`services::Claims`]). Comparing the result with the kernel is left to `plan`, applying it to
+//! `kernel`.
 
 pub mod cni_config;
 #[cfg(test)]
@@ -19,7 +18,7 @@ mod node;
 pub mod routes;
 pub mod services;
 pub mod unit;
-mod unit_nodes;
 pub(crate) mod view;
 
-pub use view::{Desired, Unmet, desired, desired_of, is_removable};
+pub use unit::Unit;
+pub use view::{ClusterView, Desired, Unmet, desired, desired_of, is_removable};

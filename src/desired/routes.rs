@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use super::{
     Unmet,
     services::Claims,
-    view::{Draft, NOTHING, View},
+    view::{ClusterView, Draft, NOTHING},
 };
 use crate::{
     bgp::rib::Learned,
@@ -92,7 +92,7 @@ impl RejectReason {
 impl<'a> RouteFilter<'a> {
     /// Returns the filter for the node of a view. It has no learned routes if `--routes` excludes
     /// BGP.
-    pub(super) fn of(view: &View<'a>, learned: &'a Learned) -> RouteFilter<'a> {
+    pub(super) fn of(view: &ClusterView<'a>, learned: &'a Learned) -> RouteFilter<'a> {
         let learned = if view.local.options.routes == Routes::Nodes { &NOTHING } else { learned };
         let mut neighbours = FlatSet::new();
         if !learned.routes.is_empty() {
@@ -189,7 +189,7 @@ impl<'a> RouteFilter<'a> {
 /// Adds the routes to the pods of all other nodes. Returns the claimed networks: podCIDRs, and the
 /// networks behind kube-router's tunnels.
 pub(super) fn of_nodes<'a>(
-    view: &View<'a>,
+    view: &ClusterView<'a>,
     bounds: &RouteFilter<'_>,
     draft: &mut Draft,
 ) -> Claimed<'a> {
@@ -233,7 +233,7 @@ pub(super) fn of_nodes<'a>(
 /// Adds those of the given learned routes whose networks are not claimed. Rejected routes are
 /// reported once for each reason, because there may be very many of them.
 pub(super) fn of_peers<'l>(
-    view: &View<'_>,
+    view: &ClusterView<'_>,
     bounds: &RouteFilter<'_>,
     routes: impl Iterator<Item = (&'l IpNet, &'l NextHops)>,
     claimed: &Claimed<'_>,
@@ -323,8 +323,7 @@ mod tests {
     use super::*;
     use crate::{
         desired::{
-            desired,
-            unit::ClusterView,
+            ClusterView, desired,
             view::tests::{Dice, service},
         },
         model::{
@@ -619,8 +618,8 @@ mod tests {
                 }
             }
             let [before, after] = [&old, &new].map(|l| desired(&cluster, l, &local).unwrap());
-            let moment = ClusterView::of(&cluster, &local).unwrap();
-            if let Some((have, want)) = moment.reroute((&old, &new), &changed, &after.claims) {
+            let [then, now] = [&old, &new].map(|l| ClusterView::new(&cluster, l, &local).unwrap());
+            if let Some((have, want)) = now.routes_difference(&then, &changed, &after.claims) {
                 let kept = before.state.iter().filter(|item| !have.contains(*item)).cloned();
                 assert_eq!(kept.chain(want.iter().cloned()).collect::<ItemSet>(), after.state);
                 assert_eq!(before.unmet, after.unmet);

@@ -78,7 +78,7 @@ impl Claims {
 
     /// Replaces the addresses of Nodes and of the links here. The caller must ensure that no
     /// Service claims an address that differs.
-    pub fn taken(&mut self, taken: FlatSet<IpAddr>) {
+    pub fn set_taken(&mut self, taken: FlatSet<IpAddr>) {
         self.taken = taken;
     }
 
@@ -174,8 +174,7 @@ pub fn of(
             builder.add_address(vip);
         }
     }
-    let of = |unmet: Unmet| Unmet { of: Some(service.name.clone()), ..unmet };
-    (builder.items, builder.unmet.into_iter().map(of).collect())
+    (builder.items, builder.unmet)
 }
 
 /// Returns the addresses of a Service on this node, with the kind of each.

@@ -1,21 +1,22 @@
 //! The computation of the desired state as a whole.
 
 use super::{
-    node, routes,
-    services::{self, Claims},
+    routes::{self, Claimed, RouteFilter},
+    services::{self, Claims, NodeContext},
+    unit::Unit,
 };
 use crate::{
     bgp::rib::Learned,
     collections::{FlatMap, FlatSet},
     error::{Error, Result},
     model::{
-        cluster::{Cluster, EndpointSlice, Kind, Name, Node, Service},
+        cluster::{Cluster, EndpointSlice, Kind, Node, Service},
         items::{Item, ItemSet, Protocol, ServiceKey, TABLE_MAIN},
         local::{Host, Local, Module, NodePorts},
         nftables::Set,
     },
 };
-use std::net::IpAddr;
+use std::{cell::OnceCell, net::IpAddr};
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -27,15 +28,15 @@ pub struct Unmet {
     pub what: String,
     /// The reason, and the remedy if there is one.
     pub why: String,
-    /// The Service that requests it; `None` if it is not a Service.
+    /// The unit that asks for it; [`Unit::Base`] for a request beside the units.
     #[serde(skip)]
-    pub of: Option<Name>,
+    pub unit: Unit,
 }
 
 impl Unmet {
     /// Creates an entry that belongs to no Service.
     pub fn new(what: impl Into<String>, why: impl Into<String>) -> Unmet {
-        Unmet { what: what.into(), why: why.into(), of: None }
+        Unmet { what: what.into(), why: why.into(), unit: Unit::Base }
     }
 }
 
@@ -76,21 +77,9 @@ pub fn desired_of(
     local: &Local,
     asked: &dyn Fn(&Item) -> bool,
 ) -> Result<Desired> {
-    let own = own_node(cluster, local)?;
-    let mut draft = Draft::default();
-    let view = View { cluster, local, own, ipv6: has_ipv6(local), asked };
-    let bounds = routes::RouteFilter::of(&view, learned);
-    let claimed = local.options.router.then(|| view.add_routing(&bounds, &mut draft));
-    let mut claims = Claims::default();
-    if local.options.services {
-        view.add_services(&mut draft, &mut claims);
-    }
-    if let Some(claimed) = claimed {
-        routes::of_peers(&view, &bounds, bounds.routes(), &claimed, &claims, &mut draft);
-    }
-    if local.options.table() {
-        node::table(&view, &mut draft);
-    }
+    let view = ClusterView { asked, ..ClusterView::new(cluster, learned, local)? };
+    let (mut draft, mut claims) = (Draft::default(), view.claims());
+    view.units().for_each(|unit| view.add(&unit, &mut claims, &mut draft));
     let Draft { mut items, unmet, errors } = draft;
     items.retain(asked);
     Ok(Desired { state: items.into(), unmet, errors, claims })
@@ -173,18 +162,71 @@ pub(super) static NOTHING: Learned =
 /// The listening ports if the host was not inspected: none.
 static NO_LISTENS: FlatSet<(Protocol, u16)> = FlatSet::new();
 
-/// The input that all stages share.
-pub(super) struct View<'a> {
-    pub(super) cluster: &'a Cluster,
-    pub(super) local: &'a Local,
+/// The cluster as this node sees it at one moment: the input of all units, and values derived from it,
+/// each computed when it is first needed.
+pub struct ClusterView<'a> {
+    pub(crate) cluster: &'a Cluster,
+    learned: &'a Learned,
+    pub(crate) local: &'a Local,
+    /// This node's own Node object.
     pub(super) own: &'a Node,
-    /// True if IPv6 is enabled and the kernel has it.
+    /// True if IPv6 is wanted and the kernel has it.
     pub(super) ipv6: bool,
-    /// The filter of [`desired_of`].
+    /// Returns true for the items that the caller asks for.
     pub(super) asked: &'a dyn Fn(&Item) -> bool,
+    context: OnceCell<NodeContext<'a>>,
+    route_filter: OnceCell<RouteFilter<'a>>,
+    pub(super) claimed: OnceCell<Claimed<'a>>,
 }
 
-impl<'a> View<'a> {
+impl<'a> ClusterView<'a> {
+    /// Returns the view of a cluster and of BGP's routes. Fails if this node's own Node object is not
+    /// known: its own pod network would be routed away.
+    pub fn new(
+        cluster: &'a Cluster,
+        learned: &'a Learned,
+        local: &'a Local,
+    ) -> Result<ClusterView<'a>> {
+        Ok(ClusterView {
+            cluster,
+            learned,
+            local,
+            own: own_node(cluster, local)?,
+            ipv6: has_ipv6(local),
+            asked: &|_| true,
+            context: OnceCell::new(),
+            route_filter: OnceCell::new(),
+            claimed: OnceCell::new(),
+        })
+    }
+
+    /// Returns the claims before any Service has one.
+    pub(super) fn claims(&self) -> Claims {
+        if self.serves() { Claims::new(self.taken()) } else { Claims::default() }
+    }
+
+    /// Returns true if Services are served: they are asked for, and the kernel may have IPVS.
+    pub(super) fn serves(&self) -> bool {
+        self.local.options.services && self.module("ip_vs") != Some(Module::Absent)
+    }
+
+    /// Returns the rules for learned routes.
+    pub(super) fn route_filter(&self) -> &RouteFilter<'a> {
+        self.route_filter.get_or_init(|| RouteFilter::of(self, self.learned))
+    }
+
+    /// Returns true if a learned route may be refused in this view and not in the other one, or the other
+    /// way round.
+    pub(super) fn refuses_differently(&self, other: &ClusterView<'_>) -> bool {
+        self.route_filter().differ(other.route_filter())
+    }
+
+    /// Returns the prefixes that belong to Nodes.
+    pub(super) fn claimed(&self) -> &Claimed<'a> {
+        self.claimed
+            .get_or_init(|| routes::of_nodes(self, self.route_filter(), &mut Draft::default()))
+    }
+
     /// Returns true if an address family is enabled and the kernel has it.
     pub(super) fn family(&self, ipv4: bool) -> bool {
         if ipv4 { self.local.options.ipv4 } else { self.ipv6 }
@@ -212,50 +254,13 @@ impl<'a> View<'a> {
         self.own.pod_cidrs.iter().filter(used).copied().collect()
     }
 
-    /// Adds the pod network of this node and the routes to the other nodes. Returns the networks
-    /// that are claimed, with or without a route.
-    fn add_routing(
-        &self,
-        bounds: &routes::RouteFilter<'_>,
-        draft: &mut Draft,
-    ) -> routes::Claimed<'a> {
-        for module in ["bridge", "veth"] {
-            self.want_module(module, draft); // the CNI plugin needs veth and does not load it
-        }
-        node::network(self, draft);
-        routes::of_nodes(self, bounds, draft)
-    }
-
-    /// Adds the service proxy and the items of all Services.
-    fn add_services(&self, draft: &mut Draft, claims: &mut Claims) {
-        if self.module("ip_vs") == Some(Module::Absent) {
-            draft.unmet.push(Unmet::new(
-                "Services",
-                "this kernel has no IPVS: install the module ip_vs, or build with CONFIG_IP_VS",
-            ));
-            return;
-        }
-        node::service_proxy(self, draft);
-        let place = self.place();
-        *claims = Claims::new(self.taken());
-        for service in self.cluster.services.values() {
-            let (items, unmet) = self.service(service, &place, claims);
-            draft.items.extend(items);
-            draft.unmet.extend(unmet);
-        }
-    }
-
-    /// Returns the items of one Service that pass the filter, and its requests that can't be
-    /// honoured.
-    pub(super) fn service(
-        &self,
-        service: &Service,
-        place: &services::NodeContext<'_>,
-        claims: &mut Claims,
-    ) -> (impl Iterator<Item = Item>, Vec<Unmet>) {
+    /// Adds the items of one Service that the caller asks for, and its requests that cannot be honoured.
+    pub(super) fn service(&self, service: &Service, claims: &mut Claims, draft: &mut Draft) {
         let slices: Vec<&EndpointSlice> = self.cluster.slices.of(&service.name).collect();
-        let (items, unmet) = services::of(service, &slices, place, claims);
-        (items.into_iter().filter(|item| self.is_certain(item) && (self.asked)(item)), unmet)
+        let (items, unmet) = services::of(service, &slices, self.context(), claims);
+        let wanted = |item: &Item| self.is_certain(item) && (self.asked)(item);
+        draft.items.extend(items.into_iter().filter(wanted));
+        draft.unmet.extend(unmet);
     }
 
     /// Returns false if an item drops or rejects traffic because a Service has no endpoints while
@@ -282,7 +287,12 @@ impl<'a> View<'a> {
     }
 
     /// Returns the properties of this node that [`services::of`] needs.
-    pub(super) fn place(&self) -> services::NodeContext<'a> {
+    /// Returns this node's properties that count for Services.
+    pub(super) fn context(&self) -> &NodeContext<'a> {
+        self.context.get_or_init(|| self.new_context())
+    }
+
+    fn new_context(&self) -> NodeContext<'a> {
         let families = [true, false].into_iter().filter(|ipv4| self.family(*ipv4));
         let addrs: Vec<IpAddr> = families.filter_map(|ipv4| self.own.addr(ipv4)).collect();
         let own = self.own_addrs();
@@ -295,7 +305,7 @@ impl<'a> View<'a> {
         };
         let has = |name: &&str| self.module(&format!("ip_vs_{name}")).is_some();
         let schedulers = services::SCHEDULERS.iter().filter(|name| has(name));
-        services::NodeContext {
+        NodeContext {
             node: self.own,
             addrs,
             node_port_addrs,
@@ -364,14 +374,6 @@ pub(super) mod tests {
             self.0 ^= self.0 >> 7;
             self.0 ^= self.0 << 17;
             self.0 % limit
-        }
-
-        pub fn one_in(&mut self, n: u64) -> bool {
-            self.below(n) == 0
-        }
-
-        pub fn of<T: Copy>(&mut self, values: &[T]) -> T {
-            values[self.below(values.len() as u64) as usize]
         }
     }
 

@@ -143,7 +143,7 @@ impl Kernel {
         };
         let outcomes = send_steps(run, request, NO_LINK, |r| self.route.send(r));
         self.delete_kernel_routes(run);
-        self.changed_ipv6.extend(run.iter().filter_map(|step| match step.item() {
+        self.echo.borrow_mut().extend(run.iter().filter_map(|step| match step.item() {
             Item::Addr { addr: IpNet::V6(addr), .. } => Some(IpAddr::V6(addr.addr())),
             _ => None,
         }));

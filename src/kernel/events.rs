@@ -2,14 +2,16 @@
 //!
 //! [`Events::read`] only returns whether a new observation is needed; it does not return the changes.
 //! Lost messages (ENOBUFS) require a new observation too. Our own changes are filtered out: by netlink
-//! port in the socket (`ignore_sender_ports`), and by address for IPv6 addresses, which the kernel
-//! reports with port 0. `observe` reads the actual state.
+//! port in the socket (`ignore_sender_ports`), and by address ([`Echo`]) for IPv6 addresses, which the
+//! kernel reports with port 0. `observe` reads the actual state.
 
 use std::{
+    cell::RefCell,
     fs::File,
     io::{self, Read},
     net::IpAddr,
     os::fd::{AsFd, BorrowedFd},
+    rc::Rc,
 };
 
 use neli::{
@@ -50,26 +52,32 @@ const NFTA_TABLE: u16 = 1;
 /// The size of the largest notification datagram, in bytes.
 const BUFFER: usize = 32 * 1024;
 
+/// The IPv6 addresses that kinglet added or removed and whose notifications were not read yet. [`Kernel`](super::Kernel)
+/// fills the list, and the [`Events`] that it opened drain it.
+pub(super) type Echo = Rc<RefCell<Vec<IpAddr>>>;
+
 /// A non-blocking netlink socket that receives notifications of changes.
 pub struct Events {
     socket: File,
     is_relevant: fn(&Frame<'_>) -> bool,
     buffer: Vec<u8>,
+    echo: Echo,
 }
 
 impl Events {
     /// Subscribes to changes of links, addresses and routes. Changes requested by the netlink ports in
     /// `own` are ignored; otherwise they would fill the socket. Fails if the socket can't be opened.
-    pub fn of_network(own: &[u32]) -> io::Result<Events> {
+    pub(super) fn of_network(own: &[u32], echo: Echo) -> io::Result<Events> {
         let groups = [LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE];
-        Events::open(NlFamily::Route, &groups, is_relevant_to_network, own)
+        Events::open(NlFamily::Route, &groups, is_relevant_to_network, own, echo)
     }
 
     /// Subscribes to changes of our nftables table, and of other tables as far as they affect ours.
     /// Changes requested by the netlink ports in `own` are ignored. Fails if the socket can't be
     /// opened.
-    pub fn of_table(own: &[u32]) -> io::Result<Events> {
-        Events::open(NlFamily::Netfilter, &[NFTABLES], is_relevant_to_table, own)
+    pub(super) fn of_table(own: &[u32]) -> io::Result<Events> {
+        let echo = Echo::default();
+        Events::open(NlFamily::Netfilter, &[NFTABLES], is_relevant_to_table, own, echo)
     }
 
     fn open(
@@ -77,20 +85,28 @@ impl Events {
         groups: &[u32],
         is_relevant: fn(&Frame<'_>) -> bool,
         own: &[u32],
+        echo: Echo,
     ) -> io::Result<Events> {
         let socket = NlSocket::connect(family, None, Groups::empty())?;
         sys::ignore_sender_ports(&socket, own)?;
         socket.add_mcast_membership(Groups::new_groups(groups))?;
         socket.nonblock()?;
         let socket = File::from(sys::into_owned_fd(socket));
-        Ok(Events { socket, is_relevant, buffer: vec![0; BUFFER] })
+        Ok(Events { socket, is_relevant, buffer: vec![0; BUFFER], echo })
     }
 
-    /// Drains the socket and returns true if any notification requires a new observation, or if
-    /// messages were lost. Notifications about the IPv6 addresses in `own` are ignored: the kernel
-    /// reports them with port 0 even if kinglet added them, so the sender filter can't catch them.
-    /// Fails if the socket can't be read.
-    pub fn read(&mut self, own: &FlatSet<IpAddr>) -> io::Result<bool> {
+    /// Returns true if kinglet added or removed IPv6 addresses whose notifications were not read yet. The
+    /// next [`Events::read`] ignores these addresses, so it should follow at once: after it, a change by
+    /// another program is seen again.
+    pub fn has_echo(&self) -> bool {
+        !self.echo.borrow().is_empty()
+    }
+
+    /// Drains the socket and returns true if any notification requires a new observation, or if messages
+    /// were lost. The echo of our own IPv6 addresses is ignored: the kernel reports them with port 0 even
+    /// if kinglet added them, so the sender filter can't catch them. Fails if the socket can't be read.
+    pub fn read(&mut self) -> io::Result<bool> {
+        let own = FlatSet::from(std::mem::take(&mut *self.echo.borrow_mut()));
         let mut changed = false;
         loop {
             let len = match self.socket.read(&mut self.buffer) {
@@ -105,7 +121,7 @@ impl Events {
             };
             let datagram = self.buffer.get(..len).unwrap_or_default();
             changed |= frames(datagram).any(|frame| match frame {
-                Ok(frame) => (self.is_relevant)(&frame) && !is_about_address(&frame, own),
+                Ok(frame) => (self.is_relevant)(&frame) && !is_about_address(&frame, &own),
                 Err(_) => true,
             });
         }

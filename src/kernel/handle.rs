@@ -2,11 +2,12 @@
 
 use super::{
     conntrack,
+    events::{Echo, Events},
     files::{self, Modules},
     ipvs, nft, route, xtables,
 };
 use crate::{
-    collections::{FlatMap, FlatSet},
+    collections::FlatMap,
     error::{Doing, Error, Result},
     model::{
         items::{BRIDGE, DUMMY, Flow, TABLE_MAIN},
@@ -17,7 +18,7 @@ use crate::{
         socket::{self, NetlinkSocket},
     },
 };
-use std::{io, net::IpAddr, path::Path};
+use std::{io, net::IpAddr, path::Path, rc::Rc};
 
 use neli::consts::socket::NlFamily;
 
@@ -69,8 +70,8 @@ pub struct Kernel {
     /// The chains of our table, as of the last observation; `None` if the table must be created again.
     pub(super) chains: Option<Vec<String>>,
     pub(super) modules: Modules,
-    /// The IPv6 addresses that were added or removed since [`Kernel::addrs`] was called last.
-    pub(super) changed_ipv6: Vec<IpAddr>,
+    /// The IPv6 addresses that were added or removed, until [`Events`] have seen their notifications.
+    pub(super) echo: Echo,
 }
 
 impl Kernel {
@@ -86,18 +87,26 @@ impl Kernel {
             links: FlatMap::new(),
             chains: None,
             modules: Modules::open(&[&MODULES[..], &SCHEDULERS].concat()),
-            changed_ipv6: Vec::new(),
+            echo: Echo::default(),
         })
     }
 
-    /// Returns the IPv6 addresses that were added or removed since the last call, and forgets them.
-    pub fn addrs(&mut self) -> FlatSet<IpAddr> {
-        std::mem::take(&mut self.changed_ipv6).into()
+    /// Subscribes to changes of links, addresses and routes by other programs. Fails if the socket can't
+    /// be opened.
+    pub fn subscribe_network(&mut self) -> Result<Events> {
+        Events::of_network(&self.ports(), Rc::clone(&self.echo))
+            .doing(|| "subscribing to the kernel's notifications about routes")
     }
 
-    /// Returns the netlink port numbers of the sockets whose changes [`events`] would report. A socket
-    /// that can't be opened is left out.
-    pub fn ports(&mut self) -> Vec<u32> {
+    /// Subscribes to changes of nftables tables by other programs. Fails if the kernel has no nftables.
+    pub fn subscribe_table(&mut self) -> Result<Events> {
+        Events::of_table(&self.ports())
+            .doing(|| "subscribing to the kernel's notifications about nftables")
+    }
+
+    /// Returns the netlink port numbers of the sockets that change what [`Events`] report. A socket that
+    /// can't be opened is left out.
+    fn ports(&mut self) -> Vec<u32> {
         let netfilter = socket::get_or_open(&mut self.netfilter, NlFamily::Netfilter);
         let netfilter = netfilter.and_then(|conn| conn.port());
         self.route.port().into_iter().chain(netfilter).collect()

@@ -172,7 +172,7 @@ pub fn sync(args: &LowArgs) -> Result<u8> {
     )?;
     let pass = add_invalid(pass, read.known.complaints());
     let (mut refused, mut printed) = (0, String::new());
-    let (flows, errors) = pass.take(&mut kernel, Scope::All, &mut |step, outcome| match outcome {
+    let (flows, errors) = pass.apply(&mut kernel, Scope::All, &mut |step, outcome| match outcome {
         Err(why) => {
             refused += 1;
             log::error(format_args!("{step}: refused: {why}"));

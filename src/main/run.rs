@@ -50,11 +50,11 @@ pub fn run(args: &LowArgs) -> Result<u8> {
         node,
         options,
         source: source(args),
-        rhythm: rhythm(args),
+        sync_policy: rhythm(args),
         audit: Duration::from_secs(args.audit_period),
         snapshot: args.snapshot.clone(),
-        facts,
-        again: Box::new(|| arguments().and_then(|args| super::options(&args)).map(drop)),
+        status: facts,
+        validate_config: Box::new(|| arguments().and_then(|args| super::options(&args)).map(drop)),
     };
     let ended = daemon::run(setup, kernel, signals, desk)?;
     drop(lock);

@@ -7,7 +7,7 @@
 //! conntrack entries that lead to endpoints that are gone.
 
 pub mod drain;
-mod network;
+mod knowledge;
 mod pass;
 mod reconciler;
 pub mod stale_flows;

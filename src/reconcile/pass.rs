@@ -20,25 +20,25 @@ use crate::{
     plan::{Step, plan},
 };
 
-/// What one look found, and what is to be done about it.
+/// A prepared pass: the observed and the desired state, before anything is applied.
 #[derive(Debug)]
 pub struct Pass {
-    /// What this node is and was told.
+    /// The host and the options.
     pub local: Local,
-    /// What its kernel should hold.
+    /// The desired state.
     pub desired: Desired,
-    /// What it does hold of ours, without what is unwanted and may not be taken away.
+    /// The observed state, without the unwanted items that may not be removed.
     pub have: Observed,
-    /// Real servers that keep their connections for a while, as they are wanted meanwhile.
+    /// The real servers that must go but still have connections, at weight 0.
     pub draining: ItemSet,
-    /// The record of those: to be written down before the steps are taken.
+    /// The record of the draining real servers. It is written before the steps are applied.
     pub drains: Drains,
-    /// Whether something unwanted may not be taken away.
+    /// True if an unwanted item may not be removed.
     pub stuck: bool,
 }
 
-/// Looks at the kernel of this node, or at a part of it, and plans for that, with what BGP learned.
-/// Nothing is changed.
+/// Observes the kernel, or the part of it in `scope`, and computes the desired state of the same part.
+/// Nothing is changed. Fails if the kernel cannot be read or this node's own Node is not known.
 pub fn prepare_pass(
     kernel: &mut Kernel,
     cluster: &Cluster,
@@ -61,7 +61,7 @@ pub fn prepare_pass(
     Ok(pass)
 }
 
-/// Writes down what drains, where something else stands there.
+/// Writes the record of draining real servers if the file has other content.
 pub(super) fn record(drains: &Drains) -> Result<()> {
     let (text, nothing) = (drains.text(), Drains::default().text());
     if files::read(DRAINS).unwrap_or(nothing) == text {
@@ -70,7 +70,8 @@ pub(super) fn record(drains: &Drains) -> Result<()> {
     files::write(DRAINS, &text).doing(|| format!("writing {DRAINS}"))
 }
 
-/// Removes the flows of UDP Services that lead elsewhere than is wanted, and says how many went.
+/// Deletes the conntrack entries of UDP Services that lead to an endpoint that is not wanted. Returns the
+/// number of deleted entries.
 pub(super) fn remove_stale(kernel: &mut Kernel, want: &ItemSet) -> Result<usize> {
     match serving(want) {
         nothing if nothing.is_empty() => Ok(0),
@@ -79,7 +80,7 @@ pub(super) fn remove_stale(kernel: &mut Kernel, want: &ItemSet) -> Result<usize>
 }
 
 impl Pass {
-    /// How to get from what is to what should be.
+    /// Returns the steps from the observed to the desired state.
     pub fn steps(&self) -> Vec<Step<'_>> {
         let mut want: Vec<&Item> = self.have.lacking(&self.desired.state).collect();
         want.extend(&self.draining);
@@ -87,21 +88,26 @@ impl Pass {
         plan(&self.have.others, want, |_| true)
     }
 
-    /// Makes it happen: the record of what drains first, then the steps, and at last the flows of UDP
-    /// Services that lead to where nobody answers any more. `done` hears of each step. Given are the
-    /// number of those flows, and what went wrong beside the steps, which nothing of it stops.
-    pub fn take(&self, kernel: &mut Kernel, scope: Scope, done: OnStep<'_>) -> (usize, Vec<Error>) {
+    /// Applies the plan: writes the drain record, applies the steps, deletes stale UDP conntrack entries.
+    /// `on_step` is called after each step. Returns the number of entries deleted and any errors other
+    /// than refused steps; an error does not stop the remaining work.
+    pub fn apply(
+        &self,
+        kernel: &mut Kernel,
+        scope: Scope,
+        on_step: OnStep<'_>,
+    ) -> (usize, Vec<Error>) {
         let services = self.local.options.services && scope == Scope::All;
         let recorded = if services { record(&self.drains) } else { Ok(()) };
-        kernel.apply(&self.steps(), done);
+        kernel.apply(&self.steps(), on_step);
         let flows = if services { remove_stale(kernel, &self.desired.state) } else { Ok(0) };
         let (flows, failed) = flows.map_or_else(|e| (0, Some(e)), |flows| (flows, None));
         (flows, recorded.err().into_iter().chain(failed).collect())
     }
 }
 
-/// Plans for any node of the cluster from what was once seen of it: `have` is empty and `local.host`
-/// `None` where nothing was. What BGP would bring, nobody knows.
+/// Plans for any node of the cluster without its kernel: `have` is its observed state if it is known, for
+/// example from a dump, otherwise empty, and `local.host` is `None` then. Routes of BGP are not included.
 pub fn prepare_offline(cluster: &Cluster, local: Local, have: ItemSet) -> Result<Pass> {
     let learned = &Learned::default();
     let desired = desired(cluster, learned, &local)?;

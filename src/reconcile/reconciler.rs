@@ -1,388 +1,78 @@
-//! What keeps a node right from one event to the next: whole looks, and between them what follows from
-//! the objects that an event touches, and nothing else.
+//! The reconciler. It runs a full pass when it must; between full passes it recomputes only the units
+//! that an event dirtied.
 //!
-//! After a look that left nothing undone the kernel holds what was wanted. Then a Service is worked
-//! out as it was and as it is, and the difference is made; no state of the kernel is kept for it.
-
-use std::net::IpAddr;
+//! An event is recorded before the store applies it ([`Reconciler::remember`]); the next
+//! [`Reconciler::incremental`] applies the difference that it made. BGP's routes come as one value, of
+//! which [`Reconciler::learn`] applies the changed prefixes. [`Reconciler::audit`] rotates through all
+//! units and compares them with the kernel, for changes that no notification reported.
 
 use super::{
     Pass,
     drain::{Drains, drain, has_real},
-    pass::{record, remove_stale},
-    prepare_pass,
+    knowledge::{Difference, Knowledge, Synced, service_key},
+    pass::{prepare_pass, record, remove_stale},
 };
 use crate::{
     bgp::rib::Learned,
-    collections::{FlatMap, FlatSet},
+    collections::FlatSet,
     desired::{
-        Unmet,
-        services::Claims,
-        unit::{ClusterView, NodeItems, is_removable_service_item, release_claims},
+        ClusterView, Unmet, is_removable,
+        unit::{Event, Unit, routed_prefixes},
     },
     error::{Error, Result},
     kernel::{Kernel, OnStep, Outcome, Scope, files},
     model::{
-        cluster::{Cluster, Name, store::Delta},
+        cluster::{Cluster, Delta, Name},
         items::{Item, ItemSet, Protocol, ServiceKey},
         local::{Local, Options},
     },
     plan::{Step, plan},
 };
 
-/// More Services than this are cheaper worked out together.
-const MANY: usize = 200;
-/// So many Services are audited in one go; where there are no more of them, all is looked at.
-const PART: usize = 128;
+/// An audit compares this many Services at a time; up to this many are audited with all else at once.
+const AUDIT_PART: usize = 128;
 
-/// Keeps one node.
+/// Keeps the kernel of one node in the desired state.
 pub struct Reconciler {
-    pub(super) kernel: Kernel,
+    kernel: Kernel,
     node: Box<str>,
-    pub(super) options: Options,
-    /// What BGP learned up to now.
-    pub(super) learned: Learned,
-    /// Whether the routes that are there are those that were wanted last, and no others of ours.
-    pub(super) routed: bool,
-    /// What the last look found; `None`: nothing is sure, and the next one is at everything.
-    pub(super) sure: Option<Synced>,
+    options: Options,
+    learned: Learned,
+    knowledge: Knowledge,
     drains: Drains,
-    /// The last Service that the audit under way has come to; `None`: the next one begins anew.
+    /// The last Service that the audit in progress compared; `None` if the next part is the first.
     audited: Option<Name>,
-    /// Services that changed since, as they were.
-    touched: FlatMap<Name, ItemSet>,
-    /// The Nodes as they were before one of them changed.
-    pub(super) nodes: Option<NodeItems>,
     unmet: Vec<Unmet>,
-    /// What can't be honoured beside the kernel.
-    also: Vec<Unmet>,
-    /// This node as the last whole look found it.
+    /// The requests beside the kernel that cannot be honoured (see [`Reconciler::set_other_unmet`]).
+    other_unmet: Vec<Unmet>,
+    /// The host as the last full pass found it.
     local: Option<Local>,
-    /// Whether that changed.
-    moved: bool,
+    host_changed: bool,
 }
 
-pub(super) struct Synced {
-    pub(super) local: Local,
-    pub(super) claims: Claims,
-}
-
-/// What a look or a change came to.
+/// The result of a pass.
 #[derive(Debug, Default)]
 pub struct PassReport {
-    /// Steps that were refused.
+    /// The number of refused steps.
     pub refused: usize,
-    /// UDP flows that led astray and were removed.
+    /// The number of stale UDP conntrack entries that were removed.
     pub flows: usize,
-    /// What went wrong beside the steps.
+    /// The errors other than refused steps. None of them stopped the pass.
     pub errors: Vec<Error>,
-    /// What is wanted in all, where everything was looked at.
+    /// The desired state after a full pass; `None` after any other pass.
     pub want: Option<ItemSet>,
-    /// What is wanted of the Nodes, where they are what changed.
+    /// The desired items of the Nodes, if an incremental pass computed them.
     pub nodes: Option<ItemSet>,
 }
 
 impl PassReport {
-    /// Whether the kernel holds now what was wanted.
-    pub fn is_well(&self) -> bool {
+    /// Returns true if every step was applied and nothing else failed.
+    pub fn is_ok(&self) -> bool {
         self.refused == 0 && self.errors.is_empty()
     }
-}
 
-impl Reconciler {
-    /// Nothing is looked at yet.
-    pub fn new(kernel: Kernel, node: &str, options: Options) -> Reconciler {
-        Reconciler {
-            kernel,
-            node: node.into(),
-            options,
-            learned: Learned::default(),
-            routed: false,
-            sure: None,
-            drains: Drains::default(),
-            audited: None,
-            touched: FlatMap::new(),
-            nodes: None,
-            unmet: Vec::new(),
-            also: Vec::new(),
-            local: None,
-            moved: false,
-        }
-    }
-
-    /// The IPv6 addresses that were given and taken since this was asked last.
-    pub fn addrs(&mut self) -> FlatSet<IpAddr> {
-        self.kernel.addrs()
-    }
-
-    /// Whether this node was found to be another than before, since this was asked last.
-    pub fn has_moved(&mut self) -> bool {
-        std::mem::take(&mut self.moved)
-    }
-
-    /// This node as the last whole look found it, whether that went well or not.
-    pub fn local(&self) -> Option<&Local> {
-        self.local.as_ref()
-    }
-
-    /// What can't be honoured beside the kernel is to be told with the rest.
-    pub fn also(&mut self, unmet: &[Unmet]) {
-        self.also = unmet.to_vec();
-    }
-
-    /// What can't be honoured, as of the last look and what changed since.
-    pub fn unmet(&self) -> impl Iterator<Item = &Unmet> + Clone {
-        self.unmet.iter().chain(&self.also)
-    }
-
-    /// Whether a whole look is due before anything else can be done.
-    pub fn is_lost(&self) -> bool {
-        self.sure.is_none()
-    }
-
-    /// Whether a real server is draining.
-    pub fn is_draining(&self) -> bool {
-        !self.drains.is_empty()
-    }
-
-    /// The cluster is about to change in this way. False: so much follows from it that a whole look is due
-    /// instead.
-    pub fn touch(&mut self, cluster: &Cluster, changes: &Delta) -> bool {
-        (!changes.nodes || self.touch_nodes(cluster))
-            && self.touch_services(cluster, &changes.services)
-    }
-
-    fn touch_services(&mut self, cluster: &Cluster, names: &FlatSet<Name>) -> bool {
-        let Some(sure) = &mut self.sure else { return false };
-        let fresh: Vec<&Name> = names.iter().filter(|n| !self.touched.contains_key(n)).collect();
-        if self.touched.len() + fresh.len() > MANY || sure.claims.is_contested() {
-            self.sure = None;
-            return false;
-        }
-        if fresh.is_empty() {
-            return true;
-        }
-        let Ok(moment) = ClusterView::of(cluster, &sure.local) else {
-            self.sure = None;
-            return false;
-        };
-        for name in fresh {
-            let part = moment.part(name, &mut sure.claims);
-            self.touched.insert(name.clone(), part.state);
-        }
-        true
-    }
-
-    /// The Services whose real servers drain are looked at again.
-    pub fn touch_drains(&mut self, cluster: &Cluster) -> bool {
-        let Some(sure) = &self.sure else { return false };
-        let owners = self.drains.services().filter_map(|at| sure.claims.owner(&at).cloned());
-        let owners: FlatSet<Name> = owners.collect();
-        self.touch_services(cluster, &owners)
-    }
-
-    /// Looks at the kernel, or at a part of it, and makes it right. `done` hears of each step.
-    pub fn look(
-        &mut self,
-        cluster: &Cluster,
-        scope: Scope,
-        done: OnStep<'_>,
-    ) -> Result<PassReport> {
-        let mut first = PassReport::default();
-        if scope == Scope::All {
-            // Not sure of anything until it has gone well.
-            self.sure = None;
-            self.touched.clear();
-            self.nodes = None;
-            self.audited = None;
-        } else {
-            first = self.nodes(cluster, done)?;
-        }
-        let pass = self.see(cluster, scope)?;
-        Ok(self.take(pass, scope, done).after(first))
-    }
-
-    fn see(&mut self, cluster: &Cluster, scope: Scope) -> Result<Pass> {
-        prepare_pass(&mut self.kernel, cluster, &self.learned, &self.node, &self.options, scope)
-    }
-
-    fn take(&mut self, mut pass: Pass, scope: Scope, done: OnStep<'_>) -> PassReport {
-        let mut deed = PassReport::default();
-        let (flows, errors) = pass.take(&mut self.kernel, scope, &mut deed.counting(done));
-        deed.flows = flows;
-        deed.errors = errors;
-        deed.errors.append(&mut pass.desired.errors);
-        self.claim(&pass.desired.state);
-        if scope != Scope::Table {
-            self.unmet = pass.desired.unmet;
-            self.routed = !pass.stuck;
-        }
-        if matches!(scope, Scope::All | Scope::WithoutRealServers) {
-            self.moved |= self.local.as_ref() != Some(&pass.local);
-            self.local = Some(pass.local.clone());
-            self.sure = Some(Synced { local: pass.local, claims: pass.desired.claims });
-        }
-        if scope == Scope::All {
-            self.drains = pass.drains;
-            pass.desired.state.extend(pass.draining);
-            deed.want = Some(pass.desired.state);
-        }
-        if !deed.is_well() {
-            self.sure = None;
-        }
-        deed
-    }
-
-    /// In how many parts everything is audited; in one where a whole look is due anyway.
-    pub fn parts(&self, cluster: &Cluster) -> u32 {
-        let alone = self.sure.as_ref().is_some_and(|sure| !sure.claims.is_contested());
-        match cluster.services.len() {
-            many if many > PART && alone => 1 + many.div_ceil(PART) as u32,
-            _ => 1,
-        }
-    }
-
-    /// Looks at the next part of everything and makes it right: where there are many Services, first
-    /// at all but the real servers, then at some Services after another.
-    pub fn audit(&mut self, cluster: &Cluster, done: OnStep<'_>) -> Result<PassReport> {
-        let changed = self.changes(cluster, done)?; // or they would be taken for wrong
-        if self.parts(cluster) == 1 {
-            return self.look(cluster, Scope::All, done);
-        }
-        let Some(last) = self.audited.take() else {
-            self.audited = Some(Name::default());
-            let scope = Scope::WithoutRealServers;
-            let pass = self.see(cluster, scope)?;
-            // Who took a whole service away may have done more, and one that goes may have to drain.
-            if pass.steps().iter().any(|step| matches!(step.item(), Item::Service { .. })) {
-                return self.look(cluster, Scope::All, done);
-            }
-            return Ok(self.take(pass, scope, done).after(changed));
-        };
-        let rest = cluster.services.tail(&last).map(|(name, _)| name).filter(|name| **name != last);
-        let names: Vec<&Name> = rest.take(PART).collect();
-        self.audited = names.last().filter(|_| names.len() == PART).map(|name| (*name).clone());
-        let Some(Synced { local, mut claims }) = self.sure.take() else { return Ok(changed) };
-        let moment = ClusterView::of(cluster, &local)?;
-        let want = names.into_iter().flat_map(|name| moment.part(name, &mut claims).state);
-        let want: ItemSet = want.collect();
-        let mut have = self.kernel.served(&want)?;
-        have.extend(want.iter().filter(|item| service(item).is_none()).cloned());
-        self.make(cluster, Synced { local, claims }, &have, want, done)
-            .map(|deed| deed.after(changed))
-    }
-
-    /// Makes right what follows from all that was touched.
-    pub fn changes(&mut self, cluster: &Cluster, done: OnStep<'_>) -> Result<PassReport> {
-        let first = self.nodes(cluster, done)?;
-        Ok(self.services(cluster, done)?.after(first))
-    }
-
-    fn services(&mut self, cluster: &Cluster, done: OnStep<'_>) -> Result<PassReport> {
-        let touched = std::mem::take(&mut self.touched);
-        if touched.is_empty() {
-            return Ok(PassReport::default());
-        }
-        // What goes wrong from here on leaves nothing sure.
-        let Some(Synced { local, mut claims }) = self.sure.take() else {
-            return Ok(PassReport::default());
-        };
-        let (mut have, mut want, mut unmet) = (Vec::new(), Vec::new(), Vec::new());
-        {
-            let moment = ClusterView::of(cluster, &local)?;
-            let mut parts = Vec::with_capacity(touched.len());
-            for (name, before) in touched {
-                let part = moment.part(&name, &mut claims);
-                release_claims(&before, &part.state, &mut claims);
-                parts.push(name);
-                have.extend(before);
-                want.extend(part.state);
-                unmet.extend(part.unmet);
-            }
-            self.unmet.retain(|u| u.of.as_ref().is_none_or(|of| parts.binary_search(of).is_err()));
-            self.unmet.append(&mut unmet);
-        }
-        let want = ItemSet::from(want);
-        let known = |module: &&Item| match module {
-            Item::Module { name } => {
-                local.host.as_ref().is_some_and(|h| h.modules.contains_key(name))
-            }
-            _ => false,
-        };
-        have.extend(want.iter().filter(known).cloned());
-        let services: FlatSet<ServiceKey> = have.iter().chain(&want).filter_map(service).collect();
-        for real in
-            self.drains.reals().filter(|r| service(r).is_some_and(|at| services.contains(&at)))
-        {
-            have.retain(|item| item.key() != real.key());
-            have.push(real);
-        }
-        self.make(cluster, Synced { local, claims }, &have.into(), want, done)
-    }
-
-    /// Makes the difference between what some IPVS services have and what is wanted of them.
-    fn make(
-        &mut self,
-        cluster: &Cluster,
-        Synced { local, claims }: Synced,
-        have: &ItemSet,
-        mut want: ItemSet,
-        done: OnStep<'_>,
-    ) -> Result<PassReport> {
-        let may_go = |item: &Item| is_removable_service_item(item, cluster, &local, &claims);
-        self.drain(have, &mut want, may_go)?;
-        let steps = plan(have, &want, may_go);
-        let mut deed = PassReport::default();
-        deed.errors.extend(record(&self.drains).err());
-        let mut gone = Vec::new();
-        let mut heard = |step: &Step, outcome: &Outcome| {
-            done(step, outcome);
-            if let (Step::Remove(Item::Real { of, addr, port, .. }), Ok(())) = (step, outcome) {
-                gone.push((*of, *addr, *port));
-            }
-        };
-        self.kernel.apply(&steps, &mut deed.counting(&mut heard));
-        self.drains.forget(&gone.into());
-        if leads_astray(&steps) {
-            match remove_stale(&mut self.kernel, &want) {
-                Ok(flows) => deed.flows = flows,
-                Err(e) => deed.errors.push(e),
-            }
-        }
-        // What one of them gave up, another one may have asked for in vain.
-        if deed.is_well() && !claims.is_contested() {
-            self.sure = Some(Synced { local, claims });
-        }
-        Ok(deed)
-    }
-
-    /// Lets the real servers that should go keep their connections.
-    fn drain(
-        &mut self,
-        have: &ItemSet,
-        want: &mut ItemSet,
-        may_go: impl Fn(&Item) -> bool,
-    ) -> Result<()> {
-        let services: FlatSet<ServiceKey> = have.iter().chain(&*want).filter_map(service).collect();
-        let (mine, others) = std::mem::take(&mut self.drains).split(&services);
-        let gone = |item: &&Item| match **item {
-            Item::Real { of, addr, port, .. } => !has_real(want, (of, addr, port)),
-            _ => false,
-        };
-        let leaving: FlatSet<ServiceKey> = have.iter().filter(gone).filter_map(service).collect();
-        let busy = self.kernel.connected(&leaving)?;
-        let (now, grace) = (files::uptime(), self.options.grace);
-        let have = have.iter().filter(|item| may_go(item));
-        let (draining, mine) = drain(have, want, &busy, &mine, now, grace);
-        want.extend(draining);
-        self.drains = others.with(mine);
-        Ok(())
-    }
-}
-
-impl PassReport {
-    /// Both of them.
-    pub(super) fn after(mut self, first: PassReport) -> PassReport {
+    /// Adds the report of a pass that ran directly before.
+    fn after(mut self, first: PassReport) -> PassReport {
         self.refused += first.refused;
         self.flows += first.flows;
         self.errors.extend(first.errors);
@@ -391,28 +81,358 @@ impl PassReport {
         self
     }
 
-    /// Counts what is refused, before who listens hears of it.
-    pub(super) fn counting<'d>(
+    /// Returns a callback that counts refused steps and passes every step on to `on_step`.
+    fn counting<'d>(
         &'d mut self,
-        done: OnStep<'d>,
-    ) -> impl FnMut(&Step<'_>, &Outcome) + 'd {
+        on_step: OnStep<'d>,
+    ) -> impl FnMut(&Step<'_>, &Outcome) + use<'d> {
         |step, outcome| {
             self.refused += usize::from(outcome.is_err());
-            done(step, outcome);
+            on_step(step, outcome);
         }
     }
 }
 
-/// The IPVS service that an item is, or stands behind.
-fn service(item: &Item) -> Option<ServiceKey> {
-    match item {
-        Item::Service { at, .. } | Item::Real { of: at, .. } => Some(*at),
-        _ => None,
+impl Reconciler {
+    /// Returns a reconciler that knows nothing about the kernel yet. `node` is the name of this node's
+    /// Node object.
+    pub fn new(kernel: Kernel, node: &str, options: Options) -> Reconciler {
+        Reconciler {
+            kernel,
+            node: node.into(),
+            options,
+            learned: Learned::default(),
+            knowledge: Knowledge::Unknown,
+            drains: Drains::default(),
+            audited: None,
+            unmet: Vec::new(),
+            other_unmet: Vec::new(),
+            local: None,
+            host_changed: false,
+        }
+    }
+
+    /// Returns true if a full pass found this host changed since the last call.
+    pub fn take_host_changed(&mut self) -> bool {
+        std::mem::take(&mut self.host_changed)
+    }
+
+    /// Returns the host as the last full pass found it, even if that pass failed later.
+    pub fn local(&self) -> Option<&Local> {
+        self.local.as_ref()
+    }
+
+    /// Sets the requests beside the kernel (for example of BGP) that cannot be honoured.
+    pub fn set_other_unmet(&mut self, unmet: &[Unmet]) {
+        self.other_unmet = unmet.to_vec();
+    }
+
+    /// Returns the requests that cannot be honoured, as of the last pass.
+    pub fn unmet(&self) -> impl Iterator<Item = &Unmet> + Clone {
+        self.unmet.iter().chain(&self.other_unmet)
+    }
+
+    /// Returns true if the next pass must be a full one.
+    pub fn needs_full_pass(&self) -> bool {
+        matches!(self.knowledge, Knowledge::Unknown)
+    }
+
+    /// Returns true if real servers are draining.
+    pub fn is_draining(&self) -> bool {
+        !self.drains.is_empty()
+    }
+
+    /// Records what follows from `cluster` in the units that `delta` dirties. To be called by the store,
+    /// before it applies the delta. After that either [`Reconciler::incremental`] applies the difference
+    /// or a full pass is needed.
+    pub fn remember(&mut self, cluster: &Cluster, delta: &Delta) {
+        self.knowledge.remember(cluster, &self.learned, Event::Cluster(delta));
+    }
+
+    /// Dirties the Services whose real servers drain. Returns false if a full pass is needed instead.
+    pub fn remember_drains(&mut self, cluster: &Cluster) -> bool {
+        let Some(synced) = self.knowledge.synced() else { return false };
+        let owners = self.drains.services().filter_map(|key| synced.claims.owner(&key).cloned());
+        let delta = Delta { services: owners.collect(), ..Delta::default() };
+        self.remember(cluster, &delta);
+        !self.needs_full_pass()
+    }
+
+    /// Compares the kernel, or the part of it in `scope`, with the desired state and applies the
+    /// difference. Fails if the kernel cannot be read or this node's own Node is not known; nothing is
+    /// changed then.
+    pub fn full(
+        &mut self,
+        cluster: &Cluster,
+        scope: Scope,
+        on_step: OnStep<'_>,
+    ) -> Result<PassReport> {
+        let mut first = PassReport::default();
+        if scope == Scope::All {
+            self.knowledge = Knowledge::Unknown; // until the pass has ended without an error
+            self.audited = None;
+        } else if !self.needs_full_pass() {
+            // A dirty unit would be taken for a change that somebody else made.
+            first = self.incremental(cluster, on_step)?;
+            if first.want.is_some() {
+                return Ok(first); // that was a full pass
+            }
+        }
+        let pass = self.prepare(cluster, scope)?;
+        Ok(self.apply(pass, scope, on_step).after(first))
+    }
+
+    fn prepare(&mut self, cluster: &Cluster, scope: Scope) -> Result<Pass> {
+        prepare_pass(&mut self.kernel, cluster, &self.learned, &self.node, &self.options, scope)
+    }
+
+    fn apply(&mut self, mut pass: Pass, scope: Scope, on_step: OnStep<'_>) -> PassReport {
+        let mut report = PassReport::default();
+        let (flows, errors) = pass.apply(&mut self.kernel, scope, &mut report.counting(on_step));
+        (report.flows, report.errors) = (flows, errors);
+        report.errors.append(&mut pass.desired.errors);
+        self.record_routed(&pass.desired.state);
+        if scope != Scope::Table {
+            self.unmet = pass.desired.unmet;
+        }
+        if matches!(scope, Scope::All | Scope::WithoutRealServers) {
+            self.host_changed |= self.local.as_ref() != Some(&pass.local);
+            self.local = Some(pass.local.clone());
+            self.knowledge = Knowledge::Synced(Synced {
+                local: pass.local,
+                claims: pass.desired.claims,
+                routes_exact: !pass.stuck,
+            });
+        } else if scope == Scope::Network
+            && let Some(synced) = self.knowledge.synced_mut()
+        {
+            synced.routes_exact = !pass.stuck;
+        }
+        if scope == Scope::All {
+            self.drains = pass.drains;
+            pass.desired.state.extend(pass.draining);
+            report.want = Some(pass.desired.state);
+        }
+        if !report.is_ok() {
+            self.knowledge = Knowledge::Unknown;
+        }
+        report
+    }
+
+    /// Returns the number of parts in which everything is audited; 1 if an audit is one full pass.
+    pub fn audit_parts(&self, cluster: &Cluster) -> u32 {
+        let can_split = self.knowledge.synced().is_some_and(|s| !s.claims.is_contested());
+        match cluster.services.len() {
+            many if many > AUDIT_PART && can_split => 1 + many.div_ceil(AUDIT_PART) as u32,
+            _ => 1,
+        }
+    }
+
+    /// Audits the next part: compares it with the kernel and applies the difference. The first part is
+    /// everything but the real servers, each further part is some Services. Errors as in
+    /// [`Reconciler::full`].
+    pub fn audit(&mut self, cluster: &Cluster, on_step: OnStep<'_>) -> Result<PassReport> {
+        let first = self.incremental(cluster, on_step)?; // see `full`
+        if self.audit_parts(cluster) == 1 {
+            return self.full(cluster, Scope::All, on_step);
+        }
+        let Some(last) = self.audited.take() else {
+            self.audited = Some(Name::default());
+            let scope = Scope::WithoutRealServers;
+            let pass = self.prepare(cluster, scope)?;
+            // If a whole service is missing, more may be; a service that must go may have to drain.
+            if pass.steps().iter().any(|step| matches!(step.item(), Item::Service { .. })) {
+                return self.full(cluster, Scope::All, on_step);
+            }
+            return Ok(self.apply(pass, scope, on_step).after(first));
+        };
+        let rest = cluster.services.tail(&last).map(|(name, _)| name).filter(|name| **name != last);
+        let names: Vec<&Name> = rest.take(AUDIT_PART).collect();
+        self.audited =
+            names.last().filter(|_| names.len() == AUDIT_PART).map(|name| (*name).clone());
+        // An error from here on leaves nothing certain.
+        let Knowledge::Synced(mut synced) = std::mem::take(&mut self.knowledge) else {
+            return Ok(first);
+        };
+        let view = ClusterView::new(cluster, &self.learned, &synced.local)?;
+        let mut items =
+            |name: &Name| view.items_of(&Unit::Service(name.clone()), &mut synced.claims).items;
+        let want: ItemSet = names.into_iter().flat_map(&mut items).collect();
+        let mut have = self.kernel.served(&want)?;
+        have.extend(want.iter().filter(|item| service_key(item).is_none()).cloned());
+        let difference = Difference { have, want, has_services: true, ..Difference::default() };
+        Ok(self.apply_difference(cluster, synced, difference, on_step)?.after(first))
+    }
+
+    /// Applies the difference that the remembered events made, or runs a full pass if more may follow
+    /// from them. Errors as in [`Reconciler::full`].
+    pub fn incremental(&mut self, cluster: &Cluster, on_step: OnStep<'_>) -> Result<PassReport> {
+        // An error from here on leaves nothing certain.
+        let (mut synced, before) = match std::mem::take(&mut self.knowledge) {
+            Knowledge::Unknown => return Ok(PassReport::default()),
+            Knowledge::Synced(synced) => {
+                self.knowledge = Knowledge::Synced(synced);
+                return Ok(PassReport::default());
+            }
+            Knowledge::Dirty(synced, before) => (synced, before),
+        };
+        let Some(mut difference) = synced.difference(before, cluster, &self.learned)? else {
+            return self.full(cluster, Scope::All, on_step);
+        };
+        if difference.nodes.is_some() {
+            let kept =
+                self.keeps_any(cluster, &synced.local, &difference.had_nodes, &difference.want);
+            if kept || !synced.routes_exact {
+                return self.full(cluster, Scope::All, on_step);
+            }
+        }
+        self.unmet.retain(|unmet| difference.units.binary_search(&unmet.unit).is_err());
+        self.unmet.append(&mut difference.unmet);
+        let keys = difference.service_keys();
+        for real in
+            self.drains.reals().filter(|r| service_key(r).is_some_and(|k| keys.contains(&k)))
+        {
+            difference.have.retain(|item| item.key() != real.key());
+            difference.have.insert(real);
+        }
+        let nodes = difference.nodes.take();
+        Ok(PassReport { nodes, ..self.apply_difference(cluster, synced, difference, on_step)? })
+    }
+
+    /// Takes over the routes that BGP learned and applies their difference. Errors as in
+    /// [`Reconciler::full`].
+    pub fn learn(
+        &mut self,
+        cluster: &Cluster,
+        mut learned: Learned,
+        on_step: OnStep<'_>,
+    ) -> Result<PassReport> {
+        let first = self.incremental(cluster, on_step)?; // while the remembered routes are still true
+        let old = std::mem::take(&mut self.learned);
+        let new_gone = learned.gone.iter().any(|net| !old.gone.contains(net));
+        if !learned.complete {
+            learned.gone.extend(old.gone.iter().copied());
+        }
+        self.learned = learned;
+        let new = &self.learned;
+        let only_routes = (&old.lost, old.complete) == (&new.lost, new.complete);
+        if only_routes && !new_gone && old.routes == new.routes {
+            return Ok(first);
+        }
+        if only_routes && let Some(report) = self.apply_routes(cluster, &old, on_step) {
+            return Ok(report.after(first));
+        }
+        drop(old);
+        Ok(self.full(cluster, Scope::Network, on_step)?.after(first))
+    }
+
+    /// Applies the routes that differ between `old` and what BGP learned since. `None` if more than these
+    /// routes may differ; then nothing was changed.
+    fn apply_routes(
+        &mut self,
+        cluster: &Cluster,
+        old: &Learned,
+        on_step: OnStep<'_>,
+    ) -> Option<PassReport> {
+        let synced = self.knowledge.synced().filter(|synced| synced.routes_exact)?;
+        let (have, want) = synced.learned_difference(cluster, (old, &self.learned))?;
+        if self.keeps_any(cluster, &synced.local, &have, &want) {
+            return None;
+        }
+        let mut report = PassReport::default();
+        self.kernel.apply(&plan(&have, &want, |_| true), &mut report.counting(on_step));
+        self.record_routed(&want);
+        if !report.is_ok() {
+            self.knowledge = Knowledge::Unknown;
+        }
+        Some(report)
+    }
+
+    /// Returns true if an item of `have` that is not wanted any more has to stay, because somebody may
+    /// still claim it.
+    fn keeps_any(&self, cluster: &Cluster, local: &Local, have: &ItemSet, want: &ItemSet) -> bool {
+        let keeps = |item: &Item| !is_removable(item, &cluster.doubtful, &self.learned, local);
+        plan(have, want, |_| true)
+            .iter()
+            .any(|step| matches!(step, Step::Remove(item) if keeps(item)))
+    }
+
+    /// Records the prefixes that are routed in this run. If nobody claims one of them later, it is removed
+    /// at once instead of after BGP's restart time.
+    fn record_routed(&mut self, items: &ItemSet) {
+        if self.options.peers && !self.learned.complete {
+            self.learned.gone.extend(routed_prefixes(items));
+        }
+    }
+
+    /// Applies a difference. After that the knowledge is `Synced` if all went well.
+    fn apply_difference(
+        &mut self,
+        cluster: &Cluster,
+        synced: Synced,
+        mut difference: Difference,
+        on_step: OnStep<'_>,
+    ) -> Result<PassReport> {
+        let mut want = std::mem::take(&mut difference.want);
+        let removable = |item: &Item| difference.is_removable(item, cluster, &synced);
+        let mut report = PassReport::default();
+        let has_services = difference.has_services;
+        if has_services {
+            self.drain(&difference.have, &mut want, removable)?;
+            report.errors.extend(record(&self.drains).err());
+        }
+        let steps = plan(&difference.have, &want, removable);
+        let mut gone = Vec::new();
+        let mut forget = |step: &Step, outcome: &Outcome| {
+            on_step(step, outcome);
+            if let (Step::Remove(Item::Real { of, addr, port, .. }), Ok(())) = (step, outcome) {
+                gone.push((*of, *addr, *port));
+            }
+        };
+        self.kernel.apply(&steps, &mut report.counting(&mut forget));
+        self.drains.forget(&gone.into());
+        if changes_udp_reals(&steps) {
+            match remove_stale(&mut self.kernel, &want) {
+                Ok(flows) => report.flows = flows,
+                Err(e) => report.errors.push(e),
+            }
+        }
+        self.record_routed(&want);
+        // An address that one Service released may be what another Service asked for in vain.
+        if report.is_ok() && !(has_services && synced.claims.is_contested()) {
+            self.knowledge = Knowledge::Synced(synced);
+        }
+        Ok(report)
+    }
+
+    /// Adds to `want` the real servers that must go but still have connections, at weight 0.
+    fn drain(
+        &mut self,
+        have: &ItemSet,
+        want: &mut ItemSet,
+        removable: impl Fn(&Item) -> bool,
+    ) -> Result<()> {
+        let keys: FlatSet<ServiceKey> = have.iter().chain(&*want).filter_map(service_key).collect();
+        let (mine, others) = std::mem::take(&mut self.drains).split(&keys);
+        let gone = |item: &&Item| match **item {
+            Item::Real { of, addr, port, .. } => !has_real(want, (of, addr, port)),
+            _ => false,
+        };
+        let leaving: FlatSet<ServiceKey> =
+            have.iter().filter(gone).filter_map(service_key).collect();
+        let busy = self.kernel.connected(&leaving)?;
+        let (now, grace) = (files::uptime(), self.options.grace);
+        let have = have.iter().filter(|item| removable(item));
+        let (draining, mine) = drain(have, want, &busy, &mine, now, grace);
+        want.extend(draining);
+        self.drains = others.with(mine);
+        Ok(())
     }
 }
 
-/// Whether flows of UDP may go where nobody answers any more, or were never translated.
-fn leads_astray(steps: &[Step]) -> bool {
+/// Returns true if a step changes a UDP real server: conntrack entries of UDP may then lead to an endpoint
+/// that is gone, or past IPVS.
+fn changes_udp_reals(steps: &[Step]) -> bool {
     steps.iter().any(|step| match step.item() {
         Item::Real { of: ServiceKey::Address(of), .. } => of.protocol == Protocol::Udp,
         _ => false,

@@ -44,7 +44,7 @@ fn ten_thousand_events_in_a_burst_all_come_to_a_consumer_that_is_slow() {
         .unwrap();
     let mut known = ClusterStore::new(Cluster::default(), Default::default(), &[Kind::Service]);
     while !known.is_complete() {
-        known.hear(news.recv().unwrap());
+        known.apply(news.recv().unwrap(), |_, _| {});
     }
     let text = objects.read("services.json").replace("\"port\":80,", "\"port\":81,");
     let began = Instant::now();
@@ -52,13 +52,13 @@ fn ten_thousand_events_in_a_burst_all_come_to_a_consumer_that_is_slow() {
     let mut events = 0;
     while events < 10_000 {
         let news = news.recv_timeout(Duration::from_secs(30)).unwrap();
-        if let Change::Object { .. } = news.what {
+        if let Change::Object { .. } = news.change {
             events += 1;
             if events % 1000 == 0 {
                 thread::sleep(Duration::from_millis(100)); // it has other things to do
             }
         }
-        known.hear(news);
+        known.apply(news, |_, _| {});
     }
     println!("10,000 events in {:.1} s", began.elapsed().as_secs_f32());
     assert!(known.cluster.services.values().all(|s| s.ports.iter().all(|p| p.port == 81)));

@@ -68,11 +68,11 @@ pub fn names(cluster: &Cluster) -> BTreeSet<String> {
 impl Heard {
     pub fn hear(&mut self, news: WatchUpdate) {
         self.news += 1;
-        if let Change::Unavailable(why) = &news.what {
+        if let Change::Unavailable(why) = &news.change {
             self.lost.push(why.clone());
         }
         let known = self.known.as_mut().unwrap();
-        known.hear(news);
+        known.apply(news, |_, _| {});
         let now = names(&known.cluster);
         let missing = self.there.difference(&now).cloned();
         self.missing.extend(missing);

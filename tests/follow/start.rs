@@ -30,7 +30,7 @@ fn old_servers_are_followed_too() {
                 follower.follow(kind, Start::default(), rhythm, |news| to.send(news).is_ok());
             });
             let mut known = ClusterStore::new(Cluster::default(), Default::default(), &ALL[2..]);
-            known.hear(news.recv_timeout(SOON).unwrap());
+            known.apply(news.recv_timeout(SOON).unwrap(), |_, _| {});
             assert!(known.is_complete() && known.cluster.slices.len() > 20);
             let file = if option.contains("endpoints") { "endpoints.json" } else { FILES[2] };
             objects.edit(file, "10.244.0.7", "10.244.0.77");
@@ -41,7 +41,7 @@ fn old_servers_are_followed_too() {
                 .values()
                 .any(|slice| slice.endpoints.iter().any(|e| e.addr.to_string() == "10.244.0.77"))
             {
-                known.hear(news.recv_timeout(end - Instant::now()).unwrap());
+                known.apply(news.recv_timeout(end - Instant::now()).unwrap(), |_, _| {});
             }
             assert_eq!(known.cluster, {
                 let mut again = api.read(&[Kind::EndpointSlice]).unwrap().cluster;
@@ -63,7 +63,7 @@ fn from_a_snapshot_a_kind_counts_as_heard_only_when_all_that_was_missed_has_come
         first.push(news);
         false
     });
-    let Change::Listed(reading) = first.pop().unwrap().what else { panic!() };
+    let Change::Listed(reading) = first.pop().unwrap().change else { panic!() };
     let snapshot = Snapshot { contact: api.contact(), ..Snapshot::default() };
     assert!(snapshot.contact.uid.is_some());
     objects.edit("nodes.json", "10.244.2.0/24", "10.244.7.0/24");
@@ -75,7 +75,7 @@ fn from_a_snapshot_a_kind_counts_as_heard_only_when_all_that_was_missed_has_come
     };
     let mut told = Vec::new();
     again.follow(Kind::Node, start, WATCH, |news| {
-        told.push(match news.what {
+        told.push(match news.change {
             Change::Object { name, .. } => format!("one {name}"),
             Change::UpToDate(version) => format!("reached {version}"),
             other => format!("{other:?}"),
@@ -118,9 +118,9 @@ fn the_stack_of_a_follower_is_enough_for_tls() {
     let (mut polls, end) = (0, Instant::now() + Duration::from_secs(20));
     while polls < 6 {
         let news = news.recv_timeout(end - Instant::now()).unwrap();
-        assert!(!matches!(news.what, Change::Unavailable(_)), "{news:?}");
-        polls += usize::from(matches!(news.what, Change::UpToDate(_)));
-        known.hear(news);
+        assert!(!matches!(news.change, Change::Unavailable(_)), "{news:?}");
+        polls += usize::from(matches!(news.change, Change::UpToDate(_)));
+        known.apply(news, |_, _| {});
     }
     assert!(known.is_complete());
 }

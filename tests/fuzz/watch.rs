@@ -11,8 +11,8 @@ fuzz_target!(|bytes: &[u8]| {
     let kind = kinds[usize::from(*first) % kinds.len()];
     let mut known = ClusterStore::new(Cluster::default(), FlatMap::new(), &kinds);
     let _ = from_watch(kind, stream, |news| {
-        let touched = known.touches(&news);
-        let changes = known.hear(news);
+        let mut touched = Delta::default();
+        let changes = known.apply(news, |_, delta| touched.merge(delta.clone()));
         assert!(changes.services.iter().all(|name| touched.services.contains(name)), "what changes was foretold");
         assert!(!changes.nodes || touched.nodes, "what changes was foretold");
     });

@@ -44,7 +44,7 @@ pub struct WatchUpdate {
     /// The kind.
     pub kind: Kind,
     /// The change.
-    pub what: Change,
+    pub change: Change,
 }
 
 /// A change of a kind.
@@ -127,21 +127,17 @@ impl ClusterStore {
         known
     }
 
-    /// Returns the changes that [`ClusterStore::hear`] will make for an update of one object. Nothing for any
-    /// other update. It must be called first, while the store still has the old version of the object.
-    pub fn touches(&self, news: &WatchUpdate) -> Delta {
-        match &news.what {
-            Change::Object { name, now: Ok(now), .. } => {
-                Delta::between(&self.cluster.get(news.kind, name), now)
+    /// Applies an update and returns the parts of the desired state that it affects. If it changes one
+    /// object, `remember` first gets the cluster as it is before that, and the same parts.
+    pub fn apply(&mut self, news: WatchUpdate, remember: impl FnOnce(&Cluster, &Delta)) -> Delta {
+        if let Change::Object { name, now: Ok(now), .. } = &news.change {
+            let delta = Delta::between(&self.cluster.get(news.kind, name), now);
+            if !delta.is_empty() {
+                remember(&self.cluster, &delta);
             }
-            _ => Delta::default(),
         }
-    }
-
-    /// Applies an update, and returns the parts of the desired state that it affects.
-    pub fn hear(&mut self, news: WatchUpdate) -> Delta {
         let kind = news.kind;
-        let mut changes = match news.what {
+        let mut changes = match news.change {
             Change::Unavailable(why) => {
                 self.lost.insert(kind, why);
                 return Delta::default();
@@ -336,7 +332,7 @@ mod tests {
             .map(|name| InvalidObject { kind, name: (*name).into(), why: "it is odd".into() })
             .collect();
         reading.versions.insert(kind, "7".into());
-        WatchUpdate { kind, what: Change::Listed(reading) }
+        WatchUpdate { kind, change: Change::Listed(reading) }
     }
 
     fn updated(kind: Kind, short: &str, now: Result<Vec<Object>, String>) -> WatchUpdate {
@@ -345,15 +341,21 @@ mod tests {
         } else {
             name(short)
         };
-        WatchUpdate { kind, what: Change::Object { name, now, version: "8".into() } }
+        WatchUpdate { kind, change: Change::Object { name, now, version: "8".into() } }
     }
 
     /// Returns a store in which every kind is up to date.
     fn known() -> ClusterStore {
         let mut known = ClusterStore::new(Cluster::default(), FlatMap::new(), &ALL);
-        known.hear(listed(Kind::Node, vec![node("a"), node("b")], &[]));
-        known.hear(listed(Kind::Service, vec![service("web", 0), service("db", 0)], &[]));
-        known.hear(listed(Kind::EndpointSlice, vec![slice("web-1", "web", &[1, 2])], &[]));
+        known.apply(listed(Kind::Node, vec![node("a"), node("b")], &[]), |_, _| {});
+        known.apply(
+            listed(Kind::Service, vec![service("web", 0), service("db", 0)], &[]),
+            |_, _| {},
+        );
+        known.apply(
+            listed(Kind::EndpointSlice, vec![slice("web-1", "web", &[1, 2])], &[]),
+            |_, _| {},
+        );
         assert!(known.is_complete() && known.cluster.doubtful.is_empty());
         known
     }
@@ -367,14 +369,14 @@ mod tests {
     fn a_kind_is_doubtful_until_it_is_up_to_date_in_this_run() {
         let mut known = ClusterStore::new(known().cluster, FlatMap::new(), &ALL);
         assert_eq!(known.cluster.doubtful, FlatSet::from(ALL));
-        let reached = |kind| WatchUpdate { kind, what: Change::UpToDate("9".into()) };
-        assert!(known.hear(reached(Kind::Node)).all);
+        let reached = |kind| WatchUpdate { kind, change: Change::UpToDate("9".into()) };
+        assert!(known.apply(reached(Kind::Node), |_, _| {}).all);
         assert_eq!(known.cluster.doubtful, FlatSet::from([Kind::Service, Kind::EndpointSlice]));
-        known.hear(updated(Kind::Service, "web", Ok(vec![])));
+        known.apply(updated(Kind::Service, "web", Ok(vec![])), |_, _| {});
         assert!(known.cluster.doubtful.contains(&Kind::Service), "more changes may follow");
-        known.hear(reached(Kind::Service));
+        known.apply(reached(Kind::Service), |_, _| {});
         assert!(!known.is_complete());
-        assert!(known.hear(reached(Kind::EndpointSlice)).all);
+        assert!(known.apply(reached(Kind::EndpointSlice), |_, _| {}).all);
         assert!(known.is_complete() && known.cluster.doubtful.is_empty());
         assert_eq!(known.versions.get(&Kind::Node), Some(&"9".to_owned()));
     }
@@ -383,79 +385,94 @@ mod tests {
     fn an_update_returns_the_services_that_it_affects() {
         let mut known = known();
         let same = updated(Kind::Service, "web", Ok(vec![service("web", 0)]));
-        assert!(known.hear(same).is_empty(), "the object is equal");
+        assert!(known.apply(same, |_, _| {}).is_empty(), "the object is equal");
         let put = |object| Ok(vec![object]);
-        let got = known.hear(updated(Kind::Service, "web", put(service("web", 60))));
+        let got = known.apply(updated(Kind::Service, "web", put(service("web", 60))), |_, _| {});
         assert_eq!(got, services(&["web"]));
-        let got =
-            known.hear(updated(Kind::EndpointSlice, "web-1", put(slice("web-1", "db", &[1]))));
+        let got = known.apply(
+            updated(Kind::EndpointSlice, "web-1", put(slice("web-1", "db", &[1]))),
+            |_, _| {},
+        );
         assert_eq!(got, services(&["db", "web"]), "a slice that moved to another Service");
-        let got = known.hear(updated(Kind::EndpointSlice, "web-1", Ok(vec![])));
+        let got = known.apply(updated(Kind::EndpointSlice, "web-1", Ok(vec![])), |_, _| {});
         assert_eq!(got, services(&["db"]));
         assert!(known.cluster.slices.is_empty());
-        assert!(known.hear(updated(Kind::Node, "b", Ok(vec![]))).nodes);
+        assert!(known.apply(updated(Kind::Node, "b", Ok(vec![])), |_, _| {}).nodes);
         assert_eq!(known.cluster.nodes.len(), 1);
-        assert!(known.hear(updated(Kind::Node, "b", Ok(vec![]))).is_empty(), "a repeated deletion");
+        assert!(
+            known.apply(updated(Kind::Node, "b", Ok(vec![])), |_, _| {}).is_empty(),
+            "a repeated deletion"
+        );
     }
 
     #[test]
     fn a_list_returns_only_the_services_that_differ() {
         let mut known = known();
         let list = vec![service("web", 0), service("db", 9), service("new", 0)];
-        assert_eq!(known.hear(listed(Kind::Service, list, &[])), services(&["db", "new"]));
+        assert_eq!(
+            known.apply(listed(Kind::Service, list, &[]), |_, _| {}),
+            services(&["db", "new"])
+        );
         let list = vec![service("web", 0), service("new", 0)];
-        assert_eq!(known.hear(listed(Kind::Service, list, &[])), services(&["db"]));
+        assert_eq!(known.apply(listed(Kind::Service, list, &[]), |_, _| {}), services(&["db"]));
         assert_eq!(known.cluster.services.len(), 2);
-        assert!(!known.hear(listed(Kind::Node, vec![node("b"), node("a")], &[])).nodes);
+        assert!(!known.apply(listed(Kind::Node, vec![node("b"), node("a")], &[]), |_, _| {}).nodes);
     }
 
     #[test]
     fn the_slices_of_core_endpoints_are_deleted_with_their_object() {
         let mut known = known();
         let two = vec![slice("web/0", "web", &[1]), slice("web/1", "web", &[2])];
-        known.hear(updated(Kind::EndpointSlice, "web", Ok(two)));
+        known.apply(updated(Kind::EndpointSlice, "web", Ok(two)), |_, _| {});
         assert_eq!(known.cluster.slices.len(), 3);
-        let got = known.hear(updated(Kind::EndpointSlice, "web", Ok(vec![])));
+        let got = known.apply(updated(Kind::EndpointSlice, "web", Ok(vec![])), |_, _| {});
         assert_eq!((got, known.cluster.slices.len()), (services(&["web"]), 1));
     }
 
     #[test]
     fn an_invalid_object_keeps_its_last_good_version() {
         let mut known = known();
-        let got = known.hear(updated(Kind::Service, "web", Err("it is odd".into())));
+        let got = known.apply(updated(Kind::Service, "web", Err("it is odd".into())), |_, _| {});
         assert!(got.is_empty() && known.cluster.doubtful.is_empty());
-        let got = known.hear(listed(Kind::Service, vec![service("db", 0)], &["shop/web"]));
+        let got =
+            known.apply(listed(Kind::Service, vec![service("db", 0)], &["shop/web"]), |_, _| {});
         assert!(got.is_empty() && known.cluster.services.len() == 2);
         let texts: Vec<_> = known.complaints().map(|bad| bad.to_string()).collect();
         let text = "Service shop/web could not be understood: it is odd; its previous version stays in force";
         assert_eq!(texts, [text]);
-        known.hear(updated(Kind::Service, "web", Ok(vec![])));
+        known.apply(updated(Kind::Service, "web", Ok(vec![])), |_, _| {});
         assert_eq!((known.complaints().count(), known.cluster.services.len()), (0, 1));
     }
 
     #[test]
     fn an_invalid_object_without_an_earlier_version_makes_its_kind_doubtful() {
         let mut known = known();
-        assert!(known.hear(updated(Kind::Service, "new", Err("it is odd".into()))).all);
+        assert!(known.apply(updated(Kind::Service, "new", Err("it is odd".into())), |_, _| {}).all);
         assert_eq!(known.cluster.doubtful, FlatSet::from([Kind::Service]));
-        let got = known.hear(updated(Kind::Service, "new", Ok(vec![service("new", 0)])));
+        let got =
+            known.apply(updated(Kind::Service, "new", Ok(vec![service("new", 0)])), |_, _| {});
         assert!(got.all && got.services.contains(&name("new")));
         assert!(known.cluster.doubtful.is_empty());
         assert!(
-            known.hear(listed(Kind::Node, vec![node("a"), node("b")], &["no. 3 of the list"])).all
+            known
+                .apply(
+                    listed(Kind::Node, vec![node("a"), node("b")], &["no. 3 of the list"]),
+                    |_, _| {}
+                )
+                .all
         );
-        assert!(known.hear(listed(Kind::Node, vec![node("a"), node("b")], &[])).all);
+        assert!(known.apply(listed(Kind::Node, vec![node("a"), node("b")], &[]), |_, _| {}).all);
     }
 
     #[test]
     fn a_list_that_is_suddenly_empty_is_ignored_and_makes_its_kind_doubtful() {
         let mut known = known();
-        assert!(known.hear(listed(Kind::Node, vec![], &[])).all);
+        assert!(known.apply(listed(Kind::Node, vec![], &[]), |_, _| {}).all);
         assert_eq!((known.cluster.nodes.len(), known.complaints().count()), (2, 1));
         assert!(known.cluster.doubtful.contains(&Kind::Node));
-        let got = known.hear(listed(Kind::Node, vec![node("a")], &[]));
+        let got = known.apply(listed(Kind::Node, vec![node("a")], &[]), |_, _| {});
         assert!(got.all && got.nodes && known.cluster.doubtful.is_empty());
-        let got = known.hear(updated(Kind::Node, "a", Ok(vec![])));
+        let got = known.apply(updated(Kind::Node, "a", Ok(vec![])), |_, _| {});
         assert!(
             got.nodes && known.cluster.nodes.is_empty(),
             "an explicit deletion of the last one is applied"
@@ -465,11 +482,16 @@ mod tests {
     #[test]
     fn a_kind_that_can_t_be_followed_keeps_its_objects_and_recovers() {
         let mut known = known();
-        let lost =
-            WatchUpdate { kind: Kind::Service, what: Change::Unavailable("403 Forbidden".into()) };
-        assert!(known.hear(lost).is_empty());
+        let lost = WatchUpdate {
+            kind: Kind::Service,
+            change: Change::Unavailable("403 Forbidden".into()),
+        };
+        assert!(known.apply(lost, |_, _| {}).is_empty());
         assert_eq!((known.lost.len(), known.cluster.services.len()), (1, 2));
-        known.hear(WatchUpdate { kind: Kind::Service, what: Change::UpToDate("9".into()) });
+        known.apply(
+            WatchUpdate { kind: Kind::Service, change: Change::UpToDate("9".into()) },
+            |_, _| {},
+        );
         assert!(known.lost.is_empty());
     }
 }

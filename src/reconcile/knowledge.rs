@@ -1,0 +1,696 @@
+//! The reconciler's knowledge about the kernel, and the pure half of an incremental pass.
+//!
+//! After a full pass without errors the kernel holds the desired state ([`Knowledge::Synced`]), and no
+//! copy of it is kept. [`Knowledge::remember`] records the items of the units that an event dirties, as
+//! they are before the cluster changes; [`Synced::difference`] computes the same units from the changed
+//! cluster. The reconciler applies the difference.
+
+use crate::{
+    bgp::rib::Learned,
+    collections::{FlatMap, FlatSet, changed_keys},
+    desired::{
+        ClusterView, Unmet,
+        services::Claims,
+        unit::{Event, NodeExports, Unit, dirtied_by, is_removable_service_item, release_claims},
+    },
+    error::Result,
+    model::{
+        cluster::{Cluster, Service},
+        items::{Item, ItemSet, ServiceKey},
+        local::Local,
+    },
+};
+
+/// More dirty Services than this cost more than a full pass.
+const MAX_DIRTY: usize = 200;
+
+/// The reconciler's knowledge about the kernel of this node.
+#[derive(Debug, Default)]
+pub(super) enum Knowledge {
+    /// Nothing is certain: the next pass is a full one.
+    #[default]
+    Unknown,
+    /// The kernel holds the desired state.
+    Synced(Synced),
+    /// The kernel holds the desired state of before some events: [`Before`] has the items of the units
+    /// that these events dirtied, all other units are up to date.
+    Dirty(Synced, Before),
+}
+
+/// The facts from which the state in the kernel was computed, beside the cluster and BGP's routes.
+#[derive(Debug)]
+pub(super) struct Synced {
+    /// The host and the options.
+    pub(super) local: Local,
+    /// The addresses, ports and marks that Services have.
+    pub(super) claims: Claims,
+    /// True if the kernel has no routes and Node elements of ours beside the desired ones: none was kept
+    /// because somebody may still claim it.
+    pub(super) routes_exact: bool,
+}
+
+/// The dirty units as they were before the first event that dirtied them.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    units: FlatMap<Unit, ItemSet>,
+    /// Set if a unit of the Nodes is dirty.
+    exports: Option<NodeExports>,
+}
+
+/// The difference that some events made.
+#[derive(Debug, Default)]
+pub(super) struct Difference {
+    /// The items of the dirty units before the events, which the kernel holds.
+    pub(super) have: ItemSet,
+    /// The items of the dirty units now.
+    pub(super) want: ItemSet,
+    /// Those of `have` that belong to Nodes; the others belong to Services.
+    pub(super) had_nodes: ItemSet,
+    /// The items of the Nodes now; `None` if no Node changed.
+    pub(super) nodes: Option<ItemSet>,
+    /// True if a Service is among the dirty units.
+    pub(super) has_services: bool,
+    /// The dirty units and the requests of theirs that cannot be honoured.
+    pub(super) units: Vec<Unit>,
+    /// See `units`.
+    pub(super) unmet: Vec<Unmet>,
+}
+
+impl Knowledge {
+    /// Returns the facts of the last synchronization, or `None` if nothing is certain.
+    pub(super) fn synced(&self) -> Option<&Synced> {
+        match self {
+            Knowledge::Unknown => None,
+            Knowledge::Synced(synced) | Knowledge::Dirty(synced, _) => Some(synced),
+        }
+    }
+
+    /// As [`Knowledge::synced`], to be changed.
+    pub(super) fn synced_mut(&mut self) -> Option<&mut Synced> {
+        match self {
+            Knowledge::Unknown => None,
+            Knowledge::Synced(synced) | Knowledge::Dirty(synced, _) => Some(synced),
+        }
+    }
+
+    /// Records the units that an event dirties. `cluster` is the cluster before the event. After that
+    /// the knowledge is `Dirty`, or `Unknown` if the event needs a full pass.
+    pub(super) fn remember(&mut self, cluster: &Cluster, learned: &Learned, event: Event<'_>) {
+        let (mut synced, mut before) = match std::mem::take(self) {
+            Knowledge::Unknown => return,
+            Knowledge::Synced(synced) => (synced, Before::default()),
+            Knowledge::Dirty(synced, before) => (synced, before),
+        };
+        let Some(mut units) = dirtied_by(event) else { return };
+        units.retain(|unit| !before.units.contains_key(unit));
+        if !units.is_empty() {
+            let services = units.iter().any(|unit| matches!(unit, Unit::Service(_)));
+            if before.units.len() + units.len() > MAX_DIRTY
+                || services && synced.claims.is_contested()
+            {
+                return;
+            }
+            let Ok(view) = ClusterView::new(cluster, learned, &synced.local) else { return };
+            for unit in units {
+                if unit == Unit::NodeRoutes {
+                    before.exports = Some(view.node_exports());
+                }
+                let items = view.items_of(&unit, &mut synced.claims).items;
+                before.units.insert(unit, items);
+            }
+        }
+        *self = match before.units.is_empty() {
+            true => Knowledge::Synced(synced),
+            false => Knowledge::Dirty(synced, before),
+        };
+    }
+}
+
+impl Synced {
+    /// Computes the dirty units from the cluster as it is now. Returns `None` if more may have changed
+    /// than these units, so that a full pass is needed. Fails if this node's own Node is not known.
+    pub(super) fn difference(
+        &mut self,
+        mut before: Before,
+        cluster: &Cluster,
+        learned: &Learned,
+    ) -> Result<Option<Difference>> {
+        let view = ClusterView::new(cluster, learned, &self.local)?;
+        if let Some(old) = before.exports.take()
+            && !follow_exports(&view, &old, &mut before, &mut self.claims)
+        {
+            return Ok(None);
+        }
+        let (mut have, mut want, mut unmet) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut had_nodes, mut nodes, mut units) = (Vec::new(), None, Vec::new());
+        for (unit, was) in before.units {
+            let mut now = view.items_of(&unit, &mut self.claims);
+            match unit {
+                Unit::NodeRoutes | Unit::NodeElements => {
+                    had_nodes.extend(was.iter().cloned());
+                    nodes.get_or_insert_with(Vec::new).extend(now.items.iter().cloned());
+                }
+                Unit::Service(_) => release_claims(&was, &now.items, &mut self.claims),
+                Unit::Base | Unit::LearnedRoutes => {}
+            }
+            have.extend(was);
+            want.extend(now.items);
+            unmet.append(&mut now.unmet);
+            units.push(unit);
+        }
+        let known = |item: &&Item| match item {
+            Item::Module { name } => {
+                self.local.host.as_ref().is_some_and(|host| host.modules.contains_key(name))
+            }
+            _ => false,
+        };
+        let want = ItemSet::from(want);
+        have.extend(want.iter().filter(known).cloned());
+        let have = ItemSet::from(have);
+        // A learned route to a virtual address gives way to the Service that is served there.
+        let moved = |a: &ItemSet, b: &ItemSet| {
+            a.iter().any(|item| match item {
+                Item::Addr { addr, .. } => learned.routes.contains_key(addr) && !b.contains(item),
+                _ => false,
+            })
+        };
+        if moved(&have, &want) || moved(&want, &have) {
+            return Ok(None);
+        }
+        Ok(Some(Difference {
+            have,
+            want,
+            had_nodes: had_nodes.into(),
+            nodes: nodes.map(Into::into),
+            has_services: units.iter().any(|unit| matches!(unit, Unit::Service(_))),
+            units,
+            unmet,
+        }))
+    }
+
+    /// Returns the routes to the prefixes that `old` and `new` lead to differently, before and after.
+    /// `None` if other items depend on the difference.
+    pub(super) fn learned_difference(
+        &self,
+        cluster: &Cluster,
+        (old, new): (&Learned, &Learned),
+    ) -> Option<(ItemSet, ItemSet)> {
+        let [old_routes, new_routes] =
+            [old, new].map(|learned| learned.routes.iter().map(|(net, hops)| (*net, hops)));
+        let prefixes = changed_keys(old_routes, new_routes);
+        let [then, now] = [old, new].map(|learned| ClusterView::new(cluster, learned, &self.local));
+        now.ok()?.routes_difference(&then.ok()?, &prefixes, &self.claims)
+    }
+}
+
+impl Difference {
+    /// Returns the IPVS services before and now.
+    pub(super) fn service_keys(&self) -> FlatSet<ServiceKey> {
+        self.have.iter().chain(&self.want).filter_map(service_key).collect()
+    }
+
+    /// Returns true if `item`, which no dirty unit wants any more, may be removed.
+    pub(super) fn is_removable(&self, item: &Item, cluster: &Cluster, synced: &Synced) -> bool {
+        self.had_nodes.contains(item)
+            || is_removable_service_item(item, cluster, &synced.local, &synced.claims)
+    }
+}
+
+/// Returns the IPVS service that an item is or belongs to.
+pub(super) fn service_key(item: &Item) -> Option<ServiceKey> {
+    match item {
+        Item::Service { at, .. } | Item::Real { of: at, .. } => Some(*at),
+        _ => None,
+    }
+}
+
+/// Adds the Services that depend on addresses of Nodes which changed to the dirty units, and gives the
+/// claims the new addresses. Returns false if a full pass is needed.
+fn follow_exports(
+    view: &ClusterView<'_>,
+    old: &NodeExports,
+    before: &mut Before,
+    claims: &mut Claims,
+) -> bool {
+    let new = view.node_exports();
+    let addrs = only_in_one(&old.taken, &new.taken);
+    let claimed = only_in_one(&old.claimed, &new.claimed);
+    if old.own != new.own || view.learned_depends_on(&addrs, &claimed) {
+        return false;
+    }
+    if !addrs.is_empty() {
+        let uses = |service: &&Service| service.addrs().any(|addr| addrs.contains(&addr));
+        for service in view.cluster.services.values().filter(uses) {
+            let unit = Unit::Service(service.name.clone());
+            if claims.is_contested() || before.units.len() > MAX_DIRTY {
+                return false;
+            }
+            if !before.units.contains_key(&unit) {
+                // The Service itself did not change, and the claims still have the old addresses.
+                let items = view.items_of(&unit, claims).items;
+                before.units.insert(unit, items);
+            }
+        }
+        claims.set_taken(new.taken);
+    }
+    true
+}
+
+fn only_in_one<T: Ord + Copy>(a: &FlatSet<T>, b: &FlatSet<T>) -> FlatSet<T> {
+    let [a, b] = [a, b].map(|values| values.iter().map(|value| (*value, ())));
+    changed_keys(a, b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        collections::FlatMap,
+        desired::{self, is_removable},
+        model::{
+            cluster::{
+                Change, ClusterStore, Delta, Endpoint, EndpointSlice, Kind, Name, Node, Object,
+                ServicePort, SlicePort, WatchUpdate,
+            },
+            items::{NextHops, Protocol},
+            local::{Host, HostLink, Options},
+            nftables::Set,
+        },
+        plan::{Step, plan},
+    };
+
+    /// A xorshift generator: pseudo-random numbers that are the same in every run.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, limit: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0 % limit
+        }
+
+        fn one_in(&mut self, n: u64) -> bool {
+            self.below(n) == 0
+        }
+
+        fn pick<T: Copy>(&mut self, values: &[T]) -> T {
+            values[self.below(values.len() as u64) as usize]
+        }
+    }
+
+    fn local(last_port: Option<&str>) -> Local {
+        let addrs = vec!["192.0.2.11/24".parse().unwrap()];
+        let link = HostLink { name: "eth0".into(), mtu: 1500, addrs };
+        let ports = last_port.into_iter().map(Into::into).collect();
+        let host = Host { links: vec![link], ports, ..Host::default() };
+        let options = Options { peers: true, ..Options::default() };
+        Local { node: "a".into(), options, host: Some(host) }
+    }
+
+    /// Two Nodes may have the same network or address. One is behind a router, and one has an address in
+    /// a pod network.
+    fn node(name: &str, random: &mut Random) -> Node {
+        let addr = match name {
+            "a" => "192.0.2.11",
+            _ => random.pick(&[
+                "192.0.2.12",
+                "192.0.2.13",
+                "192.0.2.14",
+                "198.51.100.1",
+                "10.244.1.9",
+            ]),
+        };
+        let pods = match name {
+            "a" => "10.244.0.0/24",
+            _ => random.pick(&["10.244.1.0/24", "10.244.2.0/24", "10.244.2.0/25", "fd44:1::/64"]),
+        };
+        Node {
+            name: name.into(),
+            internal_ips: vec![addr.parse().unwrap()],
+            pod_cidrs: vec![pods.parse().unwrap()],
+            ready: random.below(3) > 0,
+            ..Node::default()
+        }
+    }
+
+    fn name(number: u64) -> Name {
+        Name { namespace: "shop".into(), name: format!("s{number}").into() }
+    }
+
+    /// A Service whose addresses are seldom those of another one, a Node or a learned route; its ports
+    /// often are.
+    fn service(number: u64, random: &mut Random) -> Service {
+        let mut ports = Vec::new();
+        for i in 0..1 + random.below(3) {
+            let protocol = if random.one_in(3) { Protocol::Udp } else { Protocol::Tcp };
+            let node_port = random.one_in(3).then(|| 30_000 + (number * 4 + i) as u16);
+            let port = 80 + (number * 4 + i) as u16;
+            ports.push(ServicePort { name: format!("p{i}").into(), protocol, port, node_port });
+        }
+        let external = ["192.0.2.11", "198.51.100.7", "192.0.2.13", "203.0.113.7"];
+        let external = external.iter().filter(|_| random.one_in(6));
+        Service {
+            external_ips: external.map(|addr| addr.parse().unwrap()).collect(),
+            name: name(number),
+            cluster_ips: vec![[10, 96, 0, number as u8].into()],
+            ports,
+            affinity: if random.one_in(4) { 600 } else { 0 },
+            internal_local: random.one_in(5),
+            external_local: random.one_in(3),
+            ..Service::default()
+        }
+    }
+
+    fn slice(number: u64, of: u64, random: &mut Random) -> EndpointSlice {
+        let endpoint = |random: &mut Random| {
+            let (ready, here) = (!random.one_in(4), random.one_in(3));
+            Endpoint {
+                addr: [10, 244, u8::from(!here), 1 + random.below(9) as u8].into(),
+                ready,
+                serving: true,
+                terminating: !ready,
+                node: Some(if here { "a".into() } else { "b".into() }),
+                hints: None,
+            }
+        };
+        let port = |i: u16| {
+            let (name, port): (Box<str>, u16) = (format!("p{i}").into(), 8080 + i);
+            [Protocol::Tcp, Protocol::Udp].map(|protocol| SlicePort {
+                name: name.clone(),
+                protocol,
+                port,
+            })
+        };
+        EndpointSlice {
+            name: Name { namespace: "shop".into(), name: format!("x{number}").into() },
+            service: Some(name(of).name),
+            endpoints: (0..random.below(4)).map(|_| endpoint(random)).collect(),
+            ports: (0..3).flat_map(port).collect(),
+        }
+    }
+
+    fn learned(random: &mut Random) -> Learned {
+        let mut learned = Learned { complete: !random.one_in(3), ..Learned::default() };
+        let prefixes =
+            ["10.244.1.0/24", "10.244.2.0/24", "192.0.2.16/30", "203.0.113.0/24", "203.0.113.7/32"];
+        for prefix in prefixes {
+            if random.one_in(4) {
+                let hop = random.pick(&["192.0.2.12", "192.0.2.20"]).parse().unwrap();
+                learned.routes.insert(prefix.parse().unwrap(), NextHops::new([hop]).unwrap());
+            }
+        }
+        if random.one_in(3) {
+            learned.lost.insert("192.0.2.13".parse().unwrap());
+        }
+        learned
+    }
+
+    /// One node without a kernel: the items that it would hold, and the reconciler's knowledge of them.
+    struct Model {
+        store: ClusterStore,
+        learned: Learned,
+        local: Local,
+        knowledge: Knowledge,
+        kernel: ItemSet,
+        unmet: Vec<Unmet>,
+        /// The passes that were full and incremental since the start.
+        full: usize,
+        incremental: usize,
+    }
+
+    impl Model {
+        fn apply(&mut self, steps: &[Step]) {
+            let gone: Vec<_> = steps.iter().map(|step| step.item().key()).collect();
+            let added = steps.iter().filter(|step| !matches!(step, Step::Remove(_)));
+            let added: Vec<Item> = added.map(|step| step.item().clone()).collect();
+            self.kernel.retain(|item| !gone.contains(&item.key()));
+            self.kernel.extend(added);
+        }
+
+        /// As `Reconciler::full`.
+        fn full(&mut self) {
+            let cluster = &self.store.cluster;
+            let wanted = desired::desired(cluster, &self.learned, &self.local).unwrap();
+            let removable =
+                |item: &Item| is_removable(item, &cluster.doubtful, &self.learned, &self.local);
+            let have = self.kernel.clone();
+            let steps = plan(&have, &wanted.state, |_| true);
+            let kept = steps.iter().any(|s| matches!(s, Step::Remove(item) if !removable(item)));
+            let steps = plan(&have, &wanted.state, removable);
+            self.apply(&steps);
+            (self.full, self.unmet) = (self.full + 1, wanted.unmet);
+            self.knowledge = Knowledge::Synced(Synced {
+                local: self.local.clone(),
+                claims: wanted.claims,
+                routes_exact: !kept,
+            });
+        }
+
+        /// As `Reconciler::incremental`.
+        fn incremental(&mut self) {
+            let (mut synced, before) = match std::mem::take(&mut self.knowledge) {
+                Knowledge::Dirty(synced, before) => (synced, before),
+                Knowledge::Unknown => return self.full(),
+                synced @ Knowledge::Synced(_) => {
+                    self.knowledge = synced;
+                    return;
+                }
+            };
+            let cluster = &self.store.cluster;
+            let Some(mut change) = synced.difference(before, cluster, &self.learned).unwrap()
+            else {
+                return self.full();
+            };
+            for item in &change.have {
+                let known = self.kernel.contains(item) || matches!(item, Item::Module { .. });
+                assert!(known, "the kernel does not hold {item:?}");
+            }
+            let removable =
+                |item: &Item| is_removable(item, &cluster.doubtful, &self.learned, &self.local);
+            let keeps = plan(&change.had_nodes, &change.want, |_| true)
+                .iter()
+                .any(|step| matches!(step, Step::Remove(item) if !removable(item)));
+            if change.nodes.is_some() && (keeps || !synced.routes_exact) {
+                return self.full();
+            }
+            self.unmet.retain(|unmet| change.units.binary_search(&unmet.unit).is_err());
+            self.unmet.append(&mut change.unmet);
+            let want = std::mem::take(&mut change.want);
+            let have = std::mem::take(&mut change.have);
+            let steps = plan(&have, &want, |item| change.is_removable(item, cluster, &synced));
+            self.apply(&steps);
+            self.incremental += 1;
+            if !(change.has_services && synced.claims.is_contested()) {
+                self.knowledge = Knowledge::Synced(synced);
+            }
+        }
+
+        /// As `Reconciler::learn`.
+        fn learn(&mut self, new: Learned) {
+            self.incremental();
+            let old = std::mem::replace(&mut self.learned, new);
+            let new = &self.learned;
+            if (&old.lost, old.complete) != (&new.lost, new.complete) {
+                return self.full();
+            }
+            let synced = self.knowledge.synced().filter(|synced| synced.routes_exact);
+            let change = synced
+                .and_then(|synced| synced.learned_difference(&self.store.cluster, (&old, new)));
+            let Some((have, want)) = change else { return self.full() };
+            let doubtful = &self.store.cluster.doubtful;
+            let removable = |item: &Item| is_removable(item, doubtful, new, &self.local);
+            let steps = plan(&have, &want, |_| true);
+            if steps.iter().any(|s| matches!(s, Step::Remove(item) if !removable(item))) {
+                return self.full();
+            }
+            self.apply(&steps);
+            self.incremental += 1;
+        }
+
+        fn update(&mut self, kind: Kind, change: Change) {
+            let Model { store, knowledge, learned, .. } = self;
+            let delta = store.apply(WatchUpdate { kind, change }, |cluster, delta| {
+                knowledge.remember(cluster, learned, Event::Cluster(delta));
+            });
+            if delta.all {
+                self.knowledge = Knowledge::Unknown;
+            }
+        }
+
+        /// Compares the model with a full computation. Returns false if that is not possible now.
+        fn check(&self) -> bool {
+            let cluster = &self.store.cluster;
+            let wanted = desired::desired(cluster, &self.learned, &self.local).unwrap();
+            if matches!(self.knowledge, Knowledge::Unknown) || wanted.claims.is_contested() {
+                return false;
+            }
+            let missing = wanted.state.iter().filter(|item| !self.kernel.contains(*item));
+            assert_eq!(missing.collect::<Vec<_>>(), [] as [&Item; 0]);
+            // Items that Services share go with the next full pass, uncertain ones later.
+            let shared = |item: &Item| match item {
+                Item::Module { .. } => true,
+                Item::Element { set, .. } => matches!(
+                    set,
+                    Set::Loops | Set::NodeIps | Set::TcpPorts | Set::UdpPorts | Set::SctpPorts
+                ),
+                _ => false,
+            };
+            let may_stay = |item: &Item| {
+                shared(item) || !is_removable(item, &cluster.doubtful, &self.learned, &self.local)
+            };
+            let more = |item: &&Item| !wanted.state.contains(*item) && !may_stay(item);
+            let more: Vec<_> = self.kernel.iter().filter(more).filter(|i| !stays(i)).collect();
+            assert_eq!(more, [] as [&Item; 0]);
+            let lines = |unmet: &[Unmet]| {
+                let mut lines: Vec<_> = unmet.iter().map(|u| format!("{u:?}")).collect();
+                lines.sort();
+                lines
+            };
+            assert_eq!(lines(&self.unmet), lines(&wanted.unmet));
+            if let Some(synced) = self.knowledge.synced() {
+                assert_eq!(without_marks(&synced.claims), without_marks(&wanted.claims));
+            }
+            true
+        }
+    }
+
+    /// An incremental pass may keep the mark of an address that needs none any more.
+    fn without_marks(claims: &Claims) -> String {
+        let text = format!("{claims:?}");
+        let (owners, rest) = text.split_once(", marks: ").unwrap();
+        format!("{owners} {}", rest.split_once(", taken: ").unwrap().1)
+    }
+
+    /// No pass removes these.
+    fn stays(item: &Item) -> bool {
+        matches!(
+            item,
+            Item::Link { .. }
+                | Item::Hairpin { .. }
+                | Item::Sysctl { .. }
+                | Item::Table { .. }
+                | Item::Timeout { .. }
+                | Item::File { .. }
+        )
+    }
+
+    fn object(name: Name, now: Vec<Object>) -> Change {
+        Change::Object { name, now: Ok(now), version: "1".into() }
+    }
+
+    #[test]
+    fn incremental_passes_equal_full_passes_after_10_000_events_of_every_kind() {
+        let mut random = Random(0x6b69_6e67_6c65_7431);
+        let mut cluster = Cluster::default();
+        for name in ["a", "b"] {
+            cluster.insert(Object::Node(node(name, &mut random)));
+        }
+        let kinds = [Kind::Node, Kind::Service, Kind::EndpointSlice];
+        let mut model = Model {
+            store: ClusterStore::new(cluster, FlatMap::new(), &kinds),
+            learned: Learned::default(),
+            local: local(None),
+            knowledge: Knowledge::Unknown,
+            kernel: ItemSet::new(),
+            unmet: Vec::new(),
+            full: 0,
+            incremental: 0,
+        };
+        for kind in kinds {
+            model.update(kind, Change::UpToDate("1".into()));
+        }
+        model.full();
+        // For each kind of event: events, those after which an incremental pass was enough, and checks.
+        let mut counts = [[0usize; 3]; 6];
+        let mut spoiled = None;
+        for _ in 0..10_000 {
+            let before = model.incremental;
+            let (number, row) = (random.below(12), random.below(100));
+            let row = match row {
+                0..40 => {
+                    let now = Object::Service(service(number, &mut random));
+                    let now = if random.one_in(5) { vec![] } else { vec![now] };
+                    model.update(Kind::Service, object(name(number), now));
+                    0
+                }
+                40..70 => {
+                    let slice = slice(random.below(20), number, &mut random);
+                    let name = slice.name.clone();
+                    let now =
+                        if random.one_in(4) { vec![] } else { vec![Object::EndpointSlice(slice)] };
+                    model.update(Kind::EndpointSlice, object(name, now));
+                    1
+                }
+                70..85 => {
+                    let which = random.pick(&["a", "b", "c", "d", "d"]);
+                    let now = Object::Node(node(which, &mut random));
+                    let gone = which != "a" && random.one_in(3);
+                    let name = Name { namespace: "".into(), name: which.into() };
+                    model.update(Kind::Node, object(name, if gone { vec![] } else { vec![now] }));
+                    2
+                }
+                85..95 => {
+                    let learned = learned(&mut random);
+                    let complete = random.one_in(2);
+                    let kept = Learned { lost: model.learned.lost.clone(), ..learned.clone() };
+                    let kept = Learned { complete: model.learned.complete, ..kept };
+                    model.learn(if complete { learned } else { kept });
+                    3
+                }
+                95..98 => {
+                    // An object that cannot be read makes its kind incomplete; later it is readable again.
+                    let (kind, name) = match spoiled.take() {
+                        Some(spoiled) => spoiled,
+                        None => {
+                            let kind = random.pick(&kinds);
+                            let name = Name { namespace: "shop".into(), name: "odd".into() };
+                            spoiled = Some((kind, name.clone()));
+                            let error = Err("odd".to_owned());
+                            model.update(
+                                kind,
+                                Change::Object {
+                                    name: name.clone(),
+                                    now: error,
+                                    version: "1".into(),
+                                },
+                            );
+                            (kind, name)
+                        }
+                    };
+                    if spoiled.is_none() {
+                        model.update(kind, object(name, vec![]));
+                    }
+                    4
+                }
+                _ => {
+                    model.local = local(random.pick(&[None, Some("veth1"), Some("veth2")]));
+                    model.knowledge.remember(&model.store.cluster, &model.learned, Event::Host);
+                    assert!(matches!(model.knowledge, Knowledge::Unknown));
+                    5
+                }
+            };
+            counts[row][0] += 1;
+            if random.one_in(3) && row != 3 {
+                continue; // several events before one pass
+            }
+            model.incremental();
+            counts[row][1] += usize::from(model.incremental > before);
+            if model.check() {
+                counts[row][2] += 1;
+            }
+        }
+        let [services, slices, nodes, learned, incomplete, host] = counts;
+        assert!(services[1] > 800 && slices[1] > 500, "{counts:?}");
+        assert!(nodes[1] > 150 && learned[1] > 150, "{counts:?}");
+        assert!(services[2] > 800 && slices[2] > 500 && nodes[2] > 150, "{counts:?}");
+        assert!(learned[2] > 150 && incomplete[2] > 50 && host[2] > 50, "{counts:?}");
+    }
+
+    #[test]
+    fn an_event_that_may_dirty_any_unit_leaves_nothing_certain() {
+        let all = Delta { all: true, ..Delta::default() };
+        assert_eq!(dirtied_by(Event::Cluster(&all)), None);
+        assert_eq!(dirtied_by(Event::Host), None);
+    }
+}
