@@ -233,7 +233,8 @@ mod tests {
 
     #[test]
     fn plain_http_shows_no_credentials() {
-        let access = by_master("http://10.0.0.1:8080", Path::new("tests/api/account")).unwrap();
+        let access =
+            by_master("http://10.0.0.1:8080", Path::new("tests/fixtures/account")).unwrap();
         assert!(matches!(access.token, Token::None) && access.tls.is_none());
     }
 
@@ -241,7 +242,7 @@ mod tests {
     fn a_pod_uses_its_account_and_its_token_is_read_for_every_request() {
         let account = env::temp_dir().join(format!("kinglet-account-{}", std::process::id()));
         fs::create_dir_all(&account).unwrap();
-        fs::copy("tests/api/tls/ca.crt", account.join("ca.crt")).unwrap();
+        fs::copy("tests/fixtures/tls/ca.crt", account.join("ca.crt")).unwrap();
         let refused = in_cluster(Some("fd00::1"), Some("443"), &account).err().unwrap();
         assert!(refused.to_string().starts_with("reading the token "), "{refused}");
         fs::write(account.join("token"), "one\n").unwrap();

@@ -215,7 +215,7 @@ mod tests {
     use super::{super::serve::Dice, *};
 
     fn folder() -> &'static Path {
-        Path::new("tests/api/tls")
+        Path::new("tests/fixtures/tls")
     }
 
     /// As kubeadm writes it.
@@ -333,7 +333,7 @@ mod tests {
             ),
             (
                 with("server: 'https://h:1', certificate-authority: none.crt", ""),
-                "cluster \"k\": reading tests/api/tls/none.crt: No such file",
+                "cluster \"k\": reading tests/fixtures/tls/none.crt: No such file",
             ),
             (
                 with("server: 'https://h:1', certificate-authority-data: '%'", ""),
@@ -345,7 +345,7 @@ mod tests {
             ),
             (
                 with("server: 'https://h:1', certificate-authority: client.key", ""),
-                "reading certificates from tests/api/tls/client.key: no certificate in PEM form",
+                "reading certificates from tests/fixtures/tls/client.key: no certificate in PEM form",
             ),
             (with(ca, "exec: {command: aws}"), "user \"u\": exec is not supported; use a token"),
             (
@@ -367,11 +367,11 @@ mod tests {
             ),
             (
                 with(ca, "client-certificate: client.crt, client-key: rsa.key"),
-                "using the certificate from tests/api/tls/client.crt with the key from tests/api/tls/rsa.key: the key does not belong to the certificate",
+                "using the certificate from tests/fixtures/tls/client.crt with the key from tests/fixtures/tls/rsa.key: the key does not belong to the certificate",
             ),
             (
                 with(ca, "client-certificate: client.crt, client-key: client.crt"),
-                "reading the key from tests/api/tls/client.crt: no private key in PEM form is in it (PKCS#8, PKCS#1 or SEC1, not encrypted)",
+                "reading the key from tests/fixtures/tls/client.crt: no private key in PEM form is in it (PKCS#8, PKCS#1 or SEC1, not encrypted)",
             ),
             (with(ca, "token: [a]"), "user \"u\": token is not text"),
         ] {

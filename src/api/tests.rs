@@ -12,7 +12,7 @@ fn api(server: &Server) -> Api {
     Api::over(server.client())
 }
 
-/// A server of recorded lists, in a folder of tests/api.
+/// A server of recorded lists, in a folder of tests/fixtures/recorded.
 fn recorded_server(folder: &'static str) -> Server {
     serve(move |target, _| {
         let path = target.split('?').next().unwrap_or_default();

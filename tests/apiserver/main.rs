@@ -1,6 +1,6 @@
 //! The API server of the tests: real list and watch semantics over recorded objects.
 //!
-//! It serves a folder of lists as a real API server would print them (`tests/objects/`), byte for
+//! It serves a folder of lists as a real API server would print them (`tests/fixtures/objects/`), byte for
 //! byte and chunk for chunk; a test changes the cluster by replacing a file, and makes the server
 //! misbehave by a line in `DIR/faults`. Measured behaviour comes from recorded traffic of
 //! Kubernetes 1.36; what has no recording (v1beta1) is said to be hand-made where it is made.

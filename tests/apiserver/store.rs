@@ -318,5 +318,4 @@ impl List {
 }
 
 #[cfg(test)]
-#[path = "store_test.rs"]
 mod tests;

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
-# shellcheck source=SCRIPTDIR/lab.sh
-# bench.sh SIZE...: the main job and the daemon at some sizes, beside ipvsadm and the kernel alone, and the way of a request beside
-# that without IPVS; in the guest. One row a line, for tests/bench: SIZE WHAT VALUE UNIT
+# shellcheck source=SCRIPTDIR/../lab/vm/lab.sh
+# guest.sh SIZE...: the main job and the daemon at some sizes, beside ipvsadm and the kernel alone, and the way of a request beside
+# that without IPVS; in the guest. One row a line, for tests/bench/run: SIZE WHAT VALUE UNIT
 # It runs in virtual time, where a nanosecond is an instruction (the kernel's are among them): its times repeat, and waiting is free.
 . /job/lab.sh
 

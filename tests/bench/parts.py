@@ -1,4 +1,4 @@
-"""parts.py BINARY TARGET: rows for tests/bench of what takes how many bytes of a binary that has its symbols: the machine code of each
+"""parts.py BINARY TARGET: rows for tests/bench/run, of what takes how many bytes of a binary that has its symbols: the machine code of each
 crate (a generic function counts for the crate that wrote it), and the sections that are loaded besides."""
 import collections
 import re

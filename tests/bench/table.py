@@ -1,4 +1,4 @@
-"""table.py FOLDER [--plot]: what tests/bench measured (FOLDER/rows: SIZE WHAT VALUE UNIT), as tables and as FOLDER/bench.json; each figure is
+"""table.py FOLDER [--plot]: what tests/bench/run measured (FOLDER/rows: SIZE WHAT VALUE UNIT), as tables and as FOLDER/bench.json; each figure is
 a median, with half of the spread of its runs where there were several. --plot: how it grows, as FOLDER/*.svg."""
 import collections
 import json

@@ -1,10 +1,8 @@
 //! kinglet as a user meets it: through the binary, with no root and no kernel of its own.
 
-mod common;
-
 use std::os::{linux::net::SocketAddrExt, unix::net::SocketAddr};
 
-use common::{Folder, Outcome, Server, kinglet, recorded};
+use crate::common::{Folder, Outcome, Server, kinglet, recorded};
 use serde_json::Value;
 
 /// What `kubectl get nodes,services,endpointslices -A -o json` prints for a recorded cluster: one list,
@@ -183,7 +181,7 @@ fn what_is_no_list_and_no_dump_is_an_error() {
 
 #[test]
 fn the_readme_names_every_flag_that_the_help_explains() {
-    let readme = include_str!("../README.md");
+    let readme = include_str!("../../README.md");
     let help = kinglet(&["help"], "").stdout;
     let explained = help.split("without effect").next().unwrap();
     let flags = explained.split_whitespace().filter(|word| word.starts_with("--"));

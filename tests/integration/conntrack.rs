@@ -1,14 +1,12 @@
 //! Conntrack on a real kernel: which flows of UDP Services are found stale, and that taking those away
 //! frees their clients and touches nobody else. nftables translates here in the place of IPVS.
 
-mod common;
-
 use std::{
     net::{TcpListener, TcpStream, UdpSocket},
     time::Duration,
 };
 
-use common::{namespace::in_namespace_with, sh};
+use crate::common::{namespace::in_namespace_with, sh};
 use kinglet::{
     desired::stale::{Serving, is_stale},
     few::Sorted,
@@ -22,14 +20,14 @@ const FAMILIES: [(&str, &str); 2] = [("127.0.0.1", "10.96.0.10"), ("::1", "fd96:
 
 /// In a fresh network namespace, whose loopback holds the virtual addresses, and where conntrack is at
 /// work.
-fn in_namespace(name: &str, body: impl FnOnce()) {
+fn in_namespace(body: impl FnOnce()) {
     let setup = "ip addr add 10.96.0.10/32 dev lo; ip addr add fd96::10/128 dev lo
         nft 'table inet t {
             chain raw { type filter hook output priority raw; }
             chain nat { type nat hook output priority -100; }
             chain in { type filter hook input priority filter; ct state established accept; }
         }'";
-    in_namespace_with(setup, name, body);
+    in_namespace_with(setup, body);
 }
 
 fn nft(rules: &str) {
@@ -111,7 +109,7 @@ fn remove(conn: &mut Conn, flows: &[Flow]) {
 
 #[test]
 fn a_flow_to_a_real_that_is_gone_is_taken_away_and_no_other() {
-    in_namespace("a_flow_to_a_real_that_is_gone_is_taken_away_and_no_other", || {
+    in_namespace(|| {
         echo(5301);
         echo(5302);
         let listener = TcpListener::bind("127.0.0.1:5300").unwrap();
@@ -151,7 +149,7 @@ fn a_flow_to_a_real_that_is_gone_is_taken_away_and_no_other() {
 
 #[test]
 fn a_flow_that_is_older_than_its_service_is_taken_away() {
-    in_namespace("a_flow_that_is_older_than_its_service_is_taken_away", || {
+    in_namespace(|| {
         echo(5301);
         let clients = FAMILIES.map(|(loopback, _)| Client::new(loopback));
         for (client, (_, vip)) in clients.iter().zip(FAMILIES) {
@@ -171,7 +169,7 @@ fn a_flow_that_is_older_than_its_service_is_taken_away() {
 
 #[test]
 fn a_removal_means_one_flow_in_its_zone_and_never_a_later_one() {
-    in_namespace("a_removal_means_one_flow_in_its_zone_and_never_a_later_one", || {
+    in_namespace(|| {
         nft("add rule inet t raw udp dport 55 ct zone set 7");
         nft("add rule inet t raw udp dport 56 ct original zone set 8");
         nft("add rule inet t raw udp dport 57 ct reply zone set 9");
@@ -201,7 +199,7 @@ fn a_removal_means_one_flow_in_its_zone_and_never_a_later_one() {
 
 #[test]
 fn one_stale_flow_is_found_among_sixty_thousand() {
-    in_namespace("one_stale_flow_is_found_among_sixty_thousand", || {
+    in_namespace(|| {
         let client = Client::new("127.0.0.1");
         (1..60_000).for_each(|port| client.tell("10.96.0.10", port));
         let (mut conn, services, mut all) =

@@ -1,8 +1,6 @@
 //! `kinglet run` as it is run: against the test API server, on a real kernel, in a network namespace
 //! of the test's own. Services need IPVS; their daemon is tested in the VM.
 
-mod common;
-
 use std::{
     fs::{self, File},
     path::PathBuf,
@@ -11,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Folder, Server, namespace::in_namespace, sh};
+use crate::common::{Folder, Server, kinglet, namespace::in_namespace, sh};
 
 /// Longer than any of it may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -97,9 +95,7 @@ fn curl(port: u16, path: &str) -> String {
 
 #[test]
 fn the_workshops_arguments_start_it_and_health_answers_within_a_second_without_the_api() {
-    let name =
-        "the_workshops_arguments_start_it_and_health_answers_within_a_second_without_the_api";
-    in_namespace(name, || {
+    in_namespace(|| {
         let folder = Folder::new();
         let conf = folder.join("10-kuberouter.conflist");
         let start = format!(
@@ -126,7 +122,7 @@ fn the_workshops_arguments_start_it_and_health_answers_within_a_second_without_t
 
 #[test]
 fn it_follows_the_nodes_as_they_change() {
-    in_namespace("it_follows_the_nodes_as_they_change", || {
+    in_namespace(|| {
         for more in [&[][..], &["--poll-interval=1s"]] {
             let (folder, objects) = (Folder::new(), Folder::objects("three-nodes"));
             let server = Server::start(objects.path(), &[] as &[&str]);
@@ -155,7 +151,7 @@ fn it_follows_the_nodes_as_they_change() {
 
 #[test]
 fn what_somebody_takes_away_is_put_back_within_a_second() {
-    in_namespace("what_somebody_takes_away_is_put_back_within_a_second", || {
+    in_namespace(|| {
         let (folder, objects) = (Folder::new(), Folder::objects("three-nodes"));
         let server = Server::start(objects.path(), &[] as &[&str]);
         let daemon = Daemon::start(&folder, &server.url(), &[]);
@@ -209,7 +205,7 @@ fn what_somebody_takes_away_is_put_back_within_a_second() {
 
 #[test]
 fn it_starts_from_the_snapshot_where_the_api_is_gone() {
-    in_namespace("it_starts_from_the_snapshot_where_the_api_is_gone", || {
+    in_namespace(|| {
         let (folder, objects) = (Folder::new(), Folder::objects("three-nodes"));
         let server = Server::start(objects.path(), &[] as &[&str]);
         let url = server.url();
@@ -224,7 +220,7 @@ fn it_starts_from_the_snapshot_where_the_api_is_gone() {
         assert!(took < Duration::from_secs(1), "{took:?}");
         assert!(daemon.log().contains("working from the snapshot"), "{}", daemon.log());
         let run_dir = folder.join("run").display().to_string();
-        let status = common::kinglet(&["status", "--run-dir", &run_dir], "");
+        let status = kinglet(&["status", "--run-dir", &run_dir], "");
         assert_eq!(status.code, Some(1), "{status:?}");
         assert!(
             status.stdout.contains("IN USE") && status.stdout.contains("refused"),
@@ -246,7 +242,7 @@ fn it_starts_from_the_snapshot_where_the_api_is_gone() {
 
 #[test]
 fn status_says_that_the_node_is_right_and_a_hangup_keeps_the_process() {
-    in_namespace("status_says_that_the_node_is_right_and_a_hangup_keeps_the_process", || {
+    in_namespace(|| {
         let (folder, objects) = (Folder::new(), Folder::objects("three-nodes"));
         let server = Server::start(objects.path(), &[] as &[&str]);
         let conf = Folder::new();
@@ -255,7 +251,7 @@ fn status_says_that_the_node_is_right_and_a_hangup_keeps_the_process() {
         let daemon = Daemon::start(&folder, &server.url(), &["--config", &path]);
         until("the routes", || routes() == BOTH);
         let run_dir = folder.join("run").display().to_string();
-        let status = || common::kinglet(&["status", "--run-dir", &run_dir], "");
+        let status = || kinglet(&["status", "--run-dir", &run_dir], "");
         until("it is right", || status().code == Some(0));
         let text = status().stdout;
         assert!(text.starts_with("node node-1 is right\n"), "{text}");
@@ -277,8 +273,7 @@ fn status_says_that_the_node_is_right_and_a_hangup_keeps_the_process() {
         until("it is right again", || status().code == Some(0));
         assert_eq!(daemon.child.id(), pid);
         // A second one does not get in the way, and says why.
-        let sync =
-            common::kinglet(&["sync", "--run-firewall=false", "--master", &server.url()], "");
+        let sync = kinglet(&["sync", "--run-firewall=false", "--master", &server.url()], "");
         assert_eq!(sync.code, Some(0));
         assert!(sync.stderr.contains("another kinglet is at work"), "{sync:?}");
         daemon.signal("INT");
@@ -288,7 +283,7 @@ fn status_says_that_the_node_is_right_and_a_hangup_keeps_the_process() {
 
 #[test]
 fn killed_at_any_moment_it_never_loses_a_route_that_stays() {
-    in_namespace("killed_at_any_moment_it_never_loses_a_route_that_stays", || {
+    in_namespace(|| {
         let rounds: u64 = match std::env::var("KINGLET_ROUNDS") {
             Ok(factor) => 20 * factor.parse().unwrap_or(1),
             Err(_) => 20,

@@ -160,10 +160,10 @@ fn mutations(of: &[u8], count: usize, mut read: impl FnMut(&[u8])) {
 #[test]
 fn mutations_of_a_list_of_the_api_are_never_a_panic() {
     for list in [
-        &include_bytes!("objects/three-nodes/nodes.json")[..],
-        include_bytes!("objects/three-nodes/services.json"),
-        include_bytes!("objects/three-nodes/endpointslices.json"),
-        include_bytes!("objects/three-nodes/endpoints.json"),
+        &include_bytes!("../fixtures/objects/three-nodes/nodes.json")[..],
+        include_bytes!("../fixtures/objects/three-nodes/services.json"),
+        include_bytes!("../fixtures/objects/three-nodes/endpointslices.json"),
+        include_bytes!("../fixtures/objects/three-nodes/endpoints.json"),
     ] {
         mutations(list, 150, |bytes| drop(from_list(bytes)));
     }
@@ -172,10 +172,16 @@ fn mutations_of_a_list_of_the_api_are_never_a_panic() {
 #[test]
 fn mutations_of_a_watch_are_never_a_panic() {
     for (kind, events) in [
-        (Kind::Service, &include_bytes!("api/watch/services.changes.ndjson")[..]),
-        (Kind::Service, include_bytes!("api/watch/services.bookmarks150.ndjson")),
-        (Kind::Service, include_bytes!("api/watch/services.410-error-event.ndjson")),
-        (Kind::EndpointSlice, include_bytes!("api/watch/endpointslices.pod-ready-flap.ndjson")),
+        (Kind::Service, &include_bytes!("../fixtures/recorded/watch/services.changes.ndjson")[..]),
+        (Kind::Service, include_bytes!("../fixtures/recorded/watch/services.bookmarks150.ndjson")),
+        (
+            Kind::Service,
+            include_bytes!("../fixtures/recorded/watch/services.410-error-event.ndjson"),
+        ),
+        (
+            Kind::EndpointSlice,
+            include_bytes!("../fixtures/recorded/watch/endpointslices.pod-ready-flap.ndjson"),
+        ),
     ] {
         let count = if events.len() > 10_000 { 300 } else { 3000 };
         mutations(events, count, |bytes| drop(from_watch(kind, bytes, drop)));
@@ -184,7 +190,9 @@ fn mutations_of_a_watch_are_never_a_panic() {
 
 #[test]
 fn mutations_of_a_snapshot_are_never_a_panic_and_never_taken_for_a_good_one() {
-    let cluster = from_list(&include_bytes!("objects/three-nodes/nodes.json")[..]).unwrap().cluster;
+    let cluster = from_list(&include_bytes!("../fixtures/objects/three-nodes/nodes.json")[..])
+        .unwrap()
+        .cluster;
     let folder = std::env::temp_dir().join(format!("kinglet-decoders-{}", std::process::id()));
     let path = folder.join("snapshot");
     let known = Known::new(cluster, [(Kind::Node, "411".to_owned())].into(), &[]);
@@ -202,7 +210,9 @@ fn mutations_of_a_snapshot_are_never_a_panic_and_never_taken_for_a_good_one() {
 
 #[test]
 fn mutations_of_a_dump_are_never_a_panic() {
-    let cluster = from_list(&include_bytes!("objects/three-nodes/nodes.json")[..]).unwrap().cluster;
+    let cluster = from_list(&include_bytes!("../fixtures/objects/three-nodes/nodes.json")[..])
+        .unwrap()
+        .cluster;
     let kernel = [Item::Module { name: "ip_vs".into() }].into();
     let (kinglet, node) = ("0".into(), "node-1".into());
     let dump = Dump { kinglet, node, cluster, host: None, kernel };

@@ -1,11 +1,9 @@
 //! The kernel's side on a real kernel: routes, links, addresses, settings and the nftables record, in
 //! a network namespace of the test's own. What needs IPVS or dummy devices is tested in the VM.
 
-mod common;
-
 use std::process::Command;
 
-use common::{kept, namespace::in_namespace, sh};
+use crate::common::{kept, namespace::in_namespace, sh};
 use kinglet::{
     bgp::rib::Learned,
     cluster::{Cluster, Node, Object, known::Changes},
@@ -49,33 +47,30 @@ fn apply(kernel: &mut Kernel, want: &State) -> (Vec<Step<'static>>, Vec<String>)
 
 #[test]
 fn routes_links_and_settings_are_made_and_a_second_pass_finds_nothing_to_do() {
-    in_namespace(
-        "routes_links_and_settings_are_made_and_a_second_pass_finds_nothing_to_do",
-        || {
-            let mut kernel = Kernel::open().unwrap();
-            let want = State::from([
-                Item::Link { name: BRIDGE.into(), kind: LinkKind::Bridge, mtu: Some(1400) },
-                Item::Sysctl { name: "net/ipv4/ip_forward".into(), value: "1".into() },
-                route("10.244.1.0/24", "192.0.2.12"),
-                route("fd44:1::/64", "fd77::12"),
-            ]);
-            let (steps, refused) = apply(&mut kernel, &want);
-            assert_eq!((steps.len(), refused), (4, vec![]));
-            assert_eq!(
-                sh("ip route show 10.244.1.0/24").trim(),
-                "10.244.1.0/24 via 192.0.2.12 dev eth0 proto 17"
-            );
-            assert!(sh("ip -6 route show fd44:1::/64").contains("via fd77::12 dev eth0 proto 17"));
-            assert!(sh("ip link show kube-bridge").contains("mtu 1400"));
-            assert_eq!(sh("cat /proc/sys/net/ipv4/ip_forward").trim(), "1");
-            assert_eq!(apply(&mut kernel, &want), (vec![], vec![]));
-        },
-    );
+    in_namespace(|| {
+        let mut kernel = Kernel::open().unwrap();
+        let want = State::from([
+            Item::Link { name: BRIDGE.into(), kind: LinkKind::Bridge, mtu: Some(1400) },
+            Item::Sysctl { name: "net/ipv4/ip_forward".into(), value: "1".into() },
+            route("10.244.1.0/24", "192.0.2.12"),
+            route("fd44:1::/64", "fd77::12"),
+        ]);
+        let (steps, refused) = apply(&mut kernel, &want);
+        assert_eq!((steps.len(), refused), (4, vec![]));
+        assert_eq!(
+            sh("ip route show 10.244.1.0/24").trim(),
+            "10.244.1.0/24 via 192.0.2.12 dev eth0 proto 17"
+        );
+        assert!(sh("ip -6 route show fd44:1::/64").contains("via fd77::12 dev eth0 proto 17"));
+        assert!(sh("ip link show kube-bridge").contains("mtu 1400"));
+        assert_eq!(sh("cat /proc/sys/net/ipv4/ip_forward").trim(), "1");
+        assert_eq!(apply(&mut kernel, &want), (vec![], vec![]));
+    });
 }
 
 #[test]
 fn a_gateway_is_changed_in_place_and_what_nobody_wants_goes() {
-    in_namespace("a_gateway_is_changed_in_place_and_what_nobody_wants_goes", || {
+    in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let (to4, to6) = ("10.244.1.0/24", "fd44:1::/64");
         apply(&mut kernel, &State::from([route(to4, "192.0.2.12"), route(to6, "fd77::12")]));
@@ -96,7 +91,7 @@ fn a_gateway_is_changed_in_place_and_what_nobody_wants_goes() {
 
 #[test]
 fn a_strangers_route_is_neither_seen_nor_replaced_nor_removed() {
-    in_namespace("a_strangers_route_is_neither_seen_nor_replaced_nor_removed", || {
+    in_namespace(|| {
         sh("ip route add 10.244.1.0/24 via 192.0.2.99 proto static");
         sh("ip route add 10.244.9.0/24 via 192.0.2.99 proto static");
         let mut kernel = Kernel::open().unwrap();
@@ -116,7 +111,7 @@ fn a_strangers_route_is_neither_seen_nor_replaced_nor_removed() {
 
 #[test]
 fn a_refusal_reaches_its_own_step_among_a_thousand() {
-    in_namespace("a_refusal_reaches_its_own_step_among_a_thousand", || {
+    in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let mut want = State::new();
         for i in 0..1000u32 {
@@ -134,7 +129,7 @@ fn a_refusal_reaches_its_own_step_among_a_thousand() {
 
 #[test]
 fn a_node_that_comes_or_goes_is_no_reason_to_look_at_the_others() {
-    in_namespace("a_node_that_comes_or_goes_is_no_reason_to_look_at_the_others", || {
+    in_namespace(|| {
         let node = |name: &str, last: u8| {
             Object::Node(Node {
                 name: name.into(),
@@ -213,7 +208,7 @@ fn a_node_that_comes_or_goes_is_no_reason_to_look_at_the_others() {
 
 #[test]
 fn what_others_do_to_routes_is_news_and_however_much_of_our_own_is_not() {
-    in_namespace("what_others_do_to_routes_is_news_and_however_much_of_our_own_is_not", || {
+    in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let mut events = Events::of_network(&kernel.ports()).unwrap();
         let to = |i| format!("10.{}.{}.0/24", i / 256, i % 256);
@@ -254,7 +249,7 @@ fn what_others_do_to_routes_is_news_and_however_much_of_our_own_is_not() {
 
 #[test]
 fn what_others_do_to_our_table_is_news_and_what_we_do_is_not() {
-    in_namespace("what_others_do_to_our_table_is_news_and_what_we_do_is_not", || {
+    in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let mut events = Events::of_table(&kernel.ports()).unwrap();
         let want = State::from([Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) }]);
@@ -267,7 +262,7 @@ fn what_others_do_to_our_table_is_news_and_what_we_do_is_not() {
 
 #[test]
 fn the_record_of_services_is_kept_in_nftables_element_by_element() {
-    in_namespace("the_record_of_services_is_kept_in_nftables_element_by_element", || {
+    in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let element = |addr: &str, port| Item::Element {
             set: Set::Services,
@@ -296,7 +291,7 @@ fn the_record_of_services_is_kept_in_nftables_element_by_element() {
 
 #[test]
 fn a_link_of_another_kind_in_the_bridges_place_is_told_and_left_alone() {
-    in_namespace("a_link_of_another_kind_in_the_bridges_place_is_told_and_left_alone", || {
+    in_namespace(|| {
         sh("ip link add kube-bridge type veth peer name other && ip link set kube-bridge up");
         let mut kernel = Kernel::open().unwrap();
         let bridge = Item::Link { name: BRIDGE.into(), kind: LinkKind::Bridge, mtu: None };
@@ -307,7 +302,7 @@ fn a_link_of_another_kind_in_the_bridges_place_is_told_and_left_alone() {
 
 #[test]
 fn what_the_host_is_can_be_told() {
-    in_namespace("what_the_host_is_can_be_told", || {
+    in_namespace(|| {
         let host = Kernel::open().unwrap().host(&options()).unwrap();
         let link = host.link_of("192.0.2.11".parse().unwrap()).expect("eth0 carries it");
         assert_eq!((&*link.name, link.mtu), ("eth0", 1500));
@@ -319,7 +314,7 @@ fn what_the_host_is_can_be_told() {
 
 #[test]
 fn the_rules_by_netlink_are_those_that_nft_makes_of_the_script() {
-    in_namespace("the_rules_by_netlink_are_those_that_nft_makes_of_the_script", || {
+    in_namespace(|| {
         let table = |skeleton| Item::Table { name: NFT_TABLE.into(), skeleton: Some(skeleton) };
         let listed = || {
             let text = sh("nft list table inet kinglet");
@@ -347,7 +342,7 @@ fn the_rules_by_netlink_are_those_that_nft_makes_of_the_script() {
 
 #[test]
 fn a_rule_that_somebody_took_away_is_put_back_and_the_elements_stay() {
-    in_namespace("a_rule_that_somebody_took_away_is_put_back_and_the_elements_stay", || {
+    in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let mut want =
             State::from([Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) }]);
@@ -389,7 +384,7 @@ fn a_rule_that_somebody_took_away_is_put_back_and_the_elements_stay() {
 
 #[test]
 fn an_element_that_is_refused_does_not_take_the_others_with_it() {
-    in_namespace("an_element_that_is_refused_does_not_take_the_others_with_it", || {
+    in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let table = Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) };
         let nets = ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24"]; // the second lies in the first
@@ -423,7 +418,7 @@ fn cleanup() -> (String, String) {
 
 #[test]
 fn a_clean_up_takes_all_of_ours_and_nothing_else() {
-    in_namespace("a_clean_up_takes_all_of_ours_and_nothing_else", || {
+    in_namespace(|| {
         sh("ip route add 10.244.9.0/24 via 192.0.2.99 proto static");
         sh("ip route add 10.244.8.0/24 via 192.0.2.99 table 100 proto 17");
         sh(
@@ -468,7 +463,7 @@ fn a_clean_up_takes_all_of_ours_and_nothing_else() {
 
 #[test]
 fn a_clean_up_leaves_the_bridge_that_pods_are_connected_to() {
-    in_namespace("a_clean_up_leaves_the_bridge_that_pods_are_connected_to", || {
+    in_namespace(|| {
         sh("ip link add kube-bridge type bridge; ip link add pod1 type veth peer name pod2");
         sh("ip link set pod1 master kube-bridge");
         assert!(!cleanup().0.contains("link"));
@@ -480,7 +475,7 @@ fn a_clean_up_leaves_the_bridge_that_pods_are_connected_to() {
 
 #[test]
 fn a_clean_up_beside_a_working_kinglet_is_an_error() {
-    in_namespace("a_clean_up_beside_a_working_kinglet_is_an_error", || {
+    in_namespace(|| {
         let _lock = kinglet::kernel::lock::Lock::take().unwrap().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_kinglet"));
         let run = command.arg("--cleanup-config").output().unwrap();
@@ -492,7 +487,7 @@ fn a_clean_up_beside_a_working_kinglet_is_an_error() {
 
 #[test]
 fn in_a_chain_of_another_program_our_rule_stands_first_and_goes_again() {
-    in_namespace("in_a_chain_of_another_program_our_rule_stands_first_and_goes_again", || {
+    in_namespace(|| {
         sh(r#"nft 'table inet fw {
             chain in { type filter hook input priority 0; policy drop;
                 iif lo accept comment "kinglet is a bird"

@@ -1,15 +1,13 @@
 //! Routes with several gateways on a real kernel, in a network namespace of the test's own: what is
 //! written reads back, and no packet meets a moment without a route.
 
-mod common;
-
 use std::{
     fs,
     process::{Child, Command},
     time::{Duration, Instant},
 };
 
-use common::{kept, namespace::in_namespace, sh};
+use crate::common::{kept, namespace::in_namespace, sh};
 use kinglet::{
     bgp::rib::Learned,
     cluster::{Cluster, Node, Object},
@@ -106,55 +104,49 @@ impl Drop for Monitor {
 
 #[test]
 fn one_message_leads_from_any_gateways_to_any_others_and_leaves_none_behind() {
-    in_namespace(
-        "one_message_leads_from_any_gateways_to_any_others_and_leaves_none_behind",
-        || {
-            let mut kernel = Kernel::open().unwrap();
-            let mut monitor = Monitor::start();
-            let rounds: [(&[&str], &[&str]); 7] = [
-                (&["192.0.2.12"], &["fd77::12"]),
-                (&["192.0.2.12", "192.0.2.13"], &["fd77::12", "fd77::13"]),
-                (
-                    &["192.0.2.14", "192.0.2.15", "192.0.2.16"],
-                    &["fd77::14", "fd77::15", "fd77::16"],
-                ),
-                (&["192.0.2.13", "192.0.2.14"], &["fd77::13", "fd77::14"]),
-                (&["192.0.2.14"], &["fd77::14"]),
-                (&["192.0.2.15", "192.0.2.14"], &["fd77::15", "fd77::14"]),
-                (&["192.0.2.12"], &["fd77::12"]),
-            ];
-            for (round, (hops4, hops6)) in rounds.iter().enumerate() {
-                let taken = make(&mut kernel, &State::from([route(TO4, hops4), route(TO6, hops6)]));
-                assert_eq!(taken.len(), 2);
-                let added = taken.iter().all(|s| matches!(s, Step::Add(_)));
-                let changed = taken.iter().all(|s| matches!(s, Step::Change(_)));
-                assert!(if round == 0 { added } else { changed }, "{taken:?}");
-                let sorted = |hops: &[&str]| {
-                    let mut hops: Vec<String> = hops.iter().map(|h| (*h).into()).collect();
-                    hops.sort();
-                    hops
-                };
-                for (to, hops) in [(TO4, hops4), (TO6, hops6)] {
-                    let mut found = gateways(to);
-                    found.sort();
-                    assert_eq!(found, sorted(hops), "round {round}");
-                }
-                let heard = monitor.heard();
-                let gone = heard.iter().any(|line| line.starts_with("Deleted"));
-                assert!(!gone && !heard.is_empty(), "round {round}: {heard:#?}");
+    in_namespace(|| {
+        let mut kernel = Kernel::open().unwrap();
+        let mut monitor = Monitor::start();
+        let rounds: [(&[&str], &[&str]); 7] = [
+            (&["192.0.2.12"], &["fd77::12"]),
+            (&["192.0.2.12", "192.0.2.13"], &["fd77::12", "fd77::13"]),
+            (&["192.0.2.14", "192.0.2.15", "192.0.2.16"], &["fd77::14", "fd77::15", "fd77::16"]),
+            (&["192.0.2.13", "192.0.2.14"], &["fd77::13", "fd77::14"]),
+            (&["192.0.2.14"], &["fd77::14"]),
+            (&["192.0.2.15", "192.0.2.14"], &["fd77::15", "fd77::14"]),
+            (&["192.0.2.12"], &["fd77::12"]),
+        ];
+        for (round, (hops4, hops6)) in rounds.iter().enumerate() {
+            let taken = make(&mut kernel, &State::from([route(TO4, hops4), route(TO6, hops6)]));
+            assert_eq!(taken.len(), 2);
+            let added = taken.iter().all(|s| matches!(s, Step::Add(_)));
+            let changed = taken.iter().all(|s| matches!(s, Step::Change(_)));
+            assert!(if round == 0 { added } else { changed }, "{taken:?}");
+            let sorted = |hops: &[&str]| {
+                let mut hops: Vec<String> = hops.iter().map(|h| (*h).into()).collect();
+                hops.sort();
+                hops
+            };
+            for (to, hops) in [(TO4, hops4), (TO6, hops6)] {
+                let mut found = gateways(to);
+                found.sort();
+                assert_eq!(found, sorted(hops), "round {round}");
             }
-            // And all of several goes again.
-            let many = [route(TO4, rounds[2].0), route(TO6, rounds[2].1)];
-            make(&mut kernel, &State::from(many));
-            assert_eq!(make(&mut kernel, &State::new()).len(), 2);
-            assert_eq!(sh("ip route show proto 17; ip -6 route show proto 17"), "");
-        },
-    );
+            let heard = monitor.heard();
+            let gone = heard.iter().any(|line| line.starts_with("Deleted"));
+            assert!(!gone && !heard.is_empty(), "round {round}: {heard:#?}");
+        }
+        // And all of several goes again.
+        let many = [route(TO4, rounds[2].0), route(TO6, rounds[2].1)];
+        make(&mut kernel, &State::from(many));
+        assert_eq!(make(&mut kernel, &State::new()).len(), 2);
+        assert_eq!(sh("ip route show proto 17; ip -6 route show proto 17"), "");
+    });
 }
 
 #[test]
 fn weights_order_and_a_dead_link_do_not_count_and_another_gateway_does() {
-    in_namespace("weights_order_and_a_dead_link_do_not_count_and_another_gateway_does", || {
+    in_namespace(|| {
         sh("ip link add eth1 type veth peer name far1; ip link set eth1 up; ip link set far1 up
             ip addr add 198.51.100.11/24 dev eth1");
         let mut kernel = Kernel::open().unwrap();
@@ -183,7 +175,7 @@ fn weights_order_and_a_dead_link_do_not_count_and_another_gateway_does() {
 
 #[test]
 fn the_script_makes_what_netlink_makes() {
-    in_namespace("the_script_makes_what_netlink_makes", || {
+    in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let two = State::from([
             route(TO4, &["192.0.2.12", "192.0.2.13"]),
@@ -198,7 +190,7 @@ fn the_script_makes_what_netlink_makes() {
 
 #[test]
 fn a_gateway_that_cannot_be_costs_its_own_route_and_no_other() {
-    in_namespace("a_gateway_that_cannot_be_costs_its_own_route_and_no_other", || {
+    in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let want = State::from([
             route(TO4, &["192.0.2.12", "198.51.100.1"]),
@@ -218,7 +210,7 @@ fn a_gateway_that_cannot_be_costs_its_own_route_and_no_other() {
 
 #[test]
 fn what_bgp_learns_is_made_at_once_and_goes_once_all_peers_have_spoken() {
-    in_namespace("what_bgp_learns_is_made_at_once_and_goes_once_all_peers_have_spoken", || {
+    in_namespace(|| {
         let mut cluster = Cluster::default();
         for (name, last) in [("a", 11), ("b", 12)] {
             cluster.insert(Object::Node(Node {
@@ -279,7 +271,7 @@ fn what_bgp_learns_is_made_at_once_and_goes_once_all_peers_have_spoken() {
 /// Not a promise of a time: it says on stderr how long ten thousand routes take.
 #[test]
 fn ten_thousand_routes_are_made_read_and_taken_away() {
-    in_namespace("ten_thousand_routes_are_made_read_and_taken_away", || {
+    in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         for hops in [&["192.0.2.12"][..], &["192.0.2.12", "192.0.2.13"]] {
             let to = |i: u32| format!("10.{}.{}.{}/28", i >> 12, (i >> 4) & 0xff, (i & 0xf) << 4);

@@ -1,10 +1,8 @@
 //! status and check as a user meets them: through the binary, with no root.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{Folder, Outcome, Server, kinglet, recorded};
+use crate::common::{Folder, Outcome, Server, kinglet, recorded};
 use kinglet::report::{Desk, Facts, Status, status::Followed};
 
 /// A desk that shows a status on a socket below a folder.

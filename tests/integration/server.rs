@@ -1,12 +1,10 @@
 //! The test API server itself: what the other black-box tests stand on has to be right first.
 //! Compared with the recordings beside it, by a client of twenty lines.
 
-mod common;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use common::{Folder, Server, recorded};
+use crate::common::{Folder, Server, recorded};
 
 const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
 

@@ -4,8 +4,8 @@
 
 say() { echo "${0##*/tests/}: $*" >&2; }
 
-# shellcheck source=SCRIPTDIR/../need.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../need.sh"
+# shellcheck source=SCRIPTDIR/need.sh
+. "$(dirname "${BASH_SOURCE[0]}")/need.sh"
 
 # apt_state FOLDER ARCH: one that knows this machine's mirrors and has nothing installed.
 apt_state() {

@@ -33,7 +33,7 @@ impl Folder {
         Folder(path)
     }
 
-    /// A copy of one of `tests/objects/`, to be changed by a test.
+    /// A copy of one of `tests/fixtures/objects/`, to be changed by a test.
     pub fn objects(name: &str) -> Folder {
         let folder = Folder::new();
         for entry in fs::read_dir(recorded(name)).unwrap() {
@@ -76,9 +76,9 @@ impl Drop for Folder {
     }
 }
 
-/// The path of one of `tests/objects/`.
+/// The path of one of `tests/fixtures/objects/`.
 pub fn recorded(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/objects").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/objects").join(name)
 }
 
 /// A running test API server; it ends with this value.

@@ -17,10 +17,8 @@ use kinglet::{
     cluster::{Cluster, Kind, Known, What},
 };
 
-use crate::{
-    common::{Folder, Server, example, recorded},
-    lab::{ALL, PATIENCE, POLL, WATCH, source, wait_for},
-};
+use super::lab::{ALL, PATIENCE, POLL, WATCH, source, wait_for};
+use crate::common::{Folder, Server, example, recorded};
 
 #[test]
 fn ten_thousand_events_in_a_burst_all_come_to_a_consumer_that_is_slow() {

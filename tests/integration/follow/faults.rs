@@ -4,10 +4,8 @@ use std::{thread, time::Duration};
 
 use kinglet::{api::Rhythm, cluster::Kind};
 
-use crate::{
-    common::{Folder, Server},
-    lab::{FAULT, Lab, POLL, SOON, WATCH},
-};
+use super::lab::{FAULT, Lab, POLL, SOON, WATCH};
+use crate::common::{Folder, Server};
 
 /// What is done to the server, and what is told of it meanwhile (nothing: no failure is).
 const TABLE: [(&str, &str, &str); 18] = [

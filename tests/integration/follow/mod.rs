@@ -1,8 +1,5 @@
-//! Following the API through everything that can go wrong with it: the library's own followers, against
-//! the test API server.
+//! Following the API server (list and watch) through every fault: the library's followers against the test API server.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod cost;
 mod faults;
 mod lab;

@@ -11,10 +11,8 @@ use kinglet::{
     cluster::{Cluster, Kind, Known, What},
 };
 
-use crate::{
-    common::{Folder, Server},
-    lab::{ALL, FILES, PATIENCE, POLL, SOON, WATCH, source},
-};
+use super::lab::{ALL, FILES, PATIENCE, POLL, SOON, WATCH, source};
+use crate::common::{Folder, Server};
 
 #[test]
 fn old_servers_are_followed_too() {
@@ -89,7 +87,7 @@ fn from_a_snapshot_a_kind_counts_as_heard_only_when_all_that_was_missed_has_come
 
 #[test]
 fn the_stack_of_a_follower_is_enough_for_tls() {
-    let tls = |name: &str| format!("{}/tests/api/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    let tls = |name: &str| format!("{}/tests/fixtures/tls/{name}", env!("CARGO_MANIFEST_DIR"));
     let (cert, key) = (tls("server.crt"), tls("server.key"));
     let objects = Folder::objects("three-nodes");
     let server = Server::start(objects.path(), &["--cert", &cert, "--key", &key]);

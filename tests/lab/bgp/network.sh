@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2154  # its variables are for the scenarios
-# lab.sh: nodes and routers on one segment, for the scenarios (sourced; bash, in namespaces of its own).
+# network.sh: nodes and routers on one segment, for the scenarios (sourced; bash, in namespaces of its own).
 #
 #   the first namespace                lan  192.0.2.254/24  2001:db8::fe/64   an API server a cluster
 #      |          |            |
@@ -14,8 +14,8 @@ here=${BASH_SOURCE[0]%/*}
 LAB=/run/lab
 CLUSTER=a
 export TMPDIR=$LAB/tmp
-# shellcheck source=SCRIPTDIR/../vm/assert.sh
-. "$here/../vm/assert.sh"
+# shellcheck source=SCRIPTDIR/../assert.sh
+. "$here/../assert.sh"
 # within SECONDS SENTENCE PROGRAM...: by the clock, since what is asked here takes time itself.
 within() {
   local end=$((SECONDS + $1 + 1)) sentence=$2; shift 2
@@ -31,7 +31,7 @@ declare -A PORT=([a]=8080 [b]=8081)
 lab_up() {
   local scenario=${0##*/}
   local results=$PWD/target/bgp/${scenario%.sh}
-  if [ "$$" != 1 ] || [ ! -d "$results" ]; then echo "lab.sh: tests/bgp/run starts the scenarios" >&2; exit 1; fi
+  if [ "$$" != 1 ] || [ ! -d "$results" ]; then echo "network.sh: tests/lab/bgp/run starts the scenarios" >&2; exit 1; fi
   mount -t tmpfs lab /run
   mkdir -p $LAB /run/netns
   mount -o bind "$results" $LAB
@@ -95,7 +95,7 @@ node_gone() { rm "$LAB/$CLUSTER/nodes/node-$1"; }
 cluster_says() {
   local node
   mkdir -p "$LAB/$CLUSTER/objects"
-  python3 "$here/objects.py" "$LAB/$CLUSTER/nodes" "$here/../objects/three-nodes" > "$LAB/$CLUSTER/objects/new"
+  python3 "$here/objects.py" "$LAB/$CLUSTER/nodes" "$here/../../fixtures/objects/three-nodes" > "$LAB/$CLUSTER/objects/new"
   mv "$LAB/$CLUSTER/objects/new" "$LAB/$CLUSTER/objects/nodes.json"
   [ "$SPEAKER" = kinglet ] || for node in "$LAB"/node-*/bird.pid; do
     [ ! -e "$node" ] || { node=${node%/*}; node=${node##*/}; standin_conf "$node"; birdc "$node" configure > /dev/null; }
@@ -105,7 +105,7 @@ cluster_says() {
 # api_up [LIST...]: the API server of the cluster, with its nodes and those recorded lists.
 api_up() {
   cluster_says
-  for list; do cp "$here/../objects/three-nodes/$list.json" "$LAB/$CLUSTER/objects/"; done
+  for list; do cp "$here/../../fixtures/objects/three-nodes/$list.json" "$LAB/$CLUSTER/objects/"; done
   "$APISERVER" --listen "0.0.0.0:${PORT[$CLUSTER]}" --objects "$LAB/$CLUSTER/objects" --log "$LAB/$CLUSTER/api.log" \
     > "$LAB/$CLUSTER/api" 2>&1 &
   until grep -q listening "$LAB/$CLUSTER/api"; do sleep 0.1; done

@@ -3,8 +3,8 @@
 # outside.sh: what must hold with a router outside, whichever (sourced by the scenarios bird, frr and gobgp, which
 # give router_up AS PASSWORD, router_is AS PASSWORD, router_up_with NODE, router_route PREFIX NODE, router_refresh
 # NODE, router_shut NODE MESSAGE, router_open NODE, router_shows AS_PATH, router_community).
-# shellcheck source=SCRIPTDIR/lab.sh
-. "${BASH_SOURCE[0]%/*}/lab.sh"
+# shellcheck source=SCRIPTDIR/network.sh
+. "${BASH_SOURCE[0]%/*}/network.sh"
 
 both_up() { established node-1 192.0.2.201 && established node-2 192.0.2.201 && router_up_with 1 && router_up_with 2; }
 learned() { routed "node-$1" 203.0.113.0/24 192.0.2.201 && routed "node-$1" 2001:db8:113::/48 2001:db8::201; }

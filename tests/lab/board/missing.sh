@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # shellcheck disable=SC2154,SC2034,SC2016  # arch is scenario.sh's, boot steps.sh's, and $ the board's
-# odd.sh: what a board may lack: a kernel option, a disk that can be written to, the time, memory (sourced by scenario.sh).
+# missing.sh: what a board may lack: a kernel option, a disk that can be written to, the time, memory (sourced by scenario.sh).
 
 # ---- a kernel option ----
 
@@ -23,6 +23,7 @@ install the kernel's modules, or build with it"
   board "mv /run/$1.ko $file" > /dev/null
 }
 
+# tier: long
 part_checks() {
   starts nothing > /dev/null
   next ""; booted "the board restarts, and nothing starts kinglet"
@@ -61,7 +62,8 @@ END
 }
 said() { board "grep kinglet: /run/messages"; }
 
-part_odd() {
+# tier: long
+part_readonly() {
   board "rm -rf /var/lib/kinglet" > /dev/null
   starts script > /dev/null
   next ro; booted "the board's root is read-only, and its init runs scripts"
@@ -73,11 +75,16 @@ part_odd() {
   warned() { said > /results/messages.readonly; grep 'warning: .*snapshot' /results/messages.readonly; }
   within 20 "read-only: that there will be no snapshot is told" warned
 
-  /job/apiserver --listen 0.0.0.0:8443 --objects "$OBJECTS" --cert /job/server.crt --key /job/server.key --token secret \
-    --log /results/tls.log > /tmp/tls 2>&1 &
   same "read-only: the script knows that it runs" "running ($(board pidof kinglet))" "$(board /etc/init.d/S60kinglet status)"
   starts daemon > /dev/null
   next ""; booted "it can be written to again"
+}
+
+# tier: long
+part_clock() {
+  starts daemon > /dev/null
+  /job/apiserver --listen 0.0.0.0:8443 --objects "$OBJECTS" --cert /job/server.crt --key /job/server.key --token secret \
+    --log /results/tls.log > /tmp/tls 2>&1 &
   board "cat > /etc/kubeconfig <<'END'
 $(kubeconfig)
 END
@@ -105,6 +112,7 @@ END
 
 # ---- memory ----
 
+# tier: long
 part_small() {
   least='' sizes="128 96 80 64 56 48 40 32"
   starts daemon > /dev/null

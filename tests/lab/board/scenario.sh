@@ -1,11 +1,12 @@
 #!/bin/sh
+# shellcheck disable=SC2317  # the parts are called by their names
 # scenario.sh ARCH PART...: a board comes to a cluster of which this machine is the rest. See run.
 # shellcheck source=SCRIPTDIR/../vm/lab.sh
 . /job/lab.sh
 # shellcheck source=SCRIPTDIR/steps.sh
 . /job/steps.sh
-# shellcheck source=SCRIPTDIR/odd.sh
-. /job/odd.sh
+# shellcheck source=SCRIPTDIR/missing.sh
+. /job/missing.sh
 
 arch=$1; shift
 # shellcheck disable=SC2034 # for lab.sh
@@ -23,6 +24,7 @@ recorded_pods | while read -r node pod _; do
   case $node in node-1) ;; *) pod_add "$node" "$pod" > /dev/null ;; esac
 done
 
+# tier: quick
 part_boot() {
   clocked "boot"
   same "a route to each other node's pods" \
@@ -50,6 +52,7 @@ part_boot() {
   board "cat /run/messages" > /results/messages
 }
 
+# tier: long
 part_cron() {
   starts crond > /dev/null
   board "kill -HUP 1; sleep 1; killall kinglet"
@@ -63,6 +66,7 @@ part_cron() {
   board "grep kinglet /run/messages" > /results/messages.cron
 }
 
+# tier: quick
 part_away() {
   starts daemon > /dev/null
   # A daemon writes its first ten seconds after its start, and what changes then minutes later.
@@ -81,6 +85,7 @@ part_away() {
 
 # held: the daemon has what the ten nodes' cluster has.
 held() { [ "$(table | grep -vc -e '->')" -ge 50 ]; }
+# tier: quick
 part_memory() {
   starts daemon > /dev/null
   board "rm -rf /var/lib/kinglet; echo 'ip addr add 172.16.0.11/12 dev eth0' >> /etc/init.d/rcS" > /dev/null
@@ -96,8 +101,8 @@ part_memory() {
   same "a sync exits 0 and has nothing to say" 0 "$(sed -n 1p /tmp/sync; grep -v ^rss /results/sync.err)"
   sync=$(sed -n 2p /tmp/sync)
   echo "  peak  10 nodes, 50 Services, 500 endpoints: daemon $daemon KiB, sync $sync KiB"
-  check "the daemon takes $MOST KiB or less" test "$daemon" -le $MOST
-  check "sync takes $MOST KiB or less" test "$sync" -le $MOST
+  check "the daemon takes $MOST KiB or less" test "$daemon" -le "$MOST"
+  check "sync takes $MOST KiB or less" test "$sync" -le "$MOST"
   board "sed -i '/172.16.0.11/d' /etc/init.d/rcS; rm -rf /var/lib/kinglet" > /dev/null
   rm -f "${OBJECTS:?}"/*.json; objects /job/cluster/recorded
   starts daemon > /dev/null

@@ -6,7 +6,7 @@
 #      |            |           |
 #    node-1       node-2      node-3   eth0 192.0.2.11 .12 .13   2001:db8::1 ::2 ::3
 #
-# The addresses are those of the recorded Nodes (tests/objects). A pod is a namespace that
+# The addresses are those of the recorded Nodes (tests/fixtures/objects). A pod is a namespace that
 # Debian's own CNI plugins connect, with the configuration that kinglet wrote on its node.
 
 API=http://192.0.2.254:8080
@@ -14,7 +14,7 @@ NODES="node-1 node-2 node-3"
 FLAGS=
 OBJECTS=/run/objects
 OWN="/etc/cni /var/lib/cni /var/lib/kinglet /run/kinglet"   # each node's own
-# shellcheck source=SCRIPTDIR/assert.sh
+# shellcheck source=SCRIPTDIR/../assert.sh
 . /job/assert.sh
 
 # on NODE PROGRAM...: in its network and with its own folders.

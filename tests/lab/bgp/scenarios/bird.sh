@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # BIRD as the router outside: of another AS, of one of four octets, of our own; what it sees of us, and we of it.
+# tier: quick
 #
 #   node-1 ---- node-2     AS 64512, in a mesh
 #        \      /

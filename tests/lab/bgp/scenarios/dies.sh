@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # A peer is cut off without a word: what only it announced is gone within the hold time, and with BFD within a second.
+# tier: long
 #
 #   node-1 ---- node-2      AS 64512, hold time 3 s
 #         \    /
 #   router-1  router-2      192.0.2.201 .202, AS 65001: BIRD. Both have 203.0.113.0/24, one has 198.51.100.0/24
 #
-# shellcheck source=SCRIPTDIR/../lab.sh
-. "${0%/*}/../lab.sh"
+# shellcheck source=SCRIPTDIR/../network.sh
+. "${0%/*}/../network.sh"
 
 lab_up
 node_up 1; node_up 2

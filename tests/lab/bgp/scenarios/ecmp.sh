@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Two routers have the same prefix: one route by way of both; one goes, and its next hop alone.
+# tier: long
 #
 #          node-1            AS 64512
 #         /      \
 #   router-1  router-2       192.0.2.201 .202, AS 65001: BIRD. Both have 203.0.113.1 and 2001:db8:113::1
 #
-# shellcheck source=SCRIPTDIR/../lab.sh
-. "${0%/*}/../lab.sh"
+# shellcheck source=SCRIPTDIR/../network.sh
+. "${0%/*}/../network.sh"
 
 lab_up
 node_up 1

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # A full mesh: every node's pods are reached by way of it. MESH=50: of so many.
+# tier: quick
 #
 #   node-1 ---- node-2 ---- node-3 ... node-$MESH     AS 64512, each a session with each
 #
-# shellcheck source=SCRIPTDIR/../lab.sh
-. "${0%/*}/../lab.sh"
+# shellcheck source=SCRIPTDIR/../network.sh
+. "${0%/*}/../network.sh"
 
 lab_up
 for n in $(seq "$MESH"); do node_up "$n"; done

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # A route reflector between clusters, as the container.training workshop has it: FRR that anyone of AS 64512 may
 # join. Then a node that reflects, by annotation.
+# tier: quick
 #
 #   cluster a: node-1 - node-2        cluster b: node-3 - node-4       AS 64512, each a mesh of its own
 #                     \     \            /      /
 #                      reflector: 192.0.2.250, FRR, with 1.0.0.2/32
 #
-# shellcheck source=SCRIPTDIR/../lab.sh
-. "${0%/*}/../lab.sh"
+# shellcheck source=SCRIPTDIR/../network.sh
+. "${0%/*}/../network.sh"
 
 lab_up
 host_up reflector 250

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Graceful restart (RFC 4724), both roles: killed and started again, here and outside, while pods are pinging.
+# tier: long
 #
 #   pod-1 - node-1 ---- node-2 - pod-2     AS 64512, routes by BGP alone
 #                 \    /
 #                 router                   192.0.2.201, AS 65001: BIRD, with 203.0.113.1
 #
-# shellcheck source=SCRIPTDIR/../lab.sh
-. "${0%/*}/../lab.sh"
+# shellcheck source=SCRIPTDIR/../network.sh
+. "${0%/*}/../network.sh"
 
 lab_up
 node_up 1; node_up 2

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # It takes long: 100 sessions of 100 prefixes, and one of 10,000, into the kernel: this speaker beside BIRD.
+# tier: long
+# build: release
 #
 #   node-1: kinglet, then BIRD      feeders: speaker.py, AS 65001, one session from each of 192.0.2.101 .. .200
 #
-# shellcheck source=SCRIPTDIR/../lab.sh
-. "${0%/*}/../lab.sh"
+# shellcheck source=SCRIPTDIR/../network.sh
+. "${0%/*}/../network.sh"
 
 lab_up
 node_up 1

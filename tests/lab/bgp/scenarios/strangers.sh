@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Who is not a peer, or behaves badly, is refused, is told of once, and disturbs nobody.
+# tier: long
 #
 #   node-1 ---- node-2          AS 64512, hold time 3 s        node-3: --routes=nodes and no peers
 #     |    \
 #   router  liar  stranger      192.0.2.201 AS 65001: BIRD; .202 should be of AS 65002; .222 is unknown
 #
-# shellcheck source=SCRIPTDIR/../lab.sh
-. "${0%/*}/../lab.sh"
+# shellcheck source=SCRIPTDIR/../network.sh
+. "${0%/*}/../network.sh"
 
 lab_up
 node_up 1; node_up 2

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Services whose type, labels, ports or session affinity change (service.go and networking.go of
 # Kubernetes' e2e tests).
+# tier: long
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh
 

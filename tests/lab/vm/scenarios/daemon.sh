@@ -1,7 +1,8 @@
 #!/bin/sh
 # Three daemons follow a cluster that changes: each event comes to what a whole pass would come to, what
 # others take away comes back, and neither a kill nor a reboot without the API breaks a Service.
-# It runs in virtual time: how busy the host is makes no difference to it.
+# tier: quick
+# time: virtual
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # A day of a small cluster: endpoints that come and go, an API server that restarts, is away for an hour
 # and comes back, and a clock that jumps; the daemon takes no more for it at the end than after an hour.
-# It runs in virtual time: a minute in which nothing happens costs nothing.
+# tier: long
+# time: virtual (a minute in which nothing happens costs nothing)
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh
 

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Both families at once: pods, routes and Services by IPv6 as by IPv4.
+# tier: quick
 # shellcheck source=SCRIPTDIR/../lab.sh
 . /job/lab.sh
 

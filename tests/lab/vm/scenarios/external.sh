@@ -1,7 +1,8 @@
 #!/bin/sh
 # Services at their other addresses: node ports, external IPs, load balancers' (service.go, networking.go,
 # loadbalancer.go of Kubernetes' e2e tests). outside and stranger route the external ones to node-1.
-# It runs in virtual time: how busy the host is makes no difference to it.
+# tier: quick
+# time: virtual
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh
 

@@ -1,5 +1,6 @@
 #!/bin/sh
 # An API server that answers nonsense, or not at all: sync fails, and the kernel is as it was.
+# tier: quick
 # shellcheck source=SCRIPTDIR/../lab.sh
 . /job/lab.sh
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Another program's firewall drops by its policy in INPUT and FORWARD, as Docker's and ufw's do: what pods
 # and Services need passes, and nothing else does.
+# tier: quick
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # What flags change of the service proxy: where node ports are, what is masqueraded, for how long IPVS
 # remembers; and that session affinity comes to its end.
+# tier: quick
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh
 

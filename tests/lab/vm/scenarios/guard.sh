@@ -1,5 +1,6 @@
 #!/bin/sh
 # What is no Service port of a Service address is no way into the host; and the node never cuts itself off.
+# tier: quick
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh
 

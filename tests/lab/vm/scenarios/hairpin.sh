@@ -1,6 +1,7 @@
 #!/bin/sh
 # A pod reaches itself through its Service, with and without br_netfilter, whatever the CNI configuration
 # says of `hairpinMode`.
+# tier: quick
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh
 

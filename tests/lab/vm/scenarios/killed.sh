@@ -1,7 +1,8 @@
 #!/bin/sh
 # A daemon is killed 200 times, each time at another moment, while endpoints come and go: neither a route nor a Service that
 # stays is missing for a moment.
-# It runs in virtual time: how busy the host is makes no difference to it.
+# tier: long
+# time: virtual
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # One `kinglet sync` on each of three nodes makes them members of the recorded cluster; a second one
 # changes nothing; then the cluster changes four times, and `sync` does what `plan` said.
+# tier: quick
 # shellcheck source=SCRIPTDIR/../lab.sh
 . /job/lab.sh
 

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Objects that no API server should give, or that are much: they stop nothing else.
+# tier: long
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Endpoints go while they are in use: a connection stays to its end; all endpoints of a Service are replaced
 # under load; and the same while sync is killed at any moment.
-# It runs in virtual time: how busy the host is makes no difference to it.
+# tier: long
+# time: virtual
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh
 

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Services at their ClusterIPs: test/e2e/network/service.go, networking.go and dual_stack.go of Kubernetes.
+# tier: quick
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh
 

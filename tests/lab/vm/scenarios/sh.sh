@@ -1,5 +1,6 @@
 #!/bin/sh
 # `plan --format sh`, run by a shell on a fresh node, makes what `sync` makes.
+# tier: quick
 # shellcheck source=SCRIPTDIR/../lab.sh
 . /job/lab.sh
 

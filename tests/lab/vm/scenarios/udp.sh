@@ -1,6 +1,7 @@
 #!/bin/sh
 # UDP flows follow their Service, and only those that must (conntrack.go of Kubernetes' e2e tests). A
 # client asks from the same port before and after; the old endpoint would still answer.
+# tier: quick
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh
 
