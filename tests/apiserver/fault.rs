@@ -24,6 +24,26 @@ pub enum Kind {
     Body(String),
 }
 
+impl Kind {
+    /// Returns the name that a fault has in a SPEC and in the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::Status(_) => "status",
+            Kind::Gone => "gone",
+            Kind::Cut(_) => "cut",
+            Kind::Slow(_) => "slow",
+            Kind::Empty => "empty",
+            Kind::Html => "html",
+            Kind::Garbage => "garbage",
+            Kind::Hang => "hang",
+            Kind::Mute => "mute",
+            Kind::Twice => "twice",
+            Kind::Shuffle => "shuffle",
+            Kind::Body(_) => "body",
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Fault {
     path: String,

@@ -48,7 +48,8 @@ apiserver generate --nodes N --services S --endpoints E DIR
   --bookmarks SECONDS   how often a watch gets a bookmark (60)
   --tick MS             how often a watch looks at the files (5)
   --revision N          begin at least at this resourceVersion: a server that was restarted
-  --log FILE            one line for each request: METHOD PATH STATUS BODY-BYTES (else on stderr)
+  --log FILE            one line for each request: METHOD PATH STATUS BODY-BYTES [FAULT] (else on stderr);
+                        FAULT is the kind of fault that changed the answer
   --fault SPEC          more than once; also in DIR/faults, one a line, read again when it changes
 
 PUT and DELETE of one object change it in memory (kubectl-like paths), without touching its file.

@@ -4,6 +4,7 @@
 //! no more is an ERROR event in a stream that began with 200, which then ends; one from the future
 //! waits without a word. A selector turns a change of labels into ADDED or DELETED.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ pub struct Watch {
     tick: Duration,
     timeout: Duration,
     fault: Option<Kind>,
+    harmed: Cell<bool>,
     cut: PathBuf,
 }
 
@@ -62,8 +64,14 @@ impl Watch {
             tick,
             timeout: Duration::from_secs(seconds.unwrap_or(1800)),
             fault: fault.cloned(),
+            harmed: Cell::new(false),
             cut: dir.join("cut"),
         })
+    }
+
+    /// Returns the fault of this watch if it changed the stream that was sent.
+    pub fn harm(&self) -> Option<&Kind> {
+        self.fault.as_ref().filter(|_| self.harmed.get())
     }
 
     pub fn run(&self, store: &Store, wire: &mut Wire) -> io::Result<()> {
@@ -71,6 +79,7 @@ impl Watch {
         wire.push()?;
         let mut at = match self.from {
             Some(_) if self.fault == Some(Kind::Gone) => {
+                self.harmed.set(true);
                 return self.expired(store.revision(), wire);
             }
             Some(from) => from,
@@ -81,12 +90,19 @@ impl Watch {
             match store.after(self.view.resource, at) {
                 Err(Expired { oldest }) => return self.expired(oldest, wire),
                 Ok((now, mut events)) => {
-                    match self.fault {
-                        Some(Kind::Mute) => events.clear(),
-                        Some(Kind::Twice) => events.extend_from_within(..),
-                        Some(Kind::Shuffle) => events.reverse(),
-                        _ => {}
-                    }
+                    let harm = match self.fault {
+                        Some(Kind::Mute) => !std::mem::take(&mut events).is_empty(),
+                        Some(Kind::Twice) => {
+                            events.extend_from_within(..);
+                            !events.is_empty()
+                        }
+                        Some(Kind::Shuffle) => {
+                            events.reverse();
+                            events.len() > 1
+                        }
+                        _ => false,
+                    };
+                    self.harmed.set(self.harmed.get() || harm);
                     for event in &events {
                         self.tell(event, wire)?;
                     }

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::common::{kept, namespace::in_namespace, sh};
+use crate::common::{kept, monitor::Monitor, namespace::in_namespace, sh};
 use kinglet::{
     bgp::rib::Learned,
     cluster::{Cluster, Node, Object, known::Changes},
@@ -225,6 +225,7 @@ fn what_others_do_to_routes_is_news_and_however_much_of_our_own_is_not() {
         }));
         assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
         assert!(!events.read(&Sorted::new()).unwrap());
+        let mut monitor = Monitor::start(&["address", "route"]);
         want.extend((0..60).map(|i| {
             let addr = format!("fd96::{i:x}/128").parse().unwrap();
             Item::Addr { link: BRIDGE.into(), addr }
@@ -232,18 +233,27 @@ fn what_others_do_to_routes_is_news_and_however_much_of_our_own_is_not() {
         assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
         let own = kernel.addrs();
         assert_eq!((own.len(), kernel.addrs().len()), (60, 0));
-        std::thread::sleep(std::time::Duration::from_millis(300)); // a work queue tells of them
+        // A work queue of the kernel reports IPv6 addresses later: another listener shows when it has reported all.
+        let mut reported = 0;
+        while reported < 60 {
+            let lines = monitor.lines();
+            reported +=
+                lines.iter().filter(|l| l.contains("fd96::") && l.contains("inet6")).count();
+        }
         assert!(!events.read(&own).unwrap());
-        sh("ip addr del fd96::7/128 dev kube-bridge");
-        assert!(events.read(&Sorted::new()).unwrap());
-        sh("ip route del 10.1.7.0/24");
-        assert!(events.read(&Sorted::new()).unwrap());
-        sh("ip addr del 10.96.1.7/32 dev kube-bridge");
-        assert!(events.read(&Sorted::new()).unwrap());
-        sh("ip route del table local local 10.96.1.8 dev kube-bridge");
-        assert!(events.read(&Sorted::new()).unwrap());
-        sh("ip route add 172.16.0.0/24 via 192.0.2.12");
-        assert!(!events.read(&Sorted::new()).unwrap(), "a route of another program");
+        let mut news_of = |act: &str| {
+            assert!(!events.read(&Sorted::new()).unwrap(), "late news, before {act}");
+            sh(act);
+            events.read(&Sorted::new()).unwrap()
+        };
+        assert!(news_of("ip addr del fd96::7/128 dev kube-bridge"));
+        assert!(news_of("ip route del 10.1.7.0/24"));
+        assert!(news_of("ip addr del 10.96.1.7/32 dev kube-bridge"));
+        assert!(news_of("ip route del table local local 10.96.1.8 dev kube-bridge"));
+        assert!(
+            !news_of("ip route add 172.16.0.0/24 via 192.0.2.12"),
+            "a route of another program"
+        );
     });
 }
 

@@ -1,13 +1,9 @@
 //! Routes with several gateways on a real kernel, in a network namespace of the test's own: what is
 //! written reads back, and no packet meets a moment without a route.
 
-use std::{
-    fs,
-    process::{Child, Command},
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
-use crate::common::{kept, namespace::in_namespace, sh};
+use crate::common::{kept, monitor::Monitor, namespace::in_namespace, sh};
 use kinglet::{
     bgp::rib::Learned,
     cluster::{Cluster, Node, Object},
@@ -54,59 +50,11 @@ fn gateways(to: &str) -> Vec<String> {
     found
 }
 
-/// What `ip monitor` hears.
-struct Monitor {
-    child: Child,
-    marks: u32,
-}
-
-impl Monitor {
-    const FILE: &str = "/tmp/kinglet-multipath-monitor";
-
-    fn start() -> Monitor {
-        let out = fs::File::create(Monitor::FILE).unwrap();
-        let child = Command::new("ip").args(["monitor", "route"]).stdout(out).spawn().unwrap();
-        let mut monitor = Monitor { child, marks: 0 };
-        monitor.heard();
-        monitor
-    }
-
-    /// All since the last time. A route of the test's own marks the end, again and again until it is
-    /// heard: at first nobody may be listening yet.
-    fn heard(&mut self) -> Vec<String> {
-        let began = Instant::now();
-        loop {
-            self.marks += 1;
-            let mark = format!("203.0.113.{}", self.marks);
-            sh(&format!("ip route add blackhole {mark}"));
-            let until = Instant::now() + Duration::from_millis(500);
-            while Instant::now() < until {
-                let text = fs::read_to_string(Monitor::FILE).unwrap();
-                if let Some((before, _)) = text.split_once(&format!("blackhole {mark} ")) {
-                    let since = before.rfind("blackhole 203.0.113.").map_or(0, |at| at);
-                    let lines = before[since..].lines().filter(|l| !l.contains("blackhole"));
-                    return lines.map(str::to_owned).collect();
-                }
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            assert!(began.elapsed() < Duration::from_secs(20), "ip monitor says nothing");
-        }
-    }
-}
-
-impl Drop for Monitor {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_file(Monitor::FILE);
-    }
-}
-
 #[test]
 fn one_message_leads_from_any_gateways_to_any_others_and_leaves_none_behind() {
     in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
-        let mut monitor = Monitor::start();
+        let mut monitor = Monitor::start(&["route"]);
         let rounds: [(&[&str], &[&str]); 7] = [
             (&["192.0.2.12"], &["fd77::12"]),
             (&["192.0.2.12", "192.0.2.13"], &["fd77::12", "fd77::13"]),
@@ -132,7 +80,7 @@ fn one_message_leads_from_any_gateways_to_any_others_and_leaves_none_behind() {
                 found.sort();
                 assert_eq!(found, sorted(hops), "round {round}");
             }
-            let heard = monitor.heard();
+            let heard = monitor.lines();
             let gone = heard.iter().any(|line| line.starts_with("Deleted"));
             assert!(!gone && !heard.is_empty(), "round {round}: {heard:#?}");
         }

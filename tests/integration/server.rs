@@ -111,7 +111,7 @@ fn faults_in_the_folder_come_and_go_while_it_runs() {
     assert_eq!(get(&server, services).0, "504");
     assert_eq!(get(&server, "/api/v1/services?resourceVersion=0").0, "200");
     let log = server.requests();
-    assert_eq!(log[0], "GET /api/v1/services 200 1000");
+    assert_eq!(log[0], "GET /api/v1/services 200 1000 cut");
     assert_eq!(log.len(), 6);
 }
 

@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod monitor;
 pub mod namespace;
 
 use std::ffi::OsStr;

@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use kinglet::{api::Rhythm, cluster::Kind};
 
-use super::lab::{FAULT, Lab, POLL, SOON, WATCH};
+use super::lab::{FAULT, Lab, POLL, SOON, WATCH, wait_for};
 use crate::common::{Folder, Server};
 
 /// What is done to the server, and what is told of it meanwhile (nothing: no failure is).
@@ -15,7 +15,7 @@ const TABLE: [(&str, &str, &str); 18] = [
     ("401 for everything", ":status=401", "401 Unauthorized"),
     ("403 for one kind", "services:status=403", "403 Forbidden"),
     ("410 for every watch", "watch:gone", ""),
-    ("no version, and lists that break", "watch:gone\nlimit:cut=3000", "cut"),
+    ("no version, and lists that break", "watch:gone\nlimit=500:cut=3000", "cut"),
     ("garbage", ":garbage", "not HTTP"),
     ("a login page", ":html", "a proxy before it?"),
     ("empty replies", ":empty", "an empty reply"),
@@ -51,6 +51,10 @@ fn row(rhythm: Rhythm, (name, faults, told): (&str, &str, &str)) {
     }
     lab.faults("");
     let took = lab.settle(SOON, name);
+    for fault in faults.lines() {
+        let kind = fault.rsplit(':').next().unwrap().split('=').next().unwrap();
+        wait_for(SOON, &format!("{name}: an answer that {kind} changed"), || lab.met(kind));
+    }
     let missing = lab.heard().missing.clone();
     assert!(missing.is_empty(), "{name}: {missing:?} were lost");
     println!("{name}: right again after {:.1} s; told: {lost:?}", took.as_secs_f32());

@@ -184,6 +184,12 @@ impl Lab {
         })
     }
 
+    /// Returns true if a fault of this kind changed an answer of the server.
+    pub fn met(&self, kind: &str) -> bool {
+        let requests = self.server.as_ref().unwrap().requests();
+        requests.iter().any(|line| line.split(' ').nth(4) == Some(kind))
+    }
+
     pub fn faults(&self, faults: &str) {
         self.objects.write("faults", faults);
         self.objects.write("cut", faults);
