@@ -86,9 +86,18 @@ quiet() { # NODE
   traced "$1" sync > /tmp/second 2> /tmp/said
   same "$1: a second sync exits 0" 0 $?
   same "$1: a second sync has no steps" "" "$(cat /tmp/second)"
+  sleep 1
+  # A change of the test's own shows that the monitors listen.
+  in_ns "$1" ip route add blackhole 198.51.100.255
+  in_ns "$1" ip route del blackhole 198.51.100.255
+  in_ns "$1" nft add table ip marker
+  in_ns "$1" nft delete table ip marker
   sleep 1; kill $ip_pid $nft_pid
-  # A pod's port settles in its own time.
-  same "$1: the kernel told of no change meanwhile" "" "$(grep -v ': veth' /tmp/monitor; grep -v '^#' /tmp/nft)"
+  check "$1: the monitors listened" sh -c "grep -q 198.51.100.255 /tmp/monitor && grep -q marker /tmp/nft"
+  # A pod's port changes its state without kinglet.
+  same "$1: the kernel reported no change in between" "" \
+    "$(grep -v ': veth\|198.51.100.255' /tmp/monitor; grep -v '^#\|marker' /tmp/nft)"
+  check "$1: strace saw it read" grep -q 'NLM_F_DUMP\|0x300' "/results/$1.strace"
   same "$1: all is as it was" "$(cat /tmp/before)" "$(state "$1")"
   same "$1: strace saw it write nothing" "" "$(writes "$1")"
 }
