@@ -1,4 +1,4 @@
-//! Faults on demand: which requests are spoiled, and how.
+//! Faults on demand: which requests they change, and in which way.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,14 +54,15 @@ struct Fault {
     seen: u64,
 }
 
-/// What is to happen to one request.
+/// The faults for one request.
 #[derive(Debug, Default)]
 pub struct Harm {
     pub spoil: Spoil,
     pub instead: Option<Kind>,
 }
 
-/// Those of the command line and those of `DIR/faults`, which is read for every request.
+/// The faults of the command line, and those of `DIR/faults`, which is read again for every
+/// request.
 pub struct Faults {
     file: PathBuf,
     all: Mutex<All>,
@@ -80,7 +81,7 @@ impl Faults {
         Ok(Faults { file: dir.join("faults"), all: Mutex::new(all) })
     }
 
-    /// What is to happen to this request; it counts for every fault that it meets.
+    /// Returns the faults for this request, and counts the request for each of them.
     pub fn meet(&self, request: &Request) -> Harm {
         let mut all = self.all.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let text = fs::read_to_string(&self.file).unwrap_or_default();

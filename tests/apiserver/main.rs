@@ -1,12 +1,13 @@
-//! The API server of the tests: real list and watch semantics over recorded objects.
+//! The API server of the tests: the list and watch semantics of a real server over recorded
+//! objects.
 //!
-//! It serves a folder of lists as a real API server would print them (`tests/fixtures/objects/`), byte for
-//! byte and chunk for chunk; a test changes the cluster by replacing a file, and makes the server
-//! misbehave by a line in `DIR/faults`. Measured behaviour comes from recorded traffic of
-//! Kubernetes 1.36; what has no recording (v1beta1) is said to be hand-made where it is made.
+//! It serves a folder of lists (`tests/fixtures/objects/`) as a real API server prints them, byte
+//! for byte and chunk for chunk. A test changes the cluster by replacing a file, and adds faults by
+//! a line in `DIR/faults`. The behaviour is taken from recorded traffic of Kubernetes 1.36. Code
+//! that has no recording (v1beta1) has a comment that it is made by hand.
 //!
 //! item, store: the objects and their versions; list, watch: the answers; api: paths and callers;
-//! fault: what goes wrong; request, http, tls, serve: the connection; generate: clusters of any size.
+//! fault: faults; request, http, tls, serve: the connection; generate: clusters of any size.
 
 mod api;
 mod beta;

@@ -1,4 +1,5 @@
-//! One thread for each connection: requests in, answers and faults out, one log line for each.
+//! The connections, one thread each: requests in, answers and faults out, one log line for each
+//! request.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -120,12 +121,12 @@ impl Server {
             let mut gzip = GzEncoder::new(Small(&mut wire), Compression::new(1)); // as the real server
             reply.write_to(&mut gzip).and_then(|()| gzip.finish().map(drop))
         } else if zip {
-            wire.write_all(&reply.joined()) // asked, but too small: one write, as recorded
+            wire.write_all(&reply.joined()) // gzip was requested, but the body is too small: one write, as recorded
         } else {
             reply.write_to(&mut wire)
         };
         let end = written.and_then(|()| wire.finish());
-        // Before the client sees the end: a test reads the log as soon as its client is done.
+        // Before the client sees the end, because a test reads the log when its client is done.
         self.log(&request.method, &request.target, reply.status, wire.sent, harm);
         end.and_then(|()| wire.send())
     }
@@ -148,14 +149,14 @@ fn spoiled(spoil: Spoil) -> Option<&'static Kind> {
     }
 }
 
-/// Keeps the connection and says nothing, until the other side has enough.
+/// Keeps the connection open without an answer until the other side closes it.
 fn hang(stream: &mut Stream) -> io::Result<()> {
     let mut buf = [0; 4096];
     while stream.read(&mut buf)? > 0 {}
     Ok(())
 }
 
-/// Bytes that are no HTTP, always the same ones.
+/// Returns bytes that are not HTTP, the same ones each time.
 fn garbage() -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let next = |_| {

@@ -1,8 +1,8 @@
-//! A watch: the events of one kind from a revision on, one chunk each.
+//! A watch: the events of one kind after a revision, one chunk each.
 //!
-//! Without a revision, or from 0, it begins with an ADDED for everything. A revision that is held
-//! no more is an ERROR event in a stream that began with 200, which then ends; one from the future
-//! waits without a word. A selector turns a change of labels into ADDED or DELETED.
+//! Without a revision, or from 0, it starts with an ADDED event for each object. A revision that is
+//! no longer held gives an ERROR event in a stream that began with 200 and then ends. A future
+//! revision waits without an event. With a selector, a change of labels becomes ADDED or DELETED.
 
 use std::cell::Cell;
 use std::fs;
@@ -23,7 +23,7 @@ use crate::store::{Event, Expired, Store};
 pub struct Watch {
     view: View,
     selector: Selector,
-    from: Option<u64>, // none: with everything that is there
+    from: Option<u64>, // `None`: starts with all objects
     initial_end: bool,
     bookmarks: Option<Duration>,
     tick: Duration,
@@ -33,7 +33,7 @@ pub struct Watch {
     cut: PathBuf,
 }
 
-/// Whether a request wants a watch and not a list.
+/// Returns true if a request asks for a watch and not for a list.
 pub fn wanted(request: &Request) -> bool {
     matches!(request.param("watch"), "1" | "true")
 }
@@ -59,7 +59,7 @@ impl Watch {
             view,
             selector: Selector::of(request, namespace)?,
             from,
-            initial_end: marked && from.is_none(), // as recorded: from 0, and from nothing, too
+            initial_end: marked && from.is_none(), // as recorded: from 0, and without a revision
             bookmarks: marked.then_some(bookmarks),
             tick,
             timeout: Duration::from_secs(seconds.unwrap_or(1800)),

@@ -1,12 +1,12 @@
-//! kinglet as a user meets it: through the binary, with no root and no kernel of its own.
+//! The command line: the built binary without root and without changes to the kernel.
 
 use std::os::{linux::net::SocketAddrExt, unix::net::SocketAddr};
 
 use crate::common::{Folder, Outcome, Server, kinglet, recorded};
 use serde_json::Value;
 
-/// What `kubectl get nodes,services,endpointslices -A -o json` prints for a recorded cluster: one list,
-/// with kind and apiVersion put into each item.
+/// Returns the output of `kubectl get nodes,services,endpointslices -A -o json` for a recorded
+/// cluster: one list, each item with its kind and apiVersion.
 fn kubectl_list(name: &str) -> String {
     let mut items = Vec::new();
     for (file, kind, version) in [
@@ -69,8 +69,9 @@ fn services_that_no_proxy_may_serve_are_not_in_the_plan() {
     // web-headless, extname and otherproxy (10.96.49.35)
     assert!(!plan.contains("10.96.49.35"), "{plan}");
     assert!(!plan.contains("None"), "{plan}");
-    // 25 ports at ClusterIPs, 3 at external addresses, 2 at a load balancer's, and 5 NodePorts; the
-    // last four of a Local policy have other endpoints for the outside, as has web-etp-local.
+    // 25 ports at ClusterIPs, 3 at external addresses, 2 at a load balancer's, and 5 NodePorts. The
+    // last four of a Service with a Local policy have other endpoints for clients outside, as
+    // web-etp-local does.
     let services = || plan.lines().filter(|l| l.starts_with("+ service "));
     assert_eq!(services().filter(|l| !l.contains(" mark ")).count(), 35, "{plan}");
     assert_eq!(services().filter(|l| l.contains(" mark ")).count(), 5, "{plan}");
@@ -105,7 +106,8 @@ fn a_dump_can_be_planned_from_elsewhere() {
     let server = Server::start::<&str>(&recorded("three-nodes"), &[]);
     let dump = kinglet(&["dump", "--master", &server.url(), "--hostname-override", "node-1"], "");
     assert_eq!(dump.code, Some(0), "{dump:?}");
-    // This machine is not node-1, so the plan for it is refused, and any other node's is made.
+    // This machine is not node-1, so a plan for node-1 is refused. A plan for any other node is
+    // made.
     let run = kinglet(&["plan", "--from", "-", "--hostname-override", "node-2"], &dump.stdout);
     assert_eq!(run.code, Some(2), "{run:?}");
     assert_eq!(run.stdout, plan_of("node-2", "text").stdout);

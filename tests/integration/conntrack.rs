@@ -1,5 +1,5 @@
-//! Conntrack on a real kernel: which flows of UDP Services are found stale, and that taking those away
-//! frees their clients and touches nobody else. nftables translates here in the place of IPVS.
+//! Conntrack on a real kernel: which flows of UDP Services are stale, and that removing them frees
+//! their clients and touches no other flow. nftables translates addresses here in place of IPVS.
 
 use std::{
     net::{TcpListener, TcpStream, UdpSocket},
@@ -15,11 +15,11 @@ use kinglet::{
 };
 use neli::consts::socket::NlFamily;
 
-/// The loopback and a virtual address, of each family.
+/// The loopback address and a virtual address of each family.
 const FAMILIES: [(&str, &str); 2] = [("127.0.0.1", "10.96.0.10"), ("::1", "fd96::10")];
 
-/// In a fresh network namespace, whose loopback holds the virtual addresses, and where conntrack is at
-/// work.
+/// Runs a test in a new network namespace whose loopback has the virtual addresses, with conntrack
+/// on.
 fn in_namespace(body: impl FnOnce()) {
     let setup = "ip addr add 10.96.0.10/32 dev lo; ip addr add fd96::10/128 dev lo
         nft 'table inet t {
@@ -34,7 +34,7 @@ fn nft(rules: &str) {
     sh(&format!("nft '{rules}'"));
 }
 
-/// From now on, new flows to port 53 of the virtual addresses go to this port of the loopback.
+/// Sends new flows to port 53 of the virtual addresses to this port of the loopback from now on.
 fn serve_at(port: u16) {
     nft("flush chain inet t nat");
     nft(&format!(
@@ -43,7 +43,7 @@ fn serve_at(port: u16) {
     nft(&format!("add rule inet t nat ip6 daddr fd96::10 udp dport 53 dnat ip6 to [::1]:{port}"));
 }
 
-/// What [`serve_at`] says, in the words of Services.
+/// Returns the Services that [`serve_at`] stands for.
 fn services(port: u16) -> Serving {
     let service = |(loopback, vip): (&str, &str)| {
         let at = Virtual { addr: vip.parse().unwrap(), protocol: Protocol::Udp, port: 53 };
@@ -52,7 +52,8 @@ fn services(port: u16) -> Serving {
     FAMILIES.into_iter().map(service).collect()
 }
 
-/// A UDP server on the loopback that answers with its own port, for as long as the process lives.
+/// Starts a UDP server on the loopback that answers with its own port. It runs until the process
+/// ends.
 fn echo(port: u16) {
     for (loopback, _) in FAMILIES {
         let socket = UdpSocket::bind((loopback, port)).unwrap();
@@ -82,7 +83,8 @@ impl Client {
         self.0.send_to(b"?", (to, port)).unwrap();
     }
 
-    /// Which server answers at port 53 of an address.
+    /// Returns the port of the server that answers at port 53 of an address. Fails if none answers
+    /// within 2 s.
     fn ask(&self, to: &str) -> u16 {
         self.tell(to, 53);
         let mut answer = [0; 2];
@@ -124,8 +126,8 @@ fn a_flow_to_a_real_that_is_gone_is_taken_away_and_no_other() {
         for (at, (loopback, vip)) in FAMILIES.into_iter().enumerate() {
             assert_eq!(new[at].ask(vip), 5302);
             assert_eq!(old[at].ask(vip), 5301, "its flow outlives the rule");
-            others[at].tell(vip, 54); // a port that is no Service
-            others[at].tell(loopback, 5301); // the old real itself
+            others[at].tell(vip, 54); // a port that no Service has
+            others[at].tell(loopback, 5301); // the old real server, addressed directly
         }
         let mut conn = Conn::open(NlFamily::Netfilter).unwrap();
         let before = flows(&mut conn);
@@ -183,7 +185,7 @@ fn a_removal_means_one_flow_in_its_zone_and_never_a_later_one() {
         for flow in &found {
             let zone = [0, 7, 8, 0][usize::from(flow.orig_dport - 54)];
             assert_eq!(flow.zone, zone, "{flow:?}");
-            // Both say ENOENT, which is fine.
+            // Both return ENOENT, which counts as removed.
             let later = Flow { id: flow.id ^ 1, ..*flow };
             let elsewhere = Flow { zone: 99, ..*flow };
             remove(&mut conn, &[later, elsewhere]);

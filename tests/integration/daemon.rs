@@ -1,5 +1,6 @@
-//! `kinglet run` as it is run: against the test API server, on a real kernel, in a network namespace
-//! of the test's own. Services need IPVS; their daemon is tested in the VM.
+//! `kinglet run` against the test API server, on a real kernel, in a network namespace of its own.
+//! Services need IPVS, so the daemon with Services is tested in the virtual machine
+//! (`tests/lab/vm/scenarios/daemon.sh`).
 
 use std::{
     fs::{self, File},
@@ -11,17 +12,17 @@ use std::{
 
 use crate::common::{Folder, Server, kinglet, namespace::in_namespace, sh};
 
-/// Longer than any of it may take.
+/// The limit of every wait; no step takes as long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A daemon that is killed with this value.
+/// A running daemon; it is killed when this value is dropped.
 struct Daemon {
     child: Child,
     log: PathBuf,
 }
 
 impl Daemon {
-    /// Routes only, with its files in a folder.
+    /// Starts a daemon that only makes routes, with its files in a folder.
     fn start(folder: &Folder, master: &str, more: &[&str]) -> Daemon {
         let log = folder.join("log");
         let err = File::options().create(true).append(true).open(&log).unwrap();
@@ -48,7 +49,7 @@ impl Daemon {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    /// Its exit code, once it has ended.
+    /// Waits for the end of the daemon and returns its exit code, or `None` if a signal ended it.
     fn end(mut self) -> Option<i32> {
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
@@ -68,7 +69,7 @@ impl Drop for Daemon {
     }
 }
 
-/// How long it takes until something is so.
+/// Waits until a condition holds and returns how long that took. Fails after [`PATIENCE`].
 fn until(what: &str, is: impl Fn() -> bool) -> Duration {
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
@@ -134,11 +135,11 @@ fn it_follows_the_nodes_as_they_change() {
             objects.edit("nodes.json", "10.244.2.0/24", "10.244.7.0/24");
             let moved = BOTH.replace("10.244.2.", "10.244.7.");
             until("the change", || routes() == moved);
-            // What goes wrong with the API takes nothing away.
+            // A failing API server removes no route.
             objects.write("faults", "/nodes:status=500\n");
             objects.write("cut", "the watch that is open must not outlive the fault");
             until("the log has the fault", || daemon.log().contains("500 Internal Server Error"));
-            thread::sleep(Duration::from_millis(1000)); // for a reaction that would be wrong
+            thread::sleep(Duration::from_millis(1000)); // time for a wrong reaction
             assert_eq!(routes(), moved);
             drop(server);
             until("the log has the lost server", || daemon.log().contains("connection refused"));
@@ -182,7 +183,7 @@ fn what_somebody_takes_away_is_put_back_within_a_second() {
             ),
             ("every rule", "nft flush ruleset"),
         ] {
-            // The best of three: a machine that is busy with something else says nothing.
+            // The best of three, because another program may use the processor.
             let mut took = PATIENCE;
             for _ in 0..3 {
                 sh(act);
@@ -195,12 +196,13 @@ fn what_somebody_takes_away_is_put_back_within_a_second() {
             }
             assert!(took < Duration::from_secs(1), "{what}: {took:?}");
         }
-        // A pod's link is none of its business.
+        // A pod's link causes no step.
         let steps = |log: &str| log.lines().filter(|line| line.contains("+ ")).count();
         let before = steps(&daemon.log());
         sh("ip link add pod0 type veth peer name pod1; ip link set pod0 master kube-bridge up");
         thread::sleep(Duration::from_millis(700));
-        // The kernel reports both by one socket, so a daemon that repaired this has seen the link too.
+        // The kernel reports the link and the route on one socket, so a daemon that repairs the
+        // route has seen the link.
         sh("ip route del 10.244.1.0/24");
         until("the route", || routes() == BOTH);
         until("the step in the log", || steps(&daemon.log()) > before);
@@ -221,7 +223,7 @@ fn it_starts_from_the_snapshot_where_the_api_is_gone() {
         daemon.signal("TERM");
         assert_eq!(daemon.end(), Some(0));
         drop(server);
-        sh("ip route flush proto 17; nft flush ruleset; ip link del kube-bridge"); // a reboot
+        sh("ip route flush proto 17; nft flush ruleset; ip link del kube-bridge"); // as after a reboot
         let daemon = Daemon::start(&folder, &url, &[]);
         let took = until("the routes", || routes() == BOTH);
         assert!(took < Duration::from_secs(1), "{took:?}");
@@ -235,7 +237,7 @@ fn it_starts_from_the_snapshot_where_the_api_is_gone() {
         );
         daemon.signal("KILL");
         drop(daemon);
-        // One that a disk spoiled is put aside, and does not stop a start.
+        // A damaged snapshot is put aside and does not prevent the start.
         let text = folder.read("snapshot");
         folder.write("snapshot", &text[..text.len() / 2]);
         let daemon = Daemon::start(&folder, &url, &[]);
@@ -267,7 +269,7 @@ fn status_says_that_the_node_is_right_and_a_hangup_keeps_the_process() {
         let said = |to: &str| status().stdout.contains(to);
         until("another podCIDR is told", || said("10.244.7.0/24") && !said("10.244.2.0/24"));
         assert_eq!(curl(9099, "/metrics"), "200");
-        // Nothing that it does not need stays with it: CAP_NET_ADMIN and CAP_NET_BIND_SERVICE.
+        // The daemon keeps CAP_NET_ADMIN and CAP_NET_BIND_SERVICE only.
         let rights = sh(&format!("grep CapEff /proc/{}/status", daemon.child.id()));
         assert_eq!(rights.split_whitespace().last(), Some("0000000000001400"));
         let pid = daemon.child.id();
@@ -279,7 +281,7 @@ fn status_says_that_the_node_is_right_and_a_hangup_keeps_the_process() {
         until("a new start", || curl(9098, "/metrics") == "200");
         until("it is right again", || status().code == Some(0));
         assert_eq!(daemon.child.id(), pid);
-        // A second one does not get in the way, and says why.
+        // A second kinglet changes nothing and reports why.
         let sync = kinglet(&["sync", "--run-firewall=false", "--master", &server.url()], "");
         assert_eq!(sync.code, Some(0));
         assert!(sync.stderr.contains("another kinglet is at work"), "{sync:?}");
@@ -295,7 +297,7 @@ fn killed_at_any_moment_it_never_loses_a_route_that_stays() {
             Ok(factor) => 20 * factor.parse().unwrap_or(1),
             Err(_) => 20,
         };
-        // An emulated processor is as many times slower.
+        // The factor by which an emulated processor is slower.
         let slow: u64 = std::env::var("KINGLET_SLOW").map_or(1, |times| times.parse().unwrap());
         let (folder, objects) = (Folder::new(), Folder::objects("three-nodes"));
         let server = Server::start(objects.path(), &[] as &[&str]);

@@ -1,6 +1,7 @@
-//! Whatever comes from outside, no decoder panics: noise, and mutations of the real thing.
+//! The decoders of external data do not panic, neither on noise nor on mutations of real data.
 //!
-//! The seed is fixed, so a failure repeats; `KINGLET_ROUNDS` multiplies the rounds (`tests/run long`).
+//! The seed is fixed, so that a failure repeats. `KINGLET_ROUNDS` multiplies the number of rounds
+//! (`tests/run long` sets it).
 
 use kinglet::{
     api::{from_list, from_watch, snapshot},
@@ -12,7 +13,7 @@ use kinglet::{
     state::{BRIDGE, Flow, Forward, Item, LinkKind, Protocol, TABLE_MAIN, Value, Via, Virtual},
 };
 
-/// xorshift64*: small, fast, the same everywhere.
+/// The xorshift64* generator: small, fast, and the same on every machine.
 struct Noise(u64);
 
 impl Noise {
@@ -31,7 +32,7 @@ impl Noise {
         (0..self.below(most)).map(|_| self.next() as u8).collect()
     }
 
-    /// Flips, cuts, doubles or inserts a few bytes.
+    /// Returns a copy in which a few bytes are changed, cut, repeated or inserted.
     fn mutate(&mut self, real: &[u8]) -> Vec<u8> {
         let mut bytes = real.to_vec();
         for _ in 0..=self.below(4) {
@@ -101,7 +102,7 @@ fn noise_from_netlink_is_never_a_panic() {
     for _ in 0..rounds(50_000) {
         let mut datagram = noise.bytes(200);
         read_everything(&datagram);
-        // With a right length it gets further in.
+        // With a correct length, the later stages of the decoders are reached.
         if datagram.len() >= 16 {
             let len = datagram.len() as u32;
             datagram[..4].copy_from_slice(&len.to_ne_bytes());
@@ -116,7 +117,8 @@ fn recorded_flow() -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
 }
 
-/// Messages as the kernel sends them: it answers in the words in which it is asked.
+/// Returns messages as the kernel sends them. The kernel answers in the format of the requests, so
+/// these are kinglet's requests.
 fn real_datagram() -> Vec<u8> {
     let service =
         Item::Service { at: AT.into(), scheduler: "rr".into(), flags: 0, persistence: 600 };

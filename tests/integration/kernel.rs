@@ -1,5 +1,5 @@
-//! The kernel's side on a real kernel: routes, links, addresses, settings and the nftables record, in
-//! a network namespace of the test's own. What needs IPVS or dummy devices is tested in the VM.
+//! The kernel modules on a real kernel: routes, links, addresses, sysctls and nftables, in a
+//! network namespace of the test's own. IPVS and dummy links are tested in the virtual machine.
 
 use std::process::Command;
 
@@ -33,7 +33,8 @@ fn route(to: &str, via: &str) -> Item {
     }
 }
 
-/// Takes the steps from what is there to `want`, and says what was refused.
+/// Applies the steps from the state of the kernel to `want`. Returns the steps, and the error of
+/// each step that the kernel refused.
 fn apply(kernel: &mut Kernel, want: &State) -> (Vec<Step<'static>>, Vec<String>) {
     let (have, _) = kernel.observe(&options(), want, Scope::All).unwrap();
     let have = have.all(want);
@@ -175,13 +176,13 @@ fn a_node_that_comes_or_goes_is_no_reason_to_look_at_the_others() {
         assert_eq!(routes(), "10.244.14.0/24 via 192.0.2.14\n");
         let known = sh("nft list set inet kinglet node-ips4");
         assert!(known.contains("192.0.2.14") && !known.contains("192.0.2.13"), "{known}");
-        // This one, of which much more follows.
+        // A change of this node's own Node needs a full pass.
         let moved = changed(&mut keeper, &mut cluster, &|cluster| {
             let Object::Node(own) = node("a", 11) else { return };
             cluster.insert(Object::Node(Node { pod_cidrs: vec![], ..own }));
         });
         assert!(moved.contains(&"+ route 10.244.12.0/24 via 192.0.2.12".to_owned()), "{moved:?}");
-        // What comes in between finds the Nodes as they are now.
+        // A pass between two changes uses the Nodes as they are at that time.
         let mut well = |step: &Step, outcome: &Outcome| assert_eq!(*outcome, Ok(()), "{step}");
         let mut nothing = |step: &Step, _: &Outcome| panic!("{step}: it is done");
         let learned = |via: Option<&str>| {
@@ -215,7 +216,7 @@ fn what_others_do_to_routes_is_news_and_however_much_of_our_own_is_not() {
         let mut want: State = (0..3000).map(|i| route(&to(i), "192.0.2.12")).collect();
         assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
         assert!(!events.read(&Sorted::new()).unwrap());
-        // For each address the kernel adds a route to the table of local ones by itself.
+        // The kernel adds a route to the local table for each address.
         want.insert(Item::Link { name: BRIDGE.into(), kind: LinkKind::Bridge, mtu: None });
         assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
         assert!(events.read(&Sorted::new()).unwrap(), "of the link it tells by itself");
@@ -233,7 +234,8 @@ fn what_others_do_to_routes_is_news_and_however_much_of_our_own_is_not() {
         assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
         let own = kernel.addrs();
         assert_eq!((own.len(), kernel.addrs().len()), (60, 0));
-        // A work queue of the kernel reports IPv6 addresses later: another listener shows when it has reported all.
+        // A work queue of the kernel reports IPv6 addresses later. A second listener shows when it
+        // has reported all of them.
         let mut reported = 0;
         while reported < 60 {
             let lines = monitor.lines();
@@ -397,7 +399,7 @@ fn an_element_that_is_refused_does_not_take_the_others_with_it() {
     in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let table = Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) };
-        let nets = ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24"]; // the second lies in the first
+        let nets = ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24"]; // the second lies within the first
         let net = |net: &&str| Item::Element {
             set: Set::PodNets,
             value: Value::Net(net.parse().unwrap()),
@@ -410,8 +412,8 @@ fn an_element_that_is_refused_does_not_take_the_others_with_it() {
     });
 }
 
-/// Runs `kinglet cleanup` with a /run and a /var/lib of its own, each with our files and a stranger's;
-/// says what it printed and which files are left.
+/// Runs `kinglet cleanup` with a /run and a /var/lib of its own that hold kinglet's files and one
+/// file of another program. Returns the printed steps and the list of the files that are left.
 fn cleanup() -> (String, String) {
     let script = format!(
         "mount -t tmpfs none /run; mount -t tmpfs none /var/lib; mkdir /run/kinglet /var/lib/kinglet
@@ -519,7 +521,7 @@ fn in_a_chain_of_another_program_our_rule_stands_first_and_goes_again() {
         assert!(first.is_some() && first < theirs, "{listed}");
         sh("nft flush chain inet fw pass");
         assert_eq!(apply(&mut kernel, &want).0.len(), 1);
-        // What the script makes and takes away is the same.
+        // The shell script adds and removes the same rule.
         let remove =
             plan::sh::script(&[Step::Remove(&accept("in")), Step::Remove(&accept("pass"))]);
         let add = plan::sh::script(&[Step::Add(&accept("in"))]);

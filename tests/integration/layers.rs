@@ -1,4 +1,5 @@
-//! Who may import whom: the layers of the design, read from the `use` lines of the source.
+//! The layers of the source: which module may import which, read from the `use` lines, and the file
+//! with unsafe code.
 
 use std::{
     collections::BTreeMap,
@@ -6,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Each top-level module of `src/`, and the modules of kinglet that it may name.
+/// Each top-level module of `src/`, and the modules of kinglet that it may import.
 const MAY: [(&str, &[&str]); 24] = [
     (
         "main",
@@ -74,7 +75,7 @@ const MAY: [(&str, &[&str]); 24] = [
     ("ruleset", &[]),
     ("state", &["few", "json", "ruleset"]),
 ];
-/// A crate that only these modules may name.
+/// Crates that only these modules may use.
 const ONLY: [(&str, &[&str]); 6] = [
     ("ureq", &["api"]),
     ("rustls", &["api"]),
@@ -114,14 +115,14 @@ fn modules() -> BTreeMap<String, String> {
     found
 }
 
-/// Code without comments.
+/// Returns code without its comments.
 fn code(text: &str) -> String {
     let lines = text.lines().map(|line| line.split("//").next().unwrap());
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Whether `name` stands in the code as the first part of a path of `root`: `crate::name`, or in the
-/// braces of `use crate::{…}`.
+/// Returns true if `name` is the first part of a path below `root` in the code: `crate::name`, or
+/// in the braces of `use crate::{…}`.
 fn names(code: &str, root: &str, name: &str) -> bool {
     let direct = format!("{root}::{name}");
     let is_end = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');

@@ -1,5 +1,5 @@
-//! Routes with several gateways on a real kernel, in a network namespace of the test's own: what is
-//! written reads back, and no packet meets a moment without a route.
+//! Routes with several gateways on a real kernel, in a network namespace of the test's own: the
+//! routes read back as they were written, and a change leaves no moment without a route.
 
 use std::time::Instant;
 
@@ -30,7 +30,8 @@ fn steps(kernel: &mut Kernel, want: &State) -> Vec<Step<'static>> {
     plan(kept(have.into_iter().filter(ours).collect()), kept(want.clone()), |_| true)
 }
 
-/// Makes it so, and sees that a second look finds nothing to do.
+/// Applies the steps to `want` and returns them. Fails if a step fails, or if a second comparison
+/// finds a step.
 fn make(kernel: &mut Kernel, want: &State) -> Vec<Step<'static>> {
     let taken = steps(kernel, want);
     kernel.apply(&taken, &mut |step, outcome| assert_eq!(*outcome, Ok(()), "{step}"));
@@ -38,7 +39,7 @@ fn make(kernel: &mut Kernel, want: &State) -> Vec<Step<'static>> {
     taken
 }
 
-/// The gateways that the kernel has for a network, in its own order.
+/// Returns the gateways that the kernel has for a network, in the kernel's order.
 fn gateways(to: &str) -> Vec<String> {
     let family = if to.contains(':') { "-6" } else { "-4" };
     let text = sh(&format!("ip {family} route show {to} proto 17"));
@@ -84,7 +85,7 @@ fn one_message_leads_from_any_gateways_to_any_others_and_leaves_none_behind() {
             let gone = heard.iter().any(|line| line.starts_with("Deleted"));
             assert!(!gone && !heard.is_empty(), "round {round}: {heard:#?}");
         }
-        // And all of several goes again.
+        // A route with several gateways can be removed.
         let many = [route(TO4, rounds[2].0), route(TO6, rounds[2].1)];
         make(&mut kernel, &State::from(many));
         assert_eq!(make(&mut kernel, &State::new()).len(), 2);
@@ -104,7 +105,7 @@ fn weights_order_and_a_dead_link_do_not_count_and_another_gateway_does() {
             nexthop via 192.0.2.12 weight 2");
         assert_eq!(steps(&mut kernel, &want), []);
         sh("ip link set far1 down");
-        // The kernel notices a lost carrier up to a second later.
+        // The kernel notices a lost carrier up to 1 s later.
         let shown = sh("for i in $(seq 50); do
             ip route show proto 17 | grep linkdown && break; sleep 0.1; done");
         assert!(shown.contains("linkdown"), "{shown}");
@@ -112,7 +113,7 @@ fn weights_order_and_a_dead_link_do_not_count_and_another_gateway_does() {
         sh("ip link set eth1 down");
         assert!(sh("ip route show proto 17").contains("dead"));
         assert_eq!(steps(&mut kernel, &want), []);
-        // What nobody wants goes, in whatever order its gateways stand.
+        // A route that is no longer wanted is removed, in whatever order its gateways stand.
         assert_eq!(make(&mut kernel, &State::new()).len(), 1);
         sh("ip link set eth1 up");
         make(&mut kernel, &want);
@@ -198,10 +199,11 @@ fn what_bgp_learns_is_made_at_once_and_goes_once_all_peers_have_spoken() {
         assert!(second.look(&cluster, Scope::Network, &mut |_, _| {}).unwrap().is_well());
         assert_eq!(gateways(OUTSIDE).join(" "), two, "a peer may still say it");
         assert_eq!(hears(&mut second, &[], true), ["192.0.2.12", ""]);
-        // What was there in this run and is not any more is waited for by nobody.
+        // A route that was learned in this run and then withdrawn does not wait for the other
+        // peers.
         assert_eq!(hears(&mut first, &[13], false), ["192.0.2.13", "192.0.2.13"]);
         assert_eq!(hears(&mut first, &[], false), ["192.0.2.12", ""]);
-        // Where routes are all that changed, the others are not looked at.
+        // If only learned routes changed, the other routes are not compared.
         let mut third = begin();
         assert!(third.look(&cluster, Scope::All, &mut |_, _| {}).unwrap().is_well());
         assert_eq!(hears_each(&mut third, [&[13, 14], &[13]], true), [two, "192.0.2.13"]);
@@ -216,7 +218,7 @@ fn what_bgp_learns_is_made_at_once_and_goes_once_all_peers_have_spoken() {
     });
 }
 
-/// Not a promise of a time: it says on stderr how long ten thousand routes take.
+/// Prints on stderr how long ten thousand routes take. The time has no limit.
 #[test]
 fn ten_thousand_routes_are_made_read_and_taken_away() {
     in_namespace(|| {

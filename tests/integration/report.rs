@@ -1,11 +1,12 @@
-//! status and check as a user meets them: through the binary, with no root.
+//! The commands `status` and `check`: the built binary without root.
 
 use std::time::{Duration, Instant};
 
 use crate::common::{Folder, Outcome, Server, kinglet, recorded};
 use kinglet::report::{Desk, Facts, Status, status::Followed};
 
-/// A desk that shows a status on a socket below a folder.
+/// Returns a desk that serves a status on a socket below a folder, and the handle that changes the
+/// status.
 fn desk(folder: &Folder, status: Status) -> (Desk, Facts) {
     let facts = Facts::new(status, Duration::from_secs(60));
     let desk = Desk::open(facts.clone()).unwrap();

@@ -1,5 +1,5 @@
-//! The test API server itself: what the other black-box tests stand on has to be right first.
-//! Compared with the recordings beside it, by a client of twenty lines.
+//! The test API server itself, which the other integration tests rely on: its answers are compared
+//! with the recordings by a small client.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,7 +8,8 @@ use crate::common::{Folder, Server, recorded};
 
 const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
 
-/// The status and the body of a GET, chunks joined; whatever came, if the connection broke.
+/// Returns the status and the body of a GET, with the chunks joined. If the connection broke, it
+/// returns the part that arrived.
 fn get(server: &Server, target: &str) -> (String, Vec<u8>) {
     send(server, &format!("GET {target} HTTP/1.1\r\nConnection: close\r\n\r\n"))
 }
@@ -17,7 +18,7 @@ fn send(server: &Server, request: &str) -> (String, Vec<u8>) {
     let mut tcp = TcpStream::connect(&server.address).unwrap();
     tcp.write_all(request.as_bytes()).unwrap();
     let mut all = Vec::new();
-    let _ = tcp.read_to_end(&mut all); // a reset is an end, too
+    let _ = tcp.read_to_end(&mut all); // a reset is an end too
     let end = all.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or(all.len());
     let head = String::from_utf8_lossy(&all[..end]).into_owned();
     let mut rest = all.get(end + 4..).unwrap_or_default();

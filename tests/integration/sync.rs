@@ -1,11 +1,12 @@
-//! `kinglet sync` from one run to the next: what it asks the API, and what it does without it. In a
-//! network namespace of the test's own, with routes alone: the services need a kernel with IPVS.
+//! `kinglet sync` from one run to the next: its requests to the API server, and its work without an
+//! API server. It runs in a network namespace of its own and makes routes only, because Services
+//! need a kernel with IPVS.
 
 use std::fs;
 
 use crate::common::{Folder, Outcome, Server, kinglet, namespace::in_namespace, sh};
 
-/// One pass on node-1.
+/// Runs one pass on node-1.
 fn sync(address: &str, folder: &Folder, more: &[&str]) -> Outcome {
     let (master, snapshot) = (format!("http://{address}"), folder.join("state/snapshot"));
     let snapshot = format!("--snapshot={}", snapshot.display());
@@ -16,7 +17,7 @@ fn sync(address: &str, folder: &Folder, more: &[&str]) -> Outcome {
     kinglet(&[&args[..], &parts, more].concat(), "")
 }
 
-/// The requests since the last time, without what is different each time.
+/// Returns the requests since the last call, without the parts that differ each time.
 fn asked(server: &Server, seen: &mut usize) -> Vec<String> {
     let all = server.requests();
     let new = all[*seen..].iter().map(|line| {
@@ -66,7 +67,7 @@ fn from_pass_to_pass_only_what_changed_is_asked_for_and_without_the_api_the_snap
         assert_eq!((run.code, &*run.stdout), (Some(0), ""));
         assert_eq!(asked(&server, &mut seen), ["limit=500", PROBE]);
 
-        // A boot without the API: nothing is there, and nobody answers.
+        // A boot without the API server: the kernel is empty, and no server answers.
         drop(server);
         let before = routes();
         sh("ip route flush proto 17");
@@ -76,29 +77,30 @@ fn from_pass_to_pass_only_what_changed_is_asked_for_and_without_the_api_the_snap
         let said = &run.stderr;
         assert!(said.contains("THE API SERVER CAN'T BE READ; this pass works from"), "{said}");
         assert!(said.contains("error: watching nodes from http://"), "{said}");
-        // Somebody's route that this node does not know: it stays.
+        // A route of another node that the snapshot does not have stays.
         sh("ip route add 10.244.9.0/24 via 192.0.2.19 proto 17");
         assert_eq!(sync(&address, &folder, &[]).code, Some(1));
         assert!(routes().contains("10.244.9.0/24"));
 
-        // It is back, and has forgotten what was: all is listed.
+        // The API server is back and has lost its history, so everything is listed.
         let listen = ["--listen", &address, "--revision", "5000"];
         let server = Server::start(objects.path(), &listen);
         let run = sync(&address, &folder, &[]);
         assert_eq!(run.code, Some(0), "{run:?}");
         assert_eq!(routes(), before);
         let mut asked_now = asked(&server, &mut 0);
-        asked_now.sort(); // the watch and the list that follows it are logged by two threads
+        asked_now.sort(); // the watch and the list that follows are logged by two threads
         let watch = WATCH.replace("411", "412");
         assert_eq!(asked_now, [PROBE, "limit=500", &watch]);
         drop(server);
 
-        // It is an older state of the cluster, as after a restored backup: all is listed.
+        // The API server has an older state of the cluster, as after a restored backup: everything
+        // is listed.
         let server = Server::start(objects.path(), &["--listen", &address]);
         assert_eq!(sync(&address, &folder, &[]).code, Some(0));
         assert_eq!(asked(&server, &mut 0), [PROBE, "limit=500"]);
 
-        // It is another cluster at the same address.
+        // Another cluster has the same address.
         drop(server);
         let nodes = objects.read("nodes.json");
         let uid = nodes.split("\"uid\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
@@ -126,16 +128,16 @@ fn a_snapshot_that_is_no_good_is_put_aside_and_stops_nothing() {
         assert_eq!(run.stderr.lines().count(), 1, "{run:?}");
         assert!(run.stderr.contains("is not used: it is damaged"), "{run:?}");
         assert!(folder.join("state/snapshot.bad").exists() && snapshot.exists());
-        // Another server's.
+        // The snapshot of another server.
         let other = Server::start::<&str>(objects.path(), &[]);
         let run = sync(&other.address, &folder, &[]);
         assert_eq!(run.code, Some(0), "{run:?}");
         assert!(run.stderr.contains("is not used: it is of another cluster, http://"), "{run:?}");
-        // A place where nothing can be written.
+        // A path that cannot be written.
         let run = sync(&other.address, &folder, &["--snapshot=/proc/kinglet/snapshot"]);
         assert_eq!((run.code, run.stderr.lines().count()), (Some(0), 1), "{run:?}");
         assert!(run.stderr.contains("warning: writing the snapshot /proc/kinglet/"), "{run:?}");
-        // None at all, and no API.
+        // No snapshot and no API server.
         let address = other.address.clone();
         drop(other);
         let run = sync(&address, &folder, &["--snapshot="]);

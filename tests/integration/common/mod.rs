@@ -1,7 +1,7 @@
-//! What the tests share: the built programs, a folder that goes away, an API server, a network
-//! namespace.
+//! Shared parts of the tests: the built programs, temporary folders, an API server, network
+//! namespaces.
 //!
-//! The programs are run as a user runs them; nothing here knows how kinglet works.
+//! The programs are run as a user runs them. This module uses nothing of the library.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
@@ -17,12 +17,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// For as long as the test runs: what only points at it may be handed on.
+/// Leaks a value, so that references to it live as long as the test.
 pub fn kept<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
 }
 
-/// A folder under the system's temporary one; removed with all that is in it.
+/// A temporary folder; it is removed with its contents when this value is dropped.
 pub struct Folder(PathBuf);
 
 impl Folder {
@@ -34,7 +34,7 @@ impl Folder {
         Folder(path)
     }
 
-    /// A copy of one of `tests/fixtures/objects/`, to be changed by a test.
+    /// Returns a copy of one folder of `tests/fixtures/objects/` that a test may change.
     pub fn objects(name: &str) -> Folder {
         let folder = Folder::new();
         for entry in fs::read_dir(recorded(name)).unwrap() {
@@ -56,14 +56,14 @@ impl Folder {
         fs::read_to_string(self.join(name)).unwrap()
     }
 
-    /// Puts a file there in one step, so that nobody reads half of it.
+    /// Replaces a file in one step, so that no reader sees a part of it.
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         let new = self.join(".new");
         fs::write(&new, text).unwrap();
         fs::rename(new, self.join(name)).unwrap();
     }
 
-    /// Edits a file as text; what is to be replaced has to be there.
+    /// Replaces a text in a file. Fails if the file does not have the text.
     pub fn edit(&self, name: &str, from: &str, to: &str) {
         let text = self.read(name);
         assert!(text.contains(from), "{name} has no {from}");
@@ -77,12 +77,12 @@ impl Drop for Folder {
     }
 }
 
-/// The path of one of `tests/fixtures/objects/`.
+/// Returns the path of one folder of `tests/fixtures/objects/`.
 pub fn recorded(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/objects").join(name)
 }
 
-/// A running test API server; it ends with this value.
+/// A running test API server; it is killed when this value is dropped.
 pub struct Server {
     child: Child,
     pub address: String,
@@ -90,7 +90,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves a folder of objects, with more options of `apiserver` (see its usage text).
+    /// Serves a folder of objects, with further options of `apiserver` (`apiserver --help` lists
+    /// them).
     pub fn start<A: AsRef<OsStr>>(objects: &Path, options: &[A]) -> Server {
         let log = Folder::new();
         let mut child = Command::new(example("apiserver"))
@@ -117,7 +118,8 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// The requests so far, one line each: method, path, status, body bytes.
+    /// Returns the requests so far, one line each: method, path, status, body bytes, and the fault
+    /// that changed the answer, if any.
     pub fn requests(&self) -> Vec<String> {
         let text = fs::read_to_string(self.log.join("requests")).unwrap_or_default();
         text.lines().map(String::from).collect()
@@ -131,7 +133,7 @@ impl Drop for Server {
     }
 }
 
-/// A program of `tests/` that cargo builds beside the binary.
+/// Returns the path of an example that cargo builds beside the binary. Fails if it is not built.
 pub fn example(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_BIN_EXE_kinglet")).parent().unwrap();
     let path = folder.join("examples").join(name);
@@ -139,16 +141,16 @@ pub fn example(name: &str) -> PathBuf {
     path
 }
 
-/// How a program ended.
+/// The result of a program that has ended.
 #[derive(Debug)]
 pub struct Outcome {
-    /// None when a signal ended it.
+    /// The exit code; `None` if a signal ended the program.
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
-/// Runs kinglet with some text on its standard input; it has a minute.
+/// Runs kinglet with a text on its standard input. Fails if it does not end within a minute.
 pub fn kinglet<A: AsRef<OsStr>>(args: &[A], stdin: impl AsRef<[u8]>) -> Outcome {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kinglet"));
     command.args(args).env_remove("NODE_NAME").env_remove("KUBECONFIG");
@@ -156,7 +158,7 @@ pub fn kinglet<A: AsRef<OsStr>>(args: &[A], stdin: impl AsRef<[u8]>) -> Outcome 
     run(&mut command, stdin.as_ref())
 }
 
-/// Runs any program to its end; the output goes to files, so that no pipe fills up.
+/// Runs a program to its end. Its output goes to files, so that no pipe fills up.
 pub fn run(command: &mut Command, stdin: &[u8]) -> Outcome {
     let folder = Folder::new();
     let out = |name: &str| File::create(folder.join(name)).unwrap();
@@ -167,7 +169,7 @@ pub fn run(command: &mut Command, stdin: &[u8]) -> Outcome {
         .spawn()
         .unwrap_or_else(|e| panic!("starting {command:?}: {e}"));
     let (mut pipe, text) = (child.stdin.take().unwrap(), stdin.to_vec());
-    let feed = thread::spawn(move || pipe.write_all(&text)); // it may not want to read all
+    let feed = thread::spawn(move || pipe.write_all(&text)); // an error if the program does not read all of it
     let deadline = Instant::now() + Duration::from_secs(60);
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -194,7 +196,7 @@ fn read(folder: &Folder, name: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Runs a line of shell, which has to succeed.
+/// Runs a shell command and returns its output. Fails if the command fails.
 pub fn sh(line: &str) -> String {
     let out = Command::new("sh").args(["-c", line]).output().unwrap();
     assert!(out.status.success(), "{line}: {}", String::from_utf8_lossy(&out.stderr));

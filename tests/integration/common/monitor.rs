@@ -1,4 +1,4 @@
-//! `ip monitor`: the changes in the kernel as a program beside kinglet receives them.
+//! `ip monitor`: the changes in the kernel as another program receives them.
 
 use std::{
     fs::File,
@@ -9,7 +9,7 @@ use std::{
 
 use super::{Folder, sh};
 
-/// A running `ip monitor`; it ends with this value.
+/// A running `ip monitor`; it is killed when this value is dropped.
 pub struct Monitor {
     child: Child,
     folder: Folder,
@@ -17,7 +17,8 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Starts `ip monitor` for some kinds of objects (`route` must be one), and returns when it listens.
+    /// Starts `ip monitor` for some kinds of objects, which must include `route`. Returns when it
+    /// listens.
     pub fn start(objects: &[&str]) -> Monitor {
         let folder = Folder::new();
         let out = File::create(folder.join("lines")).unwrap();
@@ -27,8 +28,8 @@ impl Monitor {
         monitor
     }
 
-    /// Returns the lines since the last call. A route of the test's own marks the end; it is added again until it
-    /// arrives, because at first nothing may be listening yet.
+    /// Returns the lines since the last call. A route of the test's own marks the end. It is added
+    /// again until it arrives, because `ip monitor` may not listen yet at first.
     pub fn lines(&mut self) -> Vec<String> {
         let began = Instant::now();
         loop {

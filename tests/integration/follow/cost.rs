@@ -1,4 +1,4 @@
-//! What following costs: a burst of events, and a poll with nothing new.
+//! The cost of following: a burst of events, and polls without changes.
 
 use std::{
     io::{Read, Write},
@@ -53,7 +53,7 @@ fn ten_thousand_events_in_a_burst_all_come_to_a_consumer_that_is_slow() {
         if let What::One { .. } = news.what {
             events += 1;
             if events % 1000 == 0 {
-                thread::sleep(Duration::from_millis(100)); // it has other things to do
+                thread::sleep(Duration::from_millis(100)); // a slow consumer
             }
         }
         known.hear(news);
@@ -63,7 +63,8 @@ fn ten_thousand_events_in_a_burst_all_come_to_a_consumer_that_is_slow() {
     assert_eq!((known.cluster.services.len(), known.lost.len()), (10_000, 0));
 }
 
-/// Counts what goes through it, both ways.
+/// Starts a TCP proxy in front of an address. Returns its URL and the counter of the bytes in both
+/// directions.
 fn counting_proxy(to: String) -> (String, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, count) = (listener.local_addr().unwrap(), Arc::new(AtomicU64::new(0)));
@@ -114,7 +115,7 @@ fn an_idle_poll_of_all_kinds_costs_less_than_two_kilobytes_whatever_the_cluster_
         }
         let polled = || server.requests().iter().filter(|line| line.contains("watch=1")).count();
         wait_for(Duration::from_secs(20), "the first polls", || polled() >= 3);
-        thread::sleep(Duration::from_millis(500)); // between two polls
+        thread::sleep(Duration::from_millis(500)); // to measure between two polls
         let (before, first) = (bytes.load(SeqCst), polled());
         wait_for(Duration::from_secs(20), "three more polls", || polled() >= first + 9);
         thread::sleep(Duration::from_millis(500));

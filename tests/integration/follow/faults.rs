@@ -1,4 +1,5 @@
-//! A table of faults: none loses an object, and after each all is right soon.
+//! A table of faults: no fault loses an object, and after each fault the followers soon have the
+//! right state again.
 
 use std::{thread, time::Duration};
 
@@ -7,7 +8,8 @@ use kinglet::{api::Rhythm, cluster::Kind};
 use super::lab::{FAULT, Lab, POLL, SOON, WATCH, wait_for};
 use crate::common::{Folder, Server};
 
-/// What is done to the server, and what is told of it meanwhile (nothing: no failure is).
+/// Name, faults of the server, and a part of an error that the followers must report (empty if they
+/// need not report any).
 const TABLE: [(&str, &str, &str); 18] = [
     ("500 for everything", ":status=500", "500 Internal Server Error"),
     ("503 for everything", ":status=503", "503 Service Unavailable"),
@@ -36,7 +38,7 @@ fn row(rhythm: Rhythm, (name, faults, told): (&str, &str, &str)) {
         r#"{"kind":"NodeList","apiVersion":"v1","metadata":{"resourceVersion":"411"},"items":[]}"#,
     );
     lab.faults(faults);
-    thread::sleep(Duration::from_millis(300)); // the watches are cut
+    thread::sleep(Duration::from_millis(300)); // until the watches are cut
     lab.change();
     thread::sleep(FAULT / 2);
     lab.change();
@@ -77,7 +79,7 @@ fn no_fault_loses_an_object_and_after_each_all_is_right_soon_when_polling() {
     table(POLL);
 }
 
-/// The server goes, and comes back with `revision`.
+/// Stops the server for a while and starts it again with `revision`.
 fn gone_for_a_while(rhythm: Rhythm, revision: &str) {
     let mut lab = Lab::new(rhythm, &[], None);
     lab.change();

@@ -1,4 +1,4 @@
-//! A test API server, followers of all its kinds, and what they told.
+//! A test API server, followers of all its kinds, and the state that they built from it.
 
 use std::{
     collections::BTreeSet,
@@ -25,9 +25,9 @@ pub const FILES: [&str; 3] = ["nodes.json", "services.json", "endpointslices.jso
 pub const HOUR: Duration = Duration::from_secs(3600);
 pub const WATCH: Rhythm = Rhythm { poll: None, resync: HOUR };
 pub const POLL: Rhythm = Rhythm { poll: Some(Duration::from_secs(1)), resync: HOUR };
-/// How long each fault lasts: three or four attempts of a follower.
+/// The duration of each fault: three or four attempts of a follower.
 pub const FAULT: Duration = Duration::from_secs(4);
-/// Waits are of at most 4 s by then; two of them, and what the machine of a test needs.
+/// The limit for recovery: two waits of at most 4 s each, and a margin for a busy machine.
 pub const SOON: Duration = Duration::from_secs(14);
 pub const PATIENCE: Patience = Patience {
     answer: Duration::from_secs(2),
@@ -45,15 +45,15 @@ pub fn wait_for(limit: Duration, what: &str, mut done: impl FnMut() -> bool) -> 
     began.elapsed()
 }
 
-/// What a follower tells, taken in and watched over.
+/// The state that the followers' news add up to, with checks.
 #[derive(Default)]
 pub struct Heard {
     pub known: Option<Known>,
-    /// What was told of failures.
+    /// The errors that were reported.
     pub lost: Vec<String>,
-    /// Objects that nobody removed and that were lost.
+    /// Objects that disappeared although the test did not remove them.
     pub missing: Vec<String>,
-    /// By kind and name, all that was there at first and was not removed.
+    /// Kind and name of each object that was there at first and that the test did not remove.
     pub there: BTreeSet<String>,
     pub news: usize,
 }
@@ -79,7 +79,7 @@ impl Heard {
     }
 }
 
-/// A server, its followers, and what they told.
+/// A server and its followers.
 pub struct Lab {
     pub objects: Folder,
     pub server: Option<Server>,
@@ -95,7 +95,7 @@ impl Lab {
         let objects = Folder::objects("three-nodes");
         for file in FILES {
             let list: Value = serde_json::from_str(&objects.read(file)).unwrap();
-            objects.write(file, list.to_string()); // from here on only what is changed differs
+            objects.write(file, list.to_string()); // later edits then change single objects only
         }
         if let Some(token) = token {
             fs::copy(token, objects.join("token")).unwrap();
@@ -134,7 +134,7 @@ impl Lab {
         self.heard.lock().unwrap()
     }
 
-    /// One object of each kind is another one, and the last slice is gone.
+    /// Changes one object of each kind and removes the last slice.
     pub fn change(&mut self) {
         self.changes += 1;
         let n = self.changes;
@@ -161,7 +161,8 @@ impl Lab {
         });
     }
 
-    /// What the server holds, from its files: it may be in no state to be asked.
+    /// Returns the objects of the server, read from its files, because the server may be unable to
+    /// answer.
     pub fn truth(&self) -> Cluster {
         let mut truth = Cluster::default();
         for file in FILES {
@@ -202,7 +203,8 @@ impl Drop for Lab {
     }
 }
 
-/// Where a server is; with a token from a file.
+/// Returns the address of a server; with a token, by way of a kubeconfig that names the token's
+/// file.
 pub fn source(url: &str, token: Option<(&Path, &Folder)>) -> Source {
     let Some((token, folder)) = token else {
         return Source { master: Some(url.to_owned()), kubeconfig: None };

@@ -1,4 +1,4 @@
-//! Where following begins: an old server, a snapshot, a server with TLS.
+//! The start of following: an old server, a snapshot, a server with TLS.
 
 use std::{
     sync::{Arc, mpsc},
