@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_slice_stays() {
+    fn text_that_is_not_a_slice_is_unchanged() {
         for odd in ["5", "{\"endpoints\":7}", "{\"endpoints\":[1]}"] {
             assert_eq!(slice(odd), odd);
         }

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_counts_only_the_requests_that_it_is_for() {
+    fn a_fault_counts_only_the_requests_that_it_matches() {
         let mut fault = Fault::parse("services:after=1:first=2:status=503").unwrap();
         let met: Vec<bool> =
             ["/nodes", "/services", "/services", "/nodes", "/services", "/services"]
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn gone_waits_for_a_continue() {
+    fn gone_applies_only_to_a_request_with_continue() {
         let mut fault = Fault::parse(":gone=1").unwrap();
         assert!(!fault.meets(&request("/a?limit=2")));
         assert!(fault.meets(&request("/a?continue=x")));
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_spec_is_named() {
+    fn a_wrong_fault_spec_is_an_error() {
         for wrong in ["", "x", "x:", "x:cut", "x:first=a:hang", "x:hang=1", "x:nothing", "x:body="]
         {
             assert!(Fault::parse(wrong).is_err(), "{wrong}");

@@ -204,7 +204,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn a_thousand_nodes_have_addresses_and_networks_of_their_own() {
+    fn a_thousand_nodes_have_distinct_addresses_and_networks() {
         let addresses: BTreeSet<_> = (1..=1000).map(|i| node_address(i, 1000)).collect();
         let networks: BTreeSet<_> = (1..=MOST_NODES).map(pod_network).collect();
         assert_eq!((addresses.len(), networks.len()), (1000, MOST_NODES as usize));
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn a_size_without_enough_addresses_is_refused() {
         let dir = Path::new("/nonexistent");
         for (nodes, services, endpoints) in [(4000, 0, 0), (0, 1, 1), (1, 1, 251)] {
             assert!(generate(Size { nodes, services, endpoints }, dir).is_err());

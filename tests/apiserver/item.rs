@@ -101,12 +101,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn white_space_goes_but_not_within_strings() {
+    fn white_space_is_removed_but_not_within_strings() {
         assert_eq!(compact("{ \"a\\\" b\" :\n [1, 2]\t}\n"), "{\"a\\\" b\":[1,2]}");
     }
 
     #[test]
-    fn a_revision_is_written_where_it_belongs_and_nowhere_else() {
+    fn a_revision_is_written_into_the_objects_own_field_only() {
         let old: Arc<str> = Arc::from(r#"{"metadata":{"name":"a"},"spec":{}}"#);
         let new = r#"{"metadata":{"resourceVersion":"5","name":"a"},"spec":{}}"#;
         assert_eq!(&*stamp(&old, 5), new);

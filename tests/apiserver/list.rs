@@ -274,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_reads_and_prints_as_recorded() {
+    fn a_continue_token_is_parsed_and_printed_as_recorded() {
         let text = "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6NDExLCJzdGFydCI6Ii9ub2RlLTJcdTAwMDAifQ";
         let token = Token::parse(text).unwrap();
         assert_eq!(token, Token { revision: Some(411), start: "node-2\0".to_string() });
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_token_is_refused_as_recorded() {
+    fn an_invalid_continue_token_is_refused_as_recorded() {
         let reply = Token::parse("zzz").unwrap_err();
         assert!(reply.pieces[0].contains("invalid character 'Ï' looking for beginning of value"));
         for bad in ["", "!", "e30", "eyJ2IjoieCJ9"] {

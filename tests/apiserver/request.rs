@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_no_request() {
+    fn invalid_bytes_are_not_a_request() {
         for head in ["", "GET", "GET / FTP/1", "GET x HTTP/1.1", "GET / HTTP/1.1\r\nnocolon"] {
             assert!(Request::parse(head).is_none(), "{head}");
         }

@@ -104,7 +104,7 @@ impl Watch {
                     };
                     self.harmed.set(self.harmed.get() || harm);
                     for event in &events {
-                        self.tell(event, wire)?;
+                        self.send_change(event, wire)?;
                     }
                     at = now;
                 }
@@ -137,7 +137,7 @@ impl Watch {
         Ok(revision)
     }
 
-    fn tell(&self, event: &Event, wire: &mut Wire) -> io::Result<()> {
+    fn send_change(&self, event: &Event, wire: &mut Wire) -> io::Result<()> {
         let old = event.old.as_ref().filter(|i| self.selector.takes(i));
         let new = event.new.as_ref().filter(|i| self.selector.takes(i));
         match (old, new) {

@@ -1,6 +1,9 @@
 //! The command line: the built binary without root and without changes to the kernel.
 
-use std::os::{linux::net::SocketAddrExt, unix::net::SocketAddr};
+use std::{
+    os::{linux::net::SocketAddrExt, unix::net::SocketAddr},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use crate::common::{Folder, Outcome, Server, kinglet, recorded};
 use serde_json::Value;
@@ -30,12 +33,20 @@ fn plan_of(node: &str, format: &str) -> Outcome {
     kinglet(&args, kubectl_list("three-nodes"))
 }
 
+/// Held by tests that run `kinglet sync`, because the lock of the node is one for the machine.
+static NODE: Mutex<()> = Mutex::new(());
+
+/// Waits until no other test runs `kinglet sync`.
+fn alone() -> MutexGuard<'static, ()> {
+    NODE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn items(plan: &Value) -> Vec<Value> {
     plan["steps"].as_array().unwrap().iter().map(|step| step["item"].clone()).collect()
 }
 
 #[test]
-fn a_list_that_kubectl_printed_is_enough_to_plan_for_any_node() {
+fn a_kubectl_list_is_enough_to_plan_for_any_node() {
     let run = plan_of("node-2", "json");
     assert_eq!((run.code, &*run.stderr), (Some(2), ""));
     let plan: Value = serde_json::from_str(&run.stdout).unwrap();
@@ -64,7 +75,7 @@ fn a_list_that_kubectl_printed_is_enough_to_plan_for_any_node() {
 }
 
 #[test]
-fn services_that_no_proxy_may_serve_are_not_in_the_plan() {
+fn services_that_no_proxy_serves_are_not_in_the_plan() {
     let plan = plan_of("node-1", "text").stdout;
     // web-headless, extname and otherproxy (10.96.49.35)
     assert!(!plan.contains("10.96.49.35"), "{plan}");
@@ -79,7 +90,7 @@ fn services_that_no_proxy_may_serve_are_not_in_the_plan() {
 }
 
 #[test]
-fn the_shell_script_is_one_that_a_shell_can_read() {
+fn the_shell_script_has_valid_syntax() {
     let run = plan_of("node-1", "sh");
     assert!(run.stdout.starts_with("#!/bin/sh\n"), "{}", run.stdout);
     assert!(run.stdout.contains("\nip route add 10.244.1.0/24 via 192.0.2.12 proto 17\n"));
@@ -92,7 +103,7 @@ fn the_shell_script_is_one_that_a_shell_can_read() {
 }
 
 #[test]
-fn a_node_that_is_not_in_the_cluster_is_told_with_those_that_are() {
+fn an_unknown_node_name_is_reported_with_the_known_names() {
     let run = plan_of("node-9", "text");
     assert_eq!((run.code, &*run.stdout), (Some(1), ""));
     assert!(
@@ -102,7 +113,7 @@ fn a_node_that_is_not_in_the_cluster_is_told_with_those_that_are() {
 }
 
 #[test]
-fn a_dump_can_be_planned_from_elsewhere() {
+fn a_dump_can_be_planned_on_another_machine() {
     let server = Server::start::<&str>(&recorded("three-nodes"), &[]);
     let dump = kinglet(&["dump", "--master", &server.url(), "--hostname-override", "node-1"], "");
     assert_eq!(dump.code, Some(0), "{dump:?}");
@@ -117,7 +128,8 @@ fn a_dump_can_be_planned_from_elsewhere() {
 }
 
 #[test]
-fn an_api_that_cannot_be_read_is_an_error_that_says_what_to_do() {
+fn an_unreadable_api_is_an_error_that_names_the_remedy() {
+    let _alone = alone();
     let objects = recorded("three-nodes");
     for (fault, expected) in [
         ("/services:html", "is that the API server, or a proxy before it?"),
@@ -133,15 +145,15 @@ fn an_api_that_cannot_be_read_is_an_error_that_says_what_to_do() {
         let args = [&args[..], &["--hostname-override", "node-1"]].concat();
         let run = kinglet(&args, "");
         assert_eq!((run.code, &*run.stdout), (Some(1), ""), "{fault}: {run:?}");
-        let told = run.stderr.lines().last().unwrap();
-        assert!(told.starts_with("kinglet: error: listing "), "{fault}: {told}");
-        assert!(told.contains(expected), "{fault}: {told}");
-        assert!(told.len() < 500, "{fault}: {told}");
+        let error = run.stderr.lines().last().unwrap();
+        assert!(error.starts_with("kinglet: error: listing "), "{fault}: {error}");
+        assert!(error.contains(expected), "{fault}: {error}");
+        assert!(error.len() < 500, "{fault}: {error}");
     }
 }
 
 #[test]
-fn a_server_that_does_not_answer_is_named() {
+fn a_server_that_does_not_answer_is_named_in_the_error() {
     let run = kinglet(&["plan", "--master", "http://127.0.0.1:1", "--hostname-override", "a"], "");
     assert_eq!(run.code, Some(1));
     assert!(run.stderr.contains("http://127.0.0.1:1"), "{run:?}");
@@ -149,7 +161,8 @@ fn a_server_that_does_not_answer_is_named() {
 }
 
 #[test]
-fn a_sync_beside_a_working_kinglet_says_so_and_is_no_error() {
+fn sync_while_another_kinglet_works_reports_it_and_exits_with_0() {
+    let _alone = alone();
     let name = SocketAddr::from_abstract_name("kinglet").unwrap();
     let held = std::os::unix::net::UnixDatagram::bind_addr(&name).unwrap();
     let run = kinglet(&["sync", "--master", "http://127.0.0.1:1", "--run-firewall=false"], "");
@@ -159,7 +172,7 @@ fn a_sync_beside_a_working_kinglet_says_so_and_is_no_error() {
 }
 
 #[test]
-fn a_reader_who_has_seen_enough_is_no_error() {
+fn a_closed_output_pipe_is_not_an_error() {
     let folder = Folder::new();
     folder.write("list.json", kubectl_list("three-nodes"));
     let line = format!(
@@ -173,7 +186,7 @@ fn a_reader_who_has_seen_enough_is_no_error() {
 }
 
 #[test]
-fn what_is_no_list_and_no_dump_is_an_error() {
+fn input_that_is_neither_a_list_nor_a_dump_is_an_error() {
     for text in ["", "{", "[]", "<html>", r#"{"kind":"Pod"}"#, r#"{"kinglet":1}"#, "\u{0}"] {
         let run = kinglet(&["plan", "--from", "-", "--hostname-override", "node-1"], text);
         assert_eq!((run.code, &*run.stdout), (Some(1), ""), "{text}: {run:?}");
@@ -193,7 +206,7 @@ fn the_readme_names_every_flag_that_the_help_explains() {
 }
 
 #[test]
-fn a_workshops_flags_of_bgp_are_taken_and_a_list_that_does_not_fit_is_named() {
+fn workshop_bgp_flags_are_accepted_and_lists_of_different_lengths_are_an_error() {
     let line =
         ["run", "--peer-router-ips=192.0.2.1", "--advertise-cluster-ip", "--run-firewall=false"];
     let run = kinglet(&line, "");
@@ -207,7 +220,7 @@ fn a_workshops_flags_of_bgp_are_taken_and_a_list_that_does_not_fit_is_named() {
 }
 
 #[test]
-fn a_password_is_told_by_no_mistake() {
+fn no_error_prints_a_password() {
     let folder = Folder::new();
     folder.write("words", "czNjcmV0,s3cret!\n");
     folder.write("conf", "peer-router-passwordz = s3cret\n");

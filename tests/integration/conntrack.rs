@@ -79,14 +79,14 @@ impl Client {
         self.0.local_addr().unwrap().port()
     }
 
-    fn tell(&self, to: &str, port: u16) {
+    fn send(&self, to: &str, port: u16) {
         self.0.send_to(b"?", (to, port)).unwrap();
     }
 
     /// Returns the port of the server that answers at port 53 of an address. Fails if none answers
     /// within 2 s.
     fn ask(&self, to: &str) -> u16 {
-        self.tell(to, 53);
+        self.send(to, 53);
         let mut answer = [0; 2];
         self.0.recv_from(&mut answer).unwrap_or_else(|e| panic!("no answer from {to}: {e}"));
         u16::from_be_bytes(answer)
@@ -110,7 +110,7 @@ fn remove(conn: &mut Conn, flows: &[Flow]) {
 }
 
 #[test]
-fn a_flow_to_a_real_that_is_gone_is_taken_away_and_no_other() {
+fn only_flows_to_a_removed_real_server_are_removed() {
     in_namespace(|| {
         echo(5301);
         echo(5302);
@@ -126,8 +126,8 @@ fn a_flow_to_a_real_that_is_gone_is_taken_away_and_no_other() {
         for (at, (loopback, vip)) in FAMILIES.into_iter().enumerate() {
             assert_eq!(new[at].ask(vip), 5302);
             assert_eq!(old[at].ask(vip), 5301, "its flow outlives the rule");
-            others[at].tell(vip, 54); // a port that no Service has
-            others[at].tell(loopback, 5301); // the old real server, addressed directly
+            others[at].send(vip, 54); // a port that no Service has
+            others[at].send(loopback, 5301); // the old real server, addressed directly
         }
         let mut conn = Conn::open(NlFamily::Netfilter).unwrap();
         let before = flows(&mut conn);
@@ -150,12 +150,12 @@ fn a_flow_to_a_real_that_is_gone_is_taken_away_and_no_other() {
 }
 
 #[test]
-fn a_flow_that_is_older_than_its_service_is_taken_away() {
+fn a_flow_that_is_older_than_its_service_is_removed() {
     in_namespace(|| {
         echo(5301);
         let clients = FAMILIES.map(|(loopback, _)| Client::new(loopback));
         for (client, (_, vip)) in clients.iter().zip(FAMILIES) {
-            client.tell(vip, 53);
+            client.send(vip, 53);
         }
         serve_at(5301);
         let mut conn = Conn::open(NlFamily::Netfilter).unwrap();
@@ -170,14 +170,14 @@ fn a_flow_that_is_older_than_its_service_is_taken_away() {
 }
 
 #[test]
-fn a_removal_means_one_flow_in_its_zone_and_never_a_later_one() {
+fn a_removal_removes_one_flow_in_its_zone_and_never_a_later_one() {
     in_namespace(|| {
         nft("add rule inet t raw udp dport 55 ct zone set 7");
         nft("add rule inet t raw udp dport 56 ct original zone set 8");
         nft("add rule inet t raw udp dport 57 ct reply zone set 9");
         for (loopback, vip) in FAMILIES {
             let client = Client::new(loopback);
-            (54..=57).for_each(|port| client.tell(vip, port));
+            (54..=57).for_each(|port| client.send(vip, port));
         }
         let mut conn = Conn::open(NlFamily::Netfilter).unwrap();
         let found = flows(&mut conn);
@@ -203,7 +203,7 @@ fn a_removal_means_one_flow_in_its_zone_and_never_a_later_one() {
 fn one_stale_flow_is_found_among_sixty_thousand() {
     in_namespace(|| {
         let client = Client::new("127.0.0.1");
-        (1..60_000).for_each(|port| client.tell("10.96.0.10", port));
+        (1..60_000).for_each(|port| client.send("10.96.0.10", port));
         let (mut conn, services, mut all) =
             (Conn::open(NlFamily::Netfilter).unwrap(), services(5301), 0);
         let stale = conn

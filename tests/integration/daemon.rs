@@ -95,7 +95,7 @@ fn curl(port: u16, path: &str) -> String {
 }
 
 #[test]
-fn the_workshops_arguments_start_it_and_health_answers_within_a_second_without_the_api() {
+fn workshop_arguments_work_and_health_answers_within_a_second_without_the_api() {
     in_namespace(|| {
         let folder = Folder::new();
         let conf = folder.join("10-kuberouter.conflist");
@@ -122,7 +122,7 @@ fn the_workshops_arguments_start_it_and_health_answers_within_a_second_without_t
 }
 
 #[test]
-fn it_follows_the_nodes_as_they_change() {
+fn daemon_follows_node_changes_and_keeps_routes_if_the_api_fails() {
     in_namespace(|| {
         for more in [&[][..], &["--poll-interval=1s"]] {
             let (folder, objects) = (Folder::new(), Folder::objects("three-nodes"));
@@ -154,7 +154,7 @@ fn it_follows_the_nodes_as_they_change() {
 }
 
 #[test]
-fn what_somebody_takes_away_is_put_back_within_a_second() {
+fn removed_state_is_restored_within_a_second() {
     in_namespace(|| {
         let (folder, objects) = (Folder::new(), Folder::objects("three-nodes"));
         let server = Server::start(objects.path(), &[] as &[&str]);
@@ -213,7 +213,7 @@ fn what_somebody_takes_away_is_put_back_within_a_second() {
 }
 
 #[test]
-fn it_starts_from_the_snapshot_where_the_api_is_gone() {
+fn daemon_starts_from_the_snapshot_if_the_api_is_gone() {
     in_namespace(|| {
         let (folder, objects) = (Folder::new(), Folder::objects("three-nodes"));
         let server = Server::start(objects.path(), &[] as &[&str]);
@@ -250,7 +250,7 @@ fn it_starts_from_the_snapshot_where_the_api_is_gone() {
 }
 
 #[test]
-fn status_says_that_the_node_is_right_and_a_hangup_keeps_the_process() {
+fn status_reports_a_correct_node_and_sighup_keeps_the_process() {
     in_namespace(|| {
         let (folder, objects) = (Folder::new(), Folder::objects("three-nodes"));
         let server = Server::start(objects.path(), &[] as &[&str]);
@@ -266,8 +266,8 @@ fn status_says_that_the_node_is_right_and_a_hangup_keeps_the_process() {
         assert!(text.starts_with("node node-1 is right\n"), "{text}");
         assert!(text.contains("10.244.1.0/24") && text.contains("192.0.2.12"), "{text}");
         objects.edit("nodes.json", "10.244.2.0/24", "10.244.7.0/24");
-        let said = |to: &str| status().stdout.contains(to);
-        until("another podCIDR is told", || said("10.244.7.0/24") && !said("10.244.2.0/24"));
+        let prints = |to: &str| status().stdout.contains(to);
+        until("another podCIDR is lines", || prints("10.244.7.0/24") && !prints("10.244.2.0/24"));
         assert_eq!(curl(9099, "/metrics"), "200");
         // The daemon keeps CAP_NET_ADMIN and CAP_NET_BIND_SERVICE only.
         let rights = sh(&format!("grep CapEff /proc/{}/status", daemon.child.id()));
@@ -275,7 +275,7 @@ fn status_says_that_the_node_is_right_and_a_hangup_keeps_the_process() {
         let pid = daemon.child.id();
         conf.write("kinglet.conf", "metrics-port = many\n");
         daemon.signal("HUP");
-        until("a wrong line is told", || daemon.log().contains("kinglet.conf: line 1"));
+        until("a wrong line is lines", || daemon.log().contains("kinglet.conf: line 1"));
         conf.write("kinglet.conf", "metrics-port = 9098\n");
         daemon.signal("HUP");
         until("a new start", || curl(9098, "/metrics") == "200");
@@ -291,7 +291,7 @@ fn status_says_that_the_node_is_right_and_a_hangup_keeps_the_process() {
 }
 
 #[test]
-fn killed_at_any_moment_it_never_loses_a_route_that_stays() {
+fn daemon_killed_at_any_moment_never_loses_an_unchanged_route() {
     in_namespace(|| {
         let rounds: u64 = match std::env::var("KINGLET_ROUNDS") {
             Ok(factor) => 20 * factor.parse().unwrap_or(1),
@@ -323,11 +323,11 @@ fn killed_at_any_moment_it_never_loses_a_route_that_stays() {
         drop(daemon);
         let _ = monitor.kill();
         let _ = monitor.wait();
-        let told = fs::read_to_string(&watched).unwrap();
+        let lines = fs::read_to_string(&watched).unwrap();
         let lost = |net: &str| {
-            told.lines().filter(|l| l.starts_with("Deleted") && l.contains(net)).count()
+            lines.lines().filter(|l| l.starts_with("Deleted") && l.contains(net)).count()
         };
-        assert_eq!(lost("10.244.1.0/24"), 0, "{told}");
-        assert!(lost("10.244.7.0/24") > 0, "the other one came and went: {told}");
+        assert_eq!(lost("10.244.1.0/24"), 0, "{lines}");
+        assert!(lost("10.244.7.0/24") > 0, "the other one came and went: {lines}");
     });
 }

@@ -47,7 +47,7 @@ fn apply(kernel: &mut Kernel, want: &State) -> (Vec<Step<'static>>, Vec<String>)
 }
 
 #[test]
-fn routes_links_and_settings_are_made_and_a_second_pass_finds_nothing_to_do() {
+fn routes_links_and_sysctls_are_applied_and_a_second_pass_has_no_steps() {
     in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let want = State::from([
@@ -70,7 +70,7 @@ fn routes_links_and_settings_are_made_and_a_second_pass_finds_nothing_to_do() {
 }
 
 #[test]
-fn a_gateway_is_changed_in_place_and_what_nobody_wants_goes() {
+fn a_gateway_is_changed_in_place_and_an_unwanted_route_is_removed() {
     in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let (to4, to6) = ("10.244.1.0/24", "fd44:1::/64");
@@ -91,7 +91,7 @@ fn a_gateway_is_changed_in_place_and_what_nobody_wants_goes() {
 }
 
 #[test]
-fn a_strangers_route_is_neither_seen_nor_replaced_nor_removed() {
+fn a_route_of_another_program_is_neither_replaced_nor_removed() {
     in_namespace(|| {
         sh("ip route add 10.244.1.0/24 via 192.0.2.99 proto static");
         sh("ip route add 10.244.9.0/24 via 192.0.2.99 proto static");
@@ -111,7 +111,7 @@ fn a_strangers_route_is_neither_seen_nor_replaced_nor_removed() {
 }
 
 #[test]
-fn a_refusal_reaches_its_own_step_among_a_thousand() {
+fn an_error_is_reported_for_its_own_step_among_a_thousand() {
     in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let mut want = State::new();
@@ -129,7 +129,7 @@ fn a_refusal_reaches_its_own_step_among_a_thousand() {
 }
 
 #[test]
-fn a_node_that_comes_or_goes_is_no_reason_to_look_at_the_others() {
+fn a_node_that_is_added_or_removed_does_not_recompute_the_others() {
     in_namespace(|| {
         let node = |name: &str, last: u8| {
             Object::Node(Node {
@@ -184,7 +184,7 @@ fn a_node_that_comes_or_goes_is_no_reason_to_look_at_the_others() {
         assert!(moved.contains(&"+ route 10.244.12.0/24 via 192.0.2.12".to_owned()), "{moved:?}");
         // A pass between two changes uses the Nodes as they are at that time.
         let mut well = |step: &Step, outcome: &Outcome| assert_eq!(*outcome, Ok(()), "{step}");
-        let mut nothing = |step: &Step, _: &Outcome| panic!("{step}: it is done");
+        let mut nothing = |step: &Step, _: &Outcome| panic!("{step}: an unexpected step");
         let learned = |via: Option<&str>| {
             let via =
                 via.map(|via| ("10.244.14.0/24".parse().unwrap(), Via::One(via.parse().unwrap())));
@@ -194,8 +194,8 @@ fn a_node_that_comes_or_goes_is_no_reason_to_look_at_the_others() {
         assert!(keeper.learn(&cluster, learned(None), &mut well).unwrap().is_well());
         assert!(keeper.touch(&cluster, &changes));
         cluster.nodes.remove("d");
-        let told = learned(Some("192.0.2.13"));
-        assert!(keeper.learn(&cluster, told, &mut well).unwrap().is_well());
+        let moved_route = learned(Some("192.0.2.13"));
+        assert!(keeper.learn(&cluster, moved_route, &mut well).unwrap().is_well());
         assert_eq!(routes(), format!("{other}10.244.14.0/24 via 192.0.2.13\n"));
         assert!(keeper.learn(&cluster, learned(None), &mut well).unwrap().is_well());
         assert_eq!(routes(), other);
@@ -208,7 +208,7 @@ fn a_node_that_comes_or_goes_is_no_reason_to_look_at_the_others() {
 }
 
 #[test]
-fn what_others_do_to_routes_is_news_and_however_much_of_our_own_is_not() {
+fn route_changes_of_others_are_reported_and_our_own_are_not() {
     in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let mut events = Events::of_network(&kernel.ports()).unwrap();
@@ -219,7 +219,7 @@ fn what_others_do_to_routes_is_news_and_however_much_of_our_own_is_not() {
         // The kernel adds a route to the local table for each address.
         want.insert(Item::Link { name: BRIDGE.into(), kind: LinkKind::Bridge, mtu: None });
         assert_eq!(apply(&mut kernel, &want).1, [""; 0]);
-        assert!(events.read(&Sorted::new()).unwrap(), "of the link it tells by itself");
+        assert!(events.read(&Sorted::new()).unwrap(), "the link is reported");
         want.extend((0..3000).map(|i| {
             let addr = format!("10.96.{}.{}/32", i / 256, i % 256).parse().unwrap();
             Item::Addr { link: BRIDGE.into(), addr }
@@ -260,7 +260,7 @@ fn what_others_do_to_routes_is_news_and_however_much_of_our_own_is_not() {
 }
 
 #[test]
-fn what_others_do_to_our_table_is_news_and_what_we_do_is_not() {
+fn table_changes_of_others_are_reported_and_our_own_are_not() {
     in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let mut events = Events::of_table(&kernel.ports()).unwrap();
@@ -273,7 +273,7 @@ fn what_others_do_to_our_table_is_news_and_what_we_do_is_not() {
 }
 
 #[test]
-fn the_record_of_services_is_kept_in_nftables_element_by_element() {
+fn services_are_recorded_in_nftables_sets_element_by_element() {
     in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let element = |addr: &str, port| Item::Element {
@@ -302,7 +302,7 @@ fn the_record_of_services_is_kept_in_nftables_element_by_element() {
 }
 
 #[test]
-fn a_link_of_another_kind_in_the_bridges_place_is_told_and_left_alone() {
+fn a_link_of_another_kind_with_the_bridges_name_is_reported_and_kept() {
     in_namespace(|| {
         sh("ip link add kube-bridge type veth peer name other && ip link set kube-bridge up");
         let mut kernel = Kernel::open().unwrap();
@@ -313,7 +313,7 @@ fn a_link_of_another_kind_in_the_bridges_place_is_told_and_left_alone() {
 }
 
 #[test]
-fn what_the_host_is_can_be_told() {
+fn host_facts_are_read_from_the_kernel() {
     in_namespace(|| {
         let host = Kernel::open().unwrap().host(&options()).unwrap();
         let link = host.link_of("192.0.2.11".parse().unwrap()).expect("eth0 carries it");
@@ -325,7 +325,7 @@ fn what_the_host_is_can_be_told() {
 }
 
 #[test]
-fn the_rules_by_netlink_are_those_that_nft_makes_of_the_script() {
+fn rules_by_netlink_equal_rules_by_nft_from_the_script() {
     in_namespace(|| {
         let table = |skeleton| Item::Table { name: NFT_TABLE.into(), skeleton: Some(skeleton) };
         let listed = || {
@@ -353,7 +353,7 @@ fn the_rules_by_netlink_are_those_that_nft_makes_of_the_script() {
 }
 
 #[test]
-fn a_rule_that_somebody_took_away_is_put_back_and_the_elements_stay() {
+fn a_removed_rule_is_restored_and_the_elements_stay() {
     in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let mut want =
@@ -395,7 +395,7 @@ fn a_rule_that_somebody_took_away_is_put_back_and_the_elements_stay() {
 }
 
 #[test]
-fn an_element_that_is_refused_does_not_take_the_others_with_it() {
+fn a_refused_element_does_not_prevent_the_others() {
     in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let table = Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) };
@@ -429,7 +429,7 @@ fn cleanup() -> (String, String) {
 }
 
 #[test]
-fn a_clean_up_takes_all_of_ours_and_nothing_else() {
+fn cleanup_removes_all_of_kinglet_and_nothing_else() {
     in_namespace(|| {
         sh("ip route add 10.244.9.0/24 via 192.0.2.99 proto static");
         sh("ip route add 10.244.8.0/24 via 192.0.2.99 table 100 proto 17");
@@ -474,7 +474,7 @@ fn a_clean_up_takes_all_of_ours_and_nothing_else() {
 }
 
 #[test]
-fn a_clean_up_leaves_the_bridge_that_pods_are_connected_to() {
+fn cleanup_keeps_the_bridge_that_pods_are_connected_to() {
     in_namespace(|| {
         sh("ip link add kube-bridge type bridge; ip link add pod1 type veth peer name pod2");
         sh("ip link set pod1 master kube-bridge");
@@ -486,7 +486,7 @@ fn a_clean_up_leaves_the_bridge_that_pods_are_connected_to() {
 }
 
 #[test]
-fn a_clean_up_beside_a_working_kinglet_is_an_error() {
+fn cleanup_while_another_kinglet_works_is_an_error() {
     in_namespace(|| {
         let _lock = kinglet::kernel::lock::Lock::take().unwrap().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_kinglet"));
@@ -498,7 +498,7 @@ fn a_clean_up_beside_a_working_kinglet_is_an_error() {
 }
 
 #[test]
-fn in_a_chain_of_another_program_our_rule_stands_first_and_goes_again() {
+fn our_rule_is_first_in_a_chain_of_another_program_and_is_removed_again() {
     in_namespace(|| {
         sh(r#"nft 'table inet fw {
             chain in { type filter hook input priority 0; policy drop;

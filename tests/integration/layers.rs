@@ -146,7 +146,7 @@ fn names(code: &str, root: &str, name: &str) -> bool {
 }
 
 #[test]
-fn every_module_imports_only_what_its_layer_may() {
+fn each_module_imports_only_the_modules_of_its_row() {
     let modules = modules();
     let known: Vec<&str> = MAY.iter().map(|(module, _)| *module).collect();
     for (module, text) in &modules {
@@ -164,7 +164,7 @@ fn every_module_imports_only_what_its_layer_may() {
 }
 
 #[test]
-fn the_rule_can_be_broken() {
+fn a_forbidden_import_is_found() {
     assert!(names("use crate::{\n error::Error, kernel::{Kernel, files},\n};", "crate", "kernel"));
     assert!(names("fn f() -> crate::kernel::Kernel {}", "crate", "kernel"));
     assert!(!names("use crate::{plan::kernel, state};", "crate", "kernel"));

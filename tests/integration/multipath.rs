@@ -35,7 +35,7 @@ fn steps(kernel: &mut Kernel, want: &State) -> Vec<Step<'static>> {
 fn make(kernel: &mut Kernel, want: &State) -> Vec<Step<'static>> {
     let taken = steps(kernel, want);
     kernel.apply(&taken, &mut |step, outcome| assert_eq!(*outcome, Ok(()), "{step}"));
-    assert_eq!(steps(kernel, want), [], "it reads back as it was written");
+    assert_eq!(steps(kernel, want), [], "the routes read back as they were written");
     taken
 }
 
@@ -52,7 +52,7 @@ fn gateways(to: &str) -> Vec<String> {
 }
 
 #[test]
-fn one_message_leads_from_any_gateways_to_any_others_and_leaves_none_behind() {
+fn one_message_changes_a_route_to_any_set_of_gateways_and_leaves_no_old_one() {
     in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let mut monitor = Monitor::start(&["route"]);
@@ -81,9 +81,9 @@ fn one_message_leads_from_any_gateways_to_any_others_and_leaves_none_behind() {
                 found.sort();
                 assert_eq!(found, sorted(hops), "round {round}");
             }
-            let heard = monitor.lines();
-            let gone = heard.iter().any(|line| line.starts_with("Deleted"));
-            assert!(!gone && !heard.is_empty(), "round {round}: {heard:#?}");
+            let lines = monitor.lines();
+            let gone = lines.iter().any(|line| line.starts_with("Deleted"));
+            assert!(!gone && !lines.is_empty(), "round {round}: {lines:#?}");
         }
         // A route with several gateways can be removed.
         let many = [route(TO4, rounds[2].0), route(TO6, rounds[2].1)];
@@ -94,7 +94,7 @@ fn one_message_leads_from_any_gateways_to_any_others_and_leaves_none_behind() {
 }
 
 #[test]
-fn weights_order_and_a_dead_link_do_not_count_and_another_gateway_does() {
+fn only_a_different_gateway_is_a_change_not_weight_order_or_a_dead_link() {
     in_namespace(|| {
         sh("ip link add eth1 type veth peer name far1; ip link set eth1 up; ip link set far1 up
             ip addr add 198.51.100.11/24 dev eth1");
@@ -123,7 +123,7 @@ fn weights_order_and_a_dead_link_do_not_count_and_another_gateway_does() {
 }
 
 #[test]
-fn the_script_makes_what_netlink_makes() {
+fn the_shell_script_makes_the_same_routes_as_netlink() {
     in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let two = State::from([
@@ -138,7 +138,7 @@ fn the_script_makes_what_netlink_makes() {
 }
 
 #[test]
-fn a_gateway_that_cannot_be_costs_its_own_route_and_no_other() {
+fn an_unreachable_gateway_fails_its_own_route_only() {
     in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let want = State::from([
@@ -153,12 +153,16 @@ fn a_gateway_that_cannot_be_costs_its_own_route_and_no_other() {
         });
         assert_eq!(refused.len(), 2, "{refused:?}");
         assert_eq!(gateways("10.244.2.0/24").len(), 2);
-        assert_eq!((gateways(TO4).len(), gateways(TO6).len()), (0, 0), "half a route is none");
+        assert_eq!(
+            (gateways(TO4).len(), gateways(TO6).len()),
+            (0, 0),
+            "a route with one valid gateway is not added"
+        );
     });
 }
 
 #[test]
-fn what_bgp_learns_is_made_at_once_and_goes_once_all_peers_have_spoken() {
+fn learned_routes_are_added_at_once_and_removed_once_all_peers_have_sent_theirs() {
     in_namespace(|| {
         let mut cluster = Cluster::default();
         for (name, last) in [("a", 11), ("b", 12)] {
@@ -177,7 +181,7 @@ fn what_bgp_learns_is_made_at_once_and_goes_once_all_peers_have_spoken() {
             ..Options::default()
         };
         let begin = || Keeper::new(Kernel::open().unwrap(), "a", options.clone());
-        let hears_each = |keeper: &mut Keeper, hops: [&[u8]; 2], complete| {
+        let learned_of_each = |keeper: &mut Keeper, hops: [&[u8]; 2], complete| {
             let nets = [TO4, OUTSIDE].map(|net| net.parse().unwrap());
             let via = |hops: &[u8]| Via::new(hops.iter().map(|last| [192, 0, 2, *last].into()));
             let routes = nets.into_iter().zip(hops.map(via));
@@ -185,42 +189,42 @@ fn what_bgp_learns_is_made_at_once_and_goes_once_all_peers_have_spoken() {
             let learned = Learned { routes, complete, ..Learned::default() };
             let done = &mut |step: &Step, outcome: &Outcome| assert_eq!(*outcome, Ok(()), "{step}");
             assert!(keeper.learn(&cluster, learned.clone(), done).unwrap().is_well());
-            let nothing = &mut |step: &Step, _: &Outcome| panic!("{step}: it is known");
+            let nothing = &mut |step: &Step, _: &Outcome| panic!("{step}: an unexpected step");
             assert!(keeper.learn(&cluster, learned, nothing).unwrap().is_well());
             [gateways(TO4).join(" "), gateways(OUTSIDE).join(" ")]
         };
-        let hears =
-            |keeper: &mut Keeper, hops, complete| hears_each(keeper, [hops, hops], complete);
+        let learned_of =
+            |keeper: &mut Keeper, hops, complete| learned_of_each(keeper, [hops, hops], complete);
         let mut first = begin();
-        assert_eq!(hears(&mut first, &[13], false), ["192.0.2.13", "192.0.2.13"]);
+        assert_eq!(learned_of(&mut first, &[13], false), ["192.0.2.13", "192.0.2.13"]);
         let two = "192.0.2.13 192.0.2.14";
-        assert_eq!(hears(&mut first, &[14, 13], false), [two, two]);
+        assert_eq!(learned_of(&mut first, &[14, 13], false), [two, two]);
         let mut second = begin();
         assert!(second.look(&cluster, Scope::Network, &mut |_, _| {}).unwrap().is_well());
-        assert_eq!(gateways(OUTSIDE).join(" "), two, "a peer may still say it");
-        assert_eq!(hears(&mut second, &[], true), ["192.0.2.12", ""]);
+        assert_eq!(gateways(OUTSIDE).join(" "), two, "a peer may still advertise it");
+        assert_eq!(learned_of(&mut second, &[], true), ["192.0.2.12", ""]);
         // A route that was learned in this run and then withdrawn does not wait for the other
         // peers.
-        assert_eq!(hears(&mut first, &[13], false), ["192.0.2.13", "192.0.2.13"]);
-        assert_eq!(hears(&mut first, &[], false), ["192.0.2.12", ""]);
+        assert_eq!(learned_of(&mut first, &[13], false), ["192.0.2.13", "192.0.2.13"]);
+        assert_eq!(learned_of(&mut first, &[], false), ["192.0.2.12", ""]);
         // If only learned routes changed, the other routes are not compared.
         let mut third = begin();
         assert!(third.look(&cluster, Scope::All, &mut |_, _| {}).unwrap().is_well());
-        assert_eq!(hears_each(&mut third, [&[13, 14], &[13]], true), [two, "192.0.2.13"]);
+        assert_eq!(learned_of_each(&mut third, [&[13, 14], &[13]], true), [two, "192.0.2.13"]);
         sh(&format!("ip route del {OUTSIDE}"));
-        let other = hears_each(&mut third, [&[14], &[13, 14]], true);
-        assert_eq!(other, ["192.0.2.14", two], "one of them was gone, and is made");
+        let other = learned_of_each(&mut third, [&[14], &[13, 14]], true);
+        assert_eq!(other, ["192.0.2.14", two], "the missing route is added");
         sh(&format!("ip route del {OUTSIDE}"));
-        assert_eq!(hears_each(&mut third, [&[14, 13], &[13, 14]], true), [two, ""]);
+        assert_eq!(learned_of_each(&mut third, [&[14, 13], &[13, 14]], true), [two, ""]);
         assert!(third.look(&cluster, Scope::Network, &mut |_, _| {}).unwrap().is_well());
         assert_eq!(gateways(OUTSIDE).join(" "), two);
-        assert_eq!(hears_each(&mut third, [&[13, 14], &[]], true), [two, ""]);
+        assert_eq!(learned_of_each(&mut third, [&[13, 14], &[]], true), [two, ""]);
     });
 }
 
 /// Prints on stderr how long ten thousand routes take. The time has no limit.
 #[test]
-fn ten_thousand_routes_are_made_read_and_taken_away() {
+fn ten_thousand_routes_are_added_read_and_removed() {
     in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         for hops in [&["192.0.2.12"][..], &["192.0.2.12", "192.0.2.13"]] {

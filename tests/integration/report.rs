@@ -21,7 +21,7 @@ fn status(folder: &Folder, more: &[&str]) -> Outcome {
 }
 
 #[test]
-fn status_shows_what_the_daemon_says_and_exits_with_whether_the_node_is_right() {
+fn status_prints_the_daemons_report_and_its_exit_code_is_the_verdict() {
     let folder = Folder::new();
     let (_desk, facts) = desk(&folder, Status { node: "node-1".into(), ..Status::default() });
     let run = status(&folder, &[]);
@@ -38,7 +38,7 @@ fn status_shows_what_the_daemon_says_and_exits_with_whether_the_node_is_right() 
 }
 
 #[test]
-fn status_of_a_node_that_lost_the_api_says_which_kinds_and_why() {
+fn status_names_the_kinds_that_cannot_be_read_and_the_reason() {
     let folder = Folder::new();
     let mut status_ = Status::default();
     status_.pass.ended(0, 1, Ok(true));
@@ -51,7 +51,7 @@ fn status_of_a_node_that_lost_the_api_says_which_kinds_and_why() {
 }
 
 #[test]
-fn status_without_a_daemon_says_so() {
+fn status_without_a_daemon_is_an_error_that_names_it() {
     let folder = Folder::new();
     let run = status(&folder, &[]);
     assert_eq!(run.code, Some(1));
@@ -59,7 +59,7 @@ fn status_without_a_daemon_says_so() {
 }
 
 #[test]
-fn status_watched_ends_with_its_reader() {
+fn status_watch_ends_if_its_reader_closes_the_pipe() {
     let folder = Folder::new();
     let (_desk, _) = desk(&folder, Status::default());
     let line = format!(
@@ -80,7 +80,7 @@ fn check(server: &str, more: &[&str]) -> Outcome {
 }
 
 #[test]
-fn check_asks_the_api_for_each_right_and_names_the_one_that_is_missing() {
+fn check_tests_each_right_and_names_a_missing_one() {
     let fault = ["--fault", "/services:status=403"];
     let server = Server::start(&recorded("three-nodes"), &fault);
     let run = check(&server.url(), &[]);
@@ -102,7 +102,7 @@ fn check_asks_the_api_for_each_right_and_names_the_one_that_is_missing() {
 }
 
 #[test]
-fn check_of_a_router_alone_asks_for_nodes_alone() {
+fn check_without_the_service_proxy_requests_nodes_only() {
     let server = Server::start::<&str>(&recorded("three-nodes"), &[]);
     let run = check(&server.url(), &["--run-service-proxy=false"]);
     assert!(!run.stdout.contains("ip_vs") && !run.stdout.contains("services"), "{run:?}");
@@ -110,10 +110,10 @@ fn check_of_a_router_alone_asks_for_nodes_alone() {
 }
 
 #[test]
-fn check_says_when_no_api_answers_and_goes_on() {
+fn check_reports_a_missing_api_and_continues() {
     let run = check("http://127.0.0.1:1", &[]);
     assert_eq!(run.code, Some(1));
     let last = run.stdout.lines().find(|l| l.contains("API:")).unwrap();
     assert!(last.starts_with("missing  API: read the cluster: http://127.0.0.1:1: "), "{run:?}");
-    assert_eq!(run.stdout.matches("API:").count(), 1, "told once, in one line: {}", run.stdout);
+    assert_eq!(run.stdout.matches("API:").count(), 1, "reported once, in one line: {}", run.stdout);
 }

@@ -117,7 +117,7 @@ fn faults_in_the_folder_come_and_go_while_it_runs() {
 }
 
 #[test]
-fn an_old_server_has_slices_of_its_own_age_or_none() {
+fn an_old_server_has_v1beta1_slices_or_none() {
     let old = Server::start(&recorded("three-nodes"), &["--only-v1beta1"]);
     assert_eq!(get(&old, SLICES).1, b"404 page not found\n");
     let slices = text(&old, "/apis/discovery.k8s.io/v1beta1/endpointslices");
@@ -129,7 +129,7 @@ fn an_old_server_has_slices_of_its_own_age_or_none() {
 }
 
 #[test]
-fn without_the_token_nothing_but_the_version_is_told() {
+fn without_the_token_only_the_version_is_served() {
     let server = Server::start(&recorded("three-nodes"), &["--token", "right"]);
     let ask = |path: &str, token: &str| {
         let token = if token.is_empty() {
@@ -146,7 +146,7 @@ fn without_the_token_nothing_but_the_version_is_told() {
 }
 
 #[test]
-fn garbage_is_answered_and_does_not_end_the_server() {
+fn invalid_requests_are_answered_and_do_not_end_the_server() {
     let server = Server::start(&recorded("three-nodes"), &NONE);
     assert_eq!(send(&server, "\u{1}\u{2}nothing\r\n\r\n").0, "400");
     assert_eq!(send(&server, "GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n").0, "400");

@@ -18,7 +18,7 @@ fn sync(address: &str, folder: &Folder, more: &[&str]) -> Outcome {
 }
 
 /// Returns the requests since the last call, without the parts that differ each time.
-fn asked(server: &Server, seen: &mut usize) -> Vec<String> {
+fn requests_since(server: &Server, seen: &mut usize) -> Vec<String> {
     let all = server.requests();
     let new = all[*seen..].iter().map(|line| {
         let line = line.strip_prefix("GET /api/v1/nodes?").unwrap_or(line);
@@ -37,7 +37,7 @@ const WATCH: &str = "watch=1&resourceVersion=411&timeoutSeconds=1";
 const PROBE: &str = "fieldSelector=metadata.name%3Dnode-1&limit=1";
 
 #[test]
-fn from_pass_to_pass_only_what_changed_is_asked_for_and_without_the_api_the_snapshot_serves() {
+fn second_pass_requests_only_changes_and_the_snapshot_replaces_a_missing_api() {
     in_namespace(|| {
         let (objects, folder) = (Folder::objects("three-nodes"), Folder::new());
         let server = Server::start::<&str>(objects.path(), &[]);
@@ -47,12 +47,12 @@ fn from_pass_to_pass_only_what_changed_is_asked_for_and_without_the_api_the_snap
         let run = sync(&address, &folder, &[]);
         assert_eq!((run.code, &*run.stderr), (Some(0), ""), "{run:?}");
         assert!(run.stdout.contains("+ route 10.244.1.0/24"), "{run:?}");
-        assert_eq!(asked(&server, &mut seen), ["limit=500", PROBE]);
+        assert_eq!(requests_since(&server, &mut seen), ["limit=500", PROBE]);
         let first = fs::read(&snapshot).unwrap();
 
         let run = sync(&address, &folder, &[]);
         assert_eq!((run.code, &*run.stdout, &*run.stderr), (Some(0), "", ""));
-        assert_eq!(asked(&server, &mut seen), [PROBE, WATCH]);
+        assert_eq!(requests_since(&server, &mut seen), [PROBE, WATCH]);
         assert!(fs::read(&snapshot).unwrap() == first, "nothing changed, nothing is written");
 
         objects.edit("nodes.json", "10.244.2.0/24", "10.244.7.0/24");
@@ -60,12 +60,12 @@ fn from_pass_to_pass_only_what_changed_is_asked_for_and_without_the_api_the_snap
         assert_eq!(run.code, Some(0), "{run:?}");
         assert!(run.stdout.contains("+ route 10.244.7.0/24"), "{run:?}");
         assert!(run.stdout.contains("- route 10.244.2.0/24"), "{run:?}");
-        assert_eq!(asked(&server, &mut seen), [PROBE, WATCH]);
+        assert_eq!(requests_since(&server, &mut seen), [PROBE, WATCH]);
         assert!(fs::read(&snapshot).unwrap() != first);
 
         let run = sync(&address, &folder, &["--resync-period=0s"]);
         assert_eq!((run.code, &*run.stdout), (Some(0), ""));
-        assert_eq!(asked(&server, &mut seen), ["limit=500", PROBE]);
+        assert_eq!(requests_since(&server, &mut seen), ["limit=500", PROBE]);
 
         // A boot without the API server: the kernel is empty, and no server answers.
         drop(server);
@@ -74,9 +74,9 @@ fn from_pass_to_pass_only_what_changed_is_asked_for_and_without_the_api_the_snap
         let run = sync(&address, &folder, &[]);
         assert_eq!(run.code, Some(1), "{run:?}");
         assert_eq!(routes(), before);
-        let said = &run.stderr;
-        assert!(said.contains("THE API SERVER CAN'T BE READ; this pass works from"), "{said}");
-        assert!(said.contains("error: watching nodes from http://"), "{said}");
+        let log = &run.stderr;
+        assert!(log.contains("THE API SERVER CAN'T BE READ; this pass works from"), "{log}");
+        assert!(log.contains("error: watching nodes from http://"), "{log}");
         // A route of another node that the snapshot does not have stays.
         sh("ip route add 10.244.9.0/24 via 192.0.2.19 proto 17");
         assert_eq!(sync(&address, &folder, &[]).code, Some(1));
@@ -88,17 +88,17 @@ fn from_pass_to_pass_only_what_changed_is_asked_for_and_without_the_api_the_snap
         let run = sync(&address, &folder, &[]);
         assert_eq!(run.code, Some(0), "{run:?}");
         assert_eq!(routes(), before);
-        let mut asked_now = asked(&server, &mut 0);
-        asked_now.sort(); // the watch and the list that follows are logged by two threads
+        let mut requests = requests_since(&server, &mut 0);
+        requests.sort(); // the watch and the list that follows are logged by two threads
         let watch = WATCH.replace("411", "412");
-        assert_eq!(asked_now, [PROBE, "limit=500", &watch]);
+        assert_eq!(requests, [PROBE, "limit=500", &watch]);
         drop(server);
 
         // The API server has an older state of the cluster, as after a restored backup: everything
         // is listed.
         let server = Server::start(objects.path(), &["--listen", &address]);
         assert_eq!(sync(&address, &folder, &[]).code, Some(0));
-        assert_eq!(asked(&server, &mut 0), [PROBE, "limit=500"]);
+        assert_eq!(requests_since(&server, &mut 0), [PROBE, "limit=500"]);
 
         // Another cluster has the same address.
         drop(server);
@@ -109,13 +109,13 @@ fn from_pass_to_pass_only_what_changed_is_asked_for_and_without_the_api_the_snap
         let server = Server::start(objects.path(), &["--listen", &address, "--revision", "9000"]);
         let run = sync(&address, &folder, &[]);
         assert_eq!(run.code, Some(0), "{run:?}");
-        assert_eq!(asked(&server, &mut 0), [PROBE, "limit=500"]);
+        assert_eq!(requests_since(&server, &mut 0), [PROBE, "limit=500"]);
         assert!(routes().contains("10.244.8.0/24") && !routes().contains("10.244.7.0/24"));
     });
 }
 
 #[test]
-fn a_snapshot_that_is_no_good_is_put_aside_and_stops_nothing() {
+fn a_damaged_snapshot_is_put_aside_and_does_not_stop_the_pass() {
     in_namespace(|| {
         let (objects, folder) = (Folder::objects("three-nodes"), Folder::new());
         let server = Server::start::<&str>(objects.path(), &[]);
@@ -147,7 +147,7 @@ fn a_snapshot_that_is_no_good_is_put_aside_and_stops_nothing() {
 }
 
 #[test]
-fn an_account_that_may_list_and_not_watch_is_enough() {
+fn an_account_that_may_list_but_not_watch_is_enough() {
     in_namespace(|| {
         let (objects, folder) = (Folder::objects("three-nodes"), Folder::new());
         let server = Server::start(objects.path(), &["--fault", "watch=1:status=403"]);
@@ -155,7 +155,7 @@ fn an_account_that_may_list_and_not_watch_is_enough() {
         for want in [&["limit=500", PROBE][..], &[PROBE, WATCH, "limit=500"]] {
             let run = sync(&server.address, &folder, &[]);
             assert_eq!((run.code, &*run.stderr), (Some(0), ""), "{run:?}");
-            assert_eq!(asked(&server, &mut seen), want);
+            assert_eq!(requests_since(&server, &mut seen), want);
         }
     });
 }

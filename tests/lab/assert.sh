@@ -1,12 +1,12 @@
 # shellcheck shell=sh
 # shellcheck disable=SC2154  # API and its like are lab.sh's
-# assert.sh: how a scenario states what it shows (sourced by lab.sh).
+# assert.sh: the assertions of all labs (sourced by vm/lab.sh and bgp/network.sh).
 
 passed=0 failed=0
 pass() { passed=$((passed + 1)); echo "  ok    $1"; }
 fail() { failed=$((failed + 1)); echo "  FAIL  $1"; }
 
-# same SENTENCE EXPECTED ACTUAL
+# same SENTENCE EXPECTED ACTUAL: both texts are equal.
 same() {
   if [ "$2" = "$3" ]; then pass "$1"; return; fi
   fail "$1"
@@ -14,14 +14,14 @@ same() {
   diff -U 2 "${TMPDIR:-/tmp}/expected" "${TMPDIR:-/tmp}/actual" | head -40 | sed 's/^/        /'
 }
 
-# check SENTENCE PROGRAM...
+# check SENTENCE PROGRAM...: the program exits with 0.
 check() {
   sentence=$1; shift
   if "$@" > "${TMPDIR:-/tmp}/output" 2>&1; then pass "$sentence"; return; fi
   fail "$sentence"; sed 's/^/        /' "${TMPDIR:-/tmp}/output"
 }
 
-# within SECONDS SENTENCE PROGRAM...: it comes true in time.
+# within SECONDS SENTENCE PROGRAM...: the program exits with 0 within this time.
 within() {
   tries=$(($1 * 5)); sentence=$2; shift 2
   while [ $tries -gt 0 ]; do
@@ -31,7 +31,7 @@ within() {
   fail "$sentence"; sed 's/^/        /' "${TMPDIR:-/tmp}/output" | head -20
 }
 
-# settled NODE: a whole pass would find nothing to do.
+# settled NODE: a full pass would have no steps.
 settled() { on "$1" /job/kinglet plan --master "$API" --hostname-override "$1"; }
 
 finish() {
@@ -39,7 +39,7 @@ finish() {
   exit $((failed > 0))
 }
 
-# traced NODE COMMAND...: kinglet under strace, into /results/NODE.strace.
+# traced NODE COMMAND...: runs kinglet under strace, with the trace in /results/NODE.strace.
 traced() {
   node=$1; shift
   # shellcheck disable=SC2086
@@ -48,9 +48,8 @@ traced() {
     /job/kinglet "$@" --master "$API" --hostname-override "$node" --snapshot= $FLAGS
 }
 
-# writes NODE: what of it could change anything. Netlink messages but dumps (0x300) and the questions for
-# a family's number (0x10) and IPVS's timeouts (IPVS_CMD_GET_CONFIG), bytes to other than stdout and
-# stderr, files put in place, modules.
+# writes NODE: prints the traced calls that could change anything: netlink messages other than dumps (0x300), requests for the
+# number of a family (0x10) and IPVS_CMD_GET_CONFIG; writes to other files than stdout and stderr; renames; loaded modules.
 writes() {
   grep -E 'nlmsg_type|sendm|write.*\(([3-9]|[1-9][0-9]+),|rename|finit_module' "/results/$1.strace" |
     grep -Ev 'NLM_F_REQUEST\|(0x300|NLM_F_DUMP)|nlmsg_type=0x10 |"\\x0d\\x01\\x00\\x00"'
@@ -76,8 +75,8 @@ rotates() { # SENTENCE NAMESPACE ADDRESS CLIENT: web-0 and web-3 are on node-1, 
   same "$1: they see who asks" "$4" "$(cut -d' ' -f2 /tmp/answers | sort -u | xargs)"
 }
 
-# Nothing to do is nothing done: neither is anything said, nor does the kernel tell of a change (ip
-# monitor: links, addresses, routes; nft monitor: our record; strace: what was sent at all).
+# quiet NODE: a pass without steps prints nothing, writes nothing (strace), and the kernel reports no change: ip monitor for links,
+# addresses and routes, nft monitor for the record of Services.
 quiet() { # NODE
   state "$1" > /tmp/before
   in_ns "$1" ip -o monitor link address route rule > /tmp/monitor 2>&1 & ip_pid=$!

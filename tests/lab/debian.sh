@@ -1,13 +1,13 @@
 # shellcheck shell=bash disable=SC2154
-# debian.sh: kernels and programs out of Debian packages that are unpacked and never installed, through an apt state of our
-# own: the host's lists and packages stay as they are (sourced by vm/image and board/image; the caller has $root and $out).
+# debian.sh: kernels and programs from Debian packages that are unpacked but not installed. It uses an apt state of its own, so
+# the host's lists and packages do not change (sourced by vm/image and board/image; the caller sets $root and $out).
 
 say() { echo "${0##*/tests/}: $*" >&2; }
 
 # shellcheck source=SCRIPTDIR/need.sh
 . "$(dirname "${BASH_SOURCE[0]}")/need.sh"
 
-# apt_state FOLDER ARCH: one that knows this machine's mirrors and has nothing installed.
+# apt_state FOLDER ARCH: makes an apt state with this machine's mirrors and no installed packages.
 apt_state() {
   local d=$1 arch=$2 main security codename indexes
   # shellcheck disable=SC1091
@@ -38,11 +38,11 @@ Dir::Etc::Preferences "/dev/null";
 Dir::Etc::PreferencesParts "/dev/null";
 END
   export APT_CONFIG=$d/conf
-  # A security mirror that is being updated must not stop the tests: the main archive has a kernel too.
+  # The tests continue if the security mirror is being updated, because the main archive has a kernel too.
   apt-get -qq update >&2 || { sed -i /-security/d "$d/sources"; apt-get -qq update >&2; }
 }
 
-# unpack FOLDER PACKAGE...: the packages and what they depend on, into $root.
+# unpack FOLDER PACKAGE...: unpacks the packages and their dependencies into $root.
 unpack() {
   local d=$1 deb; shift
   say "fetching $*"
@@ -51,7 +51,7 @@ unpack() {
   for deb in "$d"/cache/archives/*.deb; do dpkg -x "$deb" "$root"; done
 }
 
-# unpack_kernel FOLDER PACKAGE: the kernel that this package stands for, into $kernel_root; its version in $version.
+# unpack_kernel FOLDER PACKAGE: unpacks the kernel that a metapackage depends on into $kernel_root; sets $version.
 unpack_kernel() {
   local d=$1 kernel
   kernel=$(apt-get -s -qq install "$2" | sed -n 's/^Inst \(linux-image-[0-9][^ ]*\) .*/\1/p' | head -1)
@@ -63,7 +63,7 @@ unpack_kernel() {
   depmod -b "$kernel_root" "$version"
 }
 
-# The shared libraries of program $1 of $root, copied into $out as the loader will look for them.
+# libraries_of FILE: copies the shared libraries of a program of $root into $out, to the paths that the loader uses.
 libraries_of() {
   local lib from
   for lib in $(readelf -ld "$1" 2>/dev/null | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p; s/.*interpreter: \(.*\)\]/\1/p'); do
@@ -74,14 +74,14 @@ libraries_of() {
   done
 }
 
-# program NAME: where a package put it.
+# program NAME: prints the path of a program in $root.
 program() {
   local from
   for from in "$root"/{usr/sbin,usr/bin,sbin,bin}/"$1"; do [ -f "$from" ] && [ ! -L "$from" ] && break; done
   echo "$from"
 }
 
-# with_dependencies MODULE...: the files of these modules and of all that they need, in the order to load them.
+# with_dependencies MODULE...: prints the files of the modules and of their dependencies, in loading order.
 with_dependencies() {
   local module
   for module; do
@@ -94,7 +94,7 @@ unpack_module() {
   case $1 in *.xz) xz -dc "$1" > "$2" ;; *.zst) zstd -dqc "$1" > "$2" ;; *) cp "$1" "$2" ;; esac
 }
 
-# modules_into TREE MODULE...: below its lib/modules, with modules.dep and all else that a loader reads.
+# modules_into TREE MODULE...: installs modules below lib/modules of a tree, with modules.dep and the other files of a loader.
 modules_into() {
   local tree=$1 to=$1/lib/modules/$version ko file; shift
   mkdir -p "$to"
@@ -108,7 +108,7 @@ modules_into() {
   rm -f "$to"/modules.{*.bin,builtin.modinfo,devname,symbols}
 }
 
-# What the scenarios need of a kernel; the rest is found by those who need it.
+# The modules that the scenarios need.
 # shellcheck disable=SC2034
 MODULES="ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_wlc ip_vs_sh ip_vs_mh ip_vs_dh ip_vs_sed ip_vs_nq ip_vs_fo
   ip_vs_ovf ip_vs_lblc ip_vs_lblcr dummy bridge br_netfilter veth ipip sctp sctp_diag inet_diag tcp_diag udp_diag

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# need.sh: what the tests need of this machine (sourced; Debian 12, root).
+# need.sh: installs the packages that the tests need (sourced; Debian 12, root).
 
-# need COMMAND=PACKAGE...: installs each package whose command (or file, where it begins with a slash) is not there.
+# need COMMAND=PACKAGE...: installs each package whose command (or file, if it starts with a slash) is missing.
 need() {
   local pair missing=()
   for pair; do

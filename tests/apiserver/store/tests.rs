@@ -21,7 +21,7 @@ const A2: &str = r#"{"metadata":{"name":"a","resourceVersion":"7"},"spec":{"podC
 const B: &str = r#"{"metadata":{"name":"b","resourceVersion":"8"},"spec":{}}"#;
 
 #[test]
-fn a_changed_file_makes_events_with_revisions_of_their_own() {
+fn each_changed_object_of_a_file_makes_an_event_with_its_own_revision() {
     let dir = folder("events");
     write(&dir, &format!("{A},{B}"));
     let store = Store::open(&dir, 0);
@@ -39,7 +39,7 @@ fn a_changed_file_makes_events_with_revisions_of_their_own() {
 }
 
 #[test]
-fn an_old_version_stays_for_those_who_page_through_it() {
+fn an_old_version_stays_for_clients_that_read_its_pages() {
     let dir = folder("versions");
     write(&dir, &format!("{A},{B}"));
     let store = Store::open(&dir, 0);
@@ -56,7 +56,7 @@ fn an_old_version_stays_for_those_who_page_through_it() {
 }
 
 #[test]
-fn a_file_that_is_half_written_changes_nothing() {
+fn a_half_written_file_changes_nothing() {
     let dir = folder("half");
     write(&dir, A);
     let store = Store::open(&dir, 0);

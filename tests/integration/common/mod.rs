@@ -109,7 +109,7 @@ impl Server {
         let address = line.strip_prefix("listening on ").map(|a| a.trim().to_string());
         let Some(address) = address else {
             let _ = child.kill();
-            panic!("the test API server did not start; it said {line:?} (and more on stderr)");
+            panic!("the test API server did not start; its first line is {line:?} (see stderr)");
         };
         Server { child, address, log }
     }

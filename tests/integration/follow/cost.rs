@@ -21,7 +21,7 @@ use super::lab::{ALL, PATIENCE, POLL, WATCH, source, wait_for};
 use crate::common::{Folder, Server, example, recorded};
 
 #[test]
-fn ten_thousand_events_in_a_burst_all_come_to_a_consumer_that_is_slow() {
+fn a_slow_consumer_receives_all_of_ten_thousand_events_in_a_burst() {
     let objects = Folder::new();
     let size = ["--nodes", "3", "--services", "10000", "--endpoints", "0"];
     let dir = objects.path().to_str().unwrap();
@@ -93,7 +93,7 @@ fn counting_proxy(to: String) -> (String, Arc<AtomicU64>) {
 }
 
 #[test]
-fn an_idle_poll_of_all_kinds_costs_less_than_two_kilobytes_whatever_the_cluster_s_size() {
+fn an_idle_poll_of_all_kinds_transfers_less_than_two_kilobytes_at_any_cluster_size() {
     let big = Folder::new();
     let size = ["--nodes", "100", "--services", "500", "--endpoints", "2000"];
     let mut generate = std::process::Command::new(example("apiserver"));

@@ -17,21 +17,21 @@ const TABLE: [(&str, &str, &str); 18] = [
     ("401 for everything", ":status=401", "401 Unauthorized"),
     ("403 for one kind", "services:status=403", "403 Forbidden"),
     ("410 for every watch", "watch:gone", ""),
-    ("no version, and lists that break", "watch:gone\nlimit=500:cut=3000", "cut"),
+    ("expired versions, and lists that break", "watch:gone\nlimit=500:cut=3000", "cut"),
     ("garbage", ":garbage", "not HTTP"),
     ("a login page", ":html", "a proxy before it?"),
     ("empty replies", ":empty", "an empty reply"),
-    ("no answer at all", ":hang", "no answer within"),
+    ("no answer", ":hang", "no answer within"),
     ("watches cut in the middle of a line", "watch:cut=300", "cut in the middle"),
     ("watches cut at once", "watch:cut=0", "cut"),
     ("a byte a second", ":slow=1", "too slowly"),
-    ("watches that tell nothing", "watch:mute", ""),
+    ("watches without events", "watch:mute", ""),
     ("each event twice", "watch:twice", ""),
     ("events in reverse", "watch:shuffle", ""),
-    ("a list that suddenly is empty", "watch:gone\nnodes?limit:body=none.json", ""),
+    ("expired versions, and an empty list", "watch:gone\nnodes?limit:body=none.json", ""),
 ];
 
-fn row(rhythm: Rhythm, (name, faults, told): (&str, &str, &str)) {
+fn row(rhythm: Rhythm, (name, faults, expected): (&str, &str, &str)) {
     let mut lab = Lab::new(rhythm, &[], None);
     lab.objects.write(
         "none.json",
@@ -43,11 +43,14 @@ fn row(rhythm: Rhythm, (name, faults, told): (&str, &str, &str)) {
     thread::sleep(FAULT / 2);
     lab.change();
     thread::sleep(FAULT / 2);
-    let lost = lab.heard().lost.clone();
-    assert!(told.is_empty() || lost.iter().any(|why| why.contains(told)), "{name}: {lost:?}");
+    let lost = lab.observed().lost.clone();
+    assert!(
+        expected.is_empty() || lost.iter().any(|why| why.contains(expected)),
+        "{name}: {lost:?}"
+    );
     if name.contains("one kind") {
-        let heard = lab.heard();
-        let known = heard.known.as_ref().unwrap();
+        let observed = lab.observed();
+        let known = observed.known.as_ref().unwrap();
         assert_eq!(known.lost.keys().collect::<Vec<_>>(), [&Kind::Service]);
         assert_eq!(known.cluster.nodes, lab.truth().nodes, "the others go on");
     }
@@ -57,9 +60,9 @@ fn row(rhythm: Rhythm, (name, faults, told): (&str, &str, &str)) {
         let kind = fault.rsplit(':').next().unwrap().split('=').next().unwrap();
         wait_for(SOON, &format!("{name}: an answer that {kind} changed"), || lab.met(kind));
     }
-    let missing = lab.heard().missing.clone();
+    let missing = lab.observed().missing.clone();
     assert!(missing.is_empty(), "{name}: {missing:?} were lost");
-    println!("{name}: right again after {:.1} s; told: {lost:?}", took.as_secs_f32());
+    println!("{name}: right again after {:.1} s; reported: {lost:?}", took.as_secs_f32());
 }
 
 fn table(rhythm: Rhythm) {
@@ -70,12 +73,12 @@ fn table(rhythm: Rhythm) {
 }
 
 #[test]
-fn no_fault_loses_an_object_and_after_each_all_is_right_soon_when_watching() {
+fn no_fault_loses_an_object_and_watching_recovers_after_each() {
     table(WATCH);
 }
 
 #[test]
-fn no_fault_loses_an_object_and_after_each_all_is_right_soon_when_polling() {
+fn no_fault_loses_an_object_and_polling_recovers_after_each() {
     table(POLL);
 }
 
@@ -87,32 +90,32 @@ fn gone_for_a_while(rhythm: Rhythm, revision: &str) {
     lab.server = None;
     lab.change();
     thread::sleep(FAULT);
-    assert!(lab.heard().lost.iter().any(|why| why.contains("connection refused")));
+    assert!(lab.observed().lost.iter().any(|why| why.contains("connection refused")));
     let options = ["--listen", &lab.address, "--revision", revision, "--bookmarks", "1"];
     lab.server = Some(Server::start(lab.objects.path(), &options));
     lab.settle(SOON, "the server is back");
-    assert_eq!(lab.heard().missing, Vec::<String>::new());
+    assert_eq!(lab.observed().missing, Vec::<String>::new());
     lab.change();
     lab.settle(Duration::from_secs(5), "it is followed as before");
 }
 
 #[test]
-fn a_server_that_comes_back_without_its_history_is_followed_again() {
+fn a_server_that_restarts_without_its_history_is_watched_again() {
     gone_for_a_while(WATCH, "100000");
 }
 
 #[test]
-fn a_server_that_comes_back_without_its_history_is_polled_again() {
+fn a_server_that_restarts_without_its_history_is_polled_again() {
     gone_for_a_while(POLL, "100000");
 }
 
 #[test]
-fn a_server_that_comes_back_in_an_older_state_is_followed_from_there() {
+fn a_server_that_restarts_with_an_older_state_is_followed_from_that_state() {
     gone_for_a_while(WATCH, "0");
 }
 
 #[test]
-fn a_token_that_is_rotated_under_way_is_read_again() {
+fn a_rotated_token_is_read_again() {
     let folder = Folder::new();
     folder.write("token", "old");
     let mut lab = Lab::new(WATCH, &[], Some(&folder.join("token")));
@@ -120,22 +123,22 @@ fn a_token_that_is_rotated_under_way_is_read_again() {
     lab.faults("# the watches are cut");
     lab.change();
     thread::sleep(FAULT);
-    assert!(lab.heard().lost.iter().any(|why| why.contains("401 Unauthorized")));
+    assert!(lab.observed().lost.iter().any(|why| why.contains("401 Unauthorized")));
     folder.write("token", "new");
     lab.settle(SOON, "the new token");
-    assert_eq!(lab.heard().missing, Vec::<String>::new());
+    assert_eq!(lab.observed().missing, Vec::<String>::new());
 }
 
 #[test]
-fn failures_are_told_once_and_not_at_each_attempt() {
+fn failures_are_reported_once_and_not_at_each_attempt() {
     let lab = Lab::new(WATCH, &[], None);
     lab.faults(":status=500");
     thread::sleep(Duration::from_secs(8));
-    let lost = lab.heard().lost.clone();
+    let lost = lab.observed().lost.clone();
     for kind in ["nodes", "services", "endpointslices"] {
         let start = format!("watching {kind} from http://");
-        let told = lost.iter().filter(|why| why.starts_with(&start)).count();
-        assert!(told <= 2, "{lost:?}");
+        let reported = lost.iter().filter(|why| why.starts_with(&start)).count();
+        assert!(reported <= 2, "{lost:?}");
     }
     assert!(lost.len() <= 6, "{lost:?}");
 }

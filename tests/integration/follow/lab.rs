@@ -47,14 +47,14 @@ pub fn wait_for(limit: Duration, what: &str, mut done: impl FnMut() -> bool) -> 
 
 /// The state that the followers' news add up to, with checks.
 #[derive(Default)]
-pub struct Heard {
+pub struct Observed {
     pub known: Option<Known>,
     /// The errors that were reported.
     pub lost: Vec<String>,
     /// Objects that disappeared although the test did not remove them.
     pub missing: Vec<String>,
     /// Kind and name of each object that was there at first and that the test did not remove.
-    pub there: BTreeSet<String>,
+    pub present: BTreeSet<String>,
     pub news: usize,
 }
 
@@ -65,8 +65,8 @@ pub fn names(cluster: &Cluster) -> BTreeSet<String> {
     nodes.chain(services).chain(slices).collect()
 }
 
-impl Heard {
-    pub fn hear(&mut self, news: News) {
+impl Observed {
+    pub fn apply(&mut self, news: News) {
         self.news += 1;
         if let What::Lost(why) = &news.what {
             self.lost.push(why.clone());
@@ -74,7 +74,7 @@ impl Heard {
         let known = self.known.as_mut().unwrap();
         known.hear(news);
         let now = names(&known.cluster);
-        let missing = self.there.difference(&now).cloned();
+        let missing = self.present.difference(&now).cloned();
         self.missing.extend(missing);
     }
 }
@@ -84,7 +84,7 @@ pub struct Lab {
     pub objects: Folder,
     pub server: Option<Server>,
     pub address: String,
-    pub heard: Arc<Mutex<Heard>>,
+    pub observed: Arc<Mutex<Observed>>,
     pub stop: Arc<AtomicBool>,
     pub changes: u32,
     pub api: Arc<Api>,
@@ -106,32 +106,32 @@ impl Lab {
         let api = Arc::new(Api::with(&source, PATIENCE).unwrap());
         api.expect("node-1", None);
         let known = Known::new(Cluster::default(), Default::default(), &ALL);
-        let heard = Arc::new(Mutex::new(Heard { known: Some(known), ..Heard::default() }));
+        let observed = Arc::new(Mutex::new(Observed { known: Some(known), ..Observed::default() }));
         let stop = Arc::new(AtomicBool::new(false));
         let server = Some(server);
-        let lab = Lab { objects, server, address, heard, stop, changes: 0, api };
+        let lab = Lab { objects, server, address, observed, stop, changes: 0, api };
         for kind in ALL {
             lab.follow(kind, rhythm);
         }
         lab.settle(Duration::from_secs(20), "the first lists");
-        let all = names(&lab.heard().known.as_ref().unwrap().cluster);
-        lab.heard().there = all;
+        let all = names(&lab.observed().known.as_ref().unwrap().cluster);
+        lab.observed().present = all;
         lab
     }
 
     pub fn follow(&self, kind: Kind, rhythm: Rhythm) {
-        let (api, heard, stop) = (self.api.clone(), self.heard.clone(), self.stop.clone());
+        let (api, observed, stop) = (self.api.clone(), self.observed.clone(), self.stop.clone());
         let run = move || {
             api.follow(kind, Start::default(), rhythm, |news| {
-                heard.lock().unwrap().hear(news);
+                observed.lock().unwrap().apply(news);
                 !stop.load(SeqCst)
             });
         };
         thread::Builder::new().stack_size(STACK).spawn(run).unwrap();
     }
 
-    pub fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap()
+    pub fn observed(&self) -> MutexGuard<'_, Observed> {
+        self.observed.lock().unwrap()
     }
 
     /// Changes one object of each kind and removes the last slice.
@@ -156,7 +156,7 @@ impl Lab {
             let gone = items.pop().unwrap();
             let (space, name) = (&gone["metadata"]["namespace"], &gone["metadata"]["name"]);
             let name = format!("slice {}/{}", space.as_str().unwrap(), name.as_str().unwrap());
-            assert!(self.heard().there.remove(&name));
+            assert!(self.observed().present.remove(&name));
             items[0]["endpoints"] = json!([]);
         });
     }
@@ -179,8 +179,8 @@ impl Lab {
     pub fn settle(&self, limit: Duration, why: &str) -> Duration {
         let truth = self.truth();
         wait_for(limit, why, || {
-            let heard = self.heard();
-            let known = heard.known.as_ref().unwrap();
+            let observed = self.observed();
+            let known = observed.known.as_ref().unwrap();
             known.cluster == truth && known.lost.is_empty() && known.is_complete()
         })
     }

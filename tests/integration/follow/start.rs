@@ -15,7 +15,7 @@ use super::lab::{ALL, FILES, PATIENCE, POLL, SOON, WATCH, source};
 use crate::common::{Folder, Server};
 
 #[test]
-fn old_servers_are_followed_too() {
+fn servers_without_endpointslice_v1_are_followed() {
     for option in ["--only-v1beta1", "--only-endpoints"] {
         for rhythm in [WATCH, POLL] {
             let objects = Folder::objects("three-nodes");
@@ -51,7 +51,7 @@ fn old_servers_are_followed_too() {
 }
 
 #[test]
-fn from_a_snapshot_a_kind_counts_as_heard_only_when_all_that_was_missed_has_come() {
+fn after_a_snapshot_a_kind_is_current_only_after_all_missed_events() {
     let objects = Folder::objects("three-nodes");
     let server = Server::start::<&str>(objects.path(), &[]);
     let api = Api::with(&source(&server.url(), None), PATIENCE).unwrap();
@@ -71,22 +71,22 @@ fn from_a_snapshot_a_kind_counts_as_heard_only_when_all_that_was_missed_has_come
         version: reading.versions.get(&Kind::Node).cloned(),
         age: Some(Duration::from_secs(60)),
     };
-    let mut told = Vec::new();
+    let mut news_texts = Vec::new();
     again.follow(Kind::Node, start, WATCH, |news| {
-        told.push(match news.what {
+        news_texts.push(match news.what {
             What::One { name, .. } => format!("one {name}"),
             What::Reached(version) => format!("reached {version}"),
             other => format!("{other:?}"),
         });
-        told.len() < 2
+        news_texts.len() < 2
     });
-    assert_eq!(told, ["one node-3", "reached 412"]);
+    assert_eq!(news_texts, ["one node-3", "reached 412"]);
     let asked = server.requests();
     assert!(asked.iter().filter(|line| line.contains("limit=500")).count() == 1, "{asked:?}");
 }
 
 #[test]
-fn the_stack_of_a_follower_is_enough_for_tls() {
+fn the_stack_size_of_a_follower_is_enough_for_tls() {
     let tls = |name: &str| format!("{}/tests/fixtures/tls/{name}", env!("CARGO_MANIFEST_DIR"));
     let (cert, key) = (tls("server.crt"), tls("server.key"));
     let objects = Folder::objects("three-nodes");

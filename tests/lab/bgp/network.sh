@@ -4,11 +4,11 @@
 #
 #   the first namespace                lan  192.0.2.254/24  2001:db8::fe/64   an API server a cluster
 #      |          |            |
-#    node-N     node-M       ROUTER    eth0 192.0.2.(10+N) 2001:db8::N; a router's as the scenario says
+#    node-N     node-M       ROUTER    eth0 192.0.2.(10+N) 2001:db8::N; routers: see the scenario
 #      |
 #   kube-bridge, and pods behind it    10.244.N.0/24  fd44:N::/64
 #
-# Each node runs kinglet, or BIRD set up to do the same (SPEAKER=bird, standin.py).
+# Each node runs kinglet, or BIRD with an equal configuration (SPEAKER=bird, standin.py).
 
 here=${BASH_SOURCE[0]%/*}
 LAB=/run/lab
@@ -16,7 +16,7 @@ CLUSTER=a
 export TMPDIR=$LAB/tmp
 # shellcheck source=SCRIPTDIR/../assert.sh
 . "$here/../assert.sh"
-# within SECONDS SENTENCE PROGRAM...: by the clock, since what is asked here takes time itself.
+# within SECONDS SENTENCE PROGRAM...: as in assert.sh, but by the clock, because the programs here take time themselves.
 within() {
   local end=$((SECONDS + $1 + 1)) sentence=$2; shift 2
   until "$@" > "$TMPDIR/output" 2>&1; do
@@ -47,7 +47,7 @@ in_ns() { ip netns exec "$@"; }
 
 mac_of() { printf '02:00:c0:00:02:%02x' "$1"; }
 
-# host_up NAME HOST [HOST6]: a namespace at 192.0.2.HOST and 2001:db8::HOST6.
+# host_up NAME HOST [HOST6]: makes a namespace with 192.0.2.HOST and 2001:db8::HOST6.
 host_up() {
   mkdir -p "$LAB/$1"
   ip netns add "$1"
@@ -61,14 +61,14 @@ host_up() {
     net.ipv4.conf.all.promote_secondaries=1
 }
 
-# node_up N [ANNOTATION=VALUE...]: node-N is there, and the cluster knows it.
+# node_up N [ANNOTATION=VALUE...]: makes node-N and its Node object.
 node_up() {
   host_up "node-$1" $((10 + $1)) "$1"
   node_says "$@"
 }
 
-# nodes_meet N...: without ARP and ND. The kernel's table of neighbours is one for all namespaces, and holds 1,024
-# that were learned; 50 nodes have 5,000.
+# nodes_meet N...: fills the neighbour tables without ARP and ND. The kernel has one table for all namespaces, with at most 1,024
+# learned entries; 50 nodes need 5,000.
 nodes_meet() {
   local n m
   for n; do
@@ -80,7 +80,7 @@ nodes_meet() {
   done
 }
 
-# node_says N [ANNOTATION=VALUE...]: what its Node says from now on (`addresses=` and `cidrs=` are not annotations).
+# node_says N [ANNOTATION=VALUE...]: sets the annotations of a Node object (`addresses=` and `cidrs=` are not annotations).
 node_says() {
   local n=$1; shift
   mkdir -p "$LAB/$CLUSTER/nodes"
@@ -91,7 +91,7 @@ node_says() {
 
 node_gone() { rm "$LAB/$CLUSTER/nodes/node-$1"; }
 
-# cluster_says: the API server tells what node_says and node_gone said.
+# cluster_says: makes the API server serve the Node objects as node_says and node_gone left them.
 cluster_says() {
   local node
   mkdir -p "$LAB/$CLUSTER/objects"
@@ -102,7 +102,7 @@ cluster_says() {
   done
 }
 
-# api_up [LIST...]: the API server of the cluster, with its nodes and those recorded lists.
+# api_up [LIST...]: starts the API server of the cluster with its Nodes and these recorded lists.
 api_up() {
   cluster_says
   for list; do cp "$here/../../fixtures/objects/three-nodes/$list.json" "$LAB/$CLUSTER/objects/"; done
@@ -111,7 +111,7 @@ api_up() {
   until grep -q listening "$LAB/$CLUSTER/api"; do sleep 0.1; done
 }
 
-# speaker NODE FLAG...: starts kinglet there; speaker_again NODE: with the same flags.
+# speaker NODE FLAG...: starts kinglet on a node. speaker_again NODE: starts it with the same flags again.
 speaker() {
   printf '%s\n' "${@:2}" > "$LAB/$1/flags"
   speaker_again "$1"
@@ -120,7 +120,7 @@ speaker_again() {
   local node=$1 flags=()
   if [ "$SPEAKER" = bird ]; then
     standin_conf "$node"
-    # With -R nothing goes to the kernel until all peers are up.
+    # With -R BIRD writes no route to the kernel until all peers are up.
     if grep -q graceful "$LAB/$node/flags"; then flags=(-R); fi
     bird_up "$node" "$LAB/$node/bird.conf" "${flags[@]}"
     return
@@ -138,7 +138,7 @@ standin_conf() {
   python3 "$here/standin.py" conf "$1" "$LAB/$cluster/objects" "$LAB/$1/flags" > "$LAB/$1/bird.conf"
 }
 
-# ended NODE [SIGNAL]: kinglet, bird or FRR there is ended, and gone when this returns.
+# ended NODE [SIGNAL]: ends kinglet, BIRD or FRR on a node and waits for its end.
 ended() {
   local file
   for file in "$LAB/$1"/*pid; do
@@ -147,7 +147,7 @@ ended() {
   done
 }
 
-# bgp NODE: its peers as `kinglet bgp --format json` tells them.
+# bgp NODE: prints the peers as `kinglet bgp --format json` does.
 bgp() {
   if [ "$SPEAKER" = bird ]; then
     birdc "$1" show protocols all | python3 "$here/standin.py" peers
@@ -155,7 +155,7 @@ bgp() {
     "$KINGLET" bgp --run-dir "$LAB/$1/run" --format json
   fi
 }
-# established NODE ADDRESS...: each of these sessions is up; peers_are NODE N: as many are.
+# established NODE ADDRESS...: each of these sessions is up. peers_are NODE N: N sessions are up.
 established() {
   local node=$1; shift
   bgp "$node" > "$TMPDIR/bgp" || return
@@ -164,7 +164,7 @@ established() {
       { echo "$node has no session with $addr"; cat "$TMPDIR/bgp"; return 1; }
   done
 }
-# down NODE ADDRESS: it is a peer, and has no session.
+# down NODE ADDRESS: the address is a peer, and its session is not up.
 down() {
   bgp "$1" | jq -e --arg a "$2" 'any(.peers[]; .addr == $a and .state != "Established")' ||
     { echo "$1 has a session with $2, or does not know it"; return 1; }
@@ -176,7 +176,7 @@ peers_are() {
 }
 not() { ! "$@"; }
 
-# routed HOST PREFIX [VIA...]: the kernel has the speaker's route, by exactly these next hops (none: no such route).
+# routed HOST PREFIX [VIA...]: the kernel has the speaker's route with exactly these next hops (none: no such route).
 routed() {
   local host=$1 prefix=$2 six=-4; shift 2
   case $prefix in *:*) six=-6 ;; esac
@@ -186,15 +186,15 @@ routed() {
     { echo "$host: $prefix via ${vias:-nothing}, not ${*:-nothing}"; ip -n "$host" $six route show proto $PROTO; return 1; }
 }
 
-# says FILE REGEX, silent FILE REGEX: a log has it, or has it not; log_says NODE REGEX.
+# says FILE REGEX: a file has a line that matches. log_says NODE REGEX: so does the log of a node.
 says() { grep -Eq "$2" "$1" || { echo "no $2 in:"; tail -5 "$1"; return 1; }; }
 log_says() { says "$LAB/$1/log" "$2"; }
-# matches REGEX COMMAND...: what it prints matches.
+# matches REGEX COMMAND...: a line that the command prints matches.
 matches() { "${@:2}" > "$TMPDIR/printed" 2>&1; grep -Eq "$1" "$TMPDIR/printed" || { echo "no $1 in:"; cat "$TMPDIR/printed"; return 1; }; }
-# lacks REGEX COMMAND...: nothing that the command prints matches. A scenario shows first, by `matches`, that the command works.
+# lacks REGEX COMMAND...: no line that the command prints matches. A scenario shows by `matches` first that the command works.
 lacks() { "${@:2}" > "$TMPDIR/printed" 2>&1; ! grep -E "$1" "$TMPDIR/printed"; }
 
-# pod_add NODE N NAME HOST: a pod at 10.244.N.HOST, where a CNI plugin would put it.
+# pod_add NODE N NAME HOST: makes a pod at 10.244.N.HOST, as a CNI plugin does.
 pod_add() {
   ip -n "$1" link add kube-bridge type bridge 2> /dev/null
   ip -n "$1" link set kube-bridge up
@@ -208,7 +208,7 @@ pod_add() {
   ip -n "$3" route add default via "10.244.$2.1"
 }
 
-# bird_up HOST CONF [FLAG...]; birdc HOST WORD...
+# bird_up HOST CONF [FLAG...]: starts BIRD. birdc HOST WORD...: sends it a command.
 bird_up() {
   ip netns exec "$1" bird -f -c "$2" -s "$LAB/$1/bird.ctl" "${@:3}" >> "$LAB/$1/log" 2>&1 &
   echo $! > "$LAB/$1/bird.pid"
@@ -216,8 +216,8 @@ bird_up() {
 }
 birdc() { command birdc -s "$LAB/$1/bird.ctl" "${@:2}"; }
 
-# frr_up HOST CONF [FLAG...]: bgpd, beside zebra where no flag says --no_zebra, and beside bfdd where CONF speaks of
-# bfd; vty HOST COMMAND.
+# frr_up HOST CONF [FLAG...]: starts bgpd; zebra too unless --no_zebra is given, and bfdd too if CONF has bfd.
+# vty HOST COMMAND: sends FRR a command.
 frr_up() {
   local host=$1 conf=$2; shift 2
   local own=(--vty_socket "$LAB/$host")
@@ -225,7 +225,7 @@ frr_up() {
   case " $* " in
     *" --no_zebra "*) ;;
     *)
-      # zebra insists on a user of its own.
+      # zebra requires a user of its own.
       chown frr "$LAB/$host"
       ip netns exec "$host" /usr/lib/frr/zebra "${own[@]}" -f "$LAB/$host/zebra.conf" -i "$LAB/$host/z.id" -z "$LAB/$host/zserv" \
         > "$LAB/$host/zebra.out" 2>&1 &

@@ -1,14 +1,14 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154
-# outside.sh: what must hold with a router outside, whichever (sourced by the scenarios bird, frr and gobgp, which
-# give router_up AS PASSWORD, router_is AS PASSWORD, router_up_with NODE, router_route PREFIX NODE, router_refresh
-# NODE, router_shut NODE MESSAGE, router_open NODE, router_shows AS_PATH, router_community).
+# outside.sh: the checks with an outside router of any kind (sourced by the scenarios bird, frr and gobgp, which define router_up AS
+# PASSWORD, router_is AS PASSWORD, router_up_with NODE, router_route PREFIX NODE, router_refresh NODE, router_shut NODE MESSAGE,
+# router_open NODE, router_shows AS_PATH, router_community).
 # shellcheck source=SCRIPTDIR/network.sh
 . "${BASH_SOURCE[0]%/*}/network.sh"
 
 both_up() { established node-1 192.0.2.201 && established node-2 192.0.2.201 && router_up_with 1 && router_up_with 2; }
 learned() { routed "node-$1" 203.0.113.0/24 192.0.2.201 && routed "node-$1" 2001:db8:113::/48 2001:db8::201; }
-# seen PREFIX NODE NEXT_HOP PATH: the router has it from that node.
+# seen PREFIX NODE NEXT_HOP PATH: the router has the prefix from that node.
 seen() { matches "$3" router_route "$1" "$2" && matches "$(router_shows "$4")" router_route "$1" "$2"; }
 
 speakers() { # FLAG...
@@ -18,7 +18,7 @@ speakers() { # FLAG...
   done
 }
 
-# with_as AS PATH: the router has this AS, and sees this path.
+# with_as AS PATH: the router has this AS and sees this path.
 with_as() {
   within 30 "AS $1: the sessions are up, seen from both sides" both_up
   within 10 "AS $1: its routes are in the kernel, both families over one IPv4 session" learned 1
@@ -45,11 +45,11 @@ outside_scenario() {
   within 10 "the annotation goes, and the community with it" not router_community
   with_as 65001 64512
 
-  # Each session is down for as long as it is shut, and the reason is told.
+  # Each session stays down while it is shut, and the peer's reason is shown.
   router_shut 1 "window 7" > /dev/null
   within 10 "it is shut: its routes are gone here" routed node-1 203.0.113.0/24
   check "but not where it is up" learned 2
-  # BIRD in our place sees no words of GoBGP 3.10 either.
+  # BIRD in kinglet's place does not see the message of GoBGP 3.10 either.
   [ "${words:-yes}" = no ] || within 5 "its words are in our log" log_says node-1 "window 7"
   router_open 1 > /dev/null
   within 30 "it is opened: all is back" learned 1

@@ -1,19 +1,19 @@
 # shellcheck shell=sh
 # shellcheck disable=SC2154,SC2034,SC2016  # arch is scenario.sh's, boot steps.sh's, and $ the board's
-# missing.sh: what a board may lack: a kernel option, a disk that can be written to, the time, memory (sourced by scenario.sh).
+# missing.sh: a board without a kernel option, a writable disk, the time, or enough memory (sourced by scenario.sh).
 
 # ---- a kernel option ----
 
-# lacks [LINE]: check says this, beside what it says of every board here, and nothing else.
+# lacks SENTENCE CODE [LINE]: check prints this line and the one that every board here has, and no other problem.
 CLOCK="warn     the clock was never set, so certificates are not valid yet: run NTP first"
-lacks() { # WHAT CODE [LINE]
+lacks() {
   board kinglet check > /tmp/lines; code=$?
   same "$1: check says so, and nothing else" "${3:+$3
 }$CLOCK" "$(grep -v '^ok ' /tmp/lines)"
   same "$1: check exits $2" "$2" $code
 }
 
-# without MODULE VERDICT WHAT: its file is not in the image.
+# without MODULE VERDICT TEXT: check without the file of this module.
 without() {
   file=$(board "find /lib/modules -name $1.ko")
   board "mv $file /run/" > /dev/null
@@ -71,7 +71,7 @@ part_readonly() {
   clocked "read-only"
   within 10 "read-only: IPVS has exactly the Services" is_table recorded
   within 10 "read-only: status says that the node is right" board kinglet status
-  # A daemon writes its first ten seconds after its start.
+  # A daemon writes its first snapshot ten seconds after its start.
   warned() { said > /results/messages.readonly; grep 'warning: .*snapshot' /results/messages.readonly; }
   within 20 "read-only: that there will be no snapshot is told" warned
 
@@ -117,7 +117,7 @@ part_small() {
   least='' sizes="128 96 80 64 56 48 40 32"
   starts daemon > /dev/null
   for size in $sizes; do
-    # QEMU gives this board 512 MiB whatever is asked, and puts the initial RAM disk at 128 MiB.
+    # QEMU gives this board 512 MiB in any case, and puts the initial RAM disk at 128 MiB.
     case $arch in armel) next "mem=$((size - 2))M mem=2M@128M try=$size" ;; *) next "-m $size try=$size" ;; esac
     within 180 "the board restarts with $size MiB, or as before" up || break
     boot=$(board cat /proc/sys/kernel/random/boot_id)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # shellcheck disable=SC2317  # the parts are called by their names
-# scenario.sh ARCH PART...: a board comes to a cluster of which this machine is the rest. See run.
+# scenario.sh ARCH PART...: a board joins a cluster whose other nodes are in this machine. See run.
 # shellcheck source=SCRIPTDIR/../vm/lab.sh
 . /job/lab.sh
 # shellcheck source=SCRIPTDIR/steps.sh
@@ -11,7 +11,7 @@
 arch=$1; shift
 # shellcheck disable=SC2034 # for lab.sh
 NODES="node-2 node-3"
-MOST=4096  # KiB: the memory that 10 nodes and 50 Services may take
+MOST=4096  # KiB: the limit of memory with 10 nodes and 50 Services
 
 lab_up
 ip link set eth0 master lan up
@@ -32,7 +32,7 @@ part_boot() {
 10.244.2.0/24 via 192.0.2.13 dev eth0 " "$(board /test/ip route show proto 17)"
   within 10 "IPVS has exactly the Services" is_table recorded
   within 10 "status says that the node is right" board kinglet status
-  # In the order in which host-local hands out the addresses that the recorded Pods have.
+  # In the order in which host-local gives the recorded Pods their recorded addresses.
   same "web-0 on the board" 10.244.0.2 "$(board /test/pod web-0)"
   same "web-3 on the board" 10.244.0.3 "$(board /test/pod web-3)"
   sleep 1
@@ -69,7 +69,7 @@ part_cron() {
 # tier: quick
 part_away() {
   starts daemon > /dev/null
-  # A daemon writes its first ten seconds after its start, and what changes then minutes later.
+  # A daemon writes its first snapshot ten seconds after its start, and later changes after minutes.
   board "rm -f /var/lib/kinglet/snapshot; kill -HUP 1; sleep 1; killall kinglet" > /dev/null
   within 40 "there is a snapshot" board "ls -l /var/lib/kinglet/snapshot"
   kill "${api:?}"; wait "$api" 2>/dev/null; rm /tmp/api
@@ -83,7 +83,7 @@ part_away() {
   within 60 "the API is back, and so is the node" board kinglet status
 }
 
-# held: the daemon has what the ten nodes' cluster has.
+# held: IPVS has at least the 50 Services of the cluster of ten nodes.
 held() { [ "$(table | grep -vc -e '->')" -ge 50 ]; }
 # tier: quick
 part_memory() {

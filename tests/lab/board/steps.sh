@@ -1,11 +1,11 @@
 # shellcheck shell=sh
 # shellcheck disable=SC2154,SC2034  # API and its like are lab.sh's, and some of these the scenarios'
-# steps.sh: how the lab's machine sees and drives the board beside it (sourced; POSIX sh, in the lab).
+# steps.sh: controls the board from the lab's machine (sourced; POSIX sh, in the lab).
 
 BOARD=192.0.2.11
 RELEASE=$(cat /job/release)
 
-# board COMMAND: in the board's shell; its output and its exit code.
+# board COMMAND: runs a command in the board's shell; prints its output and returns its exit code.
 board() {
   printf '%s\n' "{ $*" "} 2>&1" "printf '\n@@%s\n' \$?; exit" |
     timeout "${patience:-60}" busybox nc $BOARD 2323 > /tmp/said 2>/dev/null
@@ -13,7 +13,7 @@ board() {
   return "$(sed -n 's/^@@\([0-9]*\)$/\1/p' /tmp/said | grep . || echo 255)"
 }
 
-# within SECONDS SENTENCE PROGRAM...; a machine whose time is counted in instructions has three times as long.
+# within SECONDS SENTENCE PROGRAM...: as in assert.sh; three times as long if the board's time is counted in instructions.
 within() {
   case $arch in armel) slow=3 ;; *) slow=1 ;; esac
   until=$(($(date +%s) + $1 * slow)) sentence=$2; shift 2
@@ -27,19 +27,19 @@ within() {
 
 up() { [ "$(patience=5 board cat /proc/sys/kernel/random/boot_id | grep -v "^${boot:-none}$" | wc -c)" -gt 30 ]; }
 
-# booted SENTENCE: the board has come up (again); else nothing that follows could say anything.
+# booted SENTENCE: the board has booted (again). The test ends if it has not.
 booted() {
   within 120 "$1" up || finish
   boot=$(board cat /proc/sys/kernel/random/boot_id)
 }
 
-# next [-m MIB] [KERNEL-ARGUMENT...]: the board restarts so, in an instant: nothing is shut down.
+# next [-m MIB] [KERNEL-ARGUMENT...]: restarts the board at once, without a shutdown.
 next() {
   board "sync; echo '@@next $*' > /dev/console; (sleep 1; reboot -f) > /dev/null 2>&1 &" > /dev/null
 }
 
-# The init of the board starts the daemon, the script that starts the daemon, crond, or nothing: from its next boot on, or from
-# `kill -HUP 1` on.
+# starts daemon|script|crond|nothing: sets what the board's init starts at its next boot, or at `kill -HUP 1`: the daemon, the
+# script that starts the daemon, crond, or nothing.
 starts() {
   board "grep -v 'kinglet\|crond' /etc/inittab > /tmp/inittab" > /dev/null
   case $1 in
@@ -51,16 +51,16 @@ starts() {
   esac
 }
 
-# clocked SENTENCE: when the first route and the first answer came.
+# clocked SENTENCE: prints the times of the first route and of the first answer.
 answered() { board cat /run/times | grep -q '^answer'; }
 clocked() {
   within "${patience:-60}" "$1: a Service answers" answered &&
     board cat /run/times | xargs | sed "s/^/  time  $1: seconds after the kernel's start: /"
 }
 
-# table: IPVS's, as lab.sh's `ipvs` prints it.
+# table: prints the board's IPVS table as `ipvs` of lab.sh does.
 table() { board /test/ipvsadm -Ln | entries; }
 is_table() { table > /tmp/actual; diff -U 0 "/job/cluster/$1/node-1" /tmp/actual; }
 
-# peak PROGRAM: VmHWM of what runs by that name, in KiB.
+# peak PROGRAM: prints VmHWM of a program, in KiB.
 peak() { board "sed -n 's/^VmHWM:[^0-9]*\([0-9]*\).*/\1/p' /proc/\$(pidof $1 | cut -d' ' -f1)/status"; }

@@ -6,18 +6,18 @@
 #      |            |           |
 #    node-1       node-2      node-3   eth0 192.0.2.11 .12 .13   2001:db8::1 ::2 ::3
 #
-# The addresses are those of the recorded Nodes (tests/fixtures/objects). A pod is a namespace that
-# Debian's own CNI plugins connect, with the configuration that kinglet wrote on its node.
+# The addresses are those of the recorded Nodes (tests/fixtures/objects). A pod is a namespace that Debian's CNI plugins connect
+# with the configuration that kinglet wrote on its node.
 
 API=http://192.0.2.254:8080
 NODES="node-1 node-2 node-3"
 FLAGS=
 OBJECTS=/run/objects
-OWN="/etc/cni /var/lib/cni /var/lib/kinglet /run/kinglet"   # each node's own
+OWN="/etc/cni /var/lib/cni /var/lib/kinglet /run/kinglet"   # each node has its own
 # shellcheck source=SCRIPTDIR/../assert.sh
 . /job/assert.sh
 
-# on NODE PROGRAM...: in its network and with its own folders.
+# on NODE PROGRAM...: runs a program in the node's network namespace and with the node's own folders.
 on() {
   ip netns exec "$1" unshare -m /bin/sh /run/lab/on "$@"
 }
@@ -65,21 +65,21 @@ lab_down() {
   rm -r /run/lab
 }
 
-# kinglet NODE COMMAND...: with $FLAGS besides, and without a snapshot, since the nodes share their file systems.
+# kinglet NODE COMMAND...: runs kinglet with $FLAGS and without a snapshot, because the nodes share their file systems.
 kinglet() {
   node=$1; shift
   # shellcheck disable=SC2086
   on "$node" /job/kinglet "$@" --master $API --hostname-override "$node" --snapshot= $FLAGS
 }
 
-# api_up DIR: the API server, with the lists of DIR.
+# api_up DIR: starts the API server with the lists of DIR.
 api_up() {
   mkdir -p $OBJECTS
   objects "$1"
   api_start
 }
 
-# api_start [FLAG...]: the API server, with the lists that are there.
+# api_start [FLAG...]: starts the API server with the current lists.
 api_start() {
   : > /tmp/api
   /job/apiserver --listen 0.0.0.0:8080 --objects $OBJECTS --log /results/apiserver.log "$@" > /tmp/api 2>&1 &
@@ -87,14 +87,14 @@ api_start() {
   until grep -q listening /tmp/api; do sleep 0.1; done
 }
 
-# objects DIR: what the API server serves from now on.
+# objects DIR: makes the API server serve the lists of DIR from now on.
 objects() {
   for list in "$1"/*.json; do
     cp "$list" $OBJECTS/new; mv $OBJECTS/new "$OBJECTS/${list##*/}"
   done
 }
 
-# The CNI configuration of one plugin, out of a conflist of exactly one plugin on one line.
+# plugin_of FILE: prints the CNI configuration of the plugin in a conflist that has exactly one plugin and one line.
 plugin_of() {
   sed 's/^{\("cniVersion":.*\),"plugins":\[{\(.*\)}\]}$/{\1,\2}/' "$1"
 }
@@ -105,7 +105,7 @@ cni() { # NODE POD ADD|DEL
     CNI_PATH=/usr/lib/cni CNI_ARGS='' on "$1" /usr/lib/cni/bridge
 }
 
-# pod_add NODE NAME: a pod that answers on port 8080; prints its address.
+# pod_add NODE NAME: adds a pod that answers on port 8080; prints its address.
 pod_add() {
   ip netns add "$2" || return
   ip -n "$2" link set lo up
@@ -121,10 +121,10 @@ pod_del() { # NODE NAME
   ip netns del "$2"
 }
 
-# in_ns NAMESPACE PROGRAM...: where a node's folders do not matter (a pod, a node's own view).
+# in_ns NAMESPACE PROGRAM...: runs a program in a network namespace, without a node's folders.
 in_ns() { ip netns exec "$@"; }
 
-# The order in which host-local hands out the addresses that the recorded Pods have.
+# recorded_pods: prints the recorded Pods in the order in which host-local gives them their recorded addresses.
 recorded_pods() {
   cat <<'END'
 node-1 web-0 10.244.0.2
@@ -145,7 +145,7 @@ node-3 dns-1 10.244.2.5
 END
 }
 
-# ipvs NODE: ipvsadm's list, sorted, each real with its service before it and without counters.
+# ipvs NODE: prints the IPVS table, sorted and without counters; each real server has its service in front.
 ipvs() { in_ns "$1" ipvsadm -Ln | entries; }
 entries() {
   awk '
@@ -154,7 +154,7 @@ entries() {
     /^FWM / { at = $1; $2 = ""; sub(" IPv6", ""); print }' | sed 's/  */ /g; s/ $//' | LC_ALL=C sort
 }
 
-# state NODE: all that kinglet may write there, in an order of its own; no counters, no link-local addresses.
+# state NODE: prints all kernel state that kinglet may change there, sorted, without counters and link-local addresses.
 state() {
   in_ns "$1" sh /run/lab/state
   find "/run/lab/$1/etc/cni" -type f -exec md5sum {} +

@@ -1,12 +1,12 @@
 # shellcheck shell=sh
-# proxy.sh: the lab with pods in it, and how the scenarios of the service proxy say what they show
-# (sourced; POSIX sh, in the guest). Every check is made in each family of $FAMILIES.
+# proxy.sh: the lab with pods, and the assertions of the service proxy (sourced; POSIX sh, in the guest). Every check is made for
+# each family of $FAMILIES.
 #
 #   stranger 192.0.2.253 2001:db8::fd   outside 192.0.2.254 2001:db8::fe   (both send external and Service
 #   addresses to node-1); p1a p1b p1c on node-1, p2a p2b on node-2, p3a p3b on node-3, each serving its name
 #   on 8080 by TCP, UDP and SCTP; node-1 and node-3 are in zone-0, node-2 is in zone-1.
 #
-# Who asks and where is said by these names, and cluster:N and external:N for a Service's addresses.
+# Clients and addresses have these names; cluster:N and external:N are addresses of Service N.
 # shellcheck source=SCRIPTDIR/lab.sh
 . /job/lab.sh
 
@@ -14,7 +14,7 @@ FAMILIES="4 6"
 SCENARIO=${0%.sh}
 PODS="p1a p1b p1c p2a p2b p3a p3b"
 
-# at NAME FAMILY
+# at NAME FAMILY: prints the address of a name.
 at() {
   case $2:$1 in
     4:cluster:*) echo "10.96.1.${1#*:}" ;;
@@ -38,12 +38,12 @@ at() {
   esac
 }
 
-# from WHO PROGRAM...
+# from CLIENT PROGRAM...: runs a program at a client.
 from() {
   if [ "$1" = outside ]; then shift; "$@"; else ip netns exec "$@"; fi
 }
 
-# serving WHO NAME PORT: one more listener there; its process in $!.
+# serving CLIENT NAME PORT: starts another listener there; its process is $!.
 serving() {
   if [ "$1" = outside ]; then /job/probe serve "$2" "$3" > /dev/null 2>&1 &
   else ip netns exec "$1" /job/probe serve "$2" "$3" > /dev/null 2>&1 & fi
@@ -56,7 +56,7 @@ pods_of() { # NODE
 }
 
 start() {
-  modprobe -a sctp  # before two pods ask for it at once
+  modprobe -a sctp  # before two pods load it at the same time
   lab_up
   ip netns add stranger
   ip link add stranger type veth peer name eth0 netns stranger
@@ -83,7 +83,7 @@ start() {
   done
 }
 
-# synced STEP [NODE...]: one pass on each node at a time, or on those named.
+# synced STEP [NODE...]: runs one pass on each node, or on the named nodes, all at the same time.
 synced() {
   step=$1; shift; where=${*:-$NODES}
   others=
@@ -99,8 +99,8 @@ synced() {
   done
 }
 
-# step NAME <<'END': the Services of this text are in the cluster, and all nodes know it. Without a text:
-# those of that step again. (steps.py reads the text on the host.)
+# step NAME <<'END': puts the Services of this text into the cluster and runs a pass on all nodes. Without a text, the Services of
+# an earlier step of this name. (steps.py reads the texts on the host.)
 step() {
   cat > /dev/null
   echo "  $1"
@@ -108,17 +108,17 @@ step() {
   synced "$1"
 }
 
-# text NAME <<'END': as step, but nothing happens yet; `objects "$(folder NAME)"` makes it so.
+# text NAME <<'END': defines the Services of a step without using them; `objects "$(folder NAME)"` puts them into the cluster.
 text() { cat > /dev/null; }
 folder() { echo "/job/steps/$SCENARIO/$1"; }
 
-# asked WHO KIND ADDRESS PORT TIMES: the answers.
+# asked CLIENT KIND ADDRESS PORT TIMES: prints the answers to so many requests.
 asked() {
   # shellcheck disable=SC2016  # the other shell's
   from "$1" sh -c 'for _ in $(seq "$4"); do /job/probe "$1" "$2" "$3" 2 2>&1; done' - "$2" "$3" "$4" "$5"
 }
 
-# served SENTENCE WHO WHERE PORT SERVERS [SEEN [KIND]]: exactly these answer, each in turn, and see SEEN.
+# served SENTENCE CLIENT ADDRESS PORT SERVERS [SEEN [KIND]]: exactly these servers answer, each in turn, and see the client as SEEN.
 served() {
   count=$(echo "$5" | wc -w)
   for f in $FAMILIES; do
@@ -130,7 +130,7 @@ served() {
   done
 }
 
-# ends SENTENCE CODES WHO WHERE PORT [KIND]: one question ends within a second, with one of these codes.
+# ends SENTENCE CODES CLIENT ADDRESS PORT [KIND]: one request ends within a second with one of these exit codes.
 ends() {
   for f in $FAMILIES; do
     said=$(from "$3" /job/probe "${6:-http}" "$(at "$4" "$f")" "$5" 1 2>&1); code=$?
@@ -144,7 +144,7 @@ refused() { sentence=$1; shift; ends "$sentence" 7 "$@"; }
 dropped() { sentence=$1; shift; ends "$sentence" 28 "$@"; }
 unserved() { sentence=$1; shift; ends "$sentence" "7 28" "$@"; }
 
-# same_one SENTENCE WHO WHERE PORT SERVERS [KIND]: one of these answers five times; which one is in
+# same_one SENTENCE CLIENT ADDRESS PORT SERVERS [KIND]: the same one of these servers answers five times; its name is in
 # /tmp/one.FAMILY.
 same_one() {
   for f in $FAMILIES; do
@@ -161,14 +161,14 @@ same_one() {
 
 daemon() { # NODE [FLAG...]
   node=$1; shift
-  # Not by `on`, which would run in a shell of its own: this process is the one to be killed.
+  # Without `on`, which would run in a shell of its own, so that $! is the daemon.
   ip netns exec "$node" unshare -m /bin/sh /run/lab/on "$node" /job/kinglet run --master "$API" --hostname-override "$node" --run-firewall=false \
     --audit-period 5s "$@" >> "/results/$node.daemon" 2>&1 &
   echo $! > "/run/lab/$node.daemon"
 }
 signal() { kill "-$2" "$(cat "/run/lab/$1.daemon")"; }   # NODE SIGNAL
-# killed ROUNDS: node-1's daemon, each time at another moment, while the endpoints of a Service come and go; cluster:1 keeps
-# its own, and is asked all the time.
+# killed ROUNDS: kills and restarts the daemon of node-1 at varying moments, while the endpoints of a Service change. cluster:1 does
+# not change, and is requested all the time.
 text in <<'END'
 web 1 80@30080 : p1a p2a
 dns 2 53/udp : p1b p3b

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What `tests/try` shows: three nodes made members by kinglet, as ip, ipvsadm and a client see them.
+# The demonstration of tests/try: kinglet makes three nodes members of a cluster; ip, ipvsadm and a client show the result.
 # shellcheck source=SCRIPTDIR/lab.sh
 . /job/lab.sh
 
