@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # shellcheck source=SCRIPTDIR/../lab/vm/lab.sh
-# guest.sh SIZE...: the main job and the daemon at some sizes, beside ipvsadm and the kernel alone, and the way of a request beside
-# that without IPVS; in the guest. One row a line, for tests/bench/run: SIZE WHAT VALUE UNIT
-# It runs in virtual time, where a nanosecond is an instruction (the kernel's are among them): its times repeat, and waiting is free.
+# guest.sh SIZE...: measures the main job and the daemon at some sizes, beside ipvsadm and the kernel alone, and requests with and
+# without IPVS; runs in the guest. Prints rows for tests/bench/run: SIZE WHAT VALUE UNIT. In virtual time an instruction takes 1 ns,
+# the kernel's included, so times repeat exactly and waiting is free.
 . /job/lab.sh
 
 lab_up

@@ -1,4 +1,4 @@
-// meter: what a program took, and what the kernel alone takes for the same netlink messages; in one static program.
+// meter: the resources that a program uses, and the time of the kernel alone for the same netlink messages; one static program.
 //
 //   meter run PROGRAM ARGUMENT...  runs it; on stderr `peak KIB`, `took NS`, `cpu NS` (with the kernel's part of it) and, where a route of
 //                                  protocol 17 came into this network namespace, `first NS` from the start to the first of them

@@ -1,10 +1,10 @@
-// probe: what answers and what asks in the lab, in one static program without options to learn.
+// probe: the client and the server of the lab, in one static program.
 //
 //   probe serve NAME PORT            TCP (a little HTTP) and UDP, IPv4 and IPv6: answers "NAME CLIENT\n"
 //   probe http ADDRESS PORT [SECONDS]  prints the answer; 0, or as curl: 7 refused or unreachable, 28 no answer
 //   probe udp ADDRESS PORT [SECONDS [FROM]]  the same with one datagram (from port FROM)
 //   probe sctp ADDRESS PORT [SECONDS]  as http, over SCTP (serve answers it where the kernel has SCTP)
-//   probe hold ADDRESS PORT SECONDS  one connection, a question each second; `N answers of NAME CLIENT`; 0, or as http
+//   probe sctp ADDRESS PORT [SECONDS]  as http, over SCTP (serve answers it if the kernel has SCTP)
 //   probe load ADDRESS PORT RATE SECONDS  opens RATE connections a second; `N ok, M failed`, and why on stderr
 //   probe many ADDRESS PORT SECONDS  one question after the other; `N M`: so many a second, and the median in microseconds
 //   probe rss PROGRAM ARGUMENT...    runs it; `rss KIB`, its peak, on stderr

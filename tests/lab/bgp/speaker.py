@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Speakers of BGP that are many, or rude: no more of RFC 4271 than the scenarios need.
+"""Many BGP speakers, or misbehaving ones, with as much of RFC 4271 as the scenarios need.
 
 speaker.py feed ADDRESS ASN FIRST COUNT PREFIXES   from COUNT addresses, from 192.0.2.FIRST on, a session
-        each of AS ASN, which tells of PREFIXES networks /24 of its own; stays until it is killed
-speaker.py knock ADDRESS TIMES   connects and listens: prints how often it was let in to hear an OPEN
+        each of AS ASN, which announces PREFIXES networks /24 of its own; runs until it is killed
+speaker.py knock ADDRESS TIMES   connects and listens: prints how often it received an OPEN
 speaker.py open ADDRESS ASN SECONDS   connects and sends an OPEN each millisecond; prints how many
-speaker.py half ADDRESS SECONDS  SYNs that are never followed up, from addresses where nobody is
-speaker.py idle ADDRESS COUNT SECONDS   connects COUNT times and says nothing
+speaker.py half ADDRESS SECONDS  SYNs that are never followed up, from addresses that no host has
+speaker.py idle ADDRESS COUNT SECONDS   connects COUNT times and sends nothing
 """
 import ipaddress
 import os
@@ -44,7 +44,7 @@ def feed(address, asn, first, count, prefixes):
     for at in range(count):
         own = "192.0.2.%d" % (first + at)
         link = connect(address, own)
-        # BIRD's backlog is 8: more at a time cost a second each, and say nothing of routes.
+        # BIRD's backlog is 8: each further connection at a time takes a second, which is not a measure of routes.
         time.sleep(0.005)
         link.sendall(opening(asn, own))
         link.setblocking(False)

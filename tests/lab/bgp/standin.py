@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""BIRD in kinglet's place, so that a scenario that fails is known to be right.
+"""BIRD in kinglet's place: shows that a scenario is right if kinglet fails it.
 
 standin.py conf NODE OBJECTS FLAGS   a configuration for BIRD 2 that does what kinglet does with these
                                      objects and flags (a file, one a line)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the recorded objects amount to, worked out a second time and in another language.
+"""Computes the expected state of the recorded cluster independently of kinglet, in another language.
 
 cluster.py table DIR NODE     the IPVS table that NODE must have, one line an entry, sorted
 cluster.py change WHAT DIR OUT  the objects of DIR after WHAT happened, written into OUT
@@ -16,7 +16,7 @@ def items(folder, name):
 
 
 def served(service):
-    """Those that a proxy must serve: https://kubernetes.io/docs/reference/networking/virtual-ips/"""
+    """The Services that a proxy must serve: https://kubernetes.io/docs/reference/networking/virtual-ips/"""
     labels = service["metadata"].get("labels") or {}
     return (service["spec"]["type"] != "ExternalName"
             and service["spec"].get("clusterIP", "None") not in ("None", "")
@@ -25,7 +25,7 @@ def served(service):
 
 
 def endpoints(slices, service, port, family):
-    """Each endpoint of a port: where it listens, on which node, and its conditions."""
+    """Each endpoint of a port: address and port, node, and conditions."""
     of = (service["metadata"]["namespace"], service["metadata"]["name"])
     for piece in slices:
         labels = piece["metadata"].get("labels") or {}
@@ -47,7 +47,7 @@ def endpoints(slices, service, port, family):
 
 
 def near(ready, node, zone):
-    """Topology hints count only where every ready endpoint has them and one is for us."""
+    """Topology hints count only if every ready endpoint has them and one is for this node."""
     for kind, name in (("nodes", node), ("zones", zone)):
         meant = [e for e in ready if name in e[kind]]
         if all(e[kind] for e in ready) and meant:
@@ -72,7 +72,7 @@ def at_port(address, port):
 
 
 def fronts(service, addresses):
-    """The addresses of a Service, and which policy is theirs."""
+    """The addresses of a Service, each with its policy."""
     spec, status = service["spec"], service.get("status") or {}
     for port in spec["ports"]:
         for address in spec.get("clusterIPs") or [spec["clusterIP"]]:
@@ -113,7 +113,7 @@ def table(folder, node):
             cluster, local = choices(list(endpoints(slices, service, port, family)), node, zone)
             inside = local if not external and spec.get("internalTrafficPolicy") == "Local" else cluster
             entries = [(port["protocol"] + " " + at_port(address, number), inside)]
-            # The outside has an entry of its own, by a mark, where it has other endpoints.
+            # Clients outside have an entry of their own, by a mark, if they have other endpoints.
             if external and spec.get("externalTrafficPolicy") == "Local" and local and local != cluster:
                 entries.append(("FWM", local))
             for at, real_servers in entries:

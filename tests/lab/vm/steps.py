@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the API server serves in the scenarios of the service proxy, from what stands in them.
+"""Makes the lists of the API server from the texts in the scenarios of the service proxy.
 
 steps.py NODES OUT SCENARIO.sh...   OUT/SCENARIO/STEP/*.json, one folder for each `step STEP <<'END'` (or `text`)
 
@@ -14,7 +14,7 @@ KEY       type, etp, itp, affinity (seconds), label (KEY:VALUE), ranges (CIDR,..
           external, lb, proxy (an ingress of ipMode Proxy): addresses, or a number for 203.0.113.NUMBER
           and 2001:db8:cb::NUMBER
 ENDPOINT  p2a is the first pod of node-2, node-2 the node itself; then ! not ready, ~ terminating (still
-          serving, with ! not), ? no condition is said; @zone-0 or @node-2: a hint. Each / starts a slice.
+          serving, with ! not), ? no condition; @zone-0 or @node-2: a hint. Each / starts a slice.
 """
 import ipaddress
 import json

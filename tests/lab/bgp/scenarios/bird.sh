@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# BIRD as the router outside: of another AS, of one of four octets, of our own; what it sees of us, and we of it.
+# BIRD as an outside router: with another AS, with one of four octets, with our own. Checks both sides of each session.
 # tier: quick
 #
 #   node-1 ---- node-2     AS 64512, in a mesh
@@ -43,7 +43,7 @@ router_community() { birdc router show route all 10.244.1.0/24 protocol node_1 |
 
 outside_scenario
 [ "$SPEAKER" = bird ] || {
-  # RFC 5082: what a neighbour sends arrives with 255, and without that option BIRD sends it with 1.
+  # RFC 5082: packets of a neighbour arrive with a TTL of 255; without that option BIRD sends 1.
   router_is 65001 ""
   speakers --peer-router-asns=65001 --peer-router-ttl-security
   sleep 6

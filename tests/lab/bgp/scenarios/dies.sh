@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A peer is cut off without a word: what only it announced is gone within the hold time, and with BFD within a second.
+# A peer is cut off without a message: routes that only this peer announced are removed within the hold time, with BFD within 1 s.
 # tier: long
 #
 #   node-1 ---- node-2      AS 64512, hold time 3 s

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Two routers have the same prefix: one route by way of both; one goes, and its next hop alone.
+# Two routers have the same prefix: one route with both next hops; if one router goes, only its next hop is removed.
 # tier: long
 #
 #          node-1            AS 64512

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# FRR as the router outside: of another AS, of one of four octets, of our own; what it sees of us, and we of it.
+# FRR as an outside router: with another AS, with one of four octets, with our own. Checks both sides of each session.
 # tier: long
 #
 #   node-1 ---- node-2     AS 64512, in a mesh

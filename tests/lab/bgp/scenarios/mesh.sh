@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A full mesh: every node's pods are reached by way of it. MESH=50: of so many.
+# A full mesh: each node has a route to every other node's pods. MESH=50 sets the number of nodes.
 # tier: quick
 #
 #   node-1 ---- node-2 ---- node-3 ... node-$MESH     AS 64512, each a session with each
@@ -15,7 +15,7 @@ api_up
 start=$SECONDS
 for n in $(seq "$MESH"); do speaker "node-$n" --routes=bgp --enable-ipv6=true; done
 
-# full NODES...: between all of these there is a session and a route of each family.
+# full NODES...: each pair of these nodes has a session, and a route of each family.
 full() {
   local n m
   for n; do
@@ -52,7 +52,7 @@ gone() { routed node-1 10.244.3.0/24 && routed node-2 fd44:3::/64 && bgp node-1 
 lacks_peer() { jq -e --arg a "$1" 'all(.peers[]; .addr != $a)' > "$TMPDIR/printed"; }
 within 10 "a node that is removed is a peer no more, and its routes are gone" gone
 
-# node-2 moves to another address: the host has it, then its Node says so, and then the old one goes.
+# node-2 moves to another address: the host gets it, then the Node object has it, and then the old one is removed.
 ip -n node-2 addr add 192.0.2.99/24 dev eth0
 sed -i 's/192\.0\.2\.12,/192.0.2.99,/' "$LAB/a/nodes/node-2"; cluster_says
 moved() { established node-1 192.0.2.99 && routed node-1 10.244.2.0/24 192.0.2.99 && bgp node-1 | lacks_peer 192.0.2.12; }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A route reflector between clusters, as the container.training workshop has it: FRR that anyone of AS 64512 may
-# join. Then a node that reflects, by annotation.
+# A route reflector between clusters, as in the container.training workshop: FRR that any speaker of AS 64512 may join. Then a node
+# that reflects, by annotation.
 # tier: quick
 #
 #   cluster a: node-1 - node-2        cluster b: node-3 - node-4       AS 64512, each a mesh of its own
@@ -44,7 +44,7 @@ for n in 1 2 3 4; do check "node-$n's own pods do not come back to it" routed no
 same "the reflector has four peers, each of which told of one network" "1 1 1 1" \
   "$(vty reflector -c 'show bgp ipv4 unicast summary json' | jq -r '[.peers[].pfxRcd | tostring] | join(" ")')"
 
-# An address of a Service too (the exercise's next page).
+# The address of a Service too (the next page of the exercise).
 cp "$here/../objects/three-nodes/"{services,endpointslices,endpoints}.json "$LAB/b/objects/"
 ended node-3
 speaker node-3 --routes=bgp --peer-router-ips=192.0.2.250 --peer-router-asns=64512 --advertise-cluster-ip

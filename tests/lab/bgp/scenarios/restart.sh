@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Graceful restart (RFC 4724), both roles: killed and started again, here and outside, while pods are pinging.
+# Graceful restart (RFC 4724) in both roles: kinglet and the router are killed and started again while pods are pinging.
 # tier: long
 #
 #   pod-1 - node-1 ---- node-2 - pod-2     AS 64512, routes by BGP alone
@@ -47,10 +47,10 @@ up() {
 pings() { in_ns pod-1 ping -q -c 3 -i 0.2 -W 1 10.244.2.2 && in_ns pod-1 ping -q -c 3 -i 0.2 -W 1 203.0.113.1; }
 within 30 "all sessions are up, and all routes there" up
 within 5 "a pod reaches a pod on the other node, and the outside" pings
-# What each said at first (its End-of-RIB too) is through.
+# The first updates of each side, with End-of-RIB, have been sent.
 sleep 2
 
-# pinging: from now on; unbroken SENTENCE: until now, and each was answered.
+# pinging: starts a ping. unbroken SENTENCE: ends it, and each packet was answered.
 pinging() {
   in_ns pod-1 ping -q -i 0.05 -W 1 10.244.2.2 > "$LAB/inside" 2>&1 &
   in_ns pod-2 ping -q -i 0.05 -W 1 203.0.113.1 > "$LAB/outside" 2>&1 &
@@ -99,7 +99,7 @@ sleep 4
 check "node-2 is killed for good: its route is there after 4 s" routed node-1 10.244.2.0/24 192.0.2.12
 within 7 "and gone after its restart time of 8 s" routed node-1 10.244.2.0/24
 
-# A node that starts while its peers are away keeps what it had learned, for the restart time.
+# A node that starts while its peers are away keeps its learned routes for the restart time.
 bird_up router "$LAB/router/conf"
 speaker_again node-2
 within 20 "both are back" up

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# It takes long: 100 sessions of 100 prefixes, and one of 10,000, into the kernel: this speaker beside BIRD.
+# 100 sessions of 100 prefixes, and one of 10,000, into the kernel: kinglet beside BIRD.
 # tier: long
 # build: release
 #
@@ -17,10 +17,10 @@ ips=$(seq -s, -f 192.0.2.%g 101 200)
 asns=$(yes 65001 | head -100 | paste -sd,)
 
 routes() { ip -n node-1 route show proto $PROTO | wc -l; }
-# How many prefixes the kernel's table has: told at once, where to list them takes it as long as to make some.
+# Prints the number of prefixes in the kernel's table at once; to list them takes as long as to add some.
 prefixes() { ip netns exec node-1 sed -n '/Prefixes/ { s/[^0-9]*//p; q }' /proc/net/fib_triestat; }
 ticks() { awk '{ print $14 + $15 }' "/proc/$pid/stat"; }
-# measured SPEAKER SESSIONS PREFIXES: from the first connection until the last route; and until the last is gone.
+# measured SPEAKER SESSIONS PREFIXES: the time from the first connection to the last route, and to the removal of the last one.
 measured() {
   local SPEAKER=$1 PROTO=17 start end gone pid feed begun=0 empty
   [ "$1" = kinglet ] || PROTO=bird
@@ -45,7 +45,7 @@ measured() {
   ended node-1; rm -f "$LAB"/node-1/bird.ctl
   ip -n node-1 route flush proto $PROTO
 }
-# compared SESSIONS PREFIXES: three times each, in turn; the medians decide.
+# compared SESSIONS PREFIXES: measures both three times, in turn, and compares the medians.
 compared() {
   local which
   : > "$LAB/figures"

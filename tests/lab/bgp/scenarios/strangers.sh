@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Who is not a peer, or behaves badly, is refused, is told of once, and disturbs nobody.
+# An unknown or misbehaving peer is refused, is reported once, and does not affect the others.
 # tier: long
 #
 #   node-1 ---- node-2          AS 64512, hold time 3 s        node-3: --routes=nodes and no peers
@@ -35,10 +35,10 @@ speaker node-2 --routes=bgp --bgp-holdtime=3s
 pid=$(cat "$LAB"/node-1/*pid)
 speaks() { in_ns "$1" python3 "$here/speaker.py" "${@:2}"; }
 up() { established node-1 192.0.2.201 192.0.2.12 && routed node-1 203.0.201.0/24 192.0.2.201 && routed node-1 10.244.2.0/24 192.0.2.12; }
-# Established anew is a loss too: the router's log would have it.
+# A session that is established again was lost: the router's log would have it.
 losses() { grep -c 'node_1: .*\(Error\|Received\|closed\|Hold\)' "$LAB/router/log"; }
 rss() { awk '/VmRSS/ { print $2 }' "/proc/$pid/status"; }
-# told_once ADDRESS: in one line for each kind of wrong, of which there are three at most (kinglet's log alone is held to it).
+# told_once ADDRESS: kinglet's log has one line for each kind of error of this address, and at most three kinds.
 told_once() {
   [ "$SPEAKER" = kinglet ] || return 0
   local lines; lines=$(grep -c "$1" "$LAB/node-1/log")
@@ -67,7 +67,7 @@ check "it is told of once, not at each try" told_once 192.0.2.202
 [ "$SPEAKER" = bird ] || check "both numbers are in the log" says "$LAB/node-1/log" "65099.*65002|65002.*65099"
 ended liar
 
-# The kernel answers SYNs; its queue may be full for a while, the sessions that are up must not notice.
+# The kernel answers SYNs. Its queue may be full for a while, but the sessions that are up must not be affected.
 check "half-open connections: a flood" test "$(speaks stranger half 192.0.2.11 8)" -gt 1000
 undisturbed "half-open connections"
 check "hosts that say nothing connect 200 times" test "$(speaks stranger idle 192.0.2.11 200 5)" -ge 0

@@ -1,6 +1,5 @@
 #!/bin/sh
-# Services whose type, labels, ports or session affinity change (service.go and networking.go of
-# Kubernetes' e2e tests).
+# Services whose type, labels, ports or session affinity change (service.go and networking.go of Kubernetes' e2e tests).
 # tier: long
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh
@@ -89,7 +88,7 @@ for f in $FAMILIES; do
   check "clients differ in their endpoints (IPv$f)" test "$(cut -d' ' -f1 /tmp/answers | sort -u | wc -l)" -gt 1
 done
 
-# The endpoint that each family's client of `two` has stays, while the other goes and comes; then it goes.
+# The endpoint that the client of `two` has in each family stays, while the other one is removed and added; then it is removed.
 same_one "affinity: which endpoint" p1c cluster:3 80 "p1a p2a"
 chosen4=$(cat /tmp/one.4) chosen6=$(cat /tmp/one.6)
 step only-p1a <<'END'

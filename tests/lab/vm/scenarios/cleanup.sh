@@ -1,6 +1,6 @@
 #!/bin/sh
-# What `kinglet cleanup` leaves of a working node: what others made, and nothing of ours; with the API
-# gone. The pods on the node keep their bridge.
+# `kinglet cleanup` on a working node without an API server: it removes everything of kinglet's and nothing else. The pods on the
+# node keep their bridge.
 # tier: quick
 # shellcheck source=SCRIPTDIR/../lab.sh
 . /job/lab.sh

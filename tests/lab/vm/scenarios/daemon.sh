@@ -1,6 +1,6 @@
 #!/bin/sh
-# Three daemons follow a cluster that changes: each event comes to what a whole pass would come to, what
-# others take away comes back, and neither a kill nor a reboot without the API breaks a Service.
+# Three daemons follow a cluster that changes: each event has the result of a full pass, state that others remove is restored, and
+# neither a kill nor a reboot without the API breaks a Service.
 # tier: quick
 # time: virtual
 # shellcheck source=SCRIPTDIR/../proxy.sh
@@ -66,7 +66,7 @@ refused "no endpoint left" p1c cluster:1 81
 now one
 served "all back" p1c cluster:1 80 "p1a p2a" p1c
 
-# What others take away.
+# State that others remove.
 ipvsadm_of() { in_ns "$1" ipvsadm -Sn | sort; }
 for node in $NODES; do ipvsadm_of "$node" > "/tmp/ipvs.$node"; done
 in_ns node-1 ipvsadm -d -t 10.96.1.1:80 -r 10.244.0.2:8080
@@ -91,13 +91,13 @@ within 2 "the dummy link and its addresses are back" settled node-3
 in_ns node-2 sh -c 'ip link set eth0 down; ip link set eth0 up; ip route add default via 192.0.2.254
   ip addr add 2001:db8::2/64 dev eth0 nodad'
 within 2 "a link bounced" settled node-2
-# The other nodes ask anew where node-2 is, in their own time.
+# The other nodes' neighbour entries for node-2 are renewed by the kernel in its own time.
 for f in $FAMILIES; do within 10 "its pods are found again (IPv$f)" from p1c /job/probe http "$(at p2a "$f")" 8080; done
 served "and all is served" p1c cluster:1 80 "p1a p2a" p1c
 
 killed 12
 
-# It ends at once, and leaves a node that works; a reboot without the API is no loss.
+# The daemon ends at once and leaves a working node; a reboot without the API loses nothing.
 for node in $NODES; do signal "$node" TERM; done
 for node in $NODES; do ended "$node"; same "$node: it ends well and at once" 0 $code; done
 served "without the daemon" p1c cluster:1 80 "p1a p2a" p1c

@@ -1,6 +1,6 @@
 #!/bin/sh
-# A day of a small cluster: endpoints that come and go, an API server that restarts, is away for an hour
-# and comes back, and a clock that jumps; the daemon takes no more for it at the end than after an hour.
+# A day of a small cluster: endpoints that come and go, an API server that restarts, is away for an hour and comes back, and a
+# clock that jumps. The daemon uses no more memory at the end than after an hour.
 # tier: long
 # time: virtual (a minute in which nothing happens costs nothing)
 # shellcheck source=SCRIPTDIR/../proxy.sh
@@ -30,7 +30,7 @@ END
 of() { sed -n "s/^$1:[^0-9]*\([0-9]*\).*/\1/p" "/proc/$daemon/status"; }
 uses() { echo "rss $(of VmRSS) threads $(of Threads) files $(find "/proc/$daemon/fd" -type l | wc -l) own $(of RssAnon) mapped $(of VmData)"; }
 kept() { echo "$1" | sed 's/^rss [0-9]* //; s/ own .*//'; }  # what may not be more at all
-# hours N: as they are: a change every two and a half minutes
+# hours N: N hours with a change every two and a half minutes.
 hours() {
   changes=$(($1 * 12))
   while [ $changes -gt 0 ]; do
@@ -90,7 +90,7 @@ echo "  after a day: $last"
 within 10 "all is right at the end of the day" settled node-1
 served "and served" p1c cluster:1 80 "p1a p2a" p1c
 same "threads and open files are as many as after an hour" "$(kept "$first")" "$(kept "$last")"
-# A fault may touch for the first time what is mapped already: some 60 KiB, without a call that asks for more.
+# A fault may touch mapped memory for the first time: about 60 KiB, without a call that maps more.
 flat() { echo "$1 $2" | awk -v at="$3" -v by="$4" '{ exit !($(10 + at) <= $at * (1 + by / 100)) }'; }
 check "the memory that it has asked for is that of the first hour (within 1 %)" flat "$first" "$last" 10 1
 check "what it takes of it is flat once each fault was there (within 2 %)" flat "$seen" "$last" 2 2

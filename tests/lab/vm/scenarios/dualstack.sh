@@ -1,5 +1,5 @@
 #!/bin/sh
-# Both families at once: pods, routes and Services by IPv6 as by IPv4.
+# Both families at once: pods, routes and Services over IPv6 and IPv4.
 # tier: quick
 # shellcheck source=SCRIPTDIR/../lab.sh
 . /job/lab.sh

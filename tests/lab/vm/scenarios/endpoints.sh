@@ -1,5 +1,5 @@
 #!/bin/sh
-# Which endpoints serve: service.go, traffic_distribution.go and topology_hints.go of Kubernetes' e2e tests.
+# The choice of endpoints: service.go, traffic_distribution.go and topology_hints.go of Kubernetes' e2e tests.
 # tier: quick
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Services at their other addresses: node ports, external IPs, load balancers' (service.go, networking.go,
-# loadbalancer.go of Kubernetes' e2e tests). outside and stranger route the external ones to node-1.
+# Services at their external addresses: node ports, external IPs and load balancers (service.go, networking.go and loadbalancer.go
+# of Kubernetes' e2e tests). outside and stranger route the external addresses to node-1.
 # tier: quick
 # time: virtual
 # shellcheck source=SCRIPTDIR/../proxy.sh

@@ -1,5 +1,5 @@
 #!/bin/sh
-# An API server that answers nonsense, or not at all: sync fails, and the kernel is as it was.
+# An API server that answers with invalid data, or not at all: sync fails, and the kernel does not change.
 # tier: quick
 # shellcheck source=SCRIPTDIR/../lab.sh
 . /job/lab.sh

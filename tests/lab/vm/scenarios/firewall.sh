@@ -1,6 +1,6 @@
 #!/bin/sh
-# Another program's firewall drops by its policy in INPUT and FORWARD, as Docker's and ufw's do: what pods
-# and Services need passes, and nothing else does.
+# Another program's firewall drops by its policy in INPUT and FORWARD, as Docker's and ufw's do: traffic of pods and Services
+# passes, and no other traffic.
 # tier: quick
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh
@@ -12,7 +12,7 @@ icmp() { # -A|-D: the lab's own needs: answers, and IPv6's neighbours
 }
 closes() { icmp -A; both -P FORWARD DROP; both -P INPUT DROP; }
 tagged() { for t in iptables-save ip6tables-save; do in_ns node-1 $t -t filter; done | grep kinglet; }
-# All four of ours, each at the head of its chain.
+# All four rules of kinglet's, each first in its chain.
 heads() {
   for t in iptables ip6tables; do for chain in INPUT FORWARD; do in_ns node-1 $t -S $chain 1; done; done
 }
@@ -39,7 +39,7 @@ closed() { # SENTENCE
 start
 serving outside outside 9000
 serving node-1 host 22
-# The stranger sends to `far`, an address of node-2, by node-1, which would tell it of the shorter way.
+# The stranger sends to `far`, an address of node-2, by way of node-1, which would send it a redirect to the shorter way.
 from stranger sysctl -qw net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.eth0.accept_redirects=0
 for f in $FAMILIES; do
   case $f in 4) far=198.51.100.1/32 net=198.51.100.0/24 ;; 6) far=2001:db8:fa::1/128 net=2001:db8:fa::/64 ;; esac
@@ -107,7 +107,7 @@ same "it takes them away" "" "$(tagged)"
 kinglet node-1 plan > /tmp/plan 2> /dev/null
 same "then there is nothing to do" "" "$(grep -v '^!' /tmp/plan)"
 
-# The older xtables: kinglet tells what to do there.
+# The legacy xtables: kinglet prints what the user must do.
 both -F
 legacy() { for t in iptables-legacy ip6tables-legacy; do in_ns node-1 $t "$@"; done; }
 legacy -P FORWARD ACCEPT
@@ -123,7 +123,7 @@ check "the older iptables: the commands" in_ns node-1 sh -e /tmp/told
 needs "the older iptables, then"
 synced services
 same "the older iptables: nothing more to tell" "" "$(grep legacy /results/services.node-1.err)"
-# What a kube-proxy left there.
+# Rules that a kube-proxy left there.
 left() { kinglet node-1 check 2> /dev/null | grep 'iptables-legacy rules of kube-proxy'; }
 same "the older iptables: nothing left of a kube-proxy" "" "$(left)"
 for t in iptables-legacy ip6tables-legacy; do
@@ -133,7 +133,7 @@ for t in iptables-legacy ip6tables-legacy; do
 done
 legacy -F; legacy -P FORWARD ACCEPT
 
-# A table of nftables' own.
+# A table of nftables itself.
 in_ns node-1 nft 'table inet fw {
   chain forward { type filter hook forward priority 0; policy drop; }
   chain input { type filter hook input priority 0; policy drop

@@ -1,6 +1,5 @@
 #!/bin/sh
-# What flags change of the service proxy: where node ports are, what is masqueraded, for how long IPVS
-# remembers; and that session affinity comes to its end.
+# Flags of the service proxy: the addresses of node ports, masquerading, the timeouts of IPVS; and the end of session affinity.
 # tier: quick
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh

@@ -1,17 +1,17 @@
 #!/bin/sh
-# What is no Service port of a Service address is no way into the host; and the node never cuts itself off.
+# A port of a Service address that is not a Service port gives no access to the host; and the node never cuts itself off.
 # tier: quick
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh
 
-# held SENTENCE FILE: the connection whose story is in FAMILY's file of that name went on to its end.
+# held SENTENCE EXPECTED NAME: the connection with this name stayed open to its end, in each family.
 held() {
   for f in $FAMILIES; do
     same "$1 (IPv$f)" "$2" "$(sed 's/ .*//' "/tmp/$3.$f")"
   done
 }
 
-# hold NAME WHO WHERE PORT SECONDS: in the background, in each family.
+# hold NAME CLIENT ADDRESS PORT SECONDS: holds a connection in the background, in each family.
 holding=
 hold() {
   for f in $FAMILIES; do
@@ -19,7 +19,7 @@ hold() {
   done
 }
 
-# These stand before there is anything of kinglet's on any node (start's first pass loads its table).
+# These connections exist before kinglet changes any node (the first pass of `start` loads its table).
 lab_up
 serving outside outside 9000
 serving node-1 host 22

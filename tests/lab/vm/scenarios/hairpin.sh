@@ -1,6 +1,5 @@
 #!/bin/sh
-# A pod reaches itself through its Service, with and without br_netfilter, whatever the CNI configuration
-# says of `hairpinMode`.
+# A pod reaches itself through its Service, with and without br_netfilter, whatever `hairpinMode` the CNI configuration has.
 # tier: quick
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh
@@ -21,12 +20,12 @@ itself() {
 }
 itself "a pod reaches itself, hairpinMode"
 
-# These packets are routed: no port has to be told.
+# These packets are routed, so no port needs hairpin mode.
 without
 netfilter 0
 itself "a pod reaches itself, without br_netfilter and hairpinMode"
 
-# Here they are bridged, and the port would have to send them back.
+# Here they are bridged, and the port has to send them back.
 netfilter 1
 for f in $FAMILIES; do
   from p1a /job/probe http "$(at cluster:1 "$f")" 80 1 > /dev/null 2>&1

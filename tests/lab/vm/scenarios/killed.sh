@@ -1,6 +1,5 @@
 #!/bin/sh
-# A daemon is killed 200 times, each time at another moment, while endpoints come and go: neither a route nor a Service that
-# stays is missing for a moment.
+# A daemon is killed 200 times at varying moments while endpoints come and go: no unchanged route or Service is missing for a moment.
 # tier: long
 # time: virtual
 # shellcheck source=SCRIPTDIR/../proxy.sh

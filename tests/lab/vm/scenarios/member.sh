@@ -1,6 +1,6 @@
 #!/bin/sh
-# One `kinglet sync` on each of three nodes makes them members of the recorded cluster; a second one
-# changes nothing; then the cluster changes four times, and `sync` does what `plan` said.
+# One `kinglet sync` on each of three nodes makes them members of the recorded cluster; a second one changes nothing; then the
+# cluster changes four times, and `sync` takes the steps that `plan` printed.
 # tier: quick
 # shellcheck source=SCRIPTDIR/../lab.sh
 . /job/lab.sh
@@ -8,7 +8,7 @@
 lab_up
 api_up /job/cluster/recorded
 
-# What others made, and kinglet must leave as it is.
+# State of other programs, which kinglet must not change.
 others_make() {
   ip -n node-1 route add 198.51.100.0/24 via 192.0.2.254 proto static
   ip -n node-1 addr add 192.0.2.99/32 dev eth0
@@ -21,7 +21,7 @@ foreign() {
   ipvs node-1 | grep 192.0.2.99
 }
 
-# The first has a kernel that can't load a module by itself, as on a box without modprobe.
+# The first node's kernel cannot load a module by itself, as on a box without modprobe.
 echo /none > /proc/sys/kernel/modprobe
 joins node-2
 echo /sbin/modprobe > /proc/sys/kernel/modprobe
@@ -65,7 +65,7 @@ same "ClientIP affinity: the same endpoint again" 1 "$(ask client 10.96.229.253 
 
 for node in $NODES; do quiet "$node"; done
 
-# happens WHAT: the cluster changes; sync does exactly what plan said, and then plan has nothing to do.
+# happens WHAT: the cluster changes; sync takes exactly the steps of plan, and then plan has no steps.
 happens() {
   objects "/job/cluster/$1"
   for node in ${2:-$NODES}; do

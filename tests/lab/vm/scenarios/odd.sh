@@ -1,5 +1,5 @@
 #!/bin/sh
-# Objects that no API server should give, or that are much: they stop nothing else.
+# Objects that no API server should send, and very large ones: they do not affect other Services.
 # tier: long
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Endpoints go while they are in use: a connection stays to its end; all endpoints of a Service are replaced
-# under load; and the same while sync is killed at any moment.
+# Endpoints are removed while they are in use: a connection stays to its end; all endpoints of a Service are replaced under load;
+# and the same while sync is killed at varying moments.
 # tier: long
 # time: virtual
 # shellcheck source=SCRIPTDIR/../proxy.sh
@@ -13,7 +13,7 @@ web 1 80 : p1a p2a
 END
 holding=
 for f in $FAMILIES; do
-  # Two each: one is at p1a, one at p2a.
+  # Two connections each: one is at p1a, one at p2a.
   for n in 1 2; do
     from p1c /job/probe hold "$(at cluster:1 "$f")" 80 20 > "/tmp/held.$f.$n" 2>&1 & holding="$holding $!"
     sleep 0.3
@@ -46,7 +46,7 @@ sleep 45
 synced again-later
 same "when its time is over it is gone" "" "$(ipvs node-1 | grep -E '10\.244\.0\.2|fd00:10:244::2')"
 
-# The six pods of a Service, one after another; each serves on for 10 s after it turned terminating.
+# Replaces the six pods of a Service one after another; each serves for 10 s after it became terminating.
 text a0 <<'END'
 web 1 80@30080 : p1a p2a p3a
 END
@@ -84,18 +84,18 @@ text b5 <<'END'
 web 1 80@30080 : p1a p2a p3b~ p3a
 END
 
-# one_pass NODE: to be killed; the process is kinglet's own.
+# one_pass NODE: one pass that can be killed; the process is kinglet's own.
 one_pass() {
   exec ip netns exec "$1" unshare -m /bin/sh /run/lab/on "$1" /job/kinglet sync --master "$API" --hostname-override "$1" --snapshot= \
     >> "/results/loop.$1" 2>&1
 }
 
-# keep_up NODE: one pass each second, as cron would, were it faster.
+# keep_up NODE: one pass each second, as a faster cron would.
 keep_up() {
   while [ -e /tmp/rolling ]; do one_pass "$1" & wait $!; sleep 1; done
 }
 
-# keep_up_killed NODE: the same, but two of three are killed, each at another moment of its life.
+# keep_up_killed NODE: the same, but two of three passes are killed, each at another moment.
 keep_up_killed() {
   awk -v seed="${1#node-}" 'BEGIN { srand(seed); for (i = 0; i < 1000; i++) printf "%.2f\n", rand() * 0.15 }' > "/tmp/moments.$1"
   while read -r moment && [ -e /tmp/rolling ]; do
@@ -115,7 +115,7 @@ when() { # SECONDS: since the roll began
   [ $left -le 0 ] || sleep $left
 }
 
-# roll SENTENCE HOW OLD NEW LAST FAMILY: 200 requests a second from a pod, 20 from outside by node-2's node port.
+# roll SENTENCE HOW OLD NEW LAST FAMILY: under 200 requests a second from a pod, and 20 from outside at node-2's node port.
 roll() {
   touch /tmp/rolling
   for node in node-1 node-2; do $2 $node 2> /dev/null & done
@@ -139,7 +139,7 @@ roll() {
   synced "$5"
 }
 step a0
-# The machine itself can take it: nothing changes here.
+# Without any change, the machine itself can serve this load.
 for f in $FAMILIES; do
   same "200 requests a second, 10 s, nothing changes (IPv$f)" "2000 ok, 0 failed" \
     "$(from p1c /job/probe load "$(at cluster:1 "$f")" 80 200 10 2> "/results/calm.$f")"

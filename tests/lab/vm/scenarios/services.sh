@@ -1,5 +1,5 @@
 #!/bin/sh
-# Services at their ClusterIPs: test/e2e/network/service.go, networking.go and dual_stack.go of Kubernetes.
+# Services at their ClusterIPs: service.go, networking.go and dual_stack.go of Kubernetes' e2e tests (test/e2e/network).
 # tier: quick
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh

@@ -1,5 +1,5 @@
 #!/bin/sh
-# `plan --format sh`, run by a shell on a fresh node, makes what `sync` makes.
+# `plan --format sh`, run by a shell on a fresh node, has the result of `sync`.
 # tier: quick
 # shellcheck source=SCRIPTDIR/../lab.sh
 . /job/lab.sh

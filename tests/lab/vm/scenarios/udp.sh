@@ -1,11 +1,11 @@
 #!/bin/sh
-# UDP flows follow their Service, and only those that must (conntrack.go of Kubernetes' e2e tests). A
-# client asks from the same port before and after; the old endpoint would still answer.
+# UDP flows follow their Service, and only those that must (conntrack.go of Kubernetes' e2e tests). A client sends from the same
+# port before and after; the old endpoint would still answer.
 # tier: quick
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh
 
-# answers SENTENCE WHO WHERE PORT FROM SERVERS: one datagram from that port, answered at once by one of these.
+# answers SENTENCE CLIENT ADDRESS PORT FROM SERVERS: one datagram from port FROM is answered at once by one of these servers.
 answers() {
   for f in $FAMILIES; do
     said=$(from "$2" /job/probe udp "$(at "$3" "$f")" "$4" 1 "$5" 2>&1)
@@ -17,7 +17,7 @@ answers() {
   done
 }
 
-# flows NODE FROM: conntrack's entries of that client port, by their numbers.
+# flows NODE FROM: prints the IDs of conntrack's entries with that client port.
 flows() {
   for f in 4 6; do in_ns "$1" conntrack -L -f ipv$f -p udp --sport "$2" -o id 2> /dev/null; done |
     sed 's/.*\(src=[^ ]* dst=[^ ]* sport='"$2"'\).*\(id=.*\)/\1 \2/' | sort
