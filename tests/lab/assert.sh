@@ -60,7 +60,7 @@ joins() { # NODE
   same "$1: plan exits 2 where there is all to do" 2 $?
   traced "$1" sync > "/results/$1.sync" 2> "/results/$1.err"
   same "$1: sync exits 0" 0 $?
-  same "$1: sync does what plan said" "$(grep -v '^!' "/results/$1.plan")" "$(cat "/results/$1.sync")"
+  same "$1: sync takes the steps of plan" "$(grep -v '^!' "/results/$1.plan")" "$(cat "/results/$1.sync")"
   check "$1: strace saw it write" test "$(writes "$1" | wc -l)" -ge 5
 }
 

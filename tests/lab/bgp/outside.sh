@@ -24,8 +24,8 @@ with_as() {
   within 10 "AS $1: its routes are in the kernel, both families over one IPv4 session" learned 1
   within 10 "AS $1: it has our pods' route" seen 10.244.1.0/24 1 192.0.2.11 "$2"
   within 10 "AS $1: over IPv6 too, with an IPv6 next hop" seen fd44:1::/64 1 2001:db8::1 "$2"
-  within 10 "AS $1: each node tells of its own pods" seen 10.244.2.0/24 2 192.0.2.12 "$2"
-  check "AS $1: and of no others" lacks 192.0.2.11 router_route 10.244.2.0/24 1
+  within 10 "AS $1: each node announces its own pods" seen 10.244.2.0/24 2 192.0.2.12 "$2"
+  check "AS $1: and no other pods" lacks 192.0.2.11 router_route 10.244.2.0/24 1
   check "AS $1: its default route is not taken" routed node-1 0.0.0.0/0
 }
 
@@ -47,10 +47,10 @@ outside_scenario() {
 
   # Each session stays down while it is shut, and the peer's reason is shown.
   router_shut 1 "window 7" > /dev/null
-  within 10 "it is shut: its routes are gone here" routed node-1 203.0.113.0/24
+  within 10 "it is shut: its routes are removed here" routed node-1 203.0.113.0/24
   check "but not where it is up" learned 2
   # BIRD in kinglet's place does not see the message of GoBGP 3.10 either.
-  [ "${words:-yes}" = no ] || within 5 "its words are in our log" log_says node-1 "window 7"
+  [ "${words:-yes}" = no ] || within 5 "its message is in our log" log_says node-1 "window 7"
   router_open 1 > /dev/null
   within 30 "it is opened: all is back" learned 1
 
@@ -72,7 +72,7 @@ outside_scenario() {
   speakers --peer-router-asns=65001 --advertise-cluster-ip
   within 30 "--advertise-cluster-ip: it has each ClusterIP" seen 10.96.122.86/32 1 192.0.2.11 64512
   within 10 "--advertise-cluster-ip: from both nodes" seen 10.96.0.1/32 2 192.0.2.12 64512
-  check "--advertise-cluster-ip: the other node is not told" routed node-2 10.96.122.86/32
+  check "--advertise-cluster-ip: the other node does not receive it" routed node-2 10.96.122.86/32
   check "and pods still" seen 10.244.1.0/24 1 192.0.2.11 64512
 
   speakers --peer-router-asns=65001 --peer-router-passwords=cm9zZWJ1ZA==

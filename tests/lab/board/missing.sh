@@ -8,7 +8,7 @@
 CLOCK="warn     the clock was never set, so certificates are not valid yet: run NTP first"
 lacks() {
   board kinglet check > /tmp/lines; code=$?
-  same "$1: check says so, and nothing else" "${3:+$3
+  same "$1: check reports it, and nothing else" "${3:+$3
 }$CLOCK" "$(grep -v '^ok ' /tmp/lines)"
   same "$1: check exits $2" "$2" $code
 }
@@ -27,7 +27,7 @@ install the kernel's modules, or build with it"
 part_checks() {
   starts nothing > /dev/null
   next ""; booted "the board restarts, and nothing starts kinglet"
-  same "this kernel does not tell its configuration" "" "$(board "ls /proc/config.gz /boot 2> /dev/null")"
+  same "this kernel does not show its configuration" "" "$(board "ls /proc/config.gz /boot 2> /dev/null")"
   same "and no module is loaded by a name" "" "$(board 'for f in /*/modprobe /usr/*/modprobe; do test -e $f && echo $f; done')"
   board kinglet check > /results/check
   lacks "with all that Debian's kernel has" 0
@@ -42,11 +42,11 @@ part_checks() {
   board "lsmod" > /tmp/modules
   same "check loaded nothing" "" "$(grep -E '^(ip_vs|dummy|nf_tables|bridge) ' /tmp/modules)"
   starts daemon > /dev/null
-  next ipv6.disable=1; booted "a kernel that was told to do without IPv6"
+  next ipv6.disable=1; booted "a kernel that was started without IPv6"
   clocked "without IPv6"
   lacks "without IPv6" 0
   within 10 "without IPv6: IPVS has exactly the Services" is_table recorded
-  within 10 "without IPv6: status says that the node is right" board kinglet status
+  within 10 "without IPv6: status reports that the node is right" board kinglet status
 }
 
 # ---- a disk that can be written to, the time ----
@@ -70,12 +70,12 @@ part_readonly() {
   same "nothing can be written to it" 1 "$(board "touch /etc/new" > /dev/null; echo $?)"
   clocked "read-only"
   within 10 "read-only: IPVS has exactly the Services" is_table recorded
-  within 10 "read-only: status says that the node is right" board kinglet status
+  within 10 "read-only: status reports that the node is right" board kinglet status
   # A daemon writes its first snapshot ten seconds after its start.
   warned() { said > /results/messages.readonly; grep 'warning: .*snapshot' /results/messages.readonly; }
-  within 20 "read-only: that there will be no snapshot is told" warned
+  within 20 "read-only: the missing snapshot is reported" warned
 
-  same "read-only: the script knows that it runs" "running ($(board pidof kinglet))" "$(board /etc/init.d/S60kinglet status)"
+  same "read-only: the script reports that it runs" "running ($(board pidof kinglet))" "$(board /etc/init.d/S60kinglet status)"
   starts daemon > /dev/null
   next ""; booted "it can be written to again"
 }
@@ -93,14 +93,14 @@ END
   next ""; booted "the API server speaks TLS, and the board does not know the time"
   same "it is in 1970" 1970 "$(board date +%Y)"
   clock_is_told() { said | grep -q 'not valid yet.*is the clock of this board right'; }
-  within 40 "the daemon says that it may be the clock" clock_is_told
+  within 40 "the daemon reports that the clock may be wrong" clock_is_told
   pid=$(board pidof kinglet)
   sleep 30
   same "and waits" "$pid" "$(board pidof kinglet)"
   same "nothing was made meanwhile" "" "$(board /test/ip route show proto 17)"
   board kinglet plan > /tmp/plan
   same "a plan ends, with 1" 1 $?
-  check "and says the same" grep 'is the clock of this board right' /tmp/plan
+  check "and reports the same" grep 'is the clock of this board right' /tmp/plan
   board "date -s '$(date '+%Y-%m-%d %H:%M:%S')'" > /dev/null
   set_at=$(date +%s)
   within 35 "the time comes, and it goes on within its back-off" board kinglet status

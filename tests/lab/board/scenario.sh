@@ -31,7 +31,7 @@ part_boot() {
 "10.244.1.0/24 via 192.0.2.12 dev eth0 
 10.244.2.0/24 via 192.0.2.13 dev eth0 " "$(board /test/ip route show proto 17)"
   within 10 "IPVS has exactly the Services" is_table recorded
-  within 10 "status says that the node is right" board kinglet status
+  within 10 "status reports that the node is right" board kinglet status
   # In the order in which host-local gives the recorded Pods their recorded addresses.
   same "web-0 on the board" 10.244.0.2 "$(board /test/pod web-0)"
   same "web-3 on the board" 10.244.0.3 "$(board /test/pod web-3)"
@@ -77,7 +77,7 @@ part_away() {
   clocked "reboot without the API"
   within 10 "IPVS has exactly the Services of before" is_table recorded
   board kinglet status > /results/status
-  same "status says that it is not right" 1 $?
+  same "status reports that it is not right" 1 $?
   check "and why" grep "IN USE" /results/status
   api_up /job/cluster/recorded
   within 60 "the API is back, and so is the node" board kinglet status
@@ -92,7 +92,7 @@ part_memory() {
   rm -f "${OBJECTS:?}"/*.json; objects /job/cluster/ten
   next ""; booted "10 nodes, 50 Services, 500 endpoints, and the board restarts"
   within 60 "they are there" held
-  within 60 "status says that the node is right" board kinglet status
+  within 60 "status reports that the node is right" board kinglet status
   daemon=$(peak kinglet)
   starts nothing > /dev/null
   board "kill -HUP 1; sleep 1; killall kinglet; sleep 1

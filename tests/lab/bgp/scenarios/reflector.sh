@@ -41,7 +41,7 @@ within 5 "node-4 too" joined 4 1 2 3
 check "1.0.0.2 is as the workshop's slide has it" matches "^1\.0\.0\.2 via 192\.0\.2\.250 dev eth0 " ip -n node-1 route show 1.0.0.2
 sleep 2
 for n in 1 2 3 4; do check "node-$n's own pods do not come back to it" routed node-$n 10.244.$n.0/24; done
-same "the reflector has four peers, each of which told of one network" "1 1 1 1" \
+same "the reflector has four peers, each of which announced one network" "1 1 1 1" \
   "$(vty reflector -c 'show bgp ipv4 unicast summary json' | jq -r '[.peers[].pfxRcd | tostring] | join(" ")')"
 
 # The address of a Service too (the next page of the exercise).
@@ -51,7 +51,7 @@ speaker node-3 --routes=bgp --peer-router-ips=192.0.2.250 --peer-router-asns=645
 within 30 "--advertise-cluster-ip on node-3: node-1 reaches a ClusterIP by it" routed node-1 10.96.122.86/32 192.0.2.13
 
 vty reflector -c 'configure terminal' -c 'router bgp 64512' -c 'neighbor kube shutdown'
-within 10 "the reflector shuts its sessions: what only it told is gone" routed node-1 10.244.3.0/24
+within 10 "the reflector shuts its sessions: routes that only it announced are removed" routed node-1 10.244.3.0/24
 check "and 1.0.0.2" routed node-1 1.0.0.2/32
 check "the mesh stays" routed node-1 10.244.2.0/24 192.0.2.12
 for host in reflector node-1 node-2 node-3 node-4; do ended $host; done
@@ -70,5 +70,5 @@ clients() {
 within 30 "a node reflects: its clients have each other's routes, by each other's addresses" clients
 check "and not their own" routed node-2 10.244.2.0/24
 ended node-3
-within 5 "a client goes, and the other is told" routed node-2 10.244.3.0/24
+within 5 "a client goes, and the route is withdrawn from the other" routed node-2 10.244.3.0/24
 finish

@@ -50,20 +50,20 @@ undisturbed() { # SENTENCE
   check "$1: it has few sockets" test "$(find "/proc/$pid/fd" -lname 'socket:*' | wc -l)" -lt 40
   check "$1: it has not grown by 4 MB" test $(($(rss) - before)) -lt 4096
 }
-within 30 "the sessions with those that it knows are up" up
+within 30 "the sessions with known peers are up" up
 sleep 1
 before=$(rss) lost=$(losses)
 
-same "an unknown host hears no OPEN, however often it connects" 0 "$(speaks stranger knock 192.0.2.11 50)"
+same "an unknown host receives no OPEN, however often it connects" 0 "$(speaks stranger knock 192.0.2.11 50)"
 undisturbed "an unknown host connects"
-check "an unknown host is told of once" told_once 192.0.2.222
+check "an unknown host is reported once" told_once 192.0.2.222
 
 bird_up liar "$LAB/liar/conf"
 sleep 8
 check "a peer of another AS than agreed has no session" down node-1 192.0.2.202
 check "and no route" routed node-1 203.0.202.0/24
 undisturbed "a peer has the wrong AS"
-check "it is told of once, not at each try" told_once 192.0.2.202
+check "it is reported once, not at each attempt" told_once 192.0.2.202
 [ "$SPEAKER" = bird ] || check "both numbers are in the log" says "$LAB/node-1/log" "65099.*65002|65002.*65099"
 ended liar
 
@@ -80,7 +80,7 @@ check "an OPEN each millisecond, of an unknown host" test "$(speaks stranger ope
 undisturbed "an OPEN each millisecond"
 check "an OPEN each millisecond, of a peer with the wrong AS" test "$(speaks liar open 192.0.2.11 65099 6)" -gt 50
 undisturbed "an OPEN each millisecond of a peer"
-check "both are still told of once" eval 'told_once 192.0.2.222 && told_once 192.0.2.202'
+check "both are still reported once" eval 'told_once 192.0.2.222 && told_once 192.0.2.202'
 
 if [ "$SPEAKER" = kinglet ]; then
   node_up 3; cluster_says

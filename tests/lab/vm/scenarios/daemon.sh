@@ -45,7 +45,7 @@ served "from inside, a Local policy serves all" p1c external:33 80 "p1b p2b"
 served "from outside, those of the node" stranger external:33 80 p1b stranger
 health() { busybox wget -S -O /dev/null "http://$(at "$1" 4):32333/" 2>&1 | sed -n 's/.*HTTP\/1.1 \([0-9]*\).*/\1/p' | head -1; }
 same "healthCheckNodePort answers well where an endpoint is" 200 "$(health node-1)"
-same "and where none is says so" 503 "$(health node-3)"
+same "and a node without an endpoint answers 503" 503 "$(health node-3)"
 text moved <<'END'
 web 1 81@30081 : p2a~ p3a
 ext 3 80 external=33 : p2b
@@ -72,7 +72,7 @@ for node in $NODES; do ipvsadm_of "$node" > "/tmp/ipvs.$node"; done
 in_ns node-1 ipvsadm -d -t 10.96.1.1:80 -r 10.244.0.2:8080
 in_ns node-2 ipvsadm -C
 back() { [ "$(ipvsadm_of "$1")" = "$(cat "/tmp/ipvs.$1")" ]; }
-within 8 "a real server that somebody took away is back" back node-1
+within 8 "a removed real server is restored" back node-1
 within 8 "all of IPVS too" back node-2
 in_ns node-1 nft delete table inet kinglet
 within 2 "our table is back" settled node-1
@@ -85,7 +85,7 @@ for t in iptables ip6tables; do in_ns node-2 $t -F FORWARD; done
 within 2 "our rule in its chain is back" settled node-2
 within 2 "and pods get through" pods
 for t in iptables ip6tables; do in_ns node-2 $t -P FORWARD ACCEPT; done
-within 2 "it goes when nobody drops any more" settled node-2
+within 2 "it is removed when no chain drops any more" settled node-2
 in_ns node-3 ip link del kube-dummy-if
 within 2 "the dummy link and its addresses are back" settled node-3
 in_ns node-2 sh -c 'ip link set eth0 down; ip link set eth0 up; ip route add default via 192.0.2.254
@@ -112,6 +112,6 @@ serves() { from p1c /job/probe http "$(at cluster:1 4)" 80; }
 within 5 "without the API it works from the snapshot" serves
 served "it is served from the snapshot" p1c cluster:1 80 "p1a p2a" p1c
 on node-1 /job/kinglet status > /results/status 2>&1
-check "which status says" grep "IN USE" /results/status
+check "and status reports it" grep "IN USE" /results/status
 check "and which Service is busy" grep -q "tcp 10.96.1.1:80 .*/web  .* connections" /results/status
 finish

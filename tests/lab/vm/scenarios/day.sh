@@ -58,10 +58,10 @@ kill "${api:?}"; wait "$api" 2> /dev/null
 sleep 1800
 served "half an hour without the API" p1c cluster:1 80 "p1a p2a" p1c
 on node-1 /job/kinglet status > /results/status; code=$?
-same "status says that this node may not be right" 1 $code
+same "status reports that this node may not be right" 1 $code
 check "and since when" grep -q "has not told of .* for 30 min" /results/status
 ip -n node-1 route del 10.244.1.0/24
-within 2 "a route that somebody removes comes back meanwhile" sh -c 'ip -n node-1 route | grep -q "^10.244.1.0/24"'
+within 2 "a removed route is restored meanwhile" sh -c 'ip -n node-1 route | grep -q "^10.244.1.0/24"'
 sleep 1800
 objects "$(folder odd)"
 server

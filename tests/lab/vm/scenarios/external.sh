@@ -39,7 +39,7 @@ for n in 1 2; do
   served "$t: from outside, UDP" outside external:$n 80 "p1a p2a p3a" "" udp
   served "$t: from a pod" p1c external:$n 80 "p1a p2a p3a"
   served "$t: from a node" node-1 external:$n 80 "p1a p2a p3a"
-  served "$t: from a node to which nobody routes it" node-3 external:$n 80 "p1a p2a p3a"
+  served "$t: from a node to which no host routes it" node-3 external:$n 80 "p1a p2a p3a"
   served "$t: hairpin" p1a external:$((n + 4)) 80 p1a
   served "$t: masqueraded on the way to another node" outside external:$((n + 2)) 80 p2a node-1
   unserved "$t: not on a port that is no Service" outside external:$n 8080

@@ -14,8 +14,8 @@ spoiled() { # FAULT
   echo "$1" > $OBJECTS/faults.new; mv $OBJECTS/faults.new $OBJECTS/faults
   kinglet node-1 sync > /tmp/said 2> /tmp/why
   same "$1: sync exits 1" 1 $?
-  same "$1: it says why, once" 1 "$(grep -c '^kinglet: error: ' /tmp/why)"
-  same "$1: it says no step" "" "$(cat /tmp/said)"
+  same "$1: it prints the reason once" 1 "$(grep -c '^kinglet: error: ' /tmp/why)"
+  same "$1: it prints no step" "" "$(cat /tmp/said)"
   same "$1: the kernel is as it was" "$(cat /tmp/before)" "$(state node-1)"
   echo "$1: $(grep error: /tmp/why)" >> /results/sentences
 }
@@ -31,5 +31,5 @@ same "no API server: the kernel is as it was" "$(cat /tmp/before)" "$(state node
 api_up /job/cluster/service-gone
 kinglet node-1 sync > /dev/null 2>&1
 same "the API is back: sync exits 0" 0 $?
-same "the API is back: ipvsadm lists what it says" "$(cat /job/cluster/service-gone/node-1)" "$(ipvs node-1)"
+same "the API is back: ipvsadm lists its Services" "$(cat /job/cluster/service-gone/node-1)" "$(ipvs node-1)"
 finish

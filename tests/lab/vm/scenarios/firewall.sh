@@ -63,7 +63,7 @@ unserved "the firewall alone stops Services" outside node-1 30080
 kinglet node-1 plan > /tmp/plan 2> /dev/null
 same "plan accepts in each of its chains" "4" "$(grep -c '^+ accept in ip' /tmp/plan)"
 synced services
-same "sync does what plan said" "$(grep -v '^!' /tmp/plan)" "$(cat /results/services.node-1.sync)"
+same "sync takes the steps of plan" "$(grep -v '^!' /tmp/plan)" "$(cat /results/services.node-1.sync)"
 needs "with our rules"
 closed "with our rules"
 same "iptables -S shows them at the head of each chain" "$rules
@@ -112,7 +112,7 @@ both -F
 legacy() { for t in iptables-legacy ip6tables-legacy; do in_ns node-1 $t "$@"; done; }
 legacy -P FORWARD ACCEPT
 synced services
-same "the older iptables: nothing to tell while it accepts" "" "$(grep legacy /results/services.node-1.err)"
+same "the older iptables: no message while it accepts" "" "$(grep legacy /results/services.node-1.err)"
 legacy -P FORWARD DROP
 synced services
 served "the older iptables: not before it is done" p1c p1c 8080 p1c
@@ -122,7 +122,7 @@ same "the older iptables: a command for each family" 2 "$(wc -l < /tmp/told)"
 check "the older iptables: the commands" in_ns node-1 sh -e /tmp/told
 needs "the older iptables, then"
 synced services
-same "the older iptables: nothing more to tell" "" "$(grep legacy /results/services.node-1.err)"
+same "the older iptables: no further message" "" "$(grep legacy /results/services.node-1.err)"
 # Rules that a kube-proxy left there.
 left() { kinglet node-1 check 2> /dev/null | grep 'iptables-legacy rules of kube-proxy'; }
 same "the older iptables: nothing left of a kube-proxy" "" "$(left)"

@@ -58,7 +58,7 @@ served "$t: from a pod" p1c node-1 22 host
 served "$t: from another node's pod" p2b node-1 22 host p2b
 served "$t: by itself" node-1 node-1 22 host node-1
 served "$t: UDP" outside node-1 22 host outside udp
-refused "$t: a port where nobody listens" outside node-1 23
+refused "$t: a port without a listener" outside node-1 23
 for f in $FAMILIES; do
   for who in p1c node-1 p2b outside; do
     check "ping to a ClusterIP answers $who (IPv$f)" from $who ping -c 1 -W 2 "$(at cluster:1 "$f")"

@@ -32,13 +32,13 @@ for f in $FAMILIES; do
   same "with br_netfilter and without hairpinMode it would not (IPv$f)" 28 $?
 done
 kinglet node-1 plan > /tmp/plan 2> /dev/null
-same "plan tells each port" "$(ports | sed 's/^/+ hairpin /')" "$(grep -v '^!' /tmp/plan)"
+same "plan has a step for each port" "$(ports | sed 's/^/+ hairpin /')" "$(grep -v '^!' /tmp/plan)"
 kinglet node-1 plan --format sh > /tmp/plan.sh 2> /dev/null
 in_ns node-1 sh -e /tmp/plan.sh
-same "the script tells the ports" "1 1 1" "$(hairpins)"
+same "the script sets hairpin mode on each port" "1 1 1" "$(hairpins)"
 without
 synced one
-same "sync tells the ports" "1 1 1" "$(hairpins)"
+same "sync sets hairpin mode on each port" "1 1 1" "$(hairpins)"
 itself "a pod reaches itself, without hairpinMode"
 quiet node-1
 finish

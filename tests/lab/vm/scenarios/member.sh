@@ -72,8 +72,8 @@ happens() {
     kinglet "$node" plan > /tmp/plan 2>/dev/null; code=$?
     kinglet "$node" sync > /tmp/sync 2> /tmp/err
     same "$1: sync on $node exits 0" 0 $?
-    same "$1: plan on $node says that there is something to do" 2 $code
-    same "$1: sync on $node does what plan said" "$(grep -v '^!' /tmp/plan)" "$(grep -v '^!' /tmp/sync)"
+    same "$1: plan on $node exits with 2, because there are steps" 2 $code
+    same "$1: sync on $node takes the steps of plan" "$(grep -v '^!' /tmp/plan)" "$(grep -v '^!' /tmp/sync)"
     kinglet "$node" plan > /tmp/plan 2>&1
     same "$1: then plan on $node has nothing to do" 0 $?
     same "$1: ipvsadm on $node lists exactly the Services" "$(cat "/job/cluster/$1/$node")" "$(ipvs "$node" | grep -v 192.0.2.99)"

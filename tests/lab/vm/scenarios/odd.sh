@@ -27,7 +27,7 @@ served "$t: the first at its ClusterIP" p1c cluster:2 80 p1a p1c
 served "$t: the second at its ClusterIP" p1c cluster:3 80 p2a p1c
 same_one "$t: one of them has it" outside external:2 80 "p1a p2a"
 served "$t: another port of it is another's" outside external:2 81 p3a
-check "$t: it is said" grep -qE '(one|two).*203.0.113.2|203.0.113.2.*(one|two)' /results/twice.node-1.sync /results/twice.node-1.err
+check "$t: it is reported" grep -qE '(one|two).*203.0.113.2|203.0.113.2.*(one|two)' /results/twice.node-1.sync /results/twice.node-1.err
 step once <<'END'
 web 1 external=1 80@30080 : p1a p2a
 two 3 external=2 80 : p2a
@@ -41,7 +41,7 @@ taken 5 80@30085 : p1a
 END
 t="a program of the host listens on a node port"
 good "$t"
-check "$t: it is said" grep -q 'unmet.*30085' /results/taken.node-1.err
+check "$t: it is reported" grep -q 'unmet.*30085' /results/taken.node-1.err
 served "$t: its Service at its ClusterIP" p1c cluster:5 80 p1a p1c
 served "$t: at another node" outside node-2 30085 p1a
 
@@ -64,7 +64,7 @@ END
 t="port 0, no ports, target port 0"
 good "$t"
 unserved "$t: a port 0 is not every port" p1c cluster:7 22
-check "$t: it is said" grep -q 'unmet.*zero' /results/zero.node-1.err
+check "$t: it is reported" grep -q 'unmet.*zero' /results/zero.node-1.err
 unserved "$t: a Service without ports" p1c cluster:8 22
 unserved "$t: a target port 0" p1c cluster:9 80
 
@@ -75,9 +75,9 @@ all 11 external=0.0.0.0,:: 22>8080 : p1a
 many 12 external=224.0.0.1,ff02::1,255.255.255.255 22>8080 : p1a
 junk 13 external=not-an-address,300.1.1.1,192.0.2.0/24 80 : p1a
 END
-t="external IPs that are nobody's to give (loopback, unspecified, multicast, no address)"
+t="external IPs that no Service may have (loopback, unspecified, multicast, not an address)"
 good "$t"
-check "$t: what is no address is said" grep -q 'unmet.*junk.*not-an-address' /results/addresses.node-1.err
+check "$t: text that is not an address is reported" grep -q 'unmet.*junk.*not-an-address' /results/addresses.node-1.err
 served "$t: the host at its loopback" node-1 127.0.0.1 22 host
 served "$t: the host at its address" outside node-1 22 host outside
 served "$t: the host reaches others" node-1 outside 9000 outside node-1

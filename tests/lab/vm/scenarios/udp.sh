@@ -59,7 +59,7 @@ for f in $FAMILIES; do
 done
 answers "a Service that will go" p1c cluster:6 80 40006 p2a
 before=$(for port in 40002 40003 40005; do flows node-1 $port; done)
-check "conntrack knows the flow of the other Service" test -n "$(flows node-1 40002)"
+check "conntrack has the flow of the other Service" test -n "$(flows node-1 40002)"
 
 step second <<'END'
 cycle 1 80/udp@30080 : p2a
