@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn plain_http_sends_no_credentials() {
         let access =
-            from_master_url("http://10.0.0.1:8080", Path::new("tests/api/account")).unwrap();
+            from_master_url("http://10.0.0.1:8080", Path::new("tests/fixtures/account")).unwrap();
         assert!(matches!(access.token, Token::None) && access.tls.is_none());
     }
 
@@ -252,7 +252,7 @@ mod tests {
     fn a_pod_uses_its_service_account_and_reads_the_token_for_every_request() {
         let account = env::temp_dir().join(format!("kinglet-account-{}", std::process::id()));
         fs::create_dir_all(&account).unwrap();
-        fs::copy("tests/api/tls/ca.crt", account.join("ca.crt")).unwrap();
+        fs::copy("tests/fixtures/tls/ca.crt", account.join("ca.crt")).unwrap();
         let refused = in_cluster(Some("fd00::1"), Some("443"), &account).err().unwrap();
         assert!(refused.to_string().starts_with("reading the token "), "{refused}");
         fs::write(account.join("token"), "one\n").unwrap();

@@ -238,7 +238,7 @@ mod tests {
     use crate::api::test_server::Rng;
 
     fn folder() -> &'static Path {
-        Path::new("tests/api/tls")
+        Path::new("tests/fixtures/tls")
     }
 
     /// Returns an admin.conf as kubeadm writes it.
@@ -356,7 +356,7 @@ mod tests {
             ),
             (
                 with("server: 'https://h:1', certificate-authority: none.crt", ""),
-                "cluster \"k\": reading tests/api/tls/none.crt: No such file",
+                "cluster \"k\": reading tests/fixtures/tls/none.crt: No such file",
             ),
             (
                 with("server: 'https://h:1', certificate-authority-data: '%'", ""),
@@ -368,7 +368,7 @@ mod tests {
             ),
             (
                 with("server: 'https://h:1', certificate-authority: client.key", ""),
-                "reading certificates from tests/api/tls/client.key: it contains no certificate in PEM form",
+                "reading certificates from tests/fixtures/tls/client.key: it contains no certificate in PEM form",
             ),
             (with(ca, "exec: {command: aws}"), "user \"u\": exec is not supported; use a token"),
             (
@@ -390,11 +390,11 @@ mod tests {
             ),
             (
                 with(ca, "client-certificate: client.crt, client-key: rsa.key"),
-                "using the certificate from tests/api/tls/client.crt with the key from tests/api/tls/rsa.key: the key does not belong to the certificate",
+                "using the certificate from tests/fixtures/tls/client.crt with the key from tests/fixtures/tls/rsa.key: the key does not belong to the certificate",
             ),
             (
                 with(ca, "client-certificate: client.crt, client-key: client.crt"),
-                "reading the key from tests/api/tls/client.crt: it contains no private key in PEM form (PKCS#8, PKCS#1 or SEC1, not encrypted)",
+                "reading the key from tests/fixtures/tls/client.crt: it contains no private key in PEM form (PKCS#8, PKCS#1 or SEC1, not encrypted)",
             ),
             (with(ca, "token: [a]"), "user \"u\": token is not a string"),
         ] {

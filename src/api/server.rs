@@ -253,7 +253,7 @@ mod tests {
         Api::from_client(server.client())
     }
 
-    /// Starts a server that replies with the recorded lists of a folder of tests/api.
+    /// Starts a server that replies with the recorded lists of a folder of tests/fixtures/recorded.
     fn recorded_server(folder: &'static str) -> Server {
         serve(move |target, _| {
             let path = target.split('?').next().unwrap_or_default();

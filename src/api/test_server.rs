@@ -35,7 +35,7 @@ pub fn serve(answer: impl FnMut(&str, usize) -> Vec<u8> + Send + 'static) -> Ser
     start(None, answer)
 }
 
-/// Starts a server with TLS and the certificate `name` of tests/api/tls. If `mutual` is true, the client
+/// Starts a server with TLS and the certificate `name` of tests/fixtures/tls. If `mutual` is true, the client
 /// must present a certificate too.
 pub fn serve_tls(
     name: &str,
@@ -43,14 +43,14 @@ pub fn serve_tls(
     answer: impl FnMut(&str, usize) -> Vec<u8> + Send + 'static,
 ) -> Server {
     let provider = Arc::new(ring::default_provider());
-    let cert = CertificateDer::from_pem_file(format!("tests/api/tls/{name}.crt")).unwrap();
-    let key = PrivateKeyDer::from_pem_file(format!("tests/api/tls/{name}.key")).unwrap();
+    let cert = CertificateDer::from_pem_file(format!("tests/fixtures/tls/{name}.crt")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(format!("tests/fixtures/tls/{name}.key")).unwrap();
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .unwrap();
     let builder = if mutual {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file("tests/api/tls/ca.crt").unwrap()).unwrap();
+        roots.add(CertificateDer::from_pem_file("tests/fixtures/tls/ca.crt").unwrap()).unwrap();
         let verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
         builder.with_client_cert_verifier(verifier)
@@ -155,9 +155,9 @@ pub fn ok(body: impl AsRef<[u8]>) -> Vec<u8> {
     reply("200 OK", "Content-Type: application/json\r\n", body)
 }
 
-/// Reads a file of tests/api.
+/// Reads a file of tests/fixtures/recorded.
 pub fn recorded(name: &str) -> Vec<u8> {
-    let path = format!("tests/api/{name}");
+    let path = format!("tests/fixtures/recorded/{name}");
     std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 

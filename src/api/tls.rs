@@ -185,7 +185,7 @@ mod tests {
     };
 
     fn file(name: &str) -> Pem {
-        Pem::file(&Path::new("tests/api/tls").join(name)).unwrap()
+        Pem::file(&Path::new("tests/fixtures/tls").join(name)).unwrap()
     }
 
     fn get(server: &Server, ca: &str, client: Option<&str>, name: Option<&str>) -> String {
@@ -193,7 +193,7 @@ mod tests {
             client.map(|name| (file(&format!("{name}.crt")), file(&format!("{name}.key"))));
         let client = client.as_ref().map(|(cert, key)| (cert, key));
         let tls = Some(client_config(&Trust::Ca(file(ca)), client).unwrap());
-        let ca = format!("tests/api/tls/{ca}");
+        let ca = format!("tests/fixtures/tls/{ca}");
         let access = Access { tls, ca, server_name: name.map(str::to_owned), ..server.access() };
         match Client::new(access).unwrap().get("/x") {
             Ok(_) => "ok".to_owned(),
@@ -208,7 +208,7 @@ mod tests {
             (
                 "server",
                 "other.crt",
-                "it is not signed by the CA in tests/api/tls/other.crt: wrong server, or the CA of another cluster",
+                "it is not signed by the CA in tests/fixtures/tls/other.crt: wrong server, or the CA of another cluster",
             ),
             (
                 "expired",

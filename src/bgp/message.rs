@@ -252,7 +252,7 @@ mod tests {
     const FLIPS: [u8; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 255];
 
     fn captured() -> Vec<(&'static str, Vec<u8>)> {
-        let lines = include_str!("../../tests/bgp/messages.txt").lines();
+        let lines = include_str!("../../tests/fixtures/bgp-messages.txt").lines();
         lines
             .filter(|line| !line.starts_with('#'))
             .map(|line| {

@@ -1,4 +1,4 @@
-//! Who asks for what: the caller, the path, and the answer.
+//! Requests by path and caller: authentication, faults that replace an answer, and the answer.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::store::Store;
 use crate::watch::{self, Watch};
 use crate::{list, status};
 
-/// What of the API there is: that of a new server, of Kubernetes 1.18, or of a very old one.
+/// The versions of EndpointSlice that the server has: a current server, Kubernetes 1.18, or older.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Slices {
     V1,
@@ -24,14 +24,14 @@ pub struct Api {
     pub dir: PathBuf,
     pub slices: Slices,
     pub token: Option<String>,
-    /// A caller without a certificate is nobody.
+    /// True if callers must have a client certificate or a token.
     pub certificates: bool,
     pub bookmarks: Duration,
-    /// From one look of a watch at the files to the next.
+    /// The time between two reads of the files during a watch.
     pub tick: Duration,
 }
 
-/// What TLS says about the caller.
+/// The caller by TLS.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Certificate {
     None,
@@ -44,7 +44,7 @@ pub enum Answer {
     Watch(Box<Watch>),
 }
 
-/// A path below an API group, taken apart.
+/// The parts of a path below an API group.
 #[derive(Debug)]
 struct Place<'a> {
     view: View,
@@ -53,7 +53,7 @@ struct Place<'a> {
 }
 
 impl Api {
-    /// The answer to one request, in which a fault may speak instead.
+    /// Returns the answer to a request. A fault may replace it.
     pub fn answer(&self, request: &Request, from: Certificate, fault: Option<&Kind>) -> Answer {
         self.store.refresh();
         self.decide(request, from, fault).unwrap_or_else(Answer::Reply)
@@ -161,7 +161,7 @@ impl Api {
         Some(Place { view: View { resource, beta }, namespace, name })
     }
 
-    /// Whether this server has a version of an API group.
+    /// Returns true if this server has a version of an API group.
     fn has(&self, group: &str, version: &str) -> bool {
         match (group, version) {
             ("discovery.k8s.io", "v1") => self.slices == Slices::V1,
@@ -181,7 +181,7 @@ impl Api {
         Ok(Answer::Reply(Reply::new(200, JSON, &format!("{object}\n"))))
     }
 
-    /// Puts an object there, or takes it away, without touching the files: a quick change.
+    /// Writes or removes an object in memory, without changing the files.
     fn write(&self, request: &Request, place: &Place) -> Result<Answer, Reply> {
         let key = match place.namespace {
             "" => place.name.to_string(),
@@ -203,7 +203,7 @@ impl Api {
         Ok(Answer::Reply(Reply::new(200, JSON, &format!("{object}\n"))))
     }
 
-    /// The paths that are no objects.
+    /// Returns the answer for a path that names no object.
     fn page(&self, request: &Request) -> Result<Reply, Reply> {
         let path = request.path.trim_end_matches('/');
         let text = match path {
@@ -283,7 +283,7 @@ impl Api {
         let new = include_str!("version.json").trim_end();
         match self.slices {
             Slices::V1 => new.to_string(),
-            // The workshop's server, hand-made after it.
+            // The version of the workshop's server, made by hand after the recorded one.
             _ => {
                 new.replace("v1.36.2", "v1.18.8").replace("\"minor\": \"36\"", "\"minor\": \"18\"")
             }
@@ -291,7 +291,7 @@ impl Api {
     }
 
     fn file(&self, name: &str) -> Reply {
-        // Not always UTF-8: a test may want to see what invalid bytes do, so they go as they are.
+        // The bytes need not be UTF-8, because a test may serve invalid bytes.
         match std::fs::read(self.dir.join(name)) {
             Ok(bytes) => {
                 let mut reply = Reply::new(200, JSON, "");
@@ -326,7 +326,7 @@ fn accepts_json(request: &Request) -> bool {
     })
 }
 
-/// An object that came for itself, as a list would hold it.
+/// Returns an object that arrived by itself in the form that a list has.
 fn strip_kind(text: &str, resource: &Resource) -> String {
     let text = crate::item::compact(text.trim());
     let view = View { resource: &RESOURCES[resource.index()], beta: false };

@@ -1,7 +1,8 @@
-//! `discovery.k8s.io/v1beta1` as Kubernetes 1.18 had it, made from v1.
+//! `discovery.k8s.io/v1beta1` as Kubernetes 1.18 has it, converted from v1.
 //!
-//! Hand-made after the API's documentation: there is no recording of it. A v1beta1 endpoint has
-//! neither nodeName nor zone (both are keys of its `topology`), and of the conditions only `ready`.
+//! Made by hand after the API's documentation, because there is no recording. A v1beta1 endpoint
+//! has neither nodeName nor zone (both are keys of its `topology`), and of the conditions only
+//! `ready`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,7 +12,7 @@ use serde_json::value::RawValue;
 
 type Fields<'a> = BTreeMap<&'a str, &'a RawValue>;
 
-/// A slice in the old shape; what is no slice at all stays as it is.
+/// Returns a slice in the old form. Text that is not a slice is returned unchanged.
 pub fn slice(text: &str) -> String {
     convert(text).unwrap_or_else(|| text.to_string())
 }
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_slice_stays() {
+    fn text_that_is_not_a_slice_is_unchanged() {
         for odd in ["5", "{\"endpoints\":7}", "{\"endpoints\":[1]}"] {
             assert_eq!(slice(odd), odd);
         }

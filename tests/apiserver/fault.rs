@@ -1,4 +1,4 @@
-//! Faults on demand: which requests are spoiled, and how.
+//! Faults on demand: which requests they change, and in which way.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,26 @@ pub enum Kind {
     Body(String),
 }
 
+impl Kind {
+    /// Returns the name that a fault has in a SPEC and in the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::Status(_) => "status",
+            Kind::Gone => "gone",
+            Kind::Cut(_) => "cut",
+            Kind::Slow(_) => "slow",
+            Kind::Empty => "empty",
+            Kind::Html => "html",
+            Kind::Garbage => "garbage",
+            Kind::Hang => "hang",
+            Kind::Mute => "mute",
+            Kind::Twice => "twice",
+            Kind::Shuffle => "shuffle",
+            Kind::Body(_) => "body",
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Fault {
     path: String,
@@ -34,14 +54,15 @@ struct Fault {
     seen: u64,
 }
 
-/// What is to happen to one request.
+/// The faults for one request.
 #[derive(Debug, Default)]
 pub struct Harm {
     pub spoil: Spoil,
     pub instead: Option<Kind>,
 }
 
-/// Those of the command line and those of `DIR/faults`, which is read for every request.
+/// The faults of the command line, and those of `DIR/faults`, which is read again for every
+/// request.
 pub struct Faults {
     file: PathBuf,
     all: Mutex<All>,
@@ -60,7 +81,7 @@ impl Faults {
         Ok(Faults { file: dir.join("faults"), all: Mutex::new(all) })
     }
 
-    /// What is to happen to this request; it counts for every fault that it meets.
+    /// Returns the faults for this request, and counts the request for each of them.
     pub fn meet(&self, request: &Request) -> Harm {
         let mut all = self.all.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let text = fs::read_to_string(&self.file).unwrap_or_default();
@@ -161,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_counts_only_the_requests_that_it_is_for() {
+    fn a_fault_counts_only_the_requests_that_it_matches() {
         let mut fault = Fault::parse("services:after=1:first=2:status=503").unwrap();
         let met: Vec<bool> =
             ["/nodes", "/services", "/services", "/nodes", "/services", "/services"]
@@ -172,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn gone_waits_for_a_continue() {
+    fn gone_applies_only_to_a_request_with_continue() {
         let mut fault = Fault::parse(":gone=1").unwrap();
         assert!(!fault.meets(&request("/a?limit=2")));
         assert!(fault.meets(&request("/a?continue=x")));
@@ -180,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_spec_is_named() {
+    fn a_wrong_fault_spec_is_an_error() {
         for wrong in ["", "x", "x:", "x:cut", "x:first=a:hang", "x:hang=1", "x:nothing", "x:body="]
         {
             assert!(Fault::parse(wrong).is_err(), "{wrong}");

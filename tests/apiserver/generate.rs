@@ -1,8 +1,9 @@
-//! A cluster of any size, always the same for the same numbers, in the shapes of the recordings.
+//! Generates a cluster of any size in the form of the recordings. The same numbers give the same
+//! cluster.
 //!
-//! Node i has an address of 192.0.2.0/24 (172.16.0.0/12 when there are many) and the i-th /24 from
-//! 10.244.0.0 on; Service s the s-th ClusterIP after 10.96.1.0; its endpoints stand on consecutive
-//! nodes, at most 100 in a slice, as the real controller cuts them.
+//! Node i has an address of 192.0.2.0/24 (172.16.0.0/12 if there are many) and the i-th /24 from
+//! 10.244.0.0. Service s has the s-th ClusterIP after 10.96.1.0. Its endpoints are on consecutive
+//! nodes, with at most 100 in a slice, as the real controller splits them.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -15,7 +16,7 @@ const SLICE: u32 = 100;
 const TIME: &str = "2026-11-23T22:15:13Z";
 const REVISION: u32 = 1000;
 
-/// How much of each there is.
+/// The number of objects of each kind.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Size {
     pub nodes: u32,
@@ -62,7 +63,7 @@ fn write(size: Size, dir: &Path) -> io::Result<()> {
     list(dir, "endpoints", "Endpoints", "v1", endpoints)
 }
 
-/// Which of all endpoints belong to a Service.
+/// Returns the range of endpoints that belong to a Service.
 fn share(size: Size, service: u32) -> (u32, u32) {
     let cut = |s: u32| {
         let at = u64::from(size.endpoints) * u64::from(s) / u64::from(size.services);
@@ -107,7 +108,7 @@ fn pod_network(node: u32) -> u32 {
     Ipv4Addr::new(10, 244, 0, 0).to_bits() + ((node - 1) << 8)
 }
 
-/// The node and the address of an endpoint.
+/// Returns the node and the address of an endpoint.
 fn pod(endpoint: u32, nodes: u32) -> (u32, Ipv4Addr) {
     let node = endpoint % nodes + 1;
     let host = 2 + endpoint / nodes % HOSTS;
@@ -203,7 +204,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn a_thousand_nodes_have_addresses_and_networks_of_their_own() {
+    fn a_thousand_nodes_have_distinct_addresses_and_networks() {
         let addresses: BTreeSet<_> = (1..=1000).map(|i| node_address(i, 1000)).collect();
         let networks: BTreeSet<_> = (1..=MOST_NODES).map(pod_network).collect();
         assert_eq!((addresses.len(), networks.len()), (1000, MOST_NODES as usize));
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn a_size_without_enough_addresses_is_refused() {
         let dir = Path::new("/nonexistent");
         for (nodes, services, endpoints) in [(4000, 0, 0), (0, 1, 1), (1, 1, 251)] {
             assert!(generate(Size { nodes, services, endpoints }, dir).is_err());

@@ -1,9 +1,8 @@
-//! A connection, and the replies that go out on it, as Go's HTTP/1.1 server writes them.
+//! A connection and its replies, framed as Go's HTTP/1.1 server frames them.
 //!
-//! The framing is that of the real API server: what fits in 2 KiB goes with a Content-Length,
-//! everything else in the chunks that Go's `bufio.Writer` of 2 KiB makes of the same writes. A
-//! client sees the borders that it would see in life. The two faults that spoil a body (cut, slow)
-//! are done here, where bytes are counted.
+//! A body of up to 2 KiB has a Content-Length. A larger one is sent in the chunks that Go's
+//! `bufio.Writer` of 2 KiB makes of the same writes, so a client sees the real boundaries. The
+//! faults that spoil a body (cut, slow) are applied here, because the bytes are counted here.
 
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Read, Write};
@@ -29,14 +28,14 @@ impl Stream {
         }
     }
 
-    /// Whether the other side has closed; anything it sends meanwhile is left unread.
+    /// Returns true if the other side has closed. Data that the other side sends is not read.
     pub fn closed(&self) -> bool {
         let tcp = self.tcp();
         let _ = tcp.set_nonblocking(true);
         let peeked = tcp.peek(&mut [0]);
         let _ = tcp.set_nonblocking(false);
         match peeked {
-            Ok(n) => n == 0 || matches!(self, Stream::Tls(_)), // TLS: only its close alert comes
+            Ok(n) => n == 0 || matches!(self, Stream::Tls(_)), // TLS: only the close alert arrives
             Err(e) => e.kind() != io::ErrorKind::WouldBlock,
         }
     }
@@ -67,14 +66,14 @@ impl Write for Stream {
     }
 }
 
-/// An answer whose body is known: one write of the real server for each piece.
+/// A reply whose body is known: one write of the real server for each piece.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
     pub content: &'static str,
     pub headers: Vec<(&'static str, String)>,
     pub pieces: Vec<Arc<str>>,
-    /// A body that may be no text at all, instead of the pieces.
+    /// A body that need not be text, in place of the pieces.
     pub raw: Option<Vec<u8>>,
 }
 
@@ -105,7 +104,7 @@ impl Reply {
 
     pub fn joined(&self) -> Vec<u8> {
         let mut all = Vec::with_capacity(self.len());
-        let _ = self.write_to(&mut all); // a Vec takes everything
+        let _ = self.write_to(&mut all); // a Vec accepts everything
         all
     }
 }
@@ -133,14 +132,14 @@ fn reason(status: u16) -> &'static str {
     }
 }
 
-/// What may go wrong with a body on its way.
+/// Faults that are applied while a body is sent.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Spoil {
     pub cut: Option<usize>,
     pub slow: Option<u64>,
 }
 
-/// The way out: one reply, framed as the real server frames it.
+/// The writer of one reply, with the framing of the real server.
 pub struct Wire<'a> {
     out: BufWriter<&'a mut Stream>,
     spoil: Spoil,
@@ -149,7 +148,7 @@ pub struct Wire<'a> {
     chunked: bool,
     bodyless: bool, // HEAD
     buffer: Vec<u8>,
-    /// Body bytes that went out, without the framing.
+    /// The number of body bytes that were sent, without the framing.
     pub sent: usize,
 }
 
@@ -183,7 +182,7 @@ impl<'a> Wire<'a> {
         self.out.get_ref()
     }
 
-    /// Sends the head of a reply whose length nobody knows.
+    /// Sends the head of a reply of unknown length.
     pub fn begin(&mut self) -> io::Result<()> {
         if !self.begun {
             let framing = if self.chunked { "Transfer-Encoding: chunked\r\n" } else { "" };
@@ -193,7 +192,7 @@ impl<'a> Wire<'a> {
         Ok(())
     }
 
-    /// Sends what is there now, as Go's `Flush` does.
+    /// Sends the buffered bytes, as Go's `Flush` does.
     pub fn push(&mut self) -> io::Result<()> {
         self.begin()?;
         let data = std::mem::take(&mut self.buffer);
@@ -203,8 +202,8 @@ impl<'a> Wire<'a> {
         self.out.flush()
     }
 
-    /// Ends the reply, except that its end may still wait for `send`; the length of a short one
-    /// is known only now.
+    /// Ends the reply, but its end may still wait for `send`. The length of a short reply is known
+    /// only now.
     pub fn finish(&mut self) -> io::Result<()> {
         let data = std::mem::take(&mut self.buffer);
         if self.begun {
@@ -223,7 +222,7 @@ impl<'a> Wire<'a> {
         Ok(())
     }
 
-    /// Sends what still waits.
+    /// Sends the rest.
     pub fn send(&mut self) -> io::Result<()> {
         self.out.flush()
     }
@@ -267,7 +266,7 @@ impl<'a> Wire<'a> {
     }
 }
 
-/// The writes of Go's gzip, which come from a buffer of 240 bytes.
+/// A writer that makes the writes of Go's gzip, which has a buffer of 240 bytes.
 pub struct Small<'a, 'b>(pub &'a mut Wire<'b>);
 
 impl Write for Small<'_, '_> {
@@ -281,8 +280,8 @@ impl Write for Small<'_, '_> {
 }
 
 impl Write for Wire<'_> {
-    /// As Go's bufio: what does not fit fills the buffer; what is larger than an empty one goes
-    /// straight through.
+    /// Like Go's bufio: data that does not fit fills the buffer, and data larger than an empty
+    /// buffer is written directly.
     fn write(&mut self, mut data: &[u8]) -> io::Result<usize> {
         let whole = data.len();
         while data.len() > BUFFER - self.buffer.len() {
@@ -301,6 +300,6 @@ impl Write for Wire<'_> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(()) // gzip flushes at its end; Go's buffer does not follow it
+        Ok(()) // gzip flushes at its end; Go's buffer does not
     }
 }

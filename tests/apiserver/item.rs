@@ -1,24 +1,24 @@
-//! One object: its bytes, and the little that has to be known of it.
+//! One object: its bytes, and the few fields that the server needs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
 
-/// One object; its text as a list prints it, without kind and apiVersion.
+/// One object; its text is as in a list, without kind and apiVersion.
 #[derive(Debug, Clone)]
 pub struct Item {
-    /// `namespace/name`, or `name`: what etcd sorts by.
+    /// `namespace/name`, or `name`: the key by which etcd sorts.
     pub key: String,
     pub namespace: String,
     pub name: String,
     pub labels: BTreeMap<String, String>,
     pub text: Arc<str>,
-    /// Before a resourceVersion was written into it.
+    /// The text before a resourceVersion was written into it.
     pub source: Arc<str>,
 }
 
-/// What has to be known of an object; one that has it in another shape has nothing.
+/// The fields of an object that the server needs; empty if the object has another form.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Object {
@@ -34,7 +34,7 @@ struct Metadata {
 }
 
 impl Item {
-    /// Any JSON at all is an item: one with a wrong shape is there to be served.
+    /// Makes an item of any JSON, because a test may serve objects of a wrong form.
     pub fn new(raw: &str) -> Item {
         let source: Arc<str> = Arc::from(compact(raw));
         let Object { metadata } = serde_json::from_str(raw).unwrap_or_default();
@@ -44,7 +44,8 @@ impl Item {
         Item { key, namespace, name, labels, text: source.clone(), source }
     }
 
-    /// Writes a resourceVersion into an object; without one, only where there is none yet.
+    /// Writes a resourceVersion into an object; without a revision, only if the object has none
+    /// yet.
     pub fn stamped(mut self, revision: Option<u64>) -> Item {
         match revision {
             Some(revision) => self.text = stamp(&self.text, revision),
@@ -57,8 +58,8 @@ impl Item {
 
 const FIELD: &str = "\"resourceVersion\":\"";
 
-/// The bytes of an object with another resourceVersion. The first such field is that of the
-/// object: quotes in annotations are escaped, managedFields have none.
+/// Returns the bytes of an object with another resourceVersion. The first such field is the
+/// object's own: quotes in annotations are escaped, and managedFields have none.
 pub fn stamp(text: &Arc<str>, revision: u64) -> Arc<str> {
     if let Some((before, after)) = text.split_once(FIELD) {
         let after = after.split_once('"').map_or("", |(_, rest)| rest);
@@ -76,7 +77,7 @@ pub fn revision_in(text: &str) -> Option<u64> {
     text.split_once(FIELD)?.1.split_once('"')?.0.parse().ok()
 }
 
-/// JSON without the white space between its tokens, as the server prints it.
+/// Returns JSON without white space between its tokens, as the server prints it.
 pub fn compact(text: &str) -> String {
     if !text.contains('\n') {
         return text.to_string();
@@ -100,12 +101,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn white_space_goes_but_not_within_strings() {
+    fn white_space_is_removed_but_not_within_strings() {
         assert_eq!(compact("{ \"a\\\" b\" :\n [1, 2]\t}\n"), "{\"a\\\" b\":[1,2]}");
     }
 
     #[test]
-    fn a_revision_is_written_where_it_belongs_and_nowhere_else() {
+    fn a_revision_is_written_into_the_objects_own_field_only() {
         let old: Arc<str> = Arc::from(r#"{"metadata":{"name":"a"},"spec":{}}"#);
         let new = r#"{"metadata":{"resourceVersion":"5","name":"a"},"spec":{}}"#;
         assert_eq!(&*stamp(&old, 5), new);

@@ -1,5 +1,5 @@
-//! A list: which version of it, which part, and which objects (API concepts, "Retrieving large
-//! results sets in chunks" and "Resource versions").
+//! A list: its version, its page and its objects ("Retrieving large results sets in chunks" and
+//! "Resource versions" in the documentation of the API's concepts).
 
 use std::sync::Arc;
 use std::thread;
@@ -16,9 +16,9 @@ use crate::resource::View;
 use crate::status;
 use crate::store::Store;
 
-const PATIENCE: Duration = Duration::from_secs(3); // of a list from the future, as measured
+const PATIENCE: Duration = Duration::from_secs(3); // for a list of a future version, as measured
 
-/// As forgiving as Go's: it does not mind bits that are left over.
+/// Ignores left-over bits, as Go does.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::URL_SAFE,
     GeneralPurposeConfig::new()
@@ -27,7 +27,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent),
 );
 
-/// What part of a kind is asked for: a namespace, labels, a name.
+/// The part of a kind that a request asks for: a namespace, labels, a name.
 #[derive(Debug, Default)]
 pub struct Selector {
     namespace: String,
@@ -93,16 +93,16 @@ impl Selector {
         !self.labels.is_empty() || !self.fields.is_empty()
     }
 
-    /// The key of an object below the place that is listed: what etcd's range starts with.
+    /// Returns the key of an object below the place that is listed: the start of etcd's range.
     fn below<'a>(&self, item: &'a Item) -> &'a str {
         if self.namespace.is_empty() { &item.key } else { &item.name }
     }
 }
 
-/// Where the next page begins.
+/// The start of the next page.
 #[derive(Debug, PartialEq)]
 struct Token {
-    revision: Option<u64>, // none: whatever there is now
+    revision: Option<u64>, // `None`: the newest version
     start: String,
 }
 
@@ -129,7 +129,7 @@ impl Token {
         }
     }
 
-    /// As the recordings have it: `/` before the key, but not in the token that a 410 brings.
+    /// As recorded: `/` before the key, but not in the token of a 410.
     fn text(&self) -> String {
         let start = serde_json::to_string(&self.start).unwrap_or_default();
         let (revision, slash) =
@@ -140,7 +140,7 @@ impl Token {
     }
 }
 
-/// Answers a list; `expire` treats every old version as compacted.
+/// Answers a list. `expire` treats every old version as compacted.
 pub fn list(
     store: &Store,
     view: &View,
@@ -223,7 +223,7 @@ fn expired(token: Option<&Token>) -> Reply {
     })
 }
 
-/// The resourceVersion that a request names.
+/// Returns the resourceVersion of a request. Fails if it is not a number.
 pub fn revision(request: &Request) -> Result<Option<u64>, Reply> {
     let text = request.param("resourceVersion");
     if text.is_empty() {
@@ -246,7 +246,7 @@ fn limit(request: &Request) -> Result<usize, Reply> {
     Ok(usize::try_from(number).unwrap_or(0))
 }
 
-/// Whether a request takes any version from its own on.
+/// Returns true if a request accepts any version from its own on.
 pub fn not_older(request: &Request) -> bool {
     request.param("resourceVersionMatch") == "NotOlderThan"
 }
@@ -263,7 +263,7 @@ fn wait_for(store: &Store, revision: u64) -> Result<(), Reply> {
     Ok(())
 }
 
-/// Whether a list needs etcd, so that it fails with it: all but `resourceVersion=0`.
+/// Returns true if a list needs etcd and therefore fails with it: all but `resourceVersion=0`.
 pub fn is_consistent(request: &Request) -> bool {
     let watch = matches!(request.param("watch"), "1" | "true");
     !watch && request.param("resourceVersion") != "0"
@@ -274,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_reads_and_prints_as_recorded() {
+    fn a_continue_token_is_parsed_and_printed_as_recorded() {
         let text = "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6NDExLCJzdGFydCI6Ii9ub2RlLTJcdTAwMDAifQ";
         let token = Token::parse(text).unwrap();
         assert_eq!(token, Token { revision: Some(411), start: "node-2\0".to_string() });
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_token_is_refused_as_recorded() {
+    fn an_invalid_continue_token_is_refused_as_recorded() {
         let reply = Token::parse("zzz").unwrap_err();
         assert!(reply.pieces[0].contains("invalid character 'Ï' looking for beginning of value"));
         for bad in ["", "!", "e30", "eyJ2IjoieCJ9"] {

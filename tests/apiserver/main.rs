@@ -1,12 +1,13 @@
-//! The API server of the tests: real list and watch semantics over recorded objects.
+//! The API server of the tests: the list and watch semantics of a real server over recorded
+//! objects.
 //!
-//! It serves a folder of lists as a real API server would print them (`tests/objects/`), byte for
-//! byte and chunk for chunk; a test changes the cluster by replacing a file, and makes the server
-//! misbehave by a line in `DIR/faults`. Measured behaviour comes from recorded traffic of
-//! Kubernetes 1.36; what has no recording (v1beta1) is said to be hand-made where it is made.
+//! It serves a folder of lists (`tests/fixtures/objects/`) as a real API server prints them, byte
+//! for byte and chunk for chunk. A test changes the cluster by replacing a file, and adds faults by
+//! a line in `DIR/faults`. The behaviour is taken from recorded traffic of Kubernetes 1.36. Code
+//! that has no recording (v1beta1) has a comment that it is made by hand.
 //!
 //! item, store: the objects and their versions; list, watch: the answers; api: paths and callers;
-//! fault: what goes wrong; request, http, tls, serve: the connection; generate: clusters of any size.
+//! fault: faults; request, http, tls, serve: the connection; generate: clusters of any size.
 
 mod api;
 mod beta;
@@ -39,17 +40,18 @@ apiserver generate --nodes N --services S --endpoints E DIR
 
   --listen ADDR:PORT    port 0 takes a free one; the first line on stdout is `listening on ADDR:PORT`
   --objects DIR         nodes.json, services.json, endpointslices.json, endpoints.json (and pods,
-                        namespaces, networkpolicies): read again when they change; no file, no objects
+                        namespaces, networkpolicies): read again when they change; a missing file is an empty list
   --cert FILE --key FILE  TLS; --client-ca FILE asks for client certificates (a foreign one: 401)
-  --token TOKEN         the bearer token that is let in; DIR/token, when there, holds those instead
+  --token TOKEN         the accepted bearer token; DIR/token, if there, has the tokens instead
                         (one a line). No token: 403 as system:anonymous; a wrong one: 401
   --only-v1beta1        slices as Kubernetes 1.18 has them; --only-endpoints: none at all
   --gzip-from BYTES     the smallest body that is compressed when asked (131072)
   --bookmarks SECONDS   how often a watch gets a bookmark (60)
   --tick MS             how often a watch looks at the files (5)
-  --revision N          begin at least at this resourceVersion: a server that was restarted
-  --log FILE            one line for each request: METHOD PATH STATUS BODY-BYTES (else on stderr)
-  --fault SPEC          more than once; also in DIR/faults, one a line, read again when it changes
+  --revision N          start at this resourceVersion or later, as after a restart
+  --log FILE            one line for each request: METHOD PATH STATUS BODY-BYTES [FAULT] (else on stderr);
+                        FAULT is the kind of fault that changed the answer
+  --fault SPEC          may be repeated; also in DIR/faults, one a line, read again when it changes
 
 PUT and DELETE of one object change it in memory (kubectl-like paths), without touching its file.
 
@@ -64,9 +66,9 @@ those that need etcd (no resourceVersion=0, no watch). The log has status 0 wher
   html          200 with a login page     empty    close without a reply
   garbage       bytes that are no HTTP    hang     keep the connection, answer nothing
   and of a watch alone:
-  mute          it opens, and tells nothing more   twice   each event comes a second time
-  shuffle       events that come together come in reverse
-Whenever the text of DIR/cut changes, the watches that are open are cut.
+  mute          it opens, and sends no event        twice   each event is sent twice
+  shuffle       events of one moment are sent in reverse order
+If the text of DIR/cut changes, open watches are cut.
 ";
 
 #[derive(Default)]

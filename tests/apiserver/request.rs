@@ -1,5 +1,5 @@
-//! Requests: what comes in on a connection, whatever it is. Nothing that a client sends ends more
-//! than its own connection; a head is 64 KiB at most.
+//! Requests as they arrive on a connection. No input of a client ends more than its own connection;
+//! a head has 64 KiB at most.
 
 use std::io::Read;
 
@@ -8,7 +8,7 @@ use crate::http::Stream;
 const HEADER_LIMIT: usize = 64 << 10;
 const BODY_LIMIT: usize = 16 << 20;
 
-/// What a client asked.
+/// A parsed request.
 #[derive(Debug, Default)]
 pub struct Request {
     pub method: String,
@@ -22,17 +22,17 @@ pub struct Request {
 }
 
 impl Request {
-    /// The value of a header, its name in lower case.
+    /// Returns the value of a header, or an empty text. The name is in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
-    /// The value of a query parameter; empty when it is not there.
+    /// Returns the value of a query parameter, or an empty text if there is none.
     pub fn param(&self, name: &str) -> &str {
         self.query.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.as_str())
     }
 
-    /// Whether the connection ends with this request.
+    /// Returns true if the connection ends with this request.
     pub fn last(&self) -> bool {
         self.old || self.header("connection").is_some_and(|c| c.eq_ignore_ascii_case("close"))
     }
@@ -41,7 +41,7 @@ impl Request {
         self.header("accept-encoding").is_some_and(|a| a.contains("gzip"))
     }
 
-    /// The request of a head, or nothing if it is none.
+    /// Parses a head. `None` if it is not a request.
     pub fn parse(head: &str) -> Option<Request> {
         let mut lines = head.split("\r\n");
         let mut first = lines.next()?.split(' ');
@@ -91,15 +91,15 @@ fn unescape(text: &str, form: bool) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// What came of waiting for a request.
+/// The result of waiting for a request.
 pub enum Asked {
     Request(Request),
-    /// Not HTTP that can be answered in any other way than with this status.
+    /// Bytes that are answered with this status, because they are not a valid request.
     Bad(u16),
     Closed,
 }
 
-/// Waits for the next request; `rest` keeps what was read beyond it.
+/// Waits for the next request. `rest` keeps the bytes that were read beyond it.
 pub fn ask(stream: &mut Stream, rest: &mut Vec<u8>) -> Asked {
     let head = loop {
         if let Some(end) = rest.windows(4).position(|w| w == b"\r\n\r\n") {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_no_request() {
+    fn invalid_bytes_are_not_a_request() {
         for head in ["", "GET", "GET / FTP/1", "GET x HTTP/1.1", "GET / HTTP/1.1\r\nnocolon"] {
             assert!(Request::parse(head).is_none(), "{head}");
         }

@@ -1,11 +1,11 @@
-//! The kinds that this server knows, and where each is found.
+//! The kinds that this server has, and their paths.
 
 use std::borrow::Cow;
 
 use crate::beta;
 use crate::item::Item;
 
-/// A kind of object: one row of the API's own discovery.
+/// A kind of object: one row of the API's discovery.
 #[derive(Debug, PartialEq)]
 pub struct Resource {
     pub group: &'static str,
@@ -13,7 +13,7 @@ pub struct Resource {
     pub plural: &'static str,
     pub kind: &'static str,
     pub namespaced: bool,
-    /// What a bookmark of this kind has after its metadata.
+    /// The part of a bookmark of this kind after its metadata.
     pub blank: &'static str,
 }
 
@@ -62,11 +62,11 @@ impl Resource {
     }
 }
 
-/// A kind as one API version shows it.
+/// A kind in one API version.
 #[derive(Debug, Clone, Copy)]
 pub struct View {
     pub resource: &'static Resource,
-    /// `discovery.k8s.io/v1beta1`, made from v1.
+    /// `discovery.k8s.io/v1beta1`, converted from v1.
     pub beta: bool,
 }
 
@@ -79,18 +79,18 @@ impl View {
         }
     }
 
-    /// The item of a list.
+    /// Returns the item of a list.
     pub fn item(&self, item: &Item) -> std::sync::Arc<str> {
         if self.beta { beta::slice(&item.text).into() } else { item.text.clone() }
     }
 
-    /// How an object for itself begins.
+    /// Returns the start of an object outside a list.
     pub fn head(&self) -> String {
         let (kind, version) = (self.resource.kind, self.api_version());
         format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{version}\"")
     }
 
-    /// An object for itself, with its kind and apiVersion.
+    /// Returns an object outside a list, with its kind and apiVersion.
     pub fn object(&self, text: &str) -> String {
         let text = if self.beta { Cow::Owned(beta::slice(text)) } else { Cow::Borrowed(text) };
         let head = self.head();

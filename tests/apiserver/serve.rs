@@ -1,4 +1,5 @@
-//! One thread for each connection: requests in, answers and faults out, one log line for each.
+//! The connections, one thread each: requests in, answers and faults out, one log line for each
+//! request.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -54,7 +55,7 @@ impl Server {
                     let request = Request::default();
                     let reply = Reply::new(status, TEXT, &format!("{status}: no request\n"))
                         .with("Connection", "close");
-                    self.log("-", "-", status, reply.len());
+                    self.log("-", "-", status, reply.len(), None);
                     let mut wire = Wire::new(&mut stream, &request, &reply, Spoil::default());
                     let _ = reply.write_to(&mut wire).and_then(|()| wire.finish());
                     let _ = wire.send();
@@ -79,7 +80,7 @@ impl Server {
             _ => None,
         };
         if rude.is_some() {
-            self.log(&request.method, &request.target, 0, 0);
+            self.log(&request.method, &request.target, 0, 0, instead.as_ref());
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         let certificate =
@@ -89,10 +90,14 @@ impl Server {
                 let head = Reply::new(200, JSON, "");
                 let mut wire = Wire::new(stream, request, &head, spoil);
                 let end = watch.run(&self.api.store, &mut wire).and_then(|()| wire.finish());
-                self.log(&request.method, &request.target, 200, wire.sent);
+                let harm = spoiled(spoil).or(watch.harm());
+                self.log(&request.method, &request.target, 200, wire.sent, harm);
                 end.and_then(|()| wire.send())
             }
-            Answer::Reply(reply) => self.reply(stream, request, reply, spoil),
+            Answer::Reply(reply) => {
+                let harm = spoiled(spoil).or(instead.as_ref());
+                self.reply(stream, request, reply, spoil, harm)
+            }
         }
     }
 
@@ -102,6 +107,7 @@ impl Server {
         request: &Request,
         reply: Reply,
         spoil: Spoil,
+        harm: Option<&Kind>,
     ) -> io::Result<()> {
         let zip = request.takes_gzip() && reply.status == 200;
         let large = reply.len() >= self.gzip_from;
@@ -115,31 +121,42 @@ impl Server {
             let mut gzip = GzEncoder::new(Small(&mut wire), Compression::new(1)); // as the real server
             reply.write_to(&mut gzip).and_then(|()| gzip.finish().map(drop))
         } else if zip {
-            wire.write_all(&reply.joined()) // asked, but too small: one write, as recorded
+            wire.write_all(&reply.joined()) // gzip was requested, but the body is too small: one write, as recorded
         } else {
             reply.write_to(&mut wire)
         };
         let end = written.and_then(|()| wire.finish());
-        // Before the client sees the end: a test reads the log as soon as its client is done.
-        self.log(&request.method, &request.target, reply.status, wire.sent);
+        // Before the client sees the end, because a test reads the log when its client is done.
+        self.log(&request.method, &request.target, reply.status, wire.sent, harm);
         end.and_then(|()| wire.send())
     }
 
-    fn log(&self, method: &str, target: &str, status: u16, bytes: usize) {
+    /// Writes a request into the log, with the fault that changed its answer, if any.
+    fn log(&self, method: &str, target: &str, status: u16, bytes: usize, harm: Option<&Kind>) {
         let mut log = self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let _ = writeln!(log, "{method} {target} {status} {bytes}");
+        let harm = harm.map(|kind| format!(" {}", kind.name())).unwrap_or_default();
+        let _ = writeln!(log, "{method} {target} {status} {bytes}{harm}");
         let _ = log.flush();
     }
 }
 
-/// Keeps the connection and says nothing, until the other side has enough.
+/// Returns the fault that a spoiled connection stands for.
+fn spoiled(spoil: Spoil) -> Option<&'static Kind> {
+    match spoil {
+        Spoil { cut: Some(_), .. } => Some(&Kind::Cut(0)),
+        Spoil { slow: Some(_), .. } => Some(&Kind::Slow(0)),
+        Spoil { cut: None, slow: None } => None,
+    }
+}
+
+/// Keeps the connection open without an answer until the other side closes it.
 fn hang(stream: &mut Stream) -> io::Result<()> {
     let mut buf = [0; 4096];
     while stream.read(&mut buf)? > 0 {}
     Ok(())
 }
 
-/// Bytes that are no HTTP, always the same ones.
+/// Returns bytes that are not HTTP, the same ones each time.
 fn garbage() -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let next = |_| {

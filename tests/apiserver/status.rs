@@ -1,9 +1,9 @@
-//! What the real server says when it says no: the recorded bodies.
+//! The error answers of the real server: the recorded bodies.
 
 use crate::http::{JSON, Reply, TEXT};
 use crate::resource::View;
 
-/// A `Status` object; details is JSON, or empty.
+/// Returns a `Status` object; `details` is JSON, or empty.
 pub fn failure(code: u16, reason: &str, message: &str, details: &str) -> Reply {
     Reply::new(code, JSON, &body("{}", reason, message, details, code))
 }
@@ -25,7 +25,7 @@ pub fn unauthorized() -> Reply {
     failure(401, "Unauthorized", "Unauthorized", "")
 }
 
-/// What somebody may not do; `place` is empty for the whole cluster.
+/// Returns the 403 for a caller and a verb; `place` is empty for the whole cluster.
 pub fn forbidden(user: &str, verb: &str, view: &View, place: &str) -> Reply {
     let (plural, group) = (view.resource.plural, view.resource.group);
     let place = match place {
@@ -40,12 +40,12 @@ pub fn forbidden(user: &str, verb: &str, view: &View, place: &str) -> Reply {
     failure(403, "Forbidden", &message, &details).with("X-Content-Type-Options", "nosniff")
 }
 
-/// A path of no API at all.
+/// Returns the 404 for a path of no API.
 pub fn no_page() -> Reply {
     Reply::new(404, TEXT, "404 page not found\n").with("X-Content-Type-Options", "nosniff")
 }
 
-/// A resource that its group does not have.
+/// Returns the 404 for a resource that its group does not have.
 pub fn no_resource() -> Reply {
     failure(404, "NotFound", "the server could not find the requested resource", "{}")
 }
@@ -78,7 +78,8 @@ pub fn not_acceptable() -> Reply {
     Reply::new(406, JSON, BODY)
 }
 
-/// The pages of a list end: its version is gone. `again` goes on with what is there now.
+/// Returns the 410 for a page of a list whose version is gone. `again` continues with the newest
+/// version.
 pub fn expired_pages(again: &str) -> Reply {
     let message = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
     let metadata = format!("{{\"continue\":\"{again}\"}}");
@@ -89,7 +90,7 @@ pub fn expired_list() -> Reply {
     failure(410, "Expired", "The resourceVersion for the provided list is too old.", "")
 }
 
-/// What a watch says before it ends, in a stream that began with 200.
+/// Returns the last event of an expired watch, whose stream began with 200.
 pub fn expired_watch(asked: u64, oldest: u64) -> String {
     let message = format!("too old resource version: {asked} ({oldest})");
     let status = body("{}", "Expired", &message, "", 410);
@@ -108,7 +109,7 @@ pub fn initial_events_without_match() -> Reply {
     failure(422, "Invalid", message, details)
 }
 
-/// The answer of a fault that names only a status.
+/// Returns the answer of a fault that names only a status.
 pub fn of(code: u16, view: Option<&View>, verb: &str, place: &str) -> Reply {
     match (code, view) {
         (401, _) => unauthorized(),

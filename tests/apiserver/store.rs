@@ -1,9 +1,9 @@
-//! The objects, as etcd would hold them: versions of each kind under one global revision.
+//! The objects as etcd would hold them: versions of each kind under one global revision.
 //!
-//! The files are looked at for every request. One that changed is compared with what is held:
-//! each object that differs gets a revision of its own, as if somebody had written it, and leaves
-//! an event for the watches. Old versions of a list stay for those who are in the middle of its
-//! pages. Nothing is stored anywhere: a restart is a compaction.
+//! The files are read again for every request if they changed. Each object that differs gets a
+//! revision of its own, as if a client had written it, and makes an event for the watches. Old
+//! versions of a list stay for clients that are reading its pages. Nothing is written to disk: a
+//! restart is a compaction.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -19,9 +19,9 @@ use serde_json::value::RawValue;
 use crate::item::{Item, revision_in};
 use crate::resource::{RESOURCES, Resource};
 
-const VERSIONS: usize = 64; // of each list, for those who page through them
+const VERSIONS: usize = 64; // versions of each list, for clients that read its pages
 const EVENTS: usize = 50_000;
-/// A file younger than this may be written again within the same tick of its clock.
+/// A younger file may be written again within the same tick of its clock.
 const YOUNG: Duration = Duration::from_millis(50);
 
 /// A list as it was from a revision on.
@@ -31,7 +31,7 @@ pub struct Version {
     pub items: Vec<Arc<Item>>,
 }
 
-/// One write: what was there, and what is there now.
+/// One write: the object before and after it.
 #[derive(Debug, Clone)]
 pub struct Event {
     pub revision: u64,
@@ -40,10 +40,10 @@ pub struct Event {
     table: usize,
 }
 
-/// What is held no more.
+/// The error for a revision that is no longer held.
 #[derive(Debug, PartialEq)]
 pub struct Expired {
-    /// The oldest revision that there is.
+    /// The oldest revision that is held.
     pub oldest: u64,
 }
 
@@ -77,7 +77,8 @@ struct Signature {
 }
 
 impl Store {
-    /// Reads the files of a folder; its first revision is theirs, or a given later one.
+    /// Reads the files of a folder. The first revision is that of the files, or `revision` if it is
+    /// later.
     pub fn open(dir: &Path, revision: u64) -> Store {
         let mut world = World {
             revision: revision.max(1),
@@ -103,7 +104,7 @@ impl Store {
         self.world.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Looks at the files; what changed there is in the world afterwards.
+    /// Reads the files that changed and takes over their changes.
     pub fn refresh(&self) {
         self.look(&mut self.world());
     }
@@ -121,7 +122,7 @@ impl Store {
         }
     }
 
-    /// Waits until something was written, or for a moment.
+    /// Waits until an object is written, or until a time has passed.
     pub fn wait(&self, moment: Duration) {
         let world = self.world();
         let (mut world, _) = self
@@ -133,19 +134,19 @@ impl Store {
         }
     }
 
-    /// The revision of everything.
+    /// Returns the global revision.
     pub fn revision(&self) -> u64 {
         self.world().revision
     }
 
-    /// The newest list of a kind, and the global revision.
+    /// Returns the newest list of a kind, and the global revision.
     pub fn now(&self, resource: &Resource) -> (u64, Arc<Version>) {
         let world = self.world();
         let table = &world.tables[resource.index()];
         (world.revision, table.versions.back().expect("a table has a version").clone())
     }
 
-    /// The list as it was at a revision.
+    /// Returns the list as it was at a revision.
     pub fn at(&self, resource: &Resource, revision: u64) -> Result<Arc<Version>, Expired> {
         let world = self.world();
         let expired = Expired { oldest: world.compacted };
@@ -156,7 +157,8 @@ impl Store {
         versions.iter().rev().find(|v| v.since <= revision).cloned().ok_or(expired)
     }
 
-    /// What was written to a kind after a revision, and the revision up to which that is all.
+    /// Returns the events of a kind after a revision, and the revision up to which they are
+    /// complete. Fails if the revision is no longer held.
     pub fn after(&self, kind: &Resource, revision: u64) -> Result<(u64, Vec<Event>), Expired> {
         let world = self.world();
         if revision < world.compacted {
@@ -167,7 +169,7 @@ impl Store {
         Ok((world.revision.max(revision), events.cloned().collect()))
     }
 
-    /// Writes one object, or takes it away; in memory only, until its file changes.
+    /// Writes or removes one object, in memory only, until its file changes.
     pub fn write(&self, resource: &Resource, key: &str, text: Option<&str>) -> Option<Arc<Item>> {
         let mut world = self.world();
         let mut items = world.tables[resource.index()].current();
@@ -191,7 +193,7 @@ impl Store {
 }
 
 impl World {
-    /// Gives a changed object its resourceVersion: a later one of its own stays.
+    /// Gives a changed object its resourceVersion. A later one that it already has is kept.
     fn fresh(&mut self, item: Item) -> Item {
         let own = revision_in(&item.source).filter(|&own| own > self.revision);
         self.revision = own.unwrap_or(self.revision + 1);
@@ -252,8 +254,8 @@ impl Table {
         self.versions.back().map(|v| v.items.clone()).unwrap_or_default()
     }
 
-    /// The list in a file, if it is another one than last time. No file is an empty list; one
-    /// that can't be understood (half written, perhaps) leaves everything as it is.
+    /// Returns the list of a file if it changed since the last time. A missing file is an empty
+    /// list. A file that cannot be parsed (for example a half-written one) changes nothing.
     fn read(&mut self, path: &Path) -> Option<List> {
         let signature = Signature::of(path);
         if signature == self.file && !signature.is_some_and(Signature::young) {
@@ -318,5 +320,4 @@ impl List {
 }
 
 #[cfg(test)]
-#[path = "store_test.rs"]
 mod tests;

@@ -1,6 +1,6 @@
-//! TLS as the real server does it: a client may show a certificate or not, and a foreign one
-//! does not break the handshake but is answered with 401. So the verifier takes every certificate
-//! here, and the real one is asked afterwards, for each request.
+//! TLS as the real server does it: a client may present a certificate or not, and a foreign
+//! certificate does not break the handshake but is answered with 401. The verifier therefore
+//! accepts every certificate, and the real verification follows for each request.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -22,7 +22,7 @@ use rustls::{
 use crate::api::Certificate;
 use crate::http::Stream;
 
-/// The server's side of TLS, made from PEM files.
+/// The server side of TLS, made from PEM files.
 pub struct Tls {
     config: Arc<ServerConfig>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
@@ -52,7 +52,7 @@ impl Tls {
         Ok(Stream::Tls(Box::new(StreamOwned::new(connection, tcp))))
     }
 
-    /// What the certificate of the other side is worth, once the handshake is over.
+    /// Returns the kind of the peer's certificate after the handshake.
     pub fn certificate(&self, stream: &Stream) -> Certificate {
         let Stream::Tls(tls) = stream else { return Certificate::None };
         let (Some(clients), Some([first, rest @ ..])) =
@@ -81,7 +81,7 @@ fn verifier(
         .map_err(|e| format!("{}: {e}", ca.display()))
 }
 
-/// The sections of a PEM file: what they are called, and their bytes.
+/// Returns the sections of a PEM file: label and bytes.
 fn sections(path: &Path) -> Result<Vec<(String, Vec<u8>)>, String> {
     let mut text = String::new();
     File::open(path)
@@ -115,7 +115,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
         .ok_or_else(|| format!("{}: no private key", path.display()))
 }
 
-/// Takes any certificate whose holder has its key.
+/// A verifier that accepts any certificate whose holder has its key.
 #[derive(Debug)]
 struct Lenient(Arc<dyn ClientCertVerifier>);
 

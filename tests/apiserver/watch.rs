@@ -1,9 +1,10 @@
-//! A watch: the events of one kind from a revision on, one chunk each.
+//! A watch: the events of one kind after a revision, one chunk each.
 //!
-//! Without a revision, or from 0, it begins with an ADDED for everything. A revision that is held
-//! no more is an ERROR event in a stream that began with 200, which then ends; one from the future
-//! waits without a word. A selector turns a change of labels into ADDED or DELETED.
+//! Without a revision, or from 0, it starts with an ADDED event for each object. A revision that is
+//! no longer held gives an ERROR event in a stream that began with 200 and then ends. A future
+//! revision waits without an event. With a selector, a change of labels becomes ADDED or DELETED.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -22,16 +23,17 @@ use crate::store::{Event, Expired, Store};
 pub struct Watch {
     view: View,
     selector: Selector,
-    from: Option<u64>, // none: with everything that is there
+    from: Option<u64>, // `None`: starts with all objects
     initial_end: bool,
     bookmarks: Option<Duration>,
     tick: Duration,
     timeout: Duration,
     fault: Option<Kind>,
+    harmed: Cell<bool>,
     cut: PathBuf,
 }
 
-/// Whether a request wants a watch and not a list.
+/// Returns true if a request asks for a watch and not for a list.
 pub fn wanted(request: &Request) -> bool {
     matches!(request.param("watch"), "1" | "true")
 }
@@ -57,13 +59,19 @@ impl Watch {
             view,
             selector: Selector::of(request, namespace)?,
             from,
-            initial_end: marked && from.is_none(), // as recorded: from 0, and from nothing, too
+            initial_end: marked && from.is_none(), // as recorded: from 0, and without a revision
             bookmarks: marked.then_some(bookmarks),
             tick,
             timeout: Duration::from_secs(seconds.unwrap_or(1800)),
             fault: fault.cloned(),
+            harmed: Cell::new(false),
             cut: dir.join("cut"),
         })
+    }
+
+    /// Returns the fault of this watch if it changed the stream that was sent.
+    pub fn harm(&self) -> Option<&Kind> {
+        self.fault.as_ref().filter(|_| self.harmed.get())
     }
 
     pub fn run(&self, store: &Store, wire: &mut Wire) -> io::Result<()> {
@@ -71,6 +79,7 @@ impl Watch {
         wire.push()?;
         let mut at = match self.from {
             Some(_) if self.fault == Some(Kind::Gone) => {
+                self.harmed.set(true);
                 return self.expired(store.revision(), wire);
             }
             Some(from) => from,
@@ -81,14 +90,21 @@ impl Watch {
             match store.after(self.view.resource, at) {
                 Err(Expired { oldest }) => return self.expired(oldest, wire),
                 Ok((now, mut events)) => {
-                    match self.fault {
-                        Some(Kind::Mute) => events.clear(),
-                        Some(Kind::Twice) => events.extend_from_within(..),
-                        Some(Kind::Shuffle) => events.reverse(),
-                        _ => {}
-                    }
+                    let harm = match self.fault {
+                        Some(Kind::Mute) => !std::mem::take(&mut events).is_empty(),
+                        Some(Kind::Twice) => {
+                            events.extend_from_within(..);
+                            !events.is_empty()
+                        }
+                        Some(Kind::Shuffle) => {
+                            events.reverse();
+                            events.len() > 1
+                        }
+                        _ => false,
+                    };
+                    self.harmed.set(self.harmed.get() || harm);
                     for event in &events {
-                        self.tell(event, wire)?;
+                        self.send_change(event, wire)?;
                     }
                     at = now;
                 }
@@ -121,7 +137,7 @@ impl Watch {
         Ok(revision)
     }
 
-    fn tell(&self, event: &Event, wire: &mut Wire) -> io::Result<()> {
+    fn send_change(&self, event: &Event, wire: &mut Wire) -> io::Result<()> {
         let old = event.old.as_ref().filter(|i| self.selector.takes(i));
         let new = event.new.as_ref().filter(|i| self.selector.takes(i));
         match (old, new) {

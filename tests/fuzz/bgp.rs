@@ -1,10 +1,10 @@
-//! Messages of BGP: what reads must, once written, read as the same.
+//! BGP messages: a message that is read must be equal after it is written and read again.
 #![no_main]
 
 use kinglet::bgp::{attribute::Segment, message::{Agreed, Message, Update, frame}};
 use libfuzzer_sys::fuzz_target;
 
-/// What all messages of the bytes say together: an Update may take several.
+/// Returns the content of all messages in the bytes together, because an UPDATE may need several.
 fn read_all(mut bytes: &[u8], agreed: Agreed) -> Vec<Message> {
     let (mut all, mut whole) = (Vec::new(), None::<Update>);
     while let Some(length) = frame(bytes).expect("a header that was written") {
@@ -33,7 +33,7 @@ fn read_all(mut bytes: &[u8], agreed: Agreed) -> Vec<Message> {
     all
 }
 
-/// An order for what has none on the wire, and nothing of what is only for people.
+/// Sorts parts without an order on the wire, and removes text for people.
 fn sorted(message: &mut Message) {
     if let Message::Update(update) = message {
         update.faults.clear();
@@ -59,7 +59,7 @@ fuzz_target!(|bytes: &[u8]| {
     match &message {
         Message::Unknown => assert!(out.is_empty()),
         Message::Update(update) if *update == Update::default() => assert!(out.is_empty()),
-        // AS4_PATH has no confederations, so that those between other segments are lost.
+        // AS4_PATH has no confederation segments, so those between other segments are lost.
         Message::Update(update)
             if !agreed.four_octet
                 && update
@@ -67,7 +67,7 @@ fuzz_target!(|bytes: &[u8]| {
                     .path
                     .iter()
                     .any(|part| matches!(part, Segment::Confederation(..))) => {}
-        // Attributes that leave no room for a route, once they are written as they are here.
+        // Attributes that leave no room for a route once they are written by kinglet.
         Message::Update(update) if out.len() > bytes.len() + 16 && update.reach.len() > 1 => {}
         _ => assert_eq!(again, [message]),
     }

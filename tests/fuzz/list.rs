@@ -1,4 +1,4 @@
-//! Lists of objects, as the API gives them and as kubectl prints them.
+//! Lists of objects, in the form of the API and of kubectl.
 #![no_main]
 
 use kinglet::api::from_list;

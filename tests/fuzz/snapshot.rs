@@ -1,4 +1,4 @@
-//! A snapshot, as a disk may give it back.
+//! A snapshot, as a damaged disk may return it.
 #![no_main]
 
 use kinglet::api::snapshot::from_snapshot;

@@ -1,5 +1,5 @@
-//! The stream of a watch, taken in as the daemon takes it in: a kind that is never heard of whole stays
-//! doubtful, and what was known is only lost to a deletion.
+//! The stream of a watch, applied as the daemon applies it: a kind without a full list stays
+//! doubtful, and a known object is only lost by a DELETED event.
 #![no_main]
 
 use kinglet::{api::from_watch, collections::FlatMap, model::cluster::{Cluster, Kind, ClusterStore}};
