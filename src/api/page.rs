@@ -77,7 +77,7 @@ impl<R: Read> Lists<R> {
     /// Reads the next list, passes its items to `sink` and returns its other fields.
     pub fn next(&mut self, sink: &mut Sink<'_>) -> Result<PageHead, PageFault> {
         #[derive(Default, Deserialize)]
-        #[serde(rename_all = "camelCase", default)]
+        #[serde(expecting = "struct Metadata", rename_all = "camelCase", default)]
         struct PageMetadata {
             resource_version: Option<String>,
             r#continue: Option<String>,

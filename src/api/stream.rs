@@ -252,7 +252,7 @@ mod tests {
                 "dev/tmp 1 432",
                 "dev/tmp 1 435",
                 "dev/tmp 0 436",
-                "Reached(\"436\")"
+                "UpToDate(\"436\")"
             ]
         );
         let (news, end) = updates(Kind::EndpointSlice, &recorded("endpointslices.pod-ready-flap"));

@@ -791,7 +791,7 @@ mod tests {
                     }
                     WatchAction::Wait(wait) => now += wait,
                     WatchAction::Probe => {
-                        drop(f.handle_input(now, WatchInput::Probed("1000".into())));
+                        let _ = f.handle_input(now, WatchInput::Probed("1000".into()));
                     }
                     _ => drop(f.handle_input(now, WatchInput::Listed("1000".into()))),
                 }
