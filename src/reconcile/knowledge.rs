@@ -32,9 +32,9 @@ pub(super) enum Knowledge {
     Unknown,
     /// The kernel holds the desired state.
     Synced(Synced),
-    /// The kernel holds the desired state of before some events: [`Before`] has the items of the units
+    /// The kernel holds the desired state of before some events: [`Remembered`] has the items of the units
     /// that these events dirtied, all other units are up to date.
-    Dirty(Synced, Before),
+    Dirty(Synced, Remembered),
 }
 
 /// The facts from which the state in the kernel was computed, beside the cluster and BGP's routes.
@@ -51,7 +51,7 @@ pub(super) struct Synced {
 
 /// The dirty units as they were before the first event that dirtied them.
 #[derive(Debug, Default)]
-pub(super) struct Before {
+pub(super) struct Remembered {
     units: FlatMap<Unit, ItemSet>,
     /// Set if a unit of the Nodes is dirty.
     exports: Option<NodeExports>,
@@ -98,7 +98,7 @@ impl Knowledge {
     pub(super) fn remember(&mut self, cluster: &Cluster, learned: &Learned, event: Event<'_>) {
         let (mut synced, mut before) = match std::mem::take(self) {
             Knowledge::Unknown => return,
-            Knowledge::Synced(synced) => (synced, Before::default()),
+            Knowledge::Synced(synced) => (synced, Remembered::default()),
             Knowledge::Dirty(synced, before) => (synced, before),
         };
         let Some(mut units) = dirtied_by(event) else { return };
@@ -131,7 +131,7 @@ impl Synced {
     /// than these units, so that a full pass is needed. Fails if this node's own Node is not known.
     pub(super) fn difference(
         &mut self,
-        mut before: Before,
+        mut before: Remembered,
         cluster: &Cluster,
         learned: &Learned,
     ) -> Result<Option<Difference>> {
@@ -229,7 +229,7 @@ pub(super) fn service_key(item: &Item) -> Option<ServiceKey> {
 fn follow_exports(
     view: &ClusterView<'_>,
     old: &NodeExports,
-    before: &mut Before,
+    before: &mut Remembered,
     claims: &mut Claims,
 ) -> bool {
     let new = view.node_exports();

@@ -13,6 +13,7 @@ mod follow;
 mod kernel;
 mod layers;
 mod multipath;
+mod names;
 mod report;
 mod server;
 mod sync;
