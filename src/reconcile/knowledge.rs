@@ -11,7 +11,7 @@ use crate::{
     desired::{
         ClusterView, Unmet,
         services::Claims,
-        unit::{Event, NodeExports, Unit, dirtied_by, is_removable_service_item, release_claims},
+        unit::{Event, NodeExports, Unit, dirtied_by, release_claims},
     },
     error::Result,
     model::{
@@ -60,19 +60,17 @@ pub(super) struct Remembered {
 /// The difference that some events made.
 #[derive(Debug, Default)]
 pub(super) struct Difference {
-    /// The items of the dirty units before the events, which the kernel holds.
+    /// The items of the Nodes before the events and now; `None` if no Node changed.
+    pub(super) nodes: Option<(ItemSet, ItemSet)>,
+    /// The items of the other dirty units before the events, which the kernel holds.
     pub(super) have: ItemSet,
-    /// The items of the dirty units now.
+    /// The items of these units now.
     pub(super) want: ItemSet,
-    /// Those of `have` that belong to Nodes; the others belong to Services.
-    pub(super) had_nodes: ItemSet,
-    /// The items of the Nodes now; `None` if no Node changed.
-    pub(super) nodes: Option<ItemSet>,
     /// True if a Service is among the dirty units.
     pub(super) has_services: bool,
-    /// The dirty units and the requests of theirs that cannot be honoured.
+    /// The dirty units, sorted.
     pub(super) units: Vec<Unit>,
-    /// See `units`.
+    /// The requests of the dirty units that cannot be honoured.
     pub(super) unmet: Vec<Unmet>,
 }
 
@@ -112,10 +110,10 @@ impl Knowledge {
             }
             let Ok(view) = ClusterView::new(cluster, learned, &synced.local) else { return };
             for unit in units {
+                let items = view.items_of(&unit, &mut synced.claims).items;
                 if unit == Unit::NodeRoutes {
                     before.exports = Some(view.node_exports());
                 }
-                let items = view.items_of(&unit, &mut synced.claims).items;
                 before.units.insert(unit, items);
             }
         }
@@ -136,25 +134,31 @@ impl Synced {
         learned: &Learned,
     ) -> Result<Option<Difference>> {
         let view = ClusterView::new(cluster, learned, &self.local)?;
-        if let Some(old) = before.exports.take()
-            && !follow_exports(&view, &old, &mut before, &mut self.claims)
-        {
-            return Ok(None);
+        let mut node_routes = None;
+        if let Some(old) = before.exports.take() {
+            // First, because the exports follow from them.
+            node_routes = Some(view.items_of(&Unit::NodeRoutes, &mut self.claims));
+            if !follow_exports(&view, &old, &mut before, &mut self.claims) {
+                return Ok(None);
+            }
         }
+        let (mut had_nodes, mut nodes) = (Vec::new(), Vec::new());
         let (mut have, mut want, mut unmet) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut had_nodes, mut nodes, mut units) = (Vec::new(), None, Vec::new());
+        let mut units = Vec::new();
         for (unit, was) in before.units {
-            let mut now = view.items_of(&unit, &mut self.claims);
+            let routes = if unit == Unit::NodeRoutes { node_routes.take() } else { None };
+            let mut now = routes.unwrap_or_else(|| view.items_of(&unit, &mut self.claims));
             match unit {
                 Unit::NodeRoutes | Unit::NodeElements => {
-                    had_nodes.extend(was.iter().cloned());
-                    nodes.get_or_insert_with(Vec::new).extend(now.items.iter().cloned());
+                    had_nodes.extend(was);
+                    nodes.extend(now.items);
                 }
-                Unit::Service(_) => release_claims(&was, &now.items, &mut self.claims),
-                Unit::Base | Unit::LearnedRoutes => {}
+                Unit::Base | Unit::Service(_) | Unit::LearnedRoutes => {
+                    release_claims(&was, &now.items, &mut self.claims);
+                    have.extend(was);
+                    want.extend(now.items);
+                }
             }
-            have.extend(was);
-            want.extend(now.items);
             unmet.append(&mut now.unmet);
             units.push(unit);
         }
@@ -178,10 +182,9 @@ impl Synced {
             return Ok(None);
         }
         Ok(Some(Difference {
+            nodes: units.contains(&Unit::NodeRoutes).then(|| (had_nodes.into(), nodes.into())),
             have,
             want,
-            had_nodes: had_nodes.into(),
-            nodes: nodes.map(Into::into),
             has_services: units.iter().any(|unit| matches!(unit, Unit::Service(_))),
             units,
             unmet,
@@ -207,12 +210,6 @@ impl Difference {
     /// Returns the IPVS services before and now.
     pub(super) fn service_keys(&self) -> FlatSet<ServiceKey> {
         self.have.iter().chain(&self.want).filter_map(service_key).collect()
-    }
-
-    /// Returns true if `item`, which no dirty unit wants any more, may be removed.
-    pub(super) fn is_removable(&self, item: &Item, cluster: &Cluster, synced: &Synced) -> bool {
-        self.had_nodes.contains(item)
-            || is_removable_service_item(item, cluster, &synced.local, &synced.claims)
     }
 }
 
@@ -266,7 +263,7 @@ mod tests {
     use super::*;
     use crate::{
         collections::FlatMap,
-        desired::{self, is_removable},
+        desired::{self, is_removable, unit::is_removable_service_item},
         model::{
             cluster::{
                 Change, ClusterStore, Delta, Endpoint, EndpointSlice, Kind, Name, Node, Object,
@@ -462,23 +459,29 @@ mod tests {
             else {
                 return self.full();
             };
-            for item in &change.have {
+            let (had_nodes, nodes) = change.nodes.take().unwrap_or_default();
+            for item in change.have.iter().chain(&had_nodes) {
                 let known = self.kernel.contains(item) || matches!(item, Item::Module { .. });
                 assert!(known, "the kernel does not hold {item:?}");
             }
             let removable =
                 |item: &Item| is_removable(item, &cluster.doubtful, &self.learned, &self.local);
-            let keeps = plan(&change.had_nodes, &change.want, |_| true)
-                .iter()
-                .any(|step| matches!(step, Step::Remove(item) if !removable(item)));
-            if change.nodes.is_some() && (keeps || !synced.routes_exact) {
+            let is_wanted = |item: &Item| change.want.contains(item);
+            let node_steps = plan(&had_nodes, &nodes, |item| !is_wanted(item));
+            let keeps =
+                node_steps.iter().any(|s| matches!(s, Step::Remove(item) if !removable(item)));
+            if change.units.contains(&Unit::NodeRoutes) && (keeps || !synced.routes_exact) {
                 return self.full();
             }
+            self.apply(&node_steps);
+            let cluster = &self.store.cluster;
             self.unmet.retain(|unmet| change.units.binary_search(&unmet.unit).is_err());
             self.unmet.append(&mut change.unmet);
             let want = std::mem::take(&mut change.want);
             let have = std::mem::take(&mut change.have);
-            let steps = plan(&have, &want, |item| change.is_removable(item, cluster, &synced));
+            let steps = plan(&have, &want, |item| {
+                is_removable_service_item(item, cluster, &synced.local, &synced.claims)
+            });
             self.apply(&steps);
             self.incremental += 1;
             if !(change.has_services && synced.claims.is_contested()) {

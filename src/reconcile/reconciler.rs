@@ -17,7 +17,7 @@ use crate::{
     collections::FlatSet,
     desired::{
         ClusterView, Unmet, is_removable,
-        unit::{Event, Unit, routed_prefixes},
+        unit::{Event, Unit, is_removable_service_item, routed_prefixes},
     },
     error::{Error, Result},
     kernel::{Kernel, OnStep, Outcome, Scope, files},
@@ -260,8 +260,8 @@ impl Reconciler {
         let want: ItemSet = names.into_iter().flat_map(&mut items).collect();
         let mut have = self.kernel.served(&want)?;
         have.extend(want.iter().filter(|item| service_key(item).is_none()).cloned());
-        let difference = Difference { have, want, has_services: true, ..Difference::default() };
-        Ok(self.apply_difference(cluster, synced, difference, on_step)?.after(first))
+        let difference = Difference { have, want, ..Difference::default() };
+        Ok(self.apply_services(cluster, synced, difference, on_step)?.after(first))
     }
 
     /// Applies the difference that the remembered events made, or runs a full pass if more may follow
@@ -279,15 +279,23 @@ impl Reconciler {
         let Some(mut difference) = synced.difference(before, cluster, &self.learned)? else {
             return self.full(cluster, Scope::All, on_step);
         };
-        if difference.nodes.is_some() {
-            let kept =
-                self.keeps_any(cluster, &synced.local, &difference.had_nodes, &difference.want);
-            if kept || !synced.routes_exact {
+        let mut first = PassReport::default();
+        if let Some((have, want)) = difference.nodes.take() {
+            let is_wanted = |item: &Item| difference.want.contains(item);
+            let applied = self.apply_exact(cluster, &synced, (&have, &want), is_wanted, on_step);
+            let Some(report) = applied else {
                 return self.full(cluster, Scope::All, on_step);
-            }
+            };
+            first = PassReport { nodes: Some(want), ..report };
         }
         self.unmet.retain(|unmet| difference.units.binary_search(&unmet.unit).is_err());
         self.unmet.append(&mut difference.unmet);
+        if !difference.has_services {
+            if first.is_ok() {
+                self.knowledge = Knowledge::Synced(synced);
+            }
+            return Ok(first);
+        }
         let keys = difference.service_keys();
         for real in
             self.drains.reals().filter(|r| service_key(r).is_some_and(|k| keys.contains(&k)))
@@ -295,8 +303,11 @@ impl Reconciler {
             difference.have.retain(|item| item.key() != real.key());
             difference.have.insert(real);
         }
-        let nodes = difference.nodes.take();
-        Ok(PassReport { nodes, ..self.apply_difference(cluster, synced, difference, on_step)? })
+        let report = self.apply_services(cluster, synced, difference, on_step)?.after(first);
+        if !report.is_ok() {
+            self.knowledge = Knowledge::Unknown;
+        }
+        Ok(report)
     }
 
     /// Takes over the routes that BGP learned and applies their difference. Errors as in
@@ -334,27 +345,39 @@ impl Reconciler {
         old: &Learned,
         on_step: OnStep<'_>,
     ) -> Option<PassReport> {
-        let synced = self.knowledge.synced().filter(|synced| synced.routes_exact)?;
-        let (have, want) = synced.learned_difference(cluster, (old, &self.learned))?;
-        if self.keeps_any(cluster, &synced.local, &have, &want) {
+        let Knowledge::Synced(synced) = std::mem::take(&mut self.knowledge) else { return None };
+        let routes = synced.learned_difference(cluster, (old, &self.learned));
+        let report = routes.and_then(|(have, want)| {
+            self.apply_exact(cluster, &synced, (&have, &want), |_| false, on_step)
+        });
+        if report.as_ref().is_none_or(PassReport::is_ok) {
+            self.knowledge = Knowledge::Synced(synced);
+        }
+        report
+    }
+
+    /// Applies the difference between items of the network that the kernel has and that are wanted. An
+    /// item that `is_wanted` by others stays. Returns `None`, and changes nothing, if an item must stay
+    /// because somebody may still claim it, or was kept before for that reason.
+    fn apply_exact(
+        &mut self,
+        cluster: &Cluster,
+        synced: &Synced,
+        (have, want): (&ItemSet, &ItemSet),
+        is_wanted: impl Fn(&Item) -> bool,
+        on_step: OnStep<'_>,
+    ) -> Option<PassReport> {
+        let steps = plan(have, want, |item| !is_wanted(item));
+        let keeps =
+            |item: &Item| !is_removable(item, &cluster.doubtful, &self.learned, &synced.local);
+        let keeps_any = steps.iter().any(|step| matches!(step, Step::Remove(item) if keeps(item)));
+        if keeps_any || !synced.routes_exact {
             return None;
         }
         let mut report = PassReport::default();
-        self.kernel.apply(&plan(&have, &want, |_| true), &mut report.counting(on_step));
-        self.record_routed(&want);
-        if !report.is_ok() {
-            self.knowledge = Knowledge::Unknown;
-        }
+        self.kernel.apply(&steps, &mut report.counting(on_step));
+        self.record_routed(want);
         Some(report)
-    }
-
-    /// Returns true if an item of `have` that is not wanted any more has to stay, because somebody may
-    /// still claim it.
-    fn keeps_any(&self, cluster: &Cluster, local: &Local, have: &ItemSet, want: &ItemSet) -> bool {
-        let keeps = |item: &Item| !is_removable(item, &cluster.doubtful, &self.learned, local);
-        plan(have, want, |_| true)
-            .iter()
-            .any(|step| matches!(step, Step::Remove(item) if keeps(item)))
     }
 
     /// Records the prefixes that are routed in this run. If nobody claims one of them later, it is removed
@@ -365,23 +388,20 @@ impl Reconciler {
         }
     }
 
-    /// Applies a difference. After that the knowledge is `Synced` if all went well.
-    fn apply_difference(
+    /// Applies the difference that Services made. After that the knowledge is `Synced` if all went well.
+    fn apply_services(
         &mut self,
         cluster: &Cluster,
         synced: Synced,
-        mut difference: Difference,
+        Difference { have, mut want, .. }: Difference,
         on_step: OnStep<'_>,
     ) -> Result<PassReport> {
-        let mut want = std::mem::take(&mut difference.want);
-        let removable = |item: &Item| difference.is_removable(item, cluster, &synced);
+        let removable =
+            |item: &Item| is_removable_service_item(item, cluster, &synced.local, &synced.claims);
+        self.drain(&have, &mut want, removable)?;
+        let steps = plan(&have, &want, removable);
         let mut report = PassReport::default();
-        let has_services = difference.has_services;
-        if has_services {
-            self.drain(&difference.have, &mut want, removable)?;
-            report.errors.extend(record(&self.drains).err());
-        }
-        let steps = plan(&difference.have, &want, removable);
+        report.errors.extend(record(&self.drains).err());
         let mut gone = Vec::new();
         let mut forget = |step: &Step, outcome: &Outcome| {
             on_step(step, outcome);
@@ -397,9 +417,8 @@ impl Reconciler {
                 Err(e) => report.errors.push(e),
             }
         }
-        self.record_routed(&want);
         // An address that one Service released may be what another Service asked for in vain.
-        if report.is_ok() && !(has_services && synced.claims.is_contested()) {
+        if report.is_ok() && !synced.claims.is_contested() {
             self.knowledge = Knowledge::Synced(synced);
         }
         Ok(report)
