@@ -3,7 +3,9 @@
 
 use std::{env, time::Duration};
 
-use kinglet::{
+use super::context::{arguments, node_name, options, source, warn_about_policy};
+
+use crate::{
     api::SyncPolicy,
     cli::LowArgs,
     daemon::{self, Exit},
@@ -13,17 +15,15 @@ use kinglet::{
     sys,
 };
 
-use super::{arguments, node_name, options, source, warn_about_policy};
-
 /// Runs the daemon until a signal ends it. Fails if the lock, a port or the kernel's sockets are not
 /// available, or if the daemon fails.
 pub fn run(args: &LowArgs) -> Result<u8> {
     warn_about_policy(args);
     let signals = daemon::signals()?;
     let lock = daemon::lock()?;
-    let (node, options) = (node_name(args)?, options(args)?);
+    let (node, meant) = (node_name(args)?, options(args)?);
     let files = args.kubeconfig.is_some() || args.bgp.has_file();
-    let kernel = daemon::kernel(&options, files)?;
+    let kernel = daemon::kernel(&meant, files)?;
     let mode = match args.poll_interval {
         0 => "watch".to_owned(),
         seconds => format!("poll {seconds}s"),
@@ -38,27 +38,27 @@ pub fn run(args: &LowArgs) -> Result<u8> {
         policy: args.firewall,
         ..Status::default()
     };
-    let facts = SharedStatus::new(status, daemon::STUCK);
-    let desk = StatusServer::open(facts.clone())?;
-    desk.health(&args.health_addr, args.health_port)?;
-    desk.proxy(&args.health_addr, args.proxy_health_port)?;
-    desk.metrics(&args.metrics_addr, args.metrics_port, &args.metrics_path)?;
-    if let Err(e) = desk.status(&args.run_dir.join(SOCKET)) {
+    let shared = SharedStatus::new(status, daemon::STUCK);
+    let server = StatusServer::open(shared.clone())?;
+    server.health(&args.health_addr, args.health_port)?;
+    server.proxy(&args.health_addr, args.proxy_health_port)?;
+    server.metrics(&args.metrics_addr, args.metrics_port, &args.metrics_path)?;
+    if let Err(e) = server.status(&args.run_dir.join(SOCKET)) {
         log::warn(format_args!("{e}; `kinglet status` cannot reach this daemon"));
     }
     let setup = daemon::Setup {
         node,
-        options,
+        options: meant,
         source: source(args),
-        sync_policy: rhythm(args),
+        sync_policy: sync_policy(args),
         audit: Duration::from_secs(args.audit_period),
         snapshot: args.snapshot.clone(),
-        status: facts,
-        validate_config: Box::new(|| arguments().and_then(|args| super::options(&args)).map(drop)),
+        status: shared,
+        validate_config: Box::new(|| arguments().and_then(|args| options(&args)).map(drop)),
     };
-    let ended = daemon::run(setup, kernel, signals, desk)?;
+    let exit = daemon::run(setup, kernel, signals, server)?;
     drop(lock);
-    match ended {
+    match exit {
         Exit::Stopped => Ok(0),
         // SIGHUP: the same process reads its configuration again. exec returns only if it fails.
         Exit::Reload => {
@@ -68,7 +68,7 @@ pub fn run(args: &LowArgs) -> Result<u8> {
 }
 
 /// Returns the poll and resync intervals; without `--poll-interval` a watch stays open.
-fn rhythm(args: &LowArgs) -> SyncPolicy {
+fn sync_policy(args: &LowArgs) -> SyncPolicy {
     let poll = Some(Duration::from_secs(args.poll_interval)).filter(|poll| !poll.is_zero());
     SyncPolicy { poll, resync: Duration::from_secs(args.resync_period) }
 }
