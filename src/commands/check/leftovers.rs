@@ -1,5 +1,5 @@
 //! Traces of other proxies and networks (kube-proxy, kube-router, flannel, Cilium, Calico, Weave) on
-//! this node, and the commands that remove them. `look` collects the traces. Pure.
+//! this node, and the commands that remove them. `probe` collects the traces. Pure.
 
 /// The traces that were found.
 #[derive(Clone, Debug, Default)]

@@ -3,7 +3,11 @@
 
 use std::path::Path;
 
-use super::{BoardFacts, FEATURES, FileState, Leftovers};
+use super::{
+    facts::{BoardFacts, FileState},
+    features::FEATURES,
+    leftovers::Leftovers,
+};
 use crate::{
     api::{Api, Source},
     desired::cni_config,

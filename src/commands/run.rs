@@ -3,17 +3,19 @@
 
 use std::{env, time::Duration};
 
-use kinglet::{
+use super::{
+    inputs::{self, arguments, node_name, socket, source},
+    output::warn_about_policy,
+};
+use crate::{
     api::SyncPolicy,
     cli::LowArgs,
     daemon::{self, Exit},
     error::{Error, Result},
     log,
-    report::{SOCKET, SharedStatus, Status, StatusServer},
+    report::{SharedStatus, Status, StatusServer},
     sys,
 };
-
-use super::{arguments, node_name, options, source, warn_about_policy};
 
 /// Runs the daemon until a signal ends it. Fails if the lock, a port or the kernel's sockets are not
 /// available, or if the daemon fails.
@@ -21,7 +23,7 @@ pub fn run(args: &LowArgs) -> Result<u8> {
     warn_about_policy(args);
     let signals = daemon::signals()?;
     let lock = daemon::lock()?;
-    let (node, options) = (node_name(args)?, options(args)?);
+    let (node, options) = (node_name(args)?, inputs::options(args)?);
     let files = args.kubeconfig.is_some() || args.bgp.has_file();
     let kernel = daemon::kernel(&options, files)?;
     let mode = match args.poll_interval {
@@ -43,7 +45,7 @@ pub fn run(args: &LowArgs) -> Result<u8> {
     desk.health(&args.health_addr, args.health_port)?;
     desk.proxy(&args.health_addr, args.proxy_health_port)?;
     desk.metrics(&args.metrics_addr, args.metrics_port, &args.metrics_path)?;
-    if let Err(e) = desk.status(&args.run_dir.join(SOCKET)) {
+    if let Err(e) = desk.status(&socket(args)) {
         log::warn(format_args!("{e}; `kinglet status` cannot reach this daemon"));
     }
     let setup = daemon::Setup {
@@ -54,7 +56,7 @@ pub fn run(args: &LowArgs) -> Result<u8> {
         audit: Duration::from_secs(args.audit_period),
         snapshot: args.snapshot.clone(),
         facts,
-        again: Box::new(|| arguments().and_then(|args| super::options(&args)).map(drop)),
+        again: Box::new(|| arguments().and_then(|args| inputs::options(&args)).map(drop)),
     };
     let ended = daemon::run(setup, kernel, signals, desk)?;
     drop(lock);

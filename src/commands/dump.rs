@@ -1,12 +1,25 @@
-//! The JSON document that `kinglet dump` writes: the cluster, the facts about this node, and the state
-//! of its kernel. It serves as a bug report and as a test case, because `kinglet plan --from` plans from
-//! it without an API server and without root.
+//! `kinglet dump`: prints a [`Dump`] as JSON: the cluster, the facts about this node, and the state of its
+//! kernel. It serves as a bug report and as a test case, because `kinglet plan --from` plans from it
+//! without an API server and without root.
 
 use serde::{Deserialize, Serialize};
 
+use super::{
+    inputs::{list_cluster, node_name, options},
+    output::print,
+};
 use crate::{
+    cli::LowArgs,
     codec::json,
-    model::{cluster::Cluster, items::ItemSet, local::Host},
+    error::{Doing, Result},
+    kernel::{Kernel, Scope},
+    log,
+    model::{
+        cluster::Cluster,
+        items::ItemSet,
+        local::{Host, Local},
+    },
+    reconcile::prepare_offline,
 };
 
 /// The complete input of a plan.
@@ -28,7 +41,7 @@ impl Dump {
     /// Parses a dump. Returns `None` if the text does not start with a JSON object that has the key
     /// `kinglet`, for example if it is a list by `kubectl`. Fails if it has that key but is not a valid
     /// dump.
-    pub fn read(text: &str) -> Result<Option<Dump>, serde_json::Error> {
+    pub fn read(text: &str) -> std::result::Result<Option<Dump>, serde_json::Error> {
         #[derive(Deserialize)]
         struct DumpProbe {
             kinglet: Option<serde_json::Value>,
@@ -39,6 +52,37 @@ impl Dump {
             _ => Ok(None),
         }
     }
+}
+
+/// Prints the cluster and this node as JSON, without passwords, as input for `plan --from`. Fails if the
+/// cluster or the kernel cannot be read.
+pub fn dump(args: &LowArgs) -> Result<u8> {
+    let mut reading = list_cluster(args)?;
+    reading.cluster.forget_passwords();
+    let (node, options) = (node_name(args)?, options(args)?);
+    let mut kernel = Kernel::open()?;
+    let host = Some(kernel.host(&options)?);
+    let local = Local { node: node.clone(), options, host };
+    // A dump is useful even if the node is not in the cluster.
+    let want = match prepare_offline(&reading.cluster, local.clone(), ItemSet::new()) {
+        Ok(pass) => pass.desired.state,
+        Err(e) => {
+            log::warn(format_args!("{e}"));
+            ItemSet::new()
+        }
+    };
+    for bad in &reading.bad {
+        log::warn(format_args!("{bad}"));
+    }
+    let dump = Dump {
+        kinglet: env!("CARGO_PKG_VERSION").into(),
+        node,
+        cluster: reading.cluster,
+        kernel: kernel.observe(&local.options, &want, Scope::All)?.0.all(&want),
+        host: local.host,
+    };
+    let text = serde_json::to_string(&dump).doing(|| "writing the dump")?;
+    print(&(text + "\n")).map(|_| 0)
 }
 
 #[cfg(test)]

@@ -6,14 +6,49 @@
 //! (other programs may rely on them by now). The order is the reverse of creation, so an interrupted
 //! cleanup can be repeated: the record of our IPVS services is in the table, which is removed last.
 
-use std::path::Path;
+use std::{cell::Cell, fmt::Display, path::Path};
 
+use super::{
+    inputs::{options, socket},
+    output::print,
+};
 use crate::{
-    error::Result,
-    kernel::{Kernel, OnStep, Outcome, files},
+    api::snapshot,
+    cli::LowArgs,
+    error::{Doing, Error, Result},
+    kernel::{Kernel, OnStep, Outcome, files, lock::Lock},
+    log,
     model::local::Options,
     plan::clear,
 };
+
+/// Removes everything that kinglet made. Returns 1 if a step was refused; fails if another kinglet runs.
+pub fn cleanup(args: &LowArgs) -> Result<u8> {
+    let Some(_lock) = Lock::take().doing(|| "taking the lock @kinglet")? else {
+        let why = "another kinglet is at work on this node and would make everything again: stop it \
+                   first";
+        return Err(Error::new("cleaning up", why));
+    };
+    let refused = Cell::new(0);
+    let report = |subject: &dyn Display, outcome: &Outcome| match outcome {
+        Ok(()) => drop(print(&format!("{subject}\n"))),
+        Err(why) => {
+            refused.set(refused.get() + 1);
+            log::error(format_args!("{subject}: refused: {why}"));
+        }
+    };
+    let socket = socket(args);
+    let aside = args.snapshot.as_deref().map(snapshot::aside);
+    let files = [Some(socket.as_path()), args.snapshot.as_deref(), aside.as_deref()];
+    remove_ours(
+        &mut Kernel::open()?,
+        &options(args)?,
+        files.into_iter().flatten(),
+        &mut |step, outcome| report(step, outcome),
+        &mut |path, outcome| report(&format_args!("- file {}", path.display()), outcome),
+    )?;
+    Ok(u8::from(refused.get() > 0))
+}
 
 /// Removes kinglet's items from the kernel, then the drain record and those of `files` that exist. Calls
 /// `on_step` for each step and `on_file` for each file that was removed or could not be removed.
@@ -21,7 +56,7 @@ use crate::{
 /// Parts that the flags switch off are cleaned up too. IPVS services in `--excluded-cidrs` belong to
 /// another program and stay. Fails if the kernel's state cannot be read; a refused step is reported to
 /// `on_step` and does not stop the cleanup.
-pub fn cleanup<'a>(
+fn remove_ours<'a>(
     kernel: &mut Kernel,
     options: &Options,
     files: impl Iterator<Item = &'a Path>,

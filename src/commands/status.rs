@@ -1,31 +1,30 @@
-//! The commands about this node: `kinglet status` and `bgp` (from the daemon's socket, see `report::ask`),
-//! `check` and `cleanup`.
+//! `kinglet status`: the status of this node from the daemon's socket. If no daemon runs, for example on a
+//! node where cron runs `sync`, the kernel is compared with the snapshot. The IPVS counters always come
+//! from the kernel.
 
-use std::{cell::Cell, fmt::Display, path::Path, thread, time::Duration};
+use std::{thread, time::Duration};
 
-use kinglet::{
-    api::snapshot::{self, Snapshot as Last},
+use super::{
+    inputs::{node_name, options, snapshot_path, socket},
+    output::print,
+};
+use crate::{
+    api::snapshot::{self, Snapshot},
     bgp::rib::Learned,
     cli::{Format, LowArgs},
-    commands::{
-        check::{self, CheckVerdict},
-        remove_ours,
-    },
     desired::desired_of,
     error::{Doing, Error, Result},
-    kernel::{Kernel, Outcome, Scope, lock::Lock},
+    kernel::{Kernel, Scope},
     log,
     model::{items::ServiceStats, local::Local},
     reconcile::prepare_pass,
     report::{
-        SOCKET, Status,
+        Status,
         client::{StatusReply, ask},
         status::{ClusterCounts, SnapshotStatus, routes},
         text, unix,
     },
 };
-
-use super::{node_name, options, print, source};
 
 /// The interval of `status --watch`.
 const REFRESH: Duration = Duration::from_secs(2);
@@ -34,12 +33,12 @@ const REFRESH: Duration = Duration::from_secs(2);
 /// IPVS counters. Returns 1 if the node is not right; fails if there is neither a daemon nor a snapshot.
 pub fn status(args: &LowArgs) -> Result<u8> {
     let json = args.format == Format::Json;
-    let socket = args.run_dir.join(SOCKET);
+    let socket = socket(args);
     loop {
         let reply = ask(&socket, if json { "/status.json" } else { "/status" })
             .doing(|| format!("asking the daemon at {}", socket.display()))?;
         let mut kernel = Kernel::open()?;
-        let last = snapshot::peek(args.snapshot.as_deref().unwrap_or(Path::new("")));
+        let last = snapshot::peek(snapshot_path(args));
         let (StatusReply { right, page }, last) = match reply {
             Some(reply) => (reply, last.ok().flatten()),
             None => {
@@ -63,32 +62,11 @@ pub fn status(args: &LowArgs) -> Result<u8> {
     }
 }
 
-/// Prints a page of the daemon's BGP speaker: the peers or the routes. Fails if no daemon runs.
-pub fn bgp(args: &LowArgs) -> Result<u8> {
-    let socket = args.run_dir.join(SOCKET);
-    let doing = || format!("asking the daemon at {}", socket.display());
-    let page = match &args.peer {
-        _ if !args.bgp_routes => "/bgp".to_owned(),
-        None => "/bgp/routes".to_owned(),
-        Some(peer) if args.only_out => format!("/bgp/out/{peer}"),
-        Some(peer) => format!("/bgp/in/{peer}"),
-    };
-    let json = if args.format == Format::Json { ".json" } else { "" };
-    match ask(&socket, &format!("{page}{json}")) {
-        Ok(Some(reply)) => print(&reply.page).map(|_| u8::from(!reply.right)),
-        Ok(None) => Err(Error::new(
-            doing(),
-            "no kinglet runs here: start one (kinglet run), or set --run-dir to its folder",
-        )),
-        Err(e) => Err(Error::new(doing(), e)),
-    }
-}
-
 /// Sets the Service names of IPVS services from the snapshot.
 fn add_names(
     args: &LowArgs,
     kernel: &mut Kernel,
-    last: &Last,
+    last: &Snapshot,
     busy: &mut [ServiceStats],
 ) -> Result<()> {
     let options = options(args)?;
@@ -114,7 +92,7 @@ fn add_ipvs(page: String, busy: &[ServiceStats], json: bool) -> Result<String> {
 }
 
 /// Returns the node's name: the flag if given, else the name in the snapshot.
-fn node_of(args: &LowArgs, last: &Last) -> Result<Box<str>> {
+fn node_of(args: &LowArgs, last: &Snapshot) -> Result<Box<str>> {
     if args.hostname_override.is_some() { node_name(args) } else { Ok(last.node.clone()) }
 }
 
@@ -123,7 +101,7 @@ fn node_of(args: &LowArgs, last: &Last) -> Result<Box<str>> {
 fn without_daemon(
     args: &LowArgs,
     kernel: &mut Kernel,
-    last: Option<&Last>,
+    last: Option<&Snapshot>,
     json: bool,
 ) -> Result<StatusReply> {
     let Some(last) = last else {
@@ -134,7 +112,7 @@ fn without_daemon(
         ));
     };
     let node = node_of(args, last)?;
-    let path = args.snapshot.as_deref().unwrap_or(Path::new(""));
+    let path = snapshot_path(args);
     let mut status = Status {
         version: env!("CARGO_PKG_VERSION").into(),
         node: node.to_string(),
@@ -178,48 +156,4 @@ fn without_daemon(
         false => text::page(&status, unix()),
     };
     Ok(StatusReply { right: status.problems().is_empty(), page })
-}
-
-/// Prints the report of `check`. Returns 1 if a mandatory requirement is not met; fails if the kernel's
-/// state cannot be read.
-pub fn check(args: &LowArgs) -> Result<u8> {
-    let options = options(args)?;
-    let asked = check::ProbeOptions {
-        source: source(args),
-        run_dir: args.run_dir.to_string_lossy().into_owned(),
-        snapshot: args.snapshot.as_ref().map(|path| path.display().to_string()),
-        health: (args.health_addr.clone(), args.health_port),
-        bgp: options.bgp.as_ref().map_or(0, |bgp| bgp.port),
-    };
-    let lines = check::lines(&check::probe(&options, &asked)?);
-    print(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
-    Ok(u8::from(lines.iter().any(|line| line.verdict == CheckVerdict::Missing)))
-}
-
-/// Removes everything that kinglet made. Returns 1 if a step was refused; fails if another kinglet runs.
-pub fn cleanup(args: &LowArgs) -> Result<u8> {
-    let Some(_lock) = Lock::take().doing(|| "taking the lock @kinglet")? else {
-        let why = "another kinglet is at work on this node and would make everything again: stop it \
-                   first";
-        return Err(Error::new("cleaning up", why));
-    };
-    let refused = Cell::new(0);
-    let report = |subject: &dyn Display, outcome: &Outcome| match outcome {
-        Ok(()) => drop(print(&format!("{subject}\n"))),
-        Err(why) => {
-            refused.set(refused.get() + 1);
-            log::error(format_args!("{subject}: refused: {why}"));
-        }
-    };
-    let socket = args.run_dir.join(SOCKET);
-    let aside = args.snapshot.as_deref().map(snapshot::aside);
-    let files = [Some(socket.as_path()), args.snapshot.as_deref(), aside.as_deref()];
-    remove_ours::cleanup(
-        &mut Kernel::open()?,
-        &options(args)?,
-        files.into_iter().flatten(),
-        &mut |step, outcome| report(step, outcome),
-        &mut |path, outcome| report(&format_args!("- file {}", path.display()), outcome),
-    )?;
-    Ok(u8::from(refused.get() > 0))
 }

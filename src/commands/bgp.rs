@@ -1,0 +1,29 @@
+//! `kinglet bgp`: the peers and the routes of the daemon's BGP speaker, over its status socket.
+
+use super::{inputs::socket, output::print};
+use crate::{
+    cli::{Format, LowArgs},
+    error::{Error, Result},
+    report::client::ask,
+};
+
+/// Prints the peers or the routes. Returns 1 if BGP does not run; fails if no daemon runs.
+pub fn bgp(args: &LowArgs) -> Result<u8> {
+    let socket = socket(args);
+    let doing = || format!("asking the daemon at {}", socket.display());
+    let page = match &args.peer {
+        _ if !args.bgp_routes => "/bgp".to_owned(),
+        None => "/bgp/routes".to_owned(),
+        Some(peer) if args.only_out => format!("/bgp/out/{peer}"),
+        Some(peer) => format!("/bgp/in/{peer}"),
+    };
+    let json = if args.format == Format::Json { ".json" } else { "" };
+    match ask(&socket, &format!("{page}{json}")) {
+        Ok(Some(reply)) => print(&reply.page).map(|_| u8::from(!reply.right)),
+        Ok(None) => Err(Error::new(
+            doing(),
+            "no kinglet runs here: start one (kinglet run), or set --run-dir to its folder",
+        )),
+        Err(e) => Err(Error::new(doing(), e)),
+    }
+}
