@@ -11,7 +11,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{args::wrong, kind::passwords};
+use super::command::wrong;
 use crate::{
     error::{Doing, Error, Result},
     model::{
@@ -220,13 +220,10 @@ impl BgpArgs {
     }
 }
 
-#[cfg(test)]
-impl Default for local::BgpOptions {
-    /// Returns the configuration of a command line without flags.
-    fn default() -> local::BgpOptions {
-        let config = super::LowArgs::new().bgp.config(|_| unreachable!());
-        config.unwrap()
-    }
+/// Splits a list of passwords. An empty element stands for a peer without a password.
+pub fn passwords(text: &str) -> impl Iterator<Item = Secret> {
+    let any = !text.is_empty();
+    text.split(',').filter(move |_| any).map(|part| Secret::new(part.trim()))
 }
 
 #[cfg(test)]

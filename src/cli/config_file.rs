@@ -4,8 +4,8 @@
 use std::{io, path::Path};
 
 use super::{
-    LowArgs,
     flags::{FLAGS, Flag, Section},
+    low_args::LowArgs,
     suggest::suggestion,
 };
 use crate::error::{Doing, Error, Result};
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn an_invalid_file_prevents_neither_help_nor_cleanup() {
-        use super::super::args::Command;
+        use crate::cli::Command;
         for (typed, command) in [
             ("help", Command::Help),
             ("-h", Command::Help),

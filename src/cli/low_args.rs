@@ -1,14 +1,18 @@
-//! The values of the flags, as typed. Nothing here looks at the machine. [`LowArgs::options`] turns the
-//! values into [`Options`](crate::model::local::Options).
+//! The values of the flags, as typed, and the rules for their combination. The setters of the table of flags
+//! fill them in; [`LowArgs::options`] turns them into [`Options`](crate::model::local::Options).
 
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::{BgpArgs, Command, Format, args::wrong, flags::FLAGS};
+use super::{
+    bgp::BgpArgs,
+    command::{Command, Format, wrong},
+};
 use crate::{error::Result, model::local::Routes};
 
-/// The values of all flags, as typed. `default()` is empty; [`LowArgs::new`] has the defaults of the flags.
+/// The values of all flags, as typed. `default()` is empty; `flags::defaults`
+/// has the defaults of the flags.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)] // each is a flag; see `flags`
 pub struct LowArgs {
@@ -70,16 +74,6 @@ pub struct LowArgs {
 }
 
 impl LowArgs {
-    /// Returns the defaults: the values of a command line without flags.
-    pub fn new() -> LowArgs {
-        let mut args = LowArgs::default();
-        for flag in FLAGS.iter().filter(|flag| !flag.default().is_empty()) {
-            // A test shows that every default is a value of its kind.
-            let _ = flag.kind.set(&mut args, flag.default());
-        }
-        args
-    }
-
     /// Asks for a command if `on` is true; for flags that stand for a command.
     pub fn ask(&mut self, on: bool, command: Command) {
         self.asked = if on { Some(command) } else { self.asked };

@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf, str::FromStr};
 
 use ipnet::IpNet;
 
-use super::low_args::LowArgs;
+use super::{bgp::passwords, low_args::LowArgs};
 use crate::model::bgp::peer::Secret;
 
 /// The kind of a flag's value, with the function that stores a parsed value.
@@ -59,9 +59,8 @@ pub enum ValueHint {
 }
 
 impl ValueKind {
-    /// Parses a value and stores it in `args`. A list flag that is repeated
-    /// appends to its list. Fails with a
-    /// description of the expected value.
+    /// Parses a value and stores it in `args`. A list flag that is repeated appends to its
+    /// list. Fails with a description of the expected value.
     pub fn set(&self, args: &mut LowArgs, text: &str) -> Result<(), String> {
         let (stored, expected) = match self {
             ValueKind::Switch(set) => (switch(text).map(|on| set(args, on)), "true or false"),
@@ -222,10 +221,4 @@ fn one_of(words: &[&str]) -> String {
 /// Parses a list of CIDRs. `None` if an element is not a CIDR.
 fn cidrs(text: &str) -> Option<Vec<IpNet>> {
     elements(text).map(|element| element.parse().ok()).collect()
-}
-
-/// Splits a list of passwords. An empty element stands for a peer without a password.
-pub fn passwords(text: &str) -> impl Iterator<Item = Secret> {
-    let any = !text.is_empty();
-    text.split(',').filter(move |_| any).map(|part| Secret::new(part.trim()))
 }
