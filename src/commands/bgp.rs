@@ -4,7 +4,7 @@ use super::{inputs::socket, output::print};
 use crate::{
     cli::{Format, LowArgs},
     error::{Error, Result},
-    report::client::ask,
+    report::ask,
 };
 
 /// Prints the peers or the routes. Returns 1 if BGP does not run; fails if no daemon runs.

@@ -19,8 +19,7 @@ use crate::{
     model::{items::ServiceStats, local::Local},
     reconcile::prepare_pass,
     report::{
-        Status,
-        client::{StatusReply, ask},
+        Status, StatusReply, ask,
         status::{ClusterCounts, SnapshotStatus, routes},
         text, unix,
     },

@@ -1,6 +1,6 @@
 //! A minimal HTTP/1.1 server codec (RFC 9112): GET and HEAD, one request per connection, header fields
-//! ignored. [`parse`] reads a request head, and [`Response::to_bytes`] writes a response. Pure; `desk`
-//! owns the sockets and the timeouts.
+//! ignored. [`parse`] reads a request head, and [`Response::to_bytes`] writes a response. Pure;
+//! `status_server` owns the sockets and the timeouts.
 
 /// The maximum length of a request head in bytes. Kubelets, load balancers and Prometheus send a few
 /// hundred bytes.
@@ -114,7 +114,7 @@ fn phrase(code: u16) -> &'static str {
         200 => "OK",
         404 => "Not Found",
         405 => "Method Not Allowed",
-        431 => "HttpRequest Header Fields Too Large",
+        431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         503 => "Service Unavailable",
         _ => "Bad Request",
@@ -202,5 +202,24 @@ mod tests {
         assert_eq!(Some(&*head), whole.strip_suffix("Grüße\n"));
         let refusal = String::from_utf8(Response::status_only(405).to_bytes(false)).unwrap();
         assert!(refusal.contains("\r\nAllow: GET, HEAD\r\n"), "{refusal}");
+    }
+
+    #[test]
+    fn the_reason_phrases_are_those_of_the_standards() {
+        // RFC 9110 section 15; 431 is from RFC 6585 section 5.
+        for (code, phrase) in [
+            (200, "OK"),
+            (400, "Bad Request"),
+            (404, "Not Found"),
+            (405, "Method Not Allowed"),
+            (431, "Request Header Fields Too Large"),
+            (500, "Internal Server Error"),
+            (503, "Service Unavailable"),
+        ] {
+            let response = String::from_utf8(Response::status_only(code).to_bytes(false)).unwrap();
+            let head = format!("HTTP/1.1 {code} {phrase}\r\n");
+            assert!(response.starts_with(&head), "{response}");
+            assert!(response.ends_with(&format!("\r\n\r\n{phrase}\n")), "{response}");
+        }
     }
 }

@@ -10,9 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// The folder of the status socket. A reboot empties it.
-pub const RUN_DIR: &str = "/run/kinglet";
-/// The file name of the status socket.
+/// The file name of the status socket, in the folder that `--run-dir` names.
 pub const SOCKET: &str = "status";
 
 /// The daemon's [`Status`], shared between its loop and the server thread. Clones share one value.
@@ -58,8 +56,8 @@ impl SharedStatus {
     }
 
     /// Connects the BGP speaker, so that its peers and routes can be shown.
-    pub fn show_bgp(&self, looker: SpeakerReader) {
-        let _ = self.0.bgp.set(looker);
+    pub fn show_bgp(&self, reader: SpeakerReader) {
+        let _ = self.0.bgp.set(reader);
     }
 
     /// Renders a BGP page. Returns `None` if BGP does not run or the path does not exist, and an error if
@@ -70,7 +68,7 @@ impl SharedStatus {
 
     /// Reads the status, with uptime, heartbeat and BGP peers brought up to date.
     pub fn read<T>(&self, look: impl FnOnce(&Status) -> T) -> T {
-        let peers = self.0.bgp.get().map(|looker| looker.look(bgp::peers));
+        let peers = self.0.bgp.get().map(|reader| reader.look(bgp::peers));
         let mut status = self.lock();
         status.uptime = self.now();
         status.stuck = self.stuck();

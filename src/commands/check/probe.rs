@@ -14,7 +14,7 @@ use crate::{
     error::Result,
     kernel::{Kernel, files, lock::Lock, xtables},
     model::{cluster::Kind, items::Protocol, local::Options},
-    report::{status_server, unix},
+    report::{try_port, unix},
     sys,
 };
 
@@ -132,5 +132,5 @@ fn bind_error(running: bool, addr: &str, port: u16) -> Option<String> {
     if running || port == 0 {
         return None;
     }
-    status_server::try_port(addr, port).err().map(|e| format!("{port}: {e}"))
+    try_port(addr, port).err().map(|e| format!("{port}: {e}"))
 }
