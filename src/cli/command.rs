@@ -22,7 +22,7 @@ pub enum Command {
 impl Command {
     /// All commands with name and description, in the order of the help text.
     #[rustfmt::skip] // one row, one line
-    pub const ALL: [(Command, &str, &str); 10] = [
+    pub(crate) const ALL: [(Command, &str, &str); 10] = [
         (Command::Run, "run", "the daemon: follow the cluster and keep the node right; the default if flags are given"),
         (Command::Sync, "sync", "make one pass, and print each step"),
         (Command::Plan, "plan", "print the steps that sync would take; exits with 2 if there are any"),
@@ -36,15 +36,14 @@ impl Command {
     ];
 
     /// Returns the name, as typed.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         Command::ALL.iter().find(|(c, ..)| *c == self).map_or("", |(_, name, _)| name)
     }
 }
 
 /// An output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Format {
+pub(crate) enum Format {
     #[default]
     Text,
     Sh,
@@ -52,6 +51,6 @@ pub enum Format {
 }
 
 /// Returns an error about the command line.
-pub(super) fn wrong(cause: impl std::fmt::Display) -> Error {
+pub(crate) fn wrong(cause: impl std::fmt::Display) -> Error {
     Error::new("reading the command line", cause)
 }

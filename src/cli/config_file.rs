@@ -12,7 +12,7 @@ use crate::error::{Doing, Error, Result};
 
 /// Returns the flags in the text of the file `path` with their values, in the order of the file. Fails if
 /// the file could not be read, or at the first invalid line, with its number.
-pub fn flags(path: &Path, text: io::Result<String>) -> Result<Vec<(&'static Flag, String)>> {
+pub(crate) fn flags(path: &Path, text: io::Result<String>) -> Result<Vec<(&'static Flag, String)>> {
     let path = path.display();
     let text = text.doing(|| format!("reading {path}"))?;
     let mut found = Vec::new();

@@ -16,7 +16,7 @@ use ValueKind::{
 
 /// A flag.
 #[derive(Debug)]
-pub struct Flag {
+pub(crate) struct Flag {
     pub section: Section,
     /// The name, followed by `=` and the default value if there is one: a line of a configuration file.
     setting: &'static str,
@@ -29,19 +29,19 @@ pub struct Flag {
 
 impl Flag {
     /// Returns the name, without the leading `--`.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.setting.split_once('=').map_or(self.setting, |(name, _)| name)
     }
 
     /// Returns the default value, in the syntax of the command line; empty if there is none.
-    pub fn default(&self) -> &'static str {
+    pub(crate) fn default(&self) -> &'static str {
         self.setting.split_once('=').map_or("", |(_, value)| value)
     }
 }
 
 /// A section of the help text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Section {
+pub(crate) enum Section {
     Cluster,
     Pods,
     Services,
@@ -55,7 +55,7 @@ pub enum Section {
 
 impl Section {
     /// Returns the heading.
-    pub fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Section::Cluster => "of the cluster and the node",
             Section::Pods => "of the pod network",
@@ -72,7 +72,7 @@ impl Section {
 
 /// The flags whose value comes from an environment variable if neither the command line nor the
 /// configuration file has the flag.
-pub const ENVIRONMENT: [(&str, &str); 1] = [("cni-conf-file", "KUBE_ROUTER_CNI_CONF_FILE")];
+pub(crate) const ENVIRONMENT: [(&str, &str); 1] = [("cni-conf-file", "KUBE_ROUTER_CNI_CONF_FILE")];
 
 const ROUTES: FlagChoice = FlagChoice {
     words: &["nodes", "bgp", "both"],
@@ -114,7 +114,7 @@ fn given(text: String) -> Option<String> {
 
 /// All flags by section, in the order of the help text.
 #[rustfmt::skip] // one row, one line
-pub static FLAGS: &[Flag] = &[
+pub(crate) static FLAGS: &[Flag] = &[
     on(Cluster, "master", Text(ValueHint::Url, |a, url| a.master = given(url)), "URL of the API server: its own address, not its ClusterIP"),
     on(Cluster, "kubeconfig", Text(ValueHint::File, |a, file| a.kubeconfig = given(file).map(Into::into)), "file with the address of the API server and the credentials"),
     on(Cluster, "hostname-override", Text(ValueHint::Name, |a, name| a.hostname_override = given(name)), "name of this node's Node object; else NODE_NAME, else the host's name"),
@@ -221,7 +221,7 @@ pub static FLAGS: &[Flag] = &[
 ];
 
 /// Returns the values of a command line without flags.
-pub fn defaults() -> LowArgs {
+pub(crate) fn defaults() -> LowArgs {
     let mut args = LowArgs::default();
     for flag in FLAGS.iter().filter(|flag| !flag.default().is_empty()) {
         // A test shows that every default is a value of its kind.

@@ -11,7 +11,7 @@ const INDENT: usize = 38;
 const WIDTH: usize = 100;
 
 /// Returns the help text.
-pub fn help() -> String {
+pub(crate) fn help() -> String {
     let mut text = String::from(
         "kinglet: makes this machine a member of a Kubernetes pod network\n\n\
          usage: kinglet COMMAND [FLAGS]\n       kinglet FLAGS              the same as kinglet run FLAGS\n\n\

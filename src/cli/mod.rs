@@ -24,8 +24,10 @@ mod parse;
 mod suggest;
 mod value;
 
-pub use bgp::BgpArgs;
-pub use command::{Command, Format};
-pub use help::help;
+pub use command::Command;
+pub(crate) use command::Format;
+pub(crate) use help::help;
 pub use low_args::LowArgs;
-pub use parse::{parse, parse_with};
+#[cfg(test)]
+pub(crate) use parse::parse;
+pub use parse::parse_with;

@@ -13,7 +13,10 @@ use crate::{
 impl LowArgs {
     /// Returns the options that the flags mean for the command. `read` returns the text of the file with
     /// the BGP passwords. Fails if that file cannot be read or does not fit the other flags.
-    pub fn options(&self, read: impl FnOnce(&Path) -> io::Result<String>) -> Result<Options> {
+    pub(crate) fn options(
+        &self,
+        read: impl FnOnce(&Path) -> io::Result<String>,
+    ) -> Result<Options> {
         let bgp = self.runs_bgp().then(|| self.bgp.config(read)).transpose()?;
         Ok(Options {
             router: self.router,

@@ -16,7 +16,8 @@ use crate::error::Result;
 
 /// Parses the arguments after the program's name, without environment and configuration file. Fails if an
 /// argument is invalid.
-pub fn parse(typed: impl IntoIterator<Item = OsString>) -> Result<LowArgs> {
+#[cfg(test)]
+pub(crate) fn parse(typed: impl IntoIterator<Item = OsString>) -> Result<LowArgs> {
     parse_with(typed, |_| None, |_| Err(io::ErrorKind::NotFound.into()))
 }
 

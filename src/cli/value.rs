@@ -10,7 +10,7 @@ use crate::model::bgp::peer::Secret;
 
 /// The kind of a flag's value, with the function that stores a parsed value.
 #[derive(Debug)]
-pub enum ValueKind {
+pub(crate) enum ValueKind {
     /// `true` or `false`.
     Switch(fn(&mut LowArgs, bool)),
     /// Any text.
@@ -41,14 +41,14 @@ pub enum ValueKind {
 
 /// The words of a flag, with the function that stores the index of the one that was given.
 #[derive(Debug)]
-pub struct FlagChoice {
+pub(crate) struct FlagChoice {
     pub words: &'static [&'static str],
     pub set: fn(&mut LowArgs, usize),
 }
 
 /// The placeholder of a text or path in the help text.
 #[derive(Clone, Copy, Debug)]
-pub enum ValueHint {
+pub(crate) enum ValueHint {
     Text,
     Url,
     Name,
@@ -61,7 +61,7 @@ pub enum ValueHint {
 impl ValueKind {
     /// Parses a value and stores it in `args`. A list flag that is repeated appends to its
     /// list. Fails with a description of the expected value.
-    pub fn set(&self, args: &mut LowArgs, text: &str) -> Result<(), String> {
+    pub(crate) fn set(&self, args: &mut LowArgs, text: &str) -> Result<(), String> {
         let (stored, expected) = match self {
             ValueKind::Switch(set) => (switch(text).map(|on| set(args, on)), "true or false"),
             ValueKind::Text(_, set) => (Some(text.to_owned()).map(|text| set(args, text)), ""),
@@ -108,7 +108,7 @@ impl ValueKind {
     }
 
     /// Returns the placeholder for the help text; empty for a switch.
-    pub fn placeholder(&self) -> String {
+    pub(crate) fn placeholder(&self) -> String {
         let fixed = match self {
             ValueKind::Switch(_) => "",
             ValueKind::Text(hint, _) | ValueKind::Path(hint, _) => hint.text(),

@@ -4,11 +4,11 @@
 
 /// The maximum length of a request head in bytes. Kubelets, load balancers and Prometheus send a few
 /// hundred bytes.
-pub const MAX_HEAD: usize = 4096;
+pub(crate) const MAX_HEAD: usize = 4096;
 
 /// A request.
 #[derive(Debug, PartialEq)]
-pub struct HttpRequest<'a> {
+pub(crate) struct HttpRequest<'a> {
     /// The path, without query and fragment.
     pub path: &'a str,
     /// True for HEAD, whose response has no body.
@@ -17,7 +17,7 @@ pub struct HttpRequest<'a> {
 
 /// The result of parsing the bytes received so far.
 #[derive(Debug, PartialEq)]
-pub enum Parse<'a> {
+pub(crate) enum Parse<'a> {
     /// The end of the head has not arrived yet.
     Incomplete,
     /// A complete request.
@@ -30,7 +30,7 @@ pub enum Parse<'a> {
 ///
 /// Returns [`Parse::Invalid`] with 431 if the head exceeds [`MAX_HEAD`], with 405 if the method is
 /// neither GET nor HEAD, and with 400 if the head is malformed.
-pub fn parse(bytes: &[u8]) -> Parse<'_> {
+pub(crate) fn parse(bytes: &[u8]) -> Parse<'_> {
     let Some(end) = end_of_head(bytes) else {
         return if bytes.len() < MAX_HEAD { Parse::Incomplete } else { Parse::Invalid(431) };
     };
@@ -65,7 +65,7 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
 
 /// A response.
 #[derive(Debug, PartialEq)]
-pub struct Response {
+pub(crate) struct Response {
     /// The status code.
     pub code: u16,
     /// The media type, for the field Content-Type.
@@ -78,13 +78,13 @@ pub struct Response {
 
 impl Response {
     /// Returns a response with a plain text body.
-    pub fn text(code: u16, body: impl Into<String>) -> Response {
+    pub(crate) fn text(code: u16, body: impl Into<String>) -> Response {
         let (media, fields) = ("text/plain; charset=utf-8", String::new());
         Response { code, media, fields, body: body.into() }
     }
 
     /// Returns a response whose body is the reason phrase of its status code.
-    pub fn status_only(code: u16) -> Response {
+    pub(crate) fn status_only(code: u16) -> Response {
         let mut response = Response::text(code, format!("{}\n", phrase(code)));
         if code == 405 {
             response.fields = "Allow: GET, HEAD\r\n".into();
@@ -94,7 +94,7 @@ impl Response {
 
     /// Returns the bytes to send. If `head` is true, the body is left out and Content-Length still gives
     /// its length.
-    pub fn to_bytes(&self, head: bool) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self, head: bool) -> Vec<u8> {
         let Response { code, media, fields, body } = self;
         let mut text = format!(
             "HTTP/1.1 {code} {}\r\nContent-Type: {media}\r\nContent-Length: {}\r\n{fields}\

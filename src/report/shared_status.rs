@@ -11,7 +11,7 @@ use std::{
 };
 
 /// The file name of the status socket, in the folder that `--run-dir` names.
-pub const SOCKET: &str = "status";
+pub(crate) const SOCKET: &str = "status";
 
 /// The daemon's [`Status`], shared between its loop and the server thread. Clones share one value.
 #[derive(Clone)]
@@ -94,7 +94,7 @@ impl SharedStatus {
 }
 
 /// Returns the seconds since 1970 on the system clock, which may jump; 0 if the clock is before 1970.
-pub fn unix() -> u64 {
+pub(crate) fn unix() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

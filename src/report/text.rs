@@ -15,7 +15,7 @@ const MAX_ROUTES: usize = 12;
 const MAX_LINES: usize = 8;
 
 /// Returns the screen. `unix` is the current Unix time.
-pub fn page(status: &Status, unix: u64) -> String {
+pub(crate) fn page(status: &Status, unix: u64) -> String {
     let mut out = String::new();
     let problems = status.problems();
     let Status { version, node, pid, uptime, mode, api, snapshot, cluster, pass, .. } = status;
@@ -115,7 +115,7 @@ pub fn page(status: &Status, unix: u64) -> String {
 
 /// Returns the section about IPVS: the totals, the busiest services, and the services without a real
 /// server. Empty if there are no IPVS services.
-pub fn ipvs(services: &[ServiceStats]) -> String {
+pub(crate) fn ipvs(services: &[ServiceStats]) -> String {
     let mut out = String::new();
     if services.is_empty() {
         return out;

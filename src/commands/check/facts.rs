@@ -8,7 +8,7 @@ use crate::{collections::FlatMap, model::local::Module};
 
 /// The facts about a board.
 #[derive(Clone, Debug, Default)]
-pub struct BoardFacts {
+pub(crate) struct BoardFacts {
     /// True if routes and the CNI configuration are wanted (`--run-router`).
     pub router: bool,
     /// True if Services are wanted (`--run-service-proxy`).
@@ -42,7 +42,7 @@ pub struct BoardFacts {
 
 /// A file or folder that kinglet writes.
 #[derive(Clone, Debug)]
-pub struct FileState {
+pub(crate) struct FileState {
     /// The path.
     pub path: String,
     /// The purpose of the file.
@@ -55,7 +55,7 @@ pub struct FileState {
 
 /// The kernel's support for a feature.
 #[derive(Debug, PartialEq)]
-pub enum Support {
+pub(crate) enum Support {
     /// The feature is in the running kernel.
     Present,
     /// The module is on disk.
@@ -68,7 +68,7 @@ pub enum Support {
 
 impl BoardFacts {
     /// Returns true if the flags need a part of the job.
-    pub fn needs(&self, part: FeaturePart) -> bool {
+    pub(crate) fn needs(&self, part: FeaturePart) -> bool {
         match part {
             FeaturePart::Router => self.router,
             FeaturePart::Services => self.services,
@@ -78,7 +78,7 @@ impl BoardFacts {
 
     /// Returns the support for a feature. The state of the module takes precedence over the kernel
     /// configuration.
-    pub fn support(&self, feature: &Feature) -> Support {
+    pub(crate) fn support(&self, feature: &Feature) -> Support {
         match self.modules.get(feature.module) {
             Some(Module::Present) => return Support::Present,
             Some(Module::Loadable) => return Support::Loadable,

@@ -20,7 +20,7 @@ use crate::{
 
 /// The flags that `check` needs beside [`Options`].
 #[derive(Debug)]
-pub struct ProbeOptions {
+pub(crate) struct ProbeOptions {
     /// The address and credentials of the API server.
     pub source: Source,
     /// The folder of the status socket (`--run-dir`).
@@ -38,7 +38,7 @@ const PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];
 
 /// Collects the facts. Fails if netlink or the kernel's state cannot be read; a failed access to the API
 /// is a fact, not an error.
-pub fn probe(options: &Options, asked: &ProbeOptions) -> Result<BoardFacts> {
+pub(crate) fn probe(options: &Options, asked: &ProbeOptions) -> Result<BoardFacts> {
     let mut kernel = Kernel::open()?;
     let modules = FEATURES.iter().map(|f| f.module).filter(|module| !module.is_empty());
     let modules = modules.filter_map(|module| Some((module, kernel.module_status(module)?)));

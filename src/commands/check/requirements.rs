@@ -10,7 +10,7 @@ use super::{
 
 /// The result of one test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CheckVerdict {
+pub(crate) enum CheckVerdict {
     /// The requirement is met.
     Ok,
     /// The requirement is optional, or the test gave no answer.
@@ -21,7 +21,7 @@ pub enum CheckVerdict {
 
 /// One line of the report.
 #[derive(Debug, PartialEq)]
-pub struct CheckLine {
+pub(crate) struct CheckLine {
     /// The result.
     pub verdict: CheckVerdict,
     /// The requirement, and the remedy if the requirement is not met.
@@ -47,7 +47,7 @@ const CAP_SYS_MODULE: u32 = 16;
 const EARLIEST_TIME: u64 = 1_735_689_600;
 
 /// Returns the report. The board is able if no line is [`CheckVerdict::Missing`].
-pub fn lines(facts: &BoardFacts) -> Vec<CheckLine> {
+pub(crate) fn lines(facts: &BoardFacts) -> Vec<CheckLine> {
     let mut lines = CheckLines(Vec::new());
     kernel(facts, &mut lines);
     capabilities(facts, &mut lines);
