@@ -4,7 +4,7 @@
 
 use kinglet::{
     api::{from_list, from_watch, snapshot},
-    commands::Dump,
+    commands::dump::Dump,
     desired::cni_config,
     kernel::{conntrack, ipvs, nft, route},
     model::{

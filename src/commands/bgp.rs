@@ -1,15 +1,15 @@
-//! `kinglet bgp`: the peers and the routes of the daemon's BGP speaker, over its status socket.
+//! `kinglet bgp`: prints the peers and the routes of the daemon's BGP speaker.
 
-use super::{inputs::socket, output::print};
+use super::context::print;
 use crate::{
     cli::{Format, LowArgs},
     error::{Error, Result},
-    report::ask,
+    report::{SOCKET, ask},
 };
 
-/// Prints the peers or the routes. Returns 1 if BGP does not run; fails if no daemon runs.
-pub fn bgp(args: &LowArgs) -> Result<u8> {
-    let socket = socket(args);
+/// Prints a page of the daemon's BGP speaker: the peers or the routes. Fails if no daemon runs.
+pub(crate) fn bgp(args: &LowArgs) -> Result<u8> {
+    let socket = args.run_dir.join(SOCKET);
     let doing = || format!("asking the daemon at {}", socket.display());
     let page = match &args.peer {
         _ if !args.bgp_routes => "/bgp".to_owned(),

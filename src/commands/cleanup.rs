@@ -8,10 +8,7 @@
 
 use std::{cell::Cell, fmt::Display, path::Path};
 
-use super::{
-    inputs::{options, socket},
-    output::print,
-};
+use super::context::{options, print};
 use crate::{
     api::snapshot,
     cli::LowArgs,
@@ -20,6 +17,7 @@ use crate::{
     log,
     model::local::Options,
     plan::clear,
+    report::SOCKET,
 };
 
 /// Removes everything that kinglet made. Returns 1 if a step was refused; fails if another kinglet runs.
@@ -37,7 +35,7 @@ pub fn cleanup(args: &LowArgs) -> Result<u8> {
             log::error(format_args!("{subject}: refused: {why}"));
         }
     };
-    let socket = socket(args);
+    let socket = args.run_dir.join(SOCKET);
     let aside = args.snapshot.as_deref().map(snapshot::aside);
     let files = [Some(socket.as_path()), args.snapshot.as_deref(), aside.as_deref()];
     remove_ours(

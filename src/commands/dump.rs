@@ -1,13 +1,10 @@
-//! `kinglet dump`: prints a [`Dump`] as JSON: the cluster, the facts about this node, and the state of its
-//! kernel. It serves as a bug report and as a test case, because `kinglet plan --from` plans from it
+//! `kinglet dump`: prints the cluster, the facts about this node, and the state of its kernel as one JSON
+//! document. It serves as a bug report and as a test case, because `kinglet plan --from` plans from it
 //! without an API server and without root.
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    inputs::{list_cluster, node_name, options},
-    output::print,
-};
+use super::context::{list_cluster, node_name, options, print};
 use crate::{
     cli::LowArgs,
     codec::json,
@@ -21,38 +18,6 @@ use crate::{
     },
     reconcile::prepare_offline,
 };
-
-/// The complete input of a plan.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Dump {
-    /// The version of kinglet that wrote it.
-    pub kinglet: Box<str>,
-    /// The name of the node on which it was written.
-    pub node: Box<str>,
-    /// The objects of the API.
-    pub cluster: Cluster,
-    /// The facts about the node.
-    pub host: Option<Host>,
-    /// The items in its kernel.
-    pub kernel: ItemSet,
-}
-
-impl Dump {
-    /// Parses a dump. Returns `None` if the text does not start with a JSON object that has the key
-    /// `kinglet`, for example if it is a list by `kubectl`. Fails if it has that key but is not a valid
-    /// dump.
-    pub fn read(text: &str) -> std::result::Result<Option<Dump>, serde_json::Error> {
-        #[derive(Deserialize)]
-        struct DumpProbe {
-            kinglet: Option<serde_json::Value>,
-        }
-        let probe = serde_json::Deserializer::from_str(text).into_iter::<DumpProbe>().next();
-        match probe {
-            Some(Ok(DumpProbe { kinglet: Some(_) })) => json::from_str(text).map(Some),
-            _ => Ok(None),
-        }
-    }
-}
 
 /// Prints the cluster and this node as JSON, without passwords, as input for `plan --from`. Fails if the
 /// cluster or the kernel cannot be read.
@@ -83,6 +48,38 @@ pub fn dump(args: &LowArgs) -> Result<u8> {
     };
     let text = serde_json::to_string(&dump).doing(|| "writing the dump")?;
     print(&(text + "\n")).map(|_| 0)
+}
+
+/// The complete input of a plan.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Dump {
+    /// The version of kinglet that wrote it.
+    pub kinglet: Box<str>,
+    /// The name of the node on which it was written.
+    pub node: Box<str>,
+    /// The objects of the API.
+    pub cluster: Cluster,
+    /// The facts about the node.
+    pub host: Option<Host>,
+    /// The items in its kernel.
+    pub kernel: ItemSet,
+}
+
+impl Dump {
+    /// Parses a dump. Returns `None` if the text does not start with a JSON object that has the key
+    /// `kinglet`, for example if it is a list by `kubectl`. Fails if it has that key but is not a valid
+    /// dump.
+    pub fn read(text: &str) -> serde_json::Result<Option<Dump>> {
+        #[derive(Deserialize)]
+        struct DumpProbe {
+            kinglet: Option<serde_json::Value>,
+        }
+        let probe = serde_json::Deserializer::from_str(text).into_iter::<DumpProbe>().next();
+        match probe {
+            Some(Ok(DumpProbe { kinglet: Some(_) })) => json::from_str(text).map(Some),
+            _ => Ok(None),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,29 +1,21 @@
-//! The commands, one file each. A command reads its inputs (`inputs`), calls the modules that do the work,
-//! prints the result (`output`) and returns the exit code. It fails only if it cannot give a result; a
-//! step that the kernel refuses is logged and returns 1.
+//! The commands: one file each. A command reads its inputs, calls the modules that do the work, prints the
+//! result and returns the exit code. [`arguments`] reads the command line, and [`dispatch()`] runs its
+//! command. `context` has the steps that several commands share.
 //!
-//! `plan` and `sync` prepare the same pass; `sync` also applies it. `run` opens what the daemon needs and
-//! leaves the rest to [`daemon`](crate::daemon). `status` and `bgp` ask a running daemon over its socket.
+//! Exit codes: 0 if the command succeeded or had nothing to do, 1 if it failed or a step was refused.
+//! `plan` returns 2 if there are steps to take, `status` 1 if the node is not right, and `check` 1 if the
+//! board is not able.
 
 mod bgp;
 mod check;
 mod cleanup;
-mod dump;
-mod help;
-mod inputs;
-mod output;
+mod context;
+mod dispatch;
+pub mod dump;
 mod plan;
 mod run;
 mod status;
 mod sync;
 
-pub use bgp::bgp;
-pub use check::check;
-pub use cleanup::cleanup;
-pub use dump::{Dump, dump};
-pub use help::{help, version};
-pub use inputs::arguments;
-pub use plan::plan;
-pub use run::run;
-pub use status::status;
-pub use sync::sync;
+pub use context::arguments;
+pub use dispatch::dispatch;

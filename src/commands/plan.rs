@@ -1,27 +1,21 @@
-//! `kinglet plan`: prints the steps that `sync` would take, as text, as a shell script or as JSON. Nothing
-//! is changed. With `--from` it plans for any node from a dump or from kubectl's list, without an API
-//! server and without root.
+//! `kinglet plan`: prints the steps that `sync` would take, as text, as a shell script or as JSON. With
+//! `--from` it plans from a dump, or from a list in kubectl's JSON format, without API and root.
 
-use std::{
-    fs,
-    io::{self, Read},
-    path::Path,
-};
+use std::io::{self, Read};
 
 use super::{
+    context::{add_invalid, list_cluster, node_name, options, print},
     dump::Dump,
-    inputs::{list_cluster, node_name, options},
-    output::print,
 };
 use crate::{
     api::from_list,
-    bgp::rib::Learned,
+    bgp::rib,
     cli::{Format, LowArgs},
     desired::Unmet,
     error::{Doing, Result},
     kernel::{Kernel, Scope},
     log,
-    model::{cluster::InvalidObject, items::ItemSet, local::Local},
+    model::{items::ItemSet, local::Local},
     plan::{Step, shell},
     reconcile::{Pass, prepare_offline, prepare_pass},
 };
@@ -36,7 +30,7 @@ pub fn plan(args: &LowArgs) -> Result<u8> {
             let pass = prepare_pass(
                 &mut kernel,
                 &reading.cluster,
-                &Learned::default(),
+                &rib::Learned::default(),
                 &node,
                 &options,
                 Scope::All,
@@ -62,12 +56,12 @@ pub fn plan(args: &LowArgs) -> Result<u8> {
 }
 
 /// Reads a file, or standard input if the path is `-`.
-fn read_input(path: &Path) -> Result<String> {
+fn read_input(path: &std::path::Path) -> Result<String> {
     let read = if path.as_os_str() == "-" {
         let mut text = String::new();
         io::stdin().lock().read_to_string(&mut text).map(|_| text)
     } else {
-        fs::read_to_string(path)
+        std::fs::read_to_string(path)
     };
     read.doing(|| format!("reading {}", path.display()))
 }
@@ -87,15 +81,6 @@ fn plan_from(args: &LowArgs, text: &str) -> Result<Pass> {
     let (host, have) =
         if node == dump.node { (dump.host, dump.kernel) } else { (None, ItemSet::new()) };
     prepare_offline(&dump.cluster, Local { node, options, host }, have)
-}
-
-/// Adds the invalid API objects to the unmet requests of a pass.
-pub(super) fn add_invalid(mut pass: Pass, bad: impl Iterator<Item = InvalidObject>) -> Pass {
-    let bad = bad.map(|bad| {
-        Unmet::new(format!("{} {}", bad.kind.name(), bad.name), format!("invalid: {}", bad.why))
-    });
-    pass.desired.unmet.splice(0..0, bad);
-    pass
 }
 
 /// Returns the plan for people: one line for each step, then the unmet requests.

@@ -3,17 +3,14 @@
 
 use std::{env, time::Duration};
 
-use super::{
-    inputs::{self, arguments, node_name, socket, source},
-    output::warn_about_policy,
-};
+use super::context::{arguments, node_name, options, source, warn_about_policy};
 use crate::{
     api::SyncPolicy,
     cli::LowArgs,
     daemon::{self, Exit},
     error::{Error, Result},
     log,
-    report::{SharedStatus, Status, StatusServer},
+    report::{SOCKET, SharedStatus, Status, StatusServer},
     sys,
 };
 
@@ -23,9 +20,9 @@ pub fn run(args: &LowArgs) -> Result<u8> {
     warn_about_policy(args);
     let signals = daemon::signals()?;
     let lock = daemon::lock()?;
-    let (node, options) = (node_name(args)?, inputs::options(args)?);
+    let (node, meant) = (node_name(args)?, options(args)?);
     let files = args.kubeconfig.is_some() || args.bgp.has_file();
-    let kernel = daemon::kernel(&options, files)?;
+    let kernel = daemon::kernel(&meant, files)?;
     let mode = match args.poll_interval {
         0 => "watch".to_owned(),
         seconds => format!("poll {seconds}s"),
@@ -45,18 +42,18 @@ pub fn run(args: &LowArgs) -> Result<u8> {
     desk.health(&args.health_addr, args.health_port)?;
     desk.proxy(&args.health_addr, args.proxy_health_port)?;
     desk.metrics(&args.metrics_addr, args.metrics_port, &args.metrics_path)?;
-    if let Err(e) = desk.status(&socket(args)) {
+    if let Err(e) = desk.status(&args.run_dir.join(SOCKET)) {
         log::warn(format_args!("{e}; `kinglet status` cannot reach this daemon"));
     }
     let setup = daemon::Setup {
         node,
-        options,
+        options: meant,
         source: source(args),
         rhythm: rhythm(args),
         audit: Duration::from_secs(args.audit_period),
         snapshot: args.snapshot.clone(),
         facts,
-        again: Box::new(|| arguments().and_then(|args| inputs::options(&args)).map(drop)),
+        again: Box::new(|| arguments().and_then(|args| options(&args)).map(drop)),
     };
     let ended = daemon::run(setup, kernel, signals, desk)?;
     drop(lock);

@@ -1,15 +1,11 @@
-//! `kinglet status`: the status of this node from the daemon's socket. If no daemon runs, for example on a
-//! node where cron runs `sync`, the kernel is compared with the snapshot. The IPVS counters always come
-//! from the kernel.
+//! `kinglet status`: prints the daemon's status (from its socket, see `report::client`), or a comparison of
+//! the kernel with the snapshot if no daemon runs.
 
-use std::{thread, time::Duration};
+use std::{path::Path, thread, time::Duration};
 
-use super::{
-    inputs::{node_name, options, snapshot_path, socket},
-    output::print,
-};
+use super::context::{node_name, options, print};
 use crate::{
-    api::snapshot::{self, Snapshot},
+    api::snapshot::{self, Snapshot as Last},
     bgp::rib::Learned,
     cli::{Format, LowArgs},
     desired::desired_of,
@@ -19,7 +15,7 @@ use crate::{
     model::{items::ServiceStats, local::Local},
     reconcile::prepare_pass,
     report::{
-        Status, StatusReply, ask,
+        SOCKET, Status, StatusReply, ask,
         status::{ClusterCounts, SnapshotStatus, routes},
         text, unix,
     },
@@ -32,12 +28,12 @@ const REFRESH: Duration = Duration::from_secs(2);
 /// IPVS counters. Returns 1 if the node is not right; fails if there is neither a daemon nor a snapshot.
 pub fn status(args: &LowArgs) -> Result<u8> {
     let json = args.format == Format::Json;
-    let socket = socket(args);
+    let socket = args.run_dir.join(SOCKET);
     loop {
         let reply = ask(&socket, if json { "/status.json" } else { "/status" })
             .doing(|| format!("asking the daemon at {}", socket.display()))?;
         let mut kernel = Kernel::open()?;
-        let last = snapshot::peek(snapshot_path(args));
+        let last = snapshot::peek(args.snapshot.as_deref().unwrap_or(Path::new("")));
         let (StatusReply { right, page }, last) = match reply {
             Some(reply) => (reply, last.ok().flatten()),
             None => {
@@ -65,7 +61,7 @@ pub fn status(args: &LowArgs) -> Result<u8> {
 fn add_names(
     args: &LowArgs,
     kernel: &mut Kernel,
-    last: &Snapshot,
+    last: &Last,
     busy: &mut [ServiceStats],
 ) -> Result<()> {
     let options = options(args)?;
@@ -91,7 +87,7 @@ fn add_ipvs(page: String, busy: &[ServiceStats], json: bool) -> Result<String> {
 }
 
 /// Returns the node's name: the flag if given, else the name in the snapshot.
-fn node_of(args: &LowArgs, last: &Snapshot) -> Result<Box<str>> {
+fn node_of(args: &LowArgs, last: &Last) -> Result<Box<str>> {
     if args.hostname_override.is_some() { node_name(args) } else { Ok(last.node.clone()) }
 }
 
@@ -100,7 +96,7 @@ fn node_of(args: &LowArgs, last: &Snapshot) -> Result<Box<str>> {
 fn without_daemon(
     args: &LowArgs,
     kernel: &mut Kernel,
-    last: Option<&Snapshot>,
+    last: Option<&Last>,
     json: bool,
 ) -> Result<StatusReply> {
     let Some(last) = last else {
@@ -111,7 +107,7 @@ fn without_daemon(
         ));
     };
     let node = node_of(args, last)?;
-    let path = snapshot_path(args);
+    let path = args.snapshot.as_deref().unwrap_or(Path::new(""));
     let mut status = Status {
         version: env!("CARGO_PKG_VERSION").into(),
         node: node.to_string(),

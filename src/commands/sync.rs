@@ -1,16 +1,15 @@
-//! `kinglet sync`: one pass, as cron runs it. It reads the snapshot and the changes since then from the
-//! API, applies the steps to the kernel, prints each step, and writes the next snapshot.
+//! `kinglet sync`: one pass, for an init script or cron. It works from the snapshot and from the changes
+//! since then that the API returns (`read_cluster`), and writes the snapshot for the next pass.
 
 use std::time::Duration;
 
 use super::{
-    inputs::{node_name, open_api, options},
-    output::{print, warn_about_policy},
-    plan::{add_invalid, json},
+    context::{add_invalid, node_name, open_api, options, print, warn_about_policy},
+    plan::json,
 };
 use crate::{
     api::snapshot::{self, Snapshot},
-    bgp::rib::Learned,
+    bgp::rib,
     cli::{Format, LowArgs},
     desired::Unmet,
     error::{Doing, Error, Result},
@@ -82,7 +81,7 @@ pub fn sync(args: &LowArgs) -> Result<u8> {
     let pass = prepare_pass(
         &mut kernel,
         &read.known.cluster,
-        &Learned::default(),
+        &rib::Learned::default(),
         &node,
         &options(args)?,
         Scope::All,

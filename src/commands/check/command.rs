@@ -1,4 +1,4 @@
-//! The command itself.
+//! The command itself: probes the board and prints the report.
 
 use super::{
     probe::{ProbeOptions, probe},
@@ -6,10 +6,7 @@ use super::{
 };
 use crate::{
     cli::LowArgs,
-    commands::{
-        inputs::{options, source},
-        output::print,
-    },
+    commands::context::{options, print, source},
     error::Result,
 };
 
