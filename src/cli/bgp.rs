@@ -11,7 +11,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{args::wrong, kind::passwords};
+use super::command::wrong;
 use crate::{
     error::{Doing, Error, Result},
     model::{
@@ -22,8 +22,7 @@ use crate::{
 
 /// The values of the BGP flags, as typed.
 #[derive(Clone, Debug, Default)]
-#[allow(missing_docs)] // each is a flag; see `flags`
-pub struct BgpArgs {
+pub(crate) struct BgpArgs {
     pub routes: Routes,
     pub mesh: bool,
     pub inside: bool,
@@ -66,18 +65,18 @@ const MAX_DEFERRAL: u64 = 18 * 3600;
 
 impl BgpArgs {
     /// Returns true if flags name peers outside of the cluster.
-    pub fn has_routers(&self) -> bool {
+    pub(crate) fn has_routers(&self) -> bool {
         !self.ips.is_empty()
     }
 
     /// Returns true if the passwords are in a file.
-    pub fn has_file(&self) -> bool {
+    pub(crate) fn has_file(&self) -> bool {
         self.passwords_file.is_some()
     }
 
     /// Checks the values and their combination, without reading the password file. Fails with the name of
     /// the flag.
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let invalid = |flag: &str, why: &str| Err(wrong(format!("{flag}: {why}")));
         if !matches!(self.asn, 0 | 64_512..=65_535 | 4_200_000_000..=4_294_967_294) {
             let why =
@@ -128,7 +127,7 @@ impl BgpArgs {
 
     /// Returns the BGP configuration. `read` returns the text of the password file. Fails if the file cannot
     /// be read, or if its passwords are invalid or too few.
-    pub fn config(
+    pub(crate) fn config(
         &self,
         read: impl FnOnce(&Path) -> std::io::Result<String>,
     ) -> Result<local::BgpOptions> {
@@ -220,13 +219,10 @@ impl BgpArgs {
     }
 }
 
-#[cfg(test)]
-impl Default for local::BgpOptions {
-    /// Returns the configuration of a command line without flags.
-    fn default() -> local::BgpOptions {
-        let config = super::LowArgs::new().bgp.config(|_| unreachable!());
-        config.unwrap()
-    }
+/// Splits a list of passwords. An empty element stands for a peer without a password.
+pub(crate) fn passwords(text: &str) -> impl Iterator<Item = Secret> {
+    let any = !text.is_empty();
+    text.split(',').filter(move |_| any).map(|part| Secret::new(part.trim()))
 }
 
 #[cfg(test)]

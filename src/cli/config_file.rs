@@ -4,15 +4,15 @@
 use std::{io, path::Path};
 
 use super::{
-    LowArgs,
     flags::{FLAGS, Flag, Section},
+    low_args::LowArgs,
     suggest::suggestion,
 };
 use crate::error::{Doing, Error, Result};
 
 /// Returns the flags in the text of the file `path` with their values, in the order of the file. Fails if
 /// the file could not be read, or at the first invalid line, with its number.
-pub fn flags(path: &Path, text: io::Result<String>) -> Result<Vec<(&'static Flag, String)>> {
+pub(crate) fn flags(path: &Path, text: io::Result<String>) -> Result<Vec<(&'static Flag, String)>> {
     let path = path.display();
     let text = text.doing(|| format!("reading {path}"))?;
     let mut found = Vec::new();
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn an_invalid_file_prevents_neither_help_nor_cleanup() {
-        use super::super::args::Command;
+        use crate::cli::Command;
         for (typed, command) in [
             ("help", Command::Help),
             ("-h", Command::Help),

@@ -4,8 +4,9 @@
 
 use self::Section::{Bgp, Cluster, CommandLine, Daemon, Ignored, Pods, Services};
 use super::{
-    Command, Format,
-    kind::{FlagChoice, ValueHint, ValueKind},
+    command::{Command, Format},
+    low_args::LowArgs,
+    value::{FlagChoice, ValueHint, ValueKind},
 };
 use crate::model::local::Routes;
 use ValueKind::{
@@ -15,12 +16,12 @@ use ValueKind::{
 
 /// A flag.
 #[derive(Debug)]
-pub struct Flag {
+pub(crate) struct Flag {
     pub section: Section,
     /// The name, followed by `=` and the default value if there is one: a line of a configuration file.
     setting: &'static str,
     pub letter: Option<char>,
-    /// The kind of the value, and the function that stores it in [`LowArgs`](super::LowArgs).
+    /// The kind of the value, and the function that stores it in [`LowArgs`].
     pub kind: ValueKind,
     /// The help text; empty for flags of [`Section::Ignored`].
     pub help: &'static str,
@@ -28,19 +29,19 @@ pub struct Flag {
 
 impl Flag {
     /// Returns the name, without the leading `--`.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.setting.split_once('=').map_or(self.setting, |(name, _)| name)
     }
 
     /// Returns the default value, in the syntax of the command line; empty if there is none.
-    pub fn default(&self) -> &'static str {
+    pub(crate) fn default(&self) -> &'static str {
         self.setting.split_once('=').map_or("", |(_, value)| value)
     }
 }
 
 /// A section of the help text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Section {
+pub(crate) enum Section {
     Cluster,
     Pods,
     Services,
@@ -54,7 +55,7 @@ pub enum Section {
 
 impl Section {
     /// Returns the heading.
-    pub fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Section::Cluster => "of the cluster and the node",
             Section::Pods => "of the pod network",
@@ -71,7 +72,7 @@ impl Section {
 
 /// The flags whose value comes from an environment variable if neither the command line nor the
 /// configuration file has the flag.
-pub const ENVIRONMENT: [(&str, &str); 1] = [("cni-conf-file", "KUBE_ROUTER_CNI_CONF_FILE")];
+pub(crate) const ENVIRONMENT: [(&str, &str); 1] = [("cni-conf-file", "KUBE_ROUTER_CNI_CONF_FILE")];
 
 const ROUTES: FlagChoice = FlagChoice {
     words: &["nodes", "bgp", "both"],
@@ -113,7 +114,7 @@ fn given(text: String) -> Option<String> {
 
 /// All flags by section, in the order of the help text.
 #[rustfmt::skip] // one row, one line
-pub static FLAGS: &[Flag] = &[
+pub(crate) static FLAGS: &[Flag] = &[
     on(Cluster, "master", Text(ValueHint::Url, |a, url| a.master = given(url)), "URL of the API server: its own address, not its ClusterIP"),
     on(Cluster, "kubeconfig", Text(ValueHint::File, |a, file| a.kubeconfig = given(file).map(Into::into)), "file with the address of the API server and the credentials"),
     on(Cluster, "hostname-override", Text(ValueHint::Name, |a, name| a.hostname_override = given(name)), "name of this node's Node object; else NODE_NAME, else the host's name"),
@@ -218,3 +219,110 @@ pub static FLAGS: &[Flag] = &[
     off("service-node-port-range=30000-32767", TEXT),
     off("use-nftables-for-netpol=false", SWITCH),
 ];
+
+/// Returns the values of a command line without flags.
+pub(crate) fn defaults() -> LowArgs {
+    let mut args = LowArgs::default();
+    for flag in FLAGS.iter().filter(|flag| !flag.default().is_empty()) {
+        // A test shows that every default is a value of its kind.
+        let _ = flag.kind.set(&mut args, flag.default());
+    }
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_a_value_of_its_flag() {
+        let mut args = LowArgs::default();
+        for flag in FLAGS.iter().filter(|flag| !flag.default().is_empty()) {
+            assert_eq!(flag.kind.set(&mut args, flag.default()), Ok(()), "{}", flag.name());
+        }
+        assert_eq!(args.asked, None);
+    }
+
+    #[test]
+    fn names_are_unique_and_sections_are_contiguous() {
+        let mut names: Vec<&str> = FLAGS.iter().map(Flag::name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), FLAGS.len());
+        let sections: Vec<Section> =
+            FLAGS.chunk_by(|a, b| a.section == b.section).map(|flags| flags[0].section).collect();
+        for (i, section) in sections.iter().enumerate() {
+            assert!(!sections[..i].contains(section), "{section:?} occurs twice");
+        }
+    }
+
+    /// Returns the notes below a section of boards/FLAGS.md.
+    fn notes(section: Section) -> &'static str {
+        match section {
+            Section::Cluster => {
+                "With `--run-service-proxy=false`, Services are read only if a flag advertises their \
+             addresses.\n"
+            }
+            Section::Bgp => {
+                "An annotation of a Service takes precedence over its flag. An address with a Local traffic \
+             policy is advertised only while this node has a ready endpoint; a ClusterIP with a Local \
+             policy is advertised beside the range of `--advertise-cluster-ip-range`. BFD runs in \
+             asynchronous mode over one hop. If it finds the path broken, the session ends at once \
+             instead of after the hold time. `--peer-router-passwords-file` takes precedence over \
+             `--peer-router-passwords`.\n"
+            }
+            _ => "",
+        }
+    }
+
+    /// Returns boards/FLAGS.md.
+    fn markdown() -> String {
+        let mut text = String::from(
+            "# Flags\n\n\
+         This file is generated from the table in the source; a test compares the two.\n\n\
+         The names and the syntax are those of kube-router: `--flag value` or `--flag=value`. \
+         `--flag=false` turns a switch off (`--flag false` does not). The elements of a list are \
+         separated by commas, and a list flag may be repeated. A duration has units: `90s`, `1m30s`, \
+         `2h`. `kinglet help` prints the same table.\n\n\
+         `/etc/kinglet.conf` (or `--config FILE`) may contain the flags too, one `flag = value` on each \
+         line; a line that begins with `#` is a comment. A flag on the command line takes precedence.\n",
+        );
+        for flags in FLAGS.chunk_by(|a, b| a.section == b.section) {
+            let section = flags[0].section;
+            text += &format!("\n## Flags {}\n\n", section.title());
+            let is_ignored = section == Section::Ignored;
+            text += if is_ignored {
+                "A value other than the default, which is kube-router's, causes one warning.\n\n\
+             | flag | default |\n|---|---|\n"
+            } else {
+                "| flag | default | effect |\n|---|---|---|\n"
+            };
+            for flag in flags {
+                let letter = flag.letter.map_or(String::new(), |letter| format!("`-{letter}`, "));
+                let value = flag.kind.placeholder();
+                let typed = format!("--{} {value}", flag.name());
+                let typed = format!("{letter}`{}`", typed.trim_end());
+                let cells =
+                    [&*typed, flag.default(), flag.help].map(|cell| cell.replace('|', "\\|"));
+                text += &format!("| {} |\n", cells[..if is_ignored { 2 } else { 3 }].join(" | "));
+            }
+            if !notes(section).is_empty() {
+                text += &format!("\n{}", notes(section));
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn boards_flags_md_matches_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/boards/FLAGS.md");
+        if std::env::var_os("KINGLET_WRITE").is_some() {
+            std::fs::write(path, markdown()).unwrap();
+        }
+        assert!(
+            std::fs::read_to_string(path).unwrap_or_default() == markdown(),
+            "boards/FLAGS.md differs from the table of flags; to write it again: \
+         KINGLET_WRITE=1 cargo test --lib flags_md"
+        );
+    }
+}

@@ -1,7 +1,7 @@
 //! The help text, generated from the tables that the parser uses.
 
 use super::{
-    Command,
+    command::Command,
     flags::{FLAGS, Flag, Section},
 };
 
@@ -11,7 +11,7 @@ const INDENT: usize = 38;
 const WIDTH: usize = 100;
 
 /// Returns the help text.
-pub fn help() -> String {
+pub(crate) fn help() -> String {
     let mut text = String::from(
         "kinglet: makes this machine a member of a Kubernetes pod network\n\n\
          usage: kinglet COMMAND [FLAGS]\n       kinglet FLAGS              the same as kinglet run FLAGS\n\n\
@@ -77,4 +77,26 @@ fn wrap<'a>(text: &mut String, words: impl Iterator<Item = &'a str>, first: usiz
         fresh = false;
     }
     text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_every_flag_and_command_within_100_columns() {
+        let help = help();
+        assert!(FLAGS.iter().all(|f| help.contains(&format!("--{}", f.name()))));
+        assert!(Command::ALL.iter().all(|(_, name, _)| help.contains(name)));
+        assert_eq!(help.lines().find(|l| l.chars().count() > 100), None);
+    }
+
+    #[test]
+    fn help_shows_file_for_flags_that_take_a_file() {
+        let help = help();
+        for flag in ["config", "kubeconfig", "snapshot", "cni-conf-file", "from"] {
+            assert!(help.contains(&format!("  --{flag} FILE")), "{flag}");
+        }
+        assert!(help.contains("  --peer-router-passwords-file FILE"), "{help}");
+    }
 }

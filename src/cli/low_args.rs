@@ -1,99 +1,93 @@
-//! The values of the flags, as typed. Nothing here looks at the machine. [`LowArgs::options`] turns the
-//! values into [`Options`](crate::model::local::Options).
+//! The values of the flags, as typed, and the rules for their combination. The setters of the table of flags
+//! fill them in; [`LowArgs::options`] turns them into [`Options`](crate::model::local::Options).
 
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::{BgpArgs, Command, Format, args::wrong, flags::FLAGS};
+use super::{
+    bgp::BgpArgs,
+    command::{Command, Format, wrong},
+};
 use crate::{error::Result, model::local::Routes};
 
-/// The values of all flags, as typed. `default()` is empty; [`LowArgs::new`] has the defaults of the flags.
+/// The values of all flags, as typed. `default()` is empty; `flags::defaults`
+/// has the defaults of the flags.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)] // each is a flag; see `flags`
 pub struct LowArgs {
     pub command: Command,
     /// The command that `--help`, `--version` or `--cleanup-config` asks for.
-    pub asked: Option<Command>,
-    pub config: PathBuf,
-    pub master: Option<String>,
-    pub kubeconfig: Option<PathBuf>,
-    pub hostname_override: Option<String>,
-    pub snapshot: Option<PathBuf>,
-    pub router: bool,
-    pub services: bool,
-    pub firewall: bool,
-    pub ipv4: bool,
-    pub ipv6: bool,
-    pub cni: bool,
-    pub cni_conf: PathBuf,
-    pub auto_mtu: bool,
-    pub pod_egress: bool,
-    pub excluded_cidrs: Vec<IpNet>,
+    pub(crate) asked: Option<Command>,
+    pub(crate) config: PathBuf,
+    pub(crate) master: Option<String>,
+    pub(crate) kubeconfig: Option<PathBuf>,
+    pub(crate) hostname_override: Option<String>,
+    pub(crate) snapshot: Option<PathBuf>,
+    pub(crate) router: bool,
+    pub(crate) services: bool,
+    pub(crate) firewall: bool,
+    pub(crate) ipv4: bool,
+    pub(crate) ipv6: bool,
+    pub(crate) cni: bool,
+    pub(crate) cni_conf: PathBuf,
+    pub(crate) auto_mtu: bool,
+    pub(crate) pod_egress: bool,
+    pub(crate) excluded_cidrs: Vec<IpNet>,
     /// True if `--nodeport-bindon-all-ip` was given after `--nodeport-addresses`, or alone.
-    pub node_ports_all: bool,
+    pub(crate) node_ports_all: bool,
     /// Empty for `--nodeport-addresses=primary`.
-    pub node_port_nets: Vec<IpNet>,
-    pub guard: bool,
-    pub masquerade_all: bool,
-    pub external: Vec<IpNet>,
-    pub strict_external: bool,
+    pub(crate) node_port_nets: Vec<IpNet>,
+    pub(crate) guard: bool,
+    pub(crate) masquerade_all: bool,
+    pub(crate) external: Vec<IpNet>,
+    pub(crate) strict_external: bool,
     /// The IPVS timeouts of TCP, TCP FIN and UDP in seconds; 0 keeps the kernel's value.
-    pub timeouts: [u64; 3],
-    pub graceful: bool,
+    pub(crate) timeouts: [u64; 3],
+    pub(crate) graceful: bool,
     /// In seconds.
-    pub grace: u64,
-    pub bgp: BgpArgs,
+    pub(crate) grace: u64,
+    pub(crate) bgp: BgpArgs,
     /// In seconds; 0 keeps a watch open.
-    pub poll_interval: u64,
+    pub(crate) poll_interval: u64,
     /// In seconds.
-    pub resync_period: u64,
+    pub(crate) resync_period: u64,
     /// In seconds, at least 1.
-    pub audit_period: u64,
-    pub health_addr: String,
-    pub health_port: u16,
-    pub proxy_health_port: u16,
-    pub metrics_addr: String,
-    pub metrics_port: u16,
-    pub metrics_path: String,
-    pub run_dir: PathBuf,
-    pub format: Format,
-    pub from: Option<PathBuf>,
-    pub watch: bool,
+    pub(crate) audit_period: u64,
+    pub(crate) health_addr: String,
+    pub(crate) health_port: u16,
+    pub(crate) proxy_health_port: u16,
+    pub(crate) metrics_addr: String,
+    pub(crate) metrics_port: u16,
+    pub(crate) metrics_path: String,
+    pub(crate) run_dir: PathBuf,
+    pub(crate) format: Format,
+    pub(crate) from: Option<PathBuf>,
+    pub(crate) watch: bool,
     /// True for the command `bgp routes`.
-    pub bgp_routes: bool,
-    pub peer: Option<String>,
-    pub only_in: bool,
-    pub only_out: bool,
+    pub(crate) bgp_routes: bool,
+    pub(crate) peer: Option<String>,
+    pub(crate) only_in: bool,
+    pub(crate) only_out: bool,
     /// The warnings to log, for example about flags that have no effect.
     pub warnings: Vec<String>,
 }
 
 impl LowArgs {
-    /// Returns the defaults: the values of a command line without flags.
-    pub fn new() -> LowArgs {
-        let mut args = LowArgs::default();
-        for flag in FLAGS.iter().filter(|flag| !flag.default().is_empty()) {
-            // A test shows that every default is a value of its kind.
-            let _ = flag.kind.set(&mut args, flag.default());
-        }
-        args
-    }
-
     /// Asks for a command if `on` is true; for flags that stand for a command.
-    pub fn ask(&mut self, on: bool, command: Command) {
+    pub(crate) fn ask(&mut self, on: bool, command: Command) {
         self.asked = if on { Some(command) } else { self.asked };
     }
 
     /// Returns true if the command runs BGP (`run`) or tests its requirements (`check`), and the flags ask
     /// for BGP.
-    pub fn runs_bgp(&self) -> bool {
+    pub(crate) fn runs_bgp(&self) -> bool {
         let wanted = self.bgp.routes != Routes::Nodes || self.bgp.has_routers();
         matches!(self.command, Command::Run | Command::Check) && self.router && wanted
     }
 
     /// Checks that the flags and the command fit together. Fails with the flags that do not.
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let command = self.command;
         if self.from.is_some() && command != Command::Plan {
             return Err(wrong(format!("--from is for plan, not for {}", command.name())));

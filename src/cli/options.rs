@@ -2,7 +2,9 @@
 
 use std::{io, path::Path};
 
-use super::{Command, low_args::LowArgs};
+use super::{command::Command, flags::defaults, low_args::LowArgs};
+#[cfg(test)]
+use crate::model::local::BgpOptions;
 use crate::{
     error::Result,
     model::local::{NodePorts, Options},
@@ -11,7 +13,10 @@ use crate::{
 impl LowArgs {
     /// Returns the options that the flags mean for the command. `read` returns the text of the file with
     /// the BGP passwords. Fails if that file cannot be read or does not fit the other flags.
-    pub fn options(&self, read: impl FnOnce(&Path) -> io::Result<String>) -> Result<Options> {
+    pub(crate) fn options(
+        &self,
+        read: impl FnOnce(&Path) -> io::Result<String>,
+    ) -> Result<Options> {
         let bgp = self.runs_bgp().then(|| self.bgp.config(read)).transpose()?;
         Ok(Options {
             router: self.router,
@@ -44,6 +49,97 @@ impl LowArgs {
 impl Default for Options {
     /// Returns the options of a command line without flags.
     fn default() -> Options {
-        LowArgs::new().options(|_| Err(io::ErrorKind::Unsupported.into())).expect("no file is read")
+        defaults().options(|_| Err(io::ErrorKind::Unsupported.into())).expect("no file is read")
+    }
+}
+
+#[cfg(test)]
+impl Default for BgpOptions {
+    /// Returns the BGP options of a command line without flags.
+    fn default() -> BgpOptions {
+        defaults().bgp.config(|_| unreachable!()).unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cli::parse, model::local::Routes};
+
+    fn args(line: &str) -> Result<LowArgs> {
+        parse(line.split_whitespace().map(Into::into))
+    }
+
+    /// Returns the options of a command line that names no password file.
+    fn options(line: &str) -> Options {
+        args(line).unwrap().options(|_| unreachable!()).unwrap()
+    }
+
+    #[test]
+    fn options_without_flags_are_the_defaults() {
+        let want = Options {
+            router: true,
+            services: true,
+            cni: true,
+            cni_conf: "/etc/cni/net.d/10-kuberouter.conflist".into(),
+            auto_mtu: true,
+            ipv4: true,
+            ipv6: true,
+            excluded: Vec::new(),
+            guard: true,
+            masquerade_all: false,
+            pod_egress: true,
+            node_ports: NodePorts::Primary,
+            external: Vec::new(),
+            grace: 30,
+            peers: false,
+            bgp: None,
+            routes: Routes::Both,
+            daemon: false,
+            timeouts: [0; 3],
+        };
+        assert_eq!(Options::default(), want);
+        assert_eq!(options("sync"), want);
+        let args = args("sync").unwrap();
+        assert_eq!(args.snapshot, Some("/var/lib/kinglet/snapshot".into()));
+        assert_eq!((args.poll_interval, args.resync_period, args.audit_period), (0, 3600, 60));
+        assert_eq!((args.health_port, args.proxy_health_port, args.metrics_port), (20_244, 0, 0));
+        assert_eq!(
+            (&*args.metrics_path, args.run_dir.to_str()),
+            ("/metrics", Some("/run/kinglet"))
+        );
+    }
+
+    #[test]
+    fn the_daemon_has_bgp_and_other_commands_do_not() {
+        let run = options("run");
+        assert!(run.daemon && run.peers && run.bgp.is_some());
+        let routed = options("run --routes=nodes");
+        assert!(routed.daemon && !routed.peers && routed.bgp.is_none());
+        let peers = options("sync --peer-router-ips=192.0.2.1 --peer-router-asns=1");
+        assert!(!peers.daemon && peers.peers && peers.bgp.is_none());
+    }
+
+    #[test]
+    fn the_last_nodeport_flag_takes_effect() {
+        let nets = NodePorts::Of(vec!["10.0.0.0/8".parse().unwrap()]);
+        for (line, want) in [
+            ("sync --nodeport-addresses=10.0.0.0/8", nets.clone()),
+            ("sync --nodeport-bindon-all-ip --nodeport-addresses=10.0.0.0/8", nets),
+            ("sync --nodeport-addresses=10.0.0.0/8 --nodeport-bindon-all-ip", NodePorts::All),
+            ("sync --nodeport-bindon-all-ip --nodeport-addresses=primary", NodePorts::Primary),
+        ] {
+            assert_eq!(options(line).node_ports, want, "{line}");
+        }
+    }
+
+    #[test]
+    fn options_that_switch_others_off() {
+        assert_eq!(options("sync --ipvs-graceful-termination=false").grace, 0);
+        assert_eq!(options("sync --ipvs-graceful-period=5s").grace, 5);
+        let line = "sync --service-external-ip-range=192.0.2.0/24";
+        assert_eq!(options(line).external.len(), 1);
+        let line = format!("{line} --strict-external-ip-validation=false");
+        assert_eq!(options(&line).external.len(), 0);
     }
 }

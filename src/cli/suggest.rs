@@ -2,7 +2,7 @@
 
 /// Returns ` (did you mean X?)` for the name with the smallest edit distance to `word`. Empty if no name is
 /// within two edits, or if the edits would change more than half of the word.
-pub fn suggestion<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn suggestion<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> String {
     let near = names.map(|name| (distance(word, name), name)).min();
     match near {
         Some((d @ 0..=2, name)) if 2 * d <= word.len() => format!(" (did you mean {name}?)"),

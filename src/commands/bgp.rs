@@ -4,11 +4,11 @@ use super::context::print;
 use crate::{
     cli::{Format, LowArgs},
     error::{Error, Result},
-    report::{SOCKET, client::ask},
+    report::{SOCKET, ask},
 };
 
 /// Prints a page of the daemon's BGP speaker: the peers or the routes. Fails if no daemon runs.
-pub fn bgp(args: &LowArgs) -> Result<u8> {
+pub(crate) fn bgp(args: &LowArgs) -> Result<u8> {
     let socket = args.run_dir.join(SOCKET);
     let doing = || format!("asking the daemon at {}", socket.display());
     let page = match &args.peer {

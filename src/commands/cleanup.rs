@@ -54,7 +54,7 @@ pub fn cleanup(args: &LowArgs) -> Result<u8> {
 /// Parts that the flags switch off are cleaned up too. IPVS services in `--excluded-cidrs` belong to
 /// another program and stay. Fails if the kernel's state cannot be read; a refused step is reported to
 /// `on_step` and does not stop the cleanup.
-pub fn remove_ours<'a>(
+fn remove_ours<'a>(
     kernel: &mut Kernel,
     options: &Options,
     files: impl Iterator<Item = &'a Path>,

@@ -1,4 +1,5 @@
-//! The steps that several commands share: the arguments, the node's name, the API client, printing.
+//! The steps that several commands share: the arguments, the options, the node's name, the API client, and
+//! printing.
 
 use std::{
     env,
@@ -21,7 +22,7 @@ use crate::{
 
 /// Writes to standard output. Returns false if the reader has closed the pipe, which is not an error;
 /// fails on any other write error.
-pub fn print(text: &str) -> Result<bool> {
+pub(super) fn print(text: &str) -> Result<bool> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),

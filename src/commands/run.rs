@@ -4,7 +4,6 @@
 use std::{env, time::Duration};
 
 use super::context::{arguments, node_name, options, source, warn_about_policy};
-
 use crate::{
     api::SyncPolicy,
     cli::LowArgs,

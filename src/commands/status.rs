@@ -15,8 +15,7 @@ use crate::{
     model::{items::ServiceStats, local::Local},
     reconcile::prepare_pass,
     report::{
-        SOCKET, Status,
-        client::{StatusReply, ask},
+        SOCKET, Status, StatusReply, ask,
         status::{ClusterCounts, SnapshotStatus, routes},
         text, unix,
     },

@@ -6,7 +6,7 @@ use std::{fmt::Write, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::text::span;
+use super::span::span;
 use crate::bgp::{
     attribute::OriginCode,
     policy::RouteRejectReason,

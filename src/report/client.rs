@@ -13,7 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The daemon's response.
 #[derive(Debug, PartialEq)]
-pub struct StatusReply {
+pub(crate) struct StatusReply {
     /// True if the daemon returned 200, and false if it returned 503.
     pub right: bool,
     /// The body of the response.
@@ -24,7 +24,7 @@ pub struct StatusReply {
 ///
 /// Returns `None` if no daemon listens on the socket. Fails if the socket cannot be used, if the
 /// timeout expires, or if the response does not come from a kinglet of this version.
-pub fn ask(socket: &Path, page: &str) -> io::Result<Option<StatusReply>> {
+pub(crate) fn ask(socket: &Path, page: &str) -> io::Result<Option<StatusReply>> {
     let mut stream = match UnixStream::connect(socket) {
         Ok(stream) => stream,
         Err(e) => {

@@ -1,14 +1,14 @@
 //! A minimal HTTP/1.1 server codec (RFC 9112): GET and HEAD, one request per connection, header fields
-//! ignored. [`parse`] reads a request head, and [`Response::to_bytes`] writes a response. Pure; `desk`
-//! owns the sockets and the timeouts.
+//! ignored. [`parse`] reads a request head, and [`Response::to_bytes`] writes a response. Pure;
+//! `status_server` owns the sockets and the timeouts.
 
 /// The maximum length of a request head in bytes. Kubelets, load balancers and Prometheus send a few
 /// hundred bytes.
-pub const MAX_HEAD: usize = 4096;
+pub(crate) const MAX_HEAD: usize = 4096;
 
 /// A request.
 #[derive(Debug, PartialEq)]
-pub struct HttpRequest<'a> {
+pub(crate) struct HttpRequest<'a> {
     /// The path, without query and fragment.
     pub path: &'a str,
     /// True for HEAD, whose response has no body.
@@ -17,7 +17,7 @@ pub struct HttpRequest<'a> {
 
 /// The result of parsing the bytes received so far.
 #[derive(Debug, PartialEq)]
-pub enum Parse<'a> {
+pub(crate) enum Parse<'a> {
     /// The end of the head has not arrived yet.
     Incomplete,
     /// A complete request.
@@ -30,7 +30,7 @@ pub enum Parse<'a> {
 ///
 /// Returns [`Parse::Invalid`] with 431 if the head exceeds [`MAX_HEAD`], with 405 if the method is
 /// neither GET nor HEAD, and with 400 if the head is malformed.
-pub fn parse(bytes: &[u8]) -> Parse<'_> {
+pub(crate) fn parse(bytes: &[u8]) -> Parse<'_> {
     let Some(end) = end_of_head(bytes) else {
         return if bytes.len() < MAX_HEAD { Parse::Incomplete } else { Parse::Invalid(431) };
     };
@@ -65,7 +65,7 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
 
 /// A response.
 #[derive(Debug, PartialEq)]
-pub struct Response {
+pub(crate) struct Response {
     /// The status code.
     pub code: u16,
     /// The media type, for the field Content-Type.
@@ -78,13 +78,13 @@ pub struct Response {
 
 impl Response {
     /// Returns a response with a plain text body.
-    pub fn text(code: u16, body: impl Into<String>) -> Response {
+    pub(crate) fn text(code: u16, body: impl Into<String>) -> Response {
         let (media, fields) = ("text/plain; charset=utf-8", String::new());
         Response { code, media, fields, body: body.into() }
     }
 
     /// Returns a response whose body is the reason phrase of its status code.
-    pub fn status_only(code: u16) -> Response {
+    pub(crate) fn status_only(code: u16) -> Response {
         let mut response = Response::text(code, format!("{}\n", phrase(code)));
         if code == 405 {
             response.fields = "Allow: GET, HEAD\r\n".into();
@@ -94,7 +94,7 @@ impl Response {
 
     /// Returns the bytes to send. If `head` is true, the body is left out and Content-Length still gives
     /// its length.
-    pub fn to_bytes(&self, head: bool) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self, head: bool) -> Vec<u8> {
         let Response { code, media, fields, body } = self;
         let mut text = format!(
             "HTTP/1.1 {code} {}\r\nContent-Type: {media}\r\nContent-Length: {}\r\n{fields}\
@@ -114,7 +114,7 @@ fn phrase(code: u16) -> &'static str {
         200 => "OK",
         404 => "Not Found",
         405 => "Method Not Allowed",
-        431 => "HttpRequest Header Fields Too Large",
+        431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         503 => "Service Unavailable",
         _ => "Bad Request",
@@ -202,5 +202,24 @@ mod tests {
         assert_eq!(Some(&*head), whole.strip_suffix("Grüße\n"));
         let refusal = String::from_utf8(Response::status_only(405).to_bytes(false)).unwrap();
         assert!(refusal.contains("\r\nAllow: GET, HEAD\r\n"), "{refusal}");
+    }
+
+    #[test]
+    fn the_reason_phrases_are_those_of_the_standards() {
+        // RFC 9110 section 15; 431 is from RFC 6585 section 5.
+        for (code, phrase) in [
+            (200, "OK"),
+            (400, "Bad Request"),
+            (404, "Not Found"),
+            (405, "Method Not Allowed"),
+            (431, "Request Header Fields Too Large"),
+            (500, "Internal Server Error"),
+            (503, "Service Unavailable"),
+        ] {
+            let response = String::from_utf8(Response::status_only(code).to_bytes(false)).unwrap();
+            let head = format!("HTTP/1.1 {code} {phrase}\r\n");
+            assert!(response.starts_with(&head), "{response}");
+            assert!(response.ends_with(&format!("\r\n\r\n{phrase}\n")), "{response}");
+        }
     }
 }

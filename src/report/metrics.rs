@@ -9,10 +9,10 @@ use std::fmt::Write;
 use super::status::{Items, Status};
 
 /// The media type of the page.
-pub const MEDIA: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const MEDIA: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Returns the page. `unix` is the current Unix time.
-pub fn page(status: &Status, unix: u64) -> String {
+pub(crate) fn page(status: &Status, unix: u64) -> String {
     let mut out = MetricsPage(String::with_capacity(8 << 10), "");
     let Status { api, snapshot, cluster, pass, items, wakes, .. } = status;
     let at = |seconds: u64| unix.saturating_sub(status.uptime.saturating_sub(seconds));

@@ -6,7 +6,7 @@ use crate::desired::health::Answering;
 
 /// The set of paths that a listener serves.
 #[derive(Clone, Debug)]
-pub enum PageKind {
+pub(crate) enum PageKind {
     /// The liveness of the daemon: `/healthz`, `/livez` and `/readyz`.
     Health,
     /// kube-proxy's health check: as [`PageKind::Health`], and `/healthz` also fails if the Node is being
@@ -19,7 +19,7 @@ pub enum PageKind {
 }
 
 /// Returns the response to a request for `path`; 404 if the listener does not serve the path.
-pub fn response(page: &PageKind, path: &str, facts: &SharedStatus) -> Response {
+pub(crate) fn response(page: &PageKind, path: &str, facts: &SharedStatus) -> Response {
     match page {
         PageKind::Health if matches!(path, "/healthz" | "/livez" | "/readyz") => {
             health(facts.stuck())
@@ -77,7 +77,7 @@ fn proxy(facts: &SharedStatus, leaving: bool) -> Response {
 
 /// Returns kube-proxy's response at a Service's healthCheckNodePort, which is the same for every path
 /// (`pkg/proxy/healthcheck/service_health.go`). `works` is false if the daemon's loop is stuck.
-pub fn node_port(answering: &Answering, works: bool) -> Response {
+pub(crate) fn node_port(answering: &Answering, works: bool) -> Response {
     let Answering { service, local } = answering;
     // Names of API objects contain no character that JSON would escape.
     let body = format!(

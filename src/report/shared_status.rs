@@ -10,10 +10,8 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// The folder of the status socket. A reboot empties it.
-pub const RUN_DIR: &str = "/run/kinglet";
-/// The file name of the status socket.
-pub const SOCKET: &str = "status";
+/// The file name of the status socket, in the folder that `--run-dir` names.
+pub(crate) const SOCKET: &str = "status";
 
 /// The daemon's [`Status`], shared between its loop and the server thread. Clones share one value.
 #[derive(Clone)]
@@ -58,8 +56,8 @@ impl SharedStatus {
     }
 
     /// Connects the BGP speaker, so that its peers and routes can be shown.
-    pub fn show_bgp(&self, looker: SpeakerReader) {
-        let _ = self.0.bgp.set(looker);
+    pub fn show_bgp(&self, reader: SpeakerReader) {
+        let _ = self.0.bgp.set(reader);
     }
 
     /// Renders a BGP page. Returns `None` if BGP does not run or the path does not exist, and an error if
@@ -70,7 +68,7 @@ impl SharedStatus {
 
     /// Reads the status, with uptime, heartbeat and BGP peers brought up to date.
     pub fn read<T>(&self, look: impl FnOnce(&Status) -> T) -> T {
-        let peers = self.0.bgp.get().map(|looker| looker.look(bgp::peers));
+        let peers = self.0.bgp.get().map(|reader| reader.look(bgp::peers));
         let mut status = self.lock();
         status.uptime = self.now();
         status.stuck = self.stuck();
@@ -96,7 +94,7 @@ impl SharedStatus {
 }
 
 /// Returns the seconds since 1970 on the system clock, which may jump; 0 if the clock is before 1970.
-pub fn unix() -> u64 {
+pub(crate) fn unix() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

@@ -1,15 +1,15 @@
 //! The status of a node as data. The daemon fills in a [`Status`]; `text`, `metrics` and the JSON output
 //! are made from it alone. [`Status::problems`] decides if the node is right.
 //!
-//! Times are seconds since the daemon's start ([`super::Facts::now`]) unless marked as Unix time. Lists
+//! Times are seconds since the daemon's start ([`SharedStatus::now`](super::SharedStatus::now)) unless marked as Unix time. Lists
 //! are capped, so that the memory does not depend on the size of the cluster. The field names are the
 //! JSON names of `kinglet status --format json`.
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use super::lines::{ProblemLine, ProblemLines};
-use super::{bgp::PeerRow, text::span};
+pub use super::problem_lines::{ProblemLine, ProblemLines};
+use super::{bgp::PeerRow, span::span};
 use crate::model::{
     cluster::{Cluster, Kind},
     items::{Item, ItemSet, TABLE_MAIN},

@@ -192,7 +192,7 @@ impl StatusServer {
 }
 
 /// Checks that a port is free: binds it and closes it again. Fails with the error of bind(2).
-pub fn try_port(addr: &str, port: u16) -> io::Result<()> {
+pub(crate) fn try_port(addr: &str, port: u16) -> io::Result<()> {
     bind(addr, port).map(drop)
 }
 

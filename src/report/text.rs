@@ -3,7 +3,10 @@
 
 use std::fmt::Write;
 
-use super::status::{ProblemLines, Status};
+use super::{
+    span::{ago, span},
+    status::{ProblemLines, Status},
+};
 use crate::model::items::ServiceStats;
 
 /// The number of routes that are printed; the rest are counted.
@@ -12,7 +15,7 @@ const MAX_ROUTES: usize = 12;
 const MAX_LINES: usize = 8;
 
 /// Returns the screen. `unix` is the current Unix time.
-pub fn page(status: &Status, unix: u64) -> String {
+pub(crate) fn page(status: &Status, unix: u64) -> String {
     let mut out = String::new();
     let problems = status.problems();
     let Status { version, node, pid, uptime, mode, api, snapshot, cluster, pass, .. } = status;
@@ -112,7 +115,7 @@ pub fn page(status: &Status, unix: u64) -> String {
 
 /// Returns the section about IPVS: the totals, the busiest services, and the services without a real
 /// server. Empty if there are no IPVS services.
-pub fn ipvs(services: &[ServiceStats]) -> String {
+pub(crate) fn ipvs(services: &[ServiceStats]) -> String {
     let mut out = String::new();
     if services.is_empty() {
         return out;
@@ -162,24 +165,6 @@ fn more(out: &mut String, count: usize) {
     if count > 0 {
         let _ = writeln!(out, "  and {count} more");
     }
-}
-
-fn ago(seconds: u64) -> String {
-    if seconds == 0 { "just now".into() } else { format!("{} ago", span(seconds)) }
-}
-
-/// Returns a duration in its two largest units, for example `2 h 5 min`; the second unit is left out if
-/// it is zero.
-pub fn span(seconds: u64) -> String {
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    let (first, second) = match (days, hours, minutes) {
-        (0, 0, 0) => return format!("{seconds} s"),
-        (0, 0, minutes) => ((minutes, "min"), (seconds % 60, "s")),
-        (0, hours, minutes) => ((hours, "h"), (minutes, "min")),
-        (days, hours, _) => ((days, "d"), (hours, "h")),
-    };
-    let one = |(n, unit): (u64, &str)| format!("{n} {unit}");
-    if second.0 == 0 { one(first) } else { format!("{} {}", one(first), one(second)) }
 }
 
 #[cfg(test)]
@@ -399,19 +384,5 @@ NETWORK POLICY IS NOT ENFORCED by this version.
         services.extend((10..30).map(|last| service(last, 0, 0)));
         assert!(ipvs(&services).ends_with("\n  and 13 more\n"));
         assert_eq!(ipvs(&[]), "");
-    }
-
-    #[test]
-    fn durations_have_at_most_two_units() {
-        for (seconds, text) in [
-            (0, "0 s"),
-            (59, "59 s"),
-            (60, "1 min"),
-            (61, "1 min 1 s"),
-            (3_661, "1 h 1 min"),
-            (86_400 * 400 + 7_200, "400 d 2 h"),
-        ] {
-            assert_eq!(span(seconds), text);
-        }
     }
 }

@@ -1,6 +1,9 @@
-//! The command itself: probes the board and prints the lines.
+//! The command itself: probes the board and prints the report.
 
-use super::{CheckVerdict, ProbeOptions, lines, probe};
+use super::{
+    probe::{ProbeOptions, probe},
+    requirements::{CheckVerdict, lines},
+};
 use crate::{
     cli::LowArgs,
     commands::context::{options, print, source},

@@ -4,7 +4,7 @@
 /// The part of the job that needs a kernel option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum FeaturePart {
+pub(crate) enum FeaturePart {
     Router,
     Services,
     Both,
@@ -12,7 +12,7 @@ pub enum FeaturePart {
 
 /// A kernel option.
 #[derive(Debug)]
-pub struct Feature {
+pub(crate) struct Feature {
     /// The name in the kernel configuration, without `CONFIG_`.
     pub option: &'static str,
     /// The module that the option builds; empty if the option is a part of another module.
@@ -37,7 +37,7 @@ const fn row(
 
 /// The options, in the order of the report.
 #[rustfmt::skip] // one row, one line
-pub const FEATURES: [Feature; 20] = [
+pub(crate) const FEATURES: [Feature; 20] = [
     row("BRIDGE", "bridge", FeaturePart::Router, true, "the bridge of the pods"),
     row("VETH", "veth", FeaturePart::Router, true, "the pods' links"),
     row("BRIDGE_NETFILTER", "br_netfilter", FeaturePart::Services, false, "source addresses from pod to pod on one node"),

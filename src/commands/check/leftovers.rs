@@ -1,9 +1,9 @@
 //! Traces of other proxies and networks (kube-proxy, kube-router, flannel, Cilium, Calico, Weave) on
-//! this node, and the commands that remove them. `look` collects the traces. Pure.
+//! this node, and the commands that remove them. `probe` collects the traces. Pure.
 
 /// The traces that were found.
 #[derive(Clone, Debug, Default)]
-pub struct Leftovers {
+pub(crate) struct Leftovers {
     /// The chains of nftables: family (`ip`, `ip6`, `inet`…), table, chain.
     pub chains: Vec<(&'static str, String, String)>,
     /// The names of the chains of iptables-legacy (xtables).
@@ -26,7 +26,7 @@ const IPTABLES: &str = "iptablesKIND-save | grep -v PREFIX | iptablesKIND-restor
 
 impl Leftovers {
     /// Returns one line for each trace, with the command that removes it.
-    pub fn warnings(&self) -> Vec<String> {
+    pub(crate) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let stop = if self.k3s {
             "start k3s with --disable-kube-proxy"

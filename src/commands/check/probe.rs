@@ -3,20 +3,24 @@
 
 use std::path::Path;
 
-use super::{BoardFacts, FEATURES, FileState, Leftovers};
+use super::{
+    facts::{BoardFacts, FileState},
+    features::FEATURES,
+    leftovers::Leftovers,
+};
 use crate::{
     api::{Api, Source},
     desired::cni_config,
     error::Result,
     kernel::{Kernel, files, lock::Lock, xtables},
     model::{cluster::Kind, items::Protocol, local::Options},
-    report::{status_server, unix},
+    report::{try_port, unix},
     sys,
 };
 
 /// The flags that `check` needs beside [`Options`].
 #[derive(Debug)]
-pub struct ProbeOptions {
+pub(crate) struct ProbeOptions {
     /// The address and credentials of the API server.
     pub source: Source,
     /// The folder of the status socket (`--run-dir`).
@@ -34,7 +38,7 @@ const PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];
 
 /// Collects the facts. Fails if netlink or the kernel's state cannot be read; a failed access to the API
 /// is a fact, not an error.
-pub fn probe(options: &Options, asked: &ProbeOptions) -> Result<BoardFacts> {
+pub(crate) fn probe(options: &Options, asked: &ProbeOptions) -> Result<BoardFacts> {
     let mut kernel = Kernel::open()?;
     let modules = FEATURES.iter().map(|f| f.module).filter(|module| !module.is_empty());
     let modules = modules.filter_map(|module| Some((module, kernel.module_status(module)?)));
@@ -128,5 +132,5 @@ fn bind_error(running: bool, addr: &str, port: u16) -> Option<String> {
     if running || port == 0 {
         return None;
     }
-    status_server::try_port(addr, port).err().map(|e| format!("{port}: {e}"))
+    try_port(addr, port).err().map(|e| format!("{port}: {e}"))
 }

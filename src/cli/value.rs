@@ -5,12 +5,12 @@ use std::{net::IpAddr, path::PathBuf, str::FromStr};
 
 use ipnet::IpNet;
 
-use super::low_args::LowArgs;
+use super::{bgp::passwords, low_args::LowArgs};
 use crate::model::bgp::peer::Secret;
 
 /// The kind of a flag's value, with the function that stores a parsed value.
 #[derive(Debug)]
-pub enum ValueKind {
+pub(crate) enum ValueKind {
     /// `true` or `false`.
     Switch(fn(&mut LowArgs, bool)),
     /// Any text.
@@ -41,14 +41,14 @@ pub enum ValueKind {
 
 /// The words of a flag, with the function that stores the index of the one that was given.
 #[derive(Debug)]
-pub struct FlagChoice {
+pub(crate) struct FlagChoice {
     pub words: &'static [&'static str],
     pub set: fn(&mut LowArgs, usize),
 }
 
 /// The placeholder of a text or path in the help text.
 #[derive(Clone, Copy, Debug)]
-pub enum ValueHint {
+pub(crate) enum ValueHint {
     Text,
     Url,
     Name,
@@ -59,10 +59,9 @@ pub enum ValueHint {
 }
 
 impl ValueKind {
-    /// Parses a value and stores it in `args`. A list flag that is repeated
-    /// appends to its list. Fails with a
-    /// description of the expected value.
-    pub fn set(&self, args: &mut LowArgs, text: &str) -> Result<(), String> {
+    /// Parses a value and stores it in `args`. A list flag that is repeated appends to its
+    /// list. Fails with a description of the expected value.
+    pub(crate) fn set(&self, args: &mut LowArgs, text: &str) -> Result<(), String> {
         let (stored, expected) = match self {
             ValueKind::Switch(set) => (switch(text).map(|on| set(args, on)), "true or false"),
             ValueKind::Text(_, set) => (Some(text.to_owned()).map(|text| set(args, text)), ""),
@@ -109,7 +108,7 @@ impl ValueKind {
     }
 
     /// Returns the placeholder for the help text; empty for a switch.
-    pub fn placeholder(&self) -> String {
+    pub(crate) fn placeholder(&self) -> String {
         let fixed = match self {
             ValueKind::Switch(_) => "",
             ValueKind::Text(hint, _) | ValueKind::Path(hint, _) => hint.text(),
@@ -222,10 +221,4 @@ fn one_of(words: &[&str]) -> String {
 /// Parses a list of CIDRs. `None` if an element is not a CIDR.
 fn cidrs(text: &str) -> Option<Vec<IpNet>> {
     elements(text).map(|element| element.parse().ok()).collect()
-}
-
-/// Splits a list of passwords. An empty element stands for a peer without a password.
-pub fn passwords(text: &str) -> impl Iterator<Item = Secret> {
-    let any = !text.is_empty();
-    text.split(',').filter(move |_| any).map(|part| Secret::new(part.trim()))
 }

@@ -1,74 +1,23 @@
-//! Parses the command line and the configuration file.
+//! Parses the command line, and merges it with the environment and the configuration file.
 
-use super::{
-    config_file,
-    flags::{ENVIRONMENT, FLAGS, Flag, Section},
-    kind::ValueKind,
-    low_args::LowArgs,
-    suggest::suggestion,
-};
-use crate::error::{Error, Result};
 use std::{ffi::OsString, io, path::Path};
 
 use lexopt::{Arg, Parser, ValueExt};
 
-/// A command.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)] // `Command::ALL` describes them
-pub enum Command {
-    Run,
-    Sync,
-    Plan,
-    Status,
-    Bgp,
-    Check,
-    Dump,
-    Cleanup,
-    Version,
-    #[default]
-    Help,
-}
-
-impl Command {
-    /// All commands with name and description, in the order of the help text.
-    #[rustfmt::skip] // one row, one line
-    pub const ALL: [(Command, &str, &str); 10] = [
-        (Command::Run, "run", "the daemon: follow the cluster and keep the node right; the default if flags are given"),
-        (Command::Sync, "sync", "make one pass, and print each step"),
-        (Command::Plan, "plan", "print the steps that sync would take; exits with 2 if there are any"),
-        (Command::Status, "status", "show if this node is right, and the reasons if not; exits with 1 if not"),
-        (Command::Bgp, "bgp", "show the BGP peers; `bgp routes`: the routes (--peer IP --in, --out)"),
-        (Command::Check, "check", "test if this board can run kinglet, and show how to fix what is missing"),
-        (Command::Dump, "dump", "print the cluster and this node as JSON, for a bug report"),
-        (Command::Cleanup, "cleanup", "remove everything that kinglet made, and nothing else"),
-        (Command::Version, "version", "print the version"),
-        (Command::Help, "help", "print this text"),
-    ];
-
-    /// Returns the name, as typed.
-    pub fn name(self) -> &'static str {
-        Command::ALL.iter().find(|(c, ..)| *c == self).map_or("", |(_, name, _)| name)
-    }
-}
-
-/// An output format.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Format {
-    #[default]
-    Text,
-    Sh,
-    Json,
-}
-
-/// Returns an error about the command line.
-pub(super) fn wrong(cause: impl std::fmt::Display) -> Error {
-    Error::new("reading the command line", cause)
-}
+use super::{
+    command::{Command, wrong},
+    config_file,
+    flags::{ENVIRONMENT, FLAGS, Flag, Section, defaults},
+    low_args::LowArgs,
+    suggest::suggestion,
+    value::ValueKind,
+};
+use crate::error::Result;
 
 /// Parses the arguments after the program's name, without environment and configuration file. Fails if an
 /// argument is invalid.
-pub fn parse(typed: impl IntoIterator<Item = OsString>) -> Result<LowArgs> {
+#[cfg(test)]
+pub(crate) fn parse(typed: impl IntoIterator<Item = OsString>) -> Result<LowArgs> {
     parse_with(typed, |_| None, |_| Err(io::ErrorKind::NotFound.into()))
 }
 
@@ -125,7 +74,7 @@ pub fn parse_with(
         return Err(wrong(text));
     }
     let command = first.asked.or(command);
-    let mut args = LowArgs { bgp_routes, ..LowArgs::new() };
+    let mut args = LowArgs { bgp_routes, ..defaults() };
     let config_is_typed = !first.config.as_os_str().is_empty();
     let path = if config_is_typed { &first.config } else { &args.config };
     let conf = match read(path) {
@@ -194,16 +143,9 @@ fn value(flag: &Flag, parser: &mut Parser) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::help::help;
-    use crate::model::local::{NodePorts, Options, Routes};
 
     fn args(line: &str) -> Result<LowArgs> {
         parse(line.split_whitespace().map(Into::into))
-    }
-
-    /// Returns the options of a command line that names no password file.
-    fn options(line: &str) -> Options {
-        args(line).unwrap().options(|_| unreachable!()).unwrap()
     }
 
     fn error(line: &str) -> String {
@@ -352,14 +294,6 @@ mod tests {
     }
 
     #[test]
-    fn the_help_names_every_flag_and_command_within_100_columns() {
-        let help = help();
-        assert!(FLAGS.iter().all(|f| help.contains(&format!("--{}", f.name()))));
-        assert!(Command::ALL.iter().all(|(_, name, _)| help.contains(name)));
-        assert_eq!(help.lines().find(|l| l.chars().count() > 100), None);
-    }
-
-    #[test]
     fn parsing_never_panics_on_random_arguments() {
         use std::os::unix::ffi::OsStringExt;
         let pieces: Vec<&[u8]> = vec![
@@ -413,96 +347,6 @@ mod tests {
     }
 
     #[test]
-    fn every_default_is_a_value_of_its_flag() {
-        let mut args = LowArgs::default();
-        for flag in FLAGS.iter().filter(|flag| !flag.default().is_empty()) {
-            assert_eq!(flag.kind.set(&mut args, flag.default()), Ok(()), "{}", flag.name());
-        }
-        assert_eq!(args.asked, None);
-    }
-
-    #[test]
-    fn names_are_unique_and_sections_are_contiguous() {
-        let mut names: Vec<&str> = FLAGS.iter().map(Flag::name).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), FLAGS.len());
-        let sections: Vec<Section> =
-            FLAGS.chunk_by(|a, b| a.section == b.section).map(|flags| flags[0].section).collect();
-        for (i, section) in sections.iter().enumerate() {
-            assert!(!sections[..i].contains(section), "{section:?} occurs twice");
-        }
-    }
-
-    #[test]
-    fn options_without_flags_are_the_defaults() {
-        let want = Options {
-            router: true,
-            services: true,
-            cni: true,
-            cni_conf: "/etc/cni/net.d/10-kuberouter.conflist".into(),
-            auto_mtu: true,
-            ipv4: true,
-            ipv6: true,
-            excluded: Vec::new(),
-            guard: true,
-            masquerade_all: false,
-            pod_egress: true,
-            node_ports: NodePorts::Primary,
-            external: Vec::new(),
-            grace: 30,
-            peers: false,
-            bgp: None,
-            routes: Routes::Both,
-            daemon: false,
-            timeouts: [0; 3],
-        };
-        assert_eq!(Options::default(), want);
-        assert_eq!(options("sync"), want);
-        let args = args("sync").unwrap();
-        assert_eq!(args.snapshot, Some("/var/lib/kinglet/snapshot".into()));
-        assert_eq!((args.poll_interval, args.resync_period, args.audit_period), (0, 3600, 60));
-        assert_eq!((args.health_port, args.proxy_health_port, args.metrics_port), (20_244, 0, 0));
-        assert_eq!(
-            (&*args.metrics_path, args.run_dir.to_str()),
-            ("/metrics", Some("/run/kinglet"))
-        );
-    }
-
-    #[test]
-    fn the_daemon_has_bgp_and_other_commands_do_not() {
-        let run = options("run");
-        assert!(run.daemon && run.peers && run.bgp.is_some());
-        let routed = options("run --routes=nodes");
-        assert!(routed.daemon && !routed.peers && routed.bgp.is_none());
-        let peers = options("sync --peer-router-ips=192.0.2.1 --peer-router-asns=1");
-        assert!(!peers.daemon && peers.peers && peers.bgp.is_none());
-    }
-
-    #[test]
-    fn the_last_nodeport_flag_takes_effect() {
-        let nets = NodePorts::Of(vec!["10.0.0.0/8".parse().unwrap()]);
-        for (line, want) in [
-            ("sync --nodeport-addresses=10.0.0.0/8", nets.clone()),
-            ("sync --nodeport-bindon-all-ip --nodeport-addresses=10.0.0.0/8", nets),
-            ("sync --nodeport-addresses=10.0.0.0/8 --nodeport-bindon-all-ip", NodePorts::All),
-            ("sync --nodeport-bindon-all-ip --nodeport-addresses=primary", NodePorts::Primary),
-        ] {
-            assert_eq!(options(line).node_ports, want, "{line}");
-        }
-    }
-
-    #[test]
-    fn options_that_switch_others_off() {
-        assert_eq!(options("sync --ipvs-graceful-termination=false").grace, 0);
-        assert_eq!(options("sync --ipvs-graceful-period=5s").grace, 5);
-        let line = "sync --service-external-ip-range=192.0.2.0/24";
-        assert_eq!(options(line).external.len(), 1);
-        let line = format!("{line} --strict-external-ip-validation=false");
-        assert_eq!(options(&line).external.len(), 0);
-    }
-
-    #[test]
     fn the_environment_gives_way_to_the_file_and_the_command_line() {
         let env = |name: &str| (name == "KUBE_ROUTER_CNI_CONF_FILE").then(|| "/env".to_owned());
         let got = |line: &str, text: &str| {
@@ -515,84 +359,5 @@ mod tests {
         assert_eq!(got("sync --cni-conf-file=/typed", "cni-conf-file = /file"), "/typed");
         let default = "/etc/cni/net.d/10-kuberouter.conflist";
         assert_eq!(got(&format!("sync --cni-conf-file={default}"), ""), default);
-    }
-
-    #[test]
-    fn help_shows_file_for_flags_that_take_a_file() {
-        let help = help();
-        for flag in ["config", "kubeconfig", "snapshot", "cni-conf-file", "from"] {
-            assert!(help.contains(&format!("  --{flag} FILE")), "{flag}");
-        }
-        assert!(help.contains("  --peer-router-passwords-file FILE"), "{help}");
-    }
-
-    /// Returns the notes below a section of boards/FLAGS.md.
-    fn notes(section: Section) -> &'static str {
-        match section {
-            Section::Cluster => {
-                "With `--run-service-proxy=false`, Services are read only if a flag advertises their \
-             addresses.\n"
-            }
-            Section::Bgp => {
-                "An annotation of a Service takes precedence over its flag. An address with a Local traffic \
-             policy is advertised only while this node has a ready endpoint; a ClusterIP with a Local \
-             policy is advertised beside the range of `--advertise-cluster-ip-range`. BFD runs in \
-             asynchronous mode over one hop. If it finds the path broken, the session ends at once \
-             instead of after the hold time. `--peer-router-passwords-file` takes precedence over \
-             `--peer-router-passwords`.\n"
-            }
-            _ => "",
-        }
-    }
-
-    /// Returns boards/FLAGS.md.
-    fn markdown() -> String {
-        let mut text = String::from(
-            "# Flags\n\n\
-         This file is generated from the table in the source; a test compares the two.\n\n\
-         The names and the syntax are those of kube-router: `--flag value` or `--flag=value`. \
-         `--flag=false` turns a switch off (`--flag false` does not). The elements of a list are \
-         separated by commas, and a list flag may be repeated. A duration has units: `90s`, `1m30s`, \
-         `2h`. `kinglet help` prints the same table.\n\n\
-         `/etc/kinglet.conf` (or `--config FILE`) may contain the flags too, one `flag = value` on each \
-         line; a line that begins with `#` is a comment. A flag on the command line takes precedence.\n",
-        );
-        for flags in FLAGS.chunk_by(|a, b| a.section == b.section) {
-            let section = flags[0].section;
-            text += &format!("\n## Flags {}\n\n", section.title());
-            let is_ignored = section == Section::Ignored;
-            text += if is_ignored {
-                "A value other than the default, which is kube-router's, causes one warning.\n\n\
-             | flag | default |\n|---|---|\n"
-            } else {
-                "| flag | default | effect |\n|---|---|---|\n"
-            };
-            for flag in flags {
-                let letter = flag.letter.map_or(String::new(), |letter| format!("`-{letter}`, "));
-                let value = flag.kind.placeholder();
-                let typed = format!("--{} {value}", flag.name());
-                let typed = format!("{letter}`{}`", typed.trim_end());
-                let cells =
-                    [&*typed, flag.default(), flag.help].map(|cell| cell.replace('|', "\\|"));
-                text += &format!("| {} |\n", cells[..if is_ignored { 2 } else { 3 }].join(" | "));
-            }
-            if !notes(section).is_empty() {
-                text += &format!("\n{}", notes(section));
-            }
-        }
-        text
-    }
-
-    #[test]
-    fn boards_flags_md_matches_the_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/boards/FLAGS.md");
-        if std::env::var_os("KINGLET_WRITE").is_some() {
-            std::fs::write(path, markdown()).unwrap();
-        }
-        assert!(
-            std::fs::read_to_string(path).unwrap_or_default() == markdown(),
-            "boards/FLAGS.md differs from the table of flags; to write it again: \
-         KINGLET_WRITE=1 cargo test --lib flags_md"
-        );
     }
 }
