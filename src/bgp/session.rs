@@ -16,7 +16,7 @@ use std::{
 use super::{
     bfd::socket::BfdSockets,
     fsm::ConnId,
-    message::Notification,
+    notification::Notification,
     rib::Learned,
     speaker::{Dial, Severity, Speaker, SpeakerAction, SpeakerEvent},
     stream::{self, Listener, ReadBuffer, TcpConnection, TcpStatus},

@@ -6,7 +6,8 @@ use std::{fmt::Write, net::IpAddr};
 use ipnet::IpNet;
 
 use super::{
-    attribute::{Attributes, OriginCode, Segment},
+    as_path::Segment,
+    attribute::{Attributes, OriginCode},
     policy::RouteRejectReason,
     rib::{
         Destination, Rib,
@@ -70,7 +71,7 @@ impl RouteRow {
             net,
             next_hop,
             from,
-            path: format_as_path(&of.path),
+            path: format_as_path(&of.as_path),
             local_pref: of.local_pref,
             med: of.med,
             communities: format_communities(of),
@@ -151,7 +152,7 @@ impl Rib {
 /// Formats COMMUNITIES and LARGE_COMMUNITY as routers print them.
 fn format_communities(of: &Attributes) -> Vec<String> {
     let two = of.communities.iter().map(|c| format!("{}:{}", c >> 16, c & 0xffff));
-    let large = of.others.iter().filter(|other| other.code == LARGE_COMMUNITY);
+    let large = of.unrecognized.iter().filter(|other| other.code == LARGE_COMMUNITY);
     let large = large.flat_map(|other| other.value.chunks_exact(12));
     let three = large.map(|mut value| {
         let mut number = || take_u32(&mut value).unwrap_or_default();
@@ -167,8 +168,8 @@ fn format_as_path(path: &[Segment]) -> String {
         let (open, ases, close) = match segment {
             Segment::Sequence(ases) => ("", ases, ""),
             Segment::Set(ases) => ("{", ases, "}"),
-            Segment::Confederation(true, ases) => ("(", ases, ")"),
-            Segment::Confederation(false, ases) => ("[", ases, "]"),
+            Segment::ConfedSequence(ases) => ("(", ases, ")"),
+            Segment::ConfedSet(ases) => ("[", ases, "]"),
         };
         if !text.is_empty() {
             text.push(' ');
@@ -185,12 +186,12 @@ fn format_as_path(path: &[Segment]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bgp::attribute::Other;
+    use crate::bgp::attribute::RawAttribute;
 
     #[test]
     fn an_as_path_is_formatted_as_routers_print_it() {
         let path = [
-            Segment::Confederation(true, vec![64512]),
+            Segment::ConfedSequence(vec![64512]),
             Segment::Sequence(vec![65001, 65001]),
             Segment::Set(vec![1, 2]),
         ];
@@ -201,14 +202,17 @@ mod tests {
     #[test]
     fn large_communities_are_formatted_after_communities() {
         let two = [[65001u32, 1, 2], [4_200_000_001, 0, 7]].as_flattened().iter();
-        let large = Other {
+        let large = RawAttribute {
             code: LARGE_COMMUNITY,
             flags: 0xc0,
             value: two.flat_map(|number| number.to_be_bytes()).collect(),
         };
-        let others = vec![Other { code: 99, flags: 0xc0, value: [0; 12].into() }, large];
-        let attributes =
-            Attributes { communities: vec![65001 << 16 | 7], others, ..Attributes::default() };
+        let others = vec![RawAttribute { code: 99, flags: 0xc0, value: [0; 12].into() }, large];
+        let attributes = Attributes {
+            communities: vec![65001 << 16 | 7],
+            unrecognized: others,
+            ..Attributes::default()
+        };
         assert_eq!(format_communities(&attributes), ["65001:7", "65001:1:2", "4200000001:0:7"]);
     }
 }

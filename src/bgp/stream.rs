@@ -1,6 +1,6 @@
 //! A TCP connection with a peer, and a listening socket. Neither of them blocks.
 //!
-//! A connection splits the received bytes into messages with [`frame`] and reports them as [`SpeakerEvent`]s;
+//! A connection splits the received bytes into messages with [`message_len`] and reports them as [`SpeakerEvent`]s;
 //! bytes that the socket does not accept are queued. `session` polls the sockets; `speaker` decides
 //! about connections and decodes messages.
 
@@ -13,8 +13,9 @@ use std::{
 
 use super::{
     fsm::ConnId,
-    message::{MAX, frame},
+    message::message_len,
     speaker::{Dial, SpeakerEvent},
+    wire::MAX_MESSAGE_LEN,
 };
 use crate::{
     log,
@@ -35,11 +36,11 @@ const ACCEPT_DELAY: Duration = Duration::from_millis(100);
 const READ_SIZE: usize = 16 << 10;
 
 /// A buffer for received bytes, shared by all connections.
-pub type ReadBuffer = [u8; MAX + READ_SIZE];
+pub type ReadBuffer = [u8; MAX_MESSAGE_LEN + READ_SIZE];
 
 /// Returns an empty buffer.
 pub fn read_buffer() -> Box<ReadBuffer> {
-    Box::new([0; MAX + READ_SIZE])
+    Box::new([0; MAX_MESSAGE_LEN + READ_SIZE])
 }
 
 /// The progress of a connection.
@@ -207,7 +208,7 @@ impl TcpConnection {
             Ok(n) => {
                 let mut bytes = &buffer[..had + n];
                 loop {
-                    match frame(bytes) {
+                    match message_len(bytes) {
                         Ok(Some(len)) => {
                             let (message, rest) = bytes.split_at(len);
                             events.push(SpeakerEvent::Received(self.id, message.to_vec()));

@@ -61,11 +61,11 @@ fn peer(view: PeerView) -> PeerRow {
         asn: view.peer.asn,
         node: view.peer.node.map(Into::into),
         state: view.state.name().to_owned(),
-        bfd: view.way.map(|state| state.name().to_owned()),
+        bfd: view.bfd.map(|state| state.name().to_owned()),
         uptime: view.age.as_secs(),
         received: view.counts.received,
         accepted: view.counts.accepted,
-        advertised: view.counts.told,
+        advertised: view.counts.advertised,
         error: view.error,
     }
 }
@@ -171,7 +171,7 @@ fn route(shown: RouteRow) -> ReportedRoute {
         stale: shown.stale,
         best: shown.best,
         used: shown.used,
-        refused: shown.refused.map(RouteRejectReason::text),
+        refused: shown.refused.map(RouteRejectReason::as_str),
     }
 }
 

@@ -154,7 +154,7 @@ impl BfdSession {
         if self.next_transmit <= now {
             // RFC 5880 section 6.8.7: the interval is 75 to 100 % of the negotiated one. If Detect Mult is
             // 1, it is at most 90 %, because one late packet would end the session.
-            let spread = if self.config.times == 1 { 15 } else { 25 };
+            let spread = if self.config.detect_mult == 1 { 15 } else { 25 };
             let share = 75 + self.next_random() % (spread + 1);
             self.next_transmit = now + self.transmit_interval() * share / 100;
         } else if !self.answer_poll {
@@ -178,20 +178,20 @@ impl BfdSession {
             state,
             poll: self.polling && !fin,
             fin,
-            detect_mult: self.config.times,
+            detect_mult: self.config.detect_mult,
             my_discriminator: self.my_discriminator,
             your_discriminator: self.your_discriminator,
             desired_min_tx: self.desired_min_tx(),
-            required_min_rx: self.config.rx,
+            required_min_rx: self.config.min_rx,
         }
     }
 
     /// Returns bfd.DesiredMinTxInterval, in microseconds.
     fn desired_min_tx(&self) -> u32 {
         if self.state == BfdState::Up {
-            self.config.tx
+            self.config.min_tx
         } else {
-            self.config.tx.max(MIN_TX_WHILE_DOWN)
+            self.config.min_tx.max(MIN_TX_WHILE_DOWN)
         }
     }
 
@@ -203,7 +203,7 @@ impl BfdSession {
     /// Returns the time without packets after which the path is considered failed (RFC 5880 section
     /// 6.8.4).
     fn detection_time(&self) -> Duration {
-        let interval = self.config.rx.max(self.last_received.desired_min_tx);
+        let interval = self.config.min_rx.max(self.last_received.desired_min_tx);
         let detect_mult = u64::from(self.last_received.detect_mult);
         Duration::from_micros(detect_mult * u64::from(interval))
     }
@@ -221,7 +221,7 @@ impl BfdSession {
 mod tests {
     use super::*;
 
-    const BFD: Bfd = Bfd { port: 3784, tx: 300_000, rx: 300_000, times: 3 };
+    const BFD: Bfd = Bfd { port: 3784, min_tx: 300_000, min_rx: 300_000, detect_mult: 3 };
 
     const fn ms(millis: u64) -> Duration {
         Duration::from_millis(millis)
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn both_sides_come_up_within_two_slow_intervals_and_then_send_at_the_negotiated_interval() {
-        let slower = Bfd { tx: 400_000, rx: 500_000, ..BFD };
+        let slower = Bfd { min_tx: 400_000, min_rx: 500_000, ..BFD };
         let mut pair = Pair::new(BFD, slower);
         pair.run(ms(10_000));
         for at in [0, 1] {
@@ -408,7 +408,8 @@ mod tests {
     fn a_shorter_min_rx_of_the_peer_takes_effect_at_once() {
         // FRR accepts one packet a second until the session is up, and then expects its new interval to be
         // used at once.
-        let mut session = BfdSession::new(Bfd { tx: 100_000, rx: 100_000, ..BFD }, 11, ms(0));
+        let mut session =
+            BfdSession::new(Bfd { min_tx: 100_000, min_rx: 100_000, ..BFD }, 11, ms(0));
         session.poll_transmit(ms(0)).unwrap();
         let slow =
             ControlPacket { desired_min_tx: 1_000_000, required_min_rx: 1_000_000, ..answer() };

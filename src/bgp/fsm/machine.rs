@@ -5,7 +5,8 @@ use crate::family::Family;
 use crate::{
     bgp::{
         capability::{Capabilities, Restart},
-        message::{Message, Notification, Open},
+        message::{Message, Open},
+        notification::Notification,
     },
     model::bgp::{LocalSpeaker, Peer},
 };
@@ -215,7 +216,7 @@ impl Fsm {
         let families: Vec<Family> = self.own.families.iter().copied().collect();
         Open {
             asn: self.own.asn,
-            hold: self.peer.hold,
+            hold_time: self.peer.hold_time,
             id: self.own.id,
             capabilities: Capabilities {
                 refresh: true,
@@ -294,7 +295,7 @@ impl Fsm {
             }
             self.close_loser(i);
         }
-        let hold = Duration::from_secs(u64::from(open.hold.min(self.peer.hold)));
+        let hold = Duration::from_secs(u64::from(open.hold_time.min(self.peer.hold_time)));
         let Some(connection) = self.find(id) else { return };
         connection.state = FsmState::OpenConfirm;
         connection.hold = hold;
@@ -451,7 +452,7 @@ impl Fsm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{bgp::message::Update, model::bgp::TtlPolicy};
+    use crate::{bgp::update::Update, model::bgp::TtlPolicy};
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -464,7 +465,7 @@ mod tests {
             addrs: vec!["192.0.2.11".parse().unwrap()],
             port: 179,
             families: [Family::Ipv4].into(),
-            cluster: None,
+            cluster_id: None,
             restart: Some(90),
         }
     }
@@ -477,7 +478,7 @@ mod tests {
             local: None,
             password: None,
             distance: TtlPolicy::Anywhere,
-            hold: 90,
+            hold_time: 90,
             client: false,
             bfd: None,
             passive: false,
@@ -490,7 +491,7 @@ mod tests {
 
     fn open(id: &str) -> Open {
         let capabilities = Capabilities { four_octet: true, ..Capabilities::default() };
-        Open { asn: 65001, hold: 30, id: id.parse().unwrap(), capabilities }
+        Open { asn: 65001, hold_time: 30, id: id.parse().unwrap(), capabilities }
     }
 
     fn graceful(id: &str) -> Open {
@@ -559,7 +560,7 @@ mod tests {
 
     #[test]
     fn a_hold_time_of_zero_disables_the_hold_and_keepalive_timers() {
-        let fsm = up(&Open { hold: 0, ..open("192.0.2.1") });
+        let fsm = up(&Open { hold_time: 0, ..open("192.0.2.1") });
         assert_eq!(fsm.poll_timeout(), None);
     }
 

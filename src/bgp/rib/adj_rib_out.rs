@@ -3,7 +3,7 @@
 //! A new peer is sent the whole table by a walk over it. Later changes go into one journal for all peers:
 //! a list of changed networks, which each peer reads from its own position. [`Rib::updates`] reads the
 //! journal, then continues the walks, collects the networks in a `Batch` by equal attributes, and
-//! returns the UPDATEs; [`Rib::tell`] encodes them; `Rib::trim_journal` drops the entries that all peers
+//! returns the UPDATEs; [`Rib::write_updates`] encodes them; `Rib::trim_journal` drops the entries that all peers
 //! have read. The attributes come from [`policy::export`].
 //!
 //! Only the last journal entry of a network counts, and a network gets no new entry while no peer has
@@ -29,8 +29,9 @@ use super::{
 use crate::family::Family;
 use crate::{
     bgp::{
-        message::{Message, Reach, Update},
+        message::Message,
         policy::{self, ExportedRoute, LocalKind, RouteSource},
+        update::{Reach, Update},
     },
     model::bgp::Config,
 };
@@ -178,7 +179,7 @@ impl AdjRibOut {
 impl Rib {
     /// Handles a ROUTE-REFRESH (RFC 2918): schedules the advertisement of all networks of a family.
     /// Ignored if the session is not up or the family was not negotiated.
-    pub fn refresh(&mut self, addr: IpAddr, family: Family) {
+    pub fn handle_refresh(&mut self, addr: IpAddr, family: Family) {
         let entry = self.peers.index_of(addr).and_then(|peer| self.peers.get_mut(peer));
         let is_valid =
             |entry: &&mut PeerEntry| entry.up && entry.session.families.contains(&family);
@@ -188,20 +189,20 @@ impl Rib {
     }
 
     /// Returns true if there may be UPDATEs to send to a peer.
-    pub fn has_news(&self, addr: IpAddr) -> bool {
+    pub fn has_pending_updates(&self, addr: IpAddr) -> bool {
         let entry = self.peers.index_of(addr).and_then(|peer| self.peers.get(peer));
         entry.is_some_and(|entry| entry.up && !entry.adj_rib_out.is_idle(&self.journal))
     }
 
     /// Appends the next UPDATE messages for a peer to `out`, about `max_bytes` of them. Returns true if
     /// there may be more.
-    pub fn tell(&mut self, addr: IpAddr, max_bytes: usize, out: &mut Vec<u8>) -> bool {
+    pub fn write_updates(&mut self, addr: IpAddr, max_bytes: usize, out: &mut Vec<u8>) -> bool {
         let session = self.peers.index_of(addr).and_then(|peer| self.peers.session(peer));
-        let Some(agreed) = session.map(|session| session.agreed) else { return false };
+        let Some(negotiated) = session.map(|session| session.negotiated) else { return false };
         for update in self.updates(addr, max_bytes) {
-            Message::Update(update).write(agreed, out);
+            Message::Update(update).write(negotiated, out);
         }
-        self.has_news(addr)
+        self.has_pending_updates(addr)
     }
 
     /// Returns the next UPDATEs for a peer, of about `max_bytes`. Empty if its session is not up.
@@ -252,7 +253,9 @@ impl Rib {
             }
         }
         let (removable, mut updates) = batch.finish();
-        updates.extend(ends.into_iter().map(|end| Update { end: Some(end), ..Update::default() }));
+        updates.extend(
+            ends.into_iter().map(|end| Update { end_of_rib: Some(end), ..Update::default() }),
+        );
         for net in removable {
             self.table.remove(&net);
         }

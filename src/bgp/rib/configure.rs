@@ -33,10 +33,10 @@ impl Rib {
             let session = &mut entry.session;
             let Some(peer) = config.peers.get(&session.addr) else { continue };
             let role = (peer.is_outside(), peer.client);
-            if role != (session.outside, session.client) {
+            if role != (session.external, session.client) {
                 client_changed |= session.client != peer.client;
                 changed_role.push(session.addr);
-                (session.outside, session.client) = role;
+                (session.external, session.client) = role;
             }
         }
         let own_changed = identity(&old) != identity(&config);
@@ -48,7 +48,7 @@ impl Rib {
         self.update_originated(&old);
 
         let (was, is) = (&old.export, &config.export);
-        let reflects = config.own.cluster.is_some();
+        let reflects = config.own.cluster_id.is_some();
         let outside_changed = (was.pods_outside, &was.communities, was.prepend, was.next_hop_self)
             != (is.pods_outside, &is.communities, is.prepend, is.next_hop_self);
         let inside_changed =
@@ -56,7 +56,7 @@ impl Rib {
         let all_changed = own_changed || reflects && client_changed;
         for entry in self.peers.iter_mut().filter(|entry| entry.up) {
             let session = &entry.session;
-            let export_changed = if session.outside { outside_changed } else { inside_changed };
+            let export_changed = if session.external { outside_changed } else { inside_changed };
             if all_changed || export_changed || changed_role.contains(&session.addr) {
                 session.families.iter().for_each(|family| entry.adj_rib_out.start_walk(*family));
             }
@@ -115,7 +115,7 @@ impl Rib {
 /// Returns the settings of the local speaker that the import and export policies depend on.
 fn identity(config: &Config) -> impl PartialEq {
     let own = &config.own;
-    (own.asn, own.id, own.addrs.clone(), own.cluster)
+    (own.asn, own.id, own.addrs.clone(), own.cluster_id)
 }
 
 /// Returns true if the new configuration may accept a network of the peer that was refused before. Also

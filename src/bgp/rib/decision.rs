@@ -150,8 +150,8 @@ pub fn multipath(paths: &[Path], peers: &PeerTable) -> Option<NextHops> {
 mod tests {
     use super::*;
     use crate::bgp::{
-        message::Update,
-        rib::{Rib, world::*},
+        rib::{Rib, fixtures::*},
+        update::Update,
     };
 
     /// Applies one UPDATE from each session, in the given order, all for the same network. Returns the peer
@@ -165,7 +165,7 @@ mod tests {
         let sessions: Vec<_> = received.iter().map(|(session, _)| session.clone()).collect();
         let mut rib: Rib = rib_with(config, &sessions);
         for at in order {
-            rib.hear(received[*at].0.addr, received[*at].1.clone());
+            rib.handle_update(received[*at].0.addr, received[*at].1.clone());
         }
         let best = rib.table[&net("10.9.0.0/16")].paths[0].clone();
         let routes = rib.routes();
@@ -288,7 +288,7 @@ mod tests {
         let peer = session(2, ASN);
         let mut rib = rib_with(config, std::slice::from_ref(&peer));
         let best = Attributes { local_pref: Some(1000), ..as_path(&[]) };
-        rib.hear(peer.addr, reach(&["10.43.0.1/32", "10.43.0.2/32"], "10.0.0.2", best));
+        rib.handle_update(peer.addr, reach(&["10.43.0.1/32", "10.43.0.2/32"], "10.0.0.2", best));
         assert_eq!(rib.routes().keys().collect::<Vec<_>>(), [&net("10.43.0.2/32")]);
         assert_eq!(rib.table[&net("10.43.0.1/32")].paths[0].from, PeerIndex::LOCAL);
     }

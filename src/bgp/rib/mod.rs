@@ -1,9 +1,9 @@
 //! The routing information base (RFC 4271 sections 3.2 and 9). Pure.
 //!
-//! One table serves as Adj-RIB-In, Loc-RIB and Adj-RIB-Out of all peers. [`Rib::hear`] applies the
+//! One table serves as Adj-RIB-In, Loc-RIB and Adj-RIB-Out of all peers. [`Rib::handle_update`] applies the
 //! import policy ([`policy`]) to a received UPDATE and stores the accepted paths in a `Destination`
 //! for each network; `Destination::run_decision` sorts them with the decision process
-//! ([`choice`](super::choice)) and adds changed networks to the journal; [`Rib::tell`]
+//! ([`choice`](super::choice)) and adds changed networks to the journal; [`Rib::write_updates`]
 //! ([`out`](super::out)) writes the UPDATEs for a peer from the journal; [`Rib::routes`] gives the
 //! routes for the kernel.
 //!
@@ -19,13 +19,13 @@ pub mod adj_rib_out;
 mod configure;
 pub mod decision;
 mod destination;
+#[cfg(test)]
+pub(super) mod fixtures;
+#[cfg(test)]
+mod model_test;
 mod paths;
 pub(super) mod peer_table;
-#[cfg(test)]
-mod random;
 mod table;
-#[cfg(test)]
-pub(super) mod world;
 
 pub(super) use destination::Destination;
 pub use peer_table::{PeerSession, PrefixCounts};

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use super::{adj_rib_out::AdjRibOut, decision::RouteAttrs};
 use crate::family::Family;
 use crate::{
-    bgp::{message::Agreed, policy::RouteRejectReason},
+    bgp::{capability::Negotiated, policy::RouteRejectReason},
     collections::FlatMap,
 };
 
@@ -38,14 +38,14 @@ pub struct PeerSession {
     pub id: Ipv4Addr,
     /// True if the peer is in the same AS (iBGP).
     pub internal: bool,
-    /// The encoding of messages that both sides agreed on.
-    pub agreed: Agreed,
+    /// The encoding of messages that both sides negotiated on.
+    pub negotiated: Negotiated,
     /// The address families that both sides announced (RFC 4760).
     pub families: Vec<Family>,
     /// This node's address on the connection.
-    pub local: IpAddr,
+    pub local_addr: IpAddr,
     /// True if the peer is a router outside the cluster.
-    pub outside: bool,
+    pub external: bool,
     /// True if the peer is a client of this route reflector (RFC 4456).
     pub client: bool,
 }
@@ -59,7 +59,7 @@ pub struct PrefixCounts {
     /// Received networks that the import policy accepted.
     pub accepted: usize,
     /// Networks advertised to the peer.
-    pub told: usize,
+    pub advertised: usize,
 }
 
 /// The most refused networks of a peer that are listed with a reason; further ones are only counted.

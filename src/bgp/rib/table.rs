@@ -9,8 +9,8 @@ use super::{
 use crate::family::Family;
 use crate::{
     bgp::{
-        message::Update,
         policy::{self, RouteRejectReason},
+        update::Update,
     },
     collections::{FlatMap, FlatSet},
     model::{bgp::Config, items::NextHops},
@@ -78,11 +78,11 @@ impl Rib {
     /// table and End-of-RIB for each family. Of the paths from an earlier session, those of the families
     /// in `kept`, for which the peer preserved its forwarding state (RFC 4724), stay as stale paths until
     /// the peer sends End-of-RIB; all others are removed.
-    pub fn up(&mut self, session: PeerSession, kept: &[Family]) {
+    pub fn session_up(&mut self, session: PeerSession, kept: &[Family]) {
         let addr = session.addr;
         let known = self.peers.index_of(addr);
         if known.and_then(|peer| self.peers.get(peer)).is_some_and(|entry| entry.up) {
-            self.down(addr, kept); // the end of the earlier session was not reported
+            self.session_down(addr, kept); // the end of the earlier session was not reported
         }
         let mut same = true;
         let peer = match self.peers.index_of(addr) {
@@ -114,7 +114,7 @@ impl Rib {
     /// Records that the session with a peer is down. Its paths of the families in `keep` stay as stale
     /// paths, except those that were stale before this session ended (RFC 4724 section 4.2). If the
     /// session was down already, only the paths of other families are removed.
-    pub fn down(&mut self, addr: IpAddr, keep: &[Family]) {
+    pub fn session_down(&mut self, addr: IpAddr, keep: &[Family]) {
         let Some(peer) = self.peers.index_of(addr) else { return };
         let Some(entry) = self.peers.get_mut(peer) else { return };
         let was_up = entry.up;
@@ -137,7 +137,7 @@ impl Rib {
     }
 
     /// Removes the stale paths of a peer when its restart time has expired.
-    pub fn expire(&mut self, addr: IpAddr) {
+    pub fn remove_stale(&mut self, addr: IpAddr) {
         let Some(peer) = self.peers.index_of(addr) else { return };
         self.sweep(Some(peer), false, &mut |_, _, path| {
             if path.stale { SweepAction::Remove } else { SweepAction::Keep }
@@ -147,7 +147,7 @@ impl Rib {
 
     /// Applies an UPDATE that a peer sent: first the withdrawals, then the advertised routes, then
     /// End-of-RIB. Ignored if the session with the peer is not up.
-    pub fn hear(&mut self, addr: IpAddr, update: Update) {
+    pub fn handle_update(&mut self, addr: IpAddr, update: Update) {
         let Some(peer) = self.peers.index_of(addr) else { return };
         let Some(entry) = self.peers.get(peer).filter(|entry| entry.up) else { return };
         let mut last = entry.last_attrs.clone();
@@ -170,7 +170,7 @@ impl Rib {
         if let Some(entry) = self.peers.get_mut(peer) {
             entry.last_attrs = last;
         }
-        if let Some(family) = update.end {
+        if let Some(family) = update.end_of_rib {
             self.end_of_rib(peer, family);
         }
     }
@@ -249,7 +249,7 @@ impl Rib {
     /// Adds a path, or replaces the one from the same peer, and runs the decision process. Returns true
     /// if there was no path from this peer.
     fn insert_path(&mut self, net: IpNet, path: Path) -> bool {
-        let reflects = self.config.own.cluster.is_some();
+        let reflects = self.config.own.cluster_id.is_some();
         let dest = self.table.entry(net).or_default();
         let before = Before::of(dest, &self.peers);
         let old = dest.paths.iter_mut().find(|old| old.from == path.from);
@@ -265,7 +265,7 @@ impl Rib {
 
     /// Removes the path from a peer to a network, if there is one, and runs the decision process.
     pub(super) fn remove_path(&mut self, from: PeerIndex, net: &IpNet) {
-        let reflects = self.config.own.cluster.is_some();
+        let reflects = self.config.own.cluster_id.is_some();
         let Some(dest) = self.table.get_mut(net) else { return };
         if dest.paths.iter().all(|path| path.from != from) {
             return;
@@ -286,7 +286,7 @@ impl Rib {
     /// for which it returns [`SweepAction::Remove`], and runs the decision process. If `force` is true,
     /// the visited destinations count as changed in any case (see [`Before::force`]).
     pub(super) fn sweep(&mut self, from: Option<PeerIndex>, force: bool, action: &mut SweepFn) {
-        let reflects = self.config.own.cluster.is_some();
+        let reflects = self.config.own.cluster_id.is_some();
         let is_visited = |path: &Path| from.is_none_or(|from| path.from == from);
         let mut removable = Vec::new();
         for (net, dest) in &mut self.table {
@@ -312,25 +312,25 @@ impl Rib {
         }
     }
 
-    /// Returns true if routes changed since the last call of [`Rib::take_changes`].
-    pub fn has_changed(&self) -> bool {
+    /// Returns true if routes changed since the last call of [`Rib::take_routes_changed`].
+    pub fn routes_changed(&self) -> bool {
         self.changes.any
     }
 
     /// Returns true if routes changed since the last call of this method.
-    pub fn take_changes(&mut self) -> bool {
+    pub fn take_routes_changed(&mut self) -> bool {
         std::mem::take(&mut self.changes.any)
     }
 
     /// Returns the networks that lost their route in this run. Some may have a route again. Empty after
-    /// [`Rib::complete`].
-    pub fn gone(&self) -> impl Iterator<Item = &IpNet> {
+    /// [`Rib::clear_removed_routes`].
+    pub fn removed_routes(&self) -> impl Iterator<Item = &IpNet> {
         self.changes.gone.iter().flatten()
     }
 
-    /// Records that the initial routes of all peers are received, after which [`Rib::gone`] is not
+    /// Records that the initial routes of all peers are received, after which [`Rib::removed_routes`] is not
     /// needed.
-    pub fn complete(&mut self) {
+    pub fn clear_removed_routes(&mut self) {
         self.changes.gone = None;
     }
 
@@ -355,7 +355,7 @@ impl Rib {
         entry.map_or_else(PrefixCounts::default, |entry| PrefixCounts {
             received: entry.accepted + entry.refused.len() + entry.refused_unlisted,
             accepted: entry.accepted,
-            told: entry.adj_rib_out.advertised,
+            advertised: entry.adj_rib_out.advertised,
         })
     }
 }
@@ -364,7 +364,7 @@ impl Rib {
 mod tests {
     use super::*;
     use crate::{
-        bgp::{attribute::Attributes, policy::NO_ADVERTISE, rib::world::*, show::RouteSelector},
+        bgp::{attribute::Attributes, policy::NO_ADVERTISE, rib::fixtures::*, show::RouteSelector},
         model::bgp::Originated,
     };
 
@@ -386,17 +386,17 @@ mod tests {
     fn a_new_peer_receives_all_networks_and_then_end_of_rib_of_each_family() {
         let node = session(2, ASN);
         let mut rib = Rib::new(Arc::new(config()));
-        assert!(!rib.has_news(node.addr));
-        rib.up(node.clone(), &[]);
-        assert!(rib.has_news(node.addr));
+        assert!(!rib.has_pending_updates(node.addr));
+        rib.session_up(node.clone(), &[]);
+        assert!(rib.has_pending_updates(node.addr));
         let updates = read_updates(&mut rib, &node);
         let nets: Vec<_> =
             updates.iter().flat_map(|update| &update.reach).flat_map(|reach| &reach.nets).collect();
         assert_eq!(nets, [&net("10.42.1.0/24"), &net("fd42:1::/64")]);
-        let ends: Vec<_> = updates.iter().filter_map(|update| update.end).collect();
+        let ends: Vec<_> = updates.iter().filter_map(|update| update.end_of_rib).collect();
         assert_eq!(ends, Family::ALL);
-        assert_eq!(updates.last().unwrap().end, Some(Family::Ipv6));
-        assert_eq!(rib.counts(node.addr).told, 2);
+        assert_eq!(updates.last().unwrap().end_of_rib, Some(Family::Ipv6));
+        assert_eq!(rib.counts(node.addr).advertised, 2);
         assert_eq!(read_updates(&mut rib, &node), []);
     }
 
@@ -428,17 +428,17 @@ mod tests {
         let mut rib = rib_with(config.clone(), &[node.clone(), router.clone()]);
         config.export.pods_inside = false;
         assert!(rib.configure(Arc::new(config.clone())).is_empty());
-        assert!(!rib.has_news(router.addr));
+        assert!(!rib.has_pending_updates(router.addr));
         assert_eq!(read_nets(&mut rib, &node), (vec![], texts(&["10.42.1.0/24", "fd42:1::/64"])));
         config.export.communities = vec![7];
         rib.configure(Arc::new(config.clone()));
-        assert!(!rib.has_news(node.addr));
+        assert!(!rib.has_pending_updates(node.addr));
         let updates = read_updates(&mut rib, &router);
         assert!(updates.iter().all(|update| update.attributes.communities == [7]));
         assert_eq!(updates.len(), 2, "{updates:?}");
         config.own.port = 1790;
         rib.configure(Arc::new(config));
-        assert!(!rib.has_news(node.addr) && !rib.has_news(router.addr));
+        assert!(!rib.has_pending_updates(node.addr) && !rib.has_pending_updates(router.addr));
     }
 
     #[test]
@@ -447,10 +447,10 @@ mod tests {
         let mut rib = rib_with(reflector(), &[one.clone(), two.clone()]);
         let many: Vec<String> = (0..100).map(|at| format!("10.9.{at}.0/24")).collect();
         for text in &many {
-            rib.hear(one.addr, reach(&[text], "10.0.0.2", as_path(&[])));
+            rib.handle_update(one.addr, reach(&[text], "10.0.0.2", as_path(&[])));
         }
         assert_eq!(update_count(&mut rib, &two), 1);
-        assert_eq!(rib.counts(two.addr).told, 102);
+        assert_eq!(rib.counts(two.addr).advertised, 102);
         assert_eq!(rib.counts(one.addr).accepted, 100);
         let first = rib.table[&net("10.9.0.0/24")].paths[0].clone();
         assert!(
@@ -469,27 +469,27 @@ mod tests {
         let (one, two) = two_clients();
         let mut rib = rib_with(reflector(), &[one.clone(), two.clone()]);
         let update = reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[65001]));
-        rib.hear(one.addr, update.clone());
-        assert!(rib.take_changes() && !rib.take_changes());
+        rib.handle_update(one.addr, update.clone());
+        assert!(rib.take_routes_changed() && !rib.take_routes_changed());
         assert_eq!(read_nets(&mut rib, &two).0, ["10.9.0.0/16"]);
-        rib.hear(one.addr, update);
-        assert!(!rib.has_news(two.addr) && !rib.take_changes());
+        rib.handle_update(one.addr, update);
+        assert!(!rib.has_pending_updates(two.addr) && !rib.take_routes_changed());
     }
 
     #[test]
     fn route_refresh_sends_all_networks_of_the_family_without_end_of_rib() {
         let node = session(2, ASN);
         let mut rib = rib_with(config(), std::slice::from_ref(&node));
-        rib.refresh(node.addr, Family::Ipv6);
+        rib.handle_refresh(node.addr, Family::Ipv6);
         let updates = read_updates(&mut rib, &node);
         assert_eq!(updates.len(), 1);
         assert_eq!(updates[0].reach[0].nets, [net("fd42:1::/64")]);
         let mut four = node.clone();
         four.families = vec![Family::Ipv4];
-        rib.up(four.clone(), &[]);
+        rib.session_up(four.clone(), &[]);
         read_updates(&mut rib, &four);
-        rib.refresh(four.addr, Family::Ipv6);
-        assert!(!rib.has_news(four.addr));
+        rib.handle_refresh(four.addr, Family::Ipv6);
+        assert!(!rib.has_pending_updates(four.addr));
     }
 
     #[test]
@@ -497,21 +497,21 @@ mod tests {
         let node = session(2, ASN);
         let mut rib = rib_with(config(), std::slice::from_ref(&node));
         let four = || reach(&["10.8.0.0/16", "10.9.0.0/16"], "10.0.0.2", as_path(&[]));
-        rib.hear(node.addr, four());
-        rib.hear(node.addr, reach(&["fd08::/64"], "fd00::2", as_path(&[])));
-        rib.down(node.addr, &[Family::Ipv4]);
+        rib.handle_update(node.addr, four());
+        rib.handle_update(node.addr, reach(&["fd08::/64"], "fd00::2", as_path(&[])));
+        rib.session_down(node.addr, &[Family::Ipv4]);
         assert_eq!(routes(&rib), ["10.8.0.0/16", "10.9.0.0/16"]);
-        rib.down(node.addr, &[Family::Ipv4]); // a connection attempt that failed
-        rib.up(node.clone(), &[Family::Ipv4]);
+        rib.session_down(node.addr, &[Family::Ipv4]); // a connection attempt that failed
+        rib.session_up(node.clone(), &[Family::Ipv4]);
         assert!(!rib.is_complete(node.addr));
-        rib.hear(node.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
+        rib.handle_update(node.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
         let stale: Vec<_> =
             rib.shown(RouteSelector::From(node.addr)).iter().map(|row| row.stale).collect();
         assert_eq!(stale, [true, false]);
-        rib.hear(node.addr, end_of_rib(Family::Ipv6));
+        rib.handle_update(node.addr, end_of_rib(Family::Ipv6));
         assert_eq!(routes(&rib), ["10.8.0.0/16", "10.9.0.0/16"]);
         assert!(!rib.is_complete(node.addr));
-        rib.hear(node.addr, end_of_rib(Family::Ipv4));
+        rib.handle_update(node.addr, end_of_rib(Family::Ipv4));
         assert_eq!(routes(&rib), ["10.9.0.0/16"]);
         assert!(rib.is_complete(node.addr));
     }
@@ -520,13 +520,13 @@ mod tests {
     fn stale_paths_are_removed_at_a_second_restart_and_when_the_restart_time_expires() {
         let node = session(2, ASN);
         let mut rib = rib_with(config(), std::slice::from_ref(&node));
-        rib.hear(node.addr, reach(&["10.8.0.0/16"], "10.0.0.2", as_path(&[])));
-        rib.down(node.addr, &Family::ALL);
-        rib.up(node.clone(), &Family::ALL);
-        rib.hear(node.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
-        rib.down(node.addr, &Family::ALL);
+        rib.handle_update(node.addr, reach(&["10.8.0.0/16"], "10.0.0.2", as_path(&[])));
+        rib.session_down(node.addr, &Family::ALL);
+        rib.session_up(node.clone(), &Family::ALL);
+        rib.handle_update(node.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
+        rib.session_down(node.addr, &Family::ALL);
         assert_eq!(routes(&rib), ["10.9.0.0/16"]);
-        rib.expire(node.addr);
+        rib.remove_stale(node.addr);
         assert_eq!(routes(&rib), [""; 0]);
         assert!(rib.peers.index_of(node.addr).is_none(), "its index is free");
     }
@@ -535,29 +535,32 @@ mod tests {
     fn stale_paths_of_a_family_that_was_not_preserved_are_removed_when_the_session_is_up() {
         let node = session(2, ASN);
         let mut rib = rib_with(config(), std::slice::from_ref(&node));
-        rib.hear(node.addr, reach(&["10.8.0.0/16"], "10.0.0.2", as_path(&[])));
-        rib.down(node.addr, &Family::ALL);
-        rib.take_changes();
-        rib.up(node, &[Family::Ipv6]);
+        rib.handle_update(node.addr, reach(&["10.8.0.0/16"], "10.0.0.2", as_path(&[])));
+        rib.session_down(node.addr, &Family::ALL);
+        rib.take_routes_changed();
+        rib.session_up(node, &[Family::Ipv6]);
         assert_eq!(routes(&rib), [""; 0]);
-        assert!(rib.take_changes());
+        assert!(rib.take_routes_changed());
     }
 
     #[test]
     fn a_refused_path_replaces_an_accepted_one() {
         let node = session(2, ASN);
         let mut rib = rib_with(config(), std::slice::from_ref(&node));
-        rib.hear(node.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
-        rib.hear(node.addr, reach(&["10.9.0.0/16", "0.0.0.0/0"], "10.0.0.2", as_path(&[ASN])));
+        rib.handle_update(node.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
+        rib.handle_update(
+            node.addr,
+            reach(&["10.9.0.0/16", "0.0.0.0/0"], "10.0.0.2", as_path(&[ASN])),
+        );
         assert_eq!(routes(&rib), [""; 0]);
-        assert_eq!(rib.counts(node.addr), PrefixCounts { received: 2, accepted: 0, told: 2 });
+        assert_eq!(rib.counts(node.addr), PrefixCounts { received: 2, accepted: 0, advertised: 2 });
         let refused: Vec<_> =
             rib.shown(RouteSelector::From(node.addr)).iter().map(|row| row.refused).collect();
         assert_eq!(
             refused,
             [Some(RouteRejectReason::DefaultRoute), Some(RouteRejectReason::AsLoop)]
         );
-        rib.hear(node.addr, withdraw(&["0.0.0.0/0"]));
+        rib.handle_update(node.addr, withdraw(&["0.0.0.0/0"]));
         assert_eq!(rib.counts(node.addr).received, 1);
     }
 
@@ -568,7 +571,7 @@ mod tests {
         let many: Vec<String> =
             (0..1500).map(|at| format!("127.{}.{}.0/24", at / 256, at % 256)).collect();
         for text in &many {
-            rib.hear(node.addr, reach(&[text], "10.0.0.2", as_path(&[])));
+            rib.handle_update(node.addr, reach(&[text], "10.0.0.2", as_path(&[])));
         }
         assert_eq!(rib.counts(node.addr).received, 1500);
         assert_eq!(rib.shown(RouteSelector::From(node.addr)).len(), 1000);
@@ -580,8 +583,8 @@ mod tests {
         let mut config = config();
         config.import.reject = vec![net("10.9.0.0/16")];
         let mut rib = rib_with(config.clone(), &[one.clone(), two.clone()]);
-        rib.hear(one.addr, reach(&["10.9.1.0/24"], "10.0.0.2", as_path(&[])));
-        rib.hear(two.addr, reach(&["10.8.0.0/16", "0.0.0.0/0"], "10.0.0.3", as_path(&[])));
+        rib.handle_update(one.addr, reach(&["10.9.1.0/24"], "10.0.0.2", as_path(&[])));
+        rib.handle_update(two.addr, reach(&["10.8.0.0/16", "0.0.0.0/0"], "10.0.0.3", as_path(&[])));
         config.import.reject = vec![net("10.8.0.0/16"), net("10.9.0.0/17")];
         assert!(rib.configure(Arc::new(config.clone())).is_empty());
         assert_eq!(routes(&rib), [""; 0], "a path that is no longer accepted is removed");
@@ -594,11 +597,11 @@ mod tests {
         let node = session(2, ASN);
         let mut config = config();
         let mut rib = rib_with(config.clone(), std::slice::from_ref(&node));
-        rib.hear(node.addr, reach(&["10.9.0.0/16"], "10.77.0.2", as_path(&[])));
+        rib.handle_update(node.addr, reach(&["10.9.0.0/16"], "10.77.0.2", as_path(&[])));
         for (link, count) in [("10.0.0.0/24", 0), ("10.77.0.0/24", 1)] {
             config.import.on_link = vec![net(link)];
             rib.configure(Arc::new(config.clone()));
-            assert!(rib.take_changes());
+            assert!(rib.take_routes_changed());
             assert_eq!(rib.routes().len(), count);
         }
     }
@@ -607,7 +610,7 @@ mod tests {
     fn a_node_that_stops_being_a_reflector_withdraws_the_learned_networks() {
         let (one, two) = two_clients();
         let mut rib = rib_with(reflector(), &[one.clone(), two.clone()]);
-        rib.hear(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
+        rib.handle_update(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
         assert_eq!(read_nets(&mut rib, &two).0, ["10.9.0.0/16"]);
         rib.configure(Arc::new(config()));
         assert_eq!(read_nets(&mut rib, &two).1, ["10.9.0.0/16"]);
@@ -618,10 +621,10 @@ mod tests {
     fn a_network_that_may_no_longer_be_advertised_is_withdrawn() {
         let (one, two) = two_clients();
         let mut rib = rib_with(reflector(), &[one.clone(), two.clone()]);
-        rib.hear(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
+        rib.handle_update(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
         assert_eq!(read_nets(&mut rib, &two).0, ["10.9.0.0/16"]);
         let no_advertise = Attributes { communities: vec![NO_ADVERTISE], ..as_path(&[]) };
-        rib.hear(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", no_advertise));
+        rib.handle_update(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", no_advertise));
         assert_eq!(read_nets(&mut rib, &two), (vec![], texts(&["10.9.0.0/16"])));
     }
 
@@ -632,7 +635,7 @@ mod tests {
         let mut rib = rib_with(reflector(), &[one.clone(), two.clone(), three.clone()]);
         for turn in 0..10_000_u32 {
             let med = Attributes { med: Some(turn), ..as_path(&[]) };
-            rib.hear(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", med));
+            rib.handle_update(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", med));
             read_updates(&mut rib, &two);
             assert!(rib.journal.end() - rib.journal.start() < 5000);
         }
@@ -640,16 +643,16 @@ mod tests {
         let reach: Vec<_> =
             updates.iter().filter(|update| update.attributes.med == Some(9999)).collect();
         assert_eq!(reach.len(), 1);
-        assert_eq!(updates.iter().filter(|update| update.end.is_some()).count(), 0);
+        assert_eq!(updates.iter().filter(|update| update.end_of_rib.is_some()).count(), 0);
     }
 
     #[test]
     fn learned_networks_are_not_journalled_unless_the_node_is_a_reflector() {
         let (one, two) = (session(2, ASN), session(3, ASN));
         let mut rib = rib_with(config(), &[one.clone(), two.clone()]);
-        rib.hear(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
-        rib.hear(one.addr, withdraw(&["10.9.0.0/16"]));
-        assert!(!rib.has_news(two.addr));
+        rib.handle_update(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
+        rib.handle_update(one.addr, withdraw(&["10.9.0.0/16"]));
+        assert!(!rib.has_pending_updates(two.addr));
         assert_eq!(rib.table.len(), 3);
     }
 
@@ -657,22 +660,22 @@ mod tests {
     fn events_of_a_peer_without_a_session_are_ignored() {
         let mut rib = Rib::new(Arc::new(Config { origin: Originated::default(), ..config() }));
         let node = session(2, ASN);
-        rib.hear(node.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
-        rib.refresh(node.addr, Family::Ipv4);
-        rib.down(node.addr, &Family::ALL);
-        rib.expire(node.addr);
-        assert!(!rib.tell(node.addr, 1000, &mut Vec::new()));
+        rib.handle_update(node.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
+        rib.handle_refresh(node.addr, Family::Ipv4);
+        rib.session_down(node.addr, &Family::ALL);
+        rib.remove_stale(node.addr);
+        assert!(!rib.write_updates(node.addr, 1000, &mut Vec::new()));
         assert!(!rib.is_complete(node.addr));
         assert_eq!(rib.counts(node.addr), PrefixCounts::default());
-        assert!(rib.table.is_empty() && !rib.take_changes());
+        assert!(rib.table.is_empty() && !rib.take_routes_changed());
     }
 
     #[test]
     fn rows_for_users_show_the_best_and_used_paths_and_the_advertised_attributes() {
         let (one, two) = two_clients();
         let mut rib = rib_with(reflector(), &[one.clone(), two.clone()]);
-        rib.hear(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[65001])));
-        rib.hear(two.addr, reach(&["10.9.0.0/16"], "10.0.0.3", as_path(&[65001, 65002])));
+        rib.handle_update(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[65001])));
+        rib.handle_update(two.addr, reach(&["10.9.0.0/16"], "10.0.0.3", as_path(&[65001, 65002])));
         read_updates(&mut rib, &two);
         let all = rib.shown(RouteSelector::All);
         let of: Vec<_> = all.iter().filter(|row| row.net == net("10.9.0.0/16")).collect();

@@ -9,7 +9,7 @@ use crate::{
     bgp::{
         bfd,
         fsm::{ConnId, FsmState},
-        message::Notification,
+        notification::Notification,
         rib::PrefixCounts,
     },
     model::bgp::{Peer, TtlPolicy, peer::Secret},
@@ -92,7 +92,7 @@ pub struct PeerView {
     /// The state of the BGP session.
     pub state: FsmState,
     /// The state of the BFD session; `None` if BFD is off.
-    pub way: Option<bfd::BfdState>,
+    pub bfd: Option<bfd::BfdState>,
     /// The time since the session was established or ended, or since the peer was configured.
     pub age: Duration,
     /// The numbers of received, accepted and advertised routes.

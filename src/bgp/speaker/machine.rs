@@ -4,8 +4,10 @@ use super::io::{PeerView, Severity, SpeakerAction, SpeakerEvent};
 use crate::{
     bgp::{
         bfd::BfdSession,
+        capability::Negotiated,
         fsm::{ConnId, Fsm, FsmInput},
-        message::{Agreed, Message, Notification},
+        message::Message,
+        notification::Notification,
         rib::{Learned, Rib},
     },
     collections::{FlatMap, FlatSet},
@@ -155,8 +157,8 @@ impl Speaker {
         let outputs = state.fsm.stop(notification);
         self.apply_outputs(addr, outputs, now);
         self.peers.remove(&addr);
-        self.rib.down(addr, &[]);
-        self.rib.expire(addr);
+        self.rib.session_down(addr, &[]);
+        self.rib.remove_stale(addr);
         let left: Vec<ConnId> =
             self.conns.iter().filter(|(_, (of, _))| *of == addr).map(|(c, _)| *c).collect();
         for conn in left {
@@ -235,7 +237,7 @@ impl Speaker {
                 self.input(addr, FsmInput::Abort(conn, notification), now);
             }
             (SpeakerEvent::Received(_, bytes), Some((conn, addr))) => {
-                let input = match Message::read(&bytes, self.agreed(addr, conn)) {
+                let input = match Message::read(&bytes, self.negotiated(addr, conn)) {
                     Ok(message) => FsmInput::Message(conn, message),
                     Err(notification) => FsmInput::Abort(conn, notification),
                 };
@@ -252,9 +254,9 @@ impl Speaker {
     }
 
     /// Returns the properties of a connection that its messages depend on.
-    pub(super) fn agreed(&self, addr: IpAddr, conn: ConnId) -> Agreed {
-        let Some(state) = self.peers.get(&addr) else { return Agreed::default() };
-        Agreed {
+    pub(super) fn negotiated(&self, addr: IpAddr, conn: ConnId) -> Negotiated {
+        let Some(state) = self.peers.get(&addr) else { return Negotiated::default() };
+        Negotiated {
             four_octet: state.fsm.four_octet(conn),
             internal: state.fsm.peer().asn == self.config.own.asn,
         }
@@ -285,19 +287,19 @@ impl Speaker {
             self.complete = now >= self.deferral_end(&self.config)
                 || self.peers.keys().all(|addr| self.rib.is_complete(*addr));
             if self.complete {
-                self.rib.complete();
+                self.rib.clear_removed_routes();
             }
         }
         for (addr, state) in self.peers.iter_mut() {
             if expired(state.stale_until) {
                 state.stale_until = None;
-                self.rib.expire(*addr);
+                self.rib.remove_stale(*addr);
             }
             if let (Some(conn), false) = (state.session, state.sending)
-                && self.rib.has_news(*addr)
+                && self.rib.has_pending_updates(*addr)
             {
                 let mut bytes = Vec::new();
-                self.rib.tell(*addr, MAX_QUEUED, &mut bytes);
+                self.rib.write_updates(*addr, MAX_QUEUED, &mut bytes);
                 if !bytes.is_empty() {
                     state.sending = true;
                     self.actions.push(SpeakerAction::Send(conn, bytes));
@@ -325,7 +327,7 @@ impl Speaker {
 
     /// Returns true if the result of [`Speaker::take_learned`] would differ from its last result.
     pub fn has_learned(&self) -> bool {
-        self.rib.has_changed() || self.reported != (self.lost(), self.complete)
+        self.rib.routes_changed() || self.reported != (self.lost(), self.complete)
     }
 
     /// Returns the peers whose session was established and is down, except those that may be restarting.
@@ -340,9 +342,10 @@ impl Speaker {
     /// copy of them is made.
     pub fn take_learned(&mut self) -> Learned {
         let routes = self.rib.routes();
-        self.rib.take_changes();
+        self.rib.take_routes_changed();
         self.reported = (self.lost(), self.complete);
-        let gone = self.rib.gone().filter(|net| !routes.contains_key(net)).copied().collect();
+        let gone =
+            self.rib.removed_routes().filter(|net| !routes.contains_key(net)).copied().collect();
         let (lost, complete) = self.reported.clone();
         Learned { routes, gone, lost, complete }
     }
@@ -353,7 +356,7 @@ impl Speaker {
             addr: *addr,
             peer: state.fsm.peer().clone(),
             state: state.fsm.state(),
-            way: state.bfd.as_ref().map(BfdSession::state),
+            bfd: state.bfd.as_ref().map(BfdSession::state),
             age: now.saturating_sub(state.since),
             counts: self.rib.counts(*addr),
             error: state.error.clone(),
@@ -374,7 +377,7 @@ mod tests {
     use super::*;
     use crate::family::Family;
     use crate::{
-        bgp::{bfd::BfdState, fsm::FsmState, message::frame},
+        bgp::{bfd::BfdState, fsm::FsmState, message::message_len},
         model::{
             bgp::{Export, Import, LocalSpeaker, Originated, Peer},
             items::NextHops,
@@ -401,7 +404,7 @@ mod tests {
             local: None,
             password: None,
             distance: TtlPolicy::Anywhere,
-            hold: 90,
+            hold_time: 90,
             client: false,
             bfd: None,
             passive: false,
@@ -416,7 +419,7 @@ mod tests {
                 addrs: vec![addr(node)],
                 port: 179,
                 families: [Family::Ipv4].into(),
-                cluster: None,
+                cluster_id: None,
                 restart: Some(90),
             },
             peers: peers.iter().map(|peer_of| (addr(*peer_of), peer(64512))).collect(),
@@ -512,7 +515,7 @@ mod tests {
                 }
                 SpeakerAction::Send(conn, bytes) => {
                     let mut rest = &bytes[..];
-                    while let Some(len) = frame(rest).unwrap() {
+                    while let Some(len) = message_len(rest).unwrap() {
                         if let Some((to, other)) = self.ends.get(&(node, conn)) {
                             let event = SpeakerEvent::Received(*other, rest[..len].to_vec());
                             if let Some(speaker) = self.speakers.get_mut(to) {
@@ -591,7 +594,7 @@ mod tests {
             for view in speaker.view(net.now) {
                 assert_eq!(view.state, FsmState::Established);
                 assert_eq!(
-                    (view.counts.received, view.counts.accepted, view.counts.told),
+                    (view.counts.received, view.counts.accepted, view.counts.advertised),
                     (1, 1, 1)
                 );
             }
@@ -629,15 +632,19 @@ mod tests {
     fn bfd_ends_the_session_long_before_the_hold_time() {
         let mut net = Net::default();
         for (node, other) in [(1, 2), (2, 1)] {
-            let bfd =
-                crate::model::bgp::peer::Bfd { port: 3784, tx: 300_000, rx: 300_000, times: 3 };
+            let bfd = crate::model::bgp::peer::Bfd {
+                port: 3784,
+                min_tx: 300_000,
+                min_rx: 300_000,
+                detect_mult: 3,
+            };
             let mut config = config(node, &[other]);
             config.peers = [(addr(other), Peer { bfd: Some(bfd), ..peer(64512) })].into();
             net.start(node, config);
         }
         net.run(s(60));
         assert_eq!(net.routes(1), [FROM_2]);
-        assert_eq!(net.speakers[&1].view(net.now)[0].way, Some(BfdState::Up));
+        assert_eq!(net.speakers[&1].view(net.now)[0].bfd, Some(BfdState::Up));
         net.drop_bfd = true;
         net.log.clear();
         net.run(net.now + Duration::from_millis(910));
@@ -651,7 +658,7 @@ mod tests {
         net.drop_bfd = false;
         net.run(s(120));
         assert_eq!(net.routes(1), [FROM_2]);
-        assert_eq!(net.speakers[&2].view(net.now)[0].way, Some(BfdState::Up));
+        assert_eq!(net.speakers[&2].view(net.now)[0].bfd, Some(BfdState::Up));
     }
 
     #[test]

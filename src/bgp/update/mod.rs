@@ -11,8 +11,10 @@
 mod codes;
 mod decode;
 mod encode;
+mod types;
 mod value;
 
 pub(super) use codes::LARGE_COMMUNITY;
 pub(crate) use decode::read;
 pub(super) use encode::write;
+pub use types::{Reach, Update};
