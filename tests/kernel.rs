@@ -7,10 +7,10 @@ use std::process::Command;
 
 use common::{kept, namespace::in_namespace, sh};
 use kinglet::{
-    bgp::rib::Learned,
     collections::FlatSet,
     kernel::{Kernel, Outcome, Scope, events::Events},
     model::{
+        bgp::Learned,
         cluster::{Cluster, Node, Object, store::Delta},
         items::{
             BRIDGE, Item, ItemSet, LinkKind, NextHops, Protocol, ServiceAddr, SetElement,

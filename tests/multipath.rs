@@ -11,9 +11,9 @@ use std::{
 
 use common::{kept, namespace::in_namespace, sh};
 use kinglet::{
-    bgp::rib::Learned,
     kernel::{Kernel, Outcome, Scope},
     model::{
+        bgp::Learned,
         cluster::{Cluster, Node, Object},
         items::{Item, ItemSet, NextHops, TABLE_MAIN},
         local::Options,

@@ -1,8 +1,8 @@
 //! Encoding and decoding of AS_PATH (RFC 4271 section 4.3), with AS numbers of four or two octets (RFC
 //! 6793).
 //!
-//! In an AS_PATH for a two-octet AS speaker, AS_TRANS replaces each larger number, and [`as4_path`]
-//! gives the AS4_PATH with the real numbers. [`merge_as4_path`] combines both when they are received.
+//! In an AS_PATH for a two-octet AS speaker, AS_TRANS replaces each larger number, and `as4_path`
+//! gives the AS4_PATH with the real numbers. `merge_as4_path` combines both when they are received.
 
 use super::wire::{take_u8, take_u16, take_u32};
 

@@ -2,7 +2,7 @@
 //!
 //! [`check_import`] decides if a received path is accepted, and [`export`] computes the route that is
 //! advertised to a peer. Both depend only on the configuration, the sessions and one path, so an
-//! advertisement can be recomputed at any time and [`out`](super::rib::adj_rib_out) stores no copy of it.
+//! advertisement can be recomputed at any time and the table (`rib`) stores no copy of it.
 //!
 //! The rules are those of kube-router: a node accepts from its peers every path that could be a route
 //! here, and advertises only its own networks. A route reflector (RFC 4456) also advertises learned
@@ -18,7 +18,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
     attribute::Attributes,
-    rib::{decision::RouteAttrs, peer_table::PeerSession},
+    rib::{PeerSession, path::RouteAttrs},
     wire::MAX_MESSAGE_LEN,
 };
 use crate::family::Family;

@@ -3,7 +3,7 @@
 //! One loop runs three stages: `Driver::process` gives events to the speaker and performs its actions;
 //! the thread waits in poll(2) until a socket is ready, the deadline passes or another thread signals
 //! it; `Driver::handle_ready` turns the readiness of sockets into events. Protocol decisions are left
-//! to `speaker`, the sockets to `stream` and `probes`. Other threads lock the speaker directly, while
+//! to `speaker`, the sockets to `stream` and `bfd`. Other threads lock the speaker directly, while
 //! the BGP thread waits: [`Sessions`] to change the configuration or fetch routes, [`SpeakerReader`] to read.
 
 use std::{
@@ -17,14 +17,13 @@ use super::{
     bfd::socket::BfdSockets,
     fsm::ConnId,
     notification::Notification,
-    rib::Learned,
     speaker::{Dial, Severity, Speaker, SpeakerAction, SpeakerEvent},
     stream::{self, Listener, ReadBuffer, TcpConnection, TcpStatus},
 };
 use crate::{
     error::{Doing, Result},
     log,
-    model::bgp::{Config, Peer, peer::Secret},
+    model::bgp::{Config, Learned, Peer, peer::Secret},
     sys::{EventFd, Poll},
 };
 

@@ -11,9 +11,9 @@ use super::{
     policy::RouteRejectReason,
     rib::{
         Destination, Rib,
-        adj_rib_out::exported_route,
-        decision::{Path, multipath},
-        peer_table::PeerIndex,
+        batch::exported_route,
+        decision::multipath,
+        path::{Path, PeerIndex},
     },
     update::LARGE_COMMUNITY,
     wire::take_u32,
@@ -84,69 +84,65 @@ impl RouteRow {
     }
 }
 
-impl Rib {
-    /// Returns the selected rows, sorted by network and then by preference. Empty if the peer is unknown.
-    pub fn shown(&self, which: RouteSelector) -> Vec<RouteRow> {
-        let peer = match which {
-            RouteSelector::All => None,
-            RouteSelector::From(addr) | RouteSelector::To(addr) => {
-                match self.peers.index_of(addr) {
-                    Some(peer) => Some(peer),
-                    None => return Vec::new(),
+/// Returns the selected rows, sorted by network and then by preference. Empty if the peer is unknown.
+pub fn rows(rib: &Rib, which: RouteSelector) -> Vec<RouteRow> {
+    let peer = match which {
+        RouteSelector::All => None,
+        RouteSelector::From(addr) | RouteSelector::To(addr) => match rib.peers.index_of(addr) {
+            Some(peer) => Some(peer),
+            None => return Vec::new(),
+        },
+    };
+    let mut rows = Vec::new();
+    for (net, dest) in &rib.table {
+        let route = multipath(&dest.paths, &rib.peers);
+        for (index, path) in dest.paths.iter().enumerate() {
+            let from = rib.peers.session(path.from).map(|from| from.addr);
+            let mut row = match which {
+                RouteSelector::From(_) if peer != Some(path.from) => continue,
+                RouteSelector::From(_) | RouteSelector::All => {
+                    let hop = (path.from != PeerIndex::LOCAL).then_some(path.attrs.next_hop);
+                    RouteRow::new(*net, hop, from, &path.attrs.attributes)
                 }
-            }
-        };
-        let mut rows = Vec::new();
-        for (net, dest) in &self.table {
-            let route = multipath(&dest.paths, &self.peers);
-            for (index, path) in dest.paths.iter().enumerate() {
-                let from = self.peers.session(path.from).map(|from| from.addr);
-                let mut row = match which {
-                    RouteSelector::From(_) if peer != Some(path.from) => continue,
-                    RouteSelector::From(_) | RouteSelector::All => {
-                        let hop = (path.from != PeerIndex::LOCAL).then_some(path.attrs.next_hop);
-                        RouteRow::new(*net, hop, from, &path.attrs.attributes)
-                    }
-                    RouteSelector::To(_) if index > 0 => break,
-                    RouteSelector::To(_) => match self.advertised_row(peer, net, path, dest) {
-                        Some(row) => RouteRow { from, ..row },
-                        None => break,
-                    },
-                };
-                row.stale = path.stale;
-                row.best = index == 0;
-                row.used = path.from != PeerIndex::LOCAL
-                    && path.resolvable
-                    && !path.loses_on_med
-                    && route.as_ref().is_some_and(|it| it.addrs().contains(&path.attrs.next_hop));
-                rows.push(row);
-            }
+                RouteSelector::To(_) if index > 0 => break,
+                RouteSelector::To(_) => match advertised_row(rib, peer, net, path, dest) {
+                    Some(row) => RouteRow { from, ..row },
+                    None => break,
+                },
+            };
+            row.stale = path.stale;
+            row.best = index == 0;
+            row.used = path.from != PeerIndex::LOCAL
+                && path.resolvable
+                && !path.loses_on_med
+                && route.as_ref().is_some_and(|it| it.addrs().contains(&path.attrs.next_hop));
+            rows.push(row);
         }
-        let entry = peer.and_then(|peer| self.peers.get(peer));
-        if let (RouteSelector::From(addr), Some(entry)) = (which, entry) {
-            rows.extend(entry.refused.iter().map(|(net, refusal)| RouteRow {
-                refused: Some(*refusal),
-                ..RouteRow::new(*net, None, Some(addr), &Attributes::default())
-            }));
-            rows.sort_by_key(|row| row.net);
-        }
-        rows
     }
+    let entry = peer.and_then(|peer| rib.peers.get(peer));
+    if let (RouteSelector::From(addr), Some(entry)) = (which, entry) {
+        rows.extend(entry.refused.iter().map(|(net, refusal)| RouteRow {
+            refused: Some(*refusal),
+            ..RouteRow::new(*net, None, Some(addr), &Attributes::default())
+        }));
+        rows.sort_by_key(|row| row.net);
+    }
+    rows
+}
 
-    /// Returns the row of a route as it is advertised to a peer; `None` if the network is not
-    /// advertised to the peer.
-    fn advertised_row(
-        &self,
-        peer: Option<PeerIndex>,
-        net: &IpNet,
-        path: &Path,
-        dest: &Destination,
-    ) -> Option<RouteRow> {
-        let peer = peer.filter(|peer| dest.is_advertised_to(*peer))?;
-        let session = self.peers.session(peer)?;
-        let route = exported_route(&self.config, &self.peers, session, net, path)?;
-        Some(RouteRow::new(*net, Some(route.next_hop), None, &route.attributes))
-    }
+/// Returns the row of a route as it is advertised to a peer; `None` if the network is not
+/// advertised to the peer.
+fn advertised_row(
+    rib: &Rib,
+    peer: Option<PeerIndex>,
+    net: &IpNet,
+    path: &Path,
+    dest: &Destination,
+) -> Option<RouteRow> {
+    let peer = peer.filter(|peer| dest.is_advertised_to(*peer))?;
+    let session = rib.peers.session(peer)?;
+    let route = exported_route(&rib.config, &rib.peers, session, net, path)?;
+    Some(RouteRow::new(*net, Some(route.next_hop), None, &route.attributes))
 }
 
 /// Formats COMMUNITIES and LARGE_COMMUNITY as routers print them.

@@ -7,9 +7,9 @@ use ipnet::IpNet;
 
 use super::{Unmet, node, routes, services::Claims, unit::ClusterView, view::Draft};
 use crate::{
-    bgp::rib::Learned,
     collections::{FlatSet, changed_keys},
     model::{
+        bgp::Learned,
         cluster::{Node, Service},
         items::ItemSet,
     },

@@ -5,7 +5,6 @@ use std::{cell::Cell, fmt::Display, path::Path, thread, time::Duration};
 
 use kinglet::{
     api::snapshot::{self, Snapshot as Last},
-    bgp::rib::Learned,
     cli::{Format, LowArgs},
     commands::{
         check::{self, CheckVerdict},
@@ -15,7 +14,7 @@ use kinglet::{
     error::{Doing, Error, Result},
     kernel::{Kernel, Outcome, Scope, lock::Lock},
     log,
-    model::{items::ServiceStats, local::Local},
+    model::{bgp::Learned, items::ServiceStats, local::Local},
     reconcile::prepare_pass,
     report::{
         SOCKET, Status,

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
-use super::{Rib, peer_table::PeerSession};
+use super::{PeerSession, Rib};
 use crate::family::Family;
 use crate::{
     bgp::{

@@ -1,14 +1,14 @@
 //! A randomized test of the table against a model. Random events are applied to both; the UPDATEs that
 //! each peer decodes must give exactly the routes that the policies make of the best paths.
 //!
-//! The model does not sort paths as [`choice`](crate::bgp::rib::decision) does: it eliminates candidates rule
+//! The model does not sort paths as [`decision`](super::decision) does: it eliminates candidates rule
 //! by rule, as RFC 4271 section 9.1.2.2 describes the decision process.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use ipnet::IpNet;
 
-use super::{Rib, decision::RouteAttrs, fixtures::*, peer_table::PeerSession};
+use super::{PeerSession, Rib, fixtures::*, path::RouteAttrs};
 use crate::family::Family;
 use crate::{
     bgp::{

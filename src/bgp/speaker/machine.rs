@@ -8,10 +8,10 @@ use crate::{
         fsm::{ConnId, Fsm, FsmInput},
         message::Message,
         notification::Notification,
-        rib::{Learned, Rib},
+        rib::Rib,
     },
     collections::{FlatMap, FlatSet},
-    model::bgp::{Config, TtlPolicy},
+    model::bgp::{Config, Learned, TtlPolicy},
 };
 use std::{net::IpAddr, sync::Arc, time::Duration};
 

@@ -1,6 +1,6 @@
 //! A BGP router outside the cluster, as flags and Node annotations configure it.
 //!
-//! Flags (`args`) and annotations (`api::wire`) give the same five texts and the BFD numbers, so
+//! Flags (`cli`) and annotations (`api::wire`) give the same five texts and the BFD numbers, so
 //! [`Router::read`] parses both. Error texts never contain the password.
 
 use std::{fmt, net::IpAddr};
