@@ -8,8 +8,10 @@ use std::{
 };
 
 /// Each top-level module of `src/`, and the modules of kinglet that it may name.
-const MAY: [(&str, &[&str]); 21] = [
+const MAY: [(&str, &[&str]); 23] = [
     ("family", &[]),
+    ("hash", &[]),
+    ("rng", &[]),
     (
         "main",
         &[
@@ -30,9 +32,9 @@ const MAY: [(&str, &[&str]); 21] = [
         ],
     ),
     ("lib", &[]),
-    ("announce", &["collections", "desired", "error", "family", "model"]),
-    ("api", &["codec", "collections", "error", "family", "log", "model"]),
-    ("bgp", &["collections", "error", "family", "log", "model", "sys"]),
+    ("announce", &["collections", "desired", "error", "family", "hash", "model"]),
+    ("api", &["codec", "collections", "error", "family", "hash", "log", "model", "rng"]),
+    ("bgp", &["collections", "error", "family", "log", "model", "rng", "sys"]),
     ("cli", &["error", "model"]),
     ("codec", &["collections"]),
     ("collections", &[]),
@@ -81,7 +83,7 @@ const MAY: [(&str, &[&str]); 21] = [
     ("error", &[]),
     ("kernel", &["codec", "collections", "error", "family", "model", "netlink", "plan", "sys"]),
     ("log", &[]),
-    ("model", &["codec", "collections", "family"]),
+    ("model", &["codec", "collections", "family", "hash"]),
     ("netlink", &["collections", "error", "family", "sys"]),
     ("plan", &["family", "model"]),
     (

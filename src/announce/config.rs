@@ -4,6 +4,7 @@ use crate::family::Family;
 use crate::{
     collections::FlatMap,
     desired::{Unmet, view::has_ipv6},
+    hash::fnv1a_32,
     model::{
         bgp::{Config, Export, Import, LocalSpeaker, Originated, Peer, TtlPolicy},
         cluster::{
@@ -284,8 +285,7 @@ fn hash_router_id(addr: IpAddr) -> Ipv4Addr {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),
     };
-    let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-    bytes.iter().fold(0x811c_9dc5, step).into()
+    fnv1a_32(&bytes).into()
 }
 
 #[cfg(test)]

@@ -294,7 +294,7 @@ impl Driver {
         for action in speaker.take_actions() {
             match action {
                 SpeakerAction::Log(Severity::Warning, text) => {
-                    log::warn(format_args!("bgp: {text}"))
+                    log::warn(format_args!("bgp: {text}"));
                 }
                 SpeakerAction::Log(Severity::Info, text) => log::info(format_args!("bgp: {text}")),
                 SpeakerAction::Send(conn, bytes) => {

@@ -1,7 +1,7 @@
 //! One BFD session (RFC 5880 section 6.8).
 
 use super::packet::{BfdState, ControlPacket, LEN};
-use crate::model::bgp::peer::Bfd;
+use crate::{model::bgp::peer::Bfd, rng::Rng};
 use std::{
     fmt::{self, Display, Formatter},
     time::Duration,
@@ -64,8 +64,8 @@ pub struct BfdSession {
     polling: bool,
     /// True if the peer sent the P bit and the answer with the F bit is due.
     answer_poll: bool,
-    /// The state of the random numbers for the transmit jitter.
-    seed: u32,
+    /// The random numbers for the transmit jitter.
+    rng: Rng,
 }
 
 impl BfdSession {
@@ -83,7 +83,7 @@ impl BfdSession {
             detection_deadline: None,
             polling: false,
             answer_poll: false,
-            seed: seed | 1,
+            rng: Rng(u64::from(seed) | 1),
         }
     }
 
@@ -155,7 +155,7 @@ impl BfdSession {
             // RFC 5880 section 6.8.7: the interval is 75 to 100 % of the negotiated one. If Detect Mult is
             // 1, it is at most 90 %, because one late packet would end the session.
             let spread = if self.config.detect_mult == 1 { 15 } else { 25 };
-            let share = 75 + self.next_random() % (spread + 1);
+            let share = 75 + self.rng.below(spread + 1) as u32;
             self.next_transmit = now + self.transmit_interval() * share / 100;
         } else if !self.answer_poll {
             return None;
@@ -206,14 +206,6 @@ impl BfdSession {
         let interval = self.config.min_rx.max(self.last_received.desired_min_tx);
         let detect_mult = u64::from(self.last_received.detect_mult);
         Duration::from_micros(detect_mult * u64::from(interval))
-    }
-
-    /// Returns the next number of an xorshift sequence.
-    fn next_random(&mut self) -> u32 {
-        self.seed ^= self.seed << 13;
-        self.seed ^= self.seed >> 17;
-        self.seed ^= self.seed << 5;
-        self.seed
     }
 }
 

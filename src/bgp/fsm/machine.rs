@@ -9,6 +9,7 @@ use crate::{
         notification::Notification,
     },
     model::bgp::{LocalSpeaker, Peer},
+    rng::Rng,
 };
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -72,8 +73,8 @@ pub struct Fsm {
     /// The OPEN has the Restart State bit set before this time (RFC 4724 section 3). `None` if graceful
     /// restart is off, or after the first session was established.
     restarting_until: Option<Duration>,
-    /// The state of the random numbers that spread retries in time.
-    seed: u32,
+    /// The random numbers that spread retries in time.
+    rng: Rng,
     outputs: Vec<Output>,
 }
 
@@ -98,7 +99,7 @@ impl Fsm {
             refuse_until: Duration::ZERO,
             failures: 0,
             restarting_until,
-            seed: seed | 1,
+            rng: Rng(u64::from(seed) | 1),
             outputs: Vec::new(),
         }
     }
@@ -419,13 +420,9 @@ impl Fsm {
     /// Returns the delay before the next attempt. It doubles with each failure, and a random factor
     /// between 0.75 and 1 is applied (RFC 4271 section 10).
     fn retry_delay(&mut self) -> Duration {
-        // Xorshift suffices, because the sequences only have to differ between nodes.
-        self.seed ^= self.seed << 13;
-        self.seed ^= self.seed >> 17;
-        self.seed ^= self.seed << 5;
         let (shortest, longest) = CONNECT_RETRY;
         let whole = (shortest * (1 << self.failures.saturating_sub(1).min(5))).min(longest);
-        whole * (768 + self.seed % 256) / 1024
+        whole * (768 + self.rng.below(256) as u32) / 1024
     }
 
     fn handle_timers(&mut self, now: Duration) {

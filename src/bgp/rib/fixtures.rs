@@ -16,34 +16,12 @@ use crate::{
         update::{Reach, Update},
     },
     model::bgp::{Config, Export, Import, LocalSpeaker, Originated, Peer, TtlPolicy},
+    rng::Rng,
 };
 
-/// A generator of pseudo-random numbers that gives the same sequence in every run (xorshift64*).
-pub struct Rng(pub u64);
-
-impl Rng {
-    /// Returns a number from 0 to `limit - 1`.
-    pub fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
-    }
-
-    /// Returns a random element.
-    pub fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
-    }
-
-    /// Returns true once in `count` calls on average.
-    pub fn one_in(&mut self, count: usize) -> bool {
-        self.below(count) == 0
-    }
-
-    /// Returns a random subset of the families.
-    pub fn families(&mut self) -> Vec<Family> {
-        Family::ALL.into_iter().filter(|_| self.one_in(2)).collect()
-    }
+/// Returns a random subset of the families.
+pub fn families(rng: &mut Rng) -> Vec<Family> {
+    Family::ALL.into_iter().filter(|_| rng.one_in(2)).collect()
 }
 
 /// The AS of this node.

@@ -19,6 +19,7 @@ use crate::{
     },
     collections::FlatMap,
     model::{bgp::Config, items::NextHops},
+    rng::Rng,
 };
 
 /// Routes by network, as received from a peer.
@@ -122,7 +123,7 @@ impl Model {
     }
 
     fn up(&mut self, at: usize) {
-        let kept = self.rng.families();
+        let kept = families(&mut self.rng);
         let peer = &mut self.peers[at];
         let was_up = std::mem::replace(&mut peer.up, true);
         let accepted = accepted_routes(&self.config, peer);
@@ -137,7 +138,7 @@ impl Model {
     }
 
     fn down(&mut self, at: usize) {
-        let keep = self.rng.families();
+        let keep = families(&mut self.rng);
         let peer = &mut self.peers[at];
         let was_up = std::mem::take(&mut peer.up);
         let accepted = accepted_routes(&self.config, peer);

@@ -208,7 +208,7 @@ impl Reader {
             ATOMIC_AGGREGATE if value.is_empty() => found.atomic = true,
             ATOMIC_AGGREGATE => return Err((AttributeDiscard, WRONG_LENGTH)),
             AGGREGATOR => {
-                found.aggregator = Some(read_aggregator(value, self.negotiated.four_octet)?)
+                found.aggregator = Some(read_aggregator(value, self.negotiated.four_octet)?);
             }
             COMMUNITIES => {
                 let communities = read_u32_list(value)?;
