@@ -374,7 +374,14 @@ pub(super) fn max_encoded_len(attributes: &Attributes) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bgp::{as_path::Segment, attribute::RawAttribute, rib::fixtures::*};
+    use crate::bgp::{
+        as_path::Segment,
+        attribute::RawAttribute,
+        capability::Negotiated,
+        message::Message,
+        rib::fixtures::*,
+        update::{Reach, Update},
+    };
 
     fn learned<'a>(from: &'a PeerSession, attrs: &'a RouteAttrs) -> RouteSource<'a> {
         RouteSource::Learned { from, attrs, resolvable: true }
@@ -713,6 +720,46 @@ mod tests {
         for (count, is_exported) in [(900, true), (1100, false)] {
             let exported = export(&reflector(), &to, Family::Ipv4, learned(&from, &attrs(count)));
             assert_eq!(exported.is_some(), is_exported, "{count}");
+        }
+    }
+
+    #[test]
+    fn the_longest_attributes_that_are_advertised_fit_in_a_message_and_one_more_byte_is_refused() {
+        let (from, to) = (session(4, 65001), session(2, ASN));
+        // All optional attributes are present, and the ASes do not fit in two octets.
+        let attrs = |next_hop, value_len| {
+            let unrecognized =
+                vec![RawAttribute { code: 99, flags: 0xe0, value: vec![0; value_len].into() }];
+            let attributes = Attributes {
+                med: Some(1),
+                atomic: true,
+                aggregator: Some((70_000, [10, 0, 0, 9].into())),
+                communities: (0..900).collect(),
+                unrecognized,
+                ..as_path(&[65001, 70_000])
+            };
+            route_attrs(next_hop, attributes)
+        };
+        // 4096 - 81 for the rest of the UPDATE, 73 for all attributes of fixed length and the headers of
+        // those of variable length, 20 for the ASes, 3600 for the communities, 4 for the unrecognized one.
+        const LONGEST: usize = 4096 - 81 - 73 - 20 - 3600 - 4;
+        for (net_of, next_hop) in [("10.1.2.3/32", "10.0.0.9"), ("fd42:9::1/128", "fd00::9")] {
+            let dest = net(net_of);
+            let exported = |value_len| {
+                let attrs = attrs(next_hop, value_len);
+                export(&reflector(), &to, Family::of(&dest), learned(&from, &attrs))
+            };
+            assert!(exported(LONGEST + 1).is_none(), "{net_of}");
+            let ExportedRoute { next_hop, attributes } = exported(LONGEST).unwrap();
+            let reach = vec![Reach { next_hop, nets: vec![dest] }];
+            let update = Message::Update(Update { reach, attributes, ..Update::default() });
+            for four_octet in [false, true] {
+                let negotiated = Negotiated { four_octet, internal: true };
+                let mut bytes = Vec::new();
+                update.write(negotiated, &mut bytes);
+                assert!(bytes.len() <= 4096, "{}", bytes.len());
+                assert!(Message::read(&bytes, negotiated).as_ref() == Ok(&update), "{net_of}");
+            }
         }
     }
 }

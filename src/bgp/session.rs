@@ -347,7 +347,7 @@ impl Driver {
 /// if it has already been closed.
 fn accept(speaker: &mut Speaker, socket: TcpStream, now: Duration) -> Option<TcpConnection> {
     let (peer, local) = (socket.peer_addr().ok()?, socket.local_addr().ok()?);
-    let (conn, distance) = speaker.accept(peer.ip(), local.ip(), now)?;
-    let _ = stream::set_ttl(&socket, peer.is_ipv4(), distance);
-    Some(TcpConnection::open(conn, socket))
+    let (conn, config) = speaker.accept(peer.ip(), local.ip(), now)?;
+    let _ = stream::set_ttl(&socket, peer.is_ipv4(), config.distance);
+    Some(TcpConnection::open(conn, socket, config.hold_time))
 }

@@ -323,6 +323,7 @@ mod tests {
         // 400 and 300 ms.
         for (at, every) in [(0, 500), (1, 400)] {
             let steady: Vec<_> = pair.sent[at].iter().filter(|sent| **sent > ms(4000)).collect();
+            assert!(steady.len() as u64 >= 6000 / every - 1, "{at}: only {steady:?}");
             for two in steady.windows(2) {
                 let pause = *two[1] - *two[0];
                 assert!((ms(every * 3 / 4)..=ms(every + 1)).contains(&pause), "{at}: {pause:?}");
@@ -416,7 +417,7 @@ mod tests {
         assert_eq!(session.handle_packet(fast, ms(2)), None);
         let sent: Vec<u64> =
             (2..1000).filter(|at| session.poll_transmit(ms(*at)).is_some()).collect();
-        assert!((76..=102).contains(&sent[0]), "{sent:?}");
+        assert!((76..=102).contains(&sent[0]) && sent.len() >= 9, "{sent:?}");
         assert!(sent.windows(2).all(|two| two[1] - two[0] <= 101), "{sent:?}");
     }
 }

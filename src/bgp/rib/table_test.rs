@@ -119,7 +119,16 @@ fn a_path_that_is_received_again_unchanged_is_not_advertised_again() {
     rib.handle_update(one.addr, update.clone());
     assert!(rib.take_routes_changed() && !rib.take_routes_changed());
     assert_eq!(read_nets(&mut rib, &two).0, ["10.9.0.0/16"]);
+    rib.handle_update(one.addr, update.clone());
+    assert!(!rib.has_pending_updates(two.addr) && !rib.take_routes_changed());
+    // After an UPDATE with other attributes, equal attributes are no longer the same value in memory.
+    rib.handle_update(one.addr, reach(&["10.8.0.0/16"], "10.0.0.2", as_path(&[65002])));
+    assert!(rib.take_routes_changed());
+    assert_eq!(read_nets(&mut rib, &two).0, ["10.8.0.0/16"]);
+    let attrs = |rib: &Rib| Arc::clone(&rib.table[&net("10.9.0.0/16")].paths[0].attrs);
+    let before = attrs(&rib);
     rib.handle_update(one.addr, update);
+    assert!(!Arc::ptr_eq(&before, &attrs(&rib)));
     assert!(!rib.has_pending_updates(two.addr) && !rib.take_routes_changed());
 }
 

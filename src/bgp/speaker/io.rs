@@ -69,6 +69,8 @@ pub struct Dial {
     pub password: Option<Secret>,
     /// The limit on the number of hops to the peer.
     pub distance: TtlPolicy,
+    /// The hold time that this node offers, in seconds.
+    pub hold_time: u16,
 }
 
 /// A BFD packet to send.

@@ -11,7 +11,7 @@ use crate::{
         rib::Rib,
     },
     collections::{FlatMap, FlatSet},
-    model::bgp::{Config, Learned, TtlPolicy},
+    model::bgp::{Config, Learned, Peer},
 };
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -23,6 +23,8 @@ const MAX_QUEUED: usize = 64 << 10;
 const DEFAULT_DEFERRAL: Duration = Duration::from_secs(90);
 /// The maximum number of refused addresses to remember. The first connection from each is logged.
 const MAX_REJECTED_SOURCES: usize = 64;
+/// The time after which all refused addresses are forgotten, so that later ones are logged too.
+const REJECTED_SOURCES_TIME: Duration = Duration::from_secs(3600);
 
 /// The state of one peer.
 pub(super) struct PeerState {
@@ -58,6 +60,8 @@ pub struct Speaker {
     seed: u32,
     /// Addresses that are not peers and tried to connect.
     rejected_sources: FlatSet<IpAddr>,
+    /// The time at which `rejected_sources` is cleared.
+    rejected_sources_until: Duration,
     /// True after all peers have sent End-of-RIB or the deferral time is over.
     complete: bool,
     /// The values of `lost` and `complete` in the last result of [`Speaker::take_learned`].
@@ -78,6 +82,7 @@ impl Speaker {
             last_conn: 0,
             seed,
             rejected_sources: FlatSet::new(),
+            rejected_sources_until: REJECTED_SOURCES_TIME,
             complete: false,
             reported: Default::default(),
             actions: Vec::new(),
@@ -176,15 +181,19 @@ impl Speaker {
     }
 
     /// Registers a connection that was accepted from the address `from` at the address `local`. Returns the
-    /// connection's number and hop limit; `None` if it must be closed, because `from` is not a peer or
+    /// connection's number and the peer's configuration; `None` if it must be closed, because `from` is not a peer or
     /// because the peer's state machine refuses it.
     pub fn accept(
         &mut self,
         from: IpAddr,
         local: IpAddr,
         now: Duration,
-    ) -> Option<(ConnId, TtlPolicy)> {
+    ) -> Option<(ConnId, &Peer)> {
         if !self.peers.contains_key(&from) {
+            if now >= self.rejected_sources_until {
+                self.rejected_sources.clear();
+                self.rejected_sources_until = now + REJECTED_SOURCES_TIME;
+            }
             if self.rejected_sources.len() < MAX_REJECTED_SOURCES
                 && self.rejected_sources.insert(from)
             {
@@ -196,8 +205,8 @@ impl Speaker {
         }
         let conn = self.allocate_conn(from, Some(local));
         self.input(from, FsmInput::Accepted(conn), now);
-        let distance = self.peers.get(&from)?.fsm.peer().distance;
-        self.conns.contains_key(&conn).then_some((conn, distance))
+        let peer = self.peers.get(&from)?.fsm.peer();
+        self.conns.contains_key(&conn).then_some((conn, peer))
     }
 
     pub(super) fn allocate_conn(&mut self, peer: IpAddr, local: Option<IpAddr>) -> ConnId {
@@ -379,7 +388,7 @@ mod tests {
     use crate::{
         bgp::{bfd::BfdState, fsm::FsmState, message::message_len},
         model::{
-            bgp::{Export, Import, LocalSpeaker, Originated, Peer},
+            bgp::{Export, Import, LocalSpeaker, Originated, TtlPolicy},
             items::NextHops,
         },
     };
@@ -732,6 +741,20 @@ mod tests {
         let about = |(_, text): &&(u8, String)| text.contains("192.0.2.77");
         assert_eq!(net.log.iter().filter(about).count(), 1);
         assert_eq!(net.routes(1), [FROM_2]);
+    }
+
+    #[test]
+    fn at_most_sixty_four_refused_addresses_are_logged_in_an_hour() {
+        let mut speaker = Speaker::new(config(1, &[2]), 1);
+        let mut logged = |now| {
+            for last in 100..=255 {
+                assert!(speaker.accept(addr(last), addr(1), now).is_none());
+            }
+            let is_log = |action: &SpeakerAction| matches!(action, SpeakerAction::Log(..));
+            speaker.take_actions().iter().filter(|action| is_log(action)).count()
+        };
+        assert_eq!((logged(s(1)), logged(s(3599))), (64, 0));
+        assert_eq!((logged(s(3600)), logged(s(7199)), logged(s(9000))), (64, 0, 64));
     }
 
     #[test]

@@ -79,6 +79,7 @@ impl Speaker {
             local: peer.local,
             password: peer.password.clone(),
             distance: peer.distance,
+            hold_time: peer.hold_time,
         };
         self.actions.push(SpeakerAction::Dial(conn, Box::new(dial)));
     }

@@ -400,6 +400,8 @@ fn notification_data(subcode: u8, attribute: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::bgp::update::encode::write;
 
@@ -812,6 +814,33 @@ mod tests {
     }
 
     #[test]
+    fn ignored_multicast_networks_are_reported() {
+        let faults = |withdrawn: &[u8], attributes: &[&[u8]], networks: &[u8]| {
+            let update = read(&body(withdrawn, attributes, networks), OUTSIDE).unwrap();
+            assert_eq!(nets(&update).len() + update.withdrawn.len(), 1, "{update:?}");
+            update.faults
+        };
+        let good = [GOOD_ORIGIN, GOOD_PATH, GOOD_HOP];
+        // 224.0.0.0/4 is withdrawn, and 239.0.0.0/8 is advertised beside 10.1.0.0/16.
+        assert_eq!(faults(&[4, 224], &good, NETS), ["1 multicast networks: ignored"]);
+        assert_eq!(
+            faults(&[4, 224], &good, &[16, 10, 1, 8, 239]),
+            ["2 multicast networks: ignored"]
+        );
+        // ff02::/16 beside the good network, in each of the multiprotocol attributes.
+        let mut reach = [GOOD_REACH, &[16, 0xff, 2]].concat();
+        reach[2] += 3;
+        assert_eq!(
+            faults(&[], &[&reach, GOOD_ORIGIN, GOOD_PATH], &[]),
+            ["1 multicast networks: ignored"]
+        );
+        let mut unreach = [GOOD_UNREACH, &[16, 0xff, 2]].concat();
+        unreach[2] += 3;
+        assert_eq!(faults(&[], &[&unreach], &[]), ["1 multicast networks: ignored"]);
+        assert_eq!(faults(&[], &good, NETS), [""; 0]);
+    }
+
+    #[test]
     fn a_truncated_or_corrupted_attribute_withdraws_at_most_the_routes() {
         let whole: &[&[u8]] = &[
             GOOD_ORIGIN,
@@ -828,6 +857,8 @@ mod tests {
             &[0xc0, 32, 12, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1],
             &[0xc0, 99, 3, 1, 2, 3],
         ];
+        // The number of resets by the changed byte and the subcode of the NOTIFICATION.
+        let mut resets = BTreeMap::new();
         for negotiated in [OUTSIDE, INSIDE, OLD] {
             for (at, attribute) in whole.iter().enumerate() {
                 let with = |changed: &[u8]| {
@@ -856,16 +887,26 @@ mod tests {
                         let mut changed = attribute.to_vec();
                         changed[byte] ^= flip;
                         // The rest may be read as other attributes, but the routes must be found in any case.
-                        if let Ok(update) = with(&changed) {
-                            let net = "10.1.0.0/16".parse().unwrap();
-                            assert!(
-                                update.withdrawn.contains(&net)
-                                    || nets(&update).contains(&"10.1.0.0/16".into())
-                            );
+                        match with(&changed) {
+                            Ok(update) => {
+                                let net = "10.1.0.0/16".parse().unwrap();
+                                assert!(
+                                    update.withdrawn.contains(&net)
+                                        || nets(&update).contains(&"10.1.0.0/16".into())
+                                );
+                            }
+                            Err(notification) => {
+                                assert_eq!(notification.code, 3);
+                                *resets.entry((byte, notification.subcode)).or_insert(0) += 1;
+                            }
                         }
                     }
                 }
             }
         }
+        // Byte 0: the OPTIONAL bit is cleared, so the unknown attribute counts as well-known. Byte 1: a
+        // well-known attribute gets an unknown code, or an attribute gets the code of MP_REACH_NLRI or
+        // MP_UNREACH_NLRI. Byte 2: the rest begins with an attribute that is unknown and well-known.
+        assert_eq!(resets, [((0, 2), 3), ((1, 2), 81), ((1, 9), 9), ((2, 2), 153)].into());
     }
 }

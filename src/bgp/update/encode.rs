@@ -189,3 +189,42 @@ fn encode_attributes(
     others(&mut out, true);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bgp::{as_path::Segment, attribute::RawAttribute, update::value::take_value};
+
+    #[test]
+    fn attributes_are_sent_in_the_order_of_their_type_codes() {
+        let unrecognized = [16, 25, 32, 99].map(|code| RawAttribute {
+            code,
+            flags: OPTIONAL | TRANSITIVE,
+            value: vec![0; 60].into(),
+        });
+        let attributes = Attributes {
+            as_path: vec![Segment::Sequence(vec![70_000])],
+            med: Some(1),
+            local_pref: Some(1),
+            atomic: true,
+            aggregator: Some((70_000, Ipv4Addr::LOCALHOST)),
+            communities: vec![1],
+            originator: Some(Ipv4Addr::LOCALHOST),
+            clusters: vec![Ipv4Addr::LOCALHOST],
+            unrecognized: unrecognized.into(),
+            ..Attributes::default()
+        };
+        let codes = |four_octet| {
+            let negotiated = Negotiated { four_octet, internal: true };
+            let encoded = encode_attributes(&attributes, Some(Ipv4Addr::LOCALHOST), negotiated);
+            let (mut rest, mut codes) = (&encoded[..], Vec::new());
+            while let Some(&[_, code]) = rest.first_chunk() {
+                codes.push(code);
+                take_value(&mut rest).unwrap();
+            }
+            codes
+        };
+        assert_eq!(codes(true), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 25, 32, 99]);
+        assert_eq!(codes(false), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 18, 25, 32, 99]);
+    }
+}
