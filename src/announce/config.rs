@@ -4,6 +4,7 @@ use crate::family::Family;
 use crate::{
     collections::FlatMap,
     desired::{Unmet, view::has_ipv6},
+    hash::fnv1a_32,
     model::{
         bgp::{Config, Export, Import, LocalSpeaker, Originated, Peer, TtlPolicy},
         cluster::{
@@ -136,7 +137,7 @@ impl Inputs<'_> {
             port: self.options.port,
             families: addrs.iter().map(Family::of_addr).collect(),
             addrs,
-            cluster,
+            cluster_id: cluster,
             restart: self.options.restart,
         })
     }
@@ -206,8 +207,8 @@ impl Inputs<'_> {
             local: self.node.addr(addr.is_ipv4()).filter(|addr| self.is_on_link(*addr)),
             password: None,
             distance: TtlPolicy::Anywhere,
-            hold: self.options.hold,
-            client: own.cluster.is_some() && matches!(theirs, Some(Reflector::Client(_))),
+            hold_time: self.options.hold,
+            client: own.cluster_id.is_some() && matches!(theirs, Some(Reflector::Client(_))),
             bfd: None,
             passive: false,
         };
@@ -259,7 +260,7 @@ impl Inputs<'_> {
                     hops if router.asn != own.asn => TtlPolicy::Hops(hops),
                     _ => TtlPolicy::Anywhere,
                 },
-                hold: self.options.hold,
+                hold_time: self.options.hold,
                 client: false,
                 bfd: router.bfd,
                 passive: false,
@@ -284,8 +285,7 @@ fn hash_router_id(addr: IpAddr) -> Ipv4Addr {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),
     };
-    let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-    bytes.iter().fold(0x811c_9dc5, step).into()
+    fnv1a_32(&bytes).into()
 }
 
 #[cfg(test)]
@@ -388,7 +388,7 @@ mod tests {
             addrs: ips("192.0.2.11 fd00::11"),
             port: 179,
             families: Family::ALL.into(),
-            cluster: None,
+            cluster_id: None,
             restart: None,
         };
         assert_eq!(got.own, own);
@@ -400,7 +400,7 @@ mod tests {
             local: Some(ip("192.0.2.11")),
             password: None,
             distance: TtlPolicy::Anywhere,
-            hold: 90,
+            hold_time: 90,
             client: false,
             bfd: None,
             passive: false,
@@ -519,7 +519,7 @@ mod tests {
         ] {
             let (got, _) = of(&cluster(with(ours), others()), &local(BgpOptions::default()));
             assert_eq!(
-                (names(&got), got.own.cluster),
+                (names(&got), got.own.cluster_id),
                 (speaks.iter().map(ToString::to_string).collect(), cluster_id)
             );
             assert_eq!(got.peers.values().filter(|peer| peer.client).count(), clients, "{ours:?}");
@@ -632,7 +632,7 @@ mod tests {
             local: Some(ip("192.0.2.99")),
             password: Some(Secret::new("s3cret")),
             distance: TtlPolicy::Hops(3),
-            hold: 30,
+            hold_time: 30,
             client: false,
             bfd: None,
             passive: false,

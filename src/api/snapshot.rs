@@ -21,6 +21,7 @@ use crate::{
     codec::json,
     collections::{FlatMap, FlatSet},
     error::{self, Doing},
+    hash::Sum,
     log,
     model::cluster::{Cluster, ClusterStore, EndpointSlice, Kind, Node, Object, Service},
 };
@@ -44,26 +45,6 @@ pub struct Contact {
     pub uid: Option<String>,
     /// The resource in which the server has endpoints, as an index into `api::ENDPOINTS`.
     pub endpoints: usize,
-}
-
-/// A 64-bit FNV-1a hash. It detects damage by the disk at almost no cost; it is no protection against
-/// an attacker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sum(pub u64);
-
-impl Default for Sum {
-    fn default() -> Sum {
-        Sum(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Sum {
-    /// Adds the next bytes to the hash.
-    pub fn add(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
 }
 
 /// The contents of a snapshot.
@@ -649,12 +630,5 @@ mod tests {
         assert!(past.age().unwrap().as_secs() >= 50);
         let future = Snapshot { listed: now() + 50, ..Snapshot::default() };
         assert_eq!(future.age(), None);
-    }
-
-    #[test]
-    fn the_hash_is_fnv_1a() {
-        let mut sum = Sum::default();
-        sum.add(b"foobar");
-        assert_eq!(sum.0, 0x8594_4171_f739_67e8); // from the test vectors of the reference implementation
     }
 }

@@ -21,6 +21,7 @@ use super::{
     auth::{Access, Token},
     client::{Client, Timeouts},
 };
+pub(crate) use crate::rng::Rng;
 
 /// A server that runs until the test process ends.
 pub struct Server {
@@ -161,18 +162,7 @@ pub fn recorded(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// Pseudo-random numbers that are equal in every run (xorshift64*). The seed must not be 0.
-pub struct Rng(pub u64);
-
 impl Rng {
-    /// Returns a number from 0 to `limit` - 1.
-    pub fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % limit
-    }
-
     /// Returns a copy with one to four random changes: a byte replaced, removed or inserted, or a piece of up
     /// to 39 bytes copied to another place.
     pub fn mutate(&mut self, bytes: &[u8]) -> Vec<u8> {

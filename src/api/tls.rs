@@ -15,8 +15,10 @@ use rustls::{
 };
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
-use super::snapshot::Sum;
-use crate::error::{Doing, Error, Result};
+use crate::{
+    error::{Doing, Error, Result},
+    hash::Sum,
+};
 
 /// A PEM text (RFC 7468) and its source.
 pub struct Pem {

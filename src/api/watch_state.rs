@@ -11,6 +11,8 @@
 
 use std::time::Duration;
 
+use crate::rng::Rng;
+
 /// The wait after the first failure; it doubles with each further one.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 /// The longest wait after a failure, and the most that is honoured of a server's Retry-After. A watch
@@ -163,7 +165,7 @@ pub struct WatchState {
     expirations: u32,
     /// Empty lists in a row.
     empty_lists: u32,
-    rng: u64,
+    rng: Rng,
 }
 
 impl WatchState {
@@ -183,7 +185,7 @@ impl WatchState {
             failures: 0,
             expirations: 0,
             empty_lists: 0,
-            rng: seed | 1,
+            rng: Rng(seed | 1),
         }
     }
 
@@ -396,19 +398,15 @@ impl WatchState {
         half + Duration::from_millis(self.random_up_to(half.as_millis() as u64))
     }
 
-    /// Returns a pseudo-random number from 0 to `most`, both included (xorshift64*).
+    /// Returns a pseudo-random number from 0 to `most`, both included.
     fn random_up_to(&mut self, most: u64) -> u64 {
-        self.rng ^= self.rng >> 12;
-        self.rng ^= self.rng << 25;
-        self.rng ^= self.rng >> 27;
-        (self.rng.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % (most + 1)
+        self.rng.below(most as usize + 1) as u64
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::test_server::Rng;
 
     const HOUR: Duration = Duration::from_secs(3600);
     const WATCH: SyncPolicy = SyncPolicy { poll: None, resync: HOUR };

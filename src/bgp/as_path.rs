@@ -1,13 +1,10 @@
 //! Encoding and decoding of AS_PATH (RFC 4271 section 4.3), with AS numbers of four or two octets (RFC
 //! 6793).
 //!
-//! In an AS_PATH for a two-octet AS speaker, AS_TRANS replaces each larger number, and [`as4_path`]
-//! gives the AS4_PATH with the real numbers. [`merge_as4_path`] combines both when they are received.
+//! In an AS_PATH for a two-octet AS speaker, AS_TRANS replaces each larger number, and `as4_path`
+//! gives the AS4_PATH with the real numbers. `merge_as4_path` combines both when they are received.
 
-use super::{
-    attribute::{Segment, path_len},
-    wire::{take_u8, take_u16, take_u32},
-};
+use super::wire::{take_u8, take_u16, take_u32};
 
 /// Replaces an AS number that does not fit in two octets (RFC 6793).
 pub(super) const AS_TRANS: u16 = 23456;
@@ -19,16 +16,52 @@ const SEQUENCE: u8 = 2;
 const CONFED_SEQUENCE: u8 = 3;
 const CONFED_SET: u8 = 4;
 
+/// A segment of an AS_PATH.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Segment {
+    /// AS_SEQUENCE: ASes in the order of the path, the nearest first.
+    Sequence(Vec<u32>),
+    /// AS_SET: ASes in no order; its length counts as 1.
+    Set(Vec<u32>),
+    /// AS_CONFED_SET (RFC 5065): member ASes of a confederation in no order; its length counts as 0.
+    ConfedSet(Vec<u32>),
+    /// AS_CONFED_SEQUENCE (RFC 5065): member ASes of a confederation in the order of the path; its length
+    /// counts as 0.
+    ConfedSequence(Vec<u32>),
+}
+
 impl Segment {
+    /// Returns the ASes of the segment.
+    pub fn ases(&self) -> &[u32] {
+        self.type_and_ases().1
+    }
+
+    /// Returns true if the segment has member ASes of a confederation (RFC 5065).
+    pub fn is_confederation(&self) -> bool {
+        matches!(self, Segment::ConfedSet(_) | Segment::ConfedSequence(_))
+    }
+
     /// Returns the segment type on the wire, and the ASes.
     fn type_and_ases(&self) -> (u8, &[u32]) {
         match self {
             Segment::Set(ases) => (SET, ases),
             Segment::Sequence(ases) => (SEQUENCE, ases),
-            Segment::Confederation(true, ases) => (CONFED_SEQUENCE, ases),
-            Segment::Confederation(false, ases) => (CONFED_SET, ases),
+            Segment::ConfedSequence(ases) => (CONFED_SEQUENCE, ases),
+            Segment::ConfedSet(ases) => (CONFED_SET, ases),
         }
     }
+}
+
+/// Returns the length of an AS_PATH for the decision process: a set counts 1 (RFC 4271 section
+/// 9.1.2.2), a confederation segment 0 (RFC 5065 section 5.3).
+pub(super) fn path_len(path: &[Segment]) -> usize {
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Sequence(ases) => ases.len(),
+            Segment::Set(_) => 1,
+            Segment::ConfedSet(_) | Segment::ConfedSequence(_) => 0,
+        })
+        .sum()
 }
 
 /// Decodes an AS_PATH. `None` if it is malformed: a segment is empty, of an unknown type or longer than
@@ -49,8 +82,8 @@ pub(super) fn read(mut bytes: &[u8], four_octet: bool) -> Option<Vec<Segment>> {
         path.push(match kind {
             SET => Segment::Set(ases),
             SEQUENCE => Segment::Sequence(ases),
-            CONFED_SEQUENCE => Segment::Confederation(true, ases),
-            CONFED_SET => Segment::Confederation(false, ases),
+            CONFED_SEQUENCE => Segment::ConfedSequence(ases),
+            CONFED_SET => Segment::ConfedSet(ases),
             _ => return None,
         });
     }
@@ -83,12 +116,12 @@ pub(super) fn to_two_octets(asn: u32) -> u16 {
 pub(super) fn as4_path(path: &[Segment]) -> Option<Vec<Segment>> {
     let path: Vec<Segment> = without_confederations(path).cloned().collect();
     path.iter()
-        .any(|segment| segment.type_and_ases().1.iter().any(|&asn| asn > u16::MAX.into()))
+        .any(|segment| segment.ases().iter().any(|&asn| asn > u16::MAX.into()))
         .then_some(path)
 }
 
 fn without_confederations(path: &[Segment]) -> impl Iterator<Item = &Segment> {
-    path.iter().filter(|segment| !matches!(segment, Segment::Confederation(..)))
+    path.iter().filter(|segment| !segment.is_confederation())
 }
 
 /// Merges AS_PATH and AS4_PATH (RFC 6793 section 4.2.3). Two-octet AS speakers prepend to AS_PATH only,
@@ -103,7 +136,7 @@ pub(super) fn merge_as4_path(path: Vec<Segment>, as4: &[Segment]) -> Vec<Segment
     let mut merged = Vec::new();
     for segment in path {
         match segment {
-            Segment::Confederation(..) => merged.push(segment), // it leads, or follows a kept segment
+            Segment::ConfedSet(_) | Segment::ConfedSequence(_) => merged.push(segment), // it leads, or follows a kept segment
             _ if missing == 0 => break,
             Segment::Set(_) => {
                 missing -= 1;
@@ -136,7 +169,7 @@ pub(super) fn merge_as4_path(path: Vec<Segment>, as4: &[Segment]) -> Vec<Segment
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Segment::{Confederation, Sequence, Set};
+    use Segment::{ConfedSequence, ConfedSet, Sequence, Set};
 
     #[test]
     fn a_malformed_segment_makes_the_path_malformed() {
@@ -155,7 +188,7 @@ mod tests {
 
     #[test]
     fn reading_a_written_path_returns_the_same_path() {
-        let path = vec![Sequence(vec![1, 70000]), Set(vec![2, 3]), Confederation(true, vec![4])];
+        let path = vec![Sequence(vec![1, 70000]), Set(vec![2, 3]), ConfedSequence(vec![4])];
         let mut bytes = Vec::new();
         write(&path, true, &mut bytes);
         assert_eq!(read(&bytes, true), Some(path.clone()));
@@ -184,11 +217,11 @@ mod tests {
                 vec![Sequence(vec![1]), Set(vec![2, 3]), Sequence(vec![70000])],
             ),
             (
-                vec![Confederation(true, vec![9]), Sequence(vec![trans])],
-                vec![Confederation(true, vec![8]), Sequence(vec![70000])],
-                vec![Confederation(true, vec![9]), Sequence(vec![70000])],
+                vec![ConfedSequence(vec![9]), Sequence(vec![trans])],
+                vec![ConfedSequence(vec![8]), Sequence(vec![70000])],
+                vec![ConfedSequence(vec![9]), Sequence(vec![70000])],
             ),
-            (vec![Sequence(vec![1])], vec![Confederation(true, vec![8])], vec![Sequence(vec![1])]),
+            (vec![Sequence(vec![1])], vec![ConfedSequence(vec![8])], vec![Sequence(vec![1])]),
         ] {
             assert_eq!(merge_as4_path(path, &as4), merged);
         }
@@ -197,7 +230,7 @@ mod tests {
     #[test]
     fn as4_path_is_sent_only_if_an_as_does_not_fit_in_two_octets() {
         assert_eq!(as4_path(&[Sequence(vec![1, 65535])]), None);
-        let path = [Confederation(false, vec![70000]), Sequence(vec![1, 65536])];
+        let path = [ConfedSet(vec![70000]), Sequence(vec![1, 65536])];
         assert_eq!(as4_path(&path), Some(vec![Sequence(vec![1, 65536])]));
         assert_eq!(as4_path(&path[..1]), None);
     }

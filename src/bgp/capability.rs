@@ -5,8 +5,8 @@
 //! choice of the advertised capabilities is made in `fsm`.
 
 use super::{
-    message::Notification,
-    wire::{take, take_u8, take_u16, take_u32},
+    notification::Notification,
+    wire::{UNICAST, take, take_u8, take_u16, take_u32},
 };
 use crate::family::Family;
 
@@ -24,8 +24,6 @@ const GRACEFUL_RESTART: u8 = 64;
 /// Capability code of four-octet AS numbers (RFC 6793).
 const FOUR_OCTET_AS: u8 = 65;
 
-/// SAFI of unicast routes.
-pub(super) const UNICAST: u8 = 1;
 /// Restart State (R) bit of the graceful-restart capability.
 const RESTARTING: u16 = 0x8000;
 /// Forwarding State (F) bit of a family in the graceful-restart capability.
@@ -56,6 +54,15 @@ pub struct Restart {
     pub time: u16,
     /// The families with graceful restart. The bool is true if forwarding state was preserved (F bit).
     pub families: Vec<(Family, bool)>,
+}
+
+/// The properties of a connection that change the encoding of messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Negotiated {
+    /// True if AS numbers have four octets, because both sides announced that capability (RFC 6793).
+    pub four_octet: bool,
+    /// True if the peer is in the same AS (iBGP).
+    pub internal: bool,
 }
 
 /// The content of the optional parameters: the capabilities, and the AS number of the four-octet AS

@@ -1,6 +1,6 @@
 //! Encoding and decoding of networks in an UPDATE (RFC 4271 section 4.3): a prefix length in bits,
 //! followed by only as many bytes of the address as the prefix needs. `update` uses [`read`], and its
-//! submodule `write` uses [`pack`].
+//! submodule `encode` uses [`pack`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

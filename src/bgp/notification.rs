@@ -1,12 +1,10 @@
-//! The content of a NOTIFICATION message and its text for logs (RFC 4271 section 4.5, RFC 4486, RFC
+//! A NOTIFICATION message and its text for logs (RFC 4271 section 4.5, RFC 4486, RFC
 //! 9003).
 //!
 //! The text comes from the peer and is printed on terminals, so control characters in a shutdown
 //! communication are escaped. [`message`](super::message) reads and writes the bytes of the message.
 
 use std::fmt::{self, Display, Formatter, Write};
-
-use super::message::Notification;
 
 /// Cease subcode of an administrative shutdown (RFC 4486).
 const SHUTDOWN: u8 = 2;
@@ -79,6 +77,17 @@ const NAMES: [(&str, &[&str]); 7] = [
     ),
     ("ROUTE-REFRESH message error", &["invalid message length"]),
 ];
+
+/// A NOTIFICATION message (RFC 4271 section 4.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notification {
+    /// The error code.
+    pub code: u8,
+    /// The error subcode.
+    pub subcode: u8,
+    /// Diagnostic data; its content depends on the code and subcode.
+    pub data: Vec<u8>,
+}
 
 impl Notification {
     /// The OPEN has AS 0 or an AS other than the configured one.

@@ -2,7 +2,7 @@
 //!
 //! [`check_import`] decides if a received path is accepted, and [`export`] computes the route that is
 //! advertised to a peer. Both depend only on the configuration, the sessions and one path, so an
-//! advertisement can be recomputed at any time and [`out`](super::rib::adj_rib_out) stores no copy of it.
+//! advertisement can be recomputed at any time and the table (`rib`) stores no copy of it.
 //!
 //! The rules are those of kube-router: a node accepts from its peers every path that could be a route
 //! here, and advertises only its own networks. A route reflector (RFC 4456) also advertises learned
@@ -17,9 +17,9 @@ use std::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
-    attribute::{Attributes, Segment},
-    message::MAX,
-    rib::{decision::RouteAttrs, peer_table::PeerSession},
+    attribute::Attributes,
+    rib::{PeerSession, path::RouteAttrs},
+    wire::MAX_MESSAGE_LEN,
 };
 use crate::family::Family;
 use crate::model::bgp::Config;
@@ -63,7 +63,7 @@ pub enum RouteRejectReason {
 
 impl RouteRejectReason {
     /// Returns the reason as text for users.
-    pub fn text(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             RouteRejectReason::Family => "address family not negotiated",
             RouteRejectReason::DefaultRoute => "default route",
@@ -143,14 +143,14 @@ pub fn check_attrs(
     // A link-local next hop needs an interface, and the kernel routes do not name one.
     let link_local = matches!(hop, IpAddr::V6(hop) if hop.is_unicast_link_local());
     let invalid = hop.is_unspecified() || hop.is_loopback() || hop.is_multicast() || link_local;
-    if invalid || hop == from.local || own.addrs.contains(&hop) {
+    if invalid || hop == from.local_addr || own.addrs.contains(&hop) {
         Some(RouteRejectReason::NextHop)
     } else if attributes.path_contains(own.asn) {
         Some(RouteRejectReason::AsLoop)
     } else if from.internal {
         if attributes.originator == Some(own.id) {
             Some(RouteRejectReason::Originator)
-        } else if own.cluster.is_some_and(|own| attributes.clusters.contains(&own)) {
+        } else if own.cluster_id.is_some_and(|own| attributes.clusters.contains(&own)) {
             Some(RouteRejectReason::Cluster)
         } else {
             None
@@ -255,7 +255,7 @@ pub fn export(
             export_learned(config, to, family, from, attrs, resolvable)
         }
     }?;
-    (max_encoded_len(&route.attributes) + UPDATE_OVERHEAD <= MAX).then_some(route)
+    (max_encoded_len(&route.attributes) + UPDATE_OVERHEAD <= MAX_MESSAGE_LEN).then_some(route)
 }
 
 /// Returns the route to advertise for an originated network; `None` if networks of its kind are not
@@ -267,8 +267,8 @@ fn export_local(
     kind: LocalKind,
 ) -> Option<ExportedRoute> {
     let rules = &config.export;
-    let pods = if to.outside { rules.pods_outside } else { rules.pods_inside };
-    if !(kind.pods && pods || kind.services && to.outside) {
+    let pods = if to.external { rules.pods_outside } else { rules.pods_inside };
+    if !(kind.pods && pods || kind.services && to.external) {
         return None;
     }
     let mut attributes = Attributes::default();
@@ -289,7 +289,7 @@ fn export_learned(
     attrs: &RouteAttrs,
     resolvable: bool,
 ) -> Option<ExportedRoute> {
-    let cluster = config.own.cluster?;
+    let cluster = config.own.cluster_id?;
     let mut attributes = Cow::Borrowed(&attrs.attributes);
     let has_community = |community| attrs.attributes.communities.contains(&community);
     let no_export = has_community(NO_EXPORT) || has_community(NO_EXPORT_SUBCONFED);
@@ -303,7 +303,7 @@ fn export_learned(
         attributes.local_pref = None;
         attributes.originator = None;
         attributes.clusters = Vec::new();
-        attributes.path.retain(|segment| !matches!(segment, Segment::Confederation(..)));
+        attributes.as_path.retain(|segment| !segment.is_confederation());
     } else if from.internal {
         let originator = attrs.attributes.originator.unwrap_or(from.id);
         // The originator itself would discard the route.
@@ -314,7 +314,7 @@ fn export_learned(
         attributes.local_pref.get_or_insert(LOCAL_PREF);
         attributes.originator = Some(originator);
         attributes.clusters.insert(0, cluster);
-        next_hop_self = to.outside && config.export.next_hop_self;
+        next_hop_self = to.external && config.export.next_hop_self;
     } else {
         attributes.to_mut().local_pref = Some(LOCAL_PREF);
         next_hop_self = config.export.next_hop_self;
@@ -333,7 +333,7 @@ fn export_learned(
 /// Adds the configured communities and ASes for routers outside the cluster, and this node's AS for peers
 /// in another AS.
 fn apply_export_policy(config: &Config, to: &PeerSession, attributes: &mut Attributes) {
-    if to.outside {
+    if to.external {
         attributes.add_communities(&config.export.communities);
         if let Some((asn, times)) = config.export.prepend {
             attributes.prepend(asn, times);
@@ -352,7 +352,7 @@ fn own_next_hop(config: &Config, to: &PeerSession, family: Family) -> Option<IpA
         let link_local = matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
         Family::of_addr(addr) == family && !link_local && !addr.is_unspecified()
     };
-    let mut addrs = std::iter::once(&to.local).chain(&config.own.addrs);
+    let mut addrs = std::iter::once(&to.local_addr).chain(&config.own.addrs);
     addrs.find(|addr| is_valid(addr)).copied()
 }
 
@@ -363,14 +363,9 @@ const UPDATE_OVERHEAD: usize = 19 + 4 + 4 + 5 + 32 + 17;
 /// Returns an upper bound for the encoded size of attributes in bytes. ASes are counted for both AS_PATH
 /// and AS4_PATH.
 pub(super) fn max_encoded_len(attributes: &Attributes) -> usize {
-    let ases = attributes.path.iter().map(|segment| match segment {
-        Segment::Sequence(ases) | Segment::Set(ases) | Segment::Confederation(_, ases) => {
-            ases.len()
-        }
-    });
-    let path = ases.map(|count| 4 + 8 * count).sum::<usize>();
+    let path = attributes.as_path.iter().map(|segment| 4 + 8 * segment.ases().len()).sum::<usize>();
     let words = attributes.communities.len() + attributes.clusters.len();
-    let others = attributes.others.iter().map(|other| 4 + other.value.len()).sum::<usize>();
+    let others = attributes.unrecognized.iter().map(|other| 4 + other.value.len()).sum::<usize>();
     // 57: ORIGIN 4, NEXT_HOP 7, MED 7, LOCAL_PREF 7, ATOMIC_AGGREGATE 3, AGGREGATOR 11, AS4_AGGREGATOR 11
     // and ORIGINATOR_ID 7; 16: the headers of four attributes of variable length
     57 + 16 + path + 4 * words + others
@@ -379,7 +374,14 @@ pub(super) fn max_encoded_len(attributes: &Attributes) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bgp::{attribute::Other, rib::world::*};
+    use crate::bgp::{
+        as_path::Segment,
+        attribute::RawAttribute,
+        capability::Negotiated,
+        message::Message,
+        rib::fixtures::*,
+        update::{Reach, Update},
+    };
 
     fn learned<'a>(from: &'a PeerSession, attrs: &'a RouteAttrs) -> RouteSource<'a> {
         RouteSource::Learned { from, attrs, resolvable: true }
@@ -484,7 +486,7 @@ mod tests {
     #[test]
     fn a_path_from_another_as_must_begin_with_that_as() {
         let (config, node, router) = (config(), session(2, ASN), session(3, 65001));
-        let set = Attributes { path: vec![Segment::Set(vec![65001])], ..Attributes::default() };
+        let set = Attributes { as_path: vec![Segment::Set(vec![65001])], ..Attributes::default() };
         let first =
             |from, attributes| check_attrs(&config, from, &route_attrs("10.0.0.9", attributes));
         assert_eq!(first(&router, as_path(&[65001])), None);
@@ -550,10 +552,13 @@ mod tests {
         let router = Attributes { communities, ..as_path(&[ASN, 65077, 65077]) };
         assert_eq!(exported(&session(3, 65001)).attributes, router);
         let same_as = Attributes { local_pref: Some(100), ..router.clone() };
-        let same_as = Attributes { path: as_path(&[65077, 65077]).path, ..same_as };
-        assert_eq!(exported(&PeerSession { outside: true, ..session(4, ASN) }).attributes, same_as);
+        let same_as = Attributes { as_path: as_path(&[65077, 65077]).as_path, ..same_as };
+        assert_eq!(
+            exported(&PeerSession { external: true, ..session(4, ASN) }).attributes,
+            same_as
+        );
         // A node of the cluster that is in another AS is not a router outside.
-        let other = exported(&PeerSession { outside: false, ..session(5, 65005) }).attributes;
+        let other = exported(&PeerSession { external: false, ..session(5, 65005) }).attributes;
         assert_eq!(other, as_path(&[ASN]));
     }
 
@@ -561,13 +566,13 @@ mod tests {
     fn next_hop_self_is_the_local_address_of_the_connection_or_one_of_the_family() {
         let mut config = config();
         let source = RouteSource::Local(LocalKind { pods: true, services: false });
-        let to = PeerSession { local: ip("10.0.0.7"), ..session(2, ASN) };
+        let to = PeerSession { local_addr: ip("10.0.0.7"), ..session(2, ASN) };
         let hop = |config: &Config, to: &PeerSession, family| {
             export(config, to, family, source).map(|exported| exported.next_hop)
         };
         assert_eq!(hop(&config, &to, Family::Ipv4), Some(ip("10.0.0.7")));
         assert_eq!(hop(&config, &to, Family::Ipv6), Some(ip("fd00::1")));
-        let linked = PeerSession { local: ip("fe80::7"), ..to.clone() };
+        let linked = PeerSession { local_addr: ip("fe80::7"), ..to.clone() };
         assert_eq!(hop(&config, &linked, Family::Ipv6), Some(ip("fd00::1")));
         config.own.addrs = vec![ip("10.0.0.1")];
         assert_eq!(hop(&config, &to, Family::Ipv6), None);
@@ -606,7 +611,7 @@ mod tests {
         let as_it_came = Attributes {
             med: Some(5),
             local_pref: Some(200),
-            others: vec![Other { code: 99, flags: 0xc0, value: Box::new([1]) }],
+            unrecognized: vec![RawAttribute { code: 99, flags: 0xc0, value: Box::new([1]) }],
             ..as_path(&[65001])
         };
         let attrs = route_attrs("10.0.0.9", as_it_came.clone());
@@ -617,7 +622,7 @@ mod tests {
         };
         let exported = export(&config, &to, Family::Ipv4, learned(&from, &attrs)).unwrap();
         assert_eq!(exported, ExportedRoute { next_hop: ip("10.0.0.9"), attributes: expected });
-        let outside = PeerSession { outside: true, ..to.clone() };
+        let outside = PeerSession { external: true, ..to.clone() };
         let exported = export(&config, &outside, Family::Ipv4, learned(&from, &attrs)).unwrap();
         assert_eq!(
             exported.next_hop,
@@ -656,7 +661,7 @@ mod tests {
                 ..as_path(&[65001])
             },
         );
-        attrs.attributes.path.insert(0, Segment::Confederation(true, vec![65100]));
+        attrs.attributes.as_path.insert(0, Segment::ConfedSequence(vec![65100]));
         let exported = export(&reflector(), &to, Family::Ipv4, learned(&from, &attrs)).unwrap();
         assert_eq!(
             exported,
@@ -715,6 +720,46 @@ mod tests {
         for (count, is_exported) in [(900, true), (1100, false)] {
             let exported = export(&reflector(), &to, Family::Ipv4, learned(&from, &attrs(count)));
             assert_eq!(exported.is_some(), is_exported, "{count}");
+        }
+    }
+
+    #[test]
+    fn the_longest_attributes_that_are_advertised_fit_in_a_message_and_one_more_byte_is_refused() {
+        let (from, to) = (session(4, 65001), session(2, ASN));
+        // All optional attributes are present, and the ASes do not fit in two octets.
+        let attrs = |next_hop, value_len| {
+            let unrecognized =
+                vec![RawAttribute { code: 99, flags: 0xe0, value: vec![0; value_len].into() }];
+            let attributes = Attributes {
+                med: Some(1),
+                atomic: true,
+                aggregator: Some((70_000, [10, 0, 0, 9].into())),
+                communities: (0..900).collect(),
+                unrecognized,
+                ..as_path(&[65001, 70_000])
+            };
+            route_attrs(next_hop, attributes)
+        };
+        // 4096 - 81 for the rest of the UPDATE, 73 for all attributes of fixed length and the headers of
+        // those of variable length, 20 for the ASes, 3600 for the communities, 4 for the unrecognized one.
+        const LONGEST: usize = 4096 - 81 - 73 - 20 - 3600 - 4;
+        for (net_of, next_hop) in [("10.1.2.3/32", "10.0.0.9"), ("fd42:9::1/128", "fd00::9")] {
+            let dest = net(net_of);
+            let exported = |value_len| {
+                let attrs = attrs(next_hop, value_len);
+                export(&reflector(), &to, Family::of(&dest), learned(&from, &attrs))
+            };
+            assert!(exported(LONGEST + 1).is_none(), "{net_of}");
+            let ExportedRoute { next_hop, attributes } = exported(LONGEST).unwrap();
+            let reach = vec![Reach { next_hop, nets: vec![dest] }];
+            let update = Message::Update(Update { reach, attributes, ..Update::default() });
+            for four_octet in [false, true] {
+                let negotiated = Negotiated { four_octet, internal: true };
+                let mut bytes = Vec::new();
+                update.write(negotiated, &mut bytes);
+                assert!(bytes.len() <= 4096, "{}", bytes.len());
+                assert!(Message::read(&bytes, negotiated).as_ref() == Ok(&update), "{net_of}");
+            }
         }
     }
 }

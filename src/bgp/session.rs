@@ -3,7 +3,7 @@
 //! One loop runs three stages: `Driver::process` gives events to the speaker and performs its actions;
 //! the thread waits in poll(2) until a socket is ready, the deadline passes or another thread signals
 //! it; `Driver::handle_ready` turns the readiness of sockets into events. Protocol decisions are left
-//! to `speaker`, the sockets to `stream` and `probes`. Other threads lock the speaker directly, while
+//! to `speaker`, the sockets to `stream` and `bfd`. Other threads lock the speaker directly, while
 //! the BGP thread waits: [`Sessions`] to change the configuration or fetch routes, [`SpeakerReader`] to read.
 
 use std::{
@@ -16,15 +16,14 @@ use std::{
 use super::{
     bfd::socket::BfdSockets,
     fsm::ConnId,
-    message::Notification,
-    rib::Learned,
+    notification::Notification,
     speaker::{Dial, Severity, Speaker, SpeakerAction, SpeakerEvent},
     stream::{self, Listener, ReadBuffer, TcpConnection, TcpStatus},
 };
 use crate::{
     error::{Doing, Result},
     log,
-    model::bgp::{Config, Peer, peer::Secret},
+    model::bgp::{Config, Learned, Peer, peer::Secret},
     sys::{EventFd, Poll},
 };
 
@@ -348,7 +347,7 @@ impl Driver {
 /// if it has already been closed.
 fn accept(speaker: &mut Speaker, socket: TcpStream, now: Duration) -> Option<TcpConnection> {
     let (peer, local) = (socket.peer_addr().ok()?, socket.local_addr().ok()?);
-    let (conn, distance) = speaker.accept(peer.ip(), local.ip(), now)?;
-    let _ = stream::set_ttl(&socket, peer.is_ipv4(), distance);
-    Some(TcpConnection::open(conn, socket))
+    let (conn, config) = speaker.accept(peer.ip(), local.ip(), now)?;
+    let _ = stream::set_ttl(&socket, peer.is_ipv4(), config.distance);
+    Some(TcpConnection::open(conn, socket, config.hold_time))
 }

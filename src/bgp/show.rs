@@ -6,13 +6,14 @@ use std::{fmt::Write, net::IpAddr};
 use ipnet::IpNet;
 
 use super::{
-    attribute::{Attributes, OriginCode, Segment},
+    as_path::Segment,
+    attribute::{Attributes, OriginCode},
     policy::RouteRejectReason,
     rib::{
         Destination, Rib,
-        adj_rib_out::exported_route,
-        decision::{Path, multipath},
-        peer_table::PeerIndex,
+        batch::exported_route,
+        decision::multipath,
+        path::{Path, PeerIndex},
     },
     update::LARGE_COMMUNITY,
     wire::take_u32,
@@ -70,7 +71,7 @@ impl RouteRow {
             net,
             next_hop,
             from,
-            path: format_as_path(&of.path),
+            path: format_as_path(&of.as_path),
             local_pref: of.local_pref,
             med: of.med,
             communities: format_communities(of),
@@ -83,75 +84,71 @@ impl RouteRow {
     }
 }
 
-impl Rib {
-    /// Returns the selected rows, sorted by network and then by preference. Empty if the peer is unknown.
-    pub fn shown(&self, which: RouteSelector) -> Vec<RouteRow> {
-        let peer = match which {
-            RouteSelector::All => None,
-            RouteSelector::From(addr) | RouteSelector::To(addr) => {
-                match self.peers.index_of(addr) {
-                    Some(peer) => Some(peer),
-                    None => return Vec::new(),
+/// Returns the selected rows, sorted by network and then by preference. Empty if the peer is unknown.
+pub fn rows(rib: &Rib, which: RouteSelector) -> Vec<RouteRow> {
+    let peer = match which {
+        RouteSelector::All => None,
+        RouteSelector::From(addr) | RouteSelector::To(addr) => match rib.peers.index_of(addr) {
+            Some(peer) => Some(peer),
+            None => return Vec::new(),
+        },
+    };
+    let mut rows = Vec::new();
+    for (net, dest) in &rib.table {
+        let route = multipath(&dest.paths, &rib.peers);
+        for (index, path) in dest.paths.iter().enumerate() {
+            let from = rib.peers.session(path.from).map(|from| from.addr);
+            let mut row = match which {
+                RouteSelector::From(_) if peer != Some(path.from) => continue,
+                RouteSelector::From(_) | RouteSelector::All => {
+                    let hop = (path.from != PeerIndex::LOCAL).then_some(path.attrs.next_hop);
+                    RouteRow::new(*net, hop, from, &path.attrs.attributes)
                 }
-            }
-        };
-        let mut rows = Vec::new();
-        for (net, dest) in &self.table {
-            let route = multipath(&dest.paths, &self.peers);
-            for (index, path) in dest.paths.iter().enumerate() {
-                let from = self.peers.session(path.from).map(|from| from.addr);
-                let mut row = match which {
-                    RouteSelector::From(_) if peer != Some(path.from) => continue,
-                    RouteSelector::From(_) | RouteSelector::All => {
-                        let hop = (path.from != PeerIndex::LOCAL).then_some(path.attrs.next_hop);
-                        RouteRow::new(*net, hop, from, &path.attrs.attributes)
-                    }
-                    RouteSelector::To(_) if index > 0 => break,
-                    RouteSelector::To(_) => match self.advertised_row(peer, net, path, dest) {
-                        Some(row) => RouteRow { from, ..row },
-                        None => break,
-                    },
-                };
-                row.stale = path.stale;
-                row.best = index == 0;
-                row.used = path.from != PeerIndex::LOCAL
-                    && path.resolvable
-                    && !path.loses_on_med
-                    && route.as_ref().is_some_and(|it| it.addrs().contains(&path.attrs.next_hop));
-                rows.push(row);
-            }
+                RouteSelector::To(_) if index > 0 => break,
+                RouteSelector::To(_) => match advertised_row(rib, peer, net, path, dest) {
+                    Some(row) => RouteRow { from, ..row },
+                    None => break,
+                },
+            };
+            row.stale = path.stale;
+            row.best = index == 0;
+            row.used = path.from != PeerIndex::LOCAL
+                && path.resolvable
+                && !path.loses_on_med
+                && route.as_ref().is_some_and(|it| it.addrs().contains(&path.attrs.next_hop));
+            rows.push(row);
         }
-        let entry = peer.and_then(|peer| self.peers.get(peer));
-        if let (RouteSelector::From(addr), Some(entry)) = (which, entry) {
-            rows.extend(entry.refused.iter().map(|(net, refusal)| RouteRow {
-                refused: Some(*refusal),
-                ..RouteRow::new(*net, None, Some(addr), &Attributes::default())
-            }));
-            rows.sort_by_key(|row| row.net);
-        }
-        rows
     }
+    let entry = peer.and_then(|peer| rib.peers.get(peer));
+    if let (RouteSelector::From(addr), Some(entry)) = (which, entry) {
+        rows.extend(entry.refused.iter().map(|(net, refusal)| RouteRow {
+            refused: Some(*refusal),
+            ..RouteRow::new(*net, None, Some(addr), &Attributes::default())
+        }));
+        rows.sort_by_key(|row| row.net);
+    }
+    rows
+}
 
-    /// Returns the row of a route as it is advertised to a peer; `None` if the network is not
-    /// advertised to the peer.
-    fn advertised_row(
-        &self,
-        peer: Option<PeerIndex>,
-        net: &IpNet,
-        path: &Path,
-        dest: &Destination,
-    ) -> Option<RouteRow> {
-        let peer = peer.filter(|peer| dest.is_advertised_to(*peer))?;
-        let session = self.peers.session(peer)?;
-        let route = exported_route(&self.config, &self.peers, session, net, path)?;
-        Some(RouteRow::new(*net, Some(route.next_hop), None, &route.attributes))
-    }
+/// Returns the row of a route as it is advertised to a peer; `None` if the network is not
+/// advertised to the peer.
+fn advertised_row(
+    rib: &Rib,
+    peer: Option<PeerIndex>,
+    net: &IpNet,
+    path: &Path,
+    dest: &Destination,
+) -> Option<RouteRow> {
+    let peer = peer.filter(|peer| dest.is_advertised_to(*peer))?;
+    let session = rib.peers.session(peer)?;
+    let route = exported_route(&rib.config, &rib.peers, session, net, path)?;
+    Some(RouteRow::new(*net, Some(route.next_hop), None, &route.attributes))
 }
 
 /// Formats COMMUNITIES and LARGE_COMMUNITY as routers print them.
 fn format_communities(of: &Attributes) -> Vec<String> {
     let two = of.communities.iter().map(|c| format!("{}:{}", c >> 16, c & 0xffff));
-    let large = of.others.iter().filter(|other| other.code == LARGE_COMMUNITY);
+    let large = of.unrecognized.iter().filter(|other| other.code == LARGE_COMMUNITY);
     let large = large.flat_map(|other| other.value.chunks_exact(12));
     let three = large.map(|mut value| {
         let mut number = || take_u32(&mut value).unwrap_or_default();
@@ -167,8 +164,8 @@ fn format_as_path(path: &[Segment]) -> String {
         let (open, ases, close) = match segment {
             Segment::Sequence(ases) => ("", ases, ""),
             Segment::Set(ases) => ("{", ases, "}"),
-            Segment::Confederation(true, ases) => ("(", ases, ")"),
-            Segment::Confederation(false, ases) => ("[", ases, "]"),
+            Segment::ConfedSequence(ases) => ("(", ases, ")"),
+            Segment::ConfedSet(ases) => ("[", ases, "]"),
         };
         if !text.is_empty() {
             text.push(' ');
@@ -185,12 +182,12 @@ fn format_as_path(path: &[Segment]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bgp::attribute::Other;
+    use crate::bgp::attribute::RawAttribute;
 
     #[test]
     fn an_as_path_is_formatted_as_routers_print_it() {
         let path = [
-            Segment::Confederation(true, vec![64512]),
+            Segment::ConfedSequence(vec![64512]),
             Segment::Sequence(vec![65001, 65001]),
             Segment::Set(vec![1, 2]),
         ];
@@ -201,14 +198,17 @@ mod tests {
     #[test]
     fn large_communities_are_formatted_after_communities() {
         let two = [[65001u32, 1, 2], [4_200_000_001, 0, 7]].as_flattened().iter();
-        let large = Other {
+        let large = RawAttribute {
             code: LARGE_COMMUNITY,
             flags: 0xc0,
             value: two.flat_map(|number| number.to_be_bytes()).collect(),
         };
-        let others = vec![Other { code: 99, flags: 0xc0, value: [0; 12].into() }, large];
-        let attributes =
-            Attributes { communities: vec![65001 << 16 | 7], others, ..Attributes::default() };
+        let others = vec![RawAttribute { code: 99, flags: 0xc0, value: [0; 12].into() }, large];
+        let attributes = Attributes {
+            communities: vec![65001 << 16 | 7],
+            unrecognized: others,
+            ..Attributes::default()
+        };
         assert_eq!(format_communities(&attributes), ["65001:7", "65001:1:2", "4200000001:0:7"]);
     }
 }

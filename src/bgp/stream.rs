@@ -1,6 +1,6 @@
 //! A TCP connection with a peer, and a listening socket. Neither of them blocks.
 //!
-//! A connection splits the received bytes into messages with [`frame`] and reports them as [`SpeakerEvent`]s;
+//! A connection splits the received bytes into messages with [`message_len`] and reports them as [`SpeakerEvent`]s;
 //! bytes that the socket does not accept are queued. `session` polls the sockets; `speaker` decides
 //! about connections and decodes messages.
 
@@ -13,8 +13,9 @@ use std::{
 
 use super::{
     fsm::ConnId,
-    message::{MAX, frame},
+    message::message_len,
     speaker::{Dial, SpeakerEvent},
+    wire::MAX_MESSAGE_LEN,
 };
 use crate::{
     log,
@@ -24,9 +25,8 @@ use crate::{
 
 /// The time after which an attempt to connect is given up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// The time after which a connection is closed if the peer accepts no data. The peer's own hold time has
-/// expired by then.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(180);
+/// The shortest time after which a connection is closed if the peer accepts no data.
+const MIN_WRITE_TIMEOUT: Duration = Duration::from_secs(180);
 /// The delay before the next attempt to listen at an address that failed.
 const LISTEN_RETRY: Duration = Duration::from_secs(30);
 /// The delay before the next accept(2) after an error, for example too many open files.
@@ -35,11 +35,11 @@ const ACCEPT_DELAY: Duration = Duration::from_millis(100);
 const READ_SIZE: usize = 16 << 10;
 
 /// A buffer for received bytes, shared by all connections.
-pub type ReadBuffer = [u8; MAX + READ_SIZE];
+pub type ReadBuffer = [u8; MAX_MESSAGE_LEN + READ_SIZE];
 
 /// Returns an empty buffer.
 pub fn read_buffer() -> Box<ReadBuffer> {
-    Box::new([0; MAX + READ_SIZE])
+    Box::new([0; MAX_MESSAGE_LEN + READ_SIZE])
 }
 
 /// The progress of a connection.
@@ -72,6 +72,8 @@ pub struct TcpConnection {
     partial: Vec<u8>,
     /// Bytes that the socket has not accepted yet.
     queue: Vec<u8>,
+    /// The time after which the connection is closed if the peer accepts no data.
+    write_timeout: Duration,
     /// The time at which the connect timeout or the write timeout expires; `None` if neither runs.
     deadline: Option<Duration>,
 }
@@ -90,16 +92,24 @@ impl TcpConnection {
             sys::bind(&socket, SocketAddr::new(local, 0))?;
         }
         sys::connect(&socket, dial.to)?;
-        let mut connection = TcpConnection::open(id, TcpStream::from(socket));
+        let mut connection = TcpConnection::open(id, TcpStream::from(socket), dial.hold_time);
         connection.stage = Stage::Dialing(dial.to);
         connection.deadline = Some(now + CONNECT_TIMEOUT);
         Ok(connection)
     }
 
-    /// Returns a connection over an open socket.
-    pub fn open(id: ConnId, socket: TcpStream) -> TcpConnection {
-        let (partial, queue) = (Vec::new(), Vec::new());
-        TcpConnection { id, socket, stage: Stage::Open, partial, queue, deadline: None }
+    /// Returns a connection over an open socket. `hold_time` is the hold time that this node offers, in
+    /// seconds.
+    pub fn open(id: ConnId, socket: TcpStream, hold_time: u16) -> TcpConnection {
+        TcpConnection {
+            id,
+            socket,
+            stage: Stage::Open,
+            partial: Vec::new(),
+            queue: Vec::new(),
+            write_timeout: write_timeout(hold_time),
+            deadline: None,
+        }
     }
 
     /// Adds the socket to the poll set, for the events that the stage requires.
@@ -128,7 +138,7 @@ impl TcpConnection {
         events: &mut Vec<SpeakerEvent>,
     ) -> TcpStatus {
         if self.queue.is_empty() {
-            self.deadline = Some(now + WRITE_TIMEOUT);
+            self.deadline = Some(now + self.write_timeout);
         }
         self.queue.extend(bytes);
         self.write(now, events)
@@ -178,7 +188,7 @@ impl TcpConnection {
                     SpeakerEvent::ConnectFailed(self.id, why)
                 }
                 _ => {
-                    let timeout = WRITE_TIMEOUT.as_secs();
+                    let timeout = self.write_timeout.as_secs();
                     SpeakerEvent::Closed(
                         self.id,
                         format!("the peer accepted no data for {timeout} s"),
@@ -207,7 +217,7 @@ impl TcpConnection {
             Ok(n) => {
                 let mut bytes = &buffer[..had + n];
                 loop {
-                    match frame(bytes) {
+                    match message_len(bytes) {
                         Ok(Some(len)) => {
                             let (message, rest) = bytes.split_at(len);
                             events.push(SpeakerEvent::Received(self.id, message.to_vec()));
@@ -238,7 +248,7 @@ impl TcpConnection {
             match self.socket.write(&self.queue) {
                 Ok(n) => {
                     self.queue.drain(..n);
-                    self.deadline = Some(now + WRITE_TIMEOUT);
+                    self.deadline = Some(now + self.write_timeout);
                 }
                 Err(e) if is_temporary(&e) => return TcpStatus::Alive,
                 Err(e) => {
@@ -252,6 +262,12 @@ impl TcpConnection {
         events.push(SpeakerEvent::Flushed(self.id));
         if self.is_closing() { TcpStatus::Over } else { TcpStatus::Alive }
     }
+}
+
+/// Returns the time after which a connection is closed if the peer accepts no data. It is at least the
+/// offered hold time, so the hold time of the session has expired by then.
+fn write_timeout(hold_time: u16) -> Duration {
+    MIN_WRITE_TIMEOUT.max(Duration::from_secs(hold_time.into()))
 }
 
 /// Applies a hop limit to a socket: the TTL of sent packets and the minimum TTL of received packets.
@@ -345,4 +361,15 @@ fn listen(at: SocketAddr, keys: &[(IpAddr, Secret)]) -> io::Result<TcpListener> 
     }
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_write_timeout_is_never_shorter_than_the_hold_time() {
+        let seconds = |hold_time| write_timeout(hold_time).as_secs();
+        assert_eq!([0, 90, 181, u16::MAX].map(seconds), [180, 180, 181, 65_535]);
+    }
 }

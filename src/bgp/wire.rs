@@ -1,7 +1,15 @@
-//! Readers of unsigned big-endian numbers, for the codecs of BGP messages.
+//! Basics of the wire format that the codecs of BGP messages share: limits of a message, and readers of
+//! unsigned big-endian numbers.
 //!
-//! Each function removes the bytes that it reads from the front of a slice. It returns `None` and leaves
+//! Each reader removes the bytes that it reads from the front of a slice. It returns `None` and leaves
 //! the slice unchanged if the slice is too short.
+
+/// The length of the message header in bytes: marker, length and type.
+pub const HEADER_LEN: usize = 19;
+/// The maximum length of a message in bytes, including the header.
+pub const MAX_MESSAGE_LEN: usize = 4096;
+/// The SAFI of unicast routes (RFC 4760).
+pub(super) const UNICAST: u8 = 1;
 
 /// Removes and returns the first `count` bytes.
 pub(super) fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {

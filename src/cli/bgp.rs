@@ -484,13 +484,21 @@ mod tests {
         let routers = "--peer-router-ips=192.0.2.1,192.0.2.2 --peer-router-asns=1,2";
         let numbers = "--bfd-port=4784 --bfd-desired-min-tx-interval=300 --bfd-required-min-rx-interval=50 \
                    --bfd-detection-multiplier=5";
-        let bfd = crate::model::bgp::peer::Bfd { port: 4784, tx: 300_000, rx: 50_000, times: 5 };
+        let bfd = crate::model::bgp::peer::Bfd {
+            port: 4784,
+            min_tx: 300_000,
+            min_rx: 50_000,
+            detect_mult: 5,
+        };
         for (typed, want) in [("", None), ("--enable-bfd", Some(bfd))] {
             let config = config(&format!("run {routers} {numbers} {typed}"));
             assert_eq!(config.routers.iter().map(|r| r.bfd).collect::<Vec<_>>(), [want; 2]);
         }
         let usual = config(&format!("run {routers} --enable-bfd")).routers[0].bfd.unwrap();
-        assert_eq!((usual.port, usual.tx, usual.rx, usual.times), (3784, 1_000_000, 1_000_000, 3));
+        assert_eq!(
+            (usual.port, usual.min_tx, usual.min_rx, usual.detect_mult),
+            (3784, 1_000_000, 1_000_000, 3)
+        );
         let wrong = args(&format!("run {routers} --enable-bfd --bfd-detection-multiplier=0"));
         let want =
             "router 192.0.2.1 of --peer-router-ips: BFD: \"0\" is not a number from 1 to 255";

@@ -243,15 +243,14 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::rng::Rng;
 
     #[test]
     fn it_equals_a_btreemap_after_any_operations() {
         let (mut few, mut map) = (FlatMap::new(), BTreeMap::new());
-        let mut dice = 0x9e37_79b9_u32;
+        let mut rng = Rng(0x9e37_79b9);
         for step in 0..20_000 {
-            dice ^= dice << 13;
-            dice ^= dice >> 17;
-            dice ^= dice << 5;
+            let dice = rng.below(1 << 31);
             let key = (dice >> 3) as u8 % 32;
             match dice % 5 {
                 0 => assert_eq!(few.remove(&key), map.remove(&key)),

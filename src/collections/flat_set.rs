@@ -140,15 +140,14 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::rng::Rng;
 
     #[test]
     fn it_equals_a_btreeset_after_any_operations() {
         let (mut set, mut tree) = (FlatSet::new(), BTreeSet::new());
-        let mut dice = 0x9e37_79b9_u32;
+        let mut rng = Rng(0x9e37_79b9);
         for step in 0..20_000 {
-            dice ^= dice << 13;
-            dice ^= dice >> 17;
-            dice ^= dice << 5;
+            let dice = rng.below(1 << 31);
             let value = (dice >> 3) as u8 % 32;
             match dice % 5 {
                 0 => assert_eq!(set.remove(&value), tree.remove(&value)),

@@ -6,13 +6,12 @@ use std::{path::Path, thread, time::Duration};
 use super::context::{node_name, options, print};
 use crate::{
     api::snapshot::{self, Snapshot as Last},
-    bgp::rib::Learned,
     cli::{Format, LowArgs},
     desired::desired_of,
     error::{Doing, Error, Result},
     kernel::{Kernel, Scope},
     log,
-    model::{items::ServiceStats, local::Local},
+    model::{bgp::Learned, items::ServiceStats, local::Local},
     reconcile::prepare_pass,
     report::{
         SOCKET, Status, StatusReply, ask,

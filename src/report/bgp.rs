@@ -1,6 +1,6 @@
 //! The BGP pages of the status socket, behind `kinglet bgp`: the peers, and the routes received from or
 //! advertised to a peer, as a table or as JSON. The data comes from the speaker ([`Speaker::view`],
-//! `Rib::shown`); this module only renders it.
+//! [`rows`]); this module only renders it.
 
 use std::{fmt::Write, net::IpAddr, time::Duration};
 
@@ -10,7 +10,7 @@ use super::span::span;
 use crate::bgp::{
     attribute::OriginCode,
     policy::RouteRejectReason,
-    show::{RouteRow, RouteSelector},
+    show::{RouteRow, RouteSelector, rows},
     speaker::{PeerView, Speaker},
 };
 
@@ -61,11 +61,11 @@ fn peer(view: PeerView) -> PeerRow {
         asn: view.peer.asn,
         node: view.peer.node.map(Into::into),
         state: view.state.name().to_owned(),
-        bfd: view.way.map(|state| state.name().to_owned()),
+        bfd: view.bfd.map(|state| state.name().to_owned()),
         uptime: view.age.as_secs(),
         received: view.counts.received,
         accepted: view.counts.accepted,
-        advertised: view.counts.told,
+        advertised: view.counts.advertised,
         error: view.error,
     }
 }
@@ -92,7 +92,7 @@ pub fn page(speaker: &Speaker, now: Duration, path: &str) -> Option<Result<Strin
     {
         return Some(Err(format!("there is no peer {peer}; `kinglet bgp` lists them\n")));
     }
-    let routes: Vec<ReportedRoute> = speaker.rib().shown(selected).into_iter().map(route).collect();
+    let routes: Vec<ReportedRoute> = rows(speaker.rib(), selected).into_iter().map(route).collect();
     Some(Ok(if json { json_object("routes", &routes) } else { route_table(&routes) }))
 }
 
@@ -171,7 +171,7 @@ fn route(shown: RouteRow) -> ReportedRoute {
         stale: shown.stale,
         best: shown.best,
         used: shown.used,
-        refused: shown.refused.map(RouteRejectReason::text),
+        refused: shown.refused.map(RouteRejectReason::as_str),
     }
 }
 

@@ -5,9 +5,9 @@ use std::process::Command;
 
 use crate::common::{kept, monitor::Monitor, namespace::in_namespace, sh};
 use kinglet::{
-    bgp::rib::Learned,
     kernel::{Kernel, Outcome, Scope},
     model::{
+        bgp::Learned,
         cluster::{Cluster, Node, Object, store::Delta},
         items::{
             BRIDGE, Item, ItemSet, LinkKind, NextHops, Protocol, ServiceAddr, SetElement,

@@ -1,20 +1,22 @@
-//! The layers of the source: which module may import which, read from the `use` lines, and the file
-//! with unsafe code.
+//! The layers of the source, read from the `use` lines: which module may import which, no circles of files,
+//! and the files with unsafe code.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
 /// Each top-level module of `src/`, and the modules of kinglet that it may import.
-const MAY: [(&str, &[&str]); 21] = [
+const MAY: [(&str, &[&str]); 23] = [
     ("family", &[]),
+    ("hash", &[]),
+    ("rng", &[]),
     ("main", &["commands", "error", "log"]),
     ("lib", &[]),
-    ("announce", &["collections", "desired", "error", "family", "model"]),
-    ("api", &["codec", "collections", "error", "family", "log", "model"]),
-    ("bgp", &["collections", "error", "family", "log", "model", "sys"]),
+    ("announce", &["collections", "desired", "error", "family", "hash", "model"]),
+    ("api", &["codec", "collections", "error", "family", "hash", "log", "model", "rng"]),
+    ("bgp", &["collections", "error", "family", "log", "model", "rng", "sys"]),
     ("cli", &["error", "model"]),
     ("codec", &["collections"]),
     ("collections", &[]),
@@ -63,7 +65,7 @@ const MAY: [(&str, &[&str]); 21] = [
     ("error", &[]),
     ("kernel", &["codec", "collections", "error", "family", "model", "netlink", "plan", "sys"]),
     ("log", &[]),
-    ("model", &["codec", "collections", "family"]),
+    ("model", &["codec", "collections", "family", "hash"]),
     ("netlink", &["collections", "error", "family", "sys"]),
     ("plan", &["family", "model"]),
     (
@@ -204,4 +206,292 @@ fn unsafe_code_is_found_in_any_form() {
         assert!(has_unsafe(text), "{text}");
     }
     assert!(!has_unsafe("#![deny(unsafe_code)] // unsafe {"));
+}
+
+/// Groups of files that import each other in a circle, with the reason. A circle of other files fails.
+const CIRCLES: [(&[&str], &str); 7] = [
+    (
+        &["api/auth.rs", "api/client.rs", "api/kubeconfig.rs", "api/list.rs", "api/server.rs"],
+        "auth calls kubeconfig, which builds auth::Access; Source stands in server",
+    ),
+    (
+        &[
+            "api/wire/bgp.rs",
+            "api/wire/endpoints.rs",
+            "api/wire/node.rs",
+            "api/wire/resource.rs",
+            "api/wire/service.rs",
+        ],
+        "resource has the table of resources and also the parsers that they share",
+    ),
+    (
+        &[
+            "cli/args.rs",
+            "cli/bgp.rs",
+            "cli/config_file.rs",
+            "cli/flags.rs",
+            "cli/kind.rs",
+            "cli/low_args.rs",
+        ],
+        "a row of the table of flags names the field that it sets and the function that parses it",
+    ),
+    (
+        &["desired/node.rs", "desired/routes.rs", "desired/services.rs", "desired/view.rs"],
+        "view has the types of all parts and also calls the parts",
+    ),
+    (&["desired/unit.rs", "desired/unit_nodes.rs"], "a unit holds the view that it reads"),
+    (
+        &[
+            "model/cluster/endpoint_slice.rs",
+            "model/cluster/node.rs",
+            "model/cluster/objects.rs",
+            "model/cluster/service.rs",
+            "model/cluster/slices.rs",
+        ],
+        "objects has the keys of all kinds and also the collection of them",
+    ),
+    (&["report/bgp.rs", "report/status.rs", "report/text.rs"], "span stands in text"),
+];
+
+/// A path of a `use` declaration, or of an item that is named by its path.
+struct Import {
+    /// The segments, from `crate`, `self`, `super`, a child module or another crate.
+    path: Vec<String>,
+    /// The name that the path has in this file.
+    name: String,
+    /// True if the declaration is a re-export.
+    public: bool,
+}
+
+/// A file of `src/` without its unit tests.
+struct File {
+    /// The file's path below `src/`.
+    path: String,
+    imports: Vec<Import>,
+}
+
+/// Returns the module path of a file: `bgp/rib/mod.rs` is `["bgp", "rib"]`, and `lib.rs` is `[]`.
+fn module_of(path: &str) -> Vec<String> {
+    let path = path.strip_suffix(".rs").unwrap();
+    let path = path.strip_suffix("/mod").unwrap_or(path);
+    path.split('/').filter(|part| *part != "lib").map(str::to_owned).collect()
+}
+
+/// Splits `a::{b, c::{d, self}, e as f}` into its paths and their names.
+fn expand(tree: &str, prefix: &[String], public: bool, imports: &mut Vec<Import>) {
+    let tree = tree.trim();
+    if tree.is_empty() {
+        return; // after the last comma of a list
+    }
+    let (head, list) = match tree.split_once('{') {
+        Some((head, list)) => (head, list.trim_end().strip_suffix('}')),
+        None => (tree, None),
+    };
+    let (head, alias) = head.split_once(" as ").unwrap_or((head, ""));
+    let mut path = prefix.to_vec();
+    path.extend(head.split("::").map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned));
+    let Some(list) = list else {
+        if path.len() > 1 && path.last().is_some_and(|last| last == "self") {
+            path.pop();
+        }
+        if let Some(last) = path.last() {
+            let name = if alias.is_empty() { last.clone() } else { alias.trim().to_owned() };
+            imports.push(Import { path, name, public });
+        }
+        return;
+    };
+    let (mut depth, mut start) = (0, 0);
+    for (at, c) in list.char_indices().chain([(list.len(), ',')]) {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                expand(&list[start..at], &path, public, imports);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Returns the imports in code: its `use` declarations, and each `crate::…` and `super::…` in the rest.
+fn imports(code: &str) -> Vec<Import> {
+    let mut imports = Vec::new();
+    for statement in code.split(';') {
+        let start = statement.lines().position(|line| {
+            let line = line.trim_start();
+            line.starts_with("use ") || line.starts_with("pub") && line.contains(" use ")
+        });
+        let lines = |from| statement.lines().skip(from).collect::<Vec<_>>().join(" ");
+        if let Some(found) = start.map(lines) {
+            let (visibility, tree) = found.split_once("use ").unwrap();
+            expand(tree, &[], visibility.contains("pub"), &mut imports);
+        }
+        let end = start.unwrap_or(usize::MAX);
+        for line in statement.lines().take(end) {
+            for root in ["crate::", "super::"] {
+                for (at, _) in line.match_indices(root) {
+                    let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+                    let before = &line[..at];
+                    if before.ends_with(is_path) {
+                        continue; // the rest of a path that was found already
+                    }
+                    let path = line[at..].split(|c| !is_path(c)).next().unwrap();
+                    expand(path, &[], false, &mut imports);
+                }
+            }
+        }
+    }
+    imports
+}
+
+/// Returns all files of `src/` by module path, except those that only tests compile.
+fn files() -> BTreeMap<Vec<String>, File> {
+    fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<Vec<String>, String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(root, &path, found);
+            } else {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                let text = code(&fs::read_to_string(&path).unwrap());
+                found.insert(vec![name], text);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut texts = BTreeMap::new();
+    walk(&root, &root, &mut texts);
+    let mut files = BTreeMap::new();
+    let mut only_tests = Vec::new();
+    for (path, text) in texts {
+        let (path, module) = (path[0].clone(), module_of(&path[0]));
+        let mut parts = text.split("#[cfg(test)]\n");
+        let mut kept = parts.next().unwrap().to_owned();
+        for part in parts {
+            let (first, rest) = part.split_once('\n').unwrap_or((part, ""));
+            let Some((_, name)) = first.split_once("mod ") else {
+                kept.push_str(rest); // a single item
+                continue;
+            };
+            match name.strip_suffix(';') {
+                Some(name) => {
+                    only_tests.push([&module[..], &[name.to_owned()]].concat());
+                    kept.push_str(rest);
+                }
+                None => break, // the unit tests are the end of the file
+            }
+        }
+        files.insert(module, File { path, imports: imports(&kept) });
+    }
+    files.retain(|module, _| !only_tests.iter().any(|tests| module.starts_with(tests)));
+    files
+}
+
+/// Returns the module whose file defines what an import of `from` names, and follows re-exports. `None` if
+/// it is of another crate.
+fn defined_in(
+    files: &BTreeMap<Vec<String>, File>,
+    from: &[String],
+    path: &[String],
+) -> Option<Vec<String>> {
+    let mut whole: Vec<String> = match path[0].as_str() {
+        "crate" if from.first().is_some_and(|first| first == "main") => vec!["main".to_owned()],
+        "crate" | "kinglet" => Vec::new(),
+        "self" | "super" => from.to_vec(),
+        _ => [from, &path[..1]].concat(),
+    };
+    if !matches!(path[0].as_str(), "crate" | "kinglet" | "self" | "super") {
+        files.get(&whole)?;
+    }
+    for (at, part) in path.iter().enumerate() {
+        match part.as_str() {
+            "super" => drop(whole.pop()),
+            _ if at > 0 => whole.push(part.clone()),
+            _ => {}
+        }
+    }
+    let length = (0..=whole.len()).rev().find(|length| files.contains_key(&whole[..*length]))?;
+    let (module, rest) = whole.split_at(length);
+    let exported = |name: &String| {
+        files[module].imports.iter().find(|import| import.public && import.name == *name)
+    };
+    match rest.first().and_then(exported) {
+        Some(import) => {
+            let path = [&import.path[..], &rest[1..]].concat();
+            defined_in(files, module, &path).or(Some(module.to_vec()))
+        }
+        None => Some(module.to_vec()),
+    }
+}
+
+/// Returns the groups of files that import each other, directly or through others.
+fn circles(files: &BTreeMap<Vec<String>, File>) -> BTreeSet<BTreeSet<&str>> {
+    let mut reached: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (module, file) in files {
+        let imported = file.imports.iter().filter_map(|i| defined_in(files, module, &i.path));
+        let imported = imported.filter(|other| other != module && !other.is_empty());
+        reached.insert(&file.path, imported.map(|other| files[&other].path.as_str()).collect());
+    }
+    loop {
+        let next: BTreeMap<&str, BTreeSet<&str>> = reached
+            .iter()
+            .map(|(file, to)| {
+                (*file, to.iter().chain(to.iter().flat_map(|to| &reached[to])).copied().collect())
+            })
+            .collect();
+        if next == reached {
+            break;
+        }
+        reached = next;
+    }
+    let circular = reached.iter().filter(|(file, to)| to.contains(*file));
+    let both_ways = |file: &str, to: &BTreeSet<&'_ str>| -> BTreeSet<&str> {
+        let back =
+            reached.iter().filter(|(other, back)| to.contains(*other) && back.contains(file));
+        back.map(|(other, _)| *other).collect()
+    };
+    circular.map(|(file, to)| both_ways(file, to)).collect()
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let files = files();
+    let found = circles(&files);
+    let is_known = |circle: &&BTreeSet<&str>| {
+        !CIRCLES.iter().any(|(known, _)| circle.iter().all(|file| known.contains(file)))
+    };
+    let mut new = String::new();
+    for circle in found.iter().filter(is_known) {
+        for (module, file) in files.iter().filter(|(_, file)| circle.contains(&*file.path)) {
+            for import in &file.imports {
+                let other = defined_in(&files, module, &import.path);
+                let other = other.filter(|other| other != module).map(|other| &files[&other].path);
+                if let Some(other) = other.filter(|other| circle.contains(other.as_str())) {
+                    new += &format!("  {} from {other}: {}\n", file.path, import.path.join("::"));
+                }
+            }
+        }
+        new.push('\n');
+    }
+    assert!(new.is_empty(), "circles of imports:\n{new}");
+}
+
+#[test]
+fn a_circle_is_found_through_re_exports_and_other_files() {
+    let texts = [
+        ("x/mod.rs", "mod a;\npub(crate) use a::{A, Other as B};"),
+        ("x/a.rs", "use std::fmt;\nuse super::b::{self, B,};"),
+        ("x/b.rs", "fn f() -> crate::y::Y { 1 }"),
+        ("y.rs", "use crate::{\n    x::{A, B},\n};"),
+        ("z.rs", "pub use crate::x::A;"),
+    ];
+    let files = |count: usize| -> BTreeMap<Vec<String>, File> {
+        let file = |path: &str, text| File { path: path.to_owned(), imports: imports(text) };
+        let texts = texts.iter().take(count);
+        texts.map(|(path, text)| (module_of(path), file(path, text))).collect()
+    };
+    assert!(circles(&files(3)).is_empty());
+    assert_eq!(circles(&files(4)), [["x/a.rs", "x/b.rs", "y.rs"].into()].into());
+    assert_eq!(circles(&files(5)), [["x/a.rs", "x/b.rs", "y.rs"].into()].into());
 }

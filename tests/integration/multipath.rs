@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use crate::common::{kept, monitor::Monitor, namespace::in_namespace, sh};
 use kinglet::{
-    bgp::rib::Learned,
     kernel::{Kernel, Outcome, Scope},
     model::{
+        bgp::Learned,
         cluster::{Cluster, Node, Object},
         items::{Item, ItemSet, NextHops, TABLE_MAIN},
         local::Options,

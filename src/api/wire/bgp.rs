@@ -304,7 +304,12 @@ mod tests {
             ("fd00::1".to_owned(), 179)
         );
         assert_eq!(got.routers[1].bfd, None);
-        let bfd = crate::model::bgp::peer::Bfd { port: 3784, tx: 300_000, rx: 1_000_000, times: 5 };
+        let bfd = crate::model::bgp::peer::Bfd {
+            port: 3784,
+            min_tx: 300_000,
+            min_rx: 1_000_000,
+            detect_mult: 5,
+        };
         assert_eq!(got.routers[2].bfd, Some(bfd));
         assert_eq!(got.routers.len(), 3, "the older annotations are ignored beside it");
     }

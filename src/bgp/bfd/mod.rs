@@ -4,7 +4,7 @@
 //! Received packets go in through [`BfdSession::handle_packet`] and the time through
 //! [`BfdSession::handle_timeout`]; both return a [`BfdChange`] if the path to the peer came up or failed.
 //! [`BfdSession::poll_transmit`] returns the packet to send, and [`BfdSession::poll_timeout`] the time at
-//! which to call both again. `speaker` ends the BGP session when the path fails; `probes` has the
+//! which to call both again. `speaker` ends the BGP session when the path fails; `socket` has the
 //! sockets.
 
 mod packet;

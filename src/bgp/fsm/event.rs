@@ -7,7 +7,9 @@ use std::{
 
 use crate::bgp::{
     capability::Restart,
-    message::{Message, Notification, Open, Update},
+    message::{Message, Open},
+    notification::Notification,
+    update::Update,
 };
 use crate::family::Family;
 

@@ -5,9 +5,11 @@ use crate::family::Family;
 use crate::{
     bgp::{
         capability::{Capabilities, Restart},
-        message::{Message, Notification, Open},
+        message::{Message, Open},
+        notification::Notification,
     },
     model::bgp::{LocalSpeaker, Peer},
+    rng::Rng,
 };
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -71,8 +73,8 @@ pub struct Fsm {
     /// The OPEN has the Restart State bit set before this time (RFC 4724 section 3). `None` if graceful
     /// restart is off, or after the first session was established.
     restarting_until: Option<Duration>,
-    /// The state of the random numbers that spread retries in time.
-    seed: u32,
+    /// The random numbers that spread retries in time.
+    rng: Rng,
     outputs: Vec<Output>,
 }
 
@@ -97,7 +99,7 @@ impl Fsm {
             refuse_until: Duration::ZERO,
             failures: 0,
             restarting_until,
-            seed: seed | 1,
+            rng: Rng(u64::from(seed) | 1),
             outputs: Vec::new(),
         }
     }
@@ -215,7 +217,7 @@ impl Fsm {
         let families: Vec<Family> = self.own.families.iter().copied().collect();
         Open {
             asn: self.own.asn,
-            hold: self.peer.hold,
+            hold_time: self.peer.hold_time,
             id: self.own.id,
             capabilities: Capabilities {
                 refresh: true,
@@ -294,7 +296,7 @@ impl Fsm {
             }
             self.close_loser(i);
         }
-        let hold = Duration::from_secs(u64::from(open.hold.min(self.peer.hold)));
+        let hold = Duration::from_secs(u64::from(open.hold_time.min(self.peer.hold_time)));
         let Some(connection) = self.find(id) else { return };
         connection.state = FsmState::OpenConfirm;
         connection.hold = hold;
@@ -418,13 +420,9 @@ impl Fsm {
     /// Returns the delay before the next attempt. It doubles with each failure, and a random factor
     /// between 0.75 and 1 is applied (RFC 4271 section 10).
     fn retry_delay(&mut self) -> Duration {
-        // Xorshift suffices, because the sequences only have to differ between nodes.
-        self.seed ^= self.seed << 13;
-        self.seed ^= self.seed >> 17;
-        self.seed ^= self.seed << 5;
         let (shortest, longest) = CONNECT_RETRY;
         let whole = (shortest * (1 << self.failures.saturating_sub(1).min(5))).min(longest);
-        whole * (768 + self.seed % 256) / 1024
+        whole * (768 + self.rng.below(256) as u32) / 1024
     }
 
     fn handle_timers(&mut self, now: Duration) {
@@ -451,7 +449,7 @@ impl Fsm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{bgp::message::Update, model::bgp::TtlPolicy};
+    use crate::{bgp::update::Update, model::bgp::TtlPolicy};
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -464,7 +462,7 @@ mod tests {
             addrs: vec!["192.0.2.11".parse().unwrap()],
             port: 179,
             families: [Family::Ipv4].into(),
-            cluster: None,
+            cluster_id: None,
             restart: Some(90),
         }
     }
@@ -477,7 +475,7 @@ mod tests {
             local: None,
             password: None,
             distance: TtlPolicy::Anywhere,
-            hold: 90,
+            hold_time: 90,
             client: false,
             bfd: None,
             passive: false,
@@ -490,7 +488,7 @@ mod tests {
 
     fn open(id: &str) -> Open {
         let capabilities = Capabilities { four_octet: true, ..Capabilities::default() };
-        Open { asn: 65001, hold: 30, id: id.parse().unwrap(), capabilities }
+        Open { asn: 65001, hold_time: 30, id: id.parse().unwrap(), capabilities }
     }
 
     fn graceful(id: &str) -> Open {
@@ -559,7 +557,7 @@ mod tests {
 
     #[test]
     fn a_hold_time_of_zero_disables_the_hold_and_keepalive_timers() {
-        let fsm = up(&Open { hold: 0, ..open("192.0.2.1") });
+        let fsm = up(&Open { hold_time: 0, ..open("192.0.2.1") });
         assert_eq!(fsm.poll_timeout(), None);
     }
 

@@ -1,5 +1,5 @@
-//! The decision process (RFC 4271 section 9.1.2.2): paths, and the order of preference among the paths
-//! of one destination. Pure.
+//! The decision process (RFC 4271 section 9.1.2.2): the order of preference among the paths of one
+//! destination. Pure.
 //!
 //! [`sort_by_preference`] sorts the paths of a destination, so that the first is the best path, and
 //! [`multipath`] takes the next hops of the route from the front of that order. Rules, in order:
@@ -23,85 +23,48 @@
 //! by rule 6, and then ranks marked paths after unmarked ones: the result does not depend on the order
 //! in which the paths arrived.
 
-use std::{
-    cmp::{Ordering, Reverse},
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-};
+use std::cmp::{Ordering, Reverse};
 
-use super::peer_table::{PeerIndex, PeerTable};
+use super::{
+    path::{Path, PeerIndex},
+    peer_table::PeerTable,
+};
 use crate::{
-    bgp::{
-        attribute::{Attributes, OriginCode},
-        policy::LOCAL_PREF,
-    },
+    bgp::{attribute::OriginCode, policy::LOCAL_PREF},
     model::items::NextHops,
 };
 
 /// The most next hops of a multipath route.
 pub const MAX_NEXT_HOPS: usize = 16;
 
-/// The next hop and path attributes of a received route. All routes of an UPDATE share one value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteAttrs {
-    /// The next hop.
-    pub next_hop: IpAddr,
-    /// The other path attributes.
-    pub attributes: Attributes,
-}
-
-impl RouteAttrs {
-    /// Returns the attributes of the networks that this node originates. They are empty, because
-    /// [`policy::export`](crate::bgp::policy::export) sets the next hop and the attributes for each peer.
-    pub fn local() -> RouteAttrs {
-        RouteAttrs { next_hop: Ipv4Addr::UNSPECIFIED.into(), attributes: Attributes::default() }
-    }
-}
-
-/// A path to a destination.
-#[derive(Clone, Debug)]
-pub struct Path {
-    /// The next hop and path attributes.
-    pub attrs: Arc<RouteAttrs>,
-    /// The peer that advertised the path, or `PeerIndex::LOCAL` if this node originates it.
-    pub from: PeerIndex,
-    /// True if the peer restarts and has not advertised the path again yet (RFC 4724).
-    pub stale: bool,
-    /// True if the next hop is on one of this node's links (RFC 4271 section 9.1.2.1).
-    pub resolvable: bool,
-    /// True if a path through the same neighbouring AS has a lower MED (rule 6).
-    pub loses_on_med: bool,
-}
-
 /// The sort key of rules 1 to 5; the lower key is preferred.
 type Preference = (bool, bool, Reverse<u32>, usize, OriginCode);
 
-impl Path {
-    fn preference(&self) -> Preference {
-        let attributes = &self.attrs.attributes;
-        (
-            self.from != PeerIndex::LOCAL,
-            !self.resolvable,
-            Reverse(attributes.local_pref.unwrap_or(LOCAL_PREF)),
-            attributes.path_len(),
-            attributes.origin,
-        )
-    }
+/// Returns the sort key of a path.
+fn preference(path: &Path) -> Preference {
+    let attributes = &path.attrs.attributes;
+    (
+        path.from != PeerIndex::LOCAL,
+        !path.resolvable,
+        Reverse(attributes.local_pref.unwrap_or(LOCAL_PREF)),
+        attributes.path_len(),
+        attributes.origin,
+    )
+}
 
-    /// Returns true if both paths are equal by rules 1 to 5 and `other` is preferred by rule 6.
-    fn loses_on_med_to(&self, other: &Path) -> bool {
-        let med = |path: &Path| path.attrs.attributes.med.unwrap_or(0);
-        med(other) < med(self)
-            && other.attrs.attributes.neighbor_as() == self.attrs.attributes.neighbor_as()
-            && other.preference() == self.preference()
-    }
+/// Returns true if both paths are equal by rules 1 to 5 and `other` is preferred by rule 6.
+fn loses_on_med(path: &Path, other: &Path) -> bool {
+    let med = |path: &Path| path.attrs.attributes.med.unwrap_or(0);
+    med(other) < med(path)
+        && other.attrs.attributes.neighbor_as() == path.attrs.attributes.neighbor_as()
+        && preference(other) == preference(path)
 }
 
 /// Compares two paths by rules 1 to 7; equal paths may form a multipath route.
 fn compare_for_multipath(a: &Path, b: &Path, peers: &PeerTable) -> Ordering {
     let internal = |path: &Path| peers.session(path.from).is_some_and(|from| from.internal);
-    a.preference()
-        .cmp(&b.preference())
+    preference(a)
+        .cmp(&preference(b))
         .then(a.loses_on_med.cmp(&b.loses_on_med))
         .then_with(|| internal(a).cmp(&internal(b)))
 }
@@ -124,7 +87,7 @@ pub fn sort_by_preference(paths: &mut [Path], peers: &PeerTable) {
     let any_med = paths.iter().any(|path| path.attrs.attributes.med.is_some_and(|med| med > 0));
     for at in 0..paths.len() {
         paths[at].loses_on_med =
-            any_med && paths.iter().any(|other| paths[at].loses_on_med_to(other));
+            any_med && paths.iter().any(|other| loses_on_med(&paths[at], other));
     }
     for mut at in 1..paths.len() {
         while at > 0 && compare(&paths[at], &paths[at - 1], peers).is_lt() {
@@ -148,24 +111,24 @@ pub fn multipath(paths: &[Path], peers: &PeerTable) -> Option<NextHops> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
     use crate::bgp::{
-        message::Update,
-        rib::{Rib, world::*},
+        attribute::Attributes,
+        rib::{PeerSession, Rib, fixtures::*},
+        update::Update,
     };
 
     /// Applies one UPDATE from each session, in the given order, all for the same network. Returns the peer
     /// of the best path, and the next hops of the route.
-    fn decide(
-        received: &[(crate::bgp::rib::peer_table::PeerSession, Update)],
-        order: &[usize],
-    ) -> (IpAddr, Vec<IpAddr>) {
+    fn decide(received: &[(PeerSession, Update)], order: &[usize]) -> (IpAddr, Vec<IpAddr>) {
         let mut config = config();
         config.import.on_link = vec![net("10.0.0.0/24")];
         let sessions: Vec<_> = received.iter().map(|(session, _)| session.clone()).collect();
         let mut rib: Rib = rib_with(config, &sessions);
         for at in order {
-            rib.hear(received[*at].0.addr, received[*at].1.clone());
+            rib.handle_update(received[*at].0.addr, received[*at].1.clone());
         }
         let best = rib.table[&net("10.9.0.0/16")].paths[0].clone();
         let routes = rib.routes();
@@ -288,7 +251,7 @@ mod tests {
         let peer = session(2, ASN);
         let mut rib = rib_with(config, std::slice::from_ref(&peer));
         let best = Attributes { local_pref: Some(1000), ..as_path(&[]) };
-        rib.hear(peer.addr, reach(&["10.43.0.1/32", "10.43.0.2/32"], "10.0.0.2", best));
+        rib.handle_update(peer.addr, reach(&["10.43.0.1/32", "10.43.0.2/32"], "10.0.0.2", best));
         assert_eq!(rib.routes().keys().collect::<Vec<_>>(), [&net("10.43.0.2/32")]);
         assert_eq!(rib.table[&net("10.43.0.1/32")].paths[0].from, PeerIndex::LOCAL);
     }

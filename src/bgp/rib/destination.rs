@@ -3,7 +3,7 @@
 //!
 //! The callers in [`rib`](super) change the paths between [`Before::of`] and
 //! [`Destination::run_decision`]. The latter compares both states, and if the best path changed, it adds
-//! the network to the journal of [`out`](crate::bgp::rib::adj_rib_out), from which the peers are updated.
+//! the network to the [`Journal`], from which the peers are updated.
 
 use std::sync::Arc;
 
@@ -11,9 +11,10 @@ use ipnet::IpNet;
 
 use super::{
     adj_rib_out::{Journal, PeerSet},
-    decision::{Path, multipath, sort_by_preference},
+    decision::{multipath, sort_by_preference},
+    path::{Path, PeerIndex},
     paths::Paths,
-    peer_table::{PeerIndex, PeerTable},
+    peer_table::PeerTable,
 };
 use crate::{collections::FlatSet, model::items::NextHops};
 
@@ -42,7 +43,28 @@ pub(super) struct RouteChanges {
     /// True if a route changed since the caller last asked.
     pub any: bool,
     /// The networks that lost their route in this run; `None` once they are no longer needed.
-    pub gone: Option<FlatSet<IpNet>>,
+    pub removed: Option<FlatSet<IpNet>>,
+}
+
+/// The results of the decision process, which the peers and the kernel follow.
+#[derive(Debug)]
+pub(super) struct ChangeLog {
+    /// The changed networks that peers may have to be sent.
+    pub journal: Journal,
+    /// The changes of the routes for the kernel.
+    pub routes: RouteChanges,
+    /// True if this node is a route reflector and therefore advertises learned paths.
+    pub reflects: bool,
+}
+
+/// The condition under which a destination counts as changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ChangeRule {
+    /// Its best path or its route differs.
+    IfDifferent,
+    /// Always, because something else that the decision or the advertisement depends on has changed, for
+    /// example the BGP Identifier of a peer.
+    Always,
 }
 
 /// The state of a destination before its paths change.
@@ -51,31 +73,27 @@ pub(super) struct Before {
     pub best: Option<Path>,
     /// The next hops of the route; `None` if there was no route.
     pub next_hops: Option<NextHops>,
-    /// True if something else that the decision or the advertisement depends on has changed, for
-    /// example the BGP Identifier of a peer. The destination then counts as changed in any case.
-    pub force: bool,
+    /// The condition under which the destination counts as changed.
+    pub rule: ChangeRule,
 }
 
 impl Before {
     /// Returns the current state of a destination.
     pub fn of(dest: &Destination, peers: &PeerTable) -> Before {
         let next_hops = multipath(&dest.paths, peers);
-        Before { best: dest.paths.first().cloned(), next_hops, force: false }
+        Before { best: dest.paths.first().cloned(), next_hops, rule: ChangeRule::IfDifferent }
     }
 }
 
 impl Destination {
     /// Runs the decision process after the paths changed. Adds the network to the journal if peers may
-    /// need an update, and records a change of its route in `changes`. `reflects` is true if this node is
-    /// a route reflector and therefore advertises learned paths.
+    /// need an update, and records a change of its route.
     pub(super) fn run_decision(
         &mut self,
         net: &IpNet,
         before: &Before,
-        reflects: bool,
         peers: &PeerTable,
-        journal: &mut Journal,
-        changes: &mut RouteChanges,
+        changes: &mut ChangeLog,
     ) {
         sort_by_preference(&mut self.paths, peers);
         let best = self.paths.first();
@@ -89,16 +107,19 @@ impl Destination {
         };
         let local = |path: Option<&Path>| path.is_some_and(|path| path.from == PeerIndex::LOCAL);
         let concerns_peers =
-            reflects || self.is_advertised() || local(best) || local(before.best.as_ref());
-        if concerns_peers && (before.force || !same) {
-            self.add_to_journal(net, peers, journal);
+            changes.reflects || self.is_advertised() || local(best) || local(before.best.as_ref());
+        let always = before.rule == ChangeRule::Always;
+        if concerns_peers && (always || !same) {
+            self.add_to_journal(net, peers, &mut changes.journal);
         }
         let next_hops = multipath(&self.paths, peers);
-        if before.force || before.next_hops != next_hops {
-            changes.any = true;
-            if let (Some(gone), Some(_), None) = (&mut changes.gone, &before.next_hops, &next_hops)
+        if always || before.next_hops != next_hops {
+            let routes = &mut changes.routes;
+            routes.any = true;
+            if let (Some(removed), Some(_), None) =
+                (&mut routes.removed, &before.next_hops, &next_hops)
             {
-                gone.insert(*net);
+                removed.insert(*net);
             }
         }
     }

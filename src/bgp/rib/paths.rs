@@ -3,7 +3,7 @@
 
 use std::{ops, slice};
 
-use super::decision::Path;
+use super::path::Path;
 
 /// Zero, one or several paths. It dereferences to a slice for everything that is not defined here.
 #[derive(Debug, Default)]
@@ -74,7 +74,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::bgp::rib::{decision::RouteAttrs, peer_table::PeerIndex};
+    use crate::bgp::rib::path::{PeerIndex, RouteAttrs};
 
     #[test]
     fn push_and_retain_keep_the_order_of_paths() {

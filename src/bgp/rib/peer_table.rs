@@ -4,51 +4,17 @@
 //! A peer is identified by its index in this table. The index is stored in every path and in every
 //! [`PeerSet`](super::adj_rib_out::PeerSet), so it is kept small: two bytes instead of an address.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-};
+use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
-use super::{adj_rib_out::AdjRibOut, decision::RouteAttrs};
-use crate::family::Family;
-use crate::{
-    bgp::{message::Agreed, policy::RouteRejectReason},
-    collections::FlatMap,
+use super::{
+    adj_rib_out::AdjRibOut,
+    path::{PeerIndex, RouteAttrs},
+    peer_session::PeerSession,
 };
-
-/// The index of a peer in the peer table. An index is reused after its peer is removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerIndex(pub u16);
-
-impl PeerIndex {
-    /// Stands for this node instead of a peer.
-    pub const LOCAL: PeerIndex = PeerIndex(u16::MAX);
-}
-
-/// The parameters of an established session with a peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerSession {
-    /// The address of the peer, by which callers identify it.
-    pub addr: IpAddr,
-    /// The AS of the peer.
-    pub asn: u32,
-    /// The BGP Identifier of the peer.
-    pub id: Ipv4Addr,
-    /// True if the peer is in the same AS (iBGP).
-    pub internal: bool,
-    /// The encoding of messages that both sides agreed on.
-    pub agreed: Agreed,
-    /// The address families that both sides announced (RFC 4760).
-    pub families: Vec<Family>,
-    /// This node's address on the connection.
-    pub local: IpAddr,
-    /// True if the peer is a router outside the cluster.
-    pub outside: bool,
-    /// True if the peer is a client of this route reflector (RFC 4456).
-    pub client: bool,
-}
+use crate::family::Family;
+use crate::{bgp::policy::RouteRejectReason, collections::FlatMap};
 
 /// The number of networks exchanged with a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,7 +25,7 @@ pub struct PrefixCounts {
     /// Received networks that the import policy accepted.
     pub accepted: usize,
     /// Networks advertised to the peer.
-    pub told: usize,
+    pub advertised: usize,
 }
 
 /// The most refused networks of a peer that are listed with a reason; further ones are only counted.

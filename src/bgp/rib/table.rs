@@ -1,38 +1,29 @@
 //! The table of all paths, and its operations for peers, the node and the display.
 
-use super::{
-    adj_rib_out::{AdjRibOut, Journal},
-    decision::{Path, RouteAttrs, multipath},
-    destination::{Before, Destination, RouteChanges},
-    peer_table::{MAX_REFUSED, PeerIndex, PeerSession, PeerTable, PrefixCounts},
-};
-use crate::family::Family;
-use crate::{
-    bgp::{
-        message::Update,
-        policy::{self, RouteRejectReason},
-    },
-    collections::{FlatMap, FlatSet},
-    model::{bgp::Config, items::NextHops},
-};
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, ops::Bound::Unbounded, sync::Arc};
 
 use ipnet::IpNet;
 
-/// The routes that BGP contributes to this node. The `desired` module turns them into kernel routes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Learned {
-    /// The next hops of each route, sorted: one, or several if the best paths form a multipath route.
-    pub routes: FlatMap<IpNet, NextHops>,
-    /// Networks that had a route in this run and have none now. Their kernel routes may be removed at
-    /// once, before `complete` is true. Empty once `complete` is true.
-    pub gone: FlatSet<IpNet>,
-    /// Peers whose session was up in this run and is down now, except those that restart gracefully.
-    pub lost: FlatSet<IpAddr>,
-    /// True once every peer has sent all of its routes, or has had the time to do so. From then on, a
-    /// network without a path is no route.
-    pub complete: bool,
-}
+use super::{
+    adj_rib_out::{AdjRibOut, Journal},
+    batch::Batch,
+    configure::{ConfigChanges, may_accept_more},
+    decision::multipath,
+    destination::{Before, ChangeLog, ChangeRule, Destination, RouteChanges},
+    path::{Path, PeerIndex, RouteAttrs},
+    peer_session::PeerSession,
+    peer_table::{MAX_REFUSED, PeerEntry, PeerTable, PrefixCounts},
+};
+use crate::{
+    bgp::{
+        message::Message,
+        policy::{self, LocalKind, RouteRejectReason},
+        update::Update,
+    },
+    collections::{FlatMap, FlatSet},
+    family::Family,
+    model::{bgp::Config, items::NextHops},
+};
 
 /// The table of destinations, and the state of advertisements to each peer.
 #[derive(Debug)]
@@ -40,16 +31,15 @@ pub struct Rib {
     pub(crate) config: Arc<Config>,
     pub(crate) peers: PeerTable,
     pub(crate) table: BTreeMap<IpNet, Destination>,
-    pub(crate) journal: Journal,
     /// The attributes of the networks that this node originates.
     local_attrs: Arc<RouteAttrs>,
-    /// Changes of the routes since the caller last asked.
-    changes: RouteChanges,
+    /// The changes that peers and the kernel have not seen yet.
+    pub(super) changes: ChangeLog,
 }
 
 /// The result of a [`SweepFn`] for a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum SweepAction {
+enum SweepAction {
     Keep,
     Remove,
 }
@@ -62,13 +52,14 @@ impl Rib {
     pub fn new(config: Arc<Config>) -> Rib {
         let originated = config.origin.pods.iter().chain(&config.origin.services);
         let originated: Vec<IpNet> = originated.copied().collect();
+        let routes = RouteChanges { any: false, removed: Some(FlatSet::new()) };
+        let reflects = config.own.cluster_id.is_some();
         let mut rib = Rib {
             config,
             peers: PeerTable::default(),
             table: BTreeMap::new(),
-            journal: Journal::default(),
             local_attrs: Arc::new(RouteAttrs::local()),
-            changes: RouteChanges { any: false, gone: Some(FlatSet::new()) },
+            changes: ChangeLog { journal: Journal::default(), routes, reflects },
         };
         originated.into_iter().for_each(|net| rib.originate(net));
         rib
@@ -78,11 +69,11 @@ impl Rib {
     /// table and End-of-RIB for each family. Of the paths from an earlier session, those of the families
     /// in `kept`, for which the peer preserved its forwarding state (RFC 4724), stay as stale paths until
     /// the peer sends End-of-RIB; all others are removed.
-    pub fn up(&mut self, session: PeerSession, kept: &[Family]) {
+    pub fn session_up(&mut self, session: PeerSession, kept: &[Family]) {
         let addr = session.addr;
         let known = self.peers.index_of(addr);
         if known.and_then(|peer| self.peers.get(peer)).is_some_and(|entry| entry.up) {
-            self.down(addr, kept); // the end of the earlier session was not reported
+            self.session_down(addr, kept); // the end of the earlier session was not reported
         }
         let mut same = true;
         let peer = match self.peers.index_of(addr) {
@@ -92,7 +83,7 @@ impl Rib {
                 None => return, // 65,535 peers
             },
         };
-        let end = self.journal.end();
+        let end = self.changes.journal.end();
         if let Some(entry) = self.peers.get_mut(peer) {
             let old = &entry.session;
             same = (old.internal, old.id, old.client)
@@ -104,9 +95,10 @@ impl Rib {
             entry.adj_rib_out = AdjRibOut::new(&session.families, end);
             entry.session = session;
         }
-        self.journal.mark_read(end);
+        self.changes.journal.mark_read(end);
         // If the session parameters changed, the stale paths may rank or be advertised differently.
-        self.sweep(Some(peer), !same, &mut |_, net, _| {
+        let rule = if same { ChangeRule::IfDifferent } else { ChangeRule::Always };
+        self.sweep(Some(peer), rule, &mut |_, net, _| {
             if kept.contains(&Family::of(net)) { SweepAction::Keep } else { SweepAction::Remove }
         });
     }
@@ -114,7 +106,7 @@ impl Rib {
     /// Records that the session with a peer is down. Its paths of the families in `keep` stay as stale
     /// paths, except those that were stale before this session ended (RFC 4724 section 4.2). If the
     /// session was down already, only the paths of other families are removed.
-    pub fn down(&mut self, addr: IpAddr, keep: &[Family]) {
+    pub fn session_down(&mut self, addr: IpAddr, keep: &[Family]) {
         let Some(peer) = self.peers.index_of(addr) else { return };
         let Some(entry) = self.peers.get_mut(peer) else { return };
         let was_up = entry.up;
@@ -127,7 +119,7 @@ impl Rib {
         if was_up {
             self.clear_advertised(peer);
         }
-        self.sweep(Some(peer), false, &mut |_, net, path| {
+        self.sweep(Some(peer), ChangeRule::IfDifferent, &mut |_, net, path| {
             let keep = keep.contains(&Family::of(net)) && !(was_up && path.stale);
             path.stale = true;
             if keep { SweepAction::Keep } else { SweepAction::Remove }
@@ -137,9 +129,9 @@ impl Rib {
     }
 
     /// Removes the stale paths of a peer when its restart time has expired.
-    pub fn expire(&mut self, addr: IpAddr) {
+    pub fn remove_stale(&mut self, addr: IpAddr) {
         let Some(peer) = self.peers.index_of(addr) else { return };
-        self.sweep(Some(peer), false, &mut |_, _, path| {
+        self.sweep(Some(peer), ChangeRule::IfDifferent, &mut |_, _, path| {
             if path.stale { SweepAction::Remove } else { SweepAction::Keep }
         });
         self.peers.remove_unused();
@@ -147,7 +139,7 @@ impl Rib {
 
     /// Applies an UPDATE that a peer sent: first the withdrawals, then the advertised routes, then
     /// End-of-RIB. Ignored if the session with the peer is not up.
-    pub fn hear(&mut self, addr: IpAddr, update: Update) {
+    pub fn handle_update(&mut self, addr: IpAddr, update: Update) {
         let Some(peer) = self.peers.index_of(addr) else { return };
         let Some(entry) = self.peers.get(peer).filter(|entry| entry.up) else { return };
         let mut last = entry.last_attrs.clone();
@@ -170,7 +162,7 @@ impl Rib {
         if let Some(entry) = self.peers.get_mut(peer) {
             entry.last_attrs = last;
         }
-        if let Some(family) = update.end {
+        if let Some(family) = update.end_of_rib {
             self.end_of_rib(peer, family);
         }
     }
@@ -181,7 +173,7 @@ impl Rib {
         if let Some(entry) = self.peers.get_mut(peer) {
             entry.awaiting_end.retain(|awaited| *awaited != family);
         }
-        self.sweep(Some(peer), false, &mut |_, net, path| {
+        self.sweep(Some(peer), ChangeRule::IfDifferent, &mut |_, net, path| {
             let remove = path.stale && Family::of(net) == family;
             if remove { SweepAction::Remove } else { SweepAction::Keep }
         });
@@ -212,12 +204,7 @@ impl Rib {
     }
 
     /// Records that a network of a peer was refused, and why.
-    pub(super) fn record_refusal(
-        &mut self,
-        peer: PeerIndex,
-        net: IpNet,
-        refusal: RouteRejectReason,
-    ) {
+    fn record_refusal(&mut self, peer: PeerIndex, net: IpNet, refusal: RouteRejectReason) {
         let Some(entry) = self.peers.get_mut(peer) else { return };
         if entry.refused.len() < MAX_REFUSED || entry.refused.contains_key(&net) {
             entry.refused.insert(net, refusal);
@@ -235,7 +222,7 @@ impl Rib {
     }
 
     /// Adds a network that this node originates.
-    pub(super) fn originate(&mut self, net: IpNet) {
+    fn originate(&mut self, net: IpNet) {
         let path = Path {
             attrs: Arc::clone(&self.local_attrs),
             from: PeerIndex::LOCAL,
@@ -249,7 +236,6 @@ impl Rib {
     /// Adds a path, or replaces the one from the same peer, and runs the decision process. Returns true
     /// if there was no path from this peer.
     fn insert_path(&mut self, net: IpNet, path: Path) -> bool {
-        let reflects = self.config.own.cluster.is_some();
         let dest = self.table.entry(net).or_default();
         let before = Before::of(dest, &self.peers);
         let old = dest.paths.iter_mut().find(|old| old.from == path.from);
@@ -258,14 +244,12 @@ impl Rib {
             Some(old) => *old = path,
             None => dest.paths.push(path),
         }
-        let (peers, journal, changes) = (&self.peers, &mut self.journal, &mut self.changes);
-        dest.run_decision(&net, &before, reflects, peers, journal, changes);
+        dest.run_decision(&net, &before, &self.peers, &mut self.changes);
         is_new
     }
 
     /// Removes the path from a peer to a network, if there is one, and runs the decision process.
-    pub(super) fn remove_path(&mut self, from: PeerIndex, net: &IpNet) {
-        let reflects = self.config.own.cluster.is_some();
+    fn remove_path(&mut self, from: PeerIndex, net: &IpNet) {
         let Some(dest) = self.table.get_mut(net) else { return };
         if dest.paths.iter().all(|path| path.from != from) {
             return;
@@ -275,25 +259,23 @@ impl Rib {
         if let Some(entry) = self.peers.get_mut(from) {
             entry.accepted -= 1;
         }
-        let (peers, journal, changes) = (&self.peers, &mut self.journal, &mut self.changes);
-        dest.run_decision(net, &before, reflects, peers, journal, changes);
+        dest.run_decision(net, &before, &self.peers, &mut self.changes);
         if dest.is_removable() {
             self.table.remove(net);
         }
     }
 
     /// Calls `action` for each path from a peer, or from all peers if `from` is `None`, removes the paths
-    /// for which it returns [`SweepAction::Remove`], and runs the decision process. If `force` is true,
-    /// the visited destinations count as changed in any case (see [`Before::force`]).
-    pub(super) fn sweep(&mut self, from: Option<PeerIndex>, force: bool, action: &mut SweepFn) {
-        let reflects = self.config.own.cluster.is_some();
+    /// for which it returns [`SweepAction::Remove`], and runs the decision process. `rule` is the condition
+    /// under which a visited destination counts as changed.
+    fn sweep(&mut self, from: Option<PeerIndex>, rule: ChangeRule, action: &mut SweepFn) {
         let is_visited = |path: &Path| from.is_none_or(|from| path.from == from);
         let mut removable = Vec::new();
         for (net, dest) in &mut self.table {
             if !dest.paths.iter().any(is_visited) {
                 continue;
             }
-            let before = Before { force, ..Before::of(dest, &self.peers) };
+            let before = Before { rule, ..Before::of(dest, &self.peers) };
             dest.paths.retain_mut(|path| {
                 let keep = !is_visited(path) || action(&self.peers, net, path) == SweepAction::Keep;
                 if let (false, Some(entry)) = (keep, self.peers.get_mut(path.from)) {
@@ -301,8 +283,7 @@ impl Rib {
                 }
                 keep
             });
-            let (peers, journal, changes) = (&self.peers, &mut self.journal, &mut self.changes);
-            dest.run_decision(net, &before, reflects, peers, journal, changes);
+            dest.run_decision(net, &before, &self.peers, &mut self.changes);
             if dest.is_removable() {
                 removable.push(*net);
             }
@@ -312,26 +293,26 @@ impl Rib {
         }
     }
 
-    /// Returns true if routes changed since the last call of [`Rib::take_changes`].
-    pub fn has_changed(&self) -> bool {
-        self.changes.any
+    /// Returns true if routes changed since the last call of [`Rib::take_routes_changed`].
+    pub fn routes_changed(&self) -> bool {
+        self.changes.routes.any
     }
 
     /// Returns true if routes changed since the last call of this method.
-    pub fn take_changes(&mut self) -> bool {
-        std::mem::take(&mut self.changes.any)
+    pub fn take_routes_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changes.routes.any)
     }
 
     /// Returns the networks that lost their route in this run. Some may have a route again. Empty after
-    /// [`Rib::complete`].
-    pub fn gone(&self) -> impl Iterator<Item = &IpNet> {
-        self.changes.gone.iter().flatten()
+    /// [`Rib::clear_removed_routes`].
+    pub fn removed_routes(&self) -> impl Iterator<Item = &IpNet> {
+        self.changes.routes.removed.iter().flatten()
     }
 
-    /// Records that the initial routes of all peers are received, after which [`Rib::gone`] is not
+    /// Records that the initial routes of all peers are received, after which [`Rib::removed_routes`] is not
     /// needed.
-    pub fn complete(&mut self) {
-        self.changes.gone = None;
+    pub fn clear_removed_routes(&mut self) {
+        self.changes.routes.removed = None;
     }
 
     /// Returns the routes for the kernel: every network that peers advertise and this node does not
@@ -355,343 +336,198 @@ impl Rib {
         entry.map_or_else(PrefixCounts::default, |entry| PrefixCounts {
             received: entry.accepted + entry.refused.len() + entry.refused_unlisted,
             accepted: entry.accepted,
-            told: entry.adj_rib_out.advertised,
+            advertised: entry.adj_rib_out.advertised,
         })
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        bgp::{attribute::Attributes, policy::NO_ADVERTISE, rib::world::*, show::RouteSelector},
-        model::bgp::Originated,
-    };
-
-    fn texts(texts: &[&str]) -> Vec<String> {
-        texts.iter().map(|text| (*text).to_owned()).collect()
-    }
-
-    /// Returns the networks of the kernel routes.
-    fn routes(rib: &Rib) -> Vec<String> {
-        rib.routes().keys().map(IpNet::to_string).collect()
-    }
-
-    fn two_clients() -> (PeerSession, PeerSession) {
-        let client = |last| PeerSession { client: true, ..session(last, ASN) };
-        (client(2), client(3))
-    }
-
-    #[test]
-    fn a_new_peer_receives_all_networks_and_then_end_of_rib_of_each_family() {
-        let node = session(2, ASN);
-        let mut rib = Rib::new(Arc::new(config()));
-        assert!(!rib.has_news(node.addr));
-        rib.up(node.clone(), &[]);
-        assert!(rib.has_news(node.addr));
-        let updates = read_updates(&mut rib, &node);
-        let nets: Vec<_> =
-            updates.iter().flat_map(|update| &update.reach).flat_map(|reach| &reach.nets).collect();
-        assert_eq!(nets, [&net("10.42.1.0/24"), &net("fd42:1::/64")]);
-        let ends: Vec<_> = updates.iter().filter_map(|update| update.end).collect();
-        assert_eq!(ends, Family::ALL);
-        assert_eq!(updates.last().unwrap().end, Some(Family::Ipv6));
-        assert_eq!(rib.counts(node.addr).told, 2);
-        assert_eq!(read_updates(&mut rib, &node), []);
-    }
-
-    #[test]
-    fn a_withdrawal_goes_only_to_peers_that_were_sent_the_network() {
-        let (node, router) = (session(2, ASN), session(3, 65001));
-        let mut config = config();
-        let mut rib = rib_with(config.clone(), &[node.clone(), router.clone()]);
-        config.origin.services.clear();
-        rib.configure(Arc::new(config.clone()));
-        assert_eq!(read_nets(&mut rib, &node), (vec![], vec![]));
-        assert_eq!(read_nets(&mut rib, &router), (vec![], texts(&["10.43.0.1/32"])));
-        // A network that is added and removed before any peer reads the journal is never advertised.
-        let before = config.clone();
-        config.origin.services.insert(net("10.43.0.9/32"));
-        rib.configure(Arc::new(config));
-        rib.configure(Arc::new(before));
-        assert_eq!(read_nets(&mut rib, &router), (vec![], vec![]));
-        assert!(
-            !rib.table.contains_key(&net("10.43.0.9/32"))
-                && !rib.table.contains_key(&net("10.43.0.1/32"))
-        );
-    }
-
-    #[test]
-    fn a_new_export_policy_sends_updates_only_to_the_peers_that_it_concerns() {
-        let (node, router) = (session(2, ASN), session(3, 65001));
-        let mut config = config();
-        let mut rib = rib_with(config.clone(), &[node.clone(), router.clone()]);
-        config.export.pods_inside = false;
-        assert!(rib.configure(Arc::new(config.clone())).is_empty());
-        assert!(!rib.has_news(router.addr));
-        assert_eq!(read_nets(&mut rib, &node), (vec![], texts(&["10.42.1.0/24", "fd42:1::/64"])));
-        config.export.communities = vec![7];
-        rib.configure(Arc::new(config.clone()));
-        assert!(!rib.has_news(node.addr));
-        let updates = read_updates(&mut rib, &router);
-        assert!(updates.iter().all(|update| update.attributes.communities == [7]));
-        assert_eq!(updates.len(), 2, "{updates:?}");
-        config.own.port = 1790;
-        rib.configure(Arc::new(config));
-        assert!(!rib.has_news(node.addr) && !rib.has_news(router.addr));
-    }
-
-    #[test]
-    fn networks_with_equal_attributes_share_one_update() {
-        let (one, two) = two_clients();
-        let mut rib = rib_with(reflector(), &[one.clone(), two.clone()]);
-        let many: Vec<String> = (0..100).map(|at| format!("10.9.{at}.0/24")).collect();
-        for text in &many {
-            rib.hear(one.addr, reach(&[text], "10.0.0.2", as_path(&[])));
+    /// Applies a new configuration. Returns the peers to which a ROUTE-REFRESH (RFC 2918) must be sent:
+    /// refused paths are not stored, and the new import policy may accept some of them.
+    pub fn configure(&mut self, config: Arc<Config>) -> Vec<IpAddr> {
+        if *self.config == *config {
+            return Vec::new();
         }
-        assert_eq!(update_count(&mut rib, &two), 1);
-        assert_eq!(rib.counts(two.addr).told, 102);
-        assert_eq!(rib.counts(one.addr).accepted, 100);
-        let first = rib.table[&net("10.9.0.0/24")].paths[0].clone();
-        assert!(
-            Arc::ptr_eq(&first.attrs, &rib.table[&net("10.9.99.0/24")].paths[0].attrs),
-            "and share one value of attributes"
-        );
-    }
-
-    /// Returns the number of pending UPDATEs for a peer, without a limit on their size.
-    fn update_count(rib: &mut Rib, to: &PeerSession) -> usize {
-        rib.updates(to.addr, 1 << 16).len()
-    }
-
-    #[test]
-    fn a_path_that_is_received_again_unchanged_is_not_advertised_again() {
-        let (one, two) = two_clients();
-        let mut rib = rib_with(reflector(), &[one.clone(), two.clone()]);
-        let update = reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[65001]));
-        rib.hear(one.addr, update.clone());
-        assert!(rib.take_changes() && !rib.take_changes());
-        assert_eq!(read_nets(&mut rib, &two).0, ["10.9.0.0/16"]);
-        rib.hear(one.addr, update);
-        assert!(!rib.has_news(two.addr) && !rib.take_changes());
-    }
-
-    #[test]
-    fn route_refresh_sends_all_networks_of_the_family_without_end_of_rib() {
-        let node = session(2, ASN);
-        let mut rib = rib_with(config(), std::slice::from_ref(&node));
-        rib.refresh(node.addr, Family::Ipv6);
-        let updates = read_updates(&mut rib, &node);
-        assert_eq!(updates.len(), 1);
-        assert_eq!(updates[0].reach[0].nets, [net("fd42:1::/64")]);
-        let mut four = node.clone();
-        four.families = vec![Family::Ipv4];
-        rib.up(four.clone(), &[]);
-        read_updates(&mut rib, &four);
-        rib.refresh(four.addr, Family::Ipv6);
-        assert!(!rib.has_news(four.addr));
-    }
-
-    #[test]
-    fn end_of_rib_removes_the_stale_paths_of_a_restarted_peer() {
-        let node = session(2, ASN);
-        let mut rib = rib_with(config(), std::slice::from_ref(&node));
-        let four = || reach(&["10.8.0.0/16", "10.9.0.0/16"], "10.0.0.2", as_path(&[]));
-        rib.hear(node.addr, four());
-        rib.hear(node.addr, reach(&["fd08::/64"], "fd00::2", as_path(&[])));
-        rib.down(node.addr, &[Family::Ipv4]);
-        assert_eq!(routes(&rib), ["10.8.0.0/16", "10.9.0.0/16"]);
-        rib.down(node.addr, &[Family::Ipv4]); // a connection attempt that failed
-        rib.up(node.clone(), &[Family::Ipv4]);
-        assert!(!rib.is_complete(node.addr));
-        rib.hear(node.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
-        let stale: Vec<_> =
-            rib.shown(RouteSelector::From(node.addr)).iter().map(|row| row.stale).collect();
-        assert_eq!(stale, [true, false]);
-        rib.hear(node.addr, end_of_rib(Family::Ipv6));
-        assert_eq!(routes(&rib), ["10.8.0.0/16", "10.9.0.0/16"]);
-        assert!(!rib.is_complete(node.addr));
-        rib.hear(node.addr, end_of_rib(Family::Ipv4));
-        assert_eq!(routes(&rib), ["10.9.0.0/16"]);
-        assert!(rib.is_complete(node.addr));
-    }
-
-    #[test]
-    fn stale_paths_are_removed_at_a_second_restart_and_when_the_restart_time_expires() {
-        let node = session(2, ASN);
-        let mut rib = rib_with(config(), std::slice::from_ref(&node));
-        rib.hear(node.addr, reach(&["10.8.0.0/16"], "10.0.0.2", as_path(&[])));
-        rib.down(node.addr, &Family::ALL);
-        rib.up(node.clone(), &Family::ALL);
-        rib.hear(node.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
-        rib.down(node.addr, &Family::ALL);
-        assert_eq!(routes(&rib), ["10.9.0.0/16"]);
-        rib.expire(node.addr);
-        assert_eq!(routes(&rib), [""; 0]);
-        assert!(rib.peers.index_of(node.addr).is_none(), "its index is free");
-    }
-
-    #[test]
-    fn stale_paths_of_a_family_that_was_not_preserved_are_removed_when_the_session_is_up() {
-        let node = session(2, ASN);
-        let mut rib = rib_with(config(), std::slice::from_ref(&node));
-        rib.hear(node.addr, reach(&["10.8.0.0/16"], "10.0.0.2", as_path(&[])));
-        rib.down(node.addr, &Family::ALL);
-        rib.take_changes();
-        rib.up(node, &[Family::Ipv6]);
-        assert_eq!(routes(&rib), [""; 0]);
-        assert!(rib.take_changes());
-    }
-
-    #[test]
-    fn a_refused_path_replaces_an_accepted_one() {
-        let node = session(2, ASN);
-        let mut rib = rib_with(config(), std::slice::from_ref(&node));
-        rib.hear(node.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
-        rib.hear(node.addr, reach(&["10.9.0.0/16", "0.0.0.0/0"], "10.0.0.2", as_path(&[ASN])));
-        assert_eq!(routes(&rib), [""; 0]);
-        assert_eq!(rib.counts(node.addr), PrefixCounts { received: 2, accepted: 0, told: 2 });
-        let refused: Vec<_> =
-            rib.shown(RouteSelector::From(node.addr)).iter().map(|row| row.refused).collect();
-        assert_eq!(
-            refused,
-            [Some(RouteRejectReason::DefaultRoute), Some(RouteRejectReason::AsLoop)]
-        );
-        rib.hear(node.addr, withdraw(&["0.0.0.0/0"]));
-        assert_eq!(rib.counts(node.addr).received, 1);
-    }
-
-    #[test]
-    fn refused_networks_above_the_limit_are_only_counted() {
-        let node = session(2, ASN);
-        let mut rib = rib_with(config(), std::slice::from_ref(&node));
-        let many: Vec<String> =
-            (0..1500).map(|at| format!("127.{}.{}.0/24", at / 256, at % 256)).collect();
-        for text in &many {
-            rib.hear(node.addr, reach(&[text], "10.0.0.2", as_path(&[])));
+        let old = std::mem::replace(&mut self.config, config);
+        let config = Arc::clone(&self.config);
+        self.changes.reflects = config.own.cluster_id.is_some();
+        let mut client_changed = false;
+        let mut changed_role = Vec::new();
+        for entry in self.peers.iter_mut() {
+            let session = &mut entry.session;
+            let Some(peer) = config.peers.get(&session.addr) else { continue };
+            let role = (peer.is_outside(), peer.client);
+            if role != (session.external, session.client) {
+                client_changed |= session.client != peer.client;
+                changed_role.push(session.addr);
+                (session.external, session.client) = role;
+            }
         }
-        assert_eq!(rib.counts(node.addr).received, 1500);
-        assert_eq!(rib.shown(RouteSelector::From(node.addr)).len(), 1000);
+        let changes = ConfigChanges::between(&old, &config);
+        if changes.import {
+            self.reapply_import_policy();
+        }
+        self.update_originated(&old);
+
+        let all_changed = changes.own || self.changes.reflects && client_changed;
+        for entry in self.peers.iter_mut().filter(|entry| entry.up) {
+            let session = &entry.session;
+            let export_changed =
+                if session.external { changes.external_export } else { changes.internal_export };
+            if all_changed || export_changed || changed_role.contains(&session.addr) {
+                session.families.iter().for_each(|family| entry.adj_rib_out.start_walk(*family));
+            }
+        }
+        let up = self.peers.iter().filter(|entry| entry.up && changes.import);
+        let refresh = up.filter(|entry| may_accept_more(&config, entry, changes.own));
+        refresh.map(|entry| entry.session.addr).collect()
     }
 
-    #[test]
-    fn a_new_import_policy_requests_a_refresh_from_peers_with_networks_that_may_now_be_accepted() {
-        let (one, two) = (session(2, ASN), session(3, ASN));
-        let mut config = config();
-        config.import.reject = vec![net("10.9.0.0/16")];
-        let mut rib = rib_with(config.clone(), &[one.clone(), two.clone()]);
-        rib.hear(one.addr, reach(&["10.9.1.0/24"], "10.0.0.2", as_path(&[])));
-        rib.hear(two.addr, reach(&["10.8.0.0/16", "0.0.0.0/0"], "10.0.0.3", as_path(&[])));
-        config.import.reject = vec![net("10.8.0.0/16"), net("10.9.0.0/17")];
-        assert!(rib.configure(Arc::new(config.clone())).is_empty());
-        assert_eq!(routes(&rib), [""; 0], "a path that is no longer accepted is removed");
-        config.import.reject = vec![net("10.8.0.0/16")];
-        assert_eq!(rib.configure(Arc::new(config)), [one.addr]);
+    /// Removes the paths that the import policy no longer accepts, and checks again if next hops are on a
+    /// link.
+    fn reapply_import_policy(&mut self) {
+        let config = Arc::clone(&self.config);
+        let mut refused: Vec<(PeerIndex, IpNet, RouteRejectReason)> = Vec::new();
+        self.sweep(None, ChangeRule::IfDifferent, &mut |peers, net, path| {
+            let Some(from) = peers.session(path.from) else { return SweepAction::Keep };
+            path.resolvable = policy::is_on_link(&config, &path.attrs.next_hop);
+            match policy::check_import(&config, from, net, &path.attrs) {
+                Some(refusal) => {
+                    // A stale path is not recorded, because it was not received in this session.
+                    refused.extend((!path.stale).then_some((path.from, *net, refusal)));
+                    SweepAction::Remove
+                }
+                None => SweepAction::Keep,
+            }
+        });
+        for (peer, net, refusal) in refused {
+            self.record_refusal(peer, net, refusal);
+        }
+        self.peers.remove_unused();
     }
 
-    #[test]
-    fn next_hops_are_resolved_again_when_the_links_change() {
-        let node = session(2, ASN);
-        let mut config = config();
-        let mut rib = rib_with(config.clone(), std::slice::from_ref(&node));
-        rib.hear(node.addr, reach(&["10.9.0.0/16"], "10.77.0.2", as_path(&[])));
-        for (link, count) in [("10.0.0.0/24", 0), ("10.77.0.0/24", 1)] {
-            config.import.on_link = vec![net(link)];
-            rib.configure(Arc::new(config.clone()));
-            assert!(rib.take_changes());
-            assert_eq!(rib.routes().len(), count);
+    /// Adds and removes originated networks so that they match the new configuration. A network whose
+    /// kind changed is added to the journal, because other peers may now receive it.
+    fn update_originated(&mut self, old: &Config) {
+        let config = Arc::clone(&self.config);
+        let none = LocalKind::default();
+        for net in old.origin.pods.iter().chain(&old.origin.services) {
+            if LocalKind::of(&config, net) == none {
+                self.remove_path(PeerIndex::LOCAL, net);
+            }
+        }
+        for net in config.origin.pods.iter().chain(&config.origin.services) {
+            let was = LocalKind::of(old, net);
+            if was == none {
+                self.originate(*net);
+            } else if was != LocalKind::of(&config, net)
+                && let Some(dest) = self.table.get_mut(net)
+            {
+                dest.add_to_journal(net, &self.peers, &mut self.changes.journal);
+            }
         }
     }
 
-    #[test]
-    fn a_node_that_stops_being_a_reflector_withdraws_the_learned_networks() {
-        let (one, two) = two_clients();
-        let mut rib = rib_with(reflector(), &[one.clone(), two.clone()]);
-        rib.hear(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
-        assert_eq!(read_nets(&mut rib, &two).0, ["10.9.0.0/16"]);
-        rib.configure(Arc::new(config()));
-        assert_eq!(read_nets(&mut rib, &two).1, ["10.9.0.0/16"]);
-        assert_eq!(routes(&rib), ["10.9.0.0/16"]);
-    }
-
-    #[test]
-    fn a_network_that_may_no_longer_be_advertised_is_withdrawn() {
-        let (one, two) = two_clients();
-        let mut rib = rib_with(reflector(), &[one.clone(), two.clone()]);
-        rib.hear(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
-        assert_eq!(read_nets(&mut rib, &two).0, ["10.9.0.0/16"]);
-        let no_advertise = Attributes { communities: vec![NO_ADVERTISE], ..as_path(&[]) };
-        rib.hear(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", no_advertise));
-        assert_eq!(read_nets(&mut rib, &two), (vec![], texts(&["10.9.0.0/16"])));
-    }
-
-    #[test]
-    fn the_journal_stays_bounded_if_a_peer_does_not_read() {
-        let (one, two) = two_clients();
-        let three = PeerSession { client: true, ..session(4, ASN) };
-        let mut rib = rib_with(reflector(), &[one.clone(), two.clone(), three.clone()]);
-        for turn in 0..10_000_u32 {
-            let med = Attributes { med: Some(turn), ..as_path(&[]) };
-            rib.hear(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", med));
-            read_updates(&mut rib, &two);
-            assert!(rib.journal.end() - rib.journal.start() < 5000);
+    /// Handles a ROUTE-REFRESH (RFC 2918): schedules the advertisement of all networks of a family.
+    /// Ignored if the session is not up or the family was not negotiated.
+    pub fn handle_refresh(&mut self, addr: IpAddr, family: Family) {
+        let entry = self.peers.index_of(addr).and_then(|peer| self.peers.get_mut(peer));
+        let is_valid =
+            |entry: &&mut PeerEntry| entry.up && entry.session.families.contains(&family);
+        if let Some(entry) = entry.filter(is_valid) {
+            entry.adj_rib_out.start_walk(family);
         }
-        let updates = read_updates(&mut rib, &three);
-        let reach: Vec<_> =
-            updates.iter().filter(|update| update.attributes.med == Some(9999)).collect();
-        assert_eq!(reach.len(), 1);
-        assert_eq!(updates.iter().filter(|update| update.end.is_some()).count(), 0);
     }
 
-    #[test]
-    fn learned_networks_are_not_journalled_unless_the_node_is_a_reflector() {
-        let (one, two) = (session(2, ASN), session(3, ASN));
-        let mut rib = rib_with(config(), &[one.clone(), two.clone()]);
-        rib.hear(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
-        rib.hear(one.addr, withdraw(&["10.9.0.0/16"]));
-        assert!(!rib.has_news(two.addr));
-        assert_eq!(rib.table.len(), 3);
+    /// Returns true if there may be UPDATEs to send to a peer.
+    pub fn has_pending_updates(&self, addr: IpAddr) -> bool {
+        let entry = self.peers.index_of(addr).and_then(|peer| self.peers.get(peer));
+        entry.is_some_and(|entry| entry.up && !entry.adj_rib_out.is_idle(&self.changes.journal))
     }
 
-    #[test]
-    fn events_of_a_peer_without_a_session_are_ignored() {
-        let mut rib = Rib::new(Arc::new(Config { origin: Originated::default(), ..config() }));
-        let node = session(2, ASN);
-        rib.hear(node.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[])));
-        rib.refresh(node.addr, Family::Ipv4);
-        rib.down(node.addr, &Family::ALL);
-        rib.expire(node.addr);
-        assert!(!rib.tell(node.addr, 1000, &mut Vec::new()));
-        assert!(!rib.is_complete(node.addr));
-        assert_eq!(rib.counts(node.addr), PrefixCounts::default());
-        assert!(rib.table.is_empty() && !rib.take_changes());
+    /// Appends the next UPDATE messages for a peer to `out`, about `max_bytes` of them. Returns true if
+    /// there may be more.
+    pub fn write_updates(&mut self, addr: IpAddr, max_bytes: usize, out: &mut Vec<u8>) -> bool {
+        let session = self.peers.index_of(addr).and_then(|peer| self.peers.session(peer));
+        let Some(negotiated) = session.map(|session| session.negotiated) else { return false };
+        for update in self.updates(addr, max_bytes) {
+            Message::Update(update).write(negotiated, out);
+        }
+        self.has_pending_updates(addr)
     }
 
-    #[test]
-    fn rows_for_users_show_the_best_and_used_paths_and_the_advertised_attributes() {
-        let (one, two) = two_clients();
-        let mut rib = rib_with(reflector(), &[one.clone(), two.clone()]);
-        rib.hear(one.addr, reach(&["10.9.0.0/16"], "10.0.0.2", as_path(&[65001])));
-        rib.hear(two.addr, reach(&["10.9.0.0/16"], "10.0.0.3", as_path(&[65001, 65002])));
-        read_updates(&mut rib, &two);
-        let all = rib.shown(RouteSelector::All);
-        let of: Vec<_> = all.iter().filter(|row| row.net == net("10.9.0.0/16")).collect();
-        assert_eq!(
-            of.iter().map(|row| (row.best, row.used)).collect::<Vec<_>>(),
-            [(true, true), (false, false)]
-        );
-        assert_eq!(of[1].path, "65001 65002");
-        assert_eq!(
-            all.iter().filter(|row| row.from.is_none() && row.next_hop.is_none()).count(),
-            3
-        );
-        let to = rib.shown(RouteSelector::To(two.addr));
-        let of: Vec<_> = to.iter().filter(|row| row.net == net("10.9.0.0/16")).collect();
-        assert_eq!(
-            (of[0].next_hop, of[0].from, of[0].local_pref),
-            (Some(ip("10.0.0.2")), Some(one.addr), Some(100))
-        );
-        assert_eq!(to.len(), 3);
-        assert_eq!(rib.shown(RouteSelector::From(ip("10.0.0.99"))), []);
+    /// Returns the next UPDATEs for a peer, of about `max_bytes`. Empty if its session is not up.
+    pub fn updates(&mut self, addr: IpAddr, max_bytes: usize) -> Vec<Update> {
+        let Some(peer) = self.peers.index_of(addr) else { return Vec::new() };
+        let Some(entry) = self.peers.get_mut(peer).filter(|entry| entry.up) else {
+            return Vec::new();
+        };
+        let mut out = std::mem::take(&mut entry.adj_rib_out);
+        let Some(mut batch) = Batch::new(&self.config, &self.peers, peer) else {
+            return Vec::new();
+        };
+        while batch.size() < max_bytes
+            && let Some((entry, net)) = out.next_entry(&self.changes.journal)
+        {
+            let dest = self.table.get_mut(&net).filter(|dest| dest.journal_pos() == entry);
+            if let Some(dest) = dest {
+                batch.add(net, dest, &mut out.advertised);
+            }
+        }
+        let mut ends = Vec::new();
+        for family in Family::ALL {
+            let Some(from) = out.walk_bound(family) else { continue };
+            let mut nets = self.table.range_mut((from, Unbounded));
+            while batch.size() < max_bytes {
+                let next = nets.next().filter(|(net, _)| Family::of(net) == family);
+                let Some((net, dest)) = next else {
+                    ends.extend(out.finish_walk(family).then_some(family));
+                    break;
+                };
+                out.mark_visited(*net);
+                batch.add(*net, dest, &mut out.advertised);
+            }
+        }
+        let (removable, mut updates) = batch.finish();
+        let ends = ends.into_iter().map(Some);
+        updates.extend(ends.map(|end_of_rib| Update { end_of_rib, ..Update::default() }));
+        for net in removable {
+            self.table.remove(&net);
+        }
+        self.changes.journal.mark_read(out.read);
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.adj_rib_out = out;
+        }
+        self.trim_journal();
+        updates
+    }
+
+    /// Forgets all advertisements to a peer, because its session is down.
+    fn clear_advertised(&mut self, peer: PeerIndex) {
+        let mut removable = Vec::new();
+        for (net, dest) in &mut self.table {
+            if dest.mark_withdrawn(peer) && dest.is_removable() {
+                removable.push(*net);
+            }
+        }
+        for net in removable {
+            self.table.remove(&net);
+        }
+    }
+
+    /// Drops the journal entries that all peers have read. If the journal is too long, peers that are far
+    /// behind skip it and are sent the whole table again.
+    fn trim_journal(&mut self) {
+        let journal = &mut self.changes.journal;
+        let end = journal.end();
+        if let Some(half) = journal.overlong_at(self.table.len()) {
+            let behind = |entry: &&mut PeerEntry| entry.up && entry.adj_rib_out.read < half;
+            for entry in self.peers.iter_mut().filter(behind) {
+                let families = entry.session.families.iter();
+                families.for_each(|family| entry.adj_rib_out.start_walk(*family));
+                entry.adj_rib_out.read = end;
+                journal.mark_read(end);
+            }
+        }
+        let up = self.peers.iter().filter(|entry| entry.up);
+        journal.drop_until(up.map(|entry| entry.adj_rib_out.read).min().unwrap_or(end));
     }
 }

@@ -10,7 +10,7 @@ use super::{BfdPacket, Severity, Speaker, SpeakerAction, machine::PeerState};
 use crate::bgp::{
     bfd::{BfdChange, ControlPacket, LEN},
     fsm::FsmInput,
-    message::Notification,
+    notification::Notification,
 };
 
 impl Speaker {

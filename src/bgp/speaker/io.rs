@@ -9,7 +9,7 @@ use crate::{
     bgp::{
         bfd,
         fsm::{ConnId, FsmState},
-        message::Notification,
+        notification::Notification,
         rib::PrefixCounts,
     },
     model::bgp::{Peer, TtlPolicy, peer::Secret},
@@ -69,6 +69,8 @@ pub struct Dial {
     pub password: Option<Secret>,
     /// The limit on the number of hops to the peer.
     pub distance: TtlPolicy,
+    /// The hold time that this node offers, in seconds.
+    pub hold_time: u16,
 }
 
 /// A BFD packet to send.
@@ -92,7 +94,7 @@ pub struct PeerView {
     /// The state of the BGP session.
     pub state: FsmState,
     /// The state of the BFD session; `None` if BFD is off.
-    pub way: Option<bfd::BfdState>,
+    pub bfd: Option<bfd::BfdState>,
     /// The time since the session was established or ended, or since the peer was configured.
     pub age: Duration,
     /// The numbers of received, accepted and advertised routes.

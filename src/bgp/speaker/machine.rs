@@ -4,12 +4,14 @@ use super::io::{PeerView, Severity, SpeakerAction, SpeakerEvent};
 use crate::{
     bgp::{
         bfd::BfdSession,
+        capability::Negotiated,
         fsm::{ConnId, Fsm, FsmInput},
-        message::{Agreed, Message, Notification},
-        rib::{Learned, Rib},
+        message::Message,
+        notification::Notification,
+        rib::Rib,
     },
     collections::{FlatMap, FlatSet},
-    model::bgp::{Config, TtlPolicy},
+    model::bgp::{Config, Learned, Peer},
 };
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -21,6 +23,8 @@ const MAX_QUEUED: usize = 64 << 10;
 const DEFAULT_DEFERRAL: Duration = Duration::from_secs(90);
 /// The maximum number of refused addresses to remember. The first connection from each is logged.
 const MAX_REJECTED_SOURCES: usize = 64;
+/// The time after which all refused addresses are forgotten, so that later ones are logged too.
+const REJECTED_SOURCES_TIME: Duration = Duration::from_secs(3600);
 
 /// The state of one peer.
 pub(super) struct PeerState {
@@ -56,6 +60,8 @@ pub struct Speaker {
     seed: u32,
     /// Addresses that are not peers and tried to connect.
     rejected_sources: FlatSet<IpAddr>,
+    /// The time at which `rejected_sources` is cleared.
+    rejected_sources_until: Duration,
     /// True after all peers have sent End-of-RIB or the deferral time is over.
     complete: bool,
     /// The values of `lost` and `complete` in the last result of [`Speaker::take_learned`].
@@ -76,6 +82,7 @@ impl Speaker {
             last_conn: 0,
             seed,
             rejected_sources: FlatSet::new(),
+            rejected_sources_until: REJECTED_SOURCES_TIME,
             complete: false,
             reported: Default::default(),
             actions: Vec::new(),
@@ -155,8 +162,8 @@ impl Speaker {
         let outputs = state.fsm.stop(notification);
         self.apply_outputs(addr, outputs, now);
         self.peers.remove(&addr);
-        self.rib.down(addr, &[]);
-        self.rib.expire(addr);
+        self.rib.session_down(addr, &[]);
+        self.rib.remove_stale(addr);
         let left: Vec<ConnId> =
             self.conns.iter().filter(|(_, (of, _))| *of == addr).map(|(c, _)| *c).collect();
         for conn in left {
@@ -174,15 +181,19 @@ impl Speaker {
     }
 
     /// Registers a connection that was accepted from the address `from` at the address `local`. Returns the
-    /// connection's number and hop limit; `None` if it must be closed, because `from` is not a peer or
+    /// connection's number and the peer's configuration; `None` if it must be closed, because `from` is not a peer or
     /// because the peer's state machine refuses it.
     pub fn accept(
         &mut self,
         from: IpAddr,
         local: IpAddr,
         now: Duration,
-    ) -> Option<(ConnId, TtlPolicy)> {
+    ) -> Option<(ConnId, &Peer)> {
         if !self.peers.contains_key(&from) {
+            if now >= self.rejected_sources_until {
+                self.rejected_sources.clear();
+                self.rejected_sources_until = now + REJECTED_SOURCES_TIME;
+            }
             if self.rejected_sources.len() < MAX_REJECTED_SOURCES
                 && self.rejected_sources.insert(from)
             {
@@ -194,8 +205,8 @@ impl Speaker {
         }
         let conn = self.allocate_conn(from, Some(local));
         self.input(from, FsmInput::Accepted(conn), now);
-        let distance = self.peers.get(&from)?.fsm.peer().distance;
-        self.conns.contains_key(&conn).then_some((conn, distance))
+        let peer = self.peers.get(&from)?.fsm.peer();
+        self.conns.contains_key(&conn).then_some((conn, peer))
     }
 
     pub(super) fn allocate_conn(&mut self, peer: IpAddr, local: Option<IpAddr>) -> ConnId {
@@ -235,7 +246,7 @@ impl Speaker {
                 self.input(addr, FsmInput::Abort(conn, notification), now);
             }
             (SpeakerEvent::Received(_, bytes), Some((conn, addr))) => {
-                let input = match Message::read(&bytes, self.agreed(addr, conn)) {
+                let input = match Message::read(&bytes, self.negotiated(addr, conn)) {
                     Ok(message) => FsmInput::Message(conn, message),
                     Err(notification) => FsmInput::Abort(conn, notification),
                 };
@@ -252,9 +263,9 @@ impl Speaker {
     }
 
     /// Returns the properties of a connection that its messages depend on.
-    pub(super) fn agreed(&self, addr: IpAddr, conn: ConnId) -> Agreed {
-        let Some(state) = self.peers.get(&addr) else { return Agreed::default() };
-        Agreed {
+    pub(super) fn negotiated(&self, addr: IpAddr, conn: ConnId) -> Negotiated {
+        let Some(state) = self.peers.get(&addr) else { return Negotiated::default() };
+        Negotiated {
             four_octet: state.fsm.four_octet(conn),
             internal: state.fsm.peer().asn == self.config.own.asn,
         }
@@ -285,19 +296,19 @@ impl Speaker {
             self.complete = now >= self.deferral_end(&self.config)
                 || self.peers.keys().all(|addr| self.rib.is_complete(*addr));
             if self.complete {
-                self.rib.complete();
+                self.rib.clear_removed_routes();
             }
         }
         for (addr, state) in self.peers.iter_mut() {
             if expired(state.stale_until) {
                 state.stale_until = None;
-                self.rib.expire(*addr);
+                self.rib.remove_stale(*addr);
             }
             if let (Some(conn), false) = (state.session, state.sending)
-                && self.rib.has_news(*addr)
+                && self.rib.has_pending_updates(*addr)
             {
                 let mut bytes = Vec::new();
-                self.rib.tell(*addr, MAX_QUEUED, &mut bytes);
+                self.rib.write_updates(*addr, MAX_QUEUED, &mut bytes);
                 if !bytes.is_empty() {
                     state.sending = true;
                     self.actions.push(SpeakerAction::Send(conn, bytes));
@@ -325,7 +336,7 @@ impl Speaker {
 
     /// Returns true if the result of [`Speaker::take_learned`] would differ from its last result.
     pub fn has_learned(&self) -> bool {
-        self.rib.has_changed() || self.reported != (self.lost(), self.complete)
+        self.rib.routes_changed() || self.reported != (self.lost(), self.complete)
     }
 
     /// Returns the peers whose session was established and is down, except those that may be restarting.
@@ -340,9 +351,10 @@ impl Speaker {
     /// copy of them is made.
     pub fn take_learned(&mut self) -> Learned {
         let routes = self.rib.routes();
-        self.rib.take_changes();
+        self.rib.take_routes_changed();
         self.reported = (self.lost(), self.complete);
-        let gone = self.rib.gone().filter(|net| !routes.contains_key(net)).copied().collect();
+        let gone =
+            self.rib.removed_routes().filter(|net| !routes.contains_key(net)).copied().collect();
         let (lost, complete) = self.reported.clone();
         Learned { routes, gone, lost, complete }
     }
@@ -353,7 +365,7 @@ impl Speaker {
             addr: *addr,
             peer: state.fsm.peer().clone(),
             state: state.fsm.state(),
-            way: state.bfd.as_ref().map(BfdSession::state),
+            bfd: state.bfd.as_ref().map(BfdSession::state),
             age: now.saturating_sub(state.since),
             counts: self.rib.counts(*addr),
             error: state.error.clone(),
@@ -374,9 +386,9 @@ mod tests {
     use super::*;
     use crate::family::Family;
     use crate::{
-        bgp::{bfd::BfdState, fsm::FsmState, message::frame},
+        bgp::{bfd::BfdState, fsm::FsmState, message::message_len},
         model::{
-            bgp::{Export, Import, LocalSpeaker, Originated, Peer},
+            bgp::{Export, Import, LocalSpeaker, Originated, TtlPolicy},
             items::NextHops,
         },
     };
@@ -401,7 +413,7 @@ mod tests {
             local: None,
             password: None,
             distance: TtlPolicy::Anywhere,
-            hold: 90,
+            hold_time: 90,
             client: false,
             bfd: None,
             passive: false,
@@ -416,7 +428,7 @@ mod tests {
                 addrs: vec![addr(node)],
                 port: 179,
                 families: [Family::Ipv4].into(),
-                cluster: None,
+                cluster_id: None,
                 restart: Some(90),
             },
             peers: peers.iter().map(|peer_of| (addr(*peer_of), peer(64512))).collect(),
@@ -512,7 +524,7 @@ mod tests {
                 }
                 SpeakerAction::Send(conn, bytes) => {
                     let mut rest = &bytes[..];
-                    while let Some(len) = frame(rest).unwrap() {
+                    while let Some(len) = message_len(rest).unwrap() {
                         if let Some((to, other)) = self.ends.get(&(node, conn)) {
                             let event = SpeakerEvent::Received(*other, rest[..len].to_vec());
                             if let Some(speaker) = self.speakers.get_mut(to) {
@@ -591,7 +603,7 @@ mod tests {
             for view in speaker.view(net.now) {
                 assert_eq!(view.state, FsmState::Established);
                 assert_eq!(
-                    (view.counts.received, view.counts.accepted, view.counts.told),
+                    (view.counts.received, view.counts.accepted, view.counts.advertised),
                     (1, 1, 1)
                 );
             }
@@ -629,15 +641,19 @@ mod tests {
     fn bfd_ends_the_session_long_before_the_hold_time() {
         let mut net = Net::default();
         for (node, other) in [(1, 2), (2, 1)] {
-            let bfd =
-                crate::model::bgp::peer::Bfd { port: 3784, tx: 300_000, rx: 300_000, times: 3 };
+            let bfd = crate::model::bgp::peer::Bfd {
+                port: 3784,
+                min_tx: 300_000,
+                min_rx: 300_000,
+                detect_mult: 3,
+            };
             let mut config = config(node, &[other]);
             config.peers = [(addr(other), Peer { bfd: Some(bfd), ..peer(64512) })].into();
             net.start(node, config);
         }
         net.run(s(60));
         assert_eq!(net.routes(1), [FROM_2]);
-        assert_eq!(net.speakers[&1].view(net.now)[0].way, Some(BfdState::Up));
+        assert_eq!(net.speakers[&1].view(net.now)[0].bfd, Some(BfdState::Up));
         net.drop_bfd = true;
         net.log.clear();
         net.run(net.now + Duration::from_millis(910));
@@ -651,7 +667,7 @@ mod tests {
         net.drop_bfd = false;
         net.run(s(120));
         assert_eq!(net.routes(1), [FROM_2]);
-        assert_eq!(net.speakers[&2].view(net.now)[0].way, Some(BfdState::Up));
+        assert_eq!(net.speakers[&2].view(net.now)[0].bfd, Some(BfdState::Up));
     }
 
     #[test]
@@ -725,6 +741,20 @@ mod tests {
         let about = |(_, text): &&(u8, String)| text.contains("192.0.2.77");
         assert_eq!(net.log.iter().filter(about).count(), 1);
         assert_eq!(net.routes(1), [FROM_2]);
+    }
+
+    #[test]
+    fn at_most_sixty_four_refused_addresses_are_logged_in_an_hour() {
+        let mut speaker = Speaker::new(config(1, &[2]), 1);
+        let mut logged = |now| {
+            for last in 100..=255 {
+                assert!(speaker.accept(addr(last), addr(1), now).is_none());
+            }
+            let is_log = |action: &SpeakerAction| matches!(action, SpeakerAction::Log(..));
+            speaker.take_actions().iter().filter(|action| is_log(action)).count()
+        };
+        assert_eq!((logged(s(1)), logged(s(3599))), (64, 0));
+        assert_eq!((logged(s(3600)), logged(s(7199)), logged(s(9000))), (64, 0, 64));
     }
 
     #[test]

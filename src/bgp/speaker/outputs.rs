@@ -30,7 +30,7 @@ impl Speaker {
 
     fn send(&mut self, conn: ConnId, addr: IpAddr, message: &Message) {
         let mut bytes = Vec::new();
-        message.write(self.agreed(addr, conn), &mut bytes);
+        message.write(self.negotiated(addr, conn), &mut bytes);
         self.actions.push(SpeakerAction::Send(conn, bytes));
     }
 
@@ -62,9 +62,9 @@ impl Speaker {
                     for fault in std::mem::take(&mut update.faults) {
                         self.log(addr, Severity::Warning, &format!("malformed UPDATE: {fault}"));
                     }
-                    self.rib.hear(addr, update);
+                    self.rib.handle_update(addr, update);
                 }
-                Output::Refresh(family) => self.rib.refresh(addr, family),
+                Output::Refresh(family) => self.rib.handle_refresh(addr, family),
                 Output::AttemptFailed(reason) => self.attempt_failed(addr, &reason),
             }
         }
@@ -79,12 +79,13 @@ impl Speaker {
             local: peer.local,
             password: peer.password.clone(),
             distance: peer.distance,
+            hold_time: peer.hold_time,
         };
         self.actions.push(SpeakerAction::Dial(conn, Box::new(dial)));
     }
 
     fn session_up(&mut self, addr: IpAddr, conn: ConnId, open: &Open, now: Duration) {
-        let agreed = self.agreed(addr, conn);
+        let negotiated = self.negotiated(addr, conn);
         let local = self.conns.get(&conn).and_then(|(_, local)| *local);
         let Some(state) = self.peers.get_mut(&addr) else { return };
         let theirs = &open.capabilities.families;
@@ -99,17 +100,17 @@ impl Speaker {
             addr,
             asn: open.asn,
             id: open.id,
-            internal: agreed.internal,
-            agreed,
+            internal: negotiated.internal,
+            negotiated,
             families,
-            local: local.or_else(|| self.config.own.addrs.first().copied()).unwrap_or(addr),
-            outside: peer.is_outside(),
+            local_addr: local.or_else(|| self.config.own.addrs.first().copied()).unwrap_or(addr),
+            external: peer.is_outside(),
             client: peer.client,
         };
         state.stale_until = state.stale_until.map(|_| now + STALE_PATH_TIME);
         (state.session, state.since, state.was_up, state.sending) = (Some(conn), now, true, false);
         (state.error, state.logged_errors) = (None, Vec::new());
-        self.rib.up(session, &kept);
+        self.rib.session_up(session, &kept);
         self.log(
             addr,
             Severity::Info,
@@ -140,7 +141,7 @@ impl Speaker {
             _ => None,
         };
         let kept = state.stale_until.is_some();
-        self.rib.down(addr, &keep);
+        self.rib.session_down(addr, &keep);
         let suffix = if kept { "; its routes are kept while it may be restarting" } else { "" };
         self.log(addr, Severity::Warning, &format!("session down: {reason}{suffix}"));
     }

@@ -2,6 +2,7 @@
 
 use super::{
     codes::*,
+    types::{Reach, Update},
     value::{
         AttributeError,
         ErrorHandling::{AttributeDiscard, SessionReset, TreatAsWithdraw},
@@ -10,12 +11,12 @@ use super::{
     },
 };
 use crate::bgp::{
-    as_path,
-    attribute::{Attributes, OriginCode, Other, Segment},
-    capability::UNICAST,
-    message::{Agreed, Notification, Reach, Update},
+    as_path::{self, Segment},
+    attribute::{Attributes, OriginCode, RawAttribute},
+    capability::Negotiated,
     nlri,
-    wire::{take, take_u8, take_u16},
+    notification::Notification,
+    wire::{UNICAST, take, take_u8, take_u16},
 };
 use crate::family::Family;
 use std::{
@@ -32,7 +33,7 @@ const MAX_FAULTS: usize = 8;
 ///
 /// Fails if the session must be reset; the error is the NOTIFICATION to send. Milder errors are reported
 /// in [`Update::faults`].
-pub(crate) fn read(body: &[u8], agreed: Agreed) -> Result<Update, Notification> {
+pub(crate) fn read(body: &[u8], negotiated: Negotiated) -> Result<Update, Notification> {
     let field = |rest: &mut &'_ [u8]| -> Result<usize, Notification> {
         take_u16(rest).map(usize::from).ok_or_else(|| Notification::new(3, 1))
     };
@@ -44,7 +45,7 @@ pub(crate) fn read(body: &[u8], agreed: Agreed) -> Result<Update, Notification> 
     let withdrawn = nlri::read(withdrawn, Family::Ipv4).ok_or_else(|| Notification::new(3, 10))?;
     let reach = nlri::read(rest, Family::Ipv4).ok_or_else(|| Notification::new(3, 10))?;
 
-    let mut reader = Reader::new(agreed);
+    let mut reader = Reader::new(negotiated);
     reader.withdrawn = withdrawn.nets;
     reader.report_multicast(withdrawn.multicast + reach.multicast);
     reader.has_routes = !rest.is_empty();
@@ -60,7 +61,7 @@ pub(crate) fn read(body: &[u8], agreed: Agreed) -> Result<Update, Notification> 
 
 /// The state while the attributes of a message are read one after the other.
 struct Reader {
-    agreed: Agreed,
+    negotiated: Negotiated,
     /// The type codes that have been read, by code.
     seen: [bool; 256],
     /// The number of attributes that have been read.
@@ -80,9 +81,9 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(agreed: Agreed) -> Reader {
+    fn new(negotiated: Negotiated) -> Reader {
         Reader {
-            agreed,
+            negotiated,
             seen: [false; 256],
             count: 0,
             found: Attributes::default(),
@@ -161,10 +162,10 @@ impl Reader {
             let handling = if has_routes(code) { SessionReset(1) } else { AttributeDiscard };
             return Err((handling, "duplicate attribute"));
         }
-        if !self.agreed.internal && matches!(code, LOCAL_PREF | ORIGINATOR_ID | CLUSTER_LIST) {
+        if !self.negotiated.internal && matches!(code, LOCAL_PREF | ORIGINATOR_ID | CLUSTER_LIST) {
             return Err((AttributeDiscard, "not allowed from another AS"));
         }
-        if self.agreed.four_octet && matches!(code, AS4_PATH | AS4_AGGREGATOR) {
+        if self.negotiated.four_octet && matches!(code, AS4_PATH | AS4_AGGREGATOR) {
             return Err((AttributeDiscard, "not allowed from a four-octet AS speaker"));
         }
         let Some((expected, _)) = flags_and_name(code) else {
@@ -186,15 +187,13 @@ impl Reader {
                 }
             }
             AS_PATH => {
-                let path = as_path::read(value, self.agreed.four_octet)
+                let path = as_path::read(value, self.negotiated.four_octet)
                     .ok_or((TreatAsWithdraw(11), "malformed segment"))?;
-                let confederation =
-                    |segment: &Segment| matches!(segment, Segment::Confederation(..));
-                if !self.agreed.internal && path.iter().any(confederation) {
+                if !self.negotiated.internal && path.iter().any(Segment::is_confederation) {
                     // RFC 5065 section 5
                     return Err((TreatAsWithdraw(11), "confederation segment from another AS"));
                 }
-                found.path = path;
+                found.as_path = path;
             }
             NEXT_HOP => {
                 self.next_hop =
@@ -208,7 +207,9 @@ impl Reader {
             }
             ATOMIC_AGGREGATE if value.is_empty() => found.atomic = true,
             ATOMIC_AGGREGATE => return Err((AttributeDiscard, WRONG_LENGTH)),
-            AGGREGATOR => found.aggregator = Some(read_aggregator(value, self.agreed.four_octet)?),
+            AGGREGATOR => {
+                found.aggregator = Some(read_aggregator(value, self.negotiated.four_octet)?);
+            }
             COMMUNITIES => {
                 let communities = read_u32_list(value)?;
                 found.communities.clear();
@@ -266,7 +267,7 @@ impl Reader {
 
     fn keep(&mut self, flags: u8, code: u8, value: &[u8]) {
         let flags = flags & (OPTIONAL | TRANSITIVE | PARTIAL);
-        self.found.others.push(Other { code, flags, value: value.into() });
+        self.found.unrecognized.push(RawAttribute { code, flags, value: value.into() });
     }
 
     /// Reads MP_REACH_NLRI (RFC 4760 section 3): AFI, SAFI, next hop, a reserved byte and networks. Fails
@@ -360,12 +361,12 @@ impl Reader {
             advertised.sort_unstable();
             self.withdrawn.retain(|net| advertised.binary_search(net).is_err());
         }
-        self.found.others.sort_by_key(|other| other.code);
+        self.found.unrecognized.sort_by_key(|other| other.code);
         Ok(Update {
             withdrawn: self.withdrawn,
             reach,
             attributes: self.found,
-            end: self.end,
+            end_of_rib: self.end,
             faults: self.faults,
         })
     }
@@ -386,7 +387,7 @@ impl Reader {
             *one = four;
         }
         if let Some(as4) = &self.as4_path {
-            self.found.path = as_path::merge_as4_path(mem::take(&mut self.found.path), as4);
+            self.found.as_path = as_path::merge_as4_path(mem::take(&mut self.found.as_path), as4);
         }
     }
 }
@@ -399,12 +400,14 @@ fn notification_data(subcode: u8, attribute: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::bgp::update::encode::write;
 
-    const OUTSIDE: Agreed = Agreed { four_octet: true, internal: false };
-    const INSIDE: Agreed = Agreed { four_octet: true, internal: true };
-    const OLD: Agreed = Agreed { four_octet: false, internal: true };
+    const OUTSIDE: Negotiated = Negotiated { four_octet: true, internal: false };
+    const INSIDE: Negotiated = Negotiated { four_octet: true, internal: true };
+    const OLD: Negotiated = Negotiated { four_octet: false, internal: true };
 
     const GOOD_ORIGIN: &[u8] = &[0x40, 1, 1, 0];
     const GOOD_PATH: &[u8] = &[0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe8];
@@ -442,8 +445,8 @@ mod tests {
         Reset(u8),
     }
 
-    fn outcome(agreed: Agreed, attributes: &[&[u8]]) -> Outcome {
-        match read(&body(&[], attributes, NETS), agreed) {
+    fn outcome(negotiated: Negotiated, attributes: &[&[u8]]) -> Outcome {
+        match read(&body(&[], attributes, NETS), negotiated) {
             Err(notification) => {
                 assert_eq!(notification.code, 3);
                 Outcome::Reset(notification.subcode)
@@ -464,7 +467,7 @@ mod tests {
     #[test]
     fn each_error_has_the_consequence_that_rfc_7606_requires() {
         use self::Outcome::*;
-        let rows: &[(&str, Agreed, &[u8], Outcome)] = &[
+        let rows: &[(&str, Negotiated, &[u8], Outcome)] = &[
             ("3c: a transitive MULTI_EXIT_DISC", OUTSIDE, &[0xc0, 4, 4, 0, 0, 0, 1], Withdraw),
             ("3c: non-transitive COMMUNITIES", OUTSIDE, &[0x80, 8, 4, 0, 0, 0, 1], Withdraw),
             ("3c: an optional ATOMIC_AGGREGATE", OUTSIDE, &[0xc0, 6, 0], Withdraw),
@@ -610,9 +613,13 @@ mod tests {
             ("an unrecognized non-transitive attribute", OUTSIDE, &[0x80, 99, 1, 0], NoError),
             ("an unsupported family", OUTSIDE, &[0x80, 14, 6, 0, 25, 70, 0, 0, 9], NoError),
         ];
-        for (why, agreed, bad, expected) in rows {
-            let path = if agreed.four_octet { GOOD_PATH } else { GOOD_PATH_OLD };
-            assert_eq!(outcome(*agreed, &[GOOD_ORIGIN, path, GOOD_HOP, bad]), *expected, "{why}");
+        for (why, negotiated, bad, expected) in rows {
+            let path = if negotiated.four_octet { GOOD_PATH } else { GOOD_PATH_OLD };
+            assert_eq!(
+                outcome(*negotiated, &[GOOD_ORIGIN, path, GOOD_HOP, bad]),
+                *expected,
+                "{why}"
+            );
         }
     }
 
@@ -718,8 +725,8 @@ mod tests {
             &[0x80, 98, 1, 7],
         ];
         let update = read(&body(&[], &attributes, NETS), OUTSIDE).unwrap();
-        let other = |code, value: &[u8]| Other { code, flags: 0xe0, value: value.into() };
-        assert_eq!(update.attributes.others, [other(40, &[]), other(99, &[7])]);
+        let other = |code, value: &[u8]| RawAttribute { code, flags: 0xe0, value: value.into() };
+        assert_eq!(update.attributes.unrecognized, [other(40, &[]), other(99, &[7])]);
         let mut bytes = Vec::new();
         write(&update, OUTSIDE, &mut |body| bytes.extend_from_slice(body));
         assert_eq!(
@@ -755,7 +762,7 @@ mod tests {
 
     #[test]
     fn an_end_of_rib_must_be_the_only_content_of_its_message() {
-        let end = |body: &[u8]| read(body, OUTSIDE).unwrap().end;
+        let end = |body: &[u8]| read(body, OUTSIDE).unwrap().end_of_rib;
         let none: &[u8] = &[0x80, 15, 3, 0, 2, 1];
         assert_eq!(end(&body(&[], &[], &[])), Some(Family::Ipv4));
         assert_eq!(end(&body(&[], &[none], &[])), Some(Family::Ipv6));
@@ -807,6 +814,33 @@ mod tests {
     }
 
     #[test]
+    fn ignored_multicast_networks_are_reported() {
+        let faults = |withdrawn: &[u8], attributes: &[&[u8]], networks: &[u8]| {
+            let update = read(&body(withdrawn, attributes, networks), OUTSIDE).unwrap();
+            assert_eq!(nets(&update).len() + update.withdrawn.len(), 1, "{update:?}");
+            update.faults
+        };
+        let good = [GOOD_ORIGIN, GOOD_PATH, GOOD_HOP];
+        // 224.0.0.0/4 is withdrawn, and 239.0.0.0/8 is advertised beside 10.1.0.0/16.
+        assert_eq!(faults(&[4, 224], &good, NETS), ["1 multicast networks: ignored"]);
+        assert_eq!(
+            faults(&[4, 224], &good, &[16, 10, 1, 8, 239]),
+            ["2 multicast networks: ignored"]
+        );
+        // ff02::/16 beside the good network, in each of the multiprotocol attributes.
+        let mut reach = [GOOD_REACH, &[16, 0xff, 2]].concat();
+        reach[2] += 3;
+        assert_eq!(
+            faults(&[], &[&reach, GOOD_ORIGIN, GOOD_PATH], &[]),
+            ["1 multicast networks: ignored"]
+        );
+        let mut unreach = [GOOD_UNREACH, &[16, 0xff, 2]].concat();
+        unreach[2] += 3;
+        assert_eq!(faults(&[], &[&unreach], &[]), ["1 multicast networks: ignored"]);
+        assert_eq!(faults(&[], &good, NETS), [""; 0]);
+    }
+
+    #[test]
     fn a_truncated_or_corrupted_attribute_withdraws_at_most_the_routes() {
         let whole: &[&[u8]] = &[
             GOOD_ORIGIN,
@@ -823,12 +857,14 @@ mod tests {
             &[0xc0, 32, 12, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1],
             &[0xc0, 99, 3, 1, 2, 3],
         ];
-        for agreed in [OUTSIDE, INSIDE, OLD] {
+        // The number of resets by the changed byte and the subcode of the NOTIFICATION.
+        let mut resets = BTreeMap::new();
+        for negotiated in [OUTSIDE, INSIDE, OLD] {
             for (at, attribute) in whole.iter().enumerate() {
                 let with = |changed: &[u8]| {
                     let mut all = whole.to_vec();
                     all[at] = changed;
-                    read(&body(&[], &all, NETS), agreed)
+                    read(&body(&[], &all, NETS), negotiated)
                 };
                 for cut in 3..attribute.len() {
                     // The length field matches the truncated value, so that only this attribute is malformed.
@@ -851,16 +887,26 @@ mod tests {
                         let mut changed = attribute.to_vec();
                         changed[byte] ^= flip;
                         // The rest may be read as other attributes, but the routes must be found in any case.
-                        if let Ok(update) = with(&changed) {
-                            let net = "10.1.0.0/16".parse().unwrap();
-                            assert!(
-                                update.withdrawn.contains(&net)
-                                    || nets(&update).contains(&"10.1.0.0/16".into())
-                            );
+                        match with(&changed) {
+                            Ok(update) => {
+                                let net = "10.1.0.0/16".parse().unwrap();
+                                assert!(
+                                    update.withdrawn.contains(&net)
+                                        || nets(&update).contains(&"10.1.0.0/16".into())
+                                );
+                            }
+                            Err(notification) => {
+                                assert_eq!(notification.code, 3);
+                                *resets.entry((byte, notification.subcode)).or_insert(0) += 1;
+                            }
                         }
                     }
                 }
             }
         }
+        // Byte 0: the OPTIONAL bit is cleared, so the unknown attribute counts as well-known. Byte 1: a
+        // well-known attribute gets an unknown code, or an attribute gets the code of MP_REACH_NLRI or
+        // MP_UNREACH_NLRI. Byte 2: the rest begins with an attribute that is unknown and well-known.
+        assert_eq!(resets, [((0, 2), 3), ((1, 2), 81), ((1, 9), 9), ((2, 2), 153)].into());
     }
 }

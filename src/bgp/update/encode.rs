@@ -14,18 +14,19 @@ use super::codes::{
     EXTENDED_LENGTH, LOCAL_PREF, MP_REACH_NLRI, MP_UNREACH_NLRI, MULTI_EXIT_DISC, NEXT_HOP,
     OPTIONAL, ORIGIN, ORIGINATOR_ID, TRANSITIVE,
 };
+use super::types::Update;
 use crate::bgp::{
     as_path,
     attribute::{Attributes, OriginCode},
-    capability::UNICAST,
-    message::{Agreed, HEADER_LEN, MAX, Update},
+    capability::Negotiated,
     nlri::{self, MAX_ENCODED_LEN},
+    wire::{HEADER_LEN, MAX_MESSAGE_LEN, UNICAST},
 };
 use crate::family::Family;
 
 /// The most bytes of withdrawn routes, attributes and advertised routes in a message: all but the header
 /// and the two length fields.
-const MAX_PAYLOAD: usize = MAX - HEADER_LEN - 4;
+const MAX_PAYLOAD: usize = MAX_MESSAGE_LEN - HEADER_LEN - 4;
 /// The bytes of MP_UNREACH_NLRI without the networks.
 const MP_UNREACH_OVERHEAD: usize = 4 + 3;
 /// The bytes of MP_REACH_NLRI for IPv6 without the networks.
@@ -34,16 +35,16 @@ const MP_REACH_OVERHEAD: usize = 4 + 3 + 1 + 16 + 1;
 /// Calls `emit` with the body of each message that encodes an UPDATE, without the message header.
 ///
 /// If the attributes leave no room for a route, the routes are withdrawn instead.
-pub fn write(update: &Update, agreed: Agreed, emit: &mut dyn FnMut(&[u8])) {
+pub fn write(update: &Update, negotiated: Negotiated, emit: &mut dyn FnMut(&[u8])) {
     write_withdrawn(&update.withdrawn, emit);
     for reach in &update.reach {
         let (family, attributes, fixed) = match reach.next_hop {
             IpAddr::V4(addr) => {
-                (Family::Ipv4, encode_attributes(&update.attributes, Some(addr), agreed), 0)
+                (Family::Ipv4, encode_attributes(&update.attributes, Some(addr), negotiated), 0)
             }
             IpAddr::V6(_) => (
                 Family::Ipv6,
-                encode_attributes(&update.attributes, None, agreed),
+                encode_attributes(&update.attributes, None, negotiated),
                 MP_REACH_OVERHEAD,
             ),
         };
@@ -68,7 +69,7 @@ pub fn write(update: &Update, agreed: Agreed, emit: &mut dyn FnMut(&[u8])) {
             }
         });
     }
-    match update.end {
+    match update.end_of_rib {
         None => {}
         Some(Family::Ipv4) => emit(&body(&[], &[], &[])),
         Some(family) => {
@@ -119,7 +120,11 @@ fn push_attribute(flags: u8, code: u8, value: &[u8], out: &mut Vec<u8>) {
 
 /// Encodes all attributes but those with routes, in the order of their type codes. `next_hop` is the
 /// value of NEXT_HOP; `None` if the next hop is in MP_REACH_NLRI.
-fn encode_attributes(of: &Attributes, next_hop: Option<Ipv4Addr>, agreed: Agreed) -> Vec<u8> {
+fn encode_attributes(
+    of: &Attributes,
+    next_hop: Option<Ipv4Addr>,
+    negotiated: Negotiated,
+) -> Vec<u8> {
     const BOTH: u8 = OPTIONAL | TRANSITIVE;
     let mut out = Vec::new();
     let origin = match of.origin {
@@ -129,7 +134,7 @@ fn encode_attributes(of: &Attributes, next_hop: Option<Ipv4Addr>, agreed: Agreed
     };
     push_attribute(TRANSITIVE, ORIGIN, &[origin], &mut out);
     let mut value = Vec::new();
-    as_path::write(&of.path, agreed.four_octet, &mut value);
+    as_path::write(&of.as_path, negotiated.four_octet, &mut value);
     push_attribute(TRANSITIVE, AS_PATH, &value, &mut out);
     if let Some(addr) = next_hop {
         push_attribute(TRANSITIVE, NEXT_HOP, &addr.octets(), &mut out);
@@ -137,7 +142,7 @@ fn encode_attributes(of: &Attributes, next_hop: Option<Ipv4Addr>, agreed: Agreed
     if let Some(med) = of.med {
         push_attribute(OPTIONAL, MULTI_EXIT_DISC, &med.to_be_bytes(), &mut out);
     }
-    if let Some(local_pref) = of.local_pref.filter(|_| agreed.internal) {
+    if let Some(local_pref) = of.local_pref.filter(|_| negotiated.internal) {
         push_attribute(TRANSITIVE, LOCAL_PREF, &local_pref.to_be_bytes(), &mut out);
     }
     if of.atomic {
@@ -145,7 +150,7 @@ fn encode_attributes(of: &Attributes, next_hop: Option<Ipv4Addr>, agreed: Agreed
     }
     if let Some((asn, addr)) = of.aggregator {
         let (two, four) = (as_path::to_two_octets(asn).to_be_bytes(), asn.to_be_bytes());
-        let asn = if agreed.four_octet { &four[..] } else { &two };
+        let asn = if negotiated.four_octet { &four[..] } else { &two };
         push_attribute(BOTH, AGGREGATOR, &[asn, &addr.octets()].concat(), &mut out);
     }
     if !of.communities.is_empty() {
@@ -153,21 +158,21 @@ fn encode_attributes(of: &Attributes, next_hop: Option<Ipv4Addr>, agreed: Agreed
             of.communities.iter().flat_map(|community| community.to_be_bytes()).collect();
         push_attribute(BOTH, COMMUNITIES, &value, &mut out);
     }
-    if let Some(originator) = of.originator.filter(|_| agreed.internal) {
+    if let Some(originator) = of.originator.filter(|_| negotiated.internal) {
         push_attribute(OPTIONAL, ORIGINATOR_ID, &originator.octets(), &mut out);
     }
-    if agreed.internal && !of.clusters.is_empty() {
+    if negotiated.internal && !of.clusters.is_empty() {
         let value: Vec<u8> = of.clusters.iter().flat_map(Ipv4Addr::octets).collect();
         push_attribute(OPTIONAL, CLUSTER_LIST, &value, &mut out);
     }
     let others = |out: &mut Vec<u8>, after: bool| {
-        for other in of.others.iter().filter(|other| (other.code > AS4_AGGREGATOR) == after) {
+        for other in of.unrecognized.iter().filter(|other| (other.code > AS4_AGGREGATOR) == after) {
             push_attribute(other.flags, other.code, &other.value, out);
         }
     };
     others(&mut out, false);
-    if !agreed.four_octet {
-        if let Some(as4) = as_path::as4_path(&of.path) {
+    if !negotiated.four_octet {
+        if let Some(as4) = as_path::as4_path(&of.as_path) {
             value.clear();
             as_path::write(&as4, true, &mut value);
             push_attribute(BOTH, AS4_PATH, &value, &mut out);
@@ -183,4 +188,43 @@ fn encode_attributes(of: &Attributes, next_hop: Option<Ipv4Addr>, agreed: Agreed
     }
     others(&mut out, true);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bgp::{as_path::Segment, attribute::RawAttribute, update::value::take_value};
+
+    #[test]
+    fn attributes_are_sent_in_the_order_of_their_type_codes() {
+        let unrecognized = [16, 25, 32, 99].map(|code| RawAttribute {
+            code,
+            flags: OPTIONAL | TRANSITIVE,
+            value: vec![0; 60].into(),
+        });
+        let attributes = Attributes {
+            as_path: vec![Segment::Sequence(vec![70_000])],
+            med: Some(1),
+            local_pref: Some(1),
+            atomic: true,
+            aggregator: Some((70_000, Ipv4Addr::LOCALHOST)),
+            communities: vec![1],
+            originator: Some(Ipv4Addr::LOCALHOST),
+            clusters: vec![Ipv4Addr::LOCALHOST],
+            unrecognized: unrecognized.into(),
+            ..Attributes::default()
+        };
+        let codes = |four_octet| {
+            let negotiated = Negotiated { four_octet, internal: true };
+            let encoded = encode_attributes(&attributes, Some(Ipv4Addr::LOCALHOST), negotiated);
+            let (mut rest, mut codes) = (&encoded[..], Vec::new());
+            while let Some(&[_, code]) = rest.first_chunk() {
+                codes.push(code);
+                take_value(&mut rest).unwrap();
+            }
+            codes
+        };
+        assert_eq!(codes(true), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 25, 32, 99]);
+        assert_eq!(codes(false), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 18, 25, 32, 99]);
+    }
 }

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 /// The TCP port of BGP (RFC 4271).
 pub const PORT: u16 = 179;
 
-/// The complete configuration of the speaker. [`speaker::Speaker::configure`] compares a new one with
+/// The complete configuration of the speaker. `Speaker::configure` in `bgp` compares a new one with
 /// the previous one and resets only the sessions that changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -40,7 +40,7 @@ pub struct LocalSpeaker {
     /// The families to advertise as capabilities (RFC 4760).
     pub families: FlatSet<Family>,
     /// The CLUSTER_ID if this node is a route reflector (RFC 4456); `None` if it is not.
-    pub cluster: Option<Ipv4Addr>,
+    pub cluster_id: Option<Ipv4Addr>,
     /// The restart time in seconds that is advertised for graceful restart (RFC 4724). Peers keep this
     /// node's routes for that long while it restarts. `None` if graceful restart is off.
     pub restart: Option<u16>,
@@ -65,7 +65,7 @@ pub struct Peer {
     pub distance: TtlPolicy,
     /// The hold time to offer, in seconds: 0 or at least 3 (RFC 4271 section 4.2). 0 turns keepalives
     /// off.
-    pub hold: u16,
+    pub hold_time: u16,
     /// True if the peer is a client of this route reflector (RFC 4456).
     pub client: bool,
     /// The parameters of the BFD session with the peer; `None` if BFD is off.

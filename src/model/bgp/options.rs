@@ -1,4 +1,4 @@
-//! The BGP options from the command line. Pure data: `args` fills them, and `desired::announce` combines
+//! The BGP options from the command line. Pure data: `cli` fills them, and `announce` combines
 //! them with the annotations of the Node into the configuration of the speaker.
 
 use std::net::Ipv4Addr;

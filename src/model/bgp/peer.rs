@@ -1,6 +1,6 @@
 //! A BGP router outside the cluster, as flags and Node annotations configure it.
 //!
-//! Flags (`args`) and annotations (`api::wire`) give the same five texts and the BFD numbers, so
+//! Flags (`cli`) and annotations (`api::wire`) give the same five texts and the BFD numbers, so
 //! [`Router::read`] parses both. Error texts never contain the password.
 
 use std::{fmt, net::IpAddr};
@@ -40,12 +40,12 @@ pub struct Bfd {
     /// The UDP port at which both sides listen.
     pub port: u16,
     /// The desired interval between sent packets, in microseconds (bfd.DesiredMinTxInterval).
-    pub tx: u32,
+    pub min_tx: u32,
     /// The shortest supported interval between received packets, in microseconds
     /// (bfd.RequiredMinRxInterval).
-    pub rx: u32,
+    pub min_rx: u32,
     /// The number of missing packets after which the path is considered failed (bfd.DetectMult).
-    pub times: u8,
+    pub detect_mult: u8,
 }
 
 /// The texts that configure a router. An empty text stands for the default, if there is one.
@@ -87,13 +87,13 @@ impl Router {
 impl From<[u32; 4]> for Bfd {
     /// Takes the numbers in the order of the fields.
     fn from([port, tx, rx, times]: [u32; 4]) -> Bfd {
-        Bfd { port: port as u16, tx, rx, times: times as u8 }
+        Bfd { port: port as u16, min_tx: tx, min_rx: rx, detect_mult: times as u8 }
     }
 }
 
 impl From<Bfd> for [u32; 4] {
     fn from(bfd: Bfd) -> [u32; 4] {
-        [bfd.port.into(), bfd.tx, bfd.rx, bfd.times.into()]
+        [bfd.port.into(), bfd.min_tx, bfd.min_rx, bfd.detect_mult.into()]
     }
 }
 
@@ -214,9 +214,9 @@ mod tests {
     #[test]
     fn the_bfd_defaults_are_one_second_and_multiplier_three() {
         let got = |bfd| Router::read(RawPeer { bfd: Some(bfd), ..TEXTS }).unwrap().bfd.unwrap();
-        let default = Bfd { port: 3784, tx: 1_000_000, rx: 1_000_000, times: 3 };
+        let default = Bfd { port: 3784, min_tx: 1_000_000, min_rx: 1_000_000, detect_mult: 3 };
         assert_eq!(got([""; 4]), default);
-        let other = Bfd { port: 4784, tx: 300_000, rx: 10_000, times: 255 };
+        let other = Bfd { port: 4784, min_tx: 300_000, min_rx: 10_000, detect_mult: 255 };
         assert_eq!(got(["4784", "300", "10", "255"]), other);
         for (bfd, want) in [
             (["0", "", "", ""], "BFD: \"0\" is not a number from 1 to 65535"),

@@ -7,6 +7,7 @@ use super::{
     BRIDGE, Base, Chain, Fields, NFT_TABLE, PASS, Rule, RuleVerdict, RulesetOptions, Set, Test,
     chains, ruleset::PASS_CHAINS,
 };
+use crate::hash::fnv1a_32;
 
 /// Returns the table in nft syntax, as one transaction. If the table is not `fresh`, its sets exist
 /// and are not declared again: nft's set flags depend on its version, and the kernel refuses to add
@@ -48,8 +49,7 @@ pub fn script(skeleton: RulesetOptions, fresh: bool) -> String {
 impl Rule {
     /// Returns the comment by which the rule is recognized: 32-bit FNV-1a over its nft text.
     pub fn fingerprint(&self) -> String {
-        let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-        format!("kinglet {:08x}", self.to_string().bytes().fold(0x811c_9dc5, step))
+        format!("kinglet {:08x}", fnv1a_32(self.to_string().as_bytes()))
     }
 }
 

@@ -5,42 +5,23 @@ use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
-use super::{Rib, peer_table::PeerSession};
+use super::{PeerSession, Rib};
 use crate::family::Family;
 use crate::{
     bgp::{
-        attribute::{Attributes, Segment},
-        message::{Agreed, Message, Reach, Update},
+        as_path::Segment,
+        attribute::Attributes,
+        capability::Negotiated,
+        message::Message,
+        update::{Reach, Update},
     },
     model::bgp::{Config, Export, Import, LocalSpeaker, Originated, Peer, TtlPolicy},
+    rng::Rng,
 };
 
-/// A generator of pseudo-random numbers that gives the same sequence in every run (xorshift64*).
-pub struct Rng(pub u64);
-
-impl Rng {
-    /// Returns a number from 0 to `limit - 1`.
-    pub fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
-    }
-
-    /// Returns a random element.
-    pub fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
-    }
-
-    /// Returns true once in `count` calls on average.
-    pub fn one_in(&mut self, count: usize) -> bool {
-        self.below(count) == 0
-    }
-
-    /// Returns a random subset of the families.
-    pub fn families(&mut self) -> Vec<Family> {
-        Family::ALL.into_iter().filter(|_| self.one_in(2)).collect()
-    }
+/// Returns a random subset of the families.
+pub fn families(rng: &mut Rng) -> Vec<Family> {
+    Family::ALL.into_iter().filter(|_| rng.one_in(2)).collect()
 }
 
 /// The AS of this node.
@@ -64,7 +45,7 @@ pub fn config() -> Config {
             addrs: vec![ip("10.0.0.1"), ip("fd00::1")],
             port: 179,
             families: Family::ALL.into(),
-            cluster: None,
+            cluster_id: None,
             restart: None,
         },
         peers: [].into(),
@@ -83,7 +64,7 @@ pub fn config() -> Config {
 /// Returns [`config`] for a node that is also a route reflector.
 pub fn reflector() -> Config {
     let mut config = config();
-    config.own.cluster = Some([9, 9, 9, 9].into());
+    config.own.cluster_id = Some([9, 9, 9, 9].into());
     config
 }
 
@@ -96,10 +77,10 @@ pub fn session(last: u8, asn: u32) -> PeerSession {
         asn,
         id: [10, 0, 0, last].into(),
         internal,
-        agreed: Agreed { four_octet: true, internal },
+        negotiated: Negotiated { four_octet: true, internal },
         families: Family::ALL.to_vec(),
-        local: ip("10.0.0.1"),
-        outside: !internal,
+        local_addr: ip("10.0.0.1"),
+        external: !internal,
         client: false,
     }
 }
@@ -107,13 +88,13 @@ pub fn session(last: u8, asn: u32) -> PeerSession {
 /// Returns the configuration of the peer of a session.
 pub fn peer(session: &PeerSession) -> Peer {
     Peer {
-        node: (!session.outside).then(|| "n".into()),
+        node: (!session.external).then(|| "n".into()),
         asn: session.asn,
         port: 179,
         local: None,
         password: None,
         distance: TtlPolicy::Anywhere,
-        hold: 90,
+        hold_time: 90,
         client: session.client,
         bfd: None,
         passive: false,
@@ -123,7 +104,7 @@ pub fn peer(session: &PeerSession) -> Peer {
 /// Returns attributes with an AS_PATH of these ASes.
 pub fn as_path(ases: &[u32]) -> Attributes {
     let path = if ases.is_empty() { Vec::new() } else { vec![Segment::Sequence(ases.to_vec())] };
-    Attributes { path, ..Attributes::default() }
+    Attributes { as_path: path, ..Attributes::default() }
 }
 
 /// Returns an UPDATE that advertises networks.
@@ -139,34 +120,34 @@ pub fn withdraw(nets: &[&str]) -> Update {
 
 /// Returns an End-of-RIB.
 pub fn end_of_rib(family: Family) -> Update {
-    Update { end: Some(family), ..Update::default() }
+    Update { end_of_rib: Some(family), ..Update::default() }
 }
 
 /// Returns a table in which these sessions are up and have read all UPDATEs.
 pub fn rib_with(config: Config, sessions: &[PeerSession]) -> Rib {
     let mut rib = Rib::new(Arc::new(config));
     for session in sessions {
-        rib.up(session.clone(), &[]);
+        rib.session_up(session.clone(), &[]);
     }
     for session in sessions {
         read_updates(&mut rib, session);
     }
-    rib.take_changes();
+    rib.take_routes_changed();
     rib
 }
 
 /// Returns all pending UPDATEs for a peer, encoded and decoded again.
 pub fn read_updates(rib: &mut Rib, to: &PeerSession) -> Vec<Update> {
     let mut bytes = Vec::new();
-    while rib.tell(to.addr, 200, &mut bytes) {}
-    assert!(!rib.has_news(to.addr));
-    let agreed = Agreed { ..to.agreed };
+    while rib.write_updates(to.addr, 200, &mut bytes) {}
+    assert!(!rib.has_pending_updates(to.addr));
+    let negotiated = Negotiated { ..to.negotiated };
     let mut left = &bytes[..];
     let mut all = Vec::new();
     while !left.is_empty() {
         let length = usize::from(u16::from_be_bytes([left[16], left[17]]));
         assert!((19..=4096).contains(&length));
-        match Message::read(&left[..length], agreed).unwrap() {
+        match Message::read(&left[..length], negotiated).unwrap() {
             Message::Update(update) => {
                 assert_eq!(update.faults, [""; 0]);
                 all.push(update);

@@ -1,23 +1,25 @@
 //! A randomized test of the table against a model. Random events are applied to both; the UPDATEs that
 //! each peer decodes must give exactly the routes that the policies make of the best paths.
 //!
-//! The model does not sort paths as [`choice`](crate::bgp::rib::decision) does: it eliminates candidates rule
+//! The model does not sort paths as [`decision`](super::decision) does: it eliminates candidates rule
 //! by rule, as RFC 4271 section 9.1.2.2 describes the decision process.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use ipnet::IpNet;
 
-use super::{Rib, decision::RouteAttrs, peer_table::PeerSession, world::*};
+use super::{PeerSession, Rib, fixtures::*, path::RouteAttrs};
 use crate::family::Family;
 use crate::{
     bgp::{
         attribute::{Attributes, OriginCode},
-        message::{Message, Reach, Update},
+        message::Message,
         policy::{self, ExportedRoute, LocalKind, RouteSource},
+        update::{Reach, Update},
     },
     collections::FlatMap,
     model::{bgp::Config, items::NextHops},
+    rng::Rng,
 };
 
 /// Routes by network, as received from a peer.
@@ -71,12 +73,12 @@ impl Model {
             client(3),
             session(4, ASN),
             session(5, 65001),
-            PeerSession { outside: true, ..session(6, ASN) },
+            PeerSession { external: true, ..session(6, ASN) },
             session(7, 65001),
-            PeerSession { outside: false, ..session(8, 65002) },
+            PeerSession { external: false, ..session(8, 65002) },
         ];
         sessions[1].families = vec![Family::Ipv4];
-        sessions[3].agreed.four_octet = false;
+        sessions[3].negotiated.four_octet = false;
         let mut config = reflector();
         config.peers = sessions.iter().map(|session| (session.addr, peer(session))).collect();
         let peers = sessions.into_iter().map(|session| ModelPeer {
@@ -102,14 +104,14 @@ impl Model {
             0 | 1 => self.up(at),
             2 => self.down(at),
             3 => {
-                self.rib.expire(addr);
+                self.rib.remove_stale(addr);
                 self.peers[at].stale.clear();
             }
-            4 => self.rib.refresh(addr, *self.rng.pick(&Family::ALL)),
+            4 => self.rib.handle_refresh(addr, *self.rng.pick(&Family::ALL)),
             5 => self.configure(),
             6 => {
                 let family = *self.rng.pick(&Family::ALL);
-                self.rib.hear(addr, end_of_rib(family));
+                self.rib.handle_update(addr, end_of_rib(family));
                 let peer = &mut self.peers[at];
                 peer.stale.retain(|net, _| !peer.up || Family::of(net) != family);
             }
@@ -121,7 +123,7 @@ impl Model {
     }
 
     fn up(&mut self, at: usize) {
-        let kept = self.rng.families();
+        let kept = families(&mut self.rng);
         let peer = &mut self.peers[at];
         let was_up = std::mem::replace(&mut peer.up, true);
         let accepted = accepted_routes(&self.config, peer);
@@ -132,11 +134,11 @@ impl Model {
         if self.rng.one_in(4) {
             peer.session.id = [10, 0, 0, 100 + self.rng.below(50) as u8].into();
         }
-        self.rib.up(peer.session.clone(), &kept);
+        self.rib.session_up(peer.session.clone(), &kept);
     }
 
     fn down(&mut self, at: usize) {
-        let keep = self.rng.families();
+        let keep = families(&mut self.rng);
         let peer = &mut self.peers[at];
         let was_up = std::mem::take(&mut peer.up);
         let accepted = accepted_routes(&self.config, peer);
@@ -144,14 +146,14 @@ impl Model {
         peer.stale.retain(|net, _| keep.contains(&Family::of(net)));
         peer.current.clear();
         peer.received.clear();
-        self.rib.down(peer.session.addr, &keep);
+        self.rib.session_down(peer.session.addr, &keep);
     }
 
     fn withdraw(&mut self, at: usize) {
         let text: &&str = self.rng.pick(&NETS);
         let net = net(text);
         let peer = &mut self.peers[at];
-        self.rib.hear(peer.session.addr, withdraw(&[&net.to_string()]));
+        self.rib.handle_update(peer.session.addr, withdraw(&[&net.to_string()]));
         if peer.up {
             peer.current.remove(&net);
             peer.stale.remove(&net);
@@ -214,7 +216,8 @@ impl Model {
             }
         }
         let reach = vec![Reach { next_hop: hop, nets }];
-        self.rib.hear(peer.session.addr, Update { reach, attributes, ..Update::default() });
+        self.rib
+            .handle_update(peer.session.addr, Update { reach, attributes, ..Update::default() });
     }
 
     fn configure(&mut self) {
@@ -226,8 +229,8 @@ impl Model {
             3 => config.export.communities = rng.pick(&[vec![], vec![5, 6]]).clone(),
             4 => config.export.prepend = *rng.pick(&[None, Some((65077, 3))]),
             5 => {
-                let on = config.own.cluster.is_none();
-                config.own.cluster = on.then(|| [9, 9, 9, 9].into());
+                let on = config.own.cluster_id.is_none();
+                config.own.cluster_id = on.then(|| [9, 9, 9, 9].into());
             }
             6 | 7 => {
                 config.import.reject = [net("10.9.0.0/16"), net("fd42::/16")].into();
@@ -278,7 +281,7 @@ impl Model {
             assert!(peer.up);
             for (net, attrs) in &peer.current {
                 let attributes = attrs.attributes.clone();
-                self.rib.hear(
+                self.rib.handle_update(
                     addr,
                     reach(&[&net.to_string()], &attrs.next_hop.to_string(), attributes),
                 );
@@ -293,12 +296,12 @@ impl Model {
         for _ in 0..times {
             let mut bytes = Vec::new();
             let max_bytes = 1 + self.rng.below(150);
-            let more = self.rib.tell(addr, max_bytes, &mut bytes);
-            assert_eq!(more, self.rib.has_news(addr));
+            let more = self.rib.write_updates(addr, max_bytes, &mut bytes);
+            assert_eq!(more, self.rib.has_pending_updates(addr));
             let mut left = &bytes[..];
             while !left.is_empty() {
                 let length = usize::from(u16::from_be_bytes([left[16], left[17]]));
-                let message = Message::read(&left[..length], peer.session.agreed).unwrap();
+                let message = Message::read(&left[..length], peer.session.negotiated).unwrap();
                 left = &left[length..];
                 let Message::Update(update) = message else { panic!("{message:?}") };
                 for net in update.withdrawn {
@@ -348,11 +351,11 @@ impl Model {
             })
             .collect();
         assert_eq!(self.rib.routes(), routes);
-        let changed = self.rib.take_changes();
+        let changed = self.rib.take_routes_changed();
         assert!(changed || routes == self.routes, "a change of the routes was not reported");
         let gone: Vec<&IpNet> =
             self.routes.keys().filter(|net| !routes.contains_key(net)).collect();
-        let reported: Vec<&IpNet> = self.rib.gone().collect();
+        let reported: Vec<&IpNet> = self.rib.removed_routes().collect();
         assert!(
             gone.iter().all(|net| reported.contains(net)),
             "{gone:?} lost their route, reported were {reported:?}"
@@ -396,7 +399,7 @@ impl Model {
             }
             assert_eq!(peer.received, expected, "{}", to.addr);
             let counts = self.rib.counts(to.addr);
-            assert_eq!(counts.told, expected.len());
+            assert_eq!(counts.advertised, expected.len());
             assert_eq!(
                 counts.accepted,
                 accepted_routes(&self.config, peer).0.len()
