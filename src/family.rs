@@ -24,7 +24,12 @@ impl Family {
 
     /// Returns the family of an address.
     pub fn of_addr(addr: &IpAddr) -> Family {
-        if addr.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+        Family::from_ipv4(addr.is_ipv4())
+    }
+
+    /// Returns IPv4 if `ipv4` is true, else IPv6.
+    pub fn from_ipv4(ipv4: bool) -> Family {
+        if ipv4 { Family::Ipv4 } else { Family::Ipv6 }
     }
 
     /// Returns true for IPv4.

@@ -86,7 +86,7 @@ impl BgpHandle {
 
     /// Whether the peers taught something that was not asked for yet; rings no more.
     pub fn has_learned(&self) -> bool {
-        self.news.hush();
+        self.news.clear();
         self.sessions.as_ref().is_some_and(Sessions::has_learned)
     }
 

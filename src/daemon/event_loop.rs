@@ -82,7 +82,7 @@ pub enum Exit {
 
 /// Signals are kept for the loop from here on. To be called before there is another thread.
 pub fn signals() -> Result<sys::Signals> {
-    sys::signals(&sys::ENDING).doing(|| "taking over the signals")
+    sys::signals(&sys::TERMINATION_SIGNALS).doing(|| "taking over the signals")
 }
 
 /// The right to change this node, once nobody else has it.
@@ -112,8 +112,8 @@ pub fn lock() -> Result<Lock> {
 pub fn kernel(options: &Options, kubeconfig: bool) -> Result<Kernel> {
     let kernel = Kernel::open()?;
     kernel.load_modules(options);
-    let more = if kubeconfig { sys::READ_ANY } else { 0 };
-    if let Err(e) = sys::keep_rights(sys::RIGHTS | more) {
+    let more = if kubeconfig { sys::CAP_DAC_READ_SEARCH } else { 0 };
+    if let Err(e) = sys::limit_capabilities(sys::CAPS | more) {
         log::warn(format_args!("giving up rights that are not needed: {e}"));
     }
     Ok(kernel)
@@ -397,8 +397,8 @@ impl Sources {
     }
 
     fn signal(&mut self) -> Option<Exit> {
-        match self.signals.take()? {
-            sys::HANGUP => Some(Exit::Reload),
+        match self.signals.read_next()? {
+            sys::RELOAD_SIGNAL => Some(Exit::Reload),
             _ => Some(Exit::Stopped),
         }
     }
