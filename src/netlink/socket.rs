@@ -3,10 +3,10 @@
 //! The kernel processes a request during `send` and continues a dump during `recv`. Therefore the
 //! sockets are non-blocking: an empty queue means that no answer will come, and this is reported as an
 //! error. [`NetlinkSocket::send`] sends independent requests, [`NetlinkSocket::transact`] an nftables transaction,
-//! [`NetlinkSocket::dump`] and [`NetlinkSocket::ask`] read objects. neli provides the socket and constants only;
+//! [`NetlinkSocket::dump`] and [`NetlinkSocket::ask`] read objects. neli provides the socket and flags only;
 //! `message` builds and parses the messages.
 
-use std::io;
+use std::{io, os::fd::BorrowedFd};
 
 use neli::{
     consts::{
@@ -18,6 +18,7 @@ use neli::{
 };
 
 use super::message::{Outcome, Request, frames};
+use crate::sys;
 
 /// The size of the receive buffer in bytes. The kernel sizes the datagrams of a dump by it.
 const RECV_BUFFER: usize = 32 * 1024;
@@ -56,6 +57,17 @@ impl NetlinkSocket {
         }
         socket.nonblock()?;
         Ok(NetlinkSocket { socket, seq: 0, buffer: vec![0; RECV_BUFFER] })
+    }
+
+    /// Opens a socket in another network namespace, given as a descriptor of a file like
+    /// /proc/PID/ns/net or /run/netns/NAME (network_namespaces(7)). It stays in that namespace. Fails as
+    /// [`open`](NetlinkSocket::open) does, or if this process may not enter the namespace, which needs
+    /// CAP_SYS_ADMIN.
+    ///
+    /// It is opened on a helper thread ([`sys::in_netns`]), which never has to return to the namespace of
+    /// this process.
+    pub fn open_in(netns: BorrowedFd<'_>, family: NlFamily) -> io::Result<NetlinkSocket> {
+        sys::in_netns(netns, || NetlinkSocket::open(family))
     }
 
     /// Returns the netlink port number of this socket, the sender of its messages.
@@ -196,7 +208,9 @@ impl NetlinkSocket {
                 match frame.answer() {
                     None => found = read(frame.body()),
                     Some(Ok(())) => return Ok(found),
-                    Some(Err(refusal)) if refusal.errno() == Some(libc::ENOENT) => return Ok(None),
+                    Some(Err(refusal)) if refusal.errno() == Some(sys::errno::ENOENT) => {
+                        return Ok(None);
+                    }
                     Some(Err(refusal)) => return Err(refusal.into()),
                 }
             }

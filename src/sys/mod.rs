@@ -29,7 +29,7 @@ pub use poll::Poll;
 pub use process::{exec, is_writable};
 pub use signal::{RELOAD_SIGNAL, Signals, TERMINATION_SIGNALS, signals};
 pub use socket::{
-    address_family, bind, connect, from_address_family, into_owned_fd, set_min_ttl, set_tcp_md5,
-    set_ttl, tcp_socket,
+    AF_BRIDGE, address_family, bind, connect, from_address_family, into_owned_fd, set_min_ttl,
+    set_tcp_md5, set_ttl, tcp_socket,
 };
 pub use xtables::read_xtables;
