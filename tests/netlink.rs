@@ -23,6 +23,7 @@ use kinglet::{
         rule::{self, FibRule},
         socket::NetlinkSocket,
     },
+    sys::errno,
 };
 use neli::consts::socket::NlFamily;
 
@@ -102,7 +103,7 @@ fn a_socket_in_another_namespace_lists_the_links_there() {
 fn a_file_that_is_no_namespace_is_refused() {
     let file = File::open("/proc/self/exe").unwrap();
     let result = NetlinkSocket::open_in(file.as_fd(), NlFamily::Route);
-    assert_eq!(result.err().and_then(|e| e.raw_os_error()), Some(22)); // EINVAL
+    assert_eq!(result.err().and_then(|e| e.raw_os_error()), Some(errno::EINVAL));
 }
 
 #[test]
@@ -138,7 +139,7 @@ fn a_veth_pair_connects_two_namespaces() {
         };
         let early = LinkSettings { up: Some(true), ..peer };
         let request = link::add_link(&LinkType::Veth(early), &settings);
-        assert_eq!(refused(&mut here, request), Some(107)); // ENOTCONN
+        assert_eq!(refused(&mut here, request), Some(errno::ENOTCONN));
         send(&mut here, link::add_link(&LinkType::Veth(peer), &settings));
         let port = link_named(&mut here, "veth0").unwrap();
         assert_eq!((port.kind.as_str(), port.mtu, port.up), ("veth", 1400, true));
@@ -155,7 +156,7 @@ fn a_veth_pair_connects_two_namespaces() {
         let found = here.ask(&link::get_link("veth0"), link::read_link).unwrap().unwrap();
         assert_eq!(found.index, port.index);
         let existing = link::add_link(&LinkType::Veth(peer), &settings);
-        assert_eq!(refused(&mut here, existing), Some(17)); // EEXIST
+        assert_eq!(refused(&mut here, existing), Some(errno::EEXIST));
 
         // A link can be moved there and renamed in one request.
         let moved = LinkSettings {
@@ -171,7 +172,7 @@ fn a_veth_pair_connects_two_namespaces() {
         assert_eq!((eth9.master, eth9.up), (None, false));
         send(&mut there, link::delete_link(eth9.index));
         assert_eq!(link_named(&mut there, "pod0"), None, "a veth pair goes as one");
-        assert_eq!(refused(&mut there, link::delete_link(eth9.index)), Some(19)); // ENODEV
+        assert_eq!(refused(&mut there, link::delete_link(eth9.index)), Some(errno::ENODEV));
     });
 }
 
@@ -187,7 +188,7 @@ fn an_address_is_added_listed_and_removed() {
             let list = address::list_addresses();
             let found = socket.dump(&list, address::read_address).unwrap();
             assert!(found.iter().any(|a| (a.index, a.addr) == (index, addr)), "{found:?}");
-            assert_eq!(refused(&mut socket, address::add_address(&address)), Some(17)); // EEXIST
+            assert_eq!(refused(&mut socket, address::add_address(&address)), Some(errno::EEXIST));
             send(&mut socket, address::delete_address(&address));
             let found = socket.dump(&list, address::read_address).unwrap();
             assert!(found.iter().all(|a| a.addr != addr), "{found:?}");
@@ -233,7 +234,7 @@ fn a_route_is_added_listed_replaced_and_removed() {
         routes.iter().for_each(|route| send(&mut socket, route::add_route(route)));
         assert_eq!(list(&mut socket, Family::Ipv4), routes[..3]);
         assert_eq!(list(&mut socket, Family::Ipv6), routes[3..]);
-        assert_eq!(refused(&mut socket, route::add_route(&routes[0])), Some(17)); // EEXIST
+        assert_eq!(refused(&mut socket, route::add_route(&routes[0])), Some(errno::EEXIST));
         let changed = Route { mtu: None, flags: 0, gateway: None, scope: 253, ..routes[0].clone() };
         send(&mut socket, route::replace_route(&changed));
         assert_eq!(list(&mut socket, Family::Ipv4)[0], changed);
@@ -242,7 +243,7 @@ fn a_route_is_added_listed_replaced_and_removed() {
         }
         assert_eq!(list(&mut socket, Family::Ipv4), []);
         assert_eq!(list(&mut socket, Family::Ipv6), []);
-        assert_eq!(refused(&mut socket, route::delete_route(&routes[1])), Some(3)); // ESRCH
+        assert_eq!(refused(&mut socket, route::delete_route(&routes[1])), Some(errno::ESRCH));
     });
 }
 
@@ -267,11 +268,11 @@ fn a_rule_is_added_listed_and_removed() {
                 send(&mut socket, rule::add_rule(&rule));
                 let found = socket.dump(&list, rule::read_rule).unwrap();
                 assert!(found.contains(&rule), "{found:?}");
-                assert_eq!(refused(&mut socket, rule::add_rule(&rule)), Some(17)); // EEXIST
+                assert_eq!(refused(&mut socket, rule::add_rule(&rule)), Some(errno::EEXIST));
             }
             for rule in [by_mark, by_net] {
                 send(&mut socket, rule::delete_rule(&rule));
-                assert_eq!(refused(&mut socket, rule::delete_rule(&rule)), Some(2)); // ENOENT
+                assert_eq!(refused(&mut socket, rule::delete_rule(&rule)), Some(errno::ENOENT));
             }
             assert_eq!(socket.dump(&list, rule::read_rule).unwrap(), before);
         }

@@ -268,8 +268,7 @@ impl Kernel {
             .doing(|| "opening a generic netlink socket")
     }
 
-    /// Returns the generic netlink family number of IPVS. Fails
-    /// if this kernel has no IPVS.
+    /// Returns the generic netlink family number of IPVS. Fails if this kernel has no IPVS.
     pub(super) fn ipvs_family(&mut self) -> Result<u16> {
         if let Some(family) = self.ipvs {
             return Ok(family);

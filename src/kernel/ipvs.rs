@@ -105,8 +105,8 @@ fn method(forward: Forward) -> u32 {
     }
 }
 
-/// Parses a virtual service from a message's body. Returns `None` if an attribute is missing or invalid,
-/// or if the protocol is not TCP, UDP or SCTP.
+/// Parses a virtual service from a message's body. Returns `None` if an attribute is missing or
+/// invalid, or if the protocol is not TCP, UDP or SCTP.
 pub fn read_service(body: &[u8]) -> Option<Item> {
     let service = ipvs::read_service(body)?;
     let at = match service.key {

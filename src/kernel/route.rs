@@ -2,8 +2,8 @@
 //!
 //! This module translates between items and the structs of [`netlink`](crate::netlink); the caller owns
 //! the socket. A pod route has protocol 17 and no device, because the kernel finds the device from the
-//! gateway. It never replaces another program's route: it is added with NLM_F_EXCL, and replaced only if
-//! our route was observed.
+//! gateway. It never replaces another program's route: it is added with NLM_F_EXCL, and replaced only
+//! if our route was observed.
 //!
 //! The kernel adds a local route of its own for each virtual address. Its IPv4 route is replaced by
 //! ours. Its IPv6 route has metric 0, which user space can't set and which has precedence, so ours is

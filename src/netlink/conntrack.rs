@@ -87,8 +87,8 @@ pub fn list_flows(family: Family, protocol: u8) -> Request {
         })
 }
 
-/// Deletes the flow with this original direction, id and zone. Because of the id it can't delete a later
-/// flow with the same addresses. The kernel answers ENOENT if the flow does not exist.
+/// Deletes the flow with this original direction, id and zone. Because of the id it can't delete a
+/// later flow with the same addresses. The kernel answers ENOENT if the flow does not exist.
 pub fn delete_flow(orig: &FlowTuple, id: u32, zone: u16) -> Request {
     let family = Family::of_addr(&orig.src);
     let (src, dst) = match family {

@@ -62,8 +62,8 @@ pub struct Route {
     pub table: u32,
     /// The type (RTN_*).
     pub kind: u8,
-    /// The number of the program that added the route (RTPROT_*); 0 in a request to delete it stands for
-    /// any.
+    /// The number of the program that added the route (RTPROT_*); 0 in a request to delete it stands
+    /// for any.
     pub protocol: u8,
     /// The scope (RT_SCOPE_*).
     pub scope: u8,

@@ -2,9 +2,9 @@
 //!
 //! The kernel processes a request during `send` and continues a dump during `recv`. Therefore the
 //! sockets are non-blocking: an empty queue means that no answer will come, and this is reported as an
-//! error. [`NetlinkSocket::send`] sends independent requests, [`NetlinkSocket::transact`] an nftables transaction,
-//! [`NetlinkSocket::dump`] and [`NetlinkSocket::ask`] read objects. neli provides the socket and flags only;
-//! `message` builds and parses the messages.
+//! error. [`NetlinkSocket::send`] sends independent requests, [`NetlinkSocket::transact`] an nftables
+//! transaction, [`NetlinkSocket::dump`] and [`NetlinkSocket::ask`] read objects. neli provides the socket
+//! and flags only; `message` builds and parses the messages.
 
 use std::{io, os::fd::BorrowedFd};
 
@@ -60,12 +60,12 @@ impl NetlinkSocket {
     }
 
     /// Opens a socket in another network namespace, given as a descriptor of a file like
-    /// /proc/PID/ns/net or /run/netns/NAME (network_namespaces(7)). It stays in that namespace. Fails as
-    /// [`open`](NetlinkSocket::open) does, or if this process may not enter the namespace, which needs
-    /// CAP_SYS_ADMIN.
+    /// /proc/PID/ns/net or /run/netns/NAME (network_namespaces(7)). The socket stays in that namespace,
+    /// and any thread can use it. Fails if the socket can't be opened, or if this process may not enter
+    /// the namespace, which needs CAP_SYS_ADMIN.
     ///
-    /// It is opened on a helper thread ([`sys::in_netns`]), which never has to return to the namespace of
-    /// this process.
+    /// A helper thread enters the namespace and opens the socket (`sys::in_netns`). The calling thread
+    /// stays in its own namespace, so a failure can't leave it in the wrong one.
     pub fn open_in(netns: BorrowedFd<'_>, family: NlFamily) -> io::Result<NetlinkSocket> {
         sys::in_netns(netns, || NetlinkSocket::open(family))
     }

@@ -11,7 +11,8 @@ use std::{
 /// enter the namespace (CAP_SYS_ADMIN).
 ///
 /// `make` runs on a thread of its own, because setns(2) changes only the calling thread. The thread
-/// ends afterwards, so there is no way back that could fail and leave the caller in the wrong namespace.
+/// ends afterwards. Thus no return to the old namespace is needed, which could fail and leave the caller
+/// in the wrong one.
 pub fn in_netns<T: Send>(
     netns: BorrowedFd<'_>,
     make: impl FnOnce() -> io::Result<T> + Send,

@@ -21,7 +21,8 @@ pub fn into_owned_fd(from: impl IntoRawFd) -> OwnedFd {
 /// AF_BRIDGE, in the headers of netlink messages about the ports of bridges.
 pub const AF_BRIDGE: u8 = libc::AF_BRIDGE as u8;
 
-/// Returns the number of an address family in socket addresses and netlink headers: AF_INET or AF_INET6.
+/// Returns the number of an address family in socket addresses and netlink headers: AF_INET or
+/// AF_INET6.
 pub fn address_family(family: Family) -> u8 {
     match family {
         Family::Ipv4 => libc::AF_INET as u8,
