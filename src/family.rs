@@ -1,6 +1,9 @@
-//! The address family, which every layer needs.
+//! The address family and the bytes of addresses, which every layer needs.
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use ipnet::IpNet;
 
@@ -24,7 +27,12 @@ impl Family {
 
     /// Returns the family of an address.
     pub fn of_addr(addr: &IpAddr) -> Family {
-        if addr.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+        Family::from_ipv4(addr.is_ipv4())
+    }
+
+    /// Returns IPv4 if `ipv4` is true, else IPv6.
+    pub fn from_ipv4(ipv4: bool) -> Family {
+        if ipv4 { Family::Ipv4 } else { Family::Ipv6 }
     }
 
     /// Returns true for IPv4.
@@ -53,5 +61,22 @@ impl fmt::Display for Family {
             Family::Ipv4 => "ipv4",
             Family::Ipv6 => "ipv6",
         })
+    }
+}
+
+/// Returns the address of 4 or 16 bytes in network order; `None` for any other length.
+pub fn addr_from_bytes(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).into()),
+        16 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).into()),
+        _ => None,
+    }
+}
+
+/// Returns the 4 or 16 bytes of an address in network order.
+pub fn addr_to_bytes(addr: IpAddr) -> Vec<u8> {
+    match addr {
+        IpAddr::V4(a) => a.octets().to_vec(),
+        IpAddr::V6(a) => a.octets().to_vec(),
     }
 }

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     error::{Doing, Result},
+    family::Family,
     log,
     model::bgp::{Config, Learned, Peer, peer::Secret},
     sys::{EventFd, Poll},
@@ -107,7 +108,7 @@ impl Sessions {
         state.speaker.configure(config, self.shared.now());
         state.configured = true;
         drop(state);
-        self.shared.wakeup.ring();
+        self.shared.wakeup.signal();
     }
 
     /// Returns true if [`Sessions::learned`] would return routes.
@@ -137,7 +138,7 @@ impl Sessions {
         }
         state.ending = true;
         drop(state);
-        self.shared.wakeup.ring();
+        self.shared.wakeup.signal();
         let _ = self.thread.join();
     }
 }
@@ -256,7 +257,7 @@ impl Driver {
         }
         if !state.learned && state.speaker.has_learned() {
             state.learned = true;
-            shared.learned.ring();
+            shared.learned.signal();
         }
         let connections = self.connections.iter().filter_map(TcpConnection::deadline);
         let listeners = self.listeners.iter().filter_map(Listener::deadline);
@@ -270,7 +271,7 @@ impl Driver {
         let now = self.shared.now();
         let Driver { shared, poll, events, .. } = self;
         if poll.ready(0).0 {
-            shared.wakeup.hush();
+            shared.wakeup.clear();
         }
         let mut at = 1;
         let keys = self.listen_config.as_ref().map_or(&[][..], |config| &config.keys);
@@ -348,6 +349,6 @@ impl Driver {
 fn accept(speaker: &mut Speaker, socket: TcpStream, now: Duration) -> Option<TcpConnection> {
     let (peer, local) = (socket.peer_addr().ok()?, socket.local_addr().ok()?);
     let (conn, config) = speaker.accept(peer.ip(), local.ip(), now)?;
-    let _ = stream::set_ttl(&socket, peer.is_ipv4(), config.distance);
+    let _ = stream::apply_ttl_policy(&socket, Family::of_addr(&peer.ip()), config.distance);
     Some(TcpConnection::open(conn, socket, config.hold_time))
 }

@@ -18,6 +18,7 @@ use super::{
     wire::MAX_MESSAGE_LEN,
 };
 use crate::{
+    family::Family,
     log,
     model::bgp::{TtlPolicy, peer::Secret},
     sys,
@@ -82,11 +83,11 @@ impl TcpConnection {
     /// Starts to connect. The TTL and the MD5 key are set before the first packet is sent. Fails if the
     /// socket cannot be set up or the kernel refuses to connect.
     pub fn dial(id: ConnId, dial: &Dial, now: Duration) -> io::Result<TcpConnection> {
-        let ipv4 = dial.to.is_ipv4();
-        let socket = sys::tcp(ipv4)?;
-        set_ttl(&socket, ipv4, dial.distance)?;
+        let family = Family::of_addr(&dial.to.ip());
+        let socket = sys::tcp_socket(family)?;
+        apply_ttl_policy(&socket, family, dial.distance)?;
         if let Some(key) = &dial.password {
-            sys::tcp_md5(&socket, dial.to.ip(), key.reveal().as_bytes())?;
+            sys::set_tcp_md5(&socket, dial.to.ip(), key.reveal().as_bytes())?;
         }
         if let Some(local) = dial.local {
             sys::bind(&socket, SocketAddr::new(local, 0))?;
@@ -271,9 +272,13 @@ fn write_timeout(hold_time: u16) -> Duration {
 }
 
 /// Applies a hop limit to a socket: the TTL of sent packets and the minimum TTL of received packets.
-pub fn set_ttl(socket: &impl AsRawFd, ipv4: bool, distance: TtlPolicy) -> io::Result<()> {
-    let ttl = distance.ttl().map(|ttl| sys::ttl(socket, ipv4, ttl));
-    let min_ttl = distance.min_ttl().map(|ttl| sys::least_ttl(socket, ipv4, ttl));
+pub fn apply_ttl_policy(
+    socket: &impl AsRawFd,
+    family: Family,
+    distance: TtlPolicy,
+) -> io::Result<()> {
+    let ttl = distance.ttl().map(|ttl| sys::set_ttl(socket, family, ttl));
+    let min_ttl = distance.min_ttl().map(|ttl| sys::set_min_ttl(socket, family, ttl));
     ttl.into_iter().chain(min_ttl).collect()
 }
 
@@ -308,7 +313,7 @@ impl Listener {
     pub fn register(&self, poll: &mut sys::Poll) {
         match &self.socket {
             Some(socket) => poll.add(socket, self.retry.is_none(), false),
-            None => poll.skip(),
+            None => poll.add_empty(),
         }
     }
 
@@ -357,7 +362,7 @@ impl Listener {
 fn listen(at: SocketAddr, keys: &[(IpAddr, Secret)]) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(at)?;
     for (peer, key) in keys.iter().filter(|(peer, _)| peer.is_ipv4() == at.is_ipv4()) {
-        sys::tcp_md5(&listener, *peer, key.reveal().as_bytes())?;
+        sys::set_tcp_md5(&listener, *peer, key.reveal().as_bytes())?;
     }
     listener.set_nonblocking(true)?;
     Ok(listener)

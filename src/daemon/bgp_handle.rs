@@ -98,7 +98,7 @@ impl BgpHandle {
 
     /// Returns true if BGP learned routes that were not fetched yet, and clears the signal.
     pub fn has_learned(&self) -> bool {
-        self.learned_signal.hush();
+        self.learned_signal.clear();
         self.sessions.as_ref().is_some_and(Sessions::has_learned)
     }
 

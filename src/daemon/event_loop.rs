@@ -87,7 +87,7 @@ pub enum Exit {
 /// Blocks the termination signals and returns a descriptor that reports them. Must be called before another
 /// thread starts.
 pub fn signals() -> Result<sys::Signals> {
-    sys::signals(&sys::ENDING).doing(|| "taking over the signals")
+    sys::signals(&sys::TERMINATION_SIGNALS).doing(|| "taking over the signals")
 }
 
 /// Takes the node's lock. Waits up to 60 s for another kinglet to release it, then fails.
@@ -117,8 +117,8 @@ pub fn lock() -> Result<Lock> {
 pub fn kernel(options: &Options, reads_files: bool) -> Result<Kernel> {
     let kernel = Kernel::open()?;
     kernel.load_modules(options);
-    let more = if reads_files { sys::READ_ANY } else { 0 };
-    if let Err(e) = sys::keep_rights(sys::RIGHTS | more) {
+    let more = if reads_files { sys::CAP_DAC_READ_SEARCH } else { 0 };
+    if let Err(e) = sys::limit_capabilities(sys::CAPS | more) {
         log::warn(format_args!("dropping capabilities that are not needed: {e}"));
     }
     Ok(kernel)
@@ -411,8 +411,8 @@ impl Sources {
     }
 
     fn signal(&mut self) -> Option<Exit> {
-        match self.signals.take()? {
-            sys::HANGUP => Some(Exit::Reload),
+        match self.signals.read_next()? {
+            sys::RELOAD_SIGNAL => Some(Exit::Reload),
             _ => Some(Exit::Stopped),
         }
     }

@@ -22,6 +22,7 @@ use crate::{
         socket,
     },
     plan::Step,
+    sys,
 };
 
 /// A callback that receives each step with its result.
@@ -315,7 +316,10 @@ fn send_steps(
 /// Replaces EEXIST for a new pod route with advice: kinglet never replaces another program's route.
 fn explain_existing_route(step: &Step, refusal: Refusal) -> Refusal {
     match (step, refusal.errno()) {
-        (Step::Add(Item::Route { table: TABLE_MAIN, to, .. }), Some(errno @ libc::EEXIST)) => {
+        (
+            Step::Add(Item::Route { table: TABLE_MAIN, to, .. }),
+            Some(errno @ sys::errno::EEXIST),
+        ) => {
             let reason = format!(
                 "a route to {to} that kinglet did not make already exists (`ip route show {to}`): \
                  remove it, and kinglet adds its own"

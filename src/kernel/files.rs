@@ -213,7 +213,7 @@ impl Modules {
             let parameters = if name_of(path) == "dummy" { c"numdummies=0" } else { c"" };
             let compressed = Path::new(path).extension().is_some_and(|ending| ending != "ko");
             match sys::load_module(&file, parameters, compressed) {
-                Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {}
+                Err(e) if e.raw_os_error() == Some(sys::errno::EEXIST) => {}
                 done => done.map_err(|e| with_path(&whole, &e))?,
             }
         }

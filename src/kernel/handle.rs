@@ -9,14 +9,17 @@ use super::{
 use crate::{
     collections::FlatMap,
     error::{Doing, Error, Result},
+    family::Family,
     model::{
         items::{BRIDGE, DUMMY, Flow, TABLE_MAIN},
         local::{Host, HostLink, Module, Options, Tunnel},
     },
     netlink::{
-        message::{Attrs, Request},
+        generic,
+        message::Request,
         socket::{self, NetlinkSocket},
     },
+    sys::errno,
 };
 use std::{io, net::IpAddr, path::Path, rc::Rc};
 
@@ -181,7 +184,7 @@ impl Kernel {
     pub(super) fn probe_nft(&mut self) -> Module {
         let conn = socket::get_or_open(&mut self.netfilter, NlFamily::Netfilter);
         match conn.and_then(|c| c.dump(&nft::list_sets(), nft::read_set)) {
-            Err(e) if e.raw_os_error() != Some(libc::ENOENT) => Module::Absent,
+            Err(e) if e.raw_os_error() != Some(errno::ENOENT) => Module::Absent,
             _ => Module::Present,
         }
     }
@@ -212,12 +215,12 @@ impl Kernel {
         if names.is_empty() {
             return Ok(tunnels);
         }
-        for ipv4 in [true, false] {
+        for family in Family::ALL {
             let tunnel = |found: route::RouteInfo| {
                 let link = found.oif.and_then(|oif| names.get(&oif))?;
                 Some(Tunnel { link: (*link).into(), to: Some(found.to) })
             };
-            let list = route::list_routes(ipv4, TABLE_MAIN);
+            let list = route::list_routes(family, TABLE_MAIN);
             tunnels.extend(self.routes(&list, "routes", tunnel)?);
         }
         for name in names.values() {
@@ -235,9 +238,9 @@ impl Kernel {
         let netfilter = socket::get_or_open(&mut self.netfilter, NlFamily::Netfilter)
             .doing(|| "opening a netfilter socket")?;
         let mut removals = Vec::new();
-        for ipv4 in [true, false] {
+        for family in Family::ALL {
             let read = |body: &[u8]| conntrack::read_flow(body).filter(&stale);
-            match netfilter.dump(&conntrack::list_flows(ipv4), read) {
+            match netfilter.dump(&conntrack::list_flows(family), read) {
                 Err(e) if is_absent(&e) => {}
                 flows => {
                     let flows = flows.doing(|| "listing the UDP conntrack entries")?;
@@ -274,24 +277,14 @@ impl Kernel {
             .doing(|| "opening a generic netlink socket")
     }
 
-    /// Returns the generic netlink family number of IPVS (CTRL_CMD_GETFAMILY, linux/genetlink.h). Fails
-    /// if this kernel has no IPVS.
+    /// Returns the generic netlink family number of IPVS. Fails if this kernel has no IPVS.
     pub(super) fn ipvs_family(&mut self) -> Result<u16> {
         if let Some(family) = self.ipvs {
             return Ok(family);
         }
-        const GENL_ID_CTRL: u16 = 0x10;
-        const CTRL_CMD_GETFAMILY: u8 = 3;
-        const CTRL_ATTR_FAMILY_ID: u16 = 1;
-        const CTRL_ATTR_FAMILY_NAME: u16 = 2;
-        let request = Request::new(
-            GENL_ID_CTRL,
-            neli::consts::nl::NlmF::empty(),
-            &[CTRL_CMD_GETFAMILY, 1, 0, 0],
-        )
-        .text(CTRL_ATTR_FAMILY_NAME, ipvs::FAMILY);
-        let read = |body: &[u8]| Attrs::after(body, 4).u16(CTRL_ATTR_FAMILY_ID);
-        let found = self.generic()?.ask(&request, read).doing(|| "looking for IPVS")?;
+        let request = generic::get_family(ipvs::FAMILY);
+        let found = self.generic()?.ask(&request, generic::read_family);
+        let found = found.doing(|| "looking for IPVS")?;
         let family = found.ok_or_else(|| {
             Error::new(
                 "looking for IPVS",
@@ -334,11 +327,11 @@ pub(super) fn is_absent(e: &io::Error) -> bool {
     matches!(
         e.raw_os_error(),
         Some(
-            libc::ENOENT
-                | libc::EAFNOSUPPORT
-                | libc::EOPNOTSUPP
-                | libc::EPROTONOSUPPORT
-                | libc::EINVAL
+            errno::ENOENT
+                | errno::EAFNOSUPPORT
+                | errno::EOPNOTSUPP
+                | errno::EPROTONOSUPPORT
+                | errno::EINVAL
         )
     )
 }

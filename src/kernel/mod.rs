@@ -1,12 +1,12 @@
 //! Reads and changes this node's kernel state, and the few files that belong to it.
 //!
-//! This is the only module that uses netlink. It defines which kernel objects are ours, so a `State`
+//! It is the only module that applies items. It defines which kernel objects are ours, so an `ItemSet`
 //! never contains an object of another program. `desired` decides what should exist, and `plan` which
 //! steps lead there.
 //!
 //! A pass calls [`Kernel::host`] for the facts about this node, [`Kernel::observe`] for our objects,
-//! and [`Kernel::apply`] for the planned steps. `route`, `ipvs`, `nft` and `conntrack` build and parse
-//! messages without any I/O, on top of `message`; `netlink` sends and receives them; `events` receives
+//! and [`Kernel::apply`] for the planned steps. `route`, `ipvs`, `nft` and `conntrack` translate between
+//! items and the messages of [`netlink`](crate::netlink), without any I/O; `events` receives
 //! notifications. Sysctls and files can't be listed, so they are read by name if they are wanted.
 
 mod apply;

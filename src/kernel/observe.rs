@@ -19,6 +19,7 @@ use super::{
 use crate::{
     collections::FlatSet,
     error::{Doing, Result},
+    family::Family,
     model::{
         items::{
             BRIDGE, DUMMY, Item, ItemSet, Observed, Observer, RealKey, ServiceAddr, ServiceKey,
@@ -28,6 +29,7 @@ use crate::{
         nftables::{NFT_TABLE, RulesetOptions, Set},
     },
     netlink::socket,
+    sys,
 };
 
 /// The part of our objects that is observed.
@@ -171,14 +173,14 @@ impl Kernel {
             .filter(|(name, _)| name.starts_with(TUNNEL_PREFIX))
             .map(|(_, index)| *index)
             .collect();
-        for ipv4 in [true, false] {
+        for family in Family::ALL {
             let item = |found: route::RouteInfo| {
                 let tunnel = found.oif.is_some_and(|oif| tunnels.contains(&oif));
                 let is_ours = found.is_ours() && !tunnel;
                 let route::RouteInfo { to, via, src, .. } = found;
                 is_ours.then_some(Item::Route { table: TABLE_MAIN, to, via, src })
             };
-            seen.extend(self.routes(&route::list_routes(ipv4, TABLE_MAIN), "routes", item)?);
+            seen.extend(self.routes(&route::list_routes(family, TABLE_MAIN), "routes", item)?);
         }
         Ok(())
     }
@@ -197,8 +199,8 @@ impl Kernel {
                 a.addr.addr()
             })
             .collect();
-        for ipv4 in [true, false] {
-            let local = route::list_local_routes(ipv4, index);
+        for family in Family::ALL {
+            let local = route::list_local_routes(family, index);
             let found = self.routes(&local, "local routes", Some)?;
             let (kernels, ours): (Vec<_>, Vec<_>) = found
                 .into_iter()
@@ -210,8 +212,8 @@ impl Kernel {
                 // Our IPv6 route is not in effect if the kernel's own route has precedence, or if its
                 // address is missing: when the address returns, the kernel adds its own route again.
                 // Without its source the route differs from the desired one, and is set again.
-                let in_effect =
-                    vips.contains(&route.to.addr()) && (ipv4 || !kernels.contains(&route.to));
+                let in_effect = vips.contains(&route.to.addr())
+                    && (family.is_ipv4() || !kernels.contains(&route.to));
                 seen.push(Item::Route {
                     table: TABLE_LOCAL,
                     to: route.to,
@@ -379,7 +381,7 @@ impl Kernel {
 
 /// Returns true if the error means that IPVS does not have the service, or that there is no IPVS.
 fn is_gone(e: &io::Error) -> bool {
-    is_absent(e) || e.raw_os_error() == Some(libc::ESRCH)
+    is_absent(e) || e.raw_os_error() == Some(sys::errno::ESRCH)
 }
 
 /// Parses a real server with its connection count.

@@ -14,6 +14,7 @@ use crate::{
         local::Module,
     },
     netlink::socket,
+    sys::errno,
 };
 
 impl Kernel {
@@ -39,7 +40,7 @@ impl Kernel {
         let netfilter = socket::get_or_open(&mut self.netfilter, NlFamily::Netfilter)
             .doing(|| "opening a netfilter socket")?;
         match netfilter.dump(&nft::list_all_chains(), nft::read_any_chain) {
-            Err(e) if is_absent(&e) || e.raw_os_error() == Some(libc::EPERM) => Ok(Vec::new()),
+            Err(e) if is_absent(&e) || e.raw_os_error() == Some(errno::EPERM) => Ok(Vec::new()),
             chains => chains.doing(|| "listing the chains of nftables"),
         }
     }

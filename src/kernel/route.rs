@@ -1,83 +1,45 @@
-//! Link, address and route messages (linux/rtnetlink.h, if_link.h, if_addr.h).
+//! Links, addresses and routes of kinglet, as netlink messages.
 //!
-//! This module builds and parses messages only; the caller owns the socket. A pod route has protocol 17
-//! and no device, because the kernel finds the device from the gateway. It never replaces another
-//! program's route: it is added with NLM_F_EXCL, and replaced only if our route was observed.
+//! This module translates between items and the structs of [`netlink`](crate::netlink); the caller owns
+//! the socket. A pod route has protocol 17 and no device, because the kernel finds the device from the
+//! gateway. It never replaces another program's route: it is added with NLM_F_EXCL, and replaced only
+//! if our route was observed.
 //!
 //! The kernel adds a local route of its own for each virtual address. Its IPv4 route is replaced by
 //! ours. Its IPv6 route has metric 0, which user space can't set and which has precedence, so ours is
 //! added beside it and [`delete_kernel_route`] removes it.
-//!
-//! Several gateways are one RTA_MULTIPATH, a sequence of `struct rtnexthop`. In both families
-//! NLM_F_REPLACE replaces all gateways of the route, so one message changes any gateways to any others.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use neli::consts::{
-    nl::NlmF,
-    rtnl::{Ifa, Ifla, IflaInfo, Rta, Rtm},
-};
 
 use crate::{
-    model::items::{DUMMY, Item, LinkKind, NextHops, TABLE_LOCAL, addr_from_bytes, addr_to_bytes},
-    netlink::message::{Attrs, NLA_F_NESTED, Request},
+    family::Family,
+    model::items::{DUMMY, Item, LinkKind, NextHops, TABLE_LOCAL},
+    netlink::{
+        address::{self, IFA_F_NODAD, LinkAddress},
+        link::{self, LinkSettings, LinkType},
+        message::Request,
+        route::{self, NextHop, RTN_UNICAST, RTPROT_KERNEL, Route, RouteQuery},
+    },
+    sys::errno,
+};
+
+pub(super) use crate::netlink::{
+    address::IFADDR,
+    link::IFINFO,
+    route::{RTMSG, RTN_LOCAL, SCOPE_LINK},
+};
+pub use crate::netlink::{
+    address::{list_addresses, read_address},
+    link::{LinkInfo, list_links, read_link},
 };
 
 /// The protocol number of our routes. kube-router uses it too, so that a switch between the two
 /// programs leaves no routes behind.
 pub(super) const PROTO_OURS: u8 = 17;
-/// RTPROT_KERNEL, the protocol number of routes that the kernel adds by itself.
-const PROTO_KERNEL: u8 = 2;
-const RTN_UNICAST: u8 = 1;
-pub(super) const RTN_LOCAL: u8 = 2;
-const SCOPE_UNIVERSE: u8 = 0;
-pub(super) const SCOPE_LINK: u8 = 253;
-const SCOPE_HOST: u8 = 254;
-const SCOPE_NOWHERE: u8 = 255;
-/// IFA_F_NODAD: no duplicate address detection, because a virtual address is on many nodes and must be
-/// usable at once.
-const IFA_F_NODAD: u8 = 0x02;
-const IFF_UP: u32 = 1;
-const BRPORT_MODE: u16 = 4; // IFLA_BRPORT_MODE
 
-pub(super) const IFINFO: usize = 16; // struct ifinfomsg
-pub(super) const IFADDR: usize = 8; // struct ifaddrmsg
-pub(super) const RTMSG: usize = 12; // struct rtmsg
-
-const CREATE: NlmF = NlmF::CREATE;
-const EXCL: NlmF = NlmF::EXCL;
-const REPLACE: NlmF = NlmF::REPLACE;
-
-/// A link as the kernel lists it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LinkInfo {
-    /// Interface index.
-    pub index: u32,
-    /// Interface name.
-    pub name: String,
-    /// `IFLA_INFO_KIND`; empty for a physical device.
-    pub kind: String,
-    /// The MTU in bytes.
-    pub mtu: u32,
-    /// True if IFF_UP is set.
-    pub up: bool,
-    /// The index of the bridge that this link is a port of; `None` if it is no port.
-    pub master: Option<u32>,
-    /// True if this link is a bridge port in hairpin mode: a packet may leave by the port it came from.
-    pub hairpin: bool,
-}
-
-/// An address as the kernel lists it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AddressInfo {
-    /// The index of its link.
-    pub index: u32,
-    /// The address with its prefix length.
-    pub addr: IpNet,
-}
-
-/// A route as the kernel lists it.
+/// A route as the kernel lists it, with its gateways as an item has them.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // the fields are named after the attributes
 pub struct RouteInfo {
@@ -107,190 +69,79 @@ impl RouteInfo {
     }
 }
 
-fn family(addr: IpAddr) -> u8 {
-    match addr {
-        IpAddr::V4(_) => libc::AF_INET as u8,
-        IpAddr::V6(_) => libc::AF_INET6 as u8,
-    }
-}
-
-fn ifinfo(flags: u32) -> [u8; IFINFO] {
-    let mut header = [0; IFINFO];
-    header[8..12].copy_from_slice(&flags.to_ne_bytes());
-    header[12..16].copy_from_slice(&flags.to_ne_bytes()); // ifi_change: change these bits only
-    header
-}
-
-fn ifaddr(addr: IpNet, index: u32) -> [u8; IFADDR] {
-    let scope = if addr.addr().is_ipv4() { SCOPE_LINK } else { SCOPE_UNIVERSE };
-    let mut header = [family(addr.addr()), addr.prefix_len(), IFA_F_NODAD, scope, 0, 0, 0, 0];
-    header[4..].copy_from_slice(&index.to_ne_bytes());
-    header
-}
-
-/// Requests all links, to be parsed with [`read_link`].
-pub fn list_links() -> Request {
-    Request::new(Rtm::Getlink, NlmF::empty(), &[0; IFINFO])
-}
-
-/// Requests the addresses of both families, to be parsed with [`read_address`].
-pub fn list_addresses() -> Request {
-    Request::new(Rtm::Getaddr, NlmF::empty(), &[0; IFADDR])
+/// Parses a route from a message's body. Returns `None` if it is neither IPv4 nor IPv6, or invalid. The
+/// weights of several gateways are ignored.
+pub fn read_route(body: &[u8]) -> Option<RouteInfo> {
+    let route = route::read_route(body)?;
+    let Route { table, kind, protocol, to, src, metric, .. } = route;
+    let via = match route.hops.is_empty() {
+        true => route.gateway.map(NextHops::One),
+        false => NextHops::new(route.hops.iter().filter_map(|hop| hop.gateway)),
+    };
+    let oif = route.oif.or(route.hops.first().map(|hop| hop.oif));
+    Some(RouteInfo { table, kind, protocol, to, via, oif, src, metric })
 }
 
 /// Requests the routes of one family in a table that have our protocol number.
-pub fn list_routes(ipv4: bool, table: u32) -> Request {
-    dump_routes(ipv4, table, PROTO_OURS, 0)
+pub fn list_routes(family: Family, table: u32) -> Request {
+    route::list_routes(&RouteQuery { family, table, protocol: PROTO_OURS, kind: 0, oif: 0 })
 }
 
 /// Requests the `local` routes of one family to a link, with any protocol number.
-pub fn list_local_routes(ipv4: bool, index: u32) -> Request {
-    dump_routes(ipv4, TABLE_LOCAL, 0, RTN_LOCAL).attr(Rta::Oif, &index.to_ne_bytes())
-}
-
-fn dump_routes(ipv4: bool, table: u32, protocol: u8, kind: u8) -> Request {
-    let family = if ipv4 { libc::AF_INET } else { libc::AF_INET6 } as u8;
-    let header = [family, 0, 0, 0, table as u8, protocol, 0, kind, 0, 0, 0, 0];
-    Request::new(Rtm::Getroute, NlmF::empty(), &header)
-}
-
-/// Parses a link from a message's body. Returns `None` if index, name, MTU or flags are missing.
-pub fn read_link(body: &[u8]) -> Option<LinkInfo> {
-    let attrs = Attrs::after(body, IFINFO);
-    let info = attrs.nest(Ifla::Linkinfo);
-    Some(LinkInfo {
-        index: u32_at(body, 4)?,
-        name: attrs.text(Ifla::Ifname)?,
-        kind: info.and_then(|i| i.text(IflaInfo::Kind)).unwrap_or_default(),
-        mtu: attrs.u32(Ifla::Mtu)?,
-        up: u32_at(body, 8)? & IFF_UP != 0,
-        master: attrs.u32(Ifla::Master),
-        hairpin: info
-            .and_then(|i| i.nest(IflaInfo::SlaveData))
-            .and_then(|port| port.get(BRPORT_MODE))
-            .is_some_and(|mode| mode != [0]),
-    })
-}
-
-/// Parses an address from a message's body. Returns `None` if a part is missing or invalid.
-pub fn read_address(body: &[u8]) -> Option<AddressInfo> {
-    let attrs = Attrs::after(body, IFADDR);
-    // On a point-to-point link IFA_LOCAL is our address and IFA_ADDRESS the peer's; otherwise both are
-    // equal.
-    let addr = addr_from_bytes(attrs.get(Ifa::Local).or_else(|| attrs.get(Ifa::Address))?)?;
-    Some(AddressInfo { index: u32_at(body, 4)?, addr: IpNet::new(addr, *body.get(1)?).ok()? })
-}
-
-/// Parses a route from a message's body. Returns `None` if it is neither IPv4 nor IPv6, or invalid.
-pub fn read_route(body: &[u8]) -> Option<RouteInfo> {
-    let attrs = Attrs::after(body, RTMSG);
-    let header = body.first_chunk::<RTMSG>()?;
-    let addr = |kind| attrs.get(kind).and_then(addr_from_bytes);
-    let hops = attrs.nest(Rta::Multipath);
-    let anywhere: IpAddr = match i32::from(header[0]) {
-        libc::AF_INET => IpAddr::from([0; 4]),
-        libc::AF_INET6 => IpAddr::from([0; 16]),
-        _ => return None,
-    };
-    Some(RouteInfo {
-        table: attrs.u32(Rta::Table).unwrap_or(header[4].into()),
-        kind: header[7],
-        protocol: header[5],
-        to: IpNet::new(addr(Rta::Dst).unwrap_or(anywhere), header[1]).ok()?,
-        via: match hops {
-            None => addr(Rta::Gateway).map(NextHops::One),
-            Some(hops) => NextHops::new(gateways(hops)),
-        },
-        oif: attrs.u32(Rta::Oif).or_else(|| u32_at(hops?.into_iter().next()?.1, 0)),
-        src: addr(Rta::Prefsrc),
-        metric: attrs.u32(Rta::Priority).unwrap_or(0),
-    })
-}
-
-/// Returns the gateways in an RTA_MULTIPATH. A `struct rtnexthop { u16 len; u8 flags, hops; i32
-/// ifindex; }` starts like an attribute and is parsed as one. Its flags (dead, linkdown) and its weight
-/// are ignored.
-fn gateways(hops: Attrs<'_>) -> impl Iterator<Item = IpAddr> {
-    let gateway = |(_, hop)| Attrs::after(hop, 4).get(Rta::Gateway).and_then(addr_from_bytes);
-    hops.into_iter().filter_map(gateway)
-}
-
-/// Returns a number in native byte order from a fixed header; `None` if the header is too short.
-fn u32_at(body: &[u8], at: usize) -> Option<u32> {
-    body.get(at..)?.first_chunk().map(|b| u32::from_ne_bytes(*b))
+pub fn list_local_routes(family: Family, index: u32) -> Request {
+    let table = TABLE_LOCAL;
+    route::list_routes(&RouteQuery { family, table, protocol: 0, kind: RTN_LOCAL, oif: index })
 }
 
 /// Adds a link, or changes the existing one, and sets it up. `mtu` is in bytes; `None` keeps the
 /// kernel's value.
 pub fn put_link(name: &str, kind: &LinkKind, mtu: Option<u32>) -> Request {
-    let mut request = Request::new(Rtm::Newlink, CREATE, &ifinfo(IFF_UP)).text(Ifla::Ifname, name);
-    if let Some(mtu) = mtu {
-        request = request.attr(Ifla::Mtu, &mtu.to_ne_bytes());
-    }
-    request.nest(Ifla::Linkinfo.into(), |r| r.text(IflaInfo::Kind, kind.as_str()))
+    let settings =
+        LinkSettings { name: Some(name), mtu, up: Some(true), ..LinkSettings::default() };
+    link::put_link(&LinkType::Simple(kind.as_str()), &settings)
 }
 
 /// Removes a link. Succeeds if it is already gone.
 pub fn remove_link(index: u32) -> Request {
-    let mut header = [0; IFINFO];
-    header[4..8].copy_from_slice(&index.to_ne_bytes());
-    Request::new(Rtm::Dellink, NlmF::empty(), &header).ignore_errors(&[libc::ENODEV])
+    link::delete_link(index).ignore_errors(&[errno::ENODEV])
 }
 
 /// Sets the hairpin mode of a bridge port, so that a packet may leave by the port it came from.
-/// Succeeds if the port is gone.
+/// Succeeds if the port is gone, because its pod was deleted.
 pub fn set_hairpin(index: u32) -> Request {
-    let mut header = [0; IFINFO];
-    header[0] = libc::AF_BRIDGE as u8;
-    header[4..8].copy_from_slice(&index.to_ne_bytes());
-    Request::new(Rtm::Setlink, NlmF::empty(), &header)
-        .nest(u16::from(Ifla::Protinfo) | NLA_F_NESTED, |port| port.attr(BRPORT_MODE, &[1]))
-        .ignore_errors(&[libc::ENODEV]) // the pod was deleted
+    link::set_hairpin(index).ignore_errors(&[errno::ENODEV])
 }
 
 /// Adds an address to a link. Succeeds if the link already has it.
 pub fn add_address(addr: IpNet, index: u32) -> Request {
-    Request::new(Rtm::Newaddr, CREATE | EXCL, &ifaddr(addr, index))
-        .attr(Ifa::Local, &addr_to_bytes(addr.addr()))
-        .ignore_errors(&[libc::EEXIST])
+    address::add_address(&address(addr, index)).ignore_errors(&[errno::EEXIST])
 }
 
 /// Removes an address from a link. Succeeds if it is already gone.
 pub fn remove_address(addr: IpNet, index: u32) -> Request {
-    Request::new(Rtm::Deladdr, NlmF::empty(), &ifaddr(addr, index))
-        .attr(Ifa::Local, &addr_to_bytes(addr.addr()))
-        .ignore_errors(&[libc::EADDRNOTAVAIL])
+    address::delete_address(&address(addr, index)).ignore_errors(&[errno::EADDRNOTAVAIL])
+}
+
+/// Returns an address without duplicate address detection, because a virtual address is on many nodes
+/// and must be usable at once.
+fn address(addr: IpNet, index: u32) -> LinkAddress {
+    let scope = if addr.addr().is_ipv4() { SCOPE_LINK } else { route::SCOPE_UNIVERSE };
+    LinkAddress { index, addr, scope, flags: IFA_F_NODAD }
 }
 
 /// Adds a route. Returns `None` if the item is not a route, or if `index` does not find its device.
 pub fn add_route(item: &Item, index: impl Fn(&str) -> Option<u32>) -> Option<Vec<Request>> {
-    put_route(item, index, CREATE | EXCL)
+    let route = new_route(item, index)?;
+    // A local route replaces the kernel's own IPv4 route. The kernel's own IPv6 route has another
+    // metric, so ours is added beside it; `delete_kernel_route` removes the kernel's afterwards.
+    let local = route.table == TABLE_LOCAL;
+    let add = if local { route::replace_route } else { route::add_route };
+    Some(vec![add(&route)])
 }
 
 /// Replaces our route to the same prefix. Returns `None` in the same cases as [`add_route`].
 pub fn change_route(item: &Item, index: impl Fn(&str) -> Option<u32>) -> Option<Vec<Request>> {
-    put_route(item, index, CREATE | REPLACE)
-}
-
-fn put_route(
-    item: &Item,
-    index: impl Fn(&str) -> Option<u32>,
-    flags: NlmF,
-) -> Option<Vec<Request>> {
-    let Item::Route { table, to, .. } = item else { return None };
-    let local = *table == TABLE_LOCAL;
-    let request = |flags| {
-        let (kind, scope) =
-            if local { (RTN_LOCAL, SCOPE_HOST) } else { (RTN_UNICAST, SCOPE_UNIVERSE) };
-        route_request(item, &index, Rtm::Newroute, flags, PROTO_OURS, kind, scope)
-    };
-    Some(match to {
-        // It replaces the kernel's own route.
-        IpNet::V4(_) if local => vec![request(CREATE | REPLACE)?],
-        // It is added beside the kernel's own route, which `delete_kernel_route` removes afterwards.
-        IpNet::V6(_) if local => vec![request(CREATE | REPLACE)?],
-        _ => vec![request(flags)?],
-    })
+    Some(vec![route::replace_route(&new_route(item, index)?)])
 }
 
 /// Removes a route. For several gateways it returns one request per gateway, because the kernel's
@@ -298,70 +149,121 @@ fn put_route(
 /// gateway is named. After all requests the route is gone in both families, in any order of gateways.
 /// Returns `None` in the same cases as [`add_route`].
 pub fn remove_route(item: &Item, index: impl Fn(&str) -> Option<u32>) -> Option<Vec<Request>> {
-    let Item::Route { table, to, via, src } = item else { return None };
-    // kube-router may have added a local route with another protocol number.
-    let (kind, protocol) =
-        if *table == TABLE_LOCAL { (RTN_LOCAL, 0) } else { (RTN_UNICAST, PROTO_OURS) };
-    let request = |item: &Item| {
-        let flags = NlmF::empty();
-        let request =
-            route_request(item, &index, Rtm::Delroute, flags, protocol, kind, SCOPE_NOWHERE)?;
-        Some(request.ignore_errors(&[libc::ESRCH]))
+    let mut route = new_route(item, index)?;
+    route.scope = route::SCOPE_NOWHERE;
+    if route.table == TABLE_LOCAL {
+        route.protocol = 0; // kube-router may have added it with another protocol number
+    }
+    let hops = std::mem::take(&mut route.hops);
+    let request = |route: &Route| route::delete_route(route).ignore_errors(&[errno::ESRCH]);
+    if hops.is_empty() {
+        return Some(vec![request(&route)]);
+    }
+    let one = |hop: NextHop| {
+        route.gateway = hop.gateway;
+        request(&route)
     };
-    let Some(NextHops::Many(hops)) = via else { return Some(vec![request(item)?]) };
-    let one = |hop: &IpAddr| {
-        let via = Some(NextHops::One(*hop));
-        request(&Item::Route { table: *table, to: *to, via, src: *src })
-    };
-    hops.iter().map(one).collect()
+    Some(hops.into_iter().map(one).collect())
 }
 
 /// Deletes the kernel's own IPv6 route to a virtual address. The kernel adds that route shortly after
 /// the address (`addrconf_wq`), so ESRCH can mean that it does not exist yet. Returns `None` if the
 /// item is not a local IPv6 route, or if `index` does not find its device.
 pub fn delete_kernel_route(item: &Item, index: impl Fn(&str) -> Option<u32>) -> Option<Request> {
-    let Item::Route { table: TABLE_LOCAL, to: to @ IpNet::V6(_), .. } = item else {
+    let Item::Route { table: TABLE_LOCAL, to: IpNet::V6(_), .. } = item else {
         return None;
     };
-    let (table, via, src) = (TABLE_LOCAL, None, None);
-    let kernels = Item::Route { table, to: *to, via, src };
-    let flags = NlmF::empty();
-    route_request(&kernels, &index, Rtm::Delroute, flags, PROTO_KERNEL, RTN_LOCAL, SCOPE_NOWHERE)
+    let route = new_route(item, index)?;
+    let (scope, protocol) = (route::SCOPE_NOWHERE, RTPROT_KERNEL);
+    Some(route::delete_route(&Route { scope, protocol, src: None, ..route }))
 }
 
-/// Builds a request about a route. Returns `None` in the same cases as [`add_route`].
-fn route_request(
-    item: &Item,
-    index: &impl Fn(&str) -> Option<u32>,
-    message: Rtm,
-    flags: NlmF,
-    protocol: u8,
-    kind: u8,
-    scope: u8,
-) -> Option<Request> {
+/// Returns the route of an item. A route in the table `local` delivers packets to this node, by the
+/// dummy link. Returns `None` in the same cases as [`add_route`].
+fn new_route(item: &Item, index: impl Fn(&str) -> Option<u32>) -> Option<Route> {
     let Item::Route { table, to, via, src } = item else { return None };
-    let header = [family(to.addr()), to.prefix_len(), 0, 0, 0, protocol, scope, kind, 0, 0, 0, 0];
-    let mut request = Request::new(message, flags, &header)
-        .attr(Rta::Table, &table.to_ne_bytes())
-        .attr(Rta::Dst, &addr_to_bytes(to.addr()));
+    let mut route = Route { src: *src, ..Route::new(*to, *table, PROTO_OURS) };
     match via {
         None => {}
-        Some(NextHops::One(via)) => request = request.attr(Rta::Gateway, &addr_to_bytes(*via)),
+        Some(NextHops::One(via)) => route.gateway = Some(*via),
         Some(NextHops::Many(hops)) => {
-            request = request.nest(Rta::Multipath.into(), |r| hops.iter().fold(r, next_hop));
+            let hop = |via: &IpAddr| NextHop { gateway: Some(*via), oif: 0, weight: 1 };
+            route.hops = hops.iter().map(hop).collect();
         }
     }
     if *table == TABLE_LOCAL {
-        request = request.attr(Rta::Oif, &index(DUMMY)?.to_ne_bytes());
+        (route.kind, route.scope) = (RTN_LOCAL, route::SCOPE_HOST);
+        route.oif = Some(index(DUMMY)?);
     }
-    if let Some(src) = src {
-        request = request.attr(Rta::Prefsrc, &addr_to_bytes(*src));
-    }
-    Some(request)
+    Some(route)
 }
 
-/// Appends a `struct rtnexthop` of weight 1. Its interface index is 0: the kernel finds the link from
-/// the gateway.
-fn next_hop(request: Request, via: &IpAddr) -> Request {
-    request.nest(0, |hop| hop.bytes(&[0; 4]).attr(Rta::Gateway, &addr_to_bytes(*via)))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model::items::TABLE_MAIN, netlink::message::frames};
+
+    fn item(table: u32, to: &str, via: &[&str]) -> Item {
+        let via = NextHops::new(via.iter().map(|via| via.parse().unwrap()));
+        Item::Route { table, to: to.parse().unwrap(), via, src: None }
+    }
+
+    fn read(requests: &[Request]) -> Vec<RouteInfo> {
+        let mut messages = Vec::new();
+        requests.iter().for_each(|request| request.write(1, 0, &mut messages));
+        frames(&messages).map(|frame| read_route(frame.unwrap().body()).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_route_has_the_gateways_of_its_item_and_no_device() {
+        for via in [&["192.0.2.2"][..], &["192.0.2.2", "192.0.2.3"]] {
+            let item = item(TABLE_MAIN, "10.244.1.0/24", via);
+            for requests in [add_route(&item, |_| None), change_route(&item, |_| None)] {
+                let [route] = &read(&requests.unwrap())[..] else { panic!() };
+                let Item::Route { table, to, via, src } = &item else { panic!() };
+                assert_eq!((&route.table, &route.to, &route.via), (table, to, via));
+                assert_eq!(
+                    (&route.src, route.protocol, route.kind),
+                    (src, PROTO_OURS, RTN_UNICAST)
+                );
+                assert!(route.oif.is_none_or(|oif| oif == 0) && route.is_ours());
+            }
+        }
+    }
+
+    #[test]
+    fn a_local_route_is_to_the_dummy_link_and_is_removed_whoever_added_it() {
+        let index = |name: &str| (name == DUMMY).then_some(7);
+        let local = item(TABLE_LOCAL, "fd96::1/128", &[]);
+        let [added] = &read(&add_route(&local, index).unwrap())[..] else { panic!() };
+        assert_eq!((added.kind, added.protocol, added.oif), (RTN_LOCAL, PROTO_OURS, Some(7)));
+        let [removed] = &read(&remove_route(&local, index).unwrap())[..] else { panic!() };
+        assert_eq!((removed.kind, removed.protocol, removed.oif), (RTN_LOCAL, 0, Some(7)));
+        let [kernels] = &read(&[delete_kernel_route(&local, index).unwrap()])[..] else { panic!() };
+        assert_eq!((kernels.kind, kernels.protocol, kernels.oif), (RTN_LOCAL, 2, Some(7)));
+        assert!(add_route(&local, |_| None).is_none(), "without the dummy link");
+        let local = item(TABLE_LOCAL, "10.96.0.1/32", &[]);
+        assert!(delete_kernel_route(&local, index).is_none(), "IPv4: it was replaced");
+    }
+
+    #[test]
+    fn several_gateways_are_removed_one_by_one() {
+        let (to, gateways) = ("fd44:1::/64", ["fd77::12", "fd77::13"]);
+        let requests = remove_route(&item(TABLE_MAIN, to, &gateways), |_| None).unwrap();
+        assert!(requests.iter().all(|request| request.ignores(errno::ESRCH)));
+        let removed: Vec<_> = read(&requests).into_iter().map(|route| route.via).collect();
+        let each = gateways.map(|gateway| Some(NextHops::One(gateway.parse().unwrap())));
+        assert_eq!(removed, each);
+    }
+
+    #[test]
+    fn the_device_of_a_multipath_route_is_that_of_its_first_next_hop() {
+        let hop = |oif| NextHop { gateway: Some([192, 0, 2, oif as u8].into()), oif, weight: 1 };
+        let to = "10.244.1.0/24".parse().unwrap();
+        let route = Route { hops: vec![hop(4), hop(5)], ..Route::new(to, TABLE_MAIN, PROTO_OURS) };
+        let [found] = &read(&[route::add_route(&route)])[..] else { panic!() };
+        assert_eq!(found.oif, Some(4));
+        let route = Route { oif: Some(6), ..route };
+        assert_eq!(read(&[route::add_route(&route)])[0].oif, Some(6));
+    }
 }

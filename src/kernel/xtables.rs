@@ -6,6 +6,7 @@
 
 use super::files;
 use crate::{
+    family::Family,
     model::nftables::{Hook, PASSING},
     sys,
 };
@@ -18,7 +19,9 @@ pub fn dropping_chains() -> (Vec<Box<str>>, bool) {
         if !table_names(ipv4).iter().any(|name| name == "filter") {
             continue;
         }
-        let Ok((info, entries)) = sys::read_xtables(ipv4, "filter") else { continue };
+        let Ok((info, entries)) = sys::read_xtables(Family::from_ipv4(ipv4), "filter") else {
+            continue;
+        };
         for (hook, chain) in [(Hook::Input, "INPUT"), (Hook::Forward, "FORWARD")] {
             match passes_mark(&info, &entries, hook, ipv4) {
                 Some(false) => dropping.push(format!("{program} {chain}").into()),
@@ -40,8 +43,8 @@ pub fn chains() -> Vec<String> {
     let mut chains = Vec::new();
     for ipv4 in [true, false] {
         for table in table_names(ipv4) {
-            let entries =
-                sys::read_xtables(ipv4, &table).map_or(Vec::new(), |(_, entries)| entries);
+            let entries = sys::read_xtables(Family::from_ipv4(ipv4), &table)
+                .map_or(Vec::new(), |(_, entries)| entries);
             chains.extend(chain_names(&entries, ipv4));
         }
     }

@@ -2,14 +2,14 @@
 //!
 //! neli's types are not used here, for three reasons: a batch is one buffer with many messages, an
 //! attribute needs no allocation, and an acknowledgement with a text does not hide the next message.
-//! Received lengths are never trusted: an invalid length ends the parsing. `netlink` sends and
+//! Received lengths are never trusted: an invalid length ends the parsing. `socket` sends and
 //! receives the bytes.
 
-use std::{fmt, io};
+use std::{fmt, io, net::IpAddr};
 
 use neli::consts::nl::NlmF;
 
-use crate::error::Error;
+use crate::{error::Error, family::addr_from_bytes};
 
 /// struct nlmsghdr { u32 len; u16 type; u16 flags; u32 seq; u32 pid; }
 const HEADER: usize = 16;
@@ -50,6 +50,19 @@ impl Request {
     pub fn attr(mut self, kind: impl Into<u16>, payload: &[u8]) -> Request {
         put(&mut self.body, kind.into(), payload);
         self
+    }
+
+    /// Appends a 32-bit number in native byte order.
+    pub fn u32(self, kind: impl Into<u16>, number: u32) -> Request {
+        self.attr(kind, &number.to_ne_bytes())
+    }
+
+    /// Appends an IP address as 4 or 16 bytes.
+    pub fn addr(self, kind: impl Into<u16>, addr: IpAddr) -> Request {
+        match addr {
+            IpAddr::V4(addr) => self.attr(kind, &addr.octets()),
+            IpAddr::V6(addr) => self.attr(kind, &addr.octets()),
+        }
     }
 
     /// Appends raw bytes, for a fixed header inside an attribute.
@@ -290,6 +303,11 @@ impl<'a> Attrs<'a> {
         self.get(kind)?.first_chunk().map(|b| u16::from_be_bytes(*b))
     }
 
+    /// Returns an IP address; `None` if it is missing or does not have 4 or 16 bytes.
+    pub fn addr(self, kind: impl Into<u16>) -> Option<IpAddr> {
+        self.get(kind).and_then(addr_from_bytes)
+    }
+
     /// Returns a string without its NUL; `None` if it is missing.
     pub fn text(self, kind: impl Into<u16>) -> Option<String> {
         self.get(kind).map(string)
@@ -330,6 +348,30 @@ impl<'a> Iterator for AttrIter<'a> {
 pub fn string(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+/// Returns a 32-bit number in native byte order from a fixed header; `None` if the header is too short.
+pub fn u32_at(body: &[u8], at: usize) -> Option<u32> {
+    body.get(at..)?.first_chunk().map(|b| u32::from_ne_bytes(*b))
+}
+
+/// Returns the body of a request, for the unit tests of its parser.
+#[cfg(test)]
+pub(super) fn body_of(request: &Request) -> Vec<u8> {
+    request.body.clone()
+}
+
+/// Returns type, flags and body of a request, for the unit tests of its builder.
+#[cfg(test)]
+pub(super) fn parts_of(request: &Request) -> (u16, u16, Vec<u8>) {
+    (request.kind, request.flags, request.body.clone())
+}
+
+/// Returns the bytes of hexadecimal digits; all other characters are ignored.
+#[cfg(test)]
+pub(super) fn from_hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
+    digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
 }
 
 #[cfg(test)]

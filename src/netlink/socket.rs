@@ -2,11 +2,11 @@
 //!
 //! The kernel processes a request during `send` and continues a dump during `recv`. Therefore the
 //! sockets are non-blocking: an empty queue means that no answer will come, and this is reported as an
-//! error. [`NetlinkSocket::send`] sends independent requests, [`NetlinkSocket::transact`] an nftables transaction,
-//! [`NetlinkSocket::dump`] and [`NetlinkSocket::ask`] read objects. neli provides the socket and constants only;
-//! `message` builds and parses the messages.
+//! error. [`NetlinkSocket::send`] sends independent requests, [`NetlinkSocket::transact`] an nftables
+//! transaction, [`NetlinkSocket::dump`] and [`NetlinkSocket::ask`] read objects. neli provides the socket
+//! and flags only; `message` builds and parses the messages.
 
-use std::io;
+use std::{io, os::fd::BorrowedFd};
 
 use neli::{
     consts::{
@@ -18,6 +18,7 @@ use neli::{
 };
 
 use super::message::{Outcome, Request, frames};
+use crate::sys;
 
 /// The size of the receive buffer in bytes. The kernel sizes the datagrams of a dump by it.
 const RECV_BUFFER: usize = 32 * 1024;
@@ -56,6 +57,17 @@ impl NetlinkSocket {
         }
         socket.nonblock()?;
         Ok(NetlinkSocket { socket, seq: 0, buffer: vec![0; RECV_BUFFER] })
+    }
+
+    /// Opens a socket in another network namespace, given as a descriptor of a file like
+    /// /proc/PID/ns/net or /run/netns/NAME (network_namespaces(7)). The socket stays in that namespace,
+    /// and any thread can use it. Fails if the socket can't be opened, or if this process may not enter
+    /// the namespace, which needs CAP_SYS_ADMIN.
+    ///
+    /// A helper thread enters the namespace and opens the socket (`sys::in_netns`). The calling thread
+    /// stays in its own namespace, so a failure can't leave it in the wrong one.
+    pub fn open_in(netns: BorrowedFd<'_>, family: NlFamily) -> io::Result<NetlinkSocket> {
+        sys::in_netns(netns, || NetlinkSocket::open(family))
     }
 
     /// Returns the netlink port number of this socket, the sender of its messages.
@@ -196,7 +208,9 @@ impl NetlinkSocket {
                 match frame.answer() {
                     None => found = read(frame.body()),
                     Some(Ok(())) => return Ok(found),
-                    Some(Err(refusal)) if refusal.errno() == Some(libc::ENOENT) => return Ok(None),
+                    Some(Err(refusal)) if refusal.errno() == Some(sys::errno::ENOENT) => {
+                        return Ok(None);
+                    }
                     Some(Err(refusal)) => return Err(refusal.into()),
                 }
             }

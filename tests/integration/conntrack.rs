@@ -9,6 +9,7 @@ use std::{
 use crate::common::{namespace::in_namespace_with, sh};
 use kinglet::{
     collections::FlatSet,
+    family::Family,
     kernel::conntrack,
     model::items::{Flow, Protocol, ServiceAddr},
     netlink::socket::NetlinkSocket,
@@ -96,8 +97,8 @@ impl Client {
 
 fn flows(conn: &mut NetlinkSocket) -> Vec<Flow> {
     let mut flows = Vec::new();
-    for ipv4 in [true, false] {
-        flows.extend(conn.dump(&conntrack::list_flows(ipv4), conntrack::read_flow).unwrap());
+    for family in Family::ALL {
+        flows.extend(conn.dump(&conntrack::list_flows(family), conntrack::read_flow).unwrap());
     }
     flows.sort_by_key(|flow| (flow.orig_sport, flow.orig_dport, flow.id));
     flows
@@ -208,7 +209,7 @@ fn one_stale_flow_is_found_among_sixty_thousand() {
         let (mut conn, services, mut all) =
             (NetlinkSocket::open(NlFamily::Netfilter).unwrap(), services(5301), 0);
         let stale = conn
-            .dump(&conntrack::list_flows(true), |body| {
+            .dump(&conntrack::list_flows(Family::Ipv4), |body| {
                 all += 1;
                 conntrack::read_flow(body).filter(|flow| is_stale(flow, &services))
             })

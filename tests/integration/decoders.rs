@@ -7,6 +7,7 @@ use kinglet::{
     api::{from_list, from_watch, snapshot},
     commands::dump::Dump,
     desired::cni_config,
+    family::Family,
     kernel::{conntrack, ipvs, nft, route},
     model::{
         cluster::{ClusterStore, Kind},
@@ -16,7 +17,12 @@ use kinglet::{
         },
         nftables::{RulesetOptions, Set},
     },
-    netlink::message,
+    netlink::{
+        link::{self, IpipParameters, LinkSettings, LinkType},
+        message,
+        neighbour::{self, Neighbour},
+        rule::{self, FibRule},
+    },
 };
 
 /// The xorshift64* generator: small, fast, and the same on every machine.
@@ -77,6 +83,7 @@ fn read_everything(datagram: &[u8]) -> [usize; 11] {
     for frame in message::frames(datagram).flatten() {
         let _ = frame.answer();
         let body = frame.body();
+        let _ = (link::read_ipip(body), rule::read_rule(body), neighbour::read_neighbour(body));
         let _ = ipvs::read_connections(body);
         let elements = nft::read_elements(body).filter(|raw| !raw.is_empty());
         let accepted = [
@@ -147,7 +154,22 @@ fn real_datagram() -> Vec<u8> {
         id: 1,
         zone: 7,
     };
+    let ipip =
+        IpipParameters { local: [192, 0, 2, 1].into(), remote: [192, 0, 2, 9].into(), ttl: 64 };
+    let rule = FibRule {
+        family: Family::Ipv4,
+        priority: 100,
+        table: 1000,
+        fwmark: Some((1, u32::MAX)),
+        from: Some("10.244.1.0/24".parse().unwrap()),
+        to: None,
+    };
+    let (index, mac) = (3, Some([2, 0, 0, 0, 0, 9]));
+    let neighbour = Neighbour { index, addr: [192, 0, 2, 9].into(), mac, state: 0x80 };
     let mut requests = vec![
+        link::add_link(&LinkType::Ipip(ipip), &LinkSettings::default()),
+        rule::add_rule(&rule),
+        neighbour::put_neighbour(&neighbour),
         conntrack::remove(&flow),
         route::put_link(BRIDGE, &LinkKind::Bridge, Some(1500)),
         route::add_address("10.96.0.1/32".parse().unwrap(), 7),

@@ -80,7 +80,7 @@ const ONLY: [(&str, &[&str]); 6] = [
     ("ureq", &["api"]),
     ("rustls", &["api"]),
     ("neli", &["kernel", "netlink"]),
-    ("libc", &["kernel", "netlink", "sys"]),
+    ("libc", &["kernel", "sys"]),
     ("lexopt", &["cli"]),
     ("smol", &["daemon", "report"]),
 ];
@@ -171,8 +171,8 @@ fn a_forbidden_import_is_found() {
     assert!(!names("use crate::kernels;", "crate", "kernel"));
 }
 
-/// The files of `src/` that may hold unsafe code.
-const UNSAFE: [&str; 1] = ["sys/calls.rs"];
+/// The folder of `src/` that may hold unsafe code, and the file that allows it there.
+const UNSAFE: (&str, &str) = ("sys/", "sys/mod.rs");
 
 /// Returns true if code, without its comments, has the keyword `unsafe` in any form: a block, a function, a trait, an `impl`, an
 /// `extern` block or an attribute. The name of the lint, `unsafe_code`, is another word.
@@ -181,16 +181,16 @@ fn has_unsafe(text: &str) -> bool {
 }
 
 #[test]
-fn unsafe_code_is_in_one_file() {
+fn unsafe_code_is_in_one_folder() {
     let mut files = BTreeMap::new();
     each_file(&source(), &mut |path, text| {
         files.insert(path.strip_prefix(source()).unwrap().to_str().unwrap().to_owned(), text);
     });
     let found: Vec<_> = files.iter().filter(|(_, t)| has_unsafe(t)).map(|(path, _)| path).collect();
-    assert_eq!(found, UNSAFE, "these files have unsafe code");
+    assert!(!found.is_empty() && found.iter().all(|path| path.starts_with(UNSAFE.0)), "{found:?}");
     let allowed = files.iter().filter(|(_, text)| code(text).contains("allow(unsafe_code"));
     let allowed: Vec<_> = allowed.map(|(path, _)| path).collect();
-    assert_eq!(allowed, UNSAFE, "these files allow unsafe code");
+    assert_eq!(allowed, [UNSAFE.1], "these files allow unsafe code");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod kernel;
 mod layers;
 mod multipath;
 mod names;
+mod netlink;
 mod report;
 mod server;
 mod sync;

@@ -10,6 +10,7 @@ use std::{
 
 use crate::{
     bgp::speaker::{BfdPacket, SpeakerEvent},
+    family::Family,
     log, sys,
 };
 
@@ -74,7 +75,7 @@ impl BfdSockets {
 /// Opens a receiver that drops packets with a TTL other than 255 (RFC 5881 section 5).
 fn bind_receiver(at: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(at)?;
-    sys::only_from_neighbours(&socket, at.is_ipv4())?;
+    sys::require_ttl_255(&socket, Family::of_addr(&at.ip()))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
@@ -91,7 +92,7 @@ fn bind_sender(to: IpAddr, local: Option<IpAddr>) -> io::Result<UdpSocket> {
         }
     }
     let socket = last?;
-    sys::ttl(&socket, to.is_ipv4(), u8::MAX)?;
+    sys::set_ttl(&socket, Family::of_addr(&to), u8::MAX)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }

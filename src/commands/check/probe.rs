@@ -91,7 +91,7 @@ fn writable(options: &Options, folder: &Path, asked: &ProbeOptions) -> Vec<FileS
     let file = |path: &str, purpose, required| {
         // A missing file will be created, so the nearest existing folder has to be writable.
         let existing = Path::new(path).ancestors().find(|path| path.exists());
-        let writable = existing.is_some_and(sys::may_write);
+        let writable = existing.is_some_and(sys::is_writable);
         FileState { path: path.to_owned(), purpose, required, writable }
     };
     let mut all = vec![

@@ -9,7 +9,7 @@ use crate::{
     collections::FlatSet,
     model::nftables::{RulesetOptions, Set},
 };
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -211,23 +211,6 @@ pub fn host_net(addr: IpAddr) -> IpNet {
 /// Returns true if both addresses are of the same family.
 pub fn same_family(a: IpAddr, b: IpAddr) -> bool {
     a.is_ipv4() == b.is_ipv4()
-}
-
-/// Returns the address of 4 or 16 bytes in network order; `None` for any other length.
-pub fn addr_from_bytes(bytes: &[u8]) -> Option<IpAddr> {
-    match bytes.len() {
-        4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).into()),
-        16 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).into()),
-        _ => None,
-    }
-}
-
-/// Returns the 4 or 16 bytes of an address in network order.
-pub fn addr_to_bytes(addr: IpAddr) -> Vec<u8> {
-    match addr {
-        IpAddr::V4(a) => a.octets().to_vec(),
-        IpAddr::V6(a) => a.octets().to_vec(),
-    }
 }
 
 #[cfg(test)]

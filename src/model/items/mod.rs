@@ -14,12 +14,12 @@ mod observed;
 mod read;
 mod service_addr;
 
-pub use crate::model::nftables::BRIDGE;
-pub use flow::{Flow, ServiceStats};
-pub use item::{
-    DUMMY, Item, ItemKey, ItemSet, TABLE_LOCAL, TABLE_MAIN, addr_from_bytes, addr_to_bytes,
-    host_net, same_family,
+pub use crate::{
+    family::{addr_from_bytes, addr_to_bytes},
+    model::nftables::BRIDGE,
 };
+pub use flow::{Flow, ServiceStats};
+pub use item::{DUMMY, Item, ItemKey, ItemSet, TABLE_LOCAL, TABLE_MAIN, host_net, same_family};
 pub use kinds::{Forward, LinkKind, Protocol, SysctlPath, Timeout, iptables};
 pub use next_hops::NextHops;
 pub use observed::{Observed, Observer};
