@@ -80,3 +80,11 @@ pub fn addr_to_bytes(addr: IpAddr) -> Vec<u8> {
         IpAddr::V6(a) => a.octets().to_vec(),
     }
 }
+
+/// Returns true if an address is link-local: 169.254.0.0/16 (RFC 3927) or fe80::/10 (RFC 4291).
+pub fn is_link_local(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(addr) => addr.is_link_local(),
+        IpAddr::V6(addr) => addr.is_unicast_link_local(),
+    }
+}

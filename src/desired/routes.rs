@@ -18,6 +18,7 @@ use super::{
 use crate::{
     bgp::rib::Learned,
     collections::{self, FlatMap, FlatSet},
+    family::is_link_local,
     model::{
         cluster::Node,
         items::{Item, NextHops, TABLE_MAIN},
@@ -309,13 +310,6 @@ fn is_on_link(addr: IpAddr, on_link: Option<&[IpNet]>) -> bool {
 fn is_special(net: &IpNet) -> bool {
     let addr = net.addr();
     addr.is_loopback() || addr.is_multicast() || is_link_local(addr)
-}
-
-fn is_link_local(addr: IpAddr) -> bool {
-    match addr {
-        IpAddr::V4(a) => a.is_link_local(),
-        IpAddr::V6(a) => a.is_unicast_link_local(),
-    }
 }
 
 #[cfg(test)]

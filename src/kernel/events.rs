@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     collections::FlatSet,
+    family::is_link_local,
     model::{
         items::{TABLE_LOCAL, addr_from_bytes},
         nftables::NFT_TABLE,
@@ -164,7 +165,7 @@ fn is_relevant_to_network(frame: &Frame<'_>) -> bool {
             let Some(head) = body.first_chunk::<RTMSG>() else { return true };
             let local = u32::from(head[4]) == TABLE_LOCAL && head[7] == RTN_LOCAL;
             let to = Attrs::after(body, RTMSG).get(Rta::Dst).and_then(addr_from_bytes);
-            let link_local = to.is_some_and(super::handle::is_link_local);
+            let link_local = to.is_some_and(is_link_local);
             head[5] == PROTO_OURS || local && !link_local
         }
         _ => false,

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     collections::FlatMap,
     error::{Doing, Error, Result},
-    family::Family,
+    family::{Family, is_link_local},
     model::{
         items::{BRIDGE, DUMMY, Flow, TABLE_MAIN},
         local::{Host, HostLink, Module, Options, Tunnel},
@@ -21,7 +21,7 @@ use crate::{
     },
     sys::errno,
 };
-use std::{io, net::IpAddr, path::Path, rc::Rc};
+use std::{io, path::Path, rc::Rc};
 
 use neli::consts::socket::NlFamily;
 
@@ -313,13 +313,6 @@ fn read_sysctls(links: &[HostLink]) -> FlatMap<Box<str>, Box<str>> {
     }
     let read = |name: String| files::sysctl(&name).map(|v| (name.into(), v.into()));
     names.into_iter().filter_map(read).collect()
-}
-
-pub(super) fn is_link_local(addr: IpAddr) -> bool {
-    match addr {
-        IpAddr::V4(_) => false,
-        IpAddr::V6(a) => a.is_unicast_link_local(),
-    }
 }
 
 /// Returns true if the error means that the kernel does not have the requested family, table or set.

@@ -13,13 +13,13 @@ use neli::consts::socket::NlFamily;
 
 use super::{
     Kernel, files,
-    handle::{TUNNEL_PREFIX, is_absent, is_link_local},
+    handle::{TUNNEL_PREFIX, is_absent},
     ipvs, nft, route,
 };
 use crate::{
     collections::FlatSet,
     error::{Doing, Result},
-    family::Family,
+    family::{Family, is_link_local},
     model::{
         items::{
             BRIDGE, DUMMY, Item, ItemSet, Observed, Observer, RealKey, ServiceAddr, ServiceKey,

@@ -352,7 +352,7 @@ fn files() -> BTreeMap<Vec<String>, File> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 walk(root, &path, found);
-            } else {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
                 let text = code(&fs::read_to_string(&path).unwrap());
                 found.insert(vec![name], text);
