@@ -222,3 +222,181 @@ pub fn routed_prefixes(items: &ItemSet) -> impl Iterator<Item = IpNet> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        cluster::{Kind, Object, Service},
+        items::{Forward, NextHops, Protocol, ServiceAddr},
+        local::{Host, HostLink, Options},
+    };
+
+    fn name(name: &str) -> Name {
+        Name { namespace: "shop".into(), name: name.into() }
+    }
+
+    fn service(name: &str) -> Unit {
+        Unit::Service(self::name(name))
+    }
+
+    #[test]
+    fn an_event_dirties_the_units_that_depend_on_it() {
+        use Unit::{NodeElements, NodeRoutes};
+        let delta = |all, nodes, services: &[&str]| {
+            let services = services.iter().map(|service| name(service)).collect();
+            Delta { all, nodes, services }
+        };
+        #[rustfmt::skip]
+        let cases = [
+            (delta(false, false, &[]), Some(vec![])),
+            (delta(false, false, &["b", "a"]), Some(vec![service("a"), service("b")])),
+            (delta(false, true, &[]), Some(vec![NodeRoutes, NodeElements])),
+            (delta(false, true, &["a"]), Some(vec![NodeRoutes, NodeElements, service("a")])),
+            (delta(true, false, &[]), None),
+            (delta(true, false, &["a"]), None),
+            (delta(true, true, &[]), None),
+            (delta(true, true, &["a"]), None),
+        ];
+        for (delta, units) in cases {
+            assert_eq!(dirtied_by(Event::Cluster(&delta)), units, "{delta:?}");
+        }
+        assert_eq!(dirtied_by(Event::Host), None);
+    }
+
+    #[test]
+    fn every_unit_is_computed_once_and_learned_routes_are_the_last() {
+        let mut cluster = Cluster::default();
+        let internal_ips = vec!["192.0.2.11".parse().unwrap()];
+        let own = Node { name: "a".into(), internal_ips, ..Node::default() };
+        cluster.insert(Object::Node(own));
+        for service in ["b", "c", "a"] {
+            cluster.insert(Object::Service(Service { name: name(service), ..Service::default() }));
+        }
+        let local = Local { node: "a".into(), options: Options::default(), host: None };
+        let units: Vec<Unit> =
+            ClusterView::new(&cluster, &NOTHING, &local).unwrap().units().collect();
+        let first = [Unit::Base, Unit::NodeRoutes, Unit::NodeElements];
+        let services = ["a", "b", "c"].map(service);
+        let all: Vec<Unit> =
+            first.into_iter().chain(services).chain([Unit::LearnedRoutes]).collect();
+        assert_eq!(units, all);
+        assert!(units.is_sorted(), "the order of units is that of the type");
+    }
+
+    #[test]
+    fn an_item_that_another_service_may_need_is_kept() {
+        let links = vec![HostLink {
+            name: "eth0".into(),
+            mtu: 1500,
+            addrs: vec!["192.0.2.11/24".parse().unwrap()],
+        }];
+        let host = Some(Host { links, ..Host::default() });
+        let local = Local { node: "a".into(), options: Options::default(), host };
+        let mut cluster = Cluster::default();
+        let internal_ips = vec!["192.0.2.11".parse().unwrap()];
+        cluster.insert(Object::Node(Node { name: "a".into(), internal_ips, ..Node::default() }));
+        let ports = vec![crate::model::cluster::ServicePort {
+            name: "".into(),
+            protocol: Protocol::Tcp,
+            port: 80,
+            node_port: None,
+        }];
+        let cluster_ips = vec!["10.96.0.1".parse().unwrap()];
+        let one = Service { name: name("one"), cluster_ips, ports, ..Service::default() };
+        cluster.insert(Object::Service(one));
+        let view = ClusterView::new(&cluster, &NOTHING, &local).unwrap();
+        let mut claims = view.claims();
+        view.items_of(&service("one"), &mut claims);
+
+        let element = |set, value| Item::Element { set, value };
+        let items_at = |addr: &str| {
+            let addr: IpAddr = addr.parse().unwrap();
+            let to = addr.into();
+            [
+                element(Set::Vips, SetElement::Addr(addr)),
+                Item::Addr { link: DUMMY.into(), addr: to },
+                Item::Route { table: TABLE_LOCAL, to, via: None, src: None },
+            ]
+        };
+        let doubtful = |kinds: &[Kind]| Cluster {
+            doubtful: kinds.iter().copied().collect(),
+            ..Cluster::default()
+        };
+        let [certain, services, slices] =
+            [&[][..], &[Kind::Service], &[Kind::EndpointSlice]].map(doubtful);
+        // For an item: whether it may be removed if all objects are known, if some Services are not, and
+        // if some EndpointSlices are not.
+        let removable = |item: &Item| {
+            [&certain, &services, &slices]
+                .map(|cluster| is_removable_service_item(item, cluster, &local, &claims))
+        };
+        for item in items_at("10.96.0.1") {
+            assert_eq!(removable(&item), [false; 3], "{item:?}: Service one needs it");
+        }
+        for item in items_at("10.96.0.2") {
+            assert_eq!(removable(&item), [true, false, true], "{item:?}");
+        }
+        let addr: IpAddr = "10.96.0.1".parse().unwrap();
+        let other_link = Item::Addr { link: "eth0".into(), addr: IpNet::from(addr) };
+        assert_eq!(removable(&other_link), [true, false, true]);
+        let via = NextHops::new(["192.0.2.12".parse().unwrap()]);
+        let main = Item::Route { table: TABLE_MAIN, to: addr.into(), via, src: None };
+        assert_eq!(removable(&main), [true; 3]);
+        for set in [Set::Loops, Set::NodeIps, Set::TcpPorts, Set::UdpPorts, Set::SctpPorts] {
+            let item = element(set, SetElement::Addr("10.244.0.2".parse().unwrap()));
+            assert_eq!(removable(&item), [false; 3], "{set:?}: the claims do not list it");
+        }
+        assert_eq!(removable(&Item::Module { name: "ip_vs_sh".into() }), [false; 3]);
+        let at =
+            ServiceAddr { addr: "10.96.0.2".parse().unwrap(), protocol: Protocol::Tcp, port: 80 };
+        let (addr, forward) = ("10.244.0.2".parse().unwrap(), Forward::Masq);
+        let of = at.into();
+        let virtual_service =
+            Item::Service { at: of, scheduler: "rr".into(), flags: 0, persistence: 0 };
+        for item in [virtual_service, element(Set::Services, SetElement::Service(at))] {
+            assert_eq!(removable(&item), [true, false, true], "{item:?}");
+        }
+        let real = Item::Real { of, addr, port: 80, weight: 1, forward };
+        for item in [real, element(Set::Reject, SetElement::Service(at))] {
+            assert_eq!(removable(&item), [true, false, false], "{item:?}");
+        }
+    }
+
+    #[test]
+    fn a_service_releases_the_addresses_that_it_no_longer_has() {
+        let at = |port| ServiceAddr {
+            addr: "10.96.0.1".parse().unwrap(),
+            protocol: Protocol::Tcp,
+            port,
+        };
+        let item = |port| {
+            let at = at(port).into();
+            Item::Service { at, scheduler: "rr".into(), flags: 0, persistence: 0 }
+        };
+        let owned = |claims: &Claims| [80, 81].map(|port| claims.owner(&at(port).into()).is_some());
+        let mut cluster = Cluster::default();
+        let internal_ips = vec!["192.0.2.11".parse().unwrap()];
+        cluster.insert(Object::Node(Node { name: "a".into(), internal_ips, ..Node::default() }));
+        let port = |port| crate::model::cluster::ServicePort {
+            name: format!("p{port}").into(),
+            protocol: Protocol::Tcp,
+            port,
+            node_port: None,
+        };
+        let cluster_ips = vec!["10.96.0.1".parse().unwrap()];
+        let ports = vec![port(80), port(81)];
+        let one = Service { name: name("one"), cluster_ips, ports, ..Service::default() };
+        cluster.insert(Object::Service(one));
+        let local = Local { node: "a".into(), options: Options::default(), host: None };
+        let view = ClusterView::new(&cluster, &NOTHING, &local).unwrap();
+        let mut claims = view.claims();
+        view.items_of(&service("one"), &mut claims);
+        assert_eq!(owned(&claims), [true, true]);
+        let both = ItemSet::from([item(80), item(81)]);
+        release_claims(&both, &both, &mut claims);
+        assert_eq!(owned(&claims), [true, true]);
+        release_claims(&both, &ItemSet::from([item(80)]), &mut claims);
+        assert_eq!(owned(&claims), [true, false]);
+    }
+}

@@ -269,8 +269,8 @@ mod tests {
                 Change, ClusterStore, Delta, Endpoint, EndpointSlice, Kind, Name, Node, Object,
                 ServicePort, SlicePort, WatchUpdate,
             },
-            items::{NextHops, Protocol},
-            local::{Host, HostLink, Options},
+            items::{DUMMY, Forward, NextHops, Protocol, ServiceAddr, SetElement, TABLE_MAIN},
+            local::{Host, HostLink, Module, Options},
             nftables::Set,
         },
         plan::{Step, plan},
@@ -695,5 +695,383 @@ mod tests {
         let all = Delta { all: true, ..Delta::default() };
         assert_eq!(dirtied_by(Event::Cluster(&all)), None);
         assert_eq!(dirtied_by(Event::Host), None);
+    }
+
+    fn fixed_node(name: &str, addr: &str, pods: &str) -> Object {
+        Object::Node(Node {
+            name: name.into(),
+            internal_ips: vec![addr.parse().unwrap()],
+            pod_cidrs: vec![pods.parse().unwrap()],
+            ready: true,
+            ..Node::default()
+        })
+    }
+
+    /// A Service with one TCP port at its ClusterIP and at `external`.
+    fn fixed_service(number: u16, external: &[&str]) -> Service {
+        let (protocol, name) = (Protocol::Tcp, "".into());
+        let [high, low] = number.to_be_bytes();
+        Service {
+            name: Name { namespace: "shop".into(), name: format!("s{number}").into() },
+            cluster_ips: vec![[10, 96, high, low].into()],
+            external_ips: external.iter().map(|addr| addr.parse().unwrap()).collect(),
+            ports: vec![ServicePort { name, protocol, port: 80, node_port: None }],
+            ..Service::default()
+        }
+    }
+
+    /// This node a, Node b at 192.0.2.12 with the pods 10.244.1.0/24, and some Services.
+    fn cluster_with(services: impl IntoIterator<Item = Service>) -> Cluster {
+        let mut cluster = Cluster::default();
+        cluster.insert(fixed_node("a", "192.0.2.11", "10.244.0.0/24"));
+        cluster.insert(fixed_node("b", "192.0.2.12", "10.244.1.0/24"));
+        services.into_iter().for_each(|service| cluster.insert(Object::Service(service)));
+        cluster
+    }
+
+    fn learned_route(to: &str, via: &str) -> Learned {
+        let route = (to.parse().unwrap(), NextHops::new([via.parse().unwrap()]).unwrap());
+        Learned { routes: [route].into_iter().collect(), complete: true, ..Learned::default() }
+    }
+
+    /// The knowledge after a full pass that applied everything.
+    fn after_full_pass(cluster: &Cluster, learned: &Learned) -> Knowledge {
+        let local = local(None);
+        let claims = desired::desired(cluster, learned, &local).unwrap().claims;
+        Knowledge::Synced(Synced { local, claims, routes_exact: true })
+    }
+
+    fn dirty_units(knowledge: &Knowledge) -> Option<Vec<Unit>> {
+        match knowledge {
+            Knowledge::Unknown => None,
+            Knowledge::Synced(_) => Some(Vec::new()),
+            Knowledge::Dirty(_, before) => Some(before.units.keys().cloned().collect()),
+        }
+    }
+
+    fn of_services(services: impl IntoIterator<Item = u16>) -> Delta {
+        let names = services.into_iter().map(|number| name(number.into()));
+        Delta { services: names.collect(), ..Delta::default() }
+    }
+
+    const NODES: Delta = Delta { all: false, nodes: true, services: FlatSet::new() };
+
+    /// Changes a cluster after a full pass and returns the difference; `None` if a full pass is needed.
+    fn difference_after(
+        mut cluster: Cluster,
+        learned: &Learned,
+        delta: &Delta,
+        change: impl FnOnce(&mut Cluster),
+    ) -> Option<Difference> {
+        let mut knowledge = after_full_pass(&cluster, learned);
+        knowledge.remember(&cluster, learned, Event::Cluster(delta));
+        change(&mut cluster);
+        let Knowledge::Dirty(mut synced, before) = knowledge else {
+            panic!("{delta:?} dirties no unit: {knowledge:?}")
+        };
+        synced.difference(before, &cluster, learned).unwrap()
+    }
+
+    fn tcp(addr: &str, port: u16) -> ServiceKey {
+        ServiceAddr { addr: addr.parse().unwrap(), protocol: Protocol::Tcp, port }.into()
+    }
+
+    #[test]
+    fn an_ipvs_service_and_its_real_servers_have_the_key_of_the_service() {
+        let at = ServiceAddr { addr: [10, 96, 0, 1].into(), protocol: Protocol::Tcp, port: 80 };
+        for key in [at.into(), ServiceKey::FwMark { mark: 1 << 16, ipv4: true }] {
+            let addr = [10, 244, 0, 2].into();
+            let real = Item::Real { of: key, addr, port: 8080, weight: 0, forward: Forward::Masq };
+            let scheduler = "rr".into();
+            let service = Item::Service { at: key, scheduler, flags: 0, persistence: 0 };
+            assert_eq!([&real, &service].map(service_key), [Some(key); 2]);
+        }
+        let others = [
+            Item::Element { set: Set::Services, value: SetElement::Service(at) },
+            Item::Addr { link: DUMMY.into(), addr: at.addr.into() },
+            Item::Module { name: "ip_vs_rr".into() },
+        ];
+        assert_eq!(others.each_ref().map(service_key), [None; 3]);
+    }
+
+    #[test]
+    fn a_delta_dirties_its_units_and_an_empty_one_leaves_all_synced() {
+        let cluster = cluster_with([fixed_service(1, &[])]);
+        let nothing = Learned::default();
+        let dirtied = |deltas: &[&Delta]| {
+            let mut knowledge = after_full_pass(&cluster, &nothing);
+            for delta in deltas {
+                knowledge.remember(&cluster, &nothing, Event::Cluster(delta));
+            }
+            dirty_units(&knowledge)
+        };
+        let (nodes, service) = ([Unit::NodeRoutes, Unit::NodeElements], Unit::Service(name(1)));
+        let all = || nodes.clone().into_iter().chain([service.clone()]).collect();
+        assert_eq!(dirtied(&[&Delta::default()]), Some(vec![]));
+        assert_eq!(dirtied(&[&NODES]), Some(nodes.to_vec()));
+        assert_eq!(dirtied(&[&of_services([1]), &Delta::default()]), Some(vec![service.clone()]));
+        assert_eq!(dirtied(&[&of_services([1]), &NODES]), Some(all()));
+        assert_eq!(dirtied(&[&of_services([1]), &NODES, &of_services([1]), &NODES]), Some(all()));
+        let everything = Delta { all: true, ..of_services([1]) };
+        assert_eq!(dirtied(&[&everything]), None);
+        assert_eq!(
+            dirtied(&[&everything, &of_services([1])]),
+            None,
+            "nothing is certain until a pass"
+        );
+    }
+
+    #[test]
+    fn the_items_before_the_first_event_are_remembered_and_not_those_before_a_later_one() {
+        let mut cluster = cluster_with([fixed_service(1, &["203.0.113.1"])]);
+        let nothing = Learned::default();
+        let mut knowledge = after_full_pass(&cluster, &nothing);
+        for addr in ["203.0.113.2", "203.0.113.3"] {
+            knowledge.remember(&cluster, &nothing, Event::Cluster(&of_services([1])));
+            cluster.insert(Object::Service(fixed_service(1, &[addr])));
+        }
+        let Knowledge::Dirty(mut synced, before) = knowledge else { panic!("{knowledge:?}") };
+        let change = synced.difference(before, &cluster, &nothing).unwrap().unwrap();
+        let keys = |items: &ItemSet| items.iter().filter_map(service_key).collect::<Vec<_>>();
+        let always = tcp("10.96.0.1", 80);
+        assert_eq!(keys(&change.have), [always, tcp("203.0.113.1", 80)]);
+        assert_eq!(keys(&change.want), [always, tcp("203.0.113.3", 80)]);
+        assert_eq!((change.units, change.has_services), (vec![Unit::Service(name(1))], true));
+        assert!(change.nodes.is_none());
+    }
+
+    #[test]
+    fn more_dirty_units_than_the_maximum_need_a_full_pass() {
+        let most = MAX_DIRTY as u16;
+        let cluster = cluster_with((0..2 * most).map(|number| fixed_service(number, &[])));
+        let dirtied = |deltas: &[Delta]| {
+            let mut knowledge = after_full_pass(&cluster, &Learned::default());
+            for delta in deltas {
+                knowledge.remember(&cluster, &Learned::default(), Event::Cluster(delta));
+            }
+            dirty_units(&knowledge).map(|units| units.len())
+        };
+        assert_eq!(dirtied(&[of_services(0..most)]), Some(MAX_DIRTY));
+        assert_eq!(dirtied(&[of_services(0..=most)]), None);
+        let half = most / 2;
+        assert_eq!(dirtied(&[of_services(0..half), of_services(half..most)]), Some(MAX_DIRTY));
+        assert_eq!(dirtied(&[of_services(0..half), of_services(half..=most)]), None);
+        let again = [of_services(0..most), of_services(0..most)];
+        assert_eq!(dirtied(&again), Some(MAX_DIRTY), "a dirty unit counts once");
+        assert_eq!(dirtied(&[of_services(0..most), NODES]), None);
+    }
+
+    #[test]
+    fn a_service_that_changes_while_two_contest_an_address_needs_a_full_pass() {
+        let contested = cluster_with([1, 2].map(|number| fixed_service(number, &["203.0.113.1"])));
+        for (delta, dirty) in [
+            (of_services([1]), None),
+            (of_services([3]), None),
+            (Delta { nodes: true, ..of_services([1]) }, None),
+            (NODES, Some(vec![Unit::NodeRoutes, Unit::NodeElements])),
+            (Delta::default(), Some(vec![])),
+        ] {
+            let mut knowledge = after_full_pass(&contested, &Learned::default());
+            knowledge.remember(&contested, &Learned::default(), Event::Cluster(&delta));
+            assert_eq!(dirty_units(&knowledge), dirty, "{delta:?}");
+        }
+    }
+
+    #[test]
+    fn without_this_nodes_own_node_an_event_needs_a_full_pass() {
+        let mut cluster = cluster_with([fixed_service(1, &[])]);
+        let after = after_full_pass(&cluster, &Learned::default());
+        let Knowledge::Synced(synced) = after else { panic!("{after:?}") };
+        cluster.nodes.remove("a");
+        let mut knowledge = Knowledge::Synced(synced);
+        knowledge.remember(&cluster, &Learned::default(), Event::Cluster(&Delta::default()));
+        assert_eq!(dirty_units(&knowledge), Some(vec![]));
+        knowledge.remember(&cluster, &Learned::default(), Event::Cluster(&of_services([1])));
+        assert!(matches!(knowledge, Knowledge::Unknown), "{knowledge:?}");
+    }
+
+    #[test]
+    fn a_service_that_names_an_address_of_a_node_that_changed_is_recomputed() {
+        // 192.0.2.12 is Node b's at first, so that Node b serves it; then it is 192.0.2.13.
+        let services = [(1, "192.0.2.12"), (2, "192.0.2.13"), (3, "203.0.113.1")];
+        let cluster = cluster_with(services.map(|(number, addr)| fixed_service(number, &[addr])));
+        let nothing = Learned::default();
+        let change = difference_after(cluster, &nothing, &NODES, |cluster| {
+            cluster.insert(fixed_node("b", "192.0.2.13", "10.244.1.0/24"));
+        });
+        let change = change.expect("no full pass");
+        let nodes = [Unit::NodeRoutes, Unit::NodeElements];
+        let units: Vec<_> =
+            nodes.into_iter().chain([1, 2].map(|n| Unit::Service(name(n)))).collect();
+        assert_eq!((&change.units, change.has_services), (&units, true));
+        let keys = |items: &ItemSet| items.iter().filter_map(service_key).collect::<Vec<_>>();
+        let always = [tcp("10.96.0.1", 80), tcp("10.96.0.2", 80)];
+        assert_eq!(keys(&change.have), [&always[..], &[tcp("192.0.2.13", 80)]].concat());
+        assert_eq!(keys(&change.want), [&always[..], &[tcp("192.0.2.12", 80)]].concat());
+        let (had, now) = change.nodes.unwrap();
+        assert!(had.iter().ne(&now));
+    }
+
+    #[test]
+    fn nodes_that_change_without_their_addresses_recompute_no_service() {
+        let cluster = cluster_with([fixed_service(1, &["192.0.2.12"])]);
+        let change = difference_after(cluster, &Learned::default(), &NODES, |cluster| {
+            cluster.insert(fixed_node("b", "192.0.2.12", "10.244.2.0/24"));
+        });
+        let change = change.expect("no full pass");
+        assert_eq!(change.units, [Unit::NodeRoutes, Unit::NodeElements]);
+        assert_eq!((change.has_services, change.have.len(), change.want.len()), (false, 0, 0));
+    }
+
+    #[test]
+    fn a_change_of_nodes_on_which_other_units_depend_needs_a_full_pass() {
+        type Change = fn(&mut Cluster);
+        let moved: Change =
+            |cluster| cluster.insert(fixed_node("b", "192.0.2.13", "10.244.1.0/24"));
+        let other_pods: Change =
+            |cluster| cluster.insert(fixed_node("b", "192.0.2.12", "10.244.2.0/24"));
+        let own: Change = |cluster| cluster.insert(fixed_node("a", "192.0.2.11", "10.244.9.0/24"));
+        let named =
+            |count: u16| cluster_with((1..=count).map(|n| fixed_service(n, &["192.0.2.12"])));
+        let each_a_port = |count: u16| {
+            let mut cluster = named(count);
+            for service in cluster.services.values_mut() {
+                service.ports[0].port = u16::from_be_bytes(match service.cluster_ips[0] {
+                    std::net::IpAddr::V4(addr) => [addr.octets()[2], addr.octets()[3]],
+                    std::net::IpAddr::V6(_) => unreachable!(),
+                });
+            }
+            cluster
+        };
+        let most = MAX_DIRTY as u16;
+        let none = Learned::default();
+        for (sentence, cluster, learned, change, incremental) in [
+            ("another Node moved", named(1), &none, moved, true),
+            ("this node's own Node changed", named(1), &none, own, false),
+            (
+                "a learned route to the podCIDR that a Node has now",
+                named(0),
+                &learned_route("10.244.2.0/24", "192.0.2.12"),
+                other_pods,
+                false,
+            ),
+            (
+                "a learned route to the podCIDR that a Node had",
+                named(0),
+                &learned_route("10.244.1.0/24", "192.0.2.12"),
+                other_pods,
+                false,
+            ),
+            (
+                "a learned route to another network",
+                named(0),
+                &learned_route("10.244.3.0/24", "192.0.2.12"),
+                other_pods,
+                true,
+            ),
+            (
+                "a learned route within the link, and an address of a Node changed",
+                named(0),
+                &learned_route("192.0.2.16/30", "192.0.2.12"),
+                moved,
+                false,
+            ),
+            (
+                "a learned route within the link, and a podCIDR changed",
+                named(0),
+                &learned_route("192.0.2.16/30", "192.0.2.12"),
+                other_pods,
+                true,
+            ),
+            ("many Services name the address", each_a_port(most / 2), &none, moved, true),
+            ("more than the maximum name it", each_a_port(most + 1), &none, moved, false),
+        ] {
+            let change = difference_after(cluster, learned, &NODES, change);
+            assert_eq!(change.is_some(), incremental, "{sentence}");
+        }
+    }
+
+    #[test]
+    fn while_two_services_contest_an_address_one_that_names_a_moved_node_needs_a_full_pass() {
+        let moved = |external: &str| {
+            let contested = [1, 2].map(|number| fixed_service(number, &["203.0.113.1"]));
+            let cluster =
+                cluster_with(contested.into_iter().chain([fixed_service(3, &[external])]));
+            difference_after(cluster, &Learned::default(), &NODES, |cluster| {
+                cluster.insert(fixed_node("b", "192.0.2.13", "10.244.1.0/24"));
+            })
+        };
+        assert!(moved("192.0.2.12").is_none());
+        assert!(moved("203.0.113.9").is_some());
+    }
+
+    #[test]
+    fn a_service_that_takes_or_releases_the_address_of_a_learned_route_needs_a_full_pass() {
+        let learned = learned_route("203.0.113.7/32", "192.0.2.12");
+        for (before, after, incremental) in [
+            (&["203.0.113.8"][..], &["203.0.113.9"][..], true),
+            (&[], &["203.0.113.7"], false),
+            (&["203.0.113.7"], &[], false),
+            (&["203.0.113.7"], &["203.0.113.7", "203.0.113.8"], true),
+        ] {
+            let cluster = cluster_with([fixed_service(1, before)]);
+            let change = difference_after(cluster, &learned, &of_services([1]), |cluster| {
+                cluster.insert(Object::Service(fixed_service(1, after)));
+            });
+            assert_eq!(change.is_some(), incremental, "{before:?} -> {after:?}");
+        }
+    }
+
+    #[test]
+    fn a_change_is_refused_if_this_nodes_own_node_is_gone() {
+        let mut cluster = cluster_with([fixed_service(1, &[])]);
+        let mut knowledge = after_full_pass(&cluster, &Learned::default());
+        knowledge.remember(&cluster, &Learned::default(), Event::Cluster(&NODES));
+        cluster.nodes.remove("a");
+        let Knowledge::Dirty(mut synced, before) = knowledge else { panic!("{knowledge:?}") };
+        let error = synced.difference(before, &cluster, &Learned::default()).unwrap_err();
+        assert!(error.to_string().contains("finding node a"), "{error}");
+    }
+
+    #[test]
+    fn a_module_that_the_host_has_is_not_loaded_again_for_a_service() {
+        let cluster = cluster_with([]);
+        let mut knowledge = after_full_pass(&cluster, &Learned::default());
+        let modules = [("ip_vs_mh", Module::Present), ("ip_vs_sh", Module::Loadable)];
+        let host = knowledge.synced_mut().unwrap().local.host.as_mut().unwrap();
+        host.modules = modules.into_iter().map(|(name, state)| (name.into(), state)).collect();
+        knowledge.remember(&cluster, &Learned::default(), Event::Cluster(&of_services([1])));
+        let scheduler = Some("mh".into());
+        let cluster = cluster_with([Service { scheduler, ..fixed_service(1, &[]) }]);
+        let Knowledge::Dirty(mut synced, before) = knowledge else { panic!("{knowledge:?}") };
+        let change = synced.difference(before, &cluster, &Learned::default()).unwrap().unwrap();
+        let mh = Item::Module { name: "ip_vs_mh".into() };
+        assert!(change.want.contains(&mh), "{:?}", change.want);
+        assert_eq!(change.have, ItemSet::from([mh]));
+    }
+
+    #[test]
+    fn routes_that_bgp_learned_differ_by_prefix_unless_other_items_follow_from_them() {
+        let cluster = cluster_with([]);
+        let difference = |old: &Learned, new: &Learned| {
+            let synced = after_full_pass(&cluster, old);
+            synced.synced().unwrap().learned_difference(&cluster, (old, new))
+        };
+        let route = |via: &str| Item::Route {
+            table: TABLE_MAIN,
+            to: "198.51.100.0/24".parse().unwrap(),
+            via: NextHops::new([via.parse().unwrap()]),
+            src: None,
+        };
+        let [old, new] =
+            ["192.0.2.12", "192.0.2.13"].map(|via| learned_route("198.51.100.0/24", via));
+        let (have, want) = difference(&old, &new).unwrap();
+        assert_eq!(have, ItemSet::from([route("192.0.2.12")]));
+        assert_eq!(want, ItemSet::from([route("192.0.2.13")]));
+        let (have, want) = difference(&old, &old).unwrap();
+        assert_eq!((have.len(), want.len()), (0, 0));
+        // A refused route is a request that cannot be honoured, which only a full pass reports.
+        let off_link = learned_route("198.51.100.0/24", "198.18.0.1");
+        assert!(difference(&old, &off_link).is_none());
     }
 }

@@ -457,3 +457,52 @@ fn changes_udp_reals(steps: &[Step]) -> bool {
         _ => false,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::items::{Forward, ServiceAddr};
+
+    #[test]
+    fn conntrack_is_searched_after_a_step_of_a_udp_real_server_alone() {
+        let at = |protocol| ServiceAddr { addr: [10, 96, 0, 1].into(), protocol, port: 53 };
+        let real = |of| {
+            let (addr, forward) = ([10, 244, 0, 2].into(), Forward::Masq);
+            Item::Real { of, addr, port: 53, weight: 1, forward }
+        };
+        let [tcp, udp, sctp] = Protocol::ALL.map(|protocol| real(at(protocol).into()));
+        let marked = real(ServiceKey::FwMark { mark: 1 << 16, ipv4: true });
+        let at = at(Protocol::Udp).into();
+        let service = Item::Service { at, scheduler: "rr".into(), flags: 0, persistence: 0 };
+        for step in [Step::Add, Step::Change, Step::Remove] {
+            assert!(changes_udp_reals(&[step(&udp)]), "{}", step(&udp));
+            assert!(changes_udp_reals(&[step(&tcp), step(&service), step(&udp)]));
+            for other in [&tcp, &sctp, &marked, &service] {
+                assert!(!changes_udp_reals(&[step(other)]), "{}", step(other));
+            }
+        }
+        assert!(!changes_udp_reals(&[]));
+    }
+
+    #[test]
+    fn the_report_of_two_passes_adds_up_their_counts_and_errors() {
+        let pass = |refused, flows, error: Option<&str>| PassReport {
+            refused,
+            flows,
+            errors: error.into_iter().map(|cause| Error::new("doing", cause)).collect(),
+            ..PassReport::default()
+        };
+        let item = |name: &str| Some(ItemSet::from([Item::Module { name: name.into() }]));
+        assert!(pass(0, 7, None).after(pass(0, 1, None)).is_ok());
+        assert!(!pass(0, 0, None).after(pass(1, 0, None)).is_ok());
+        assert!(!pass(0, 0, None).after(pass(0, 0, Some("first"))).is_ok());
+        let first = PassReport { want: item("a"), nodes: item("b"), ..pass(1, 2, Some("first")) };
+        let both = pass(3, 4, Some("second")).after(first);
+        assert_eq!((both.refused, both.flows, both.errors.len()), (4, 6, 2));
+        assert_eq!((both.want, both.nodes), (item("a"), item("b")));
+        let first = PassReport { want: item("a"), nodes: item("b"), ..PassReport::default() };
+        let second = PassReport { want: item("c"), nodes: item("d"), ..PassReport::default() };
+        let both = second.after(first);
+        assert_eq!((both.want, both.nodes), (item("c"), item("d")), "the later one");
+    }
+}
