@@ -24,7 +24,12 @@ impl Family {
 
     /// Returns the family of an address.
     pub fn of_addr(addr: &IpAddr) -> Family {
-        if addr.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+        Family::of_ipv4(addr.is_ipv4())
+    }
+
+    /// Returns IPv4 if `ipv4` is true, else IPv6.
+    pub fn of_ipv4(ipv4: bool) -> Family {
+        if ipv4 { Family::Ipv4 } else { Family::Ipv6 }
     }
 
     /// Returns true for IPv4.
@@ -35,6 +40,14 @@ impl Family {
     /// Returns the family with an AFI, or `None` if the AFI is neither IPv4 nor IPv6.
     pub fn of_afi(afi: u16) -> Option<Family> {
         Family::ALL.into_iter().find(|family| family.afi() == afi)
+    }
+
+    /// Returns the version of IP, which ends the names of our sets: 4 or 6.
+    pub fn version(self) -> u8 {
+        match self {
+            Family::Ipv4 => 4,
+            Family::Ipv6 => 6,
+        }
     }
 
     /// Returns the AFI (IANA Address Family Numbers): 1 or 2.

@@ -6,6 +6,7 @@ use kinglet::{
     api::{from_list, from_watch, snapshot},
     commands::dump_file::Dump,
     desired::cni_config,
+    family::Family,
     kernel::{conntrack, ipvs, nft, route},
     model::{
         cluster::{ClusterStore, Kind},
@@ -78,8 +79,8 @@ fn read_everything(datagram: &[u8]) {
         let _ = (ipvs::read_connections(body), conntrack::read_flow(body));
         let _ = (nft::read_set(body), nft::read_chain(body), nft::read_rule(body));
         if let Some(raw) = nft::read_elements(body).filter(|raw| !raw.is_empty()) {
-            for (set, ipv4) in Set::each() {
-                let _ = nft::values(set, ipv4, raw.clone());
+            for (set, family) in Set::each() {
+                let _ = nft::values(set, family, raw.clone());
             }
         }
     }
@@ -129,7 +130,11 @@ fn real_datagram() -> Vec<u8> {
         route::add_address("10.96.0.1/32".parse().unwrap(), 7),
         ipvs::add_service(20, &service).unwrap(),
         ipvs::add_real(20, &real).unwrap(),
-        nft::add_elements(Set::Services, true, &[SetElement::Service(AT), SetElement::Service(AT)]),
+        nft::add_elements(
+            Set::Services,
+            Family::Ipv4,
+            &[SetElement::Service(AT), SetElement::Service(AT)],
+        ),
     ];
     requests.extend(route::add_route(&pods, |_| Some(2)).unwrap());
     let hops = ["fd77::12", "fd77::13"].map(|hop| hop.parse().unwrap());

@@ -54,7 +54,7 @@ fn commands(step: &Step) -> Vec<String> {
         }
         Item::Element { set, value } => {
             let verb = if removes { "delete" } else { "add" };
-            let name = set.name(value.is_ipv4());
+            let name = set.name(value.family());
             let value = element(*set, value);
             vec![format!("nft '{verb} element inet {NFT_TABLE} {name} {{ {value} }}'")]
         }
@@ -225,6 +225,7 @@ fn quote(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::family::Family;
 
     #[test]
     fn several_gateways_end_the_ip_route_command() {
@@ -322,8 +323,16 @@ mod tests {
             (Set::Vips, addr("fd96::10"), "vips6 { fd96::10 }"),
             (Set::Loops, addr("10.244.0.2"), "loops4 { 10.244.0.2 . 10.244.0.2 }"),
             (Set::OwnPods, net("10.244.0.0/24"), "own-pods4 { 10.244.0.0/24 }"),
-            (Set::TcpPorts, SetElement::Port { port: 30080, ipv4: true }, "tcp-ports4 { 30080 }"),
-            (Set::UdpPorts, SetElement::Port { port: 30053, ipv4: false }, "udp-ports6 { 30053 }"),
+            (
+                Set::TcpPorts,
+                SetElement::Port { port: 30080, family: Family::Ipv4 },
+                "tcp-ports4 { 30080 }",
+            ),
+            (
+                Set::UdpPorts,
+                SetElement::Port { port: 30053, family: Family::Ipv6 },
+                "udp-ports6 { 30053 }",
+            ),
         ] {
             let item = Item::Element { set, value };
             for (step, verb) in [

@@ -182,24 +182,25 @@ impl Item {
     /// Returns true if an observed item (`self`) fulfils the desired item `want`, so that no change
     /// is needed.
     pub fn meets(&self, want: &Item) -> bool {
-        match (self, want) {
-            // A bridge takes its MTU from its ports unless one was set.
-            (Item::Link { name, kind, .. }, Item::Link { name: n, kind: k, mtu: None }) => {
-                name == n && kind == k
-            }
-            // IPVS replaces masquerading by local delivery if the real server is this node itself.
-            (
-                Item::Real { forward: Forward::Local, .. },
-                Item::Real { forward: Forward::Masq, .. },
-            ) => {
-                let mut masq = self.clone();
-                if let Item::Real { forward, .. } = &mut masq {
-                    *forward = Forward::Masq;
-                }
-                masq == *want
-            }
-            _ => self == want,
+        // A bridge takes its MTU from its ports unless one was set.
+        if let (Item::Link { name, kind, .. }, Item::Link { name: n, kind: k, mtu: None }) =
+            (self, want)
+        {
+            return name == n && kind == k;
         }
+        // IPVS replaces masquerading by local delivery if the real server is this node itself.
+        if let (
+            Item::Real { forward: Forward::Local, .. },
+            Item::Real { forward: Forward::Masq, .. },
+        ) = (self, want)
+        {
+            let mut masq = self.clone();
+            if let Item::Real { forward, .. } = &mut masq {
+                *forward = Forward::Masq;
+            }
+            return masq == *want;
+        }
+        self == want
     }
 }
 
@@ -233,7 +234,7 @@ pub fn addr_to_bytes(addr: IpAddr) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::items::{BRIDGE, kinds::Protocol, service_addr::ServiceAddr};
+    use crate::model::items::{BRIDGE, ItemKind, kinds::Protocol, service_addr::ServiceAddr};
 
     #[test]
     fn an_item_has_at_most_64_bytes() {
@@ -306,7 +307,9 @@ mod tests {
             r#"{"kind":"link","name":"eth0","type":"","mtu":1500}"#
             r#"{"kind":"link","name":"kube-bridge","type":"bridge"}"#
             r#"{"kind":"link","name":"kube-dummy-if","type":"dummy"}"#
-            r#"{"kind":"link","name":"tun0","type":"ipip","mtu":1480}"#;
+            r#"{"kind":"link","name":"tun0","type":"ipip","mtu":1480}"#
+            r#"{"kind":"link","name":"tun1","type":{"ipip":{"local":"192.0.2.11","remote":"192.0.2.12"}}}"#
+            r#"{"kind":"link","name":"tun2","type":{"ipip":{"local":"fd77::11"}},"mtu":1460}"#;
         Hairpin: r#"{"kind":"hairpin","port":"veth0a1b2c3d"}"#;
         Sysctl: r#"{"kind":"sysctl","name":"net/ipv4/ip_forward","value":"1"}"#;
         Table:
@@ -346,11 +349,18 @@ mod tests {
                 let item: Item = serde_json::from_str(text).unwrap();
                 assert_eq!(variant(&item), *kind, "{text}");
                 assert_eq!(serde_json::to_string(&item).unwrap(), *text);
+                assert!(
+                    text.starts_with(&format!(r#"{{"kind":"{}","#, item.info().name)),
+                    "{text}"
+                );
                 items.push(item);
             }
         }
         let distinct: ItemSet = items.iter().cloned().collect();
         assert_eq!(distinct.len(), items.len(), "every example is read as an item of its own");
+        let mut kinds: Vec<ItemKind> = distinct.iter().map(Item::kind).collect();
+        kinds.dedup();
+        assert_eq!(kinds, ItemKind::ALL, "the kinds sort as their items do");
     }
 
     fn real(weight: u32, forward: Forward) -> Item {
