@@ -9,7 +9,12 @@ use common::{kept, namespace::in_namespace, sh};
 use kinglet::{
     bgp::rib::Learned,
     collections::FlatSet,
-    kernel::{Kernel, Outcome, Scope, events::Events},
+    family::Family,
+    kernel::{
+        Kernel, Outcome, Scope,
+        events::Events,
+        nft::{self, ElementData, ElementVerdict, RawElement},
+    },
     model::{
         cluster::{Cluster, Node, Object, store::Delta},
         items::{
@@ -17,11 +22,16 @@ use kinglet::{
             TABLE_MAIN,
         },
         local::Options,
-        nftables::{self, NFT_TABLE, RulesetOptions, Set},
+        nftables::{
+            self, Base, Chain, Fields, Hook, KeyPart, MapData, NFT_TABLE, Rule, RuleVerdict,
+            RulesetOptions, Set, SetName, SetSpec, Test,
+        },
     },
+    netlink::{message::Request, socket::NetlinkSocket},
     plan::{self, Step, plan},
     reconcile::Reconciler,
 };
+use neli::consts::socket::NlFamily;
 
 fn options() -> Options {
     Options { cni_conf: "/nonexistent/10-kuberouter.conflist".into(), ..Options::default() }
@@ -34,6 +44,15 @@ const SKELETON: RulesetOptions = RulesetOptions {
     pod_egress: true,
     same_node: true,
     accept: true,
+};
+
+/// No optional rules.
+const PLAIN: RulesetOptions = RulesetOptions {
+    guard: false,
+    masquerade_all: false,
+    pod_egress: false,
+    same_node: false,
+    accept: false,
 };
 
 fn route(to: &str, via: &str) -> Item {
@@ -402,6 +421,108 @@ fn a_rule_that_somebody_took_away_is_put_back_and_the_elements_stay() {
         let (_, refused) = apply(&mut kernel, &ItemSet::from([want.first().unwrap().clone()]));
         assert_eq!(refused, Vec::<String>::new(), "and all of it can go");
         assert!(!sh("nft list table inet kinglet").contains("elements"));
+    });
+}
+
+#[test]
+fn sets_maps_and_chains_made_at_run_time_stand_beside_the_skeleton() {
+    in_namespace("sets_maps_and_chains_made_at_run_time_stand_beside_the_skeleton", || {
+        let mut kernel = Kernel::open().unwrap();
+        let mut socket = NetlinkSocket::open(NlFamily::Netfilter).unwrap();
+        let mut transact = |requests: &[Request]| -> Outcome {
+            socket.transact(&nft::begin(), requests, &nft::end()).unwrap()
+        };
+        let mut reader = NetlinkSocket::open(NlFamily::Netfilter).unwrap();
+        let want =
+            ItemSet::from([Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) }]);
+        assert_eq!(apply(&mut kernel, &want).1, Vec::<String>::new());
+
+        let set = |name: &'static str, key: &[KeyPart], data: Option<MapData>| SetSpec {
+            name: name.into(),
+            family: Family::Ipv4,
+            key: key.to_vec().into(),
+            interval: false,
+            timeout: data.is_none(),
+            data,
+        };
+        let peers = set("run-peers4", &[KeyPart::Addr], None);
+        let marks = set("run-marks4", &[KeyPart::Port], Some(MapData::Mark));
+        let key = [KeyPart::Addr, KeyPart::Protocol, KeyPart::Port];
+        let pods = set("run-pods4", &key, Some(MapData::Verdict));
+        let chain = |name: &'static str, base, rules| Chain { name: name.into(), base, rules };
+        let rule = |test, verdict| Rule { family: Family::Ipv4, tests: vec![test], verdict };
+        let named = |set: &SetSpec| SetName::Runtime((*set.name).into());
+        let of_pod = chain(
+            "run-pod",
+            None,
+            vec![rule(Test::In(Fields::From, named(&peers), true), RuleVerdict::Accept)],
+        );
+        let forward = Base { kind: "filter", hook: Hook::Forward, priority: 5 };
+        let entry = chain(
+            "run-entry",
+            Some(forward),
+            vec![rule(Test::New, RuleVerdict::Map(Fields::Destination, named(&pods)))],
+        );
+        let key: &[&[u8]] = &[&[10, 244, 0, 2], &[6], &8080u16.to_be_bytes()];
+        let jump = ElementVerdict::Jump("run-pod".into());
+        let elements = [
+            (&peers, RawElement::new(&[&[10, 244, 1, 2]], None)),
+            (&marks, RawElement::new(&[&53u16.to_be_bytes()], Some(ElementData::Mark(7)))),
+            (&pods, RawElement::new(key, Some(ElementData::Verdict(jump)))),
+        ];
+        let mut requests: Vec<Request> =
+            elements.iter().zip(1..).map(|((set, _), id)| nft::add_set(set, id)).collect();
+        for chain in [&of_pod, &entry] {
+            requests.push(nft::add_chain(chain));
+            requests.extend(chain.rules.iter().map(|rule| nft::add_rule(&chain.name, rule)));
+        }
+        let add = |(set, raw): &(&SetSpec, RawElement)| {
+            nft::add_raw_elements(&set.name, std::slice::from_ref(raw))
+        };
+        requests.extend(elements.iter().map(add));
+        transact(&requests).unwrap();
+
+        // nft prints them as it prints its own.
+        let listed = sh("nft list table inet kinglet");
+        for text in [
+            "set run-peers4 {",
+            "map run-marks4 {",
+            "type inet_service : mark",
+            "elements = { 53 : 0x00000007 }",
+            "map run-pods4 {",
+            "type ipv4_addr . inet_proto . inet_service : verdict",
+            "elements = { 10.244.0.2 . tcp . 8080 : jump run-pod }",
+            "ip daddr . meta l4proto . th dport vmap @run-pods4",
+            "ip saddr @run-peers4 accept",
+        ] {
+            assert!(listed.contains(text), "{text} is missing in {listed}");
+        }
+        // They are seen again as they were made.
+        let found = reader.dump(&nft::list_sets(), nft::read_set).unwrap();
+        for (set, raw) in &elements {
+            assert!(found.iter().any(|found| found.is(set)), "{found:?}");
+            let listed = reader.dump(&nft::list_elements(&set.name), nft::read_elements).unwrap();
+            assert_eq!(listed.concat(), std::slice::from_ref(raw));
+        }
+        // The table is still ours, and its skeleton can be replaced beneath them.
+        assert_eq!(apply(&mut kernel, &want), (vec![], vec![]));
+        let other = ItemSet::from([Item::Table { name: NFT_TABLE.into(), skeleton: Some(PLAIN) }]);
+        let (steps, refused) = apply(&mut kernel, &other);
+        assert_eq!((steps.len(), refused), (1, vec![]));
+        assert!(sh("nft list chain inet kinglet run-entry").contains("vmap @run-pods4"));
+        assert_eq!(apply(&mut kernel, &want).1, Vec::<String>::new());
+        // A set with any other name makes the table one of another version.
+        sh("nft 'add set inet kinglet more4 { type ipv4_addr; }'");
+        assert_eq!(apply(&mut kernel, &want).0.len(), 1);
+        assert!(!sh("nft list table inet kinglet").contains("more4"));
+        transact(&requests).unwrap();
+
+        let mut requests = vec![nft::remove_raw_elements(&pods.name, &[elements[2].1.clone()])];
+        requests.extend([&entry, &of_pod].iter().flat_map(|c| nft::remove_chain(&c.name)));
+        requests.extend([&peers, &marks, &pods].iter().map(|set| nft::remove_set(&set.name)));
+        transact(&requests).unwrap();
+        assert!(!sh("nft list table inet kinglet").contains("run-"));
+        assert_eq!(apply(&mut kernel, &want), (vec![], vec![]));
     });
 }
 

@@ -387,6 +387,92 @@ mod tests {
         }
     }
 
+    fn runtime(name: &'static str, key: &[KeyPart], data: Option<MapData>) -> SetSpec {
+        SetSpec {
+            name: name.into(),
+            family: Family::Ipv6,
+            key: key.to_vec().into(),
+            interval: false,
+            timeout: false,
+            data,
+        }
+    }
+
+    /// Returns the attributes of a set after the nfgenmsg, without its name.
+    fn attributes(set: &SetSpec) -> Vec<(u16, Vec<u8>)> {
+        let mut bytes = Vec::new();
+        add_set(set, 7).write(1, 0, &mut bytes);
+        assert_eq!(bytes[4..6], (SUBSYSTEM | NEWSET).to_ne_bytes());
+        let attrs = Attrs::after(&bytes[16..], NFGEN);
+        let is_named = attrs.text(SET_TABLE).unwrap() == NFT_TABLE;
+        assert!(is_named && attrs.text(SET_NAME).unwrap() == set.name);
+        let attrs = attrs.into_iter().filter(|(kind, _)| ![SET_TABLE, SET_NAME].contains(kind));
+        attrs.map(|(kind, value)| (kind & !NLA_F_NESTED, value.to_vec())).collect()
+    }
+
+    #[test]
+    fn a_verdict_map_has_the_attributes_of_nf_tables_h() {
+        use KeyPart::{Addr, Port, Protocol};
+        let map = runtime("run-web6", &[Addr, Protocol, Port], Some(MapData::Verdict));
+        let be = |n: u32| n.to_be_bytes().to_vec();
+        let field = |len: u32| [&[12, 0, 1, 0x80, 8, 0, 1, 0][..], &len.to_be_bytes()].concat();
+        let fields = [16, 1, 2].map(field).concat();
+        assert_eq!(
+            attributes(&map),
+            [
+                (3, be(0x88)),                   // map, concatenation
+                (4, be(8 << 12 | 12 << 6 | 13)), // ipv6_addr . inet_proto . inet_service
+                (5, be(24)),                     // bytes of a key
+                (10, be(7)),                     // id
+                (6, be(0xffff_ff00)),            // verdicts
+                (9, [&[40, 0, 2, 0x80][..], &fields].concat()),
+                (13, vec![0, 4, 2, 0, 0, 0]), // keys are big-endian
+            ]
+        );
+    }
+
+    #[test]
+    fn a_set_that_expires_or_holds_networks_has_the_flags_for_it() {
+        let mut set = runtime("run-nets6", &[KeyPart::Addr], None);
+        let flags = |set: &SetSpec| attributes(set)[0].1.clone();
+        assert_eq!(flags(&set), [0, 0, 0, 0]);
+        set.interval = true;
+        assert_eq!(flags(&set), [0, 0, 0, 0x04]);
+        set.timeout = true;
+        assert_eq!(flags(&set), [0, 0, 0, 0x14]);
+        assert_eq!(set.declaration(), "type ipv6_addr; flags interval,timeout;");
+        set.data = Some(MapData::Verdict);
+        assert_eq!(flags(&set), [0, 0, 0, 0x1c]);
+        assert_eq!(
+            (set.noun(), &*set.declaration()),
+            ("map", "type ipv6_addr : verdict; flags interval,timeout;")
+        );
+    }
+
+    #[test]
+    fn a_set_is_recognised_by_its_name_keys_flags_and_values() {
+        let set = runtime("run-a6", &[KeyPart::Addr], None);
+        let found = |set: &SetSpec| {
+            let mut bytes = Vec::new();
+            add_set(set, 1).write(1, 0, &mut bytes);
+            read_set(&bytes[16..]).unwrap()
+        };
+        assert!(found(&set).is(&set));
+        for other in [
+            runtime("run-b6", &[KeyPart::Addr], None),
+            runtime("run-a6", &[KeyPart::Addr, KeyPart::Port], None),
+            runtime("run-a6", &[KeyPart::Addr], Some(MapData::Mark)),
+            SetSpec { family: Family::Ipv4, ..set.clone() },
+            SetSpec { interval: true, ..set.clone() },
+            SetSpec { timeout: true, ..set.clone() },
+        ] {
+            assert!(!found(&other).is(&set), "{other:?}");
+        }
+        let [marks, verdicts] = [MapData::Mark, MapData::Verdict]
+            .map(|data| runtime("run-a6", &[KeyPart::Addr], Some(data)));
+        assert!(!found(&marks).is(&verdicts) && !found(&verdicts).is(&marks));
+    }
+
     #[test]
     fn adjacent_networks_and_the_last_network_survive_encoding() {
         let nets: Vec<SetElement> = ["10.244.0.0/24", "10.244.1.0/24", "255.0.0.0/8"]
