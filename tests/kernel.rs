@@ -124,6 +124,75 @@ fn a_gateway_is_changed_in_place_and_what_nobody_wants_goes() {
 }
 
 #[test]
+fn a_route_by_a_device_is_made_seen_changed_and_removed() {
+    in_namespace("a_route_by_a_device_is_made_seen_changed_and_removed", || {
+        sh("ip link add kube-t1 type bridge; ip link set kube-t1 up");
+        sh("ip link add kube-t2 type bridge; ip link set kube-t2 up");
+        let mut kernel = Kernel::open().unwrap();
+        let by = |to: &str, dev: &str, via: Option<&str>| Item::Route {
+            table: TABLE_MAIN,
+            to: to.parse().unwrap(),
+            via: Some(NextHops::device(dev, via.map(|via| via.parse().unwrap()))),
+            src: None,
+        };
+        let (to4, to6, behind4, behind6) =
+            ("10.244.1.0/24", "fd44:1::/64", "10.244.2.0/24", "fd44:2::/64");
+        let want = |dev: &str| {
+            ItemSet::from([
+                by(to4, dev, None),
+                by(to6, dev, None),
+                by(behind4, dev, Some("198.51.100.12")),
+                by(behind6, dev, Some("fd88::12")),
+                route("10.244.3.0/24", "192.0.2.12"),
+            ])
+        };
+        let shown = || sh("ip route show proto 17; ip -6 route show proto 17");
+        let (steps, refused) = apply(&mut kernel, &want("kube-t1"));
+        assert_eq!((steps.len(), refused), (5, vec![]));
+        for text in [
+            "10.244.1.0/24 dev kube-t1 scope link",
+            "fd44:1::/64 dev kube-t1",
+            "10.244.2.0/24 via 198.51.100.12 dev kube-t1 onlink",
+            "fd44:2::/64 via fd88::12 dev kube-t1",
+            "10.244.3.0/24 via 192.0.2.12 dev eth0",
+        ] {
+            assert!(shown().contains(text), "{text} is missing in {}", shown());
+        }
+        assert_eq!(apply(&mut kernel, &want("kube-t1")), (vec![], vec![]), "it is seen as it is");
+        // Another device, then a gateway instead of a device, and the way back.
+        let by_gateway = ItemSet::from([
+            route(to4, "192.0.2.12"),
+            route(to6, "fd77::12"),
+            route(behind4, "192.0.2.13"),
+            route(behind6, "fd77::13"),
+            route("10.244.3.0/24", "192.0.2.12"),
+        ]);
+        for next in [want("kube-t2"), by_gateway, want("kube-t1")] {
+            let (steps, refused) = apply(&mut kernel, &next);
+            assert_eq!((steps.len(), refused), (4, vec![]));
+            assert!(steps.iter().all(|s| matches!(s, Step::Change(_))), "{steps:?}");
+            assert_eq!(apply(&mut kernel, &next), (vec![], vec![]));
+            assert_eq!(shown().lines().count(), 5, "{}", shown());
+        }
+        // What the script makes is the same.
+        let routes = want("kube-t1");
+        let script = |steps: Vec<Step<'_>>| sh(&plan::shell::script(&steps));
+        script(routes.iter().map(Step::Remove).collect());
+        assert_eq!(shown(), "");
+        script(routes.iter().map(Step::Add).collect());
+        assert_eq!(apply(&mut kernel, &routes), (vec![], vec![]));
+        let missing = ItemSet::from([by("10.244.4.0/24", "kube-t9", None)]);
+        let (_, refused) = apply(&mut kernel, &missing);
+        assert_eq!(
+            refused,
+            ["+ route 10.244.4.0/24 dev kube-t9: its link does not exist"],
+            "and all others are gone"
+        );
+        assert_eq!(shown(), "");
+    });
+}
+
+#[test]
 fn a_strangers_route_is_neither_seen_nor_replaced_nor_removed() {
     in_namespace("a_strangers_route_is_neither_seen_nor_replaced_nor_removed", || {
         sh("ip route add 10.244.1.0/24 via 192.0.2.99 proto static");

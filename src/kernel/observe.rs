@@ -17,13 +17,13 @@ use super::{
     ipvs, nft, route,
 };
 use crate::{
-    collections::FlatSet,
+    collections::{FlatMap, FlatSet},
     error::{Doing, Result},
     family::Family,
     model::{
         items::{
-            BRIDGE, DUMMY, Item, ItemSet, Observed, ObservedPart, Observer, RealKey, ServiceAddr,
-            ServiceKey, SetElement, TABLE_LOCAL, TABLE_MAIN, host_net, is_our_mark,
+            BRIDGE, DUMMY, Item, ItemSet, NextHops, Observed, ObservedPart, Observer, RealKey,
+            ServiceAddr, ServiceKey, SetElement, TABLE_LOCAL, TABLE_MAIN, host_net, is_our_mark,
         },
         local::{Module, Options},
         nftables::{NFT_TABLE, RulesetOptions, Set, SetSpec, is_runtime},
@@ -157,17 +157,21 @@ impl Kernel {
 
     /// Adds our routes in the main table, except kube-router's routes through its tunnels.
     fn observe_routes(&mut self, seen: &mut Observer<'_>) -> Result<()> {
-        let tunnels: FlatSet<u32> = self
-            .links
-            .iter()
-            .filter(|(name, _)| name.starts_with(TUNNEL_PREFIX))
-            .map(|(_, index)| *index)
-            .collect();
+        let names: FlatMap<u32, Box<str>> =
+            self.links.iter().map(|(name, index)| (*index, name.clone())).collect();
         for family in Family::ALL {
             let item = |found: route::RouteInfo| {
-                let tunnel = found.oif.is_some_and(|oif| tunnels.contains(&oif));
+                let dev = found.oif.and_then(|oif| names.get(&oif));
+                let tunnel = dev.is_some_and(|dev| dev.starts_with(TUNNEL_PREFIX));
                 let is_ours = found.is_ours() && !tunnel;
-                let route::RouteInfo { to, via, src, .. } = found;
+                let route::RouteInfo { to, via, src, onlink, .. } = found;
+                let via = match (via, dev) {
+                    (None, Some(dev)) => Some(NextHops::device(dev, None)),
+                    (Some(NextHops::One(via)), Some(dev)) if onlink => {
+                        Some(NextHops::device(dev, Some(via)))
+                    }
+                    (via, _) => via, // the kernel found the device from the gateway
+                };
                 is_ours.then_some(Item::Route { table: TABLE_MAIN, to, via, src })
             };
             seen.extend(self.routes(

@@ -1,7 +1,8 @@
 //! Link, address and route messages (linux/rtnetlink.h, if_link.h, if_addr.h).
 //!
-//! This module builds and parses messages only; the caller owns the socket. A pod route has protocol 17
-//! and no device, because the kernel finds the device from the gateway. It never replaces another
+//! This module builds and parses messages only; the caller owns the socket. A pod route has protocol
+//! 17. It has no device if the kernel can find it from the gateway; a gateway behind a device is
+//! `onlink`. A pod route never replaces another
 //! program's route: it is added with NLM_F_EXCL, and replaced only if our route was observed.
 //!
 //! The kernel adds a local route of its own for each virtual address. Its IPv4 route is replaced by
@@ -39,6 +40,7 @@ const SCOPE_NOWHERE: u8 = 255;
 /// usable at once.
 const IFA_F_NODAD: u8 = 0x02;
 const IFF_UP: u32 = 1;
+const RTNH_F_ONLINK: u32 = 4;
 const BRPORT_MODE: u16 = 4; // IFLA_BRPORT_MODE
 
 pub(super) const IFINFO: usize = 16; // struct ifinfomsg
@@ -89,6 +91,8 @@ pub struct RouteInfo {
     pub oif: Option<u32>,
     pub src: Option<IpAddr>,
     pub metric: u32,
+    /// RTNH_F_ONLINK: the gateway need not be in a network of the device.
+    pub onlink: bool,
 }
 
 impl RouteInfo {
@@ -204,6 +208,7 @@ pub fn read_route(body: &[u8]) -> Option<RouteInfo> {
         oif: attrs.u32(Rta::Oif).or_else(|| u32_at(hops?.into_iter().next()?.1, 0)),
         src: addr(Rta::Prefsrc),
         metric: attrs.u32(Rta::Priority).unwrap_or(0),
+        onlink: u32_at(body, 8)? & RTNH_F_ONLINK != 0,
     })
 }
 
@@ -340,7 +345,16 @@ fn route_request(
     scope: u8,
 ) -> Option<Request> {
     let Item::Route { table, to, via, src } = item else { return None };
-    let header = [family(to.addr()), to.prefix_len(), 0, 0, 0, protocol, scope, kind, 0, 0, 0, 0];
+    let mut header =
+        [family(to.addr()), to.prefix_len(), 0, 0, 0, protocol, scope, kind, 0, 0, 0, 0];
+    if let Some(NextHops::Device(hop)) = via {
+        match hop.via {
+            Some(_) => header[8..].copy_from_slice(&RTNH_F_ONLINK.to_ne_bytes()),
+            // Without a gateway, iproute2 too makes an IPv4 route of this scope.
+            None if scope == SCOPE_UNIVERSE && to.addr().is_ipv4() => header[6] = SCOPE_LINK,
+            None => {}
+        }
+    }
     let mut request = Request::new(message, flags, &header)
         .attr(Rta::Table, &table.to_ne_bytes())
         .attr(Rta::Dst, &addr_to_bytes(to.addr()));
@@ -349,6 +363,12 @@ fn route_request(
         Some(NextHops::One(via)) => request = request.attr(Rta::Gateway, &addr_to_bytes(*via)),
         Some(NextHops::Many(hops)) => {
             request = request.nest(Rta::Multipath.into(), |r| hops.iter().fold(r, next_hop));
+        }
+        Some(NextHops::Device(hop)) => {
+            if let Some(via) = hop.via {
+                request = request.attr(Rta::Gateway, &addr_to_bytes(via));
+            }
+            request = request.attr(Rta::Oif, &index(&hop.dev)?.to_ne_bytes());
         }
     }
     if *table == TABLE_LOCAL {

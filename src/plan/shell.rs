@@ -148,8 +148,12 @@ fn route(step: &Step) -> Vec<String> {
     // The list of several gateways must end the command.
     let (mut path, hops) = match via {
         None => (String::new(), String::new()),
-        Some(gateway @ NextHops::One(_)) => (format!(" {gateway}"), String::new()),
-        Some(many) => (String::new(), format!(" {many}")),
+        Some(one @ NextHops::One(_)) => (format!(" {one}"), String::new()),
+        Some(NextHops::Device(hop)) => {
+            let dev = NextHops::device(&quote(&hop.dev), hop.via);
+            (format!(" {dev}"), String::new())
+        }
+        Some(many @ NextHops::Many(_)) => (String::new(), format!(" {many}")),
     };
     if local {
         path += &format!(" dev {DUMMY}");
@@ -240,6 +244,28 @@ mod tests {
             (Step::Remove(&route), "del"),
         ] {
             assert_eq!(script(&[step]), format!("ip route {verb} {tail}"));
+        }
+    }
+
+    #[test]
+    fn a_device_of_a_route_is_named_in_each_command() {
+        for (via, path) in [
+            (None, "dev kube-ipip"),
+            (Some([192, 0, 2, 12].into()), "via 192.0.2.12 dev kube-ipip onlink"),
+        ] {
+            let (table, to) = (77, "10.244.1.0/24".parse().unwrap());
+            let via = Some(NextHops::device("kube-ipip", via));
+            let route = Item::Route { table, to, via, src: Some([10, 244, 0, 1].into()) };
+            let tail = format!("10.244.1.0/24 {path} src 10.244.0.1 table 77 proto 17\n");
+            for (step, verb) in [
+                (Step::Add(&route), "add"),
+                (Step::Change(&route), "replace"),
+                (Step::Remove(&route), "del"),
+            ] {
+                assert_eq!(script(&[step]), format!("ip route {verb} {tail}"));
+            }
+            let text = format!("+ route 10.244.1.0/24 {path} src 10.244.0.1 table 77");
+            assert_eq!(Step::Add(&route).to_string(), text);
         }
     }
 

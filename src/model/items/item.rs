@@ -12,7 +12,7 @@ use crate::{
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 /// The items of one side. Items that are collected in any order go into a `Vec` first, which is
 /// then sorted once.
@@ -115,18 +115,17 @@ pub enum Item {
         /// The address with its prefix length.
         addr: IpNet,
     },
-    /// A route. In [`TABLE_LOCAL`] its type is `local` and its link [`DUMMY`]; elsewhere it is `unicast`,
-    /// and the kernel finds the link from the gateway.
+    /// A route. In [`TABLE_LOCAL`] its type is `local` and its link [`DUMMY`]; elsewhere it is
+    /// `unicast`. The device of the next hop is the field `dev` in JSON.
+    #[serde(serialize_with = "serialize_route")]
     Route {
         /// Routing table number.
         table: u32,
         /// Destination prefix.
         to: IpNet,
-        /// The gateways; `None` for a route without one.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        /// The gateways or the device; `None` for a route in [`TABLE_LOCAL`].
         via: Option<NextHops>,
         /// Preferred source address; `None` if the kernel chooses it.
-        #[serde(skip_serializing_if = "Option::is_none")]
         src: Option<IpAddr>,
     },
     /// A file, which is replaced as a whole.
@@ -136,6 +135,29 @@ pub enum Item {
         /// The complete text.
         text: Box<str>,
     },
+}
+
+/// Serializes the fields of a route; a field without a value is left out.
+fn serialize_route<S: Serializer>(
+    table: &u32,
+    dest: &IpNet,
+    via: &Option<NextHops>,
+    src: &Option<IpAddr>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    let mut route = to.serialize_struct("Item", 5)?;
+    route.serialize_field("table", table)?;
+    route.serialize_field("to", dest)?;
+    if let Some(via) = via.as_ref().filter(|via| !via.addrs().is_empty()) {
+        route.serialize_field("via", via)?;
+    }
+    if let Some(dev) = via.as_ref().and_then(NextHops::dev) {
+        route.serialize_field("dev", dev)?;
+    }
+    if let Some(src) = src {
+        route.serialize_field("src", src)?;
+    }
+    route.end()
 }
 
 /// The identity of an item. The kernel holds at most one item of a key.
@@ -337,6 +359,8 @@ mod tests {
         Route:
             r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":"192.0.2.12"}"#
             r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":["192.0.2.12","192.0.2.13"]}"#
+            r#"{"kind":"route","table":254,"to":"10.244.2.0/24","dev":"kube-ipip"}"#
+            r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":"192.0.2.12","dev":"kube-ipip","src":"10.244.0.1"}"#
             r#"{"kind":"route","table":255,"to":"10.96.0.10/32","src":"192.0.2.11"}"#;
         File: r#"{"kind":"file","path":"/etc/cni/net.d/10-kuberouter.conflist","text":"{\"plugins\":[]}\n"}"#;
     }

@@ -24,6 +24,6 @@ pub use item::{
 };
 pub use item_kind::{Backend, ItemKind, KindInfo, ObservedPart, Removal};
 pub use kinds::{Forward, IpipTunnel, LinkKind, Protocol, SysctlPath, Timeout, iptables};
-pub use next_hops::NextHops;
+pub use next_hops::{DeviceHop, NextHops};
 pub use observed::{Observed, Observer};
 pub use service_addr::{RealKey, ServiceAddr, ServiceKey, SetElement, is_our_mark, our_mark};

@@ -13,7 +13,7 @@ use serde::{
 };
 use serde_json::Value as Json;
 
-use super::{IpipTunnel, Item, ItemKind, LinkKind, ServiceAddr, ServiceKey, SetElement};
+use super::{IpipTunnel, Item, ItemKind, LinkKind, NextHops, ServiceAddr, ServiceKey, SetElement};
 use crate::{codec::json, family::Family};
 
 /// Returns a field of an object. A missing field is read as null. Fails if the value does not fit
@@ -65,7 +65,10 @@ impl<'de> Deserialize<'de> for Item {
             ItemKind::Route => Item::Route {
                 table: field(o, "table")?,
                 to: field(o, "to")?,
-                via: field(o, "via")?,
+                via: match field::<Option<Box<str>>, _>(o, "dev")? {
+                    Some(dev) => Some(NextHops::device(&dev, field(o, "via")?)),
+                    None => field(o, "via")?,
+                },
                 src: field(o, "src")?,
             },
             ItemKind::File => Item::File { path: field(o, "path")?, text: field(o, "text")? },
