@@ -195,9 +195,9 @@ fn bare(text: &str) -> String {
         let raw = before.ends_with("r#");
         let len = if raw {
             quoted[1..].find("\"#").map(|end| end + 3)
-        } else if quoted.starts_with('"') {
+        } else if let Some(text) = quoted.strip_prefix('"') {
             let mut escaped = false;
-            let end = quoted[1..].find(|c| {
+            let end = text.find(|c| {
                 let end = c == '"' && !escaped;
                 escaped = c == '\\' && !escaped;
                 end

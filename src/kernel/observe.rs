@@ -267,9 +267,10 @@ impl Kernel {
         });
         let names = names.collect();
         let specs: Vec<SetSpec> = Set::each().map(|(set, family)| set.spec(family)).collect();
-        let is_expected = |found: &nft::FoundSet| specs.iter().any(|spec| found.is(spec));
-        let fits = sets.iter().all(|found| is_runtime(&found.name) || is_expected(found))
-            && specs.iter().all(|spec| sets.iter().any(|found| found.is(spec)));
+        let fixed: Vec<_> = sets.iter().filter(|found| !is_runtime(&found.name)).collect();
+        // Names are unique, so if all are expected and none is missing, the numbers are equal.
+        let fits = fixed.len() == specs.len()
+            && fixed.iter().all(|found| specs.iter().any(|spec| found.is(spec)));
         self.chains = fits.then_some(names);
         let wanted = seen.want.iter().find_map(|item| {
             if let Item::Table { skeleton, .. } = item { *skeleton } else { None }

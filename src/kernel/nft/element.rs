@@ -37,7 +37,7 @@ pub(super) const NF_ACCEPT: u32 = 1;
 const NFT_JUMP: u32 = -3i32 as u32;
 
 /// A set element in the kernel's representation.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawElement {
     /// Big-endian fields, padded to four bytes in a concatenation.
     pub(super) key: Vec<u8>,
@@ -50,7 +50,7 @@ pub struct RawElement {
 }
 
 /// The value of a map element.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ElementData {
     /// A packet mark.
     Mark(u32),
@@ -59,7 +59,7 @@ pub enum ElementData {
 }
 
 /// The verdict in an element of a verdict map, or at the end of a rule.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ElementVerdict {
     /// Accepts the packet.
     Accept,

@@ -234,7 +234,7 @@ pub fn values(set: Set, family: Family, mut raw: Vec<RawElement>) -> Vec<SetElem
     if !set.is_interval() || set.key().len() > 1 {
         return raw.iter().filter_map(|raw| value(set, family, raw)).collect();
     }
-    raw.sort();
+    raw.sort_unstable_by(|a, b| a.key.cmp(&b.key));
     let ends: Vec<&RawElement> = raw.iter().filter(|r| r.end).collect();
     let starts = raw.iter().filter(|r| !r.end);
     let net = |start: &RawElement| {
@@ -326,28 +326,35 @@ pub fn remove_elements(set: Set, family: Family, values: &[SetElement]) -> Reque
 }
 
 fn all_raw(set: Set, values: &[SetElement]) -> Vec<RawElement> {
-    values.iter().flat_map(|value| raw_elements(set, value)).collect()
+    let mut raw = Vec::with_capacity(values.len());
+    values.iter().for_each(|value| push_raw(set, value, &mut raw));
+    raw
 }
 
 /// Converts a value to raw elements. A network in a set with one field becomes two elements: its first
 /// key, and the first key after it unless it ends the address space.
-fn raw_elements(set: Set, value: &SetElement) -> Vec<RawElement> {
-    let one = |key, last, data| vec![RawElement { key, last, end: false, data }];
-    match *value {
-        SetElement::Service(at) => one(key_of(&at), None, None),
-        SetElement::Marked { at, mark } => one(key_of(&at), None, Some(ElementData::Mark(mark))),
-        SetElement::Port { port, .. } => one(port.to_be_bytes().to_vec(), None, None),
-        SetElement::Addr(addr) => one(addr_to_bytes(addr).repeat(set.key().len()), None, None),
+fn push_raw(set: Set, value: &SetElement, raw: &mut Vec<RawElement>) {
+    let (mut last, mut data) = (None, None);
+    let key = match *value {
+        SetElement::Service(at) => key_of(&at),
+        SetElement::Marked { at, mark } => {
+            data = Some(ElementData::Mark(mark));
+            key_of(&at)
+        }
+        SetElement::Port { port, .. } => port.to_be_bytes().to_vec(),
+        SetElement::Addr(addr) => addr_to_bytes(addr).repeat(set.key().len()),
         SetElement::Ranged { at, from } => {
             let key = |addr| [key_of(&at), addr_to_bytes(addr)].concat();
-            one(key(from.network()), Some(key(from.broadcast())), None)
+            last = Some(key(from.broadcast()));
+            key(from.network())
         }
-        SetElement::Net(net) => {
-            let mut raw = one(addr_to_bytes(net.network()), None, None);
-            let end = next_key(&addr_to_bytes(net.broadcast()));
-            raw.extend(end.map(|key| RawElement { key, last: None, end: true, data: None }));
-            raw
-        }
+        SetElement::Net(net) => addr_to_bytes(net.network()),
+    };
+    raw.push(RawElement { key, last, end: false, data });
+    if let SetElement::Net(net) = value
+        && let Some(key) = next_key(&addr_to_bytes(net.broadcast()))
+    {
+        raw.push(RawElement { key, last: None, end: true, data: None });
     }
 }
 
@@ -381,7 +388,7 @@ mod tests {
                 (Set::OwnPods, SetElement::Net(net)),
                 (Set::TcpPorts, SetElement::Port { port: 30080, family: Family::of_addr(&addr) }),
             ] {
-                let raw = raw_elements(set, &value);
+                let raw = all_raw(set, &[value]);
                 assert_eq!(values(set, value.family(), raw), [value], "{set:?}");
             }
         }
@@ -479,7 +486,7 @@ mod tests {
             .iter()
             .map(|net| SetElement::Net(net.parse().unwrap()))
             .collect();
-        let raw = nets.iter().flat_map(|net| raw_elements(Set::PodNets, net)).collect();
+        let raw = all_raw(Set::PodNets, &nets);
         assert_eq!(values(Set::PodNets, Family::Ipv4, raw), nets);
     }
 }

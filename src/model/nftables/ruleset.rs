@@ -183,7 +183,7 @@ pub fn chains(skeleton: RulesetOptions) -> Vec<Chain> {
     let both = |rules: &dyn Fn(Family) -> Vec<Rule>| Family::ALL.map(rules).concat();
     let base = |kind, hook, priority| Some(Base { kind, hook, priority });
     let output = |family| {
-        let drop = rule(family, [in_set(Fields::Destination, Set::Drop)], RuleVerdict::Drop);
+        let drop = rule(family, vec![in_set(Fields::Destination, Set::Drop)], RuleVerdict::Drop);
         vec![drop, reset_unserved(family)]
     };
     let mut chains = vec![
@@ -227,8 +227,8 @@ pub(super) const PASS_CHAINS: [&str; 2] = ["pass-input", "pass-forward"];
 /// The chain for packets that came through a Service.
 const THROUGH_SERVICE: &str = "through-service";
 
-fn rule(family: Family, tests: impl IntoIterator<Item = Test>, verdict: RuleVerdict) -> Rule {
-    Rule { family, tests: tests.into_iter().collect(), verdict }
+fn rule(family: Family, tests: Vec<Test>, verdict: RuleVerdict) -> Rule {
+    Rule { family, tests, verdict }
 }
 
 fn in_set(fields: Fields, set: Set) -> Test {
@@ -245,22 +245,25 @@ fn before_routing(family: Family) -> Vec<Rule> {
     use super::Fields::{Destination, DestinationAndSource, From};
     let outside = || not_in_set(From, Set::PodNets);
     vec![
-        rule(family, [in_set(Destination, Set::Drop)], RuleVerdict::Drop),
-        rule(family, [outside(), in_set(Destination, Set::DropOutside)], RuleVerdict::Drop),
+        rule(family, vec![in_set(Destination, Set::Drop)], RuleVerdict::Drop),
+        rule(family, vec![outside(), in_set(Destination, Set::DropOutside)], RuleVerdict::Drop),
         rule(
             family,
-            [in_set(Destination, Set::Restricted), not_in_set(DestinationAndSource, Set::Ranges)],
+            vec![
+                in_set(Destination, Set::Restricted),
+                not_in_set(DestinationAndSource, Set::Ranges),
+            ],
             RuleVerdict::Drop,
         ),
         // IPVS looks up the fwmark service first; that service has only the endpoints of this node.
-        rule(family, [outside()], RuleVerdict::Mark(Set::Outside.into())),
+        rule(family, vec![outside()], RuleVerdict::Mark(Set::Outside.into())),
     ]
 }
 
 /// Returns the rule that resets TCP connections to a Service without endpoints. IPVS itself rejects
 /// with ICMP.
 fn reset_unserved(family: Family) -> Rule {
-    let tests = [in_set(Fields::Destination, Set::Reject), Test::Protocol(TCP), Test::New];
+    let tests = vec![in_set(Fields::Destination, Set::Reject), Test::Protocol(TCP), Test::New];
     rule(family, tests, RuleVerdict::Reset)
 }
 
@@ -270,17 +273,19 @@ const TCP: u8 = 6;
 /// foreign mark is left to the rules of its program, and our own mark is accepted as it is.
 fn pass_input(family: Family) -> Vec<Rule> {
     vec![
-        rule(family, [Test::Marked], RuleVerdict::Accept),
-        rule(family, [in_set(Fields::Destination, Set::Services)], RuleVerdict::Pass),
-        rule(family, [in_set(Fields::To, Set::Vips), icmp(family)], RuleVerdict::Pass),
+        rule(family, vec![Test::Marked], RuleVerdict::Accept),
+        rule(family, vec![in_set(Fields::Destination, Set::Services)], RuleVerdict::Pass),
+        rule(family, vec![in_set(Fields::To, Set::Vips), icmp(family)], RuleVerdict::Pass),
     ]
 }
 
 /// Returns the rules that mark packets from and to pods, and answers that go back through a
 /// Service.
 fn pass_forward(family: Family) -> Vec<Rule> {
-    let mut rules = vec![rule(family, [Test::Marked], RuleVerdict::Accept)];
-    rules.extend([Test::FromBridge, Test::ToBridge].map(|t| rule(family, [t], RuleVerdict::Pass)));
+    let mut rules = vec![rule(family, vec![Test::Marked], RuleVerdict::Accept)];
+    rules.extend(
+        [Test::FromBridge, Test::ToBridge].map(|t| rule(family, vec![t], RuleVerdict::Pass)),
+    );
     rules.extend(service_rules(family, &RuleVerdict::Pass));
     rules
 }
@@ -297,11 +302,11 @@ fn icmp(family: Family) -> Test {
 fn guard(family: Family) -> Vec<Rule> {
     use super::Fields::{Destination, To};
     vec![
-        rule(family, [in_set(Destination, Set::Services)], RuleVerdict::Accept),
+        rule(family, vec![in_set(Destination, Set::Services)], RuleVerdict::Accept),
         // ICMP errors, for example for path MTU discovery, and ping.
-        rule(family, [in_set(To, Set::Vips), icmp(family)], RuleVerdict::Accept),
-        rule(family, [in_set(To, Set::Vips), Test::Protocol(TCP)], RuleVerdict::Reset),
-        rule(family, [in_set(To, Set::Vips)], RuleVerdict::Reject),
+        rule(family, vec![in_set(To, Set::Vips), icmp(family)], RuleVerdict::Accept),
+        rule(family, vec![in_set(To, Set::Vips), Test::Protocol(TCP)], RuleVerdict::Reset),
+        rule(family, vec![in_set(To, Set::Vips)], RuleVerdict::Reject),
     ]
 }
 
@@ -310,18 +315,21 @@ fn through_service(family: Family, skeleton: RulesetOptions) -> Vec<Rule> {
     use super::Fields::{From, FromTo, To};
     let mut rules = Vec::new();
     if skeleton.masquerade_all {
-        rules.push(rule(family, [Test::FromThisNode(false)], RuleVerdict::Masquerade));
+        rules.push(rule(family, vec![Test::FromThisNode(false)], RuleVerdict::Masquerade));
     }
     // A pod that reaches itself would otherwise answer itself directly.
-    rules.push(rule(family, [in_set(FromTo, Set::Loops)], RuleVerdict::Masquerade));
+    rules.push(rule(family, vec![in_set(FromTo, Set::Loops)], RuleVerdict::Masquerade));
     if skeleton.same_node {
-        let tests = [in_set(From, Set::OwnPods), in_set(To, Set::OwnPods)];
+        let tests = vec![in_set(From, Set::OwnPods), in_set(To, Set::OwnPods)];
         rules.push(rule(family, tests, RuleVerdict::Masquerade));
     }
     // Neither from a pod of this node nor to one: without masquerading the answer would not come
     // back this way.
-    let elsewhere =
-        [not_in_set(From, Set::OwnPods), not_in_set(To, Set::OwnPods), Test::FromThisNode(false)];
+    let elsewhere = vec![
+        not_in_set(From, Set::OwnPods),
+        not_in_set(To, Set::OwnPods),
+        Test::FromThisNode(false),
+    ];
     rules.push(rule(family, elsewhere, RuleVerdict::Masquerade));
     rules
 }
@@ -330,10 +338,10 @@ fn through_service(family: Family, skeleton: RulesetOptions) -> Vec<Rule> {
 /// virtual address, or an address of a node with a port of a Service.
 fn service_rules(family: Family, verdict: &RuleVerdict) -> Vec<Rule> {
     use super::Fields::{FirstPort, FirstTo};
-    let mut rules = vec![rule(family, [in_set(FirstTo, Set::Vips)], verdict.clone())];
+    let mut rules = vec![rule(family, vec![in_set(FirstTo, Set::Vips)], verdict.clone())];
     for (protocol, ports) in [(TCP, Set::TcpPorts), (17, Set::UdpPorts), (132, Set::SctpPorts)] {
         let tests =
-            [in_set(FirstTo, Set::NodeIps), Test::Protocol(protocol), in_set(FirstPort, ports)];
+            vec![in_set(FirstTo, Set::NodeIps), Test::Protocol(protocol), in_set(FirstPort, ports)];
         rules.push(rule(family, tests, verdict.clone()));
     }
     rules
@@ -344,7 +352,7 @@ fn after_routing(family: Family, skeleton: RulesetOptions) -> Vec<Rule> {
     use super::Fields::{From, To};
     let mut rules = service_rules(family, &RuleVerdict::Jump(THROUGH_SERVICE.into()));
     if skeleton.pod_egress {
-        let out = [
+        let out = vec![
             in_set(From, Set::OwnPods),
             not_in_set(To, Set::PodNets),
             not_in_set(To, Set::NodeIps),
