@@ -1,11 +1,14 @@
 //! Messages for our table and its sets, and the conversion of [`SetElement`]s for the sets of the
 //! skeleton.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use neli::consts::nl::NlmF;
 
 use super::element::{ElementData, RawElement, add_raw_elements, remove_raw_elements};
 use crate::{
+    collections::FlatSet,
     family::Family,
     model::{
         items::{Protocol, ServiceAddr, SetElement, addr_from_bytes, addr_to_bytes},
@@ -230,18 +233,20 @@ pub fn read_set(body: &[u8]) -> Option<FoundSet> {
 
 /// Converts all raw elements of a set to values. In an interval set, each start element is combined
 /// with the next end element. An element that can't be converted is skipped.
-pub fn values(set: Set, family: Family, mut raw: Vec<RawElement>) -> Vec<SetElement> {
+pub fn values(set: Set, family: Family, raw: Vec<RawElement>) -> Vec<SetElement> {
     if !set.is_interval() || set.key().len() > 1 {
         return raw.iter().filter_map(|raw| value(set, family, raw)).collect();
     }
-    raw.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-    let ends: Vec<&RawElement> = raw.iter().filter(|r| r.end).collect();
-    let starts = raw.iter().filter(|r| !r.end);
+    let ends: FlatSet<IpAddr> =
+        raw.iter().filter(|r| r.end).filter_map(|r| addr_from_bytes(&r.key)).collect();
     let net = |start: &RawElement| {
-        let end = ends.get(ends.partition_point(|e| e.key <= start.key));
-        network(&start.key, end.map(|e| previous_key(&e.key)).as_deref()).map(SetElement::Net)
+        let first = addr_from_bytes(&start.key)?;
+        // The end of the network before can be the same address.
+        let end = ends.tail(&first).iter().find(|end| **end != first);
+        let last = end.map(|end| previous_key(&addr_to_bytes(*end)));
+        network(&start.key, last.as_deref()).map(SetElement::Net)
     };
-    starts.filter_map(net).collect()
+    raw.iter().filter(|r| !r.end).filter_map(net).collect()
 }
 
 /// Converts one raw element, except in interval sets with one field.
@@ -369,8 +374,6 @@ fn key_of(at: &ServiceAddr) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use super::*;
 
     #[test]
