@@ -80,7 +80,7 @@ fn read_everything(datagram: &[u8]) {
         let _ = (nft::read_set(body), nft::read_chain(body), nft::read_rule(body));
         if let Some(raw) = nft::read_elements(body).filter(|raw| !raw.is_empty()) {
             for (set, family) in Set::each() {
-                let _ = nft::values(set, family, raw.clone());
+                let _ = nft::values(set, family, &raw);
             }
         }
     }

@@ -285,7 +285,7 @@ impl Kernel {
             let raw = netfilter
                 .dump(&nft::list_elements(&name), nft::read_elements)
                 .doing(|| format!("listing the set {name}"))?;
-            let values = nft::values(set, family, raw.into_iter().flatten().collect());
+            let values = nft::values(set, family, &raw.into_iter().flatten().collect::<Vec<_>>());
             if set == Set::Services {
                 recorded.extend(values.iter().filter_map(|v| {
                     if let SetElement::Service(at) = v { Some(*at) } else { None }

@@ -233,7 +233,7 @@ pub fn read_set(body: &[u8]) -> Option<FoundSet> {
 
 /// Converts all raw elements of a set to values. In an interval set, each start element is combined
 /// with the next end element. An element that can't be converted is skipped.
-pub fn values(set: Set, family: Family, raw: Vec<RawElement>) -> Vec<SetElement> {
+pub fn values(set: Set, family: Family, raw: &[RawElement]) -> Vec<SetElement> {
     if !set.is_interval() || set.key().len() > 1 {
         return raw.iter().filter_map(|raw| value(set, family, raw)).collect();
     }
@@ -392,7 +392,7 @@ mod tests {
                 (Set::TcpPorts, SetElement::Port { port: 30080, family: Family::of_addr(&addr) }),
             ] {
                 let raw = all_raw(set, &[value]);
-                assert_eq!(values(set, value.family(), raw), [value], "{set:?}");
+                assert_eq!(values(set, value.family(), &raw), [value], "{set:?}");
             }
         }
     }
@@ -490,6 +490,6 @@ mod tests {
             .map(|net| SetElement::Net(net.parse().unwrap()))
             .collect();
         let raw = all_raw(Set::PodNets, &nets);
-        assert_eq!(values(Set::PodNets, Family::Ipv4, raw), nets);
+        assert_eq!(values(Set::PodNets, Family::Ipv4, &raw), nets);
     }
 }
