@@ -45,6 +45,14 @@ impl Family {
         Family::ALL.into_iter().find(|family| family.afi() == afi)
     }
 
+    /// Returns the version of IP, which ends the names of our sets: 4 or 6.
+    pub fn version(self) -> u8 {
+        match self {
+            Family::Ipv4 => 4,
+            Family::Ipv6 => 6,
+        }
+    }
+
     /// Returns the AFI (IANA Address Family Numbers): 1 or 2.
     pub fn afi(self) -> u16 {
         match self {

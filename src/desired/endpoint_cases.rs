@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use super::endpoints::{Choice, choose};
 use crate::{
     collections::FlatSet,
+    family::Family,
     model::{
         cluster::{Endpoint, EndpointSlice, Name, Node, ServicePort, SlicePort},
         items::Protocol,
@@ -201,10 +202,10 @@ fn expected(list: &str) -> FlatSet<(IpAddr, u16)> {
 }
 
 /// Returns the choice of this node, which is in a zone or (if empty) in none.
-fn choice(slices: &[EndpointSlice], port: &ServicePort, ipv4: bool, zone: &str) -> Choice {
+fn choice(slices: &[EndpointSlice], port: &ServicePort, family: Family, zone: &str) -> Choice {
     let zone = Some(zone).filter(|zone| !zone.is_empty()).map(Into::into);
     let node = Node { name: "here".into(), zone, ..Node::default() };
-    choose(slices, port, ipv4, &node)
+    choose(slices, port, family, &node)
 }
 
 #[test]
@@ -212,10 +213,10 @@ fn each_case_of_the_table_holds_in_any_order_of_the_slices() {
     for &(sentence, zone, slices, cluster, local, any) in CASES {
         let mut slices: Vec<EndpointSlice> = slices.split('|').map(slice).collect();
         let want = Choice { cluster: expected(cluster), local: expected(local), any };
-        assert_eq!(choice(&slices, &http(), true, zone), want, "{sentence}");
+        assert_eq!(choice(&slices, &http(), Family::Ipv4, zone), want, "{sentence}");
         slices.reverse();
         assert_eq!(
-            choice(&slices, &http(), true, zone),
+            choice(&slices, &http(), Family::Ipv4, zone),
             want,
             "{sentence}, with the slices reversed"
         );
@@ -226,9 +227,9 @@ fn each_case_of_the_table_holds_in_any_order_of_the_slices() {
 fn only_endpoints_of_the_family_are_chosen() {
     let mut slice = slice("1 ready here, 2 ready here");
     slice.endpoints[1].addr = "fd00::2".parse().unwrap();
-    let got = choice(std::slice::from_ref(&slice), &http(), true, "");
+    let got = choice(std::slice::from_ref(&slice), &http(), Family::Ipv4, "");
     assert_eq!(got, Choice { cluster: expected("1"), local: expected("1"), any: true });
-    let got = choice(&[slice], &http(), false, "");
+    let got = choice(&[slice], &http(), Family::Ipv6, "");
     assert_eq!(got.cluster, FlatSet::from([("fd00::2".parse().unwrap(), 80)]));
 }
 
@@ -236,7 +237,7 @@ fn only_endpoints_of_the_family_are_chosen() {
 fn endpoints_without_hints_do_not_disable_the_hints_of_the_other_family() {
     let mut slice = slice("1 ready zones=a, 2 ready zones=b, 3 ready");
     slice.endpoints[2].addr = "fd00::3".parse().unwrap();
-    assert_eq!(choice(&[slice], &http(), true, "a").cluster, expected("1"));
+    assert_eq!(choice(&[slice], &http(), Family::Ipv4, "a").cluster, expected("1"));
 }
 
 #[test]
@@ -244,13 +245,13 @@ fn a_port_that_matches_no_slice_by_name_and_protocol_has_no_endpoints() {
     let slices = [slice("1 ready here")];
     let udp = ServicePort { protocol: Protocol::Udp, ..http() };
     let other = ServicePort { name: "".into(), ..http() };
-    assert_eq!(choice(&slices, &udp, true, ""), Choice::default());
-    assert_eq!(choice(&slices, &other, true, ""), Choice::default());
+    assert_eq!(choice(&slices, &udp, Family::Ipv4, ""), Choice::default());
+    assert_eq!(choice(&slices, &other, Family::Ipv4, ""), Choice::default());
 }
 
 #[test]
 fn an_endpoint_without_a_node_is_not_local() {
     let mut slice = slice("1 ready here");
     slice.endpoints[0].node = None;
-    assert_eq!(choice(&[slice], &http(), true, "").local, FlatSet::new());
+    assert_eq!(choice(&[slice], &http(), Family::Ipv4, "").local, FlatSet::new());
 }

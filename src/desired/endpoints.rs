@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use crate::{
     collections::FlatSet,
+    family::Family,
     model::cluster::{Endpoint, EndpointSlice, Node, ServicePort, SlicePort},
 };
 
@@ -31,14 +32,14 @@ pub struct Choice {
 pub fn choose<'a>(
     slices: impl IntoIterator<Item = &'a EndpointSlice>,
     port: &ServicePort,
-    ipv4: bool,
+    family: Family,
     node: &Node,
 ) -> Choice {
     let mut matches: Vec<((IpAddr, u16), &Endpoint)> = Vec::new();
     for slice in slices {
         let same = |p: &&SlicePort| p.name == port.name && p.protocol == port.protocol;
         let Some(target) = slice.ports.iter().find(same).filter(|p| p.port > 0) else { continue };
-        let endpoints = slice.endpoints.iter().filter(|e| e.addr.is_ipv4() == ipv4);
+        let endpoints = slice.endpoints.iter().filter(|e| Family::of_addr(&e.addr) == family);
         matches.extend(endpoints.map(|endpoint| ((endpoint.addr, target.port), endpoint)));
     }
     matches.sort_unstable_by_key(|(at, _)| *at);

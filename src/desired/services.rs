@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     collections::{FlatMap, FlatSet},
+    family::Family,
     model::{
         cluster::{EndpointSlice, Name, Node, Service, ServicePort},
         items::{
@@ -147,10 +148,10 @@ pub fn of(
         ServiceBuilder { service, name, place, claims, items: Vec::new(), unmet: Vec::new() };
     builder.report_unsupported();
     let scheduler = builder.scheduler();
-    let mut choices: FlatMap<(usize, bool), Choice> = FlatMap::new();
+    let mut choices: FlatMap<(usize, Family), Choice> = FlatMap::new();
     for (kind, vip) in fronts(service, place) {
-        let ipv4 = vip.is_ipv4();
-        if !place.addrs.iter().any(|a| a.is_ipv4() == ipv4) {
+        let family = Family::of_addr(&vip);
+        if !place.addrs.iter().any(|a| Family::of_addr(a) == family) {
             continue;
         }
         let mut served = false;
@@ -164,8 +165,8 @@ pub fn of(
                 builder.unmet.extend(why.map(|why| Unmet::new(what, why)));
                 continue;
             }
-            let choice = choices.or_insert_with((i, ipv4), || {
-                choose(slices.iter().copied(), port, ipv4, place.node)
+            let choice = choices.or_insert_with((i, family), || {
+                choose(slices.iter().copied(), port, family, place.node)
             });
             builder.add_entry(kind, at, choice, &scheduler);
             served = true;
@@ -264,7 +265,10 @@ impl ServiceBuilder<'_, '_> {
                 Protocol::Udp => Set::UdpPorts,
                 Protocol::Sctp => Set::SctpPorts,
             };
-            self.add_element(ports, SetElement::Port { port: at.port, ipv4: at.addr.is_ipv4() });
+            self.add_element(
+                ports,
+                SetElement::Port { port: at.port, family: Family::of_addr(&at.addr) },
+            );
             self.add_element(Set::NodeIps, SetElement::Addr(at.addr));
         }
         let inside = match kind {

@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
     model::{
         cluster::{Cluster, EndpointSlice, Kind, Node, Service},
-        items::{Item, ItemSet, Protocol, ServiceKey, TABLE_MAIN},
+        items::{Item, ItemSet, Protocol, TABLE_MAIN},
         local::{Host, Local, Module, NodePorts},
         nftables::Set,
     },
@@ -95,25 +95,15 @@ pub fn is_removable(
     learned: &Learned,
     local: &Local,
 ) -> bool {
-    let complete = |kind| !doubtful.contains(&kind);
-    match item {
-        Item::Accept { .. } => true,
-        Item::Route { table: TABLE_MAIN, to, .. } => {
-            // A route that no Node claims may come from a BGP peer that has not sent all its routes
-            // yet, or from a kube-router that is still here.
-            let tunnels = local.host.as_ref().is_some_and(|h| !h.tunnels.is_empty());
-            let unclaimed = |to| learned.complete || learned.gone.contains(to);
-            complete(Kind::Node) && (!local.options.peers || unclaimed(to)) && !tunnels
-        }
-        Item::Element { set: Set::OwnPods | Set::PodNets | Set::NodeIps, .. } => {
-            complete(Kind::Node)
-        }
-        Item::Element { set: Set::Services | Set::Vips, .. }
-        | Item::Service { at: ServiceKey::Address(_), .. }
-        | Item::Addr { .. }
-        | Item::Route { .. } => complete(Kind::Service),
-        _ => complete(Kind::Service) && complete(Kind::EndpointSlice),
+    let complete = item.sources().iter().all(|kind| !doubtful.contains(kind));
+    if let Item::Route { table: TABLE_MAIN, to, .. } = item {
+        // A route that no Node claims may come from a BGP peer that has not sent all its routes
+        // yet, or from a kube-router that is still here.
+        let tunnels = local.host.as_ref().is_some_and(|h| !h.tunnels.is_empty());
+        let unclaimed = || learned.complete || learned.gone.contains(to);
+        return complete && (!local.options.peers || unclaimed()) && !tunnels;
     }
+    complete
 }
 
 /// Returns this node's Node object.

@@ -13,8 +13,9 @@ use neli::consts::socket::NlFamily;
 
 use super::{Kernel, files, ipvs, nft, route};
 use crate::{
+    family::Family,
     model::{
-        items::{Item, SetElement, TABLE_MAIN},
+        items::{Backend, Item, SetElement, TABLE_MAIN},
         nftables::Set,
     },
     netlink::{
@@ -42,53 +43,40 @@ const KERNEL_ROUTE_PAUSE: Duration = Duration::from_millis(20);
 /// The reason for the failure of a step whose link is in no dump.
 const NO_LINK: &str = "its link does not exist";
 
-/// The interface that applies a step. Consecutive steps for the same backend are applied together.
-#[derive(Clone, Copy, PartialEq)]
-enum Backend {
-    Module,
-    Link,
-    File,
-    Table,
-    /// Whether elements are added, their set, and whether they are IPv4.
-    Elements(bool, Set, bool),
-    Accept,
-    Ipvs,
-    Route,
-}
+/// The elements that one request can hold: true if they are added, their set, and their family.
+type ElementRun = (bool, Set, Family);
 
-fn backend(step: &Step) -> Backend {
-    match step.item() {
-        Item::Module { .. } => Backend::Module,
-        Item::Link { .. } => Backend::Link,
-        Item::Sysctl { .. } | Item::File { .. } => Backend::File,
-        Item::Table { .. } => Backend::Table,
-        Item::Element { set, value } => {
-            Backend::Elements(!matches!(step, Step::Remove(_)), *set, value.is_ipv4())
-        }
-        Item::Accept { .. } => Backend::Accept,
-        Item::Timeout { .. } | Item::Service { .. } | Item::Real { .. } => Backend::Ipvs,
-        Item::Hairpin { .. } | Item::Addr { .. } | Item::Route { .. } => Backend::Route,
-    }
+/// Returns the interface that applies a step, and for an element the request that it fits into.
+/// Consecutive steps with the same result are applied together.
+fn run_of(step: &Step) -> (Backend, Option<ElementRun>) {
+    let item = step.item();
+    let elements = if let Item::Element { set, value } = item {
+        Some((!matches!(step, Step::Remove(_)), *set, value.family()))
+    } else {
+        None
+    };
+    (item.info().backend, elements)
 }
 
 /// Returns how many steps of a run are applied before their results are reported. IPVS steps are
 /// reported per batch, because the results of 50,000 real servers would take 1.2 MB.
 fn max_part(run: &[Step]) -> usize {
-    if backend(&run[0]) == Backend::Ipvs { socket::BATCH } else { run.len() }
+    if run[0].item().info().backend == Backend::Ipvs { socket::BATCH } else { run.len() }
 }
 
 impl Kernel {
     /// Applies the steps in order and calls `done` for each step with its result. A step that fails
     /// does not stop the other steps.
     pub fn apply(&mut self, steps: &[Step], done: OnStep<'_>) {
-        let runs = steps.chunk_by(|a, b| backend(a) == backend(b));
+        let runs = steps.chunk_by(|a, b| run_of(a) == run_of(b));
         for run in runs.flat_map(|run| run.chunks(max_part(run))) {
-            let outcomes = match backend(&run[0]) {
+            let (backend, elements) = run_of(&run[0]);
+            let outcomes = match backend {
                 Backend::Module => run.iter().map(|step| self.apply_module(step)).collect(),
                 Backend::Link => run.iter().map(|step| self.apply_link(step)).collect(),
                 Backend::File => run.iter().map(write_file).collect(),
                 Backend::Table => run.iter().map(|step| self.apply_table(step)).collect(),
-                Backend::Elements(add, set, ipv4) => self.apply_elements(run, add, set, ipv4),
+                Backend::Elements => elements.map_or(Vec::new(), |of| self.apply_elements(run, of)),
                 Backend::Accept => run.iter().map(|step| self.apply_accept(step)).collect(),
                 Backend::Ipvs => self.apply_ipvs(run),
                 Backend::Route => self.apply_route(run),
@@ -100,10 +88,10 @@ impl Kernel {
     }
 
     fn apply_module(&mut self, step: &Step) -> Outcome {
-        match step {
-            Step::Add(Item::Module { name }) => Ok(self.modules.load(name)?),
-            _ => Err("kinglet never unloads modules".into()),
-        }
+        let Step::Add(Item::Module { name }) = step else {
+            return Err("kinglet never unloads modules".into());
+        };
+        Ok(self.modules.load(name)?)
     }
 
     fn apply_link(&mut self, step: &Step) -> Outcome {
@@ -129,24 +117,40 @@ impl Kernel {
 
     fn apply_route(&mut self, run: &[Step]) -> Vec<Outcome> {
         let index = |name: &str| self.links.get(name).copied();
-        let request = |step: &Step| match step {
-            Step::Add(item @ Item::Route { .. }) => route::add_route(item, index),
-            Step::Change(item @ Item::Route { .. }) => route::change_route(item, index),
-            Step::Add(Item::Hairpin { port }) => Some(vec![route::set_hairpin(index(port)?)]),
-            Step::Remove(item @ Item::Route { .. }) => route::remove_route(item, index),
-            Step::Remove(Item::Addr { link, addr }) => {
-                Some(vec![route::remove_address(*addr, index(link)?)])
+        let request = |step: &Step| match step.item() {
+            item @ Item::Route { .. } => match step {
+                Step::Add(_) => route::add_route(item, index),
+                Step::Change(_) => route::change_route(item, index),
+                Step::Remove(_) => route::remove_route(item, index),
+            },
+            Item::Hairpin { port } => match step {
+                Step::Add(_) => Some(vec![route::set_hairpin(index(port)?)]),
+                Step::Change(_) | Step::Remove(_) => None,
+            },
+            Item::Addr { link, addr } => {
+                let index = index(link)?;
+                Some(vec![match step {
+                    Step::Add(_) | Step::Change(_) => route::add_address(*addr, index),
+                    Step::Remove(_) => route::remove_address(*addr, index),
+                }])
             }
-            Step::Add(Item::Addr { link, addr }) | Step::Change(Item::Addr { link, addr }) => {
-                Some(vec![route::add_address(*addr, index(link)?)])
-            }
-            _ => None,
+            // Of other backends.
+            Item::Module { .. }
+            | Item::Link { .. }
+            | Item::Sysctl { .. }
+            | Item::Table { .. }
+            | Item::Element { .. }
+            | Item::Accept { .. }
+            | Item::Timeout { .. }
+            | Item::Service { .. }
+            | Item::Real { .. }
+            | Item::File { .. } => None,
         };
         let outcomes = send_steps(run, request, NO_LINK, |r| self.route.send(r));
         self.delete_kernel_routes(run);
-        self.echo.borrow_mut().extend(run.iter().filter_map(|step| match step.item() {
-            Item::Addr { addr: IpNet::V6(addr), .. } => Some(IpAddr::V6(addr.addr())),
-            _ => None,
+        self.echo.borrow_mut().extend(run.iter().filter_map(|step| {
+            let Item::Addr { addr: IpNet::V6(addr), .. } = step.item() else { return None };
+            Some(IpAddr::V6(addr.addr()))
         }));
         run.iter()
             .zip(outcomes)
@@ -181,17 +185,32 @@ impl Kernel {
             Err(e) => return vec![Err(e.into()); run.len()],
         };
         let request = |step: &Step| {
-            Some(vec![match step {
-                Step::Add(Item::Timeout { of, seconds })
-                | Step::Change(Item::Timeout { of, seconds }) => {
-                    ipvs::set_timeout(family, *of, *seconds)
-                }
-                Step::Add(item @ Item::Service { .. }) => ipvs::add_service(family, item)?,
-                Step::Change(item @ Item::Service { .. }) => ipvs::change_service(family, item)?,
-                Step::Remove(Item::Service { at, .. }) => ipvs::remove_service(family, at),
-                Step::Add(item) => ipvs::add_real(family, item)?,
-                Step::Change(item) => ipvs::change_real(family, item)?,
-                Step::Remove(item) => ipvs::remove_real(family, item)?,
+            Some(vec![match step.item() {
+                Item::Timeout { of, seconds } => match step {
+                    Step::Add(_) | Step::Change(_) => ipvs::set_timeout(family, *of, *seconds),
+                    Step::Remove(_) => return None,
+                },
+                item @ Item::Service { at, .. } => match step {
+                    Step::Add(_) => ipvs::add_service(family, item)?,
+                    Step::Change(_) => ipvs::change_service(family, item)?,
+                    Step::Remove(_) => ipvs::remove_service(family, at),
+                },
+                item @ Item::Real { .. } => match step {
+                    Step::Add(_) => ipvs::add_real(family, item)?,
+                    Step::Change(_) => ipvs::change_real(family, item)?,
+                    Step::Remove(_) => ipvs::remove_real(family, item)?,
+                },
+                // Of other backends.
+                Item::Module { .. }
+                | Item::Link { .. }
+                | Item::Hairpin { .. }
+                | Item::Sysctl { .. }
+                | Item::Table { .. }
+                | Item::Element { .. }
+                | Item::Accept { .. }
+                | Item::Addr { .. }
+                | Item::Route { .. }
+                | Item::File { .. } => return None,
             }])
         };
         let generic = match self.generic() {
@@ -208,24 +227,21 @@ impl Kernel {
     }
 
     fn apply_table(&mut self, step: &Step) -> Outcome {
-        match step {
-            Step::Add(Item::Table { skeleton: Some(skeleton), .. })
-            | Step::Change(Item::Table { skeleton: Some(skeleton), .. }) => {
-                let mut requests = vec![nft::add_table()];
-                if self.chains.is_none() {
-                    requests.extend([nft::remove_table(), nft::add_table()]);
-                    requests.extend(nft::add_sets());
-                }
-                let existing = self.chains.as_deref().unwrap_or_default();
-                requests.extend(nft::put_chains(*skeleton, existing));
-                self.transact(&requests)
-            }
-            Step::Remove(_) => {
-                self.chains = None;
-                self.transact(&[nft::remove_table()])
-            }
-            _ => Err("kinglet cannot create a table without rules".into()),
+        if let Step::Remove(_) = step {
+            self.chains = None;
+            return self.transact(&[nft::remove_table()]);
         }
+        let Item::Table { skeleton: Some(skeleton), .. } = step.item() else {
+            return Err("kinglet cannot create a table without rules".into());
+        };
+        let mut requests = vec![nft::add_table()];
+        if self.chains.is_none() {
+            requests.extend([nft::remove_table(), nft::add_table()]);
+            requests.extend(nft::add_sets());
+        }
+        let existing = self.chains.as_deref().unwrap_or_default();
+        requests.extend(nft::put_chains(*skeleton, existing));
+        self.transact(&requests)
     }
 
     fn apply_accept(&mut self, step: &Step) -> Outcome {
@@ -238,7 +254,7 @@ impl Kernel {
         self.transact(&[nft::accept::insert(chain)])
     }
 
-    fn apply_elements(&mut self, run: &[Step], add: bool, set: Set, ipv4: bool) -> Vec<Outcome> {
+    fn apply_elements(&mut self, run: &[Step], (add, set, family): ElementRun) -> Vec<Outcome> {
         let put = if add { nft::add_elements } else { nft::remove_elements };
         let values: Vec<SetElement> = run
             .iter()
@@ -249,11 +265,12 @@ impl Kernel {
         let mut outcomes = Vec::with_capacity(run.len());
         for part in values.chunks(nft::ELEMENTS * TRANSACTION) {
             let requests: Vec<_> =
-                part.chunks(nft::ELEMENTS).map(|values| put(set, ipv4, values)).collect();
+                part.chunks(nft::ELEMENTS).map(|values| put(set, family, values)).collect();
             match self.transact(&requests) {
                 // One refused element fails the transaction: send each one alone to find it.
                 Err(_) if part.len() > 1 => outcomes.extend(
-                    part.iter().map(|v| self.transact(&[put(set, ipv4, std::slice::from_ref(v))])),
+                    part.iter()
+                        .map(|v| self.transact(&[put(set, family, std::slice::from_ref(v))])),
                 ),
                 outcome => outcomes.extend(part.iter().map(|_| outcome.clone())),
             }
@@ -264,15 +281,15 @@ impl Kernel {
 
 /// Writes the sysctl or the file of a step.
 fn write_file(step: &Step) -> Outcome {
-    match step {
-        Step::Add(Item::Sysctl { name, value }) | Step::Change(Item::Sysctl { name, value }) => {
-            Ok(files::set_sysctl(&name.0, value)?)
-        }
-        Step::Add(Item::File { path, text: t }) | Step::Change(Item::File { path, text: t }) => {
-            Ok(files::write(path, t)?)
-        }
-        _ => Err("kinglet never removes sysctls or files".into()),
+    let (Step::Add(item) | Step::Change(item)) = step else {
+        return Err("kinglet never removes sysctls or files".into());
+    };
+    if let Item::Sysctl { name, value } = item {
+        files::set_sysctl(&name.0, value)?;
+    } else if let Item::File { path, text } = item {
+        files::write(path, text)?;
     }
+    Ok(())
 }
 
 /// Builds the requests of the steps, sends them in batches and returns one result per step. A step
@@ -315,17 +332,16 @@ fn send_steps(
 
 /// Replaces EEXIST for a new pod route with advice: kinglet never replaces another program's route.
 fn explain_existing_route(step: &Step, refusal: Refusal) -> Refusal {
-    match (step, refusal.errno()) {
-        (
-            Step::Add(Item::Route { table: TABLE_MAIN, to, .. }),
-            Some(errno @ sys::errno::EEXIST),
-        ) => {
-            let reason = format!(
-                "a route to {to} that kinglet did not make already exists (`ip route show {to}`): \
-                 remove it, and kinglet adds its own"
-            );
-            Refusal::Explained { errno, reason: reason.into() }
-        }
-        _ => refusal,
+    if let (
+        Step::Add(Item::Route { table: TABLE_MAIN, to, .. }),
+        Some(errno @ sys::errno::EEXIST),
+    ) = (step, refusal.errno())
+    {
+        let reason = format!(
+            "a route to {to} that kinglet did not make already exists (`ip route show {to}`): \
+             remove it, and kinglet adds its own"
+        );
+        return Refusal::Explained { errno, reason: reason.into() };
     }
+    refusal
 }

@@ -17,16 +17,16 @@ use super::{
     ipvs, nft, route,
 };
 use crate::{
-    collections::FlatSet,
+    collections::{FlatMap, FlatSet},
     error::{Doing, Result},
     family::{Family, is_link_local},
     model::{
         items::{
-            BRIDGE, DUMMY, Item, ItemSet, Observed, Observer, RealKey, ServiceAddr, ServiceKey,
-            SetElement, TABLE_LOCAL, TABLE_MAIN, host_net, is_our_mark,
+            BRIDGE, DUMMY, Item, ItemSet, NextHops, Observed, ObservedPart, Observer, RealKey,
+            ServiceAddr, ServiceKey, SetElement, TABLE_LOCAL, TABLE_MAIN, host_net, is_our_mark,
         },
         local::{Module, Options},
-        nftables::{NFT_TABLE, RulesetOptions, Set},
+        nftables::{NFT_TABLE, RulesetOptions, Set, SetSpec, is_runtime},
     },
     netlink::socket,
     sys,
@@ -49,17 +49,11 @@ pub enum Scope {
 impl Scope {
     /// Returns true if an item is part of this scope.
     pub fn holds(self, item: &Item) -> bool {
-        match item {
-            Item::Link { .. }
-            | Item::Hairpin { .. }
-            | Item::Sysctl { .. }
-            | Item::Addr { .. }
-            | Item::Route { .. } => self != Scope::Table,
-            Item::Table { .. } | Item::Element { .. } | Item::Accept { .. } => {
-                self != Scope::Network
-            }
-            Item::Real { .. } => self == Scope::All,
-            _ => matches!(self, Scope::All | Scope::WithoutRealServers),
+        match item.info().part {
+            ObservedPart::Network => self != Scope::Table,
+            ObservedPart::Nftables => self != Scope::Network,
+            ObservedPart::RealServers => self == Scope::All,
+            ObservedPart::Other => matches!(self, Scope::All | Scope::WithoutRealServers),
         }
     }
 }
@@ -82,19 +76,16 @@ impl Kernel {
         let mut busy = FlatSet::new();
         let mut seen = Observer::new(want);
         for item in want {
-            match item {
-                Item::Sysctl { name, .. } => {
-                    let value = files::sysctl(&name.0).map(Into::into);
-                    seen.extend(value.map(|value| Item::Sysctl { name: name.clone(), value }));
-                }
-                Item::File { path, .. } => {
-                    let text = std::fs::read_to_string(&**path).ok();
-                    seen.extend(text.map(|t| Item::File { path: path.clone(), text: t.into() }));
-                }
-                Item::Module { name } if self.module_status(name) == Some(Module::Present) => {
-                    seen.push(item.clone());
-                }
-                _ => {}
+            if let Item::Sysctl { name, .. } = item {
+                let value = files::sysctl(&name.0).map(Into::into);
+                seen.extend(value.map(|value| Item::Sysctl { name: name.clone(), value }));
+            } else if let Item::File { path, .. } = item {
+                let text = std::fs::read_to_string(&**path).ok();
+                seen.extend(text.map(|t| Item::File { path: path.clone(), text: t.into() }));
+            } else if let Item::Module { name } = item
+                && self.module_status(name) == Some(Module::Present)
+            {
+                seen.push(item.clone());
             }
         }
         let links = if network { self.links()? } else { Vec::new() };
@@ -167,17 +158,21 @@ impl Kernel {
 
     /// Adds our routes in the main table, except kube-router's routes through its tunnels.
     fn observe_routes(&mut self, seen: &mut Observer<'_>) -> Result<()> {
-        let tunnels: FlatSet<u32> = self
-            .links
-            .iter()
-            .filter(|(name, _)| name.starts_with(TUNNEL_PREFIX))
-            .map(|(_, index)| *index)
-            .collect();
+        let names: FlatMap<u32, Box<str>> =
+            self.links.iter().map(|(name, index)| (*index, name.clone())).collect();
         for family in Family::ALL {
             let item = |found: route::RouteInfo| {
-                let tunnel = found.oif.is_some_and(|oif| tunnels.contains(&oif));
+                let dev = found.oif.and_then(|oif| names.get(&oif));
+                let tunnel = dev.is_some_and(|dev| dev.starts_with(TUNNEL_PREFIX));
                 let is_ours = found.is_ours() && !tunnel;
-                let route::RouteInfo { to, via, src, .. } = found;
+                let route::RouteInfo { to, via, src, onlink, .. } = found;
+                let via = match (via, dev) {
+                    (None, Some(dev)) => Some(NextHops::device(dev, None)),
+                    (Some(NextHops::One(via)), Some(dev)) if onlink => {
+                        Some(NextHops::device(dev, Some(via)))
+                    }
+                    (via, _) => via, // the kernel found the device from the gateway
+                };
                 is_ours.then_some(Item::Route { table: TABLE_MAIN, to, via, src })
             };
             seen.extend(self.routes(&route::list_routes(family, TABLE_MAIN), "routes", item)?);
@@ -259,33 +254,38 @@ impl Kernel {
             return Ok(recorded);
         }
         let mut found: Vec<nft::Found> = ours.into_iter().flatten().collect();
+        let rules = netfilter.dump(&nft::list_rules(), nft::read_rule);
+        found.extend(rules.doing(|| "listing the rules of the table inet kinglet")?);
+        // Chains and sets that were made at run time stand beside the skeleton and are left alone.
+        found.retain(|f| !is_runtime(f.chain()));
         let names = found.iter().filter_map(|f| match f {
             nft::Found::Chain(name, ..) => Some(name.clone()),
             nft::Found::Rule(..) => None,
         });
         let names = names.collect();
-        let rules = netfilter.dump(&nft::list_rules(), nft::read_rule);
-        found.extend(rules.doing(|| "listing the rules of the table inet kinglet")?);
-        let fits = sets.iter().all(|(_, fits)| *fits) && sets.len() == Set::each().count();
+        let specs: Vec<SetSpec> = Set::each().map(|(set, family)| set.spec(family)).collect();
+        let fixed: Vec<_> = sets.iter().filter(|found| !is_runtime(&found.name)).collect();
+        // Names are unique, so if all are expected and none is missing, the numbers are equal.
+        let fits = fixed.len() == specs.len()
+            && fixed.iter().all(|found| specs.iter().any(|spec| found.is(spec)));
         self.chains = fits.then_some(names);
-        let wanted = seen.want.iter().find_map(|item| match item {
-            Item::Table { skeleton, .. } => *skeleton,
-            _ => None,
+        let wanted = seen.want.iter().find_map(|item| {
+            if let Item::Table { skeleton, .. } = item { *skeleton } else { None }
         });
         let skeleton = wanted.filter(|s| fits && sorted(nft::expected(*s)) == sorted(found));
         seen.push(Item::Table { name: NFT_TABLE.into(), skeleton });
         if !fits {
             return Ok(recorded);
         }
-        for (set, ipv4) in Set::each() {
+        for (set, family) in Set::each() {
+            let name = set.name(family);
             let raw = netfilter
-                .dump(&nft::list_elements(set, ipv4), nft::read_elements)
-                .doing(|| format!("listing the set {}", set.name(ipv4)))?;
-            let values = nft::values(set, ipv4, raw.into_iter().flatten().collect());
+                .dump(&nft::list_elements(&name), nft::read_elements)
+                .doing(|| format!("listing the set {name}"))?;
+            let values = nft::values(set, family, &raw.into_iter().flatten().collect::<Vec<_>>());
             if set == Set::Services {
-                recorded.extend(values.iter().filter_map(|v| match v {
-                    SetElement::Service(at) => Some(*at),
-                    _ => None,
+                recorded.extend(values.iter().filter_map(|v| {
+                    if let SetElement::Service(at) = v { Some(*at) } else { None }
                 }));
             }
             seen.extend(values.into_iter().map(|value| Item::Element { set, value }));
@@ -360,9 +360,9 @@ impl Kernel {
     pub fn connected(&mut self, services: &FlatSet<ServiceKey>) -> Result<FlatSet<RealKey>> {
         let mut busy = Vec::new();
         for at in services {
-            busy.extend(self.reals(at)?.into_iter().filter_map(|(real, connections)| match real {
-                Item::Real { of, addr, port, .. } if connections > 0 => Some((of, addr, port)),
-                _ => None,
+            busy.extend(self.reals(at)?.into_iter().filter_map(|(real, connections)| {
+                let Item::Real { of, addr, port, .. } = real else { return None };
+                (connections > 0).then_some((of, addr, port))
             }));
         }
         Ok(busy.into())
@@ -392,10 +392,7 @@ fn read_real_with_connections(body: &[u8], of: &ServiceKey) -> Option<(Item, u32
 /// Sorts chains and rules by chain name for comparison. The rules of a chain keep their order.
 fn sorted(mut found: Vec<nft::Found>) -> Vec<nft::Found> {
     found.sort_by(|a, b| {
-        let key = |f: &nft::Found| match f {
-            nft::Found::Chain(name, ..) => (name.clone(), false),
-            nft::Found::Rule(name, _) => (name.clone(), true),
-        };
+        let key = |f: &nft::Found| (f.chain().to_owned(), matches!(f, nft::Found::Rule(..)));
         key(a).cmp(&key(b))
     });
     found

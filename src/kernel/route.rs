@@ -1,9 +1,9 @@
 //! Links, addresses and routes of kinglet, as netlink messages.
 //!
 //! This module translates between items and the structs of [`netlink`](crate::netlink); the caller owns
-//! the socket. A pod route has protocol 17 and no device, because the kernel finds the device from the
-//! gateway. It never replaces another program's route: it is added with NLM_F_EXCL, and replaced only
-//! if our route was observed.
+//! the socket. A pod route has protocol 17. It has no device if the kernel can find it from the gateway; a
+//! gateway behind a device is `onlink`. A pod route never replaces another program's route: it is added
+//! with NLM_F_EXCL, and replaced only if our route was observed.
 //!
 //! The kernel adds a local route of its own for each virtual address. Its IPv4 route is replaced by
 //! ours. Its IPv6 route has metric 0, which user space can't set and which has precedence, so ours is
@@ -51,6 +51,8 @@ pub struct RouteInfo {
     pub oif: Option<u32>,
     pub src: Option<IpAddr>,
     pub metric: u32,
+    /// route::RTNH_F_ONLINK: the gateway need not be in a network of the device.
+    pub onlink: bool,
 }
 
 impl RouteInfo {
@@ -73,13 +75,14 @@ impl RouteInfo {
 /// weights of several gateways are ignored.
 pub fn read_route(body: &[u8]) -> Option<RouteInfo> {
     let route = route::read_route(body)?;
-    let Route { table, kind, protocol, to, src, metric, .. } = route;
+    let Route { table, kind, protocol, to, src, metric, flags, .. } = route;
     let via = match route.hops.is_empty() {
         true => route.gateway.map(NextHops::One),
         false => NextHops::new(route.hops.iter().filter_map(|hop| hop.gateway)),
     };
     let oif = route.oif.or(route.hops.first().map(|hop| hop.oif));
-    Some(RouteInfo { table, kind, protocol, to, via, oif, src, metric })
+    let onlink = flags & route::RTNH_F_ONLINK != 0;
+    Some(RouteInfo { table, kind, protocol, to, via, oif, src, metric, onlink })
 }
 
 /// Requests the routes of one family in a table that have our protocol number.
@@ -189,6 +192,15 @@ fn new_route(item: &Item, index: impl Fn(&str) -> Option<u32>) -> Option<Route> 
         Some(NextHops::Many(hops)) => {
             let hop = |via: &IpAddr| NextHop { gateway: Some(*via), oif: 0, weight: 1 };
             route.hops = hops.iter().map(hop).collect();
+        }
+        Some(NextHops::Device(hop)) => {
+            (route.gateway, route.oif) = (hop.via, Some(index(&hop.dev)?));
+            match hop.via {
+                Some(_) => route.flags = route::RTNH_F_ONLINK,
+                // Without a gateway, iproute2 too makes an IPv4 route of this scope.
+                None if to.addr().is_ipv4() => route.scope = route::SCOPE_LINK,
+                None => {}
+            }
         }
     }
     if *table == TABLE_LOCAL {

@@ -11,19 +11,21 @@ use crate::{
     sys,
 };
 
+/// The program that writes the tables of each family.
+const PROGRAMS: [(Family, &str); 2] =
+    [(Family::Ipv4, "iptables-legacy"), (Family::Ipv6, "ip6tables-legacy")];
+
 /// Returns the chains whose policy is to drop and that have no rule for our mark, each after the name
 /// of its program. Also returns true if there is a dropping chain that has such a rule.
 pub fn dropping_chains() -> (Vec<Box<str>>, bool) {
     let (mut dropping, mut passing) = (Vec::new(), false);
-    for (ipv4, program) in [(true, "iptables-legacy"), (false, "ip6tables-legacy")] {
-        if !table_names(ipv4).iter().any(|name| name == "filter") {
+    for (family, program) in PROGRAMS {
+        if !table_names(family).iter().any(|name| name == "filter") {
             continue;
         }
-        let Ok((info, entries)) = sys::read_xtables(Family::from_ipv4(ipv4), "filter") else {
-            continue;
-        };
+        let Ok((info, entries)) = sys::read_xtables(family, "filter") else { continue };
         for (hook, chain) in [(Hook::Input, "INPUT"), (Hook::Forward, "FORWARD")] {
-            match passes_mark(&info, &entries, hook, ipv4) {
+            match passes_mark(&info, &entries, hook, family) {
                 Some(false) => dropping.push(format!("{program} {chain}").into()),
                 passes => passing |= passes.is_some(),
             }
@@ -33,19 +35,22 @@ pub fn dropping_chains() -> (Vec<Box<str>>, bool) {
 }
 
 /// Returns the names of the existing tables. A request for another table would create it.
-fn table_names(ipv4: bool) -> Vec<String> {
-    let names = if ipv4 { "/proc/net/ip_tables_names" } else { "/proc/net/ip6_tables_names" };
+fn table_names(family: Family) -> Vec<String> {
+    let names = match family {
+        Family::Ipv4 => "/proc/net/ip_tables_names",
+        Family::Ipv6 => "/proc/net/ip6_tables_names",
+    };
     files::read(names).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
 /// Returns the names of the user-defined chains of all tables, of both families.
 pub fn chains() -> Vec<String> {
     let mut chains = Vec::new();
-    for ipv4 in [true, false] {
-        for table in table_names(ipv4) {
-            let entries = sys::read_xtables(Family::from_ipv4(ipv4), &table)
-                .map_or(Vec::new(), |(_, entries)| entries);
-            chains.extend(chain_names(&entries, ipv4));
+    for family in Family::ALL {
+        for table in table_names(family) {
+            let entries =
+                sys::read_xtables(family, &table).map_or(Vec::new(), |(_, entries)| entries);
+            chains.extend(chain_names(&entries, family));
         }
     }
     chains
@@ -54,9 +59,12 @@ pub fn chains() -> Vec<String> {
 /// Returns the names of the user-defined chains in a table. The first entry of such a chain has the
 /// target ERROR (struct xt_error_target), which contains the chain's name. The last entry of the table
 /// has this target too, with the name ERROR. Parsing ends at an invalid offset.
-fn chain_names(entries: &[u8], ipv4: bool) -> Vec<String> {
+fn chain_names(entries: &[u8], family: Family) -> Vec<String> {
     // struct ipt_entry, struct ip6t_entry { …; u16 target_offset, next_offset; … }
-    let offsets = if ipv4 { 88 } else { 140 };
+    let offsets = match family {
+        Family::Ipv4 => 88,
+        Family::Ipv6 => 140,
+    };
     let u16_at =
         |entry: &[u8], at| Some(usize::from(u16::from_ne_bytes(*entry.get(at..)?.first_chunk()?)));
     let (mut names, mut rest) = (Vec::new(), entries);
@@ -82,13 +90,17 @@ fn chain_names(entries: &[u8], ipv4: bool) -> Vec<String> {
 ///
 /// In struct ipt_getinfo { char name[32]; u32 valid_hooks, hook_entry[5], underflow[5], …; } the
 /// `hook_entry` is the offset of a chain's first entry, and `underflow` the offset of its policy.
-fn passes_mark(info: &[u8], entries: &[u8], hook: Hook, ipv4: bool) -> Option<bool> {
+fn passes_mark(info: &[u8], entries: &[u8], hook: Hook, family: Family) -> Option<bool> {
     let u32_at =
         |bytes: &[u8], at: usize| bytes.get(at..)?.first_chunk().map(|b| u32::from_ne_bytes(*b));
     let begin = u32_at(info, 36 + 4 * hook as usize)? as usize;
     let policy = u32_at(info, 56 + 4 * hook as usize)? as usize;
     // After struct ipt_entry or ip6t_entry comes a standard target: 32 bytes, then the verdict.
-    let verdict = u32_at(entries, policy + if ipv4 { 112 } else { 168 } + 32)?;
+    let target = match family {
+        Family::Ipv4 => 112,
+        Family::Ipv6 => 168,
+    };
+    let verdict = u32_at(entries, policy + target + 32)?;
     let (mark, mask) = PASSING;
     let pass = [mark.to_ne_bytes(), mask.to_ne_bytes()].concat(); // struct xt_mark_mtinfo1
     let passes = entries.get(begin..policy)?.windows(pass.len()).any(|part| part == pass);

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-use crate::model::items::{Item, ItemSet};
+use crate::model::items::{Item, ItemSet, Removal};
 
 /// A change to the kernel or to a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,7 +44,7 @@ impl Serialize for Step<'_> {
 /// Returns the steps that turn `have` into `want`, without the removals for which `may_go` returns
 /// false. `want` must be sorted as a state is.
 ///
-/// Links, modules, hairpin ports, sysctls, timeouts, the table and files are never removed.
+/// An item that is in `have` only is removed if its [`Item::removal`] includes a pass.
 pub fn plan<'a>(
     have: &'a ItemSet,
     want: impl IntoIterator<Item = &'a Item>,
@@ -67,53 +67,38 @@ pub fn plan<'a>(
         match (old, new) {
             (Some(old), Some(new)) if !old.meets(new) => steps.push(Step::Change(new)),
             (None, Some(new)) => steps.push(Step::Add(new)),
-            (Some(old), None) if !is_permanent(old) && may_go(old) => {
+            (Some(old), None) if is_removed_by_pass(old) && may_go(old) => {
                 removals.push(Step::Remove(old));
             }
-            _ => {}
+            (Some(_), _) | (None, None) => {}
         }
     }
     steps.extend(removals.into_iter().rev());
     steps
 }
 
-/// Returns the steps that remove a whole state, with its links and the table. Modules, hairpin
-/// ports, sysctls, timeouts and files stay. Items that disappear together with another item get no
-/// step: elements with their table, real servers with their service.
+/// Returns the steps that remove a whole state, with its links and the table. Items whose removal is
+/// [`Removal::Never`] stay. Items that disappear together with another item ([`Removal::Pass`]) get
+/// no step.
 pub fn clear(have: &ItemSet) -> Vec<Step<'_>> {
-    let is_removed = |item: &&Item| {
-        !matches!(
-            item,
-            Item::Module { .. }
-                | Item::Hairpin { .. }
-                | Item::Sysctl { .. }
-                | Item::Timeout { .. }
-                | Item::Element { .. }
-                | Item::Real { .. }
-                | Item::File { .. }
-        )
+    let is_removed = |item: &&Item| match item.removal() {
+        Removal::Cleanup | Removal::Always => true,
+        Removal::Never | Removal::Pass => false,
     };
     have.iter().rev().filter(is_removed).map(Step::Remove).collect()
 }
 
-/// Returns true for items that a pass never removes.
-fn is_permanent(item: &Item) -> bool {
-    matches!(
-        item,
-        Item::Module { .. }
-            | Item::Link { .. }
-            | Item::Hairpin { .. }
-            | Item::Sysctl { .. }
-            | Item::Table { .. }
-            | Item::Timeout { .. }
-            | Item::File { .. }
-    )
+fn is_removed_by_pass(item: &Item) -> bool {
+    match item.removal() {
+        Removal::Pass | Removal::Always => true,
+        Removal::Never | Removal::Cleanup => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::items::{DUMMY, LinkKind, NextHops, TABLE_MAIN};
+    use crate::model::items::{DUMMY, IpipTunnel, LinkKind, NextHops, TABLE_MAIN};
 
     fn route(to: &str, via: &str) -> Item {
         Item::Route {
@@ -163,6 +148,18 @@ mod tests {
         let (vip, pods) = (addr("10.96.0.1/32"), route("10.1.0.0/24", "192.0.2.1"));
         let have = ItemSet::from([link.clone(), sysctl, pods.clone(), vip.clone()]);
         assert_eq!(clear(&have), [Step::Remove(&pods), Step::Remove(&vip), Step::Remove(&link)]);
+    }
+
+    #[test]
+    fn a_pass_removes_a_tunnel_that_nobody_wants_and_no_other_link() {
+        let link = |name: &str, kind| Item::Link { name: name.into(), kind, mtu: None };
+        let ends = IpipTunnel { local: [192, 0, 2, 11].into(), remote: None };
+        let tunnel = link("kube-ipip", LinkKind::Ipip(Box::new(ends)));
+        let bridge = link("kube-bridge", LinkKind::Bridge);
+        let other = link("tun0", LinkKind::Other("ipip".into()));
+        let have = ItemSet::from([tunnel.clone(), bridge, other]);
+        assert_eq!(plan(&have, &ItemSet::new(), |_| true), [Step::Remove(&tunnel)]);
+        assert_eq!(clear(&have).len(), 3);
     }
 
     #[test]

@@ -54,7 +54,7 @@ fn commands(step: &Step) -> Vec<String> {
         }
         Item::Element { set, value } => {
             let verb = if removes { "delete" } else { "add" };
-            let name = set.name(value.is_ipv4());
+            let name = set.name(value.family());
             let value = element(*set, value);
             vec![format!("nft '{verb} element inet {NFT_TABLE} {name} {{ {value} }}'")]
         }
@@ -148,8 +148,12 @@ fn route(step: &Step) -> Vec<String> {
     // The list of several gateways must end the command.
     let (mut path, hops) = match via {
         None => (String::new(), String::new()),
-        Some(gateway @ NextHops::One(_)) => (format!(" {gateway}"), String::new()),
-        Some(many) => (String::new(), format!(" {many}")),
+        Some(one @ NextHops::One(_)) => (format!(" {one}"), String::new()),
+        Some(NextHops::Device(hop)) => {
+            let dev = NextHops::device(&quote(&hop.dev), hop.via);
+            (format!(" {dev}"), String::new())
+        }
+        Some(many @ NextHops::Many(_)) => (String::new(), format!(" {many}")),
     };
     if local {
         path += &format!(" dev {DUMMY}");
@@ -225,6 +229,7 @@ fn quote(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::family::Family;
 
     #[test]
     fn several_gateways_end_the_ip_route_command() {
@@ -239,6 +244,28 @@ mod tests {
             (Step::Remove(&route), "del"),
         ] {
             assert_eq!(script(&[step]), format!("ip route {verb} {tail}"));
+        }
+    }
+
+    #[test]
+    fn a_device_of_a_route_is_named_in_each_command() {
+        for (via, path) in [
+            (None, "dev kube-ipip"),
+            (Some([192, 0, 2, 12].into()), "via 192.0.2.12 dev kube-ipip onlink"),
+        ] {
+            let (table, to) = (77, "10.244.1.0/24".parse().unwrap());
+            let via = Some(NextHops::device("kube-ipip", via));
+            let route = Item::Route { table, to, via, src: Some([10, 244, 0, 1].into()) };
+            let tail = format!("10.244.1.0/24 {path} src 10.244.0.1 table 77 proto 17\n");
+            for (step, verb) in [
+                (Step::Add(&route), "add"),
+                (Step::Change(&route), "replace"),
+                (Step::Remove(&route), "del"),
+            ] {
+                assert_eq!(script(&[step]), format!("ip route {verb} {tail}"));
+            }
+            let text = format!("+ route 10.244.1.0/24 {path} src 10.244.0.1 table 77");
+            assert_eq!(Step::Add(&route).to_string(), text);
         }
     }
 
@@ -322,8 +349,16 @@ mod tests {
             (Set::Vips, addr("fd96::10"), "vips6 { fd96::10 }"),
             (Set::Loops, addr("10.244.0.2"), "loops4 { 10.244.0.2 . 10.244.0.2 }"),
             (Set::OwnPods, net("10.244.0.0/24"), "own-pods4 { 10.244.0.0/24 }"),
-            (Set::TcpPorts, SetElement::Port { port: 30080, ipv4: true }, "tcp-ports4 { 30080 }"),
-            (Set::UdpPorts, SetElement::Port { port: 30053, ipv4: false }, "udp-ports6 { 30053 }"),
+            (
+                Set::TcpPorts,
+                SetElement::Port { port: 30080, family: Family::Ipv4 },
+                "tcp-ports4 { 30080 }",
+            ),
+            (
+                Set::UdpPorts,
+                SetElement::Port { port: 30053, family: Family::Ipv6 },
+                "udp-ports6 { 30053 }",
+            ),
         ] {
             let item = Item::Element { set, value };
             for (step, verb) in [

@@ -12,7 +12,7 @@ pub use super::problem_lines::{ProblemLine, ProblemLines};
 use super::{bgp::PeerRow, span::span};
 use crate::model::{
     cluster::{Cluster, Kind},
-    items::{Item, ItemSet, TABLE_MAIN},
+    items::{Item, ItemKind, ItemSet, TABLE_MAIN},
 };
 
 /// The complete status of a node.
@@ -222,31 +222,6 @@ pub struct Items {
     pub refused: u64,
 }
 
-/// The names of the kinds, indexed by [`kind_index`].
-const KINDS: [&str; 13] = [
-    "module", "link", "hairpin", "sysctl", "table", "element", "accept", "timeout", "service",
-    "real", "addr", "route", "file",
-];
-
-/// Returns the index of an item's kind in [`KINDS`].
-fn kind_index(item: &Item) -> usize {
-    match item {
-        Item::Module { .. } => 0,
-        Item::Link { .. } => 1,
-        Item::Hairpin { .. } => 2,
-        Item::Sysctl { .. } => 3,
-        Item::Table { .. } => 4,
-        Item::Element { .. } => 5,
-        Item::Accept { .. } => 6,
-        Item::Timeout { .. } => 7,
-        Item::Service { .. } => 8,
-        Item::Real { .. } => 9,
-        Item::Addr { .. } => 10,
-        Item::Route { .. } => 11,
-        Item::File { .. } => 12,
-    }
-}
-
 /// The longest time in seconds for which a failing watch is not a problem yet.
 const MAX_SILENCE: u64 = 60;
 
@@ -263,11 +238,11 @@ pub enum StepKind {
 impl Status {
     /// Returns the counters of an item's kind.
     fn row(&mut self, item: &Item) -> &mut Items {
-        if self.items.len() != KINDS.len() {
-            let row = |kind: &str| Items { kind: kind.into(), ..Items::default() };
-            self.items = KINDS.into_iter().map(row).collect();
+        if self.items.len() != ItemKind::ALL.len() {
+            let row = |kind: &ItemKind| Items { kind: kind.info().name.into(), ..Items::default() };
+            self.items = ItemKind::ALL.iter().map(row).collect();
         }
-        &mut self.items[kind_index(item)]
+        &mut self.items[item.kind() as usize]
     }
 
     /// Counts a step of a pass.
@@ -375,14 +350,15 @@ pub fn routes(cluster: &Cluster, own: &str, want: &ItemSet) -> Vec<RouteStatus> 
     let pods = others.flat_map(|node| node.pod_cidrs.iter().map(|net| (&*node.name, *net)));
     let row = |(node, net): (&str, IpNet)| {
         let first = Item::Route { table: TABLE_MAIN, to: net, via: None, src: None };
-        let via = match want.tail(&first).first() {
-            Some(Item::Route { table: TABLE_MAIN, to, via: Some(via), .. }) if *to == net => {
-                let addrs: Vec<String> = via.addrs().iter().map(ToString::to_string).collect();
-                addrs.join(", ")
-            }
-            _ => String::new(),
-        };
-        RouteStatus { node: node.to_string(), to: net.to_string(), via }
+        let mut gateways = String::new();
+        if let Some(Item::Route { table: TABLE_MAIN, to, via: Some(via), .. }) =
+            want.tail(&first).first()
+            && *to == net
+        {
+            let addrs: Vec<String> = via.addrs().iter().map(ToString::to_string).collect();
+            gateways = addrs.join(", ");
+        }
+        RouteStatus { node: node.to_string(), to: net.to_string(), via: gateways }
     };
     pods.take(MAX_ROUTES).map(row).collect()
 }

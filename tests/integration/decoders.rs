@@ -100,8 +100,8 @@ fn read_everything(datagram: &[u8]) -> [usize; 11] {
             elements.is_some(),
         ];
         if let Some(raw) = elements {
-            for (set, ipv4) in Set::each() {
-                let _ = nft::values(set, ipv4, raw.clone());
+            for (set, family) in Set::each() {
+                let _ = nft::values(set, family, &raw);
             }
         }
         read.iter_mut().zip(accepted).for_each(|(count, accepted)| *count += usize::from(accepted));
@@ -175,7 +175,11 @@ fn real_datagram() -> Vec<u8> {
         route::add_address("10.96.0.1/32".parse().unwrap(), 7),
         ipvs::add_service(20, &service).unwrap(),
         ipvs::add_real(20, &real).unwrap(),
-        nft::add_elements(Set::Services, true, &[SetElement::Service(AT), SetElement::Service(AT)]),
+        nft::add_elements(
+            Set::Services,
+            Family::Ipv4,
+            &[SetElement::Service(AT), SetElement::Service(AT)],
+        ),
     ];
     requests.extend(route::add_route(&pods, |_| Some(2)).unwrap());
     let hops = ["fd77::12", "fd77::13"].map(|hop| hop.parse().unwrap());

@@ -6,7 +6,11 @@ use std::process::Command;
 use crate::common::{kept, monitor::Monitor, namespace::in_namespace, sh};
 use kinglet::{
     collections::FlatSet,
-    kernel::{Kernel, Outcome, Scope},
+    family::Family,
+    kernel::{
+        Kernel, Outcome, Scope,
+        nft::{self, ElementData, ElementVerdict, RawElement},
+    },
     model::{
         bgp::Learned,
         cluster::{Cluster, Node, Object, store::Delta},
@@ -15,11 +19,16 @@ use kinglet::{
             TABLE_MAIN,
         },
         local::Options,
-        nftables::{self, NFT_TABLE, RulesetOptions, Set},
+        nftables::{
+            self, Base, Chain, Fields, Hook, KeyPart, MapData, NFT_TABLE, Rule, RuleVerdict,
+            RulesetOptions, Set, SetName, SetSpec, Test,
+        },
     },
+    netlink::{message::Request, socket::NetlinkSocket},
     plan::{self, Step, plan},
     reconcile::Reconciler,
 };
+use neli::consts::socket::NlFamily;
 
 fn options() -> Options {
     Options { cni_conf: "/nonexistent/10-kuberouter.conflist".into(), ..Options::default() }
@@ -32,6 +41,15 @@ const SKELETON: RulesetOptions = RulesetOptions {
     pod_egress: true,
     same_node: true,
     accept: true,
+};
+
+/// No optional rules.
+const PLAIN: RulesetOptions = RulesetOptions {
+    guard: false,
+    masquerade_all: false,
+    pod_egress: false,
+    same_node: false,
+    accept: false,
 };
 
 fn route(to: &str, via: &str) -> Item {
@@ -101,7 +119,76 @@ fn a_gateway_is_changed_in_place_and_an_unwanted_route_is_removed() {
 }
 
 #[test]
-fn a_route_of_another_program_is_neither_replaced_nor_removed() {
+fn a_route_by_a_device_is_made_seen_changed_and_removed() {
+    in_namespace(|| {
+        sh("ip link add kube-t1 type bridge; ip link set kube-t1 up");
+        sh("ip link add kube-t2 type bridge; ip link set kube-t2 up");
+        let mut kernel = Kernel::open().unwrap();
+        let by = |to: &str, dev: &str, via: Option<&str>| Item::Route {
+            table: TABLE_MAIN,
+            to: to.parse().unwrap(),
+            via: Some(NextHops::device(dev, via.map(|via| via.parse().unwrap()))),
+            src: None,
+        };
+        let (to4, to6, behind4, behind6) =
+            ("10.244.1.0/24", "fd44:1::/64", "10.244.2.0/24", "fd44:2::/64");
+        let want = |dev: &str| {
+            ItemSet::from([
+                by(to4, dev, None),
+                by(to6, dev, None),
+                by(behind4, dev, Some("198.51.100.12")),
+                by(behind6, dev, Some("fd88::12")),
+                route("10.244.3.0/24", "192.0.2.12"),
+            ])
+        };
+        let shown = || sh("ip route show proto 17; ip -6 route show proto 17");
+        let (steps, refused) = apply(&mut kernel, &want("kube-t1"));
+        assert_eq!((steps.len(), refused), (5, vec![]));
+        for text in [
+            "10.244.1.0/24 dev kube-t1 scope link",
+            "fd44:1::/64 dev kube-t1",
+            "10.244.2.0/24 via 198.51.100.12 dev kube-t1 onlink",
+            "fd44:2::/64 via fd88::12 dev kube-t1",
+            "10.244.3.0/24 via 192.0.2.12 dev eth0",
+        ] {
+            assert!(shown().contains(text), "{text} is missing in {}", shown());
+        }
+        assert_eq!(apply(&mut kernel, &want("kube-t1")), (vec![], vec![]), "it is seen as it is");
+        // Another device, then a gateway instead of a device, and the way back.
+        let by_gateway = ItemSet::from([
+            route(to4, "192.0.2.12"),
+            route(to6, "fd77::12"),
+            route(behind4, "192.0.2.13"),
+            route(behind6, "fd77::13"),
+            route("10.244.3.0/24", "192.0.2.12"),
+        ]);
+        for next in [want("kube-t2"), by_gateway, want("kube-t1")] {
+            let (steps, refused) = apply(&mut kernel, &next);
+            assert_eq!((steps.len(), refused), (4, vec![]));
+            assert!(steps.iter().all(|s| matches!(s, Step::Change(_))), "{steps:?}");
+            assert_eq!(apply(&mut kernel, &next), (vec![], vec![]));
+            assert_eq!(shown().lines().count(), 5, "{}", shown());
+        }
+        // What the script makes is the same.
+        let routes = want("kube-t1");
+        let script = |steps: Vec<Step<'_>>| sh(&plan::shell::script(&steps));
+        script(routes.iter().map(Step::Remove).collect());
+        assert_eq!(shown(), "");
+        script(routes.iter().map(Step::Add).collect());
+        assert_eq!(apply(&mut kernel, &routes), (vec![], vec![]));
+        let missing = ItemSet::from([by("10.244.4.0/24", "kube-t9", None)]);
+        let (_, refused) = apply(&mut kernel, &missing);
+        assert_eq!(
+            refused,
+            ["+ route 10.244.4.0/24 dev kube-t9: its link does not exist"],
+            "and all others are gone"
+        );
+        assert_eq!(shown(), "");
+    });
+}
+
+#[test]
+fn a_strangers_route_is_neither_seen_nor_replaced_nor_removed() {
     in_namespace(|| {
         sh("ip route add 10.244.1.0/24 via 192.0.2.99 proto static");
         sh("ip route add 10.244.9.0/24 via 192.0.2.99 proto static");
@@ -578,7 +665,109 @@ fn a_removed_rule_is_restored_and_the_elements_stay() {
 }
 
 #[test]
-fn a_refused_element_does_not_prevent_the_others() {
+fn sets_maps_and_chains_made_at_run_time_stand_beside_the_skeleton() {
+    in_namespace(|| {
+        let mut kernel = Kernel::open().unwrap();
+        let mut socket = NetlinkSocket::open(NlFamily::Netfilter).unwrap();
+        let mut transact = |requests: &[Request]| -> Outcome {
+            socket.transact(&nft::begin(), requests, &nft::end()).unwrap()
+        };
+        let mut reader = NetlinkSocket::open(NlFamily::Netfilter).unwrap();
+        let want =
+            ItemSet::from([Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) }]);
+        assert_eq!(apply(&mut kernel, &want).1, Vec::<String>::new());
+
+        let set = |name: &'static str, key: &[KeyPart], data: Option<MapData>| SetSpec {
+            name: name.into(),
+            family: Family::Ipv4,
+            key: key.to_vec().into(),
+            interval: false,
+            timeout: data.is_none(),
+            data,
+        };
+        let peers = set("run-peers4", &[KeyPart::Addr], None);
+        let marks = set("run-marks4", &[KeyPart::Port], Some(MapData::Mark));
+        let key = [KeyPart::Addr, KeyPart::Protocol, KeyPart::Port];
+        let pods = set("run-pods4", &key, Some(MapData::Verdict));
+        let chain = |name: &'static str, base, rules| Chain { name: name.into(), base, rules };
+        let rule = |test, verdict| Rule { family: Family::Ipv4, tests: vec![test], verdict };
+        let named = |set: &SetSpec| SetName::Runtime((*set.name).into());
+        let of_pod = chain(
+            "run-pod",
+            None,
+            vec![rule(Test::In(Fields::From, named(&peers), true), RuleVerdict::Accept)],
+        );
+        let forward = Base { kind: "filter", hook: Hook::Forward, priority: 5 };
+        let entry = chain(
+            "run-entry",
+            Some(forward),
+            vec![rule(Test::New, RuleVerdict::Map(Fields::Destination, named(&pods)))],
+        );
+        let key: &[&[u8]] = &[&[10, 244, 0, 2], &[6], &8080u16.to_be_bytes()];
+        let jump = ElementVerdict::Jump("run-pod".into());
+        let elements = [
+            (&peers, RawElement::new(&[&[10, 244, 1, 2]], None)),
+            (&marks, RawElement::new(&[&53u16.to_be_bytes()], Some(ElementData::Mark(7)))),
+            (&pods, RawElement::new(key, Some(ElementData::Verdict(jump)))),
+        ];
+        let mut requests: Vec<Request> =
+            elements.iter().zip(1..).map(|((set, _), id)| nft::add_set(set, id)).collect();
+        for chain in [&of_pod, &entry] {
+            requests.push(nft::add_chain(chain));
+            requests.extend(chain.rules.iter().map(|rule| nft::add_rule(&chain.name, rule)));
+        }
+        let add = |(set, raw): &(&SetSpec, RawElement)| {
+            nft::add_raw_elements(&set.name, std::slice::from_ref(raw))
+        };
+        requests.extend(elements.iter().map(add));
+        transact(&requests).unwrap();
+
+        // nft prints them as it prints its own.
+        let listed = sh("nft list table inet kinglet");
+        for text in [
+            "set run-peers4 {",
+            "map run-marks4 {",
+            "type inet_service : mark",
+            "elements = { 53 : 0x00000007 }",
+            "map run-pods4 {",
+            "type ipv4_addr . inet_proto . inet_service : verdict",
+            "elements = { 10.244.0.2 . tcp . 8080 : jump run-pod }",
+            "ip daddr . meta l4proto . th dport vmap @run-pods4",
+            "ip saddr @run-peers4 accept",
+        ] {
+            assert!(listed.contains(text), "{text} is missing in {listed}");
+        }
+        // They are seen again as they were made.
+        let found = reader.dump(&nft::list_sets(), nft::read_set).unwrap();
+        for (set, raw) in &elements {
+            assert!(found.iter().any(|found| found.is(set)), "{found:?}");
+            let listed = reader.dump(&nft::list_elements(&set.name), nft::read_elements).unwrap();
+            assert_eq!(listed.concat(), std::slice::from_ref(raw));
+        }
+        // The table is still ours, and its skeleton can be replaced beneath them.
+        assert_eq!(apply(&mut kernel, &want), (vec![], vec![]));
+        let other = ItemSet::from([Item::Table { name: NFT_TABLE.into(), skeleton: Some(PLAIN) }]);
+        let (steps, refused) = apply(&mut kernel, &other);
+        assert_eq!((steps.len(), refused), (1, vec![]));
+        assert!(sh("nft list chain inet kinglet run-entry").contains("vmap @run-pods4"));
+        assert_eq!(apply(&mut kernel, &want).1, Vec::<String>::new());
+        // A set with any other name makes the table one of another version.
+        sh("nft 'add set inet kinglet more4 { type ipv4_addr; }'");
+        assert_eq!(apply(&mut kernel, &want).0.len(), 1);
+        assert!(!sh("nft list table inet kinglet").contains("more4"));
+        transact(&requests).unwrap();
+
+        let mut requests = vec![nft::remove_raw_elements(&pods.name, &[elements[2].1.clone()])];
+        requests.extend([&entry, &of_pod].iter().flat_map(|c| nft::remove_chain(&c.name)));
+        requests.extend([&peers, &marks, &pods].iter().map(|set| nft::remove_set(&set.name)));
+        transact(&requests).unwrap();
+        assert!(!sh("nft list table inet kinglet").contains("run-"));
+        assert_eq!(apply(&mut kernel, &want), (vec![], vec![]));
+    });
+}
+
+#[test]
+fn an_element_that_is_refused_does_not_take_the_others_with_it() {
     in_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
         let table = Item::Table { name: NFT_TABLE.into(), skeleton: Some(SKELETON) };

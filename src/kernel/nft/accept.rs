@@ -7,8 +7,9 @@
 
 use neli::consts::nl::NlmF;
 
-use super::{NFGEN, SUBSYSTEM, rules::*};
+use super::{NFGEN, SUBSYSTEM, element::NF_DROP, rules::*, table::be32};
 use crate::{
+    family::Family,
     model::{
         items::iptables,
         nftables::{Hook, NFT_TABLE, PASSING, RuleVerdict},
@@ -92,7 +93,7 @@ pub fn insert(chain: &str) -> Request {
             let list = bitwise_and(meta(list, NFT_META_MARK, REGISTER), PASSING.1);
             compare(list, true, &PASSING.0.to_ne_bytes())
         };
-        verdict(list, true, RuleVerdict::Accept)
+        verdict(list, Family::Ipv4, &RuleVerdict::Accept)
     });
     with_comment(request, NFT_TABLE)
 }

@@ -2,19 +2,26 @@
 //!
 //! This module builds and parses messages only; `observe` and `apply` do the I/O. Every number is
 //! big-endian, except values that are compared with a register. All changes are sent between [`begin`]
-//! and [`end`] as one transaction. `ruleset` defines the content of the table, `rules` encodes its
-//! chains, and `accept` handles our rule in the chains of other programs.
+//! and [`end`] as one transaction. `model::nftables` describes the content of the table; `table`
+//! encodes its sets, `element` their elements, `rules` its chains, and `accept` handles our rule in the
+//! chains of other programs. The functions for sets, elements and chains take any description, so they
+//! serve the skeleton and what is made at run time alike.
 
 pub mod accept;
+mod element;
 mod rules;
 mod table;
 
+pub use element::{
+    ElementData, ElementVerdict, RawElement, add_raw_elements, list_elements, read_elements,
+    remove_raw_elements,
+};
 pub use rules::{
-    Found, expected, list_all_chains, list_chains, list_rules, put_chains, read_any_chain,
-    read_chain, read_rule,
+    Found, add_chain, add_rule, expected, list_all_chains, list_chains, list_rules, put_chains,
+    read_any_chain, read_chain, read_rule, remove_chain,
 };
 pub use table::{
-    ELEMENTS, RawElement, add_elements, add_sets, add_table, begin, end, list_elements, list_sets,
-    read_elements, read_set, remove_elements, remove_table, values,
+    ELEMENTS, FoundSet, add_elements, add_set, add_sets, add_table, begin, end, list_sets,
+    read_set, remove_elements, remove_set, remove_table, values,
 };
 pub(crate) use table::{NFGEN, SUBSYSTEM};

@@ -8,9 +8,11 @@ use neli::consts::nl::NlmF;
 
 use super::{
     NFGEN, SUBSYSTEM,
-    table::{LIST_ELEM, NFPROTO_INET, request},
+    element::{ElementVerdict, NF_ACCEPT, put_verdict},
+    table::{LIST_ELEM, NFPROTO_INET, be32, request},
 };
 use crate::{
+    family::Family,
     model::nftables::{
         BRIDGE, Base, Chain, Fields, NFT_TABLE, PASS, Rule, RuleVerdict, RulesetOptions, Test,
         chains,
@@ -41,8 +43,6 @@ const RULE_USERDATA: u16 = 7;
 pub(super) const EXPR_NAME: u16 = 1;
 pub(super) const EXPR_DATA: u16 = 2;
 
-pub(super) const NF_DROP: u32 = 0;
-const NF_ACCEPT: u32 = 1;
 /// The first of the four-byte registers (NFT_REG32_00).
 pub(super) const REGISTER: u32 = 8;
 
@@ -55,6 +55,15 @@ pub enum Found {
     Rule(String, String),
 }
 
+impl Found {
+    /// Returns the name of the chain.
+    pub fn chain(&self) -> &str {
+        match self {
+            Found::Chain(name, ..) | Found::Rule(name, _) => name,
+        }
+    }
+}
+
 /// Hook, priority and policy of a chain without a hook.
 const NO_HOOK: (u32, i32, u32) = (u32::MAX, 0, u32::MAX);
 
@@ -63,7 +72,7 @@ const NO_HOOK: (u32, i32, u32) = (u32::MAX, 0, u32::MAX);
 pub fn expected(skeleton: RulesetOptions) -> Vec<Found> {
     let mut found = Vec::new();
     for chain in chains(skeleton) {
-        let name = chain.name.to_owned();
+        let name = chain.name.into_owned();
         let (hook, priority, policy) = chain
             .base
             .map_or(NO_HOOK, |Base { hook, priority, .. }| (hook as u32, priority, NF_ACCEPT));
@@ -106,11 +115,6 @@ pub fn list_rules() -> Request {
     request(GETRULE, NlmF::empty()).text(RULE_TABLE, NFT_TABLE)
 }
 
-/// Returns a big-endian number of four bytes; `None` if the attribute is missing or too short.
-pub(super) fn be32(attrs: Attrs<'_>, kind: u16) -> Option<u32> {
-    attrs.get(kind)?.first_chunk().map(|b| u32::from_be_bytes(*b))
-}
-
 /// Parses a chain; `None` if it is not in our table.
 pub fn read_chain(body: &[u8]) -> Option<Found> {
     let attrs = Attrs::after(body, NFGEN);
@@ -148,24 +152,34 @@ pub(super) fn with_comment(request: Request, comment: &str) -> Request {
 
 /// Deletes the `existing` chains with their rules, and adds the chains and rules of a skeleton.
 pub fn put_chains(skeleton: RulesetOptions, existing: &[String]) -> Vec<Request> {
-    let named = |message, name: &str| {
-        request(message, NlmF::empty()).text(RULE_TABLE, NFT_TABLE).text(RULE_CHAIN, name)
-    };
-    let mut requests: Vec<Request> = existing.iter().map(|name| named(DELRULE, name)).collect();
-    requests.extend(existing.iter().map(|name| {
-        request(DELCHAIN, NlmF::empty()).text(CHAIN_TABLE, NFT_TABLE).text(CHAIN_NAME, name)
-    }));
+    // The rules go first, because a chain that a rule jumps to can't be deleted.
+    let mut requests: Vec<Request> = existing.iter().map(|name| flush_chain(name)).collect();
+    requests.extend(existing.iter().map(|name| delete_chain(name)));
     let chains = chains(skeleton);
     requests.extend(chains.iter().map(add_chain));
     for chain in &chains {
-        requests.extend(chain.rules.iter().map(|rule| add_rule(chain.name, rule)));
+        requests.extend(chain.rules.iter().map(|rule| add_rule(&chain.name, rule)));
     }
     requests
 }
 
-fn add_chain(chain: &Chain) -> Request {
+/// Deletes a chain with its rules.
+pub fn remove_chain(name: &str) -> [Request; 2] {
+    [flush_chain(name), delete_chain(name)]
+}
+
+fn flush_chain(name: &str) -> Request {
+    request(DELRULE, NlmF::empty()).text(RULE_TABLE, NFT_TABLE).text(RULE_CHAIN, name)
+}
+
+fn delete_chain(name: &str) -> Request {
+    request(DELCHAIN, NlmF::empty()).text(CHAIN_TABLE, NFT_TABLE).text(CHAIN_NAME, name)
+}
+
+/// Adds a chain to our table, without its rules.
+pub fn add_chain(chain: &Chain) -> Request {
     let request =
-        request(NEWCHAIN, NlmF::CREATE).text(CHAIN_TABLE, NFT_TABLE).text(CHAIN_NAME, chain.name);
+        request(NEWCHAIN, NlmF::CREATE).text(CHAIN_TABLE, NFT_TABLE).text(CHAIN_NAME, &chain.name);
     let Some(Base { kind, hook, priority }) = chain.base else { return request };
     request
         .nest(CHAIN_HOOK | NLA_F_NESTED, |nested| {
@@ -177,16 +191,17 @@ fn add_chain(chain: &Chain) -> Request {
         .text(CHAIN_TYPE, kind)
 }
 
-fn add_rule(chain: &str, rule: &Rule) -> Request {
+/// Appends a rule to a chain of our table.
+pub fn add_rule(chain: &str, rule: &Rule) -> Request {
     let request = request(NEWRULE, NlmF::CREATE | NlmF::APPEND)
         .text(RULE_TABLE, NFT_TABLE)
         .text(RULE_CHAIN, chain)
         .nest(RULE_EXPRESSIONS | NLA_F_NESTED, |list| {
-            let mut list = nfproto(list, rule.ipv4);
+            let mut list = nfproto(list, rule.family);
             for t in &rule.tests {
-                list = test(list, rule.ipv4, t);
+                list = test(list, rule.family, t);
             }
-            verdict(list, rule.ipv4, rule.verdict)
+            verdict(list, rule.family, &rule.verdict)
         });
     with_comment(request, &rule.fingerprint())
 }
@@ -236,10 +251,14 @@ pub(super) fn bitwise_and(list: Request, mask: u32) -> Request {
 }
 
 /// Tests the address family of a packet.
-fn nfproto(list: Request, ipv4: bool) -> Request {
+fn nfproto(list: Request, family: Family) -> Request {
     const NFT_META_NFPROTO: u32 = 15;
-    let family = if ipv4 { libc::AF_INET } else { libc::AF_INET6 } as u8; // NFPROTO_* are the same
-    compare(meta(list, NFT_META_NFPROTO, REGISTER), true, &[family])
+    // NFPROTO_* are the same.
+    let number = match family {
+        Family::Ipv4 => libc::AF_INET,
+        Family::Ipv6 => libc::AF_INET6,
+    };
+    compare(meta(list, NFT_META_NFPROTO, REGISTER), true, &[number as u8])
 }
 
 pub(super) const NFT_META_MARK: u32 = 3;
@@ -255,13 +274,13 @@ fn bridge() -> [u8; 16] {
 }
 
 /// Appends the expressions of a test.
-fn test(list: Request, ipv4: bool, test: &Test) -> Request {
+fn test(list: Request, family: Family, test: &Test) -> Request {
     match test {
         Test::In(fields, set, yes) => {
             // NFTA_LOOKUP_SET 1, NFTA_LOOKUP_SREG 2, NFTA_LOOKUP_FLAGS 5 (1: inverted)
-            let list = load(list, ipv4, *fields);
+            let list = load(list, family, *fields);
             expr_with(list, "lookup", |data| {
-                let data = data.text(1u16, &set.name(ipv4)).attr(2u16, &REGISTER.to_be_bytes());
+                let data = data.text(1u16, &set.of(family)).attr(2u16, &REGISTER.to_be_bytes());
                 if *yes { data } else { data.attr(5u16, &1u32.to_be_bytes()) }
             })
         }
@@ -284,35 +303,45 @@ fn test(list: Request, ipv4: bool, test: &Test) -> Request {
 }
 
 /// Loads fields into consecutive registers, in the layout of a set's key.
-fn load(list: Request, ipv4: bool, fields: Fields) -> Request {
-    // The first register after an address, in registers of four bytes.
-    let next = REGISTER + if ipv4 { 1 } else { 4 };
+fn load(list: Request, family: Family, fields: Fields) -> Request {
+    let next = after_addr(family);
     match fields {
-        Fields::To => addr(list, ipv4, true, REGISTER),
-        Fields::From => addr(list, ipv4, false, REGISTER),
-        Fields::FromTo => addr(addr(list, ipv4, false, REGISTER), ipv4, true, next),
-        Fields::Destination => destination(list, ipv4),
-        Fields::DestinationAndSource => addr(destination(list, ipv4), ipv4, false, next + 2),
+        Fields::To => addr(list, family, true, REGISTER),
+        Fields::From => addr(list, family, false, REGISTER),
+        Fields::FromTo => addr(addr(list, family, false, REGISTER), family, true, next),
+        Fields::Destination => destination(list, family),
+        Fields::DestinationAndSource => addr(destination(list, family), family, false, next + 2),
         // NFT_CT_DST_IP 20, NFT_CT_DST_IP6 22, NFT_CT_PROTO_DST 12
-        Fields::FirstTo => conntrack(list, if ipv4 { 20 } else { 22 }),
+        Fields::FirstTo => match family {
+            Family::Ipv4 => conntrack(list, 20),
+            Family::Ipv6 => conntrack(list, 22),
+        },
         Fields::FirstPort => conntrack(list, 12),
     }
 }
 
+/// Returns the first register after an address, in registers of four bytes.
+fn after_addr(family: Family) -> u32 {
+    match family {
+        Family::Ipv4 => REGISTER + 1,
+        Family::Ipv6 => REGISTER + 4,
+    }
+}
+
 /// Loads destination address, protocol and destination port.
-fn destination(list: Request, ipv4: bool) -> Request {
-    let next = REGISTER + if ipv4 { 1 } else { 4 };
-    let list = meta(addr(list, ipv4, true, REGISTER), NFT_META_L4PROTO, next);
+fn destination(list: Request, family: Family) -> Request {
+    let next = after_addr(family);
+    let list = meta(addr(list, family, true, REGISTER), NFT_META_L4PROTO, next);
     payload(list, 2, 2, 2, next + 1)
 }
 
 /// Loads the destination address if `to`, else the source address.
-fn addr(list: Request, ipv4: bool, to: bool, register: u32) -> Request {
-    let (offset, len) = match (ipv4, to) {
-        (true, false) => (12, 4),
-        (true, true) => (16, 4),
-        (false, false) => (8, 16),
-        (false, true) => (24, 16),
+fn addr(list: Request, family: Family, to: bool, register: u32) -> Request {
+    let (offset, len) = match (family, to) {
+        (Family::Ipv4, false) => (12, 4),
+        (Family::Ipv4, true) => (16, 4),
+        (Family::Ipv6, false) => (8, 16),
+        (Family::Ipv6, true) => (24, 16),
     };
     payload(list, 1, offset, len, register)
 }
@@ -332,26 +361,18 @@ fn conntrack(list: Request, key: u32) -> Request {
 }
 
 /// Appends the expressions of a verdict.
-pub(super) fn verdict(list: Request, ipv4: bool, verdict: RuleVerdict) -> Request {
-    let immediate = |list, code: u32| {
-        // NFTA_IMMEDIATE_DREG 1 (0: the verdict), NFTA_IMMEDIATE_DATA 2, NFTA_DATA_VERDICT 2
+pub(super) fn verdict(list: Request, family: Family, verdict: &RuleVerdict) -> Request {
+    let immediate = |list, verdict: &ElementVerdict| {
+        // NFTA_IMMEDIATE_DREG 1 (0: the verdict), NFTA_IMMEDIATE_DATA 2
         expr_with(list, "immediate", |data| {
-            data.attr(1u16, &0u32.to_be_bytes()).nest(2 | NLA_F_NESTED, |data| {
-                data.nest(2 | NLA_F_NESTED, |v| v.attr(1u16, &code.to_be_bytes()))
-            })
+            data.attr(1u16, &0u32.to_be_bytes())
+                .nest(2 | NLA_F_NESTED, |data| put_verdict(data, verdict))
         })
     };
     match verdict {
-        // NFT_JUMP, with the chain's name (NFTA_VERDICT_CHAIN 2)
-        RuleVerdict::Jump(chain) => expr_with(list, "immediate", |data| {
-            data.attr(1u16, &0u32.to_be_bytes()).nest(2 | NLA_F_NESTED, |data| {
-                data.nest(2 | NLA_F_NESTED, |v| {
-                    v.attr(1u16, &(-3i32).to_be_bytes()).text(2u16, chain)
-                })
-            })
-        }),
-        RuleVerdict::Accept => immediate(list, NF_ACCEPT),
-        RuleVerdict::Drop => immediate(list, NF_DROP),
+        RuleVerdict::Jump(chain) => immediate(list, &ElementVerdict::Jump(chain.to_string())),
+        RuleVerdict::Accept => immediate(list, &ElementVerdict::Accept),
+        RuleVerdict::Drop => immediate(list, &ElementVerdict::Drop),
         // NFTA_REJECT_TYPE 1 (2: ICMP of either family), NFTA_REJECT_ICMP_CODE 2 (1: port)
         RuleVerdict::Reject => {
             expr_with(list, "reject", |data| data.attr(1u16, &2u32.to_be_bytes()).attr(2u16, &[1]))
@@ -369,10 +390,19 @@ pub(super) fn verdict(list: Request, ipv4: bool, verdict: RuleVerdict) -> Reques
             });
             expr(list, "meta", &[(2, NFT_META_MARK), (3, REGISTER)])
         }
+        RuleVerdict::Map(fields, map) => {
+            let list = load(list, family, *fields);
+            // NFTA_LOOKUP_DREG 3 (0: the verdict)
+            expr_with(list, "lookup", |data| {
+                data.text(1u16, &map.of(family))
+                    .attr(2u16, &REGISTER.to_be_bytes())
+                    .attr(3u16, &0u32.to_be_bytes())
+            })
+        }
         RuleVerdict::Mark(map) => {
-            let list = load(list, ipv4, Fields::Destination);
+            let list = load(list, family, Fields::Destination);
             let list = expr_with(list, "lookup", |data| {
-                data.text(1u16, &map.name(ipv4))
+                data.text(1u16, &map.of(family))
                     .attr(2u16, &REGISTER.to_be_bytes())
                     .attr(3u16, &REGISTER.to_be_bytes())
             });

@@ -1,12 +1,18 @@
-//! Messages for our table: chains, sets and elements.
+//! Messages for our table and its sets, and the conversion of [`SetElement`]s for the sets of the
+//! skeleton.
+
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use neli::consts::nl::NlmF;
 
+use super::element::{ElementData, RawElement, add_raw_elements, remove_raw_elements};
 use crate::{
+    collections::FlatSet,
+    family::Family,
     model::{
         items::{Protocol, ServiceAddr, SetElement, addr_from_bytes, addr_to_bytes},
-        nftables::{KeyPart, NFT_TABLE, Set},
+        nftables::{KeyPart, MapData, NFT_TABLE, Set, SetSpec},
     },
     netlink::message::{Attrs, NLA_F_NESTED, Request},
 };
@@ -22,9 +28,7 @@ const NEWTABLE: u16 = 0;
 const DELTABLE: u16 = 2;
 const NEWSET: u16 = 9;
 const GETSET: u16 = 10;
-const NEWSETELEM: u16 = 12;
-const GETSETELEM: u16 = 13;
-const DELSETELEM: u16 = 14;
+const DELSET: u16 = 11;
 
 // NFTA_*
 const TABLE_NAME: u16 = 1;
@@ -40,22 +44,15 @@ const SET_ID: u16 = 10;
 const SET_USERDATA: u16 = 13;
 const SET_DESC_CONCAT: u16 = 2;
 const SET_FIELD_LEN: u16 = 1;
-const ELEM_LIST_TABLE: u16 = 1;
-const ELEM_LIST_SET: u16 = 2;
-const ELEM_LIST_ELEMENTS: u16 = 3;
 pub(super) const LIST_ELEM: u16 = 1;
-const ELEM_KEY: u16 = 1;
-const ELEM_DATA: u16 = 2;
-const ELEM_FLAGS: u16 = 3;
-const ELEM_KEY_END: u16 = 10;
-const DATA_VALUE: u16 = 1;
 
 // NFT_SET_*
 const INTERVAL: u32 = 0x4;
 const MAP: u32 = 0x8;
+const TIMEOUT: u32 = 0x10;
 const CONCAT: u32 = 0x80; // linux 5.6
-/// NFT_SET_ELEM_INTERVAL_END: the element is the first key after a network.
-const INTERVAL_END: u32 = 1;
+/// The flags that tell one kind of set from another. The flag CONCAT depends on the version of nft.
+const COMPARED: u32 = INTERVAL | MAP | TIMEOUT;
 
 // Data type numbers of the nft program, six bits each in a concatenation. `nft list` prints keys by
 // them.
@@ -64,11 +61,18 @@ const TYPE_IPV6: u32 = 8;
 const TYPE_PROTO: u32 = 12;
 const TYPE_SERVICE: u32 = 13;
 const TYPE_MARK: u32 = 19;
+/// NFT_DATA_VERDICT, the data type of verdict maps.
+const TYPE_VERDICT: u32 = 0xffff_ff00;
 
 /// struct nfgenmsg { u8 family; u8 version; be16 res_id; }
 pub(crate) const NFGEN: usize = 4;
 /// The maximum number of elements in one message, because an attribute can't exceed 64 KiB.
 pub const ELEMENTS: usize = 500;
+
+/// Returns a big-endian number of four bytes; `None` if the attribute is missing or too short.
+pub(super) fn be32(attrs: Attrs<'_>, kind: u16) -> Option<u32> {
+    attrs.get(kind)?.first_chunk().map(|b| u32::from_be_bytes(*b))
+}
 
 pub(super) fn request(message: u16, flags: NlmF) -> Request {
     Request::new(SUBSYSTEM | message, flags, &[NFPROTO_INET, 0, 0, 0])
@@ -100,34 +104,41 @@ pub fn remove_table() -> Request {
     request(DELTABLE, NlmF::empty()).text(TABLE_NAME, NFT_TABLE)
 }
 
-/// Adds all sets of our table; succeeds if they already exist.
+/// Adds all sets of the skeleton; succeeds if they already exist.
 pub fn add_sets() -> Vec<Request> {
-    Set::each().zip(1u32..).map(|((set, ipv4), id)| add_set(set, ipv4, id)).collect()
+    Set::each().zip(1u32..).map(|((set, family), id)| add_set(&set.spec(family), id)).collect()
 }
 
-fn add_set(set: Set, ipv4: bool, id: u32) -> Request {
-    let parts = set.key();
-    let kind = |part: &KeyPart| match (part, ipv4) {
-        (KeyPart::Addr, true) => (TYPE_IPV4, 4u32),
-        (KeyPart::Addr, false) => (TYPE_IPV6, 16),
+/// Adds a set or a map; succeeds if it already exists with the same properties. Messages of the same
+/// transaction can name it by `id`, a number that is unique there.
+pub fn add_set(set: &SetSpec, id: u32) -> Request {
+    let kind = |part: &KeyPart| match (part, set.family) {
+        (KeyPart::Addr, Family::Ipv4) => (TYPE_IPV4, 4u32),
+        (KeyPart::Addr, Family::Ipv6) => (TYPE_IPV6, 16),
         (KeyPart::Protocol, _) => (TYPE_PROTO, 1),
         (KeyPart::Port, _) => (TYPE_SERVICE, 2),
     };
-    let kinds: Vec<(u32, u32)> = parts.iter().map(kind).collect();
+    let kinds: Vec<(u32, u32)> = set.key.iter().map(kind).collect();
     let key_type = kinds.iter().fold(0, |all, (kind, _)| all << 6 | kind);
     let mut request = request(NEWSET, NlmF::CREATE)
         .text(SET_TABLE, NFT_TABLE)
-        .text(SET_NAME, &set.name(ipv4))
+        .text(SET_NAME, &set.name)
         .attr(SET_FLAGS, &set_flags(set).to_be_bytes())
         .attr(SET_KEY_TYPE, &key_type.to_be_bytes())
-        .attr(SET_KEY_LEN, &key_len(set, ipv4).to_be_bytes())
+        .attr(SET_KEY_LEN, &key_len(set).to_be_bytes())
         .attr(SET_ID, &id.to_be_bytes());
-    if set.is_map() {
-        request = request
-            .attr(SET_DATA_TYPE, &TYPE_MARK.to_be_bytes())
-            .attr(SET_DATA_LEN, &4u32.to_be_bytes());
+    match set.data {
+        None => {}
+        Some(MapData::Mark) => {
+            request = request
+                .attr(SET_DATA_TYPE, &TYPE_MARK.to_be_bytes())
+                .attr(SET_DATA_LEN, &4u32.to_be_bytes());
+        }
+        Some(MapData::Verdict) => {
+            request = request.attr(SET_DATA_TYPE, &TYPE_VERDICT.to_be_bytes());
+        }
     }
-    if parts.len() > 1 {
+    if kinds.len() > 1 {
         request = request.nest(SET_DESC | NLA_F_NESTED, |desc| {
             desc.nest(SET_DESC_CONCAT | NLA_F_NESTED, |fields| {
                 kinds.iter().fold(fields, |fields, (_, len)| {
@@ -142,27 +153,42 @@ fn add_set(set: Set, ipv4: bool, id: u32) -> Request {
     // a map (NFTNL_UDATA_SET_DATABYTEORDER, 1) have BYTEORDER_HOST_ENDIAN (1).
     let mut byteorder = vec![0, 4];
     byteorder.extend(2u32.to_ne_bytes());
-    if set.is_map() {
+    if set.data == Some(MapData::Mark) {
         byteorder.extend([1, 4]);
         byteorder.extend(1u32.to_ne_bytes());
     }
     request.attr(SET_USERDATA, &byteorder)
 }
 
+/// Removes a set or a map with its elements. Fails if a rule uses it.
+pub fn remove_set(name: &str) -> Request {
+    request(DELSET, NlmF::empty()).text(SET_TABLE, NFT_TABLE).text(SET_NAME, name)
+}
+
 /// Returns the NFT_SET_* flags of a set.
-fn set_flags(set: Set) -> u32 {
-    [(set.is_interval(), INTERVAL), (set.is_map(), MAP), (set.key().len() > 1, CONCAT)]
-        .iter()
-        .filter(|(applies, _)| *applies)
-        .fold(0, |all, (_, flag)| all | flag)
+fn set_flags(set: &SetSpec) -> u32 {
+    [
+        (set.interval, INTERVAL),
+        (set.data.is_some(), MAP),
+        (set.timeout, TIMEOUT),
+        (set.key.len() > 1, CONCAT),
+    ]
+    .iter()
+    .filter(|(applies, _)| *applies)
+    .fold(0, |all, (_, flag)| all | flag)
 }
 
 /// Returns the length of the set's keys in bytes.
-fn key_len(set: Set, ipv4: bool) -> u32 {
-    let len = |part: &KeyPart| if *part == KeyPart::Addr && !ipv4 { 16 } else { 4 };
-    match set.key() {
-        [KeyPart::Port] => 2, // only the fields of a concatenation are padded to 4 bytes
-        parts => parts.iter().map(len).sum(),
+fn key_len(set: &SetSpec) -> u32 {
+    let len = |part: &KeyPart| match (part, set.family) {
+        (KeyPart::Addr, Family::Ipv6) => 16,
+        (KeyPart::Addr, Family::Ipv4) | (KeyPart::Protocol | KeyPart::Port, _) => 4,
+    };
+    match *set.key {
+        // Only the fields of a concatenation are padded to 4 bytes.
+        [KeyPart::Port] => 2,
+        [KeyPart::Protocol] => 1,
+        ref parts => parts.iter().map(len).sum(),
     }
 }
 
@@ -171,87 +197,70 @@ pub fn list_sets() -> Request {
     request(GETSET, NlmF::empty()).text(SET_TABLE, NFT_TABLE)
 }
 
-/// Parses a set of our table. Returns its name, and true if it has the key length and flags that this
-/// version gives it. `None` if the set belongs to another table.
-pub fn read_set(body: &[u8]) -> Option<(String, bool)> {
+/// A set as the kernel lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundSet {
+    /// Its name.
+    pub name: String,
+    key_len: u32,
+    flags: u32,
+    has_verdicts: bool,
+}
+
+impl FoundSet {
+    /// Returns true if it is this set: if it has the same name, key length, flags and kind of values.
+    pub fn is(&self, set: &SetSpec) -> bool {
+        self.name == set.name
+            && self.key_len == key_len(set)
+            && self.flags & COMPARED == set_flags(set) & COMPARED
+            && self.has_verdicts == (set.data == Some(MapData::Verdict))
+    }
+}
+
+/// Parses a set of our table; `None` if the set belongs to another table.
+pub fn read_set(body: &[u8]) -> Option<FoundSet> {
     let attrs = Attrs::after(body, NFGEN);
     if body.first() != Some(&NFPROTO_INET) || attrs.text(SET_TABLE)? != NFT_TABLE {
         return None;
     }
-    let name = attrs.text(SET_NAME)?;
-    let number =
-        |kind: u16| attrs.get(kind).and_then(|b| b.first_chunk()).map(|b| u32::from_be_bytes(*b));
-    let known = Set::each().find(|(set, ipv4)| set.name(*ipv4) == name);
-    let fits = known.is_some_and(|(set, ipv4)| {
-        number(SET_KEY_LEN) == Some(key_len(set, ipv4))
-            && number(SET_FLAGS).unwrap_or(0) & (INTERVAL | MAP)
-                == set_flags(set) & (INTERVAL | MAP)
-    });
-    Some((name, fits))
-}
-
-/// Requests the elements of a set, to be parsed with [`read_elements`].
-pub fn list_elements(set: Set, ipv4: bool) -> Request {
-    request(GETSETELEM, NlmF::empty())
-        .text(ELEM_LIST_TABLE, NFT_TABLE)
-        .text(ELEM_LIST_SET, &set.name(ipv4))
-}
-
-/// A set element in the kernel's representation.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RawElement {
-    /// Big-endian fields, padded to four bytes in a concatenation.
-    key: Vec<u8>,
-    /// NFTA_SET_ELEM_KEY_END, the last key of a network in a concatenation.
-    last: Option<Vec<u8>>,
-    /// True if the key is the first one after a network.
-    end: bool,
-    /// The value of a map element; 0 in other sets.
-    mark: u32,
-}
-
-/// Parses the elements in a message's body. An element without a key is skipped. `None` if there is no
-/// list of elements.
-pub fn read_elements(body: &[u8]) -> Option<Vec<RawElement>> {
-    let list = Attrs::after(body, NFGEN).nest(ELEM_LIST_ELEMENTS)?;
-    let raw = |(_, element): (u16, &[u8])| {
-        let element = Attrs(element);
-        let value = |kind: u16| element.nest(kind).and_then(|data| data.get(DATA_VALUE));
-        let flags =
-            element.get(ELEM_FLAGS).and_then(|b| b.first_chunk()).map(|b| u32::from_be_bytes(*b));
-        let mark = value(ELEM_DATA).and_then(|b| b.first_chunk()).map(|b| u32::from_ne_bytes(*b));
-        Some(RawElement {
-            key: value(ELEM_KEY)?.to_vec(),
-            last: value(ELEM_KEY_END).map(<[u8]>::to_vec),
-            end: flags.unwrap_or(0) & INTERVAL_END != 0,
-            mark: mark.unwrap_or(0),
-        })
-    };
-    Some(list.into_iter().filter_map(raw).collect())
+    Some(FoundSet {
+        name: attrs.text(SET_NAME)?,
+        key_len: be32(attrs, SET_KEY_LEN).unwrap_or(0),
+        flags: be32(attrs, SET_FLAGS).unwrap_or(0),
+        has_verdicts: be32(attrs, SET_DATA_TYPE) == Some(TYPE_VERDICT),
+    })
 }
 
 /// Converts all raw elements of a set to values. In an interval set, each start element is combined
 /// with the next end element. An element that can't be converted is skipped.
-pub fn values(set: Set, ipv4: bool, mut raw: Vec<RawElement>) -> Vec<SetElement> {
+pub fn values(set: Set, family: Family, raw: &[RawElement]) -> Vec<SetElement> {
     if !set.is_interval() || set.key().len() > 1 {
-        return raw.iter().filter_map(|raw| value(set, ipv4, raw)).collect();
+        return raw.iter().filter_map(|raw| value(set, family, raw)).collect();
     }
-    raw.sort();
-    let ends: Vec<&RawElement> = raw.iter().filter(|r| r.end).collect();
-    let starts = raw.iter().filter(|r| !r.end);
+    let ends: FlatSet<IpAddr> =
+        raw.iter().filter(|r| r.end).filter_map(|r| addr_from_bytes(&r.key)).collect();
     let net = |start: &RawElement| {
-        let end = ends.get(ends.partition_point(|e| e.key <= start.key));
-        network(&start.key, end.map(|e| previous_key(&e.key)).as_deref()).map(SetElement::Net)
+        let first = addr_from_bytes(&start.key)?;
+        // The end of the network before can be the same address.
+        let end = ends.tail(&first).iter().find(|end| **end != first);
+        let last = end.map(|end| previous_key(&addr_to_bytes(*end)));
+        network(&start.key, last.as_deref()).map(SetElement::Net)
     };
-    starts.filter_map(net).collect()
+    raw.iter().filter(|r| !r.end).filter_map(net).collect()
 }
 
 /// Converts one raw element, except in interval sets with one field.
-fn value(set: Set, ipv4: bool, raw: &RawElement) -> Option<SetElement> {
+fn value(set: Set, family: Family, raw: &RawElement) -> Option<SetElement> {
     if set.key() == [KeyPart::Port] {
-        return Some(SetElement::Port { port: u16::from_be_bytes(*raw.key.first_chunk()?), ipv4 });
+        return Some(SetElement::Port {
+            port: u16::from_be_bytes(*raw.key.first_chunk()?),
+            family,
+        });
     }
-    let addr_len = if ipv4 { 4 } else { 16 };
+    let addr_len = match family {
+        Family::Ipv4 => 4,
+        Family::Ipv6 => 16,
+    };
     let (addr, rest) = raw.key.split_at_checked(addr_len)?;
     let addr = addr_from_bytes(addr)?;
     if set.key().iter().all(|part| *part == KeyPart::Addr) {
@@ -260,14 +269,15 @@ fn value(set: Set, ipv4: bool, raw: &RawElement) -> Option<SetElement> {
     let protocol = Protocol::from_number(*rest.first()?)?;
     let at =
         ServiceAddr { addr, protocol, port: u16::from_be_bytes(*rest.get(4..)?.first_chunk()?) };
-    Some(match set {
-        Set::Outside => SetElement::Marked { at, mark: raw.mark },
-        Set::Ranges => {
-            let last = raw.last.as_ref().and_then(|last| last.get(addr_len + 8..));
-            SetElement::Ranged { at, from: network(rest.get(8..)?, last)? }
-        }
-        _ => SetElement::Service(at),
-    })
+    if set.is_map() {
+        let Some(ElementData::Mark(mark)) = raw.data else { return None };
+        return Some(SetElement::Marked { at, mark });
+    }
+    if set.is_interval() {
+        let last = raw.last.as_ref().and_then(|last| last.get(addr_len + 8..));
+        return Some(SetElement::Ranged { at, from: network(rest.get(8..)?, last)? });
+    }
+    Some(SetElement::Service(at))
 }
 
 /// Returns the network from the first to the last address. `last` is `None` for the end of the address
@@ -311,63 +321,45 @@ fn step_key(key: &[u8], by_one: impl Fn(u8) -> (u8, bool)) -> Vec<u8> {
 }
 
 /// Adds elements to the set of one family, [`ELEMENTS`] at most.
-pub fn add_elements(set: Set, ipv4: bool, values: &[SetElement]) -> Request {
-    elements(NEWSETELEM, NlmF::CREATE, set, ipv4, values)
+pub fn add_elements(set: Set, family: Family, values: &[SetElement]) -> Request {
+    add_raw_elements(&set.name(family), &all_raw(set, values))
 }
 
 /// Removes elements from the set of one family, [`ELEMENTS`] at most.
-pub fn remove_elements(set: Set, ipv4: bool, values: &[SetElement]) -> Request {
-    elements(DELSETELEM, NlmF::empty(), set, ipv4, values)
+pub fn remove_elements(set: Set, family: Family, values: &[SetElement]) -> Request {
+    remove_raw_elements(&set.name(family), &all_raw(set, values))
 }
 
-fn elements(message: u16, flags: NlmF, set: Set, ipv4: bool, values: &[SetElement]) -> Request {
-    request(message, flags)
-        .text(ELEM_LIST_TABLE, NFT_TABLE)
-        .text(ELEM_LIST_SET, &set.name(ipv4))
-        .nest(ELEM_LIST_ELEMENTS | NLA_F_NESTED, |list| {
-            values.iter().flat_map(|value| raw_elements(set, value)).fold(list, |list, raw| {
-                list.nest(LIST_ELEM | NLA_F_NESTED, |element| put(element, set, &raw))
-            })
-        })
-}
-
-/// Appends the attributes of one raw element.
-fn put(mut element: Request, set: Set, raw: &RawElement) -> Request {
-    if raw.end {
-        element = element.attr(ELEM_FLAGS, &INTERVAL_END.to_be_bytes());
-    }
-    let data = |request: Request, kind: u16, bytes: &[u8]| {
-        request.nest(kind | NLA_F_NESTED, |data| data.attr(DATA_VALUE, bytes))
-    };
-    element = data(element, ELEM_KEY, &raw.key);
-    if let Some(last) = &raw.last {
-        element = data(element, ELEM_KEY_END, last);
-    }
-    if set.is_map() {
-        element = data(element, ELEM_DATA, &raw.mark.to_ne_bytes());
-    }
-    element
+fn all_raw(set: Set, values: &[SetElement]) -> Vec<RawElement> {
+    let mut raw = Vec::with_capacity(values.len());
+    values.iter().for_each(|value| push_raw(set, value, &mut raw));
+    raw
 }
 
 /// Converts a value to raw elements. A network in a set with one field becomes two elements: its first
 /// key, and the first key after it unless it ends the address space.
-fn raw_elements(set: Set, value: &SetElement) -> Vec<RawElement> {
-    let one = |key, last, mark| vec![RawElement { key, last, end: false, mark }];
-    match *value {
-        SetElement::Service(at) => one(key_of(&at), None, 0),
-        SetElement::Marked { at, mark } => one(key_of(&at), None, mark),
-        SetElement::Port { port, .. } => one(port.to_be_bytes().to_vec(), None, 0),
-        SetElement::Addr(addr) => one(addr_to_bytes(addr).repeat(set.key().len()), None, 0),
+fn push_raw(set: Set, value: &SetElement, raw: &mut Vec<RawElement>) {
+    let (mut last, mut data) = (None, None);
+    let key = match *value {
+        SetElement::Service(at) => key_of(&at),
+        SetElement::Marked { at, mark } => {
+            data = Some(ElementData::Mark(mark));
+            key_of(&at)
+        }
+        SetElement::Port { port, .. } => port.to_be_bytes().to_vec(),
+        SetElement::Addr(addr) => addr_to_bytes(addr).repeat(set.key().len()),
         SetElement::Ranged { at, from } => {
             let key = |addr| [key_of(&at), addr_to_bytes(addr)].concat();
-            one(key(from.network()), Some(key(from.broadcast())), 0)
+            last = Some(key(from.broadcast()));
+            key(from.network())
         }
-        SetElement::Net(net) => {
-            let mut raw = one(addr_to_bytes(net.network()), None, 0);
-            let end = next_key(&addr_to_bytes(net.broadcast()));
-            raw.extend(end.map(|key| RawElement { key, last: None, end: true, mark: 0 }));
-            raw
-        }
+        SetElement::Net(net) => addr_to_bytes(net.network()),
+    };
+    raw.push(RawElement { key, last, end: false, data });
+    if let SetElement::Net(net) = value
+        && let Some(key) = next_key(&addr_to_bytes(net.broadcast()))
+    {
+        raw.push(RawElement { key, last: None, end: true, data: None });
     }
 }
 
@@ -382,8 +374,6 @@ fn key_of(at: &ServiceAddr) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use super::*;
 
     #[test]
@@ -399,12 +389,98 @@ mod tests {
                 (Set::Vips, SetElement::Addr(addr)),
                 (Set::Loops, SetElement::Addr(addr)),
                 (Set::OwnPods, SetElement::Net(net)),
-                (Set::TcpPorts, SetElement::Port { port: 30080, ipv4: addr.is_ipv4() }),
+                (Set::TcpPorts, SetElement::Port { port: 30080, family: Family::of_addr(&addr) }),
             ] {
-                let raw = raw_elements(set, &value);
-                assert_eq!(values(set, value.is_ipv4(), raw), [value], "{set:?}");
+                let raw = all_raw(set, &[value]);
+                assert_eq!(values(set, value.family(), &raw), [value], "{set:?}");
             }
         }
+    }
+
+    fn runtime(name: &'static str, key: &[KeyPart], data: Option<MapData>) -> SetSpec {
+        SetSpec {
+            name: name.into(),
+            family: Family::Ipv6,
+            key: key.to_vec().into(),
+            interval: false,
+            timeout: false,
+            data,
+        }
+    }
+
+    /// Returns the attributes of a set after the nfgenmsg, without its name.
+    fn attributes(set: &SetSpec) -> Vec<(u16, Vec<u8>)> {
+        let mut bytes = Vec::new();
+        add_set(set, 7).write(1, 0, &mut bytes);
+        assert_eq!(bytes[4..6], (SUBSYSTEM | NEWSET).to_ne_bytes());
+        let attrs = Attrs::after(&bytes[16..], NFGEN);
+        let is_named = attrs.text(SET_TABLE).unwrap() == NFT_TABLE;
+        assert!(is_named && attrs.text(SET_NAME).unwrap() == set.name);
+        let attrs = attrs.into_iter().filter(|(kind, _)| ![SET_TABLE, SET_NAME].contains(kind));
+        attrs.map(|(kind, value)| (kind & !NLA_F_NESTED, value.to_vec())).collect()
+    }
+
+    #[test]
+    fn a_verdict_map_has_the_attributes_of_nf_tables_h() {
+        use KeyPart::{Addr, Port, Protocol};
+        let map = runtime("run-web6", &[Addr, Protocol, Port], Some(MapData::Verdict));
+        let be = |n: u32| n.to_be_bytes().to_vec();
+        let field = |len: u32| [&[12, 0, 1, 0x80, 8, 0, 1, 0][..], &len.to_be_bytes()].concat();
+        let fields = [16, 1, 2].map(field).concat();
+        assert_eq!(
+            attributes(&map),
+            [
+                (3, be(0x88)),                   // map, concatenation
+                (4, be(8 << 12 | 12 << 6 | 13)), // ipv6_addr . inet_proto . inet_service
+                (5, be(24)),                     // bytes of a key
+                (10, be(7)),                     // id
+                (6, be(0xffff_ff00)),            // verdicts
+                (9, [&[40, 0, 2, 0x80][..], &fields].concat()),
+                (13, vec![0, 4, 2, 0, 0, 0]), // keys are big-endian
+            ]
+        );
+    }
+
+    #[test]
+    fn a_set_that_expires_or_holds_networks_has_the_flags_for_it() {
+        let mut set = runtime("run-nets6", &[KeyPart::Addr], None);
+        let flags = |set: &SetSpec| attributes(set)[0].1.clone();
+        assert_eq!(flags(&set), [0, 0, 0, 0]);
+        set.interval = true;
+        assert_eq!(flags(&set), [0, 0, 0, 0x04]);
+        set.timeout = true;
+        assert_eq!(flags(&set), [0, 0, 0, 0x14]);
+        assert_eq!(set.declaration(), "type ipv6_addr; flags interval,timeout;");
+        set.data = Some(MapData::Verdict);
+        assert_eq!(flags(&set), [0, 0, 0, 0x1c]);
+        assert_eq!(
+            (set.noun(), &*set.declaration()),
+            ("map", "type ipv6_addr : verdict; flags interval,timeout;")
+        );
+    }
+
+    #[test]
+    fn a_set_is_recognised_by_its_name_keys_flags_and_values() {
+        let set = runtime("run-a6", &[KeyPart::Addr], None);
+        let found = |set: &SetSpec| {
+            let mut bytes = Vec::new();
+            add_set(set, 1).write(1, 0, &mut bytes);
+            read_set(&bytes[16..]).unwrap()
+        };
+        assert!(found(&set).is(&set));
+        for other in [
+            runtime("run-b6", &[KeyPart::Addr], None),
+            runtime("run-a6", &[KeyPart::Addr, KeyPart::Port], None),
+            runtime("run-a6", &[KeyPart::Addr], Some(MapData::Mark)),
+            SetSpec { family: Family::Ipv4, ..set.clone() },
+            SetSpec { interval: true, ..set.clone() },
+            SetSpec { timeout: true, ..set.clone() },
+        ] {
+            assert!(!found(&other).is(&set), "{other:?}");
+        }
+        let [marks, verdicts] = [MapData::Mark, MapData::Verdict]
+            .map(|data| runtime("run-a6", &[KeyPart::Addr], Some(data)));
+        assert!(!found(&marks).is(&verdicts) && !found(&verdicts).is(&marks));
     }
 
     #[test]
@@ -413,7 +489,7 @@ mod tests {
             .iter()
             .map(|net| SetElement::Net(net.parse().unwrap()))
             .collect();
-        let raw = nets.iter().flat_map(|net| raw_elements(Set::PodNets, net)).collect();
-        assert_eq!(values(Set::PodNets, true, raw), nets);
+        let raw = all_raw(Set::PodNets, &nets);
+        assert_eq!(values(Set::PodNets, Family::Ipv4, &raw), nets);
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 /// The items of one side. Items that are collected in any order go into a `Vec` first, which is
 /// then sorted once.
@@ -115,18 +115,17 @@ pub enum Item {
         /// The address with its prefix length.
         addr: IpNet,
     },
-    /// A route. In [`TABLE_LOCAL`] its type is `local` and its link [`DUMMY`]; elsewhere it is `unicast`,
-    /// and the kernel finds the link from the gateway.
+    /// A route. In [`TABLE_LOCAL`] its type is `local` and its link [`DUMMY`]; elsewhere it is
+    /// `unicast`. The device of the next hop is the field `dev` in JSON.
+    #[serde(serialize_with = "serialize_route")]
     Route {
         /// Routing table number.
         table: u32,
         /// Destination prefix.
         to: IpNet,
-        /// The gateways; `None` for a route without one.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        /// The gateways or the device; `None` for a route in [`TABLE_LOCAL`].
         via: Option<NextHops>,
         /// Preferred source address; `None` if the kernel chooses it.
-        #[serde(skip_serializing_if = "Option::is_none")]
         src: Option<IpAddr>,
     },
     /// A file, which is replaced as a whole.
@@ -136,6 +135,29 @@ pub enum Item {
         /// The complete text.
         text: Box<str>,
     },
+}
+
+/// Serializes the fields of a route; a field without a value is left out.
+fn serialize_route<S: Serializer>(
+    table: &u32,
+    dest: &IpNet,
+    via: &Option<NextHops>,
+    src: &Option<IpAddr>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    let mut route = to.serialize_struct("Item", 5)?;
+    route.serialize_field("table", table)?;
+    route.serialize_field("to", dest)?;
+    if let Some(via) = via.as_ref().filter(|via| !via.addrs().is_empty()) {
+        route.serialize_field("via", via)?;
+    }
+    if let Some(dev) = via.as_ref().and_then(NextHops::dev) {
+        route.serialize_field("dev", dev)?;
+    }
+    if let Some(src) = src {
+        route.serialize_field("src", src)?;
+    }
+    route.end()
 }
 
 /// The identity of an item. The kernel holds at most one item of a key.
@@ -182,24 +204,25 @@ impl Item {
     /// Returns true if an observed item (`self`) fulfils the desired item `want`, so that no change
     /// is needed.
     pub fn meets(&self, want: &Item) -> bool {
-        match (self, want) {
-            // A bridge takes its MTU from its ports unless one was set.
-            (Item::Link { name, kind, .. }, Item::Link { name: n, kind: k, mtu: None }) => {
-                name == n && kind == k
-            }
-            // IPVS replaces masquerading by local delivery if the real server is this node itself.
-            (
-                Item::Real { forward: Forward::Local, .. },
-                Item::Real { forward: Forward::Masq, .. },
-            ) => {
-                let mut masq = self.clone();
-                if let Item::Real { forward, .. } = &mut masq {
-                    *forward = Forward::Masq;
-                }
-                masq == *want
-            }
-            _ => self == want,
+        // A bridge takes its MTU from its ports unless one was set.
+        if let (Item::Link { name, kind, .. }, Item::Link { name: n, kind: k, mtu: None }) =
+            (self, want)
+        {
+            return name == n && kind == k;
         }
+        // IPVS replaces masquerading by local delivery if the real server is this node itself.
+        if let (
+            Item::Real { forward: Forward::Local, .. },
+            Item::Real { forward: Forward::Masq, .. },
+        ) = (self, want)
+        {
+            let mut masq = self.clone();
+            if let Item::Real { forward, .. } = &mut masq {
+                *forward = Forward::Masq;
+            }
+            return masq == *want;
+        }
+        self == want
     }
 }
 
@@ -216,7 +239,7 @@ pub fn same_family(a: IpAddr, b: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::items::{BRIDGE, kinds::Protocol, service_addr::ServiceAddr};
+    use crate::model::items::{BRIDGE, ItemKind, kinds::Protocol, service_addr::ServiceAddr};
 
     #[test]
     fn an_item_has_at_most_64_bytes() {
@@ -289,7 +312,9 @@ mod tests {
             r#"{"kind":"link","name":"eth0","type":"","mtu":1500}"#
             r#"{"kind":"link","name":"kube-bridge","type":"bridge"}"#
             r#"{"kind":"link","name":"kube-dummy-if","type":"dummy"}"#
-            r#"{"kind":"link","name":"tun0","type":"ipip","mtu":1480}"#;
+            r#"{"kind":"link","name":"tun0","type":"ipip","mtu":1480}"#
+            r#"{"kind":"link","name":"tun1","type":{"ipip":{"local":"192.0.2.11","remote":"192.0.2.12"}}}"#
+            r#"{"kind":"link","name":"tun2","type":{"ipip":{"local":"fd77::11"}},"mtu":1460}"#;
         Hairpin: r#"{"kind":"hairpin","port":"veth0a1b2c3d"}"#;
         Sysctl: r#"{"kind":"sysctl","name":"net/ipv4/ip_forward","value":"1"}"#;
         Table:
@@ -317,6 +342,8 @@ mod tests {
         Route:
             r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":"192.0.2.12"}"#
             r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":["192.0.2.12","192.0.2.13"]}"#
+            r#"{"kind":"route","table":254,"to":"10.244.2.0/24","dev":"kube-ipip"}"#
+            r#"{"kind":"route","table":254,"to":"10.244.2.0/24","via":"192.0.2.12","dev":"kube-ipip","src":"10.244.0.1"}"#
             r#"{"kind":"route","table":255,"to":"10.96.0.10/32","src":"192.0.2.11"}"#;
         File: r#"{"kind":"file","path":"/etc/cni/net.d/10-kuberouter.conflist","text":"{\"plugins\":[]}\n"}"#;
     }
@@ -329,11 +356,18 @@ mod tests {
                 let item: Item = serde_json::from_str(text).unwrap();
                 assert_eq!(variant(&item), *kind, "{text}");
                 assert_eq!(serde_json::to_string(&item).unwrap(), *text);
+                assert!(
+                    text.starts_with(&format!(r#"{{"kind":"{}","#, item.info().name)),
+                    "{text}"
+                );
                 items.push(item);
             }
         }
         let distinct: ItemSet = items.iter().cloned().collect();
         assert_eq!(distinct.len(), items.len(), "every example is read as an item of its own");
+        let mut kinds: Vec<ItemKind> = distinct.iter().map(Item::kind).collect();
+        kinds.dedup();
+        assert_eq!(kinds, ItemKind::ALL, "the kinds sort as their items do");
     }
 
     fn real(weight: u32, forward: Forward) -> Item {

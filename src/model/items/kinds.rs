@@ -1,7 +1,7 @@
 //! Enumerations that follow the kernel's own: sysctl paths, link types, transport protocols, IPVS
 //! forwarding methods and timeouts.
 
-use std::{cmp::Ordering, fmt, str::FromStr};
+use std::{cmp::Ordering, fmt, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +43,7 @@ impl fmt::Display for SysctlPath {
     }
 }
 
-/// The type of a link: one that kinglet creates, or any other.
+/// The type of a link: one that kinglet creates, with its parameters, or any other.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LinkKind {
@@ -51,9 +51,21 @@ pub enum LinkKind {
     Bridge,
     /// A dummy device.
     Dummy,
+    /// A tunnel of IP packets in IP packets (RFC 2003, RFC 2473).
+    Ipip(Box<IpipTunnel>),
     /// Any other type (`IFLA_INFO_KIND`); empty for a physical device.
     #[serde(untagged)]
     Other(Box<str>),
+}
+
+/// The parameters of an IPIP tunnel (`IFLA_IPTUN_*`, linux/if_tunnel.h).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct IpipTunnel {
+    /// The source address of the outer packets.
+    pub local: IpAddr,
+    /// The other end; `None` if each route names it as its gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote: Option<IpAddr>,
 }
 
 impl LinkKind {
@@ -62,7 +74,21 @@ impl LinkKind {
         match self {
             LinkKind::Bridge => "bridge",
             LinkKind::Dummy => "dummy",
+            LinkKind::Ipip(tunnel) => match tunnel.local {
+                IpAddr::V4(_) => "ipip",
+                IpAddr::V6(_) => "ip6tnl",
+            },
             LinkKind::Other(kind) => kind,
+        }
+    }
+
+    /// Returns true if it is a tunnel to other nodes. A pass removes our tunnels when no Node needs
+    /// them. The bridge and the dummy device stay until a cleanup, because pods and virtual addresses
+    /// hang on them.
+    pub fn is_tunnel(&self) -> bool {
+        match self {
+            LinkKind::Ipip(_) => true,
+            LinkKind::Bridge | LinkKind::Dummy | LinkKind::Other(_) => false,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Parses the JSON of a dump: reads the fields of an [`Item`] by name, one by one.
 //!
 //! This is written by hand. The code that serde derives for a tagged enum with untagged parts first
-//! copies every field into a generic form, and is forty times as large. `state` holds the
-//! serializing half.
+//! copies every field into a generic form, and is forty times as large. The serializing half is
+//! derived in `item`.
 
 use std::net::IpAddr;
 
@@ -13,8 +13,8 @@ use serde::{
 };
 use serde_json::Value as Json;
 
-use super::{Item, LinkKind, ServiceAddr, ServiceKey, SetElement};
-use crate::codec::json;
+use super::{IpipTunnel, Item, ItemKind, LinkKind, NextHops, ServiceAddr, ServiceKey, SetElement};
+use crate::{codec::json, family::Family};
 
 /// Returns a field of an object. A missing field is read as null. Fails if the value does not fit
 /// the type.
@@ -28,43 +28,50 @@ impl<'de> Deserialize<'de> for Item {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Item, D::Error> {
         let o = &Json::deserialize(from)?;
         let kind: String = field(o, "kind")?;
-        Ok(match &*kind {
-            "module" => Item::Module { name: field(o, "name")? },
-            "link" => Item::Link {
+        let Some(kind) = ItemKind::named(&kind) else {
+            return Err(D::Error::custom(format_args!("unknown kind of item: {kind}")));
+        };
+        Ok(match kind {
+            ItemKind::Module => Item::Module { name: field(o, "name")? },
+            ItemKind::Link => Item::Link {
                 name: field(o, "name")?,
                 kind: field(o, "type")?,
                 mtu: field(o, "mtu")?,
             },
-            "hairpin" => Item::Hairpin { port: field(o, "port")? },
-            "sysctl" => Item::Sysctl { name: field(o, "name")?, value: field(o, "value")? },
-            "table" => Item::Table { name: field(o, "name")?, skeleton: field(o, "skeleton")? },
-            "element" => Item::Element { set: field(o, "set")?, value: field(o, "value")? },
-            "accept" => Item::Accept { chain: field(o, "chain")? },
-            "timeout" => Item::Timeout { of: field(o, "of")?, seconds: field(o, "seconds")? },
-            "service" => Item::Service {
+            ItemKind::Hairpin => Item::Hairpin { port: field(o, "port")? },
+            ItemKind::Sysctl => Item::Sysctl { name: field(o, "name")?, value: field(o, "value")? },
+            ItemKind::Table => {
+                Item::Table { name: field(o, "name")?, skeleton: field(o, "skeleton")? }
+            }
+            ItemKind::Element => Item::Element { set: field(o, "set")?, value: field(o, "value")? },
+            ItemKind::Accept => Item::Accept { chain: field(o, "chain")? },
+            ItemKind::Timeout => {
+                Item::Timeout { of: field(o, "of")?, seconds: field(o, "seconds")? }
+            }
+            ItemKind::Service => Item::Service {
                 at: field(o, "at")?,
                 scheduler: field(o, "scheduler")?,
                 flags: field(o, "flags")?,
                 persistence: field(o, "persistence")?,
             },
-            "real" => Item::Real {
+            ItemKind::Real => Item::Real {
                 of: field(o, "of")?,
                 addr: field(o, "addr")?,
                 port: field(o, "port")?,
                 weight: field(o, "weight")?,
                 forward: field(o, "forward")?,
             },
-            "addr" => Item::Addr { link: field(o, "link")?, addr: field(o, "addr")? },
-            "route" => Item::Route {
+            ItemKind::Addr => Item::Addr { link: field(o, "link")?, addr: field(o, "addr")? },
+            ItemKind::Route => Item::Route {
                 table: field(o, "table")?,
                 to: field(o, "to")?,
-                via: field(o, "via")?,
+                via: match field::<Option<Box<str>>, _>(o, "dev")? {
+                    Some(dev) => Some(NextHops::device(&dev, field(o, "via")?)),
+                    None => field(o, "via")?,
+                },
                 src: field(o, "src")?,
             },
-            "file" => Item::File { path: field(o, "path")?, text: field(o, "text")? },
-            other => {
-                return Err(D::Error::custom(format_args!("unknown kind of item: {other}")));
-            }
+            ItemKind::File => Item::File { path: field(o, "path")?, text: field(o, "text")? },
         })
     }
 }
@@ -98,7 +105,8 @@ impl<'de> Deserialize<'de> for SetElement {
                 SetElement::Ranged { at: field(o, "at")?, from: field(o, "from")? }
             }
             None if has("ipv4") => {
-                SetElement::Port { port: field(o, "port")?, ipv4: field(o, "ipv4")? }
+                let family = Family::from_ipv4(field(o, "ipv4")?);
+                SetElement::Port { port: field(o, "port")?, family }
             }
             None => SetElement::Service(service_addr(o)?),
         })
@@ -115,8 +123,20 @@ fn service_addr<E: Error>(o: &Json) -> Result<ServiceAddr, E> {
 }
 
 impl<'de> Deserialize<'de> for LinkKind {
+    /// Reads a type without parameters from a string, and a tunnel from an object. Fails if it is
+    /// neither, or if a parameter is missing or invalid.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<LinkKind, D::Error> {
-        Ok(LinkKind::from(&*Box::<str>::deserialize(from)?))
+        let json = Json::deserialize(from)?;
+        match json.get("ipip") {
+            Some(ends) => Ok(LinkKind::Ipip(Box::new(IpipTunnel {
+                local: field(ends, "local")?,
+                remote: field(ends, "remote")?,
+            }))),
+            None => json
+                .as_str()
+                .map(LinkKind::from)
+                .ok_or_else(|| D::Error::custom("not the type of a link")),
+        }
     }
 }
 
@@ -160,13 +180,13 @@ mod tests {
                 Set::TcpPorts,
                 "tcp-ports",
                 r#"{"port":30080,"ipv4":true}"#,
-                SetElement::Port { port: 30080, ipv4: true },
+                SetElement::Port { port: 30080, family: Family::Ipv4 },
             ),
             (
                 Set::SctpPorts,
                 "sctp-ports",
                 r#"{"port":30081,"ipv4":false}"#,
-                SetElement::Port { port: 30081, ipv4: false },
+                SetElement::Port { port: 30081, family: Family::Ipv6 },
             ),
             (Set::Loops, "loops", r#""fd44::1""#, SetElement::Addr("fd44::1".parse().unwrap())),
             (

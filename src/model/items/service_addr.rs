@@ -4,9 +4,10 @@
 use std::{fmt, net::IpAddr};
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::Protocol;
+use crate::family::Family;
 
 /// The element of an nftables set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -30,8 +31,9 @@ pub enum SetElement {
     Port {
         /// Port number.
         port: u16,
-        /// True for IPv4, false for IPv6.
-        ipv4: bool,
+        /// The address family; a bool in JSON, true for IPv4.
+        #[serde(rename = "ipv4", serialize_with = "is_ipv4")]
+        family: Family,
     },
     /// Address, protocol and port.
     Service(ServiceAddr),
@@ -42,17 +44,22 @@ pub enum SetElement {
 }
 
 impl SetElement {
-    /// Returns true if the IPv4 set holds it, false if the IPv6 set does.
-    pub fn is_ipv4(&self) -> bool {
+    /// Returns the address family of the set that holds it.
+    pub fn family(&self) -> Family {
         match self {
             SetElement::Service(at)
             | SetElement::Marked { at, .. }
-            | SetElement::Ranged { at, .. } => at.addr.is_ipv4(),
-            SetElement::Addr(addr) => addr.is_ipv4(),
-            SetElement::Net(net) => net.addr().is_ipv4(),
-            SetElement::Port { ipv4, .. } => *ipv4,
+            | SetElement::Ranged { at, .. } => Family::of_addr(&at.addr),
+            SetElement::Addr(addr) => Family::of_addr(addr),
+            SetElement::Net(net) => Family::of(net),
+            SetElement::Port { family, .. } => *family,
         }
     }
+}
+
+/// Serializes a family as a bool, true for IPv4.
+fn is_ipv4<S: Serializer>(family: &Family, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_bool(family.is_ipv4())
 }
 
 impl fmt::Display for SetElement {
@@ -63,7 +70,7 @@ impl fmt::Display for SetElement {
             SetElement::Ranged { at, from } => write!(f, "{at} from {from}"),
             SetElement::Addr(addr) => addr.fmt(f),
             SetElement::Net(net) => net.fmt(f),
-            SetElement::Port { port, ipv4 } => write!(f, "{port} ipv{}", if *ipv4 { 4 } else { 6 }),
+            SetElement::Port { port, family } => write!(f, "{port} {family}"),
         }
     }
 }

@@ -1,7 +1,11 @@
 //! The nftables table `inet kinglet` as data: its sets ([`Set`]), chains and rules ([`chains`]).
 //!
 //! `kernel` encodes it for netlink and [`script`] prints it in nft syntax; both yield the same
-//! table. Everything that depends on a Service is a set element. So a packet costs the same with
+//! table. The skeleton is the part that depends on options only: the sets of [`Set`] and the chains of
+//! [`chains`]. Sets, maps and chains that are made at run time can stand beside it in the same table;
+//! [`is_runtime`] recognizes them by name.
+//!
+//! Everything that depends on a Service is a set element. So a packet costs the same with
 //! one Service and with thousands, and a change of one Service changes only its elements.
 //!
 //! An accept verdict in our table can't override a drop in another table. If a chain of another
@@ -19,7 +23,7 @@ mod text;
 
 pub use ruleset::{
     BRIDGE, Base, Chain, Fields, Hook, NFT_TABLE, PASS, PASSING, PASSING_MATCH, Rule, RuleVerdict,
-    RulesetOptions, Test, chains,
+    RulesetOptions, SetName, Test, chains,
 };
-pub use set::{KeyPart, Set};
+pub use set::{KeyPart, MapData, Set, SetSpec, is_runtime};
 pub use text::script;

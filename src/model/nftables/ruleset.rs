@@ -1,6 +1,9 @@
 //! The chains and rules of our nftables table.
 
+use std::borrow::Cow;
+
 use super::set::Set;
+use crate::family::Family;
 use serde::{Deserialize, Serialize};
 
 /// The name of our nftables table, in the family `inet`, and the comment of our rules in other
@@ -31,8 +34,9 @@ pub struct RulesetOptions {
 /// A chain. The policy of a base chain is accept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chain {
-    /// Its name.
-    pub name: &'static str,
+    /// Its name. A chain that is not part of the skeleton has a name as [`super::is_runtime`]
+    /// requires.
+    pub name: Cow<'static, str>,
     /// The hook of a base chain; `None` for a chain that is only reached by a jump.
     pub base: Option<Base>,
     /// In order.
@@ -64,8 +68,8 @@ pub enum Hook {
 /// A rule: if all tests match, its verdict applies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
-    /// True for IPv4 packets, false for IPv6.
-    pub ipv4: bool,
+    /// The family of its packets.
+    pub family: Family,
     /// The tests, all of which must match.
     pub tests: Vec<Test>,
     /// The verdict if they match.
@@ -76,7 +80,7 @@ pub struct Rule {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Test {
     /// The fields are an element of the set (`true`), or are not (`false`).
-    In(Fields, Set, bool),
+    In(Fields, SetName, bool),
     /// The packet has this protocol number (IP header).
     Protocol(u8),
     /// The packet starts a new connection (`ct state new`).
@@ -90,6 +94,31 @@ pub enum Test {
     /// The source address is one of this node's own (`true`; `fib saddr type local`), or is not
     /// (`false`).
     FromThisNode(bool),
+}
+
+/// A set, as a rule names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetName {
+    /// A set of the skeleton, in the family of the rule.
+    Skeleton(Set),
+    /// A set that is made at run time, by its whole name.
+    Runtime(Box<str>),
+}
+
+impl SetName {
+    /// Returns its name in the kernel, in a rule of this family.
+    pub fn of(&self, family: Family) -> String {
+        match self {
+            SetName::Skeleton(set) => set.name(family),
+            SetName::Runtime(name) => name.to_string(),
+        }
+    }
+}
+
+impl From<Set> for SetName {
+    fn from(set: Set) -> SetName {
+        SetName::Skeleton(set)
+    }
 }
 
 /// Packet fields that are looked up in a set as one key.
@@ -112,7 +141,7 @@ pub enum Fields {
 }
 
 /// The verdict of a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RuleVerdict {
     /// Accepts the packet: the rest of this chain is skipped.
     Accept,
@@ -126,11 +155,14 @@ pub enum RuleVerdict {
     /// Replaces the source address with an address of this node.
     Masquerade,
     /// Sets the mark that a map holds for the packet's destination.
-    Mark(Set),
+    Mark(SetName),
     /// Sets the mark [`PASS`].
     Pass,
     /// Jumps to another chain, which returns here.
-    Jump(&'static str),
+    Jump(Cow<'static, str>),
+    /// Applies the verdict that a verdict map holds for the fields; continues with the next rule if it
+    /// has none.
+    Map(Fields, SetName),
 }
 
 /// The mark of packets that chains of other programs should accept.
@@ -148,44 +180,44 @@ const SRCNAT: i32 = 100;
 
 /// Returns the chains of the table for the given options.
 pub fn chains(skeleton: RulesetOptions) -> Vec<Chain> {
-    let both = |rules: &dyn Fn(bool) -> Vec<Rule>| [rules(true), rules(false)].concat();
+    let both = |rules: &dyn Fn(Family) -> Vec<Rule>| Family::ALL.map(rules).concat();
     let base = |kind, hook, priority| Some(Base { kind, hook, priority });
-    let output = |ipv4| {
-        let drop = rule(ipv4, [in_set(Fields::Destination, Set::Drop)], RuleVerdict::Drop);
-        vec![drop, reset_unserved(ipv4)]
+    let output = |family| {
+        let drop = rule(family, vec![in_set(Fields::Destination, Set::Drop)], RuleVerdict::Drop);
+        vec![drop, reset_unserved(family)]
     };
     let mut chains = vec![
         Chain {
-            name: "before-routing",
+            name: "before-routing".into(),
             base: base("filter", Hook::Prerouting, MANGLE),
             rules: both(&before_routing),
         },
         Chain {
-            name: "before-output",
+            name: "before-output".into(),
             base: base("filter", Hook::Output, MANGLE),
             rules: both(&output),
         },
     ];
     if skeleton.accept {
         let before = |hook| base("filter", hook, FILTER - 10);
-        let [name, forward] = PASS_CHAINS;
+        let [name, forward] = PASS_CHAINS.map(Cow::from);
         chains.push(Chain { name, base: before(Hook::Input), rules: both(&pass_input) });
         let name = forward;
         chains.push(Chain { name, base: before(Hook::Forward), rules: both(&pass_forward) });
     }
-    let input = |ipv4| {
-        let mut rules = vec![reset_unserved(ipv4)];
-        rules.extend(skeleton.guard.then(|| guard(ipv4)).into_iter().flatten());
+    let input = |family| {
+        let mut rules = vec![reset_unserved(family)];
+        rules.extend(skeleton.guard.then(|| guard(family)).into_iter().flatten());
         rules
     };
     let hook = base("filter", Hook::Input, FILTER);
-    chains.push(Chain { name: "input", base: hook, rules: both(&input) });
-    let through = both(&|ipv4| through_service(ipv4, skeleton));
-    chains.push(Chain { name: THROUGH_SERVICE, base: None, rules: through });
+    chains.push(Chain { name: "input".into(), base: hook, rules: both(&input) });
+    let through = both(&|family| through_service(family, skeleton));
+    chains.push(Chain { name: THROUGH_SERVICE.into(), base: None, rules: through });
     chains.push(Chain {
-        name: "after-routing",
+        name: "after-routing".into(),
         base: base("nat", Hook::Postrouting, SRCNAT),
-        rules: both(&|ipv4| after_routing(ipv4, skeleton)),
+        rules: both(&|family| after_routing(family, skeleton)),
     });
     chains
 }
@@ -195,126 +227,137 @@ pub(super) const PASS_CHAINS: [&str; 2] = ["pass-input", "pass-forward"];
 /// The chain for packets that came through a Service.
 const THROUGH_SERVICE: &str = "through-service";
 
-fn rule(ipv4: bool, tests: impl IntoIterator<Item = Test>, verdict: RuleVerdict) -> Rule {
-    Rule { ipv4, tests: tests.into_iter().collect(), verdict }
+fn rule(family: Family, tests: Vec<Test>, verdict: RuleVerdict) -> Rule {
+    Rule { family, tests, verdict }
 }
 
 fn in_set(fields: Fields, set: Set) -> Test {
-    Test::In(fields, set, true)
+    Test::In(fields, set.into(), true)
 }
 
 fn not_in_set(fields: Fields, set: Set) -> Test {
-    Test::In(fields, set, false)
+    Test::In(fields, set.into(), false)
 }
 
 /// Returns the rules for packets from pods and from outside. Packets that this node itself sends do
 /// not pass this hook.
-fn before_routing(ipv4: bool) -> Vec<Rule> {
+fn before_routing(family: Family) -> Vec<Rule> {
     use super::Fields::{Destination, DestinationAndSource, From};
     let outside = || not_in_set(From, Set::PodNets);
     vec![
-        rule(ipv4, [in_set(Destination, Set::Drop)], RuleVerdict::Drop),
-        rule(ipv4, [outside(), in_set(Destination, Set::DropOutside)], RuleVerdict::Drop),
+        rule(family, vec![in_set(Destination, Set::Drop)], RuleVerdict::Drop),
+        rule(family, vec![outside(), in_set(Destination, Set::DropOutside)], RuleVerdict::Drop),
         rule(
-            ipv4,
-            [in_set(Destination, Set::Restricted), not_in_set(DestinationAndSource, Set::Ranges)],
+            family,
+            vec![
+                in_set(Destination, Set::Restricted),
+                not_in_set(DestinationAndSource, Set::Ranges),
+            ],
             RuleVerdict::Drop,
         ),
         // IPVS looks up the fwmark service first; that service has only the endpoints of this node.
-        rule(ipv4, [outside()], RuleVerdict::Mark(Set::Outside)),
+        rule(family, vec![outside()], RuleVerdict::Mark(Set::Outside.into())),
     ]
 }
 
 /// Returns the rule that resets TCP connections to a Service without endpoints. IPVS itself rejects
 /// with ICMP.
-fn reset_unserved(ipv4: bool) -> Rule {
-    let tests = [in_set(Fields::Destination, Set::Reject), Test::Protocol(TCP), Test::New];
-    rule(ipv4, tests, RuleVerdict::Reset)
+fn reset_unserved(family: Family) -> Rule {
+    let tests = vec![in_set(Fields::Destination, Set::Reject), Test::Protocol(TCP), Test::New];
+    rule(family, tests, RuleVerdict::Reset)
 }
 
 const TCP: u8 = 6;
 
 /// Returns the rules that mark packets for IPVS. A packet that already has a mark keeps it: a
 /// foreign mark is left to the rules of its program, and our own mark is accepted as it is.
-fn pass_input(ipv4: bool) -> Vec<Rule> {
+fn pass_input(family: Family) -> Vec<Rule> {
     vec![
-        rule(ipv4, [Test::Marked], RuleVerdict::Accept),
-        rule(ipv4, [in_set(Fields::Destination, Set::Services)], RuleVerdict::Pass),
-        rule(ipv4, [in_set(Fields::To, Set::Vips), icmp(ipv4)], RuleVerdict::Pass),
+        rule(family, vec![Test::Marked], RuleVerdict::Accept),
+        rule(family, vec![in_set(Fields::Destination, Set::Services)], RuleVerdict::Pass),
+        rule(family, vec![in_set(Fields::To, Set::Vips), icmp(family)], RuleVerdict::Pass),
     ]
 }
 
 /// Returns the rules that mark packets from and to pods, and answers that go back through a
 /// Service.
-fn pass_forward(ipv4: bool) -> Vec<Rule> {
-    let mut rules = vec![rule(ipv4, [Test::Marked], RuleVerdict::Accept)];
-    rules.extend([Test::FromBridge, Test::ToBridge].map(|t| rule(ipv4, [t], RuleVerdict::Pass)));
-    rules.extend(service_rules(ipv4, RuleVerdict::Pass));
+fn pass_forward(family: Family) -> Vec<Rule> {
+    let mut rules = vec![rule(family, vec![Test::Marked], RuleVerdict::Accept)];
+    rules.extend(
+        [Test::FromBridge, Test::ToBridge].map(|t| rule(family, vec![t], RuleVerdict::Pass)),
+    );
+    rules.extend(service_rules(family, &RuleVerdict::Pass));
     rules
 }
 
 /// Returns the test for ICMP, or for ICMPv6.
-fn icmp(ipv4: bool) -> Test {
-    Test::Protocol(if ipv4 { 1 } else { 58 })
+fn icmp(family: Family) -> Test {
+    Test::Protocol(match family {
+        Family::Ipv4 => 1,
+        Family::Ipv6 => 58,
+    })
 }
 
 /// Returns the rules that close virtual addresses except for the ports of Services.
-fn guard(ipv4: bool) -> Vec<Rule> {
+fn guard(family: Family) -> Vec<Rule> {
     use super::Fields::{Destination, To};
     vec![
-        rule(ipv4, [in_set(Destination, Set::Services)], RuleVerdict::Accept),
+        rule(family, vec![in_set(Destination, Set::Services)], RuleVerdict::Accept),
         // ICMP errors, for example for path MTU discovery, and ping.
-        rule(ipv4, [in_set(To, Set::Vips), icmp(ipv4)], RuleVerdict::Accept),
-        rule(ipv4, [in_set(To, Set::Vips), Test::Protocol(TCP)], RuleVerdict::Reset),
-        rule(ipv4, [in_set(To, Set::Vips)], RuleVerdict::Reject),
+        rule(family, vec![in_set(To, Set::Vips), icmp(family)], RuleVerdict::Accept),
+        rule(family, vec![in_set(To, Set::Vips), Test::Protocol(TCP)], RuleVerdict::Reset),
+        rule(family, vec![in_set(To, Set::Vips)], RuleVerdict::Reject),
     ]
 }
 
 /// Returns the masquerade rules for traffic through a Service.
-fn through_service(ipv4: bool, skeleton: RulesetOptions) -> Vec<Rule> {
+fn through_service(family: Family, skeleton: RulesetOptions) -> Vec<Rule> {
     use super::Fields::{From, FromTo, To};
     let mut rules = Vec::new();
     if skeleton.masquerade_all {
-        rules.push(rule(ipv4, [Test::FromThisNode(false)], RuleVerdict::Masquerade));
+        rules.push(rule(family, vec![Test::FromThisNode(false)], RuleVerdict::Masquerade));
     }
     // A pod that reaches itself would otherwise answer itself directly.
-    rules.push(rule(ipv4, [in_set(FromTo, Set::Loops)], RuleVerdict::Masquerade));
+    rules.push(rule(family, vec![in_set(FromTo, Set::Loops)], RuleVerdict::Masquerade));
     if skeleton.same_node {
-        let tests = [in_set(From, Set::OwnPods), in_set(To, Set::OwnPods)];
-        rules.push(rule(ipv4, tests, RuleVerdict::Masquerade));
+        let tests = vec![in_set(From, Set::OwnPods), in_set(To, Set::OwnPods)];
+        rules.push(rule(family, tests, RuleVerdict::Masquerade));
     }
     // Neither from a pod of this node nor to one: without masquerading the answer would not come
     // back this way.
-    let elsewhere =
-        [not_in_set(From, Set::OwnPods), not_in_set(To, Set::OwnPods), Test::FromThisNode(false)];
-    rules.push(rule(ipv4, elsewhere, RuleVerdict::Masquerade));
+    let elsewhere = vec![
+        not_in_set(From, Set::OwnPods),
+        not_in_set(To, Set::OwnPods),
+        Test::FromThisNode(false),
+    ];
+    rules.push(rule(family, elsewhere, RuleVerdict::Masquerade));
     rules
 }
 
 /// Returns rules with a verdict for traffic through a Service. Its original destination is a
 /// virtual address, or an address of a node with a port of a Service.
-fn service_rules(ipv4: bool, verdict: RuleVerdict) -> Vec<Rule> {
+fn service_rules(family: Family, verdict: &RuleVerdict) -> Vec<Rule> {
     use super::Fields::{FirstPort, FirstTo};
-    let mut rules = vec![rule(ipv4, [in_set(FirstTo, Set::Vips)], verdict)];
+    let mut rules = vec![rule(family, vec![in_set(FirstTo, Set::Vips)], verdict.clone())];
     for (protocol, ports) in [(TCP, Set::TcpPorts), (17, Set::UdpPorts), (132, Set::SctpPorts)] {
         let tests =
-            [in_set(FirstTo, Set::NodeIps), Test::Protocol(protocol), in_set(FirstPort, ports)];
-        rules.push(rule(ipv4, tests, verdict));
+            vec![in_set(FirstTo, Set::NodeIps), Test::Protocol(protocol), in_set(FirstPort, ports)];
+        rules.push(rule(family, tests, verdict.clone()));
     }
     rules
 }
 
 /// Returns the rules for packets that leave this node, after routing.
-fn after_routing(ipv4: bool, skeleton: RulesetOptions) -> Vec<Rule> {
+fn after_routing(family: Family, skeleton: RulesetOptions) -> Vec<Rule> {
     use super::Fields::{From, To};
-    let mut rules = service_rules(ipv4, RuleVerdict::Jump(THROUGH_SERVICE));
+    let mut rules = service_rules(family, &RuleVerdict::Jump(THROUGH_SERVICE.into()));
     if skeleton.pod_egress {
-        let out = [
+        let out = vec![
             in_set(From, Set::OwnPods),
             not_in_set(To, Set::PodNets),
             not_in_set(To, Set::NodeIps),
         ];
-        rules.push(rule(ipv4, out, RuleVerdict::Masquerade));
+        rules.push(rule(family, out, RuleVerdict::Masquerade));
     }
     rules
 }

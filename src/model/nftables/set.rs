@@ -1,9 +1,79 @@
-//! The sets of our nftables table: their names, key types and flags. The elements themselves are
-//! `state::Value`.
+//! The sets of our nftables table: [`SetSpec`] describes any set or map, [`Set`] names those of the
+//! skeleton. The elements themselves are `items::SetElement`.
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-/// A set of the table `inet kinglet`. Each one exists twice in the kernel, for IPv4 and for IPv6.
+use crate::family::Family;
+
+/// The first part of the names of sets and chains in our table that are made at run time. All other
+/// names belong to the skeleton.
+const RUNTIME: &str = "run-";
+
+/// Returns true if a set or a chain with this name is not part of the skeleton. It stays when the
+/// chains of the skeleton are replaced.
+pub fn is_runtime(name: &str) -> bool {
+    name.starts_with(RUNTIME)
+}
+
+/// The description of a set or a map: everything that the kernel needs to create it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetSpec {
+    /// Its name. The names of run-time sets begin as [`is_runtime`] requires.
+    pub name: Cow<'static, str>,
+    /// The family of the addresses in its keys.
+    pub family: Family,
+    /// The fields of its keys, in order.
+    pub key: Cow<'static, [KeyPart]>,
+    /// The keys may be networks (nft's flag `interval`).
+    pub interval: bool,
+    /// The elements may expire (nft's flag `timeout`).
+    pub timeout: bool,
+    /// The value of each element; `None` for a plain set.
+    pub data: Option<MapData>,
+}
+
+/// The type of a map's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapData {
+    /// Packet marks.
+    Mark,
+    /// Verdicts: nft's `vmap`.
+    Verdict,
+}
+
+impl SetSpec {
+    /// Returns nft's keyword for it: `map` or `set`.
+    pub fn noun(&self) -> &'static str {
+        if self.data.is_some() { "map" } else { "set" }
+    }
+
+    /// Returns its type and flags in nft syntax.
+    pub fn declaration(&self) -> String {
+        let name = |part: &KeyPart| match (part, self.family) {
+            (KeyPart::Addr, Family::Ipv4) => "ipv4_addr",
+            (KeyPart::Addr, Family::Ipv6) => "ipv6_addr",
+            (KeyPart::Protocol, _) => "inet_proto",
+            (KeyPart::Port, _) => "inet_service",
+        };
+        let key: Vec<&str> = self.key.iter().map(name).collect();
+        let data = match self.data {
+            None => "",
+            Some(MapData::Mark) => " : mark",
+            Some(MapData::Verdict) => " : verdict",
+        };
+        let flags = match (self.interval, self.timeout) {
+            (false, false) => "",
+            (true, false) => " flags interval;",
+            (false, true) => " flags timeout;",
+            (true, true) => " flags interval,timeout;",
+        };
+        format!("type {}{data};{flags}", key.join(" . "))
+    }
+}
+
+/// A set of the skeleton. Each one exists twice in the kernel, for IPv4 and for IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Set {
@@ -62,14 +132,26 @@ impl Set {
         Set::SctpPorts,
     ];
 
-    /// Returns each set with each family (`true` for IPv4).
-    pub fn each() -> impl Iterator<Item = (Set, bool)> {
-        Set::ALL.into_iter().flat_map(|set| [(set, true), (set, false)])
+    /// Returns each set with each family.
+    pub fn each() -> impl Iterator<Item = (Set, Family)> {
+        Set::ALL.into_iter().flat_map(|set| Family::ALL.map(|family| (set, family)))
     }
 
-    /// Returns its name in the kernel, for IPv4 (`true`) or IPv6.
-    pub fn name(self, ipv4: bool) -> String {
-        format!("{}{}", self.as_str(), if ipv4 { 4 } else { 6 })
+    /// Returns its description for one family.
+    pub fn spec(self, family: Family) -> SetSpec {
+        SetSpec {
+            name: self.name(family).into(),
+            family,
+            key: self.key().into(),
+            interval: self.is_interval(),
+            timeout: false,
+            data: self.is_map().then_some(MapData::Mark),
+        }
+    }
+
+    /// Returns its name in the kernel for one family.
+    pub fn name(self, family: Family) -> String {
+        format!("{}{}", self.as_str(), family.version())
     }
 
     /// Returns its name without the family.
@@ -101,7 +183,12 @@ impl Set {
             Set::Loops => &[Addr, Addr],
             Set::TcpPorts | Set::UdpPorts | Set::SctpPorts => &[Port],
             Set::Vips | Set::OwnPods | Set::PodNets | Set::NodeIps => &[Addr],
-            _ => &[Addr, Protocol, Port],
+            Set::Services
+            | Set::Reject
+            | Set::Drop
+            | Set::DropOutside
+            | Set::Outside
+            | Set::Restricted => &[Addr, Protocol, Port],
         }
     }
 
@@ -113,25 +200,6 @@ impl Set {
     /// Returns true if it is a map to marks.
     pub fn is_map(self) -> bool {
         self == Set::Outside
-    }
-
-    /// Returns nft's keyword for it: `map` or `set`.
-    pub fn noun(self) -> &'static str {
-        if self.is_map() { "map" } else { "set" }
-    }
-
-    /// Returns its type and flags in nft syntax.
-    pub fn declaration(self, ipv4: bool) -> String {
-        let name = |part: &KeyPart| match (part, ipv4) {
-            (KeyPart::Addr, true) => "ipv4_addr",
-            (KeyPart::Addr, false) => "ipv6_addr",
-            (KeyPart::Protocol, _) => "inet_proto",
-            (KeyPart::Port, _) => "inet_service",
-        };
-        let key: Vec<&str> = self.key().iter().map(name).collect();
-        let data = if self.is_map() { " : mark" } else { "" };
-        let flags = if self.is_interval() { " flags interval;" } else { "" };
-        format!("type {}{data};{flags}", key.join(" . "))
     }
 }
 

@@ -7,21 +7,17 @@ use super::{
     BRIDGE, Base, Chain, Fields, NFT_TABLE, PASS, Rule, RuleVerdict, RulesetOptions, Set, Test,
     chains, ruleset::PASS_CHAINS,
 };
-use crate::hash::fnv1a_32;
+use crate::{family::Family, hash::fnv1a_32};
 
 /// Returns the table in nft syntax, as one transaction. If the table is not `fresh`, its sets exist
 /// and are not declared again: nft's set flags depend on its version, and the kernel refuses to add
 /// an existing set with other flags.
 pub fn script(skeleton: RulesetOptions, fresh: bool) -> String {
     let mut text = format!("add table inet {NFT_TABLE}\n");
-    for (set, ipv4) in Set::each().filter(|_| fresh) {
-        let _ = writeln!(
-            text,
-            "add {} inet {NFT_TABLE} {} {{ {} }}",
-            set.noun(),
-            set.name(ipv4),
-            set.declaration(ipv4)
-        );
+    for (set, family) in Set::each().filter(|_| fresh) {
+        let set = set.spec(family);
+        let (noun, declaration) = (set.noun(), set.declaration());
+        let _ = writeln!(text, "add {noun} inet {NFT_TABLE} {} {{ {declaration} }}", set.name);
     }
     if !fresh && !skeleton.accept {
         for name in PASS_CHAINS {
@@ -39,7 +35,7 @@ pub fn script(skeleton: RulesetOptions, fresh: bool) -> String {
     }
     for chain in chains(skeleton) {
         for rule in chain.rules {
-            let (name, mark) = (chain.name, rule.fingerprint());
+            let (name, mark) = (&chain.name, rule.fingerprint());
             let _ = writeln!(text, "add rule inet {NFT_TABLE} {name} {rule} comment \"{mark}\"");
         }
     }
@@ -56,14 +52,17 @@ impl Rule {
 impl fmt::Display for Rule {
     /// Writes the rule in nft syntax.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ip = if self.ipv4 { "ip" } else { "ip6" };
-        write!(f, "meta nfproto ipv{}", if self.ipv4 { 4 } else { 6 })?;
+        let ip = match self.family {
+            Family::Ipv4 => "ip",
+            Family::Ipv6 => "ip6",
+        };
+        write!(f, "meta nfproto {}", self.family)?;
         let fields = |fields: Fields| fields.text(ip);
         for test in &self.tests {
             match test {
                 Test::In(key, set, yes) => {
                     let not = if *yes { "" } else { "!= " };
-                    write!(f, " {} {not}@{}", fields(*key), set.name(self.ipv4))?;
+                    write!(f, " {} {not}@{}", fields(*key), set.of(self.family))?;
                 }
                 Test::Protocol(number) => write!(f, " meta l4proto {number}")?,
                 Test::New => write!(f, " ct state new")?,
@@ -74,7 +73,7 @@ impl fmt::Display for Rule {
                 Test::FromThisNode(false) => write!(f, " fib saddr type != local")?,
             }
         }
-        match self.verdict {
+        match &self.verdict {
             RuleVerdict::Accept => write!(f, " accept"),
             RuleVerdict::Drop => write!(f, " drop"),
             RuleVerdict::Reject => write!(f, " reject with icmpx port-unreachable"),
@@ -82,11 +81,14 @@ impl fmt::Display for Rule {
             RuleVerdict::Masquerade => write!(f, " masquerade fully-random"),
             RuleVerdict::Pass => write!(f, " meta mark set {PASS:#010x}"),
             RuleVerdict::Jump(chain) => write!(f, " jump {chain}"),
+            RuleVerdict::Map(key, map) => {
+                write!(f, " {} vmap @{}", fields(*key), map.of(self.family))
+            }
             RuleVerdict::Mark(map) => write!(
                 f,
                 " meta mark set {} map @{}",
                 fields(Fields::Destination),
-                map.name(self.ipv4)
+                map.of(self.family)
             ),
         }
     }
