@@ -265,10 +265,7 @@ impl ServiceBuilder<'_, '_> {
                 Protocol::Udp => Set::UdpPorts,
                 Protocol::Sctp => Set::SctpPorts,
             };
-            self.add_element(
-                ports,
-                SetElement::Port { port: at.port, family: Family::of_addr(&at.addr) },
-            );
+            self.add_element(ports, SetElement::port(at.port, Family::of_addr(&at.addr)));
             self.add_element(Set::NodeIps, SetElement::Addr(at.addr));
         }
         let inside = match kind {

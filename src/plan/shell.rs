@@ -349,16 +349,8 @@ mod tests {
             (Set::Vips, addr("fd96::10"), "vips6 { fd96::10 }"),
             (Set::Loops, addr("10.244.0.2"), "loops4 { 10.244.0.2 . 10.244.0.2 }"),
             (Set::OwnPods, net("10.244.0.0/24"), "own-pods4 { 10.244.0.0/24 }"),
-            (
-                Set::TcpPorts,
-                SetElement::Port { port: 30080, family: Family::Ipv4 },
-                "tcp-ports4 { 30080 }",
-            ),
-            (
-                Set::UdpPorts,
-                SetElement::Port { port: 30053, family: Family::Ipv6 },
-                "udp-ports6 { 30053 }",
-            ),
+            (Set::TcpPorts, SetElement::port(30080, Family::Ipv4), "tcp-ports4 { 30080 }"),
+            (Set::UdpPorts, SetElement::port(30053, Family::Ipv6), "udp-ports6 { 30053 }"),
         ] {
             let item = Item::Element { set, value };
             for (step, verb) in [

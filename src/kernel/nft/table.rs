@@ -252,10 +252,7 @@ pub fn values(set: Set, family: Family, raw: &[RawElement]) -> Vec<SetElement> {
 /// Converts one raw element, except in interval sets with one field.
 fn value(set: Set, family: Family, raw: &RawElement) -> Option<SetElement> {
     if set.key() == [KeyPart::Port] {
-        return Some(SetElement::Port {
-            port: u16::from_be_bytes(*raw.key.first_chunk()?),
-            family,
-        });
+        return Some(SetElement::port(u16::from_be_bytes(*raw.key.first_chunk()?), family));
     }
     let addr_len = match family {
         Family::Ipv4 => 4,
@@ -389,7 +386,7 @@ mod tests {
                 (Set::Vips, SetElement::Addr(addr)),
                 (Set::Loops, SetElement::Addr(addr)),
                 (Set::OwnPods, SetElement::Net(net)),
-                (Set::TcpPorts, SetElement::Port { port: 30080, family: Family::of_addr(&addr) }),
+                (Set::TcpPorts, SetElement::port(30080, Family::of_addr(&addr))),
             ] {
                 let raw = all_raw(set, &[value]);
                 assert_eq!(values(set, value.family(), &raw), [value], "{set:?}");

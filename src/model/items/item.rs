@@ -272,6 +272,21 @@ mod tests {
     }
 
     #[test]
+    fn ports_sort_by_number_and_then_with_ipv6_first() {
+        use crate::{family::Family, model::items::SetElement};
+        let element = |port, family| {
+            let value = SetElement::port(port, family);
+            Item::Element { set: Set::TcpPorts, value }
+        };
+        let order = [
+            element(30080, Family::Ipv6),
+            element(30080, Family::Ipv4),
+            element(30081, Family::Ipv6),
+        ];
+        assert!(order.is_sorted(), "a plan has this order");
+    }
+
+    #[test]
     fn an_item_has_the_documented_json_form() {
         let at = ServiceAddr { addr: [10, 96, 0, 10].into(), protocol: Protocol::Tcp, port: 80 };
         let real = Item::Real {

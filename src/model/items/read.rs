@@ -106,7 +106,7 @@ impl<'de> Deserialize<'de> for SetElement {
             }
             None if has("ipv4") => {
                 let family = Family::from_ipv4(field(o, "ipv4")?);
-                SetElement::Port { port: field(o, "port")?, family }
+                SetElement::port(field(o, "port")?, family)
             }
             None => SetElement::Service(service_addr(o)?),
         })
@@ -180,13 +180,13 @@ mod tests {
                 Set::TcpPorts,
                 "tcp-ports",
                 r#"{"port":30080,"ipv4":true}"#,
-                SetElement::Port { port: 30080, family: Family::Ipv4 },
+                SetElement::port(30080, Family::Ipv4),
             ),
             (
                 Set::SctpPorts,
                 "sctp-ports",
                 r#"{"port":30081,"ipv4":false}"#,
-                SetElement::Port { port: 30081, family: Family::Ipv6 },
+                SetElement::port(30081, Family::Ipv6),
             ),
             (Set::Loops, "loops", r#""fd44::1""#, SetElement::Addr("fd44::1".parse().unwrap())),
             (

@@ -1,7 +1,7 @@
 //! Identities in IPVS and nftables: the address and port of a virtual service ([`ServiceAddr`]), the
 //! lookup key of IPVS ([`ServiceKey`]), and the key of a set element ([`SetElement`]).
 
-use std::{fmt, net::IpAddr};
+use std::{cmp::Reverse, fmt, net::IpAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
@@ -31,9 +31,9 @@ pub enum SetElement {
     Port {
         /// Port number.
         port: u16,
-        /// The address family; a bool in JSON, true for IPv4.
+        /// The address family; a bool in JSON, true for IPv4. It sorts as that bool does: IPv6 first.
         #[serde(rename = "ipv4", serialize_with = "is_ipv4")]
-        family: Family,
+        family: Reverse<Family>,
     },
     /// Address, protocol and port.
     Service(ServiceAddr),
@@ -44,6 +44,11 @@ pub enum SetElement {
 }
 
 impl SetElement {
+    /// Creates the element for a port of one address family.
+    pub fn port(port: u16, family: Family) -> SetElement {
+        SetElement::Port { port, family: Reverse(family) }
+    }
+
     /// Returns the address family of the set that holds it.
     pub fn family(&self) -> Family {
         match self {
@@ -52,14 +57,14 @@ impl SetElement {
             | SetElement::Ranged { at, .. } => Family::of_addr(&at.addr),
             SetElement::Addr(addr) => Family::of_addr(addr),
             SetElement::Net(net) => Family::of(net),
-            SetElement::Port { family, .. } => *family,
+            SetElement::Port { family, .. } => family.0,
         }
     }
 }
 
 /// Serializes a family as a bool, true for IPv4.
-fn is_ipv4<S: Serializer>(family: &Family, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_bool(family.is_ipv4())
+fn is_ipv4<S: Serializer>(family: &Reverse<Family>, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_bool(family.0.is_ipv4())
 }
 
 impl fmt::Display for SetElement {
@@ -70,7 +75,7 @@ impl fmt::Display for SetElement {
             SetElement::Ranged { at, from } => write!(f, "{at} from {from}"),
             SetElement::Addr(addr) => addr.fmt(f),
             SetElement::Net(net) => net.fmt(f),
-            SetElement::Port { port, family } => write!(f, "{port} {family}"),
+            SetElement::Port { port, family } => write!(f, "{port} {}", family.0),
         }
     }
 }
