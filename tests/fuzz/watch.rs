@@ -1,5 +1,5 @@
-//! The stream of a watch, applied as the daemon applies it: a kind without a full list stays
-//! doubtful, and a known object is only lost by a DELETED event.
+//! Parses the stream of a watch and applies it as the daemon does. A kind without a full list
+//! stays incomplete, and every change is named by the delta of its event.
 #![no_main]
 
 use kinglet::{api::from_watch, collections::FlatMap, model::cluster::{Cluster, Kind, ClusterStore}};
@@ -13,8 +13,8 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = from_watch(kind, stream, |news| {
         let mut touched = Delta::default();
         let changes = known.apply(news, |_, delta| touched.merge(delta.clone()));
-        assert!(changes.services.iter().all(|name| touched.services.contains(name)), "what changes was foretold");
-        assert!(!changes.nodes || touched.nodes, "what changes was foretold");
+        assert!(changes.services.iter().all(|name| touched.services.contains(name)), "a delta names each changed Service");
+        assert!(!changes.nodes || touched.nodes, "a delta names each change of the Nodes");
     });
     assert!(!known.is_complete());
 });
