@@ -45,7 +45,7 @@ same "the reflector has four peers, each of which announced one network" "1 1 1 
   "$(vty reflector -c 'show bgp ipv4 unicast summary json' | jq -r '[.peers[].pfxRcd | tostring] | join(" ")')"
 
 # The address of a Service too (the next page of the exercise).
-cp "$here/../objects/three-nodes/"{services,endpointslices,endpoints}.json "$LAB/b/objects/"
+cp "$here/../../fixtures/objects/three-nodes/"{services,endpointslices,endpoints}.json "$LAB/b/objects/"
 ended node-3
 speaker node-3 --routes=bgp --peer-router-ips=192.0.2.250 --peer-router-asns=64512 --advertise-cluster-ip
 within 30 "--advertise-cluster-ip on node-3: node-1 reaches a ClusterIP by it" routed node-1 10.96.122.86/32 192.0.2.13
