@@ -1,5 +1,6 @@
-"""events.py FOLDER: requests that change a generated cluster, each as a file of its own beside the lists: change-1 and change-2 give the first
-endpoint of a slice another address, service-gone and service-there take its Service away and bring it back, node-gone and node-there the last node."""
+"""events.py FOLDER: writes requests that change a generated cluster, one file each, into the folder of its lists. change-1 and change-2 set
+another address of the first endpoint of a slice. service-gone deletes the Service of this slice, and service-there restores it. node-gone and
+node-there do the same with the last node."""
 import json
 import pathlib
 import sys
@@ -12,7 +13,7 @@ def items(name):
 
 
 def request(name, method, path, item=None):
-    body = json.dumps(item, separators=(",", ":")) if item else ""  # as the server writes
+    body = json.dumps(item, separators=(",", ":")) if item else ""  # the format of the API server
     head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
     (folder / name).write_text(head + body)
 

@@ -1,10 +1,11 @@
-// meter: the resources that a program uses, and the time of the kernel alone for the same netlink messages; one static program.
+// meter: measures the resources that a program uses, and the time that the kernel alone takes for the same netlink messages. A static program.
 //
-//   meter run PROGRAM ARGUMENT...  runs it; on stderr `peak KIB`, `took NS`, `cpu NS` (with the kernel's part of it) and, where a route of
-//                                  protocol 17 came into this network namespace, `first NS` from the start to the first of them
-//   meter cpu PID                  prints the nanoseconds that it has used by now
-//   meter replay PROTOCOL TRACE    sends again what was sent by netlink in a `strace -f -e trace=socket,sendto -e write=all`: PROTOCOL is
-//                                  NETLINK_ROUTE and so on; `replay NS BYTES REQUESTS REFUSED`, the time until the kernel had answered
+//   meter run PROGRAM ARGUMENT...  runs the program; prints on stderr `peak KIB`, `took NS`, `cpu NS` (user and system time) and, if a route
+//                                  of protocol 17 was added in this network namespace, `first NS` from the start to the first such route
+//   meter cpu PID                  prints the CPU time of the process until now, in nanoseconds
+//   meter replay PROTOCOL TRACE    sends the netlink messages of PROTOCOL (NETLINK_ROUTE, ...) in a trace of `strace -f -e
+//                                  trace=socket,sendto -e write=all` again; prints `replay NS BYTES REQUESTS REFUSED`, where NS is the
+//                                  time until the kernel has answered
 #include <errno.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -45,8 +46,8 @@ static int netlink(int protocol, int groups)
 	return s;
 }
 
-// Whether what came tells of a new route of kinglet's.
-static int tells(const char *in, int length)
+// Returns 1 if one of the messages reports a new route of kinglet.
+static int has_kinglet_route(const char *in, int length)
 {
 	const struct nlmsghdr *m = (const void *)in;
 	for (; NLMSG_OK(m, length); m = NLMSG_NEXT(m, length))
@@ -67,13 +68,13 @@ static int run(char **command)
 		_exit(127);
 	}
 	need(child > 0, "fork");
-	// Looked at between two messages or every millisecond, until the first has come; then only waited for.
+	// Checks the child after each poll without a message, at least every millisecond, until the first route; then waits for its end.
 	static char in[MOST];
 	while (!first) {
 		struct pollfd p = { routes, POLLIN, 0 };
 		if (poll(&p, 1, 1) > 0) {
 			ssize_t n = recv(routes, in, sizeof in, 0);
-			if (n > 0 && tells(in, n))
+			if (n > 0 && has_kinglet_route(in, n))
 				first = nanoseconds(CLOCK_MONOTONIC);
 		} else if (wait4(child, &status, WNOHANG, &used) == child) {
 			child = 0;
@@ -98,14 +99,15 @@ static int cpu(const char *pid)
 	return 0;
 }
 
-// What was sent at once.
+// The bytes of one sendto().
 struct batch {
 	int fd, length;
 	char *bytes;
 };
 
-// Where the last of a batch that wants an answer is, and how many there are in all; none of a dump, which changes nothing.
-static const struct nlmsghdr *last(const struct batch *batch, int *requests)
+// Returns the last message of a batch that requests an ack, and adds the number of messages to *requests. Returns NULL if there is none.
+// Dumps do not count as such, because they change nothing.
+static const struct nlmsghdr *last_acknowledged(const struct batch *batch, int *requests)
 {
 	const struct nlmsghdr *m = (const void *)batch->bytes, *answered = NULL;
 	for (int left = batch->length; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left), ++*requests)
@@ -114,8 +116,8 @@ static const struct nlmsghdr *last(const struct batch *batch, int *requests)
 	return answered;
 }
 
-// Sends it, and reads until that one was answered; how many were refused.
-static int sent(int s, const struct batch *batch, const struct nlmsghdr *answered)
+// Sends the batch, and reads answers until the ack of `answered`. Returns the number of refused messages.
+static int send_batch(int s, const struct batch *batch, const struct nlmsghdr *answered)
 {
 	static char in[MOST];
 	int refused = 0;
@@ -178,11 +180,11 @@ static int replay(const char *protocol, const char *trace)
 	int s = netlink(which, 0);
 	for (batch = batches; batch < batches + n; batch++) {
 		int count = 0;
-		const struct nlmsghdr *answered = last(batch, &count);
+		const struct nlmsghdr *answered = last_acknowledged(batch, &count);
 		if (!answered)
 			continue;
 		long long begun = nanoseconds(CLOCK_MONOTONIC);
-		refused += sent(s, batch, answered);
+		refused += send_batch(s, batch, answered);
 		took += nanoseconds(CLOCK_MONOTONIC) - begun;
 		bytes += batch->length;
 		requests += count;

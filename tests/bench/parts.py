@@ -1,5 +1,5 @@
-"""parts.py BINARY TARGET: rows for tests/bench/run, of what takes how many bytes of a binary that has its symbols: the machine code of each
-crate (a generic function counts for the crate that wrote it), and the sections that are loaded besides."""
+"""parts.py BINARY TARGET: prints rows for tests/bench/run with the sizes of the parts of a binary with symbols: the machine code of each crate
+(a generic function counts for the crate that defines it), and the other loaded sections."""
 import collections
 import re
 import subprocess
@@ -13,7 +13,7 @@ def run(*command):
 
 
 def crate(name):
-    """The crate of a symbol: the first name of its path, be it that of a type that implements something."""
+    """Returns the crate of a symbol: the first name of its path, or of the path of the type in `<Type as Trait>`."""
     if name.startswith("OUTLINED_FUNCTION"):
         return "outlined"
     if "::" not in name:
@@ -25,7 +25,7 @@ def crate(name):
 sizes, seen = collections.Counter(), set()
 for line in run("nm", "--size-sort", "--print-size", "--demangle", binary).splitlines():
     address, size, kind, name = line.split(" ", 3)
-    if kind in "tTwW" and address not in seen:  # one of several names
+    if kind in "tTwW" and address not in seen:  # counts a function with several names once
         seen.add(address)
         sizes[crate(name)] += int(size, 16)
 for line in run("readelf", "-SW", binary).splitlines():

@@ -1,5 +1,6 @@
-"""table.py FOLDER [--plot]: what tests/bench/run measured (FOLDER/rows: SIZE WHAT VALUE UNIT), as tables and as FOLDER/bench.json; each figure is
-a median, with half of the spread of its runs where there were several. --plot: how it grows, as FOLDER/*.svg."""
+"""table.py FOLDER [--plot]: prints the measurements of tests/bench/run (FOLDER/rows: SIZE MEASURE VALUE UNIT) as tables, and writes them to
+FOLDER/bench.json. Each figure is the median of its runs, with half of their spread if there are several. --plot draws each measure over the
+number of endpoints, as FOLDER/*.svg."""
 import collections
 import json
 import math
@@ -41,13 +42,13 @@ def ratio(size, what, peer):
 
 
 def routes(size, what="kernel"):
-    """The time for the routes alone."""
-    whole, look = median(size, "sync-routes"), median(size, "plan-routes")
-    return None if whole is None else whole - look
+    """Returns the time for the routes alone: a sync less a plan. `None` if it was not measured."""
+    sync, plan = median(size, "sync-routes"), median(size, "plan-routes")
+    return None if sync is None else sync - plan
 
 
 def table(title, columns, of=("small", "middle", "large")):
-    """Columns: a head, and the measure that it shows or what makes it from a size."""
+    """Prints a table. A column is a head and a measure, or a head and a function from a size to the text of a cell."""
     shown = [size for size in of if any((size, what) in rows for _, what in columns if isinstance(what, str))]
     if not shown:
         return
@@ -59,42 +60,42 @@ def table(title, columns, of=("small", "middle", "large")):
         print(f"| {size} | " + " | ".join(cells) + " |")
 
 
-table("Memory at its peak, and what wakes the daemon", [
-    ("first `sync`", "first-peak"), ("one with nothing to do", "again-peak"), ("daemon", "daemon-peak"),
-    ("daemon at rest", "daemon-rss"), ("its wake-ups at rest, BGP off", "daemon-wakes"),
-    ("looking for a mesh of nodes that are not there", "daemon-wakes-mesh")])
-table("IPVS from nothing, in virtual time, beside `ipvsadm --restore` of the same services; with routes, addresses and nftables", [
-    ("entries of ipvsadm", "ipvsadm-entries"), ("`sync`, its own", "fill-instructions"),
+table("Peak memory, and wake-ups of the daemon", [
+    ("first `sync`", "first-peak"), ("`sync` without steps", "again-peak"), ("daemon", "daemon-peak"),
+    ("idle daemon", "daemon-rss"), ("wake-ups when idle, BGP off", "daemon-wakes"),
+    ("wake-ups when no node of the BGP mesh answers", "daemon-wakes-mesh")])
+table("An empty node, in virtual time: `sync` (IPVS, routes, addresses, nftables) beside `ipvsadm --restore` of the same services", [
+    ("entries of ipvsadm", "ipvsadm-entries"), ("`sync`", "fill-instructions"),
     ("`ipvsadm --restore`", "ipvsadm-restore-instructions"),
     ("ratio", lambda size: ratio(size, "fill-instructions", "ipvsadm-restore-instructions")),
     ("`sync`, with the API server on the same processor", "fill"), ("`ipvsadm --restore`", "ipvsadm-restore"),
-    ("the kernel alone, for the same messages", "fill-kernel"), ("their bytes", "fill-netlink")])
-table("From the start of a process, in virtual time", [
+    ("the kernel alone, for the same messages", "fill-kernel"), ("bytes of these messages", "fill-netlink")])
+table("Time from the start of a process, in virtual time", [
     ("to the first route", "fill-first"), ("to the last Service", "fill"), ("from the snapshot, without the API, to the first route", "from-snapshot-first"),
     ("to the last Service", "from-snapshot"), ("a `sync` that writes the snapshot", "written")])
-for what, title in ("event", "One endpoint that changes"), ("added", "One Service that is added"), ("gone", "One node that goes"):
+for what, title in ("event", "One endpoint changes"), ("added", "One Service is added"), ("gone", "One node is removed"):
     table(f"{title}, in virtual time", [
-        ("from event to kernel", what), ("instructions", f"{what}-instructions"), ("system calls", f"{what}-calls"),
-        ("netlink, both ways", f"{what}-netlink")] + [("one more and one less by `ipvsadm`", "ipvsadm-change")] * (what == "event"))
-table("Nothing that changed, in virtual time", [
-    ("one pass", "again"), ("its instructions", "again-instructions"), ("system calls", "again-calls"), ("from the API", "again-bytes"),
-    ("its steps", "again-steps")])
-table("Nothing that changed, and the daemon looks", [
+        ("from the event to the kernel", what), ("instructions", f"{what}-instructions"), ("system calls", f"{what}-calls"),
+        ("netlink, both ways", f"{what}-netlink")] + [("adding and removing a real server by `ipvsadm`", "ipvsadm-change")] * (what == "event"))
+table("A `sync` without changes, in virtual time", [
+    ("time", "again"), ("instructions", "again-instructions"), ("system calls", "again-calls"), ("from the API", "again-bytes"),
+    ("steps", "again-steps")])
+table("The daemon without changes", [
     ("one poll: instructions", "poll-instructions"), ("system calls", "poll-calls"), ("from the API", "poll-api"),
-    ("one audit of all: instructions", "audit-instructions"), ("system calls", "audit-calls"), ("netlink", "audit-netlink"), ("its longest pass", "audit-pass")])
-table("Requests through a ClusterIP, in virtual time, one after the other, beside the same endpoints without it", [
+    ("one full audit: instructions", "audit-instructions"), ("system calls", "audit-calls"), ("netlink", "audit-netlink"), ("longest pass", "audit-pass")])
+table("Sequential requests through a ClusterIP, in virtual time, beside requests directly to an endpoint", [
     ("ClusterIP", "vip-requests"), ("endpoint", "real-requests"), ("ratio", lambda size: ratio(size, "vip-requests", "real-requests")),
     ("ClusterIP, median", "vip-latency"), ("endpoint, median", "real-latency")])
-table("Routes to all nodes, on this kernel: a `sync` less a `plan`", [
+table("Routes to all nodes, on this kernel: the time of a `sync` less the time of a `plan`", [
     ("routes", "routes"), ("kinglet", lambda size: number(routes(size))), ("`ip -batch`", "ip-batch"),
     ("ratio", lambda size: number(routes(size) / median(size, "ip-batch"))),
     ("the kernel alone, for the same messages", "routes-kernel"), ("BIRD, from its start", "bird-routes"),
-    ("`sync`, from its start", "sync-routes"), ("nothing to do", "again-routes")],
+    ("`sync`, from its start", "sync-routes"), ("`sync` without steps", "again-routes")],
     of=[size for size in sizes if size.endswith("-nodes")])
-table("Without a kernel: reading all lists from the API, and working out what a node should hold (from a dump)", [
+table("Without a kernel: reading all lists from the API, and computing the desired state of a node (from a dump)", [
     ("read", "read"), ("read, time", "read-time"), ("plan", "plan"), ("plan, time", "plan-time"),
-    ("from the API", "api-bytes"), ("the same as text", "api-plain"), ("ratio", lambda size: ratio(size, "api-plain", "api-bytes"))])
-table("BGP: sessions x networks of each, into this kernel, beside BIRD", [
+    ("from the API", "api-bytes"), ("without gzip", "api-plain"), ("ratio", lambda size: ratio(size, "api-plain", "api-bytes"))])
+table("BGP: sessions x networks per session, into this kernel, beside BIRD", [
     ("converged", "kinglet-converged"), ("BIRD", "bird-converged"), ("CPU", "kinglet-cpu"), ("BIRD", "bird-cpu"),
     ("memory", "kinglet-memory"), ("BIRD", "bird-memory")], of=[size for size in sizes if "x" in size])
 for target in (size for size in sizes if (size, "binary") in rows):
@@ -112,7 +113,7 @@ COLOURS = ["#1b6ca8", "#d1495b", "#3c8d53", "#8a5fbf", "#c98a1b"]
 
 
 def plot(name, title, lines):
-    """Lines on two logarithmic axes: a measure over the number of endpoints."""
+    """Draws lines on two logarithmic axes: a measure over the number of endpoints."""
     wide, high, left, top, right, bottom = 640, 360, 70, 40, 190, 40
     points = {head: [(ENDPOINTS[size], median(size, what)) for size in ENDPOINTS if median(size, what)] for head, what in lines}
     points = {head: line for head, line in points.items() if line}

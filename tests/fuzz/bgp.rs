@@ -1,4 +1,4 @@
-//! BGP messages: a message that is read must be equal after it is written and read again.
+//! Parses BGP messages. A message that is read must be equal after it is written and read again.
 #![no_main]
 
 use kinglet::bgp::{
@@ -38,7 +38,7 @@ fn read_all(mut bytes: &[u8], negotiated: Negotiated) -> Vec<Message> {
     all
 }
 
-/// Sorts parts without an order on the wire, and removes text for people.
+/// Sorts the fields that have no order on the wire, and removes the error texts.
 fn sorted(message: &mut Message) {
     if let Message::Update(update) = message {
         update.faults.clear();

@@ -1,4 +1,4 @@
-//! The configuration file.
+//! Parses the configuration file.
 #![no_main]
 
 use kinglet::cli::parse_with;

@@ -1,4 +1,4 @@
-//! Lists of objects, in the form of the API and of kubectl.
+//! Parses lists of objects, in the formats of the API and of kubectl.
 #![no_main]
 
 use kinglet::api::from_list;

@@ -1,4 +1,4 @@
-//! A snapshot, as a damaged disk may return it.
+//! Parses a snapshot, which a damaged disk may have changed.
 #![no_main]
 
 use kinglet::api::snapshot::from_snapshot;

@@ -1,8 +1,8 @@
-//! The stream of a watch, applied as the daemon applies it: a kind without a full list stays
-//! doubtful, and a known object is only lost by a DELETED event.
+//! Parses the stream of a watch and applies it as the daemon does. A kind without a full list
+//! stays incomplete, and every change is named by the delta of its event.
 #![no_main]
 
-use kinglet::{api::from_watch, collections::FlatMap, model::cluster::{Cluster, Kind, ClusterStore}};
+use kinglet::{api::from_watch, collections::FlatMap, model::cluster::{Cluster, ClusterStore, Delta, Kind}};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -12,9 +12,11 @@ fuzz_target!(|bytes: &[u8]| {
     let mut known = ClusterStore::new(Cluster::default(), FlatMap::new(), &kinds);
     let _ = from_watch(kind, stream, |news| {
         let mut touched = Delta::default();
-        let changes = known.apply(news, |_, delta| touched.merge(delta.clone()));
-        assert!(changes.services.iter().all(|name| touched.services.contains(name)), "what changes was foretold");
-        assert!(!changes.nodes || touched.nodes, "what changes was foretold");
+        let changes = known.apply(news, |_, delta| {
+            touched = Delta { all: delta.all, nodes: delta.nodes, services: delta.services.iter().cloned().collect() };
+        });
+        assert!(changes.services.iter().all(|name| touched.services.contains(name)), "a delta names each changed Service");
+        assert!(!changes.nodes || touched.nodes, "a delta names each change of the Nodes");
     });
     assert!(!known.is_complete());
 });

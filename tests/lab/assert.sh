@@ -55,7 +55,7 @@ writes() {
     grep -Ev 'NLM_F_REQUEST\|(0x300|NLM_F_DUMP)|nlmsg_type=0x10 |"\\x0d\\x01\\x00\\x00"'
 }
 
-joins() { # NODE
+check_join() { # NODE
   kinglet "$1" plan > "/results/$1.plan" 2> /dev/null
   same "$1: plan exits 2 where there is all to do" 2 $?
   traced "$1" sync > "/results/$1.sync" 2> "/results/$1.err"
@@ -67,7 +67,7 @@ joins() { # NODE
 ask() { # NAMESPACE ADDRESS PORT TIMES
   for _ in $(seq "$4"); do in_ns "$1" /job/probe http "$2" "$3" 2>&1; done
 }
-rotates() { # SENTENCE NAMESPACE ADDRESS CLIENT: web-0 and web-3 are on node-1, web-1 on node-2, web-2 on node-3
+check_rotation() { # SENTENCE NAMESPACE ADDRESS CLIENT: web-0 and web-3 are on node-1, web-1 on node-2, web-2 on node-3
   ask "$2" "$3" 80 8 > /tmp/answers
   same "$1: four endpoints, each once a round" "web-0 web-1 web-2 web-3" \
     "$(head -4 /tmp/answers | cut -d' ' -f1 | sort | xargs)"
@@ -82,7 +82,7 @@ quiet() { # NODE
   in_ns "$1" ip -o monitor link address route rule > /tmp/monitor 2>&1 & ip_pid=$!
   in_ns "$1" nft monitor > /tmp/nft 2>&1 & nft_pid=$!
   sleep 1
-  traced "$1" sync > /tmp/second 2> /tmp/said
+  traced "$1" sync > /tmp/second 2> /tmp/errors
   same "$1: a second sync exits 0" 0 $?
   same "$1: a second sync has no steps" "" "$(cat /tmp/second)"
   sleep 1

@@ -64,12 +64,12 @@ host_up() {
 # node_up N [ANNOTATION=VALUE...]: makes node-N and its Node object.
 node_up() {
   host_up "node-$1" $((10 + $1)) "$1"
-  node_says "$@"
+  annotate_node "$@"
 }
 
-# nodes_meet N...: fills the neighbour tables without ARP and ND. The kernel has one table for all namespaces, with at most 1,024
+# fill_neighbours N...: fills the neighbour tables without ARP and ND. The kernel has one table for all namespaces, with at most 1,024
 # learned entries; 50 nodes need 5,000.
-nodes_meet() {
+fill_neighbours() {
   local n m
   for n; do
     for m; do
@@ -80,8 +80,8 @@ nodes_meet() {
   done
 }
 
-# node_says N [ANNOTATION=VALUE...]: sets the annotations of a Node object (`addresses=` and `cidrs=` are not annotations).
-node_says() {
+# annotate_node N [ANNOTATION=VALUE...]: sets the annotations of a Node object (`addresses=` and `cidrs=` are not annotations).
+annotate_node() {
   local n=$1; shift
   mkdir -p "$LAB/$CLUSTER/nodes"
   printf '%s\n' "addresses=192.0.2.$((10 + n)),2001:db8::$n" "cidrs=10.244.$n.0/24,fd44:$n::/64" "$@" \
@@ -89,10 +89,11 @@ node_says() {
   echo $CLUSTER > "$LAB/node-$n/cluster"
 }
 
-node_gone() { rm "$LAB/$CLUSTER/nodes/node-$1"; }
+# remove_node N: removes a Node object.
+remove_node() { rm "$LAB/$CLUSTER/nodes/node-$1"; }
 
-# cluster_says: makes the API server serve the Node objects as node_says and node_gone left them.
-cluster_says() {
+# publish_nodes: makes the API server serve the Node objects as annotate_node and remove_node left them.
+publish_nodes() {
   local node
   mkdir -p "$LAB/$CLUSTER/objects"
   python3 "$here/objects.py" "$LAB/$CLUSTER/nodes" "$here/../../fixtures/objects/three-nodes" > "$LAB/$CLUSTER/objects/new"
@@ -104,7 +105,7 @@ cluster_says() {
 
 # api_up [LIST...]: starts the API server of the cluster with its Nodes and these recorded lists.
 api_up() {
-  cluster_says
+  publish_nodes
   for list; do cp "$here/../../fixtures/objects/three-nodes/$list.json" "$LAB/$CLUSTER/objects/"; done
   "$APISERVER" --listen "0.0.0.0:${PORT[$CLUSTER]}" --objects "$LAB/$CLUSTER/objects" --log "$LAB/$CLUSTER/api.log" \
     > "$LAB/$CLUSTER/api" 2>&1 &
@@ -167,7 +168,7 @@ established() {
 # down NODE ADDRESS: the address is a peer, and its session is not up.
 down() {
   bgp "$1" | jq -e --arg a "$2" 'any(.peers[]; .addr == $a and .state != "Established")' ||
-    { echo "$1 has a session with $2, or does not know it"; return 1; }
+    { echo "$1 has a session with $2, or no such peer"; return 1; }
 }
 peers_are() {
   bgp "$1" > "$TMPDIR/bgp" || return
@@ -186,9 +187,9 @@ routed() {
     { echo "$host: $prefix via ${vias:-nothing}, not ${*:-nothing}"; ip -n "$host" $six route show proto $PROTO; return 1; }
 }
 
-# says FILE REGEX: a file has a line that matches. log_says NODE REGEX: so does the log of a node.
-says() { grep -Eq "$2" "$1" || { echo "no $2 in:"; tail -5 "$1"; return 1; }; }
-log_says() { says "$LAB/$1/log" "$2"; }
+# file_has FILE REGEX: a line of the file matches. log_has NODE REGEX: a line of the node's log matches.
+file_has() { grep -Eq "$2" "$1" || { echo "no $2 in:"; tail -5 "$1"; return 1; }; }
+log_has() { file_has "$LAB/$1/log" "$2"; }
 # matches REGEX COMMAND...: a line that the command prints matches.
 matches() { "${@:2}" > "$TMPDIR/printed" 2>&1; grep -Eq "$1" "$TMPDIR/printed" || { echo "no $1 in:"; cat "$TMPDIR/printed"; return 1; }; }
 # lacks REGEX COMMAND...: no line that the command prints matches. A scenario shows by `matches` first that the command works.

@@ -41,7 +41,7 @@ outside_scenario() {
   within 10 "a community is added for it" router_community
   within 10 "our AS is put in front as often as asked" seen 10.244.2.0/24 2 192.0.2.12 "64512 64512 64512"
   within 30 "the nodes have each other's pods without it" routed node-1 10.244.2.0/24 192.0.2.12
-  node_says 1; node_says 2; cluster_says
+  annotate_node 1; annotate_node 2; publish_nodes
   within 10 "the annotation goes, and the community with it" not router_community
   with_as 65001 64512
 
@@ -50,7 +50,7 @@ outside_scenario() {
   within 10 "it is shut: its routes are removed here" routed node-1 203.0.113.0/24
   check "but not where it is up" learned 2
   # BIRD in kinglet's place does not see the message of GoBGP 3.10 either.
-  [ "${words:-yes}" = no ] || within 5 "its message is in our log" log_says node-1 "window 7"
+  [ "${words:-yes}" = no ] || within 5 "its message is in our log" log_has node-1 "window 7"
   router_open 1 > /dev/null
   within 30 "it is opened: all is back" learned 1
 
@@ -61,10 +61,10 @@ outside_scenario() {
 
   # customimportreject comes: what is refused now was let in. It goes: we must ask, for it was not kept.
   [ "$SPEAKER" = bird ] || {
-    node_says 1 kube-router.io/node.bgp.customimportreject=203.0.113.0/24; cluster_says
+    annotate_node 1 kube-router.io/node.bgp.customimportreject=203.0.113.0/24; publish_nodes
     within 10 "a prefix is refused by annotation, and goes" routed node-1 203.0.113.0/24
     check "the session outlives that too" both_up
-    node_says 1; cluster_says
+    annotate_node 1; publish_nodes
     within 10 "it is refused no more, and is back by a route refresh" routed node-1 203.0.113.0/24 192.0.2.201
     check "within the same session" both_up
   }

@@ -26,7 +26,7 @@ done
 
 # tier: quick
 part_boot() {
-  clocked "boot"
+  print_times "boot"
   same "a route to each other node's pods" \
 "10.244.1.0/24 via 192.0.2.12 dev eth0 
 10.244.2.0/24 via 192.0.2.13 dev eth0 " "$(board /test/ip route show proto 17)"
@@ -54,7 +54,7 @@ part_boot() {
 
 # tier: long
 part_cron() {
-  starts crond > /dev/null
+  start_at_boot crond > /dev/null
   board "kill -HUP 1; sleep 1; killall kinglet"
   within 10 "crond runs, and no kinglet" board "pidof crond && ! pidof kinglet"
   objects /job/cluster/endpoint-moved
@@ -68,13 +68,13 @@ part_cron() {
 
 # tier: quick
 part_away() {
-  starts daemon > /dev/null
+  start_at_boot daemon > /dev/null
   # A daemon writes its first snapshot ten seconds after its start, and later changes after minutes.
   board "rm -f /var/lib/kinglet/snapshot; kill -HUP 1; sleep 1; killall kinglet" > /dev/null
   within 40 "there is a snapshot" board "ls -l /var/lib/kinglet/snapshot"
   kill "${api:?}"; wait "$api" 2>/dev/null; rm /tmp/api
-  next ""; booted "the API server is gone, and the board restarts"
-  clocked "reboot without the API"
+  restart_board ""; booted "the API server is gone, and the board restarts"
+  print_times "reboot without the API"
   within 10 "IPVS has exactly the Services of before" is_table recorded
   board kinglet status > /results/status
   same "status reports that it is not right" 1 $?
@@ -84,28 +84,28 @@ part_away() {
 }
 
 # held: IPVS has at least the 50 Services of the cluster of ten nodes.
-held() { [ "$(table | grep -vc -e '->')" -ge 50 ]; }
+services_present() { [ "$(table | grep -vc -e '->')" -ge 50 ]; }
 # tier: quick
 part_memory() {
-  starts daemon > /dev/null
+  start_at_boot daemon > /dev/null
   board "rm -rf /var/lib/kinglet; echo 'ip addr add 172.16.0.11/12 dev eth0' >> /etc/init.d/rcS" > /dev/null
   rm -f "${OBJECTS:?}"/*.json; objects /job/cluster/ten
-  next ""; booted "10 nodes, 50 Services, 500 endpoints, and the board restarts"
-  within 60 "they are there" held
+  restart_board ""; booted "10 nodes, 50 Services, 500 endpoints, and the board restarts"
+  within 60 "they are there" services_present
   within 60 "status reports that the node is right" board kinglet status
   daemon=$(peak kinglet)
-  starts nothing > /dev/null
+  start_at_boot nothing > /dev/null
   board "kill -HUP 1; sleep 1; killall kinglet; sleep 1
     /test/probe rss kinglet sync > /dev/null 2> /run/rss; echo \$?; sed -n 's/^rss //p' /run/rss" > /tmp/sync
   board cat /run/rss > /results/sync.err
-  same "a sync exits 0 and has nothing to say" 0 "$(sed -n 1p /tmp/sync; grep -v ^rss /results/sync.err)"
+  same "a sync exits 0 and prints nothing" 0 "$(sed -n 1p /tmp/sync; grep -v ^rss /results/sync.err)"
   sync=$(sed -n 2p /tmp/sync)
   echo "  peak  10 nodes, 50 Services, 500 endpoints: daemon $daemon KiB, sync $sync KiB"
   check "the daemon takes $MOST KiB or less" test "$daemon" -le "$MOST"
   check "sync takes $MOST KiB or less" test "$sync" -le "$MOST"
   board "sed -i '/172.16.0.11/d' /etc/init.d/rcS; rm -rf /var/lib/kinglet" > /dev/null
   rm -f "${OBJECTS:?}"/*.json; objects /job/cluster/recorded
-  starts daemon > /dev/null
+  start_at_boot daemon > /dev/null
 }
 
 echo "the board may start"

@@ -8,9 +8,9 @@ RELEASE=$(cat /job/release)
 # board COMMAND: runs a command in the board's shell; prints its output and returns its exit code.
 board() {
   printf '%s\n' "{ $*" "} 2>&1" "printf '\n@@%s\n' \$?; exit" |
-    timeout "${patience:-60}" busybox nc $BOARD 2323 > /tmp/said 2>/dev/null
-  sed '/^@@[0-9]*$/d' /tmp/said | sed '${/^$/d}'
-  return "$(sed -n 's/^@@\([0-9]*\)$/\1/p' /tmp/said | grep . || echo 255)"
+    timeout "${patience:-60}" busybox nc $BOARD 2323 > /tmp/session 2>/dev/null
+  sed '/^@@[0-9]*$/d' /tmp/session | sed '${/^$/d}'
+  return "$(sed -n 's/^@@\([0-9]*\)$/\1/p' /tmp/session | grep . || echo 255)"
 }
 
 # within SECONDS SENTENCE PROGRAM...: as in assert.sh; three times as long if the board's time is counted in instructions.
@@ -33,14 +33,14 @@ booted() {
   boot=$(board cat /proc/sys/kernel/random/boot_id)
 }
 
-# next [-m MIB] [KERNEL-ARGUMENT...]: restarts the board at once, without a shutdown.
-next() {
+# restart_board [-m MIB] [KERNEL-ARGUMENT...]: restarts the board at once, without a shutdown.
+restart_board() {
   board "sync; echo '@@next $*' > /dev/console; (sleep 1; reboot -f) > /dev/null 2>&1 &" > /dev/null
 }
 
-# starts daemon|script|crond|nothing: sets what the board's init starts at its next boot, or at `kill -HUP 1`: the daemon, the
-# script that starts the daemon, crond, or nothing.
-starts() {
+# start_at_boot daemon|script|crond|nothing: sets the program that the board's init starts at its next boot, or at `kill -HUP 1`:
+# the daemon, the script that starts the daemon, crond, or nothing.
+start_at_boot() {
   board "grep -v 'kinglet\|crond' /etc/inittab > /tmp/inittab" > /dev/null
   case $1 in
     daemon) board "cat /tmp/inittab /test/inittab.kinglet > /etc/inittab" ;;
@@ -51,9 +51,9 @@ starts() {
   esac
 }
 
-# clocked SENTENCE: prints the times of the first route and of the first answer.
+# print_times SENTENCE: prints the times of the first route and of the first answer.
 answered() { board cat /run/times | grep -q '^answer'; }
-clocked() {
+print_times() {
   within "${patience:-60}" "$1: a Service answers" answered &&
     board cat /run/times | xargs | sed "s/^/  time  $1: seconds after the kernel's start: /"
 }

@@ -133,10 +133,10 @@ served() {
 # ends SENTENCE CODES CLIENT ADDRESS PORT [KIND]: one request ends within a second with one of these exit codes.
 ends() {
   for f in $FAMILIES; do
-    said=$(from "$3" /job/probe "${6:-http}" "$(at "$4" "$f")" "$5" 1 2>&1); code=$?
+    answer=$(from "$3" /job/probe "${6:-http}" "$(at "$4" "$f")" "$5" 1 2>&1); code=$?
     case " $2 " in
       *" $code "*) pass "$1 (IPv$f)" ;;
-      *) fail "$1 (IPv$f): exit $2 expected, $code seen: $said" ;;
+      *) fail "$1 (IPv$f): exit $2 expected, $code seen: $answer" ;;
     esac
   done
 }

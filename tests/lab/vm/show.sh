@@ -15,7 +15,7 @@ api_up /job/cluster/recorded
 echo "$(uname -sr): three nodes (192.0.2.11, .12, .13) and an API server with a recorded cluster."
 printf '\nOn each node: kinglet sync --master %s --hostname-override NODE\n' "$API"
 for node in $NODES; do
-  kinglet "$node" sync > "/tmp/$node.steps" 2>/tmp/said || { cat /tmp/said; exit 1; }
+  kinglet "$node" sync > "/tmp/$node.steps" 2>/tmp/errors || { cat /tmp/errors; exit 1; }
   echo "  $node: $(wc -l < "/tmp/$node.steps") steps, then $(kinglet "$node" sync 2>/dev/null | grep -c '^[-+~]') more by a second sync"
 done
 printf '\nThe first of those on node-1:\n'; head -12 /tmp/node-1.steps | sed 's/^/  /'
@@ -26,11 +26,11 @@ show "The CNI configuration that kinglet wrote on node-1, with which Debian's pl
 show "Routes of node-1: its own pods on kube-bridge, the other nodes' by those nodes:" node-1 ip route
 show "IPVS on node-1 (of Service web):" node-1 ipvsadm -Ln -t 10.96.122.86:80
 
-rounds() { # NAMESPACE
+request_web() { # NAMESPACE
   for _ in 1 2 3 4 5 6 7 8; do in_ns "$1" /job/probe http 10.96.122.86 80; done | tee /tmp/answers | sed 's/^/  /'
 }
 printf '\nA pod of node-1 asks Service web at its ClusterIP; pods on three nodes answer in turn (NAME CLIENT):\n'
-rounds client
+request_web client
 printf '\nAnd node-2 itself:\n'
-rounds node-2
+request_web node-2
 [ "$(cut -d' ' -f1 /tmp/answers | sort | uniq -c | awk '{ print $1 }' | xargs)" = "2 2 2 2" ]

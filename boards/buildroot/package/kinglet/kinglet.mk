@@ -4,7 +4,7 @@
 #
 ################################################################################
 
-# The binary is made by kinglet's own cross/build: see README.md beside external.desc.
+# cross/build of the kinglet tree makes the binary; see README.md in the folder of external.desc.
 KINGLET_VERSION = 0.1.0
 KINGLET_SOURCE =
 KINGLET_LICENSE = MIT or Apache-2.0

@@ -81,7 +81,7 @@ within 30 "it is plugged in again: all is back" up
   check "and stay" watched
   ip link set router-1 down
   within 1 "a router is unplugged: what only it had is gone within 1 s, and the rest goes by the other" lost
-  check "the log names BFD" log_says node-1 "peer 192.0.2.201: BFD: no packet was received within the detection time"
+  check "the log names BFD" log_has node-1 "peer 192.0.2.201: BFD: no packet was received within the detection time"
   ip link set router-1 up
   within 30 "it is plugged in again: all is back" up
   ended node-2

@@ -33,22 +33,22 @@ CONF
 done
 speaker node-1 --routes=bgp --enable-ipv6=true --peer-router-ips=192.0.2.201,192.0.2.202 --peer-router-asns=65001,65001
 
-by() { # N...
+routed_by() { # N...
   routed node-1 203.0.113.0/24 "${@/#/192.0.2.20}" && routed node-1 2001:db8:113::/48 "${@/#/2001:db8::20}"
 }
-within 30 "a route by way of both, in each family" by 1 2
+within 30 "a route by way of both, in each family" routed_by 1 2
 in_ns node-1 ping -q -i 0.05 -W 1 203.0.113.1 > "$LAB/ping" 2>&1 &
 in_ns node-1 ip monitor route > "$LAB/monitor" 2>&1 &
 sleep 0.5
 birdc router-2 disable node_1 > /dev/null
-within 5 "one goes: by way of the other" by 1
+within 5 "one goes: by way of the other" routed_by 1
 birdc router-2 enable node_1 > /dev/null
-within 30 "it comes back: by way of both" by 1 2
+within 30 "it comes back: by way of both" routed_by 1 2
 birdc router-1 disable node_1 > /dev/null
-within 5 "the other goes: by way of the one" by 2
+within 5 "the other goes: by way of the one" routed_by 2
 pkill -INT -x ping; sleep 1.5
 same "no ping is lost" " 0% packet loss" "$(grep -o ' [0-9.]*% packet loss' "$LAB/ping")"
 same "the route was replaced, never taken away" "" "$(grep '^Deleted 203' "$LAB/monitor")"
 birdc router-2 disable node_1 > /dev/null
-within 5 "both go, and the route with them" by
+within 5 "both go, and the route with them" routed_by
 finish

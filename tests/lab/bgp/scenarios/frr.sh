@@ -52,9 +52,9 @@ router_route() {
     jq -r --arg p "$1" '.routes[$p][]? | "path \(.path)", (.nexthops[] | "by \(.ip)")'
 }
 router_refresh() { vty router -c "clear bgp ipv4 unicast 192.0.2.1$1 soft in"; }
-told() { vty router -c "configure terminal" -c "router bgp $(cat "$LAB/router/asn")" -c "$1"; }
-router_shut() { told "neighbor 192.0.2.1$1 shutdown message $2"; }
-router_open() { told "no neighbor 192.0.2.1$1 shutdown"; }
+configure_router() { vty router -c "configure terminal" -c "router bgp $(cat "$LAB/router/asn")" -c "$1"; }
+router_shut() { configure_router "neighbor 192.0.2.1$1 shutdown message $2"; }
+router_open() { configure_router "no neighbor 192.0.2.1$1 shutdown"; }
 router_shows() { echo "^path $1\$"; }
 router_community() { vty router -c "show bgp ipv4 unicast 10.244.1.0/24" | grep -q 'Community: 65000:7'; }
 
@@ -79,7 +79,7 @@ outside_scenario
   check "and stay" watched
   ip link set router down
   within 1 "it is unplugged: its routes are gone within 1 s" routed node-1 203.0.113.0/24
-  check "the log names BFD" log_says node-1 "peer 192.0.2.201: BFD: no packet was received within the detection time"
+  check "the log names BFD" log_has node-1 "peer 192.0.2.201: BFD: no packet was received within the detection time"
   ip link set router up
   within 30 "it is plugged in again: all is back" learned 1
   within 10 "and watched" watched

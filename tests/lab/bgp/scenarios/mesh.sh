@@ -10,7 +10,7 @@
 lab_up
 for n in $(seq "$MESH"); do node_up "$n"; done
 # shellcheck disable=SC2046
-[ "$MESH" -lt 20 ] || nodes_meet $(seq "$MESH")
+[ "$MESH" -lt 20 ] || fill_neighbours $(seq "$MESH")
 api_up
 start=$SECONDS
 for n in $(seq "$MESH"); do speaker "node-$n" --routes=bgp --enable-ipv6=true; done
@@ -31,30 +31,30 @@ full() {
 within $((30 + MESH * 3)) "$MESH nodes: each has a session with each, and a route to its pods" full $(seq "$MESH")
 echo "  ($((SECONDS - start)) s from the first start)"
 check "no route to its own pods" routed node-1 10.244.1.0/24
-stranger() {
+unknown_peer_fails() {
   ! "$KINGLET" bgp routes --peer 192.0.2.99 --in --run-dir "$LAB/node-1/run" > "$TMPDIR/printed" &&
     grep -q "there is no peer 192.0.2.99" "$TMPDIR/printed"
 }
-[ "$SPEAKER" = bird ] || check "the routes of one that is no peer are not just none" stranger
+[ "$SPEAKER" = bird ] || check "the routes of an address that is not a peer are an error" unknown_peer_fails
 
 new=$((MESH + 1))
 node_up $new
 # shellcheck disable=SC2046
-[ "$MESH" -lt 20 ] || nodes_meet $(seq $new)
-cluster_says
+[ "$MESH" -lt 20 ] || fill_neighbours $(seq $new)
+publish_nodes
 speaker node-$new --routes=bgp --enable-ipv6=true
 # shellcheck disable=SC2046
 within 30 "a node that is added joins" full $(seq $new)
 sessions() { bgp node-1 | jq -c '[.peers[] | select(.addr == "192.0.2.12") | .uptime] | .[0] // 0'; }
 
-ended node-3; node_gone 3; cluster_says
+ended node-3; remove_node 3; publish_nodes
 gone() { routed node-1 10.244.3.0/24 && routed node-2 fd44:3::/64 && bgp node-1 | lacks_peer 192.0.2.13; }
 lacks_peer() { jq -e --arg a "$1" 'all(.peers[]; .addr != $a)' > "$TMPDIR/printed"; }
 within 10 "a node that is removed is a peer no more, and its routes are gone" gone
 
 # node-2 moves to another address: the host gets it, then the Node object has it, and then the old one is removed.
 ip -n node-2 addr add 192.0.2.99/24 dev eth0
-sed -i 's/192\.0\.2\.12,/192.0.2.99,/' "$LAB/a/nodes/node-2"; cluster_says
+sed -i 's/192\.0\.2\.12,/192.0.2.99,/' "$LAB/a/nodes/node-2"; publish_nodes
 moved() { established node-1 192.0.2.99 && routed node-1 10.244.2.0/24 192.0.2.99 && bgp node-1 | lacks_peer 192.0.2.12; }
 within 30 "a node's address changes: the session and the route follow" moved
 ip -n node-2 addr del 192.0.2.12/24 dev eth0

@@ -45,7 +45,7 @@ same "the reflector has four peers, each of which announced one network" "1 1 1 
   "$(vty reflector -c 'show bgp ipv4 unicast summary json' | jq -r '[.peers[].pfxRcd | tostring] | join(" ")')"
 
 # The address of a Service too (the next page of the exercise).
-cp "$here/../objects/three-nodes/"{services,endpointslices,endpoints}.json "$LAB/b/objects/"
+cp "$here/../../fixtures/objects/three-nodes/"{services,endpointslices,endpoints}.json "$LAB/b/objects/"
 ended node-3
 speaker node-3 --routes=bgp --peer-router-ips=192.0.2.250 --peer-router-asns=64512 --advertise-cluster-ip
 within 30 "--advertise-cluster-ip on node-3: node-1 reaches a ClusterIP by it" routed node-1 10.96.122.86/32 192.0.2.13
@@ -58,10 +58,10 @@ for host in reflector node-1 node-2 node-3 node-4; do ended $host; done
 
 # node-1 reflects for node-2 and node-3, which have no session with each other.
 CLUSTER=a
-node_says 1 kube-router.io/rr.server=42
-node_says 2 kube-router.io/rr.client=42
-node_says 3 kube-router.io/rr.client=42
-cluster_says
+annotate_node 1 kube-router.io/rr.server=42
+annotate_node 2 kube-router.io/rr.client=42
+annotate_node 3 kube-router.io/rr.client=42
+publish_nodes
 for n in 1 2 3; do speaker node-$n --routes=bgp; done
 clients() {
   peers_are node-1 2 && peers_are node-2 1 && established node-2 192.0.2.11 && established node-3 192.0.2.11 &&

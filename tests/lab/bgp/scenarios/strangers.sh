@@ -33,13 +33,13 @@ speaker node-1 --routes=bgp --bgp-holdtime=3s --peer-router-ips=192.0.2.201,192.
 speaker node-2 --routes=bgp --bgp-holdtime=3s
 
 pid=$(cat "$LAB"/node-1/*pid)
-speaks() { in_ns "$1" python3 "$here/speaker.py" "${@:2}"; }
+run_speaker() { in_ns "$1" python3 "$here/speaker.py" "${@:2}"; }
 up() { established node-1 192.0.2.201 192.0.2.12 && routed node-1 203.0.201.0/24 192.0.2.201 && routed node-1 10.244.2.0/24 192.0.2.12; }
-# A session that is established again was lost: the router's log would have it.
+# losses: prints the number of lost sessions, by the router's log.
 losses() { grep -c 'node_1: .*\(Error\|Received\|closed\|Hold\)' "$LAB/router/log"; }
 rss() { awk '/VmRSS/ { print $2 }' "/proc/$pid/status"; }
-# told_once ADDRESS: kinglet's log has one line for each kind of error of this address, and at most three kinds.
-told_once() {
+# reported_once ADDRESS: kinglet's log has one line for each kind of error of this address, and at most three kinds.
+reported_once() {
   [ "$SPEAKER" = kinglet ] || return 0
   local lines; lines=$(grep -c "$1" "$LAB/node-1/log")
   { [ "$lines" -ge 1 ] && [ "$lines" -le 3 ]; } || { echo "$lines lines of $1"; grep "$1" "$LAB/node-1/log" | tail -5; return 1; }
@@ -54,36 +54,36 @@ within 30 "the sessions with known peers are up" up
 sleep 1
 before=$(rss) lost=$(losses)
 
-same "an unknown host receives no OPEN, however often it connects" 0 "$(speaks stranger knock 192.0.2.11 50)"
+same "an unknown host receives no OPEN, however often it connects" 0 "$(run_speaker stranger knock 192.0.2.11 50)"
 undisturbed "an unknown host connects"
-check "an unknown host is reported once" told_once 192.0.2.222
+check "an unknown host is reported once" reported_once 192.0.2.222
 
 bird_up liar "$LAB/liar/conf"
 sleep 8
 check "a peer of another AS than agreed has no session" down node-1 192.0.2.202
 check "and no route" routed node-1 203.0.202.0/24
 undisturbed "a peer has the wrong AS"
-check "it is reported once, not at each attempt" told_once 192.0.2.202
-[ "$SPEAKER" = bird ] || check "both numbers are in the log" says "$LAB/node-1/log" "65099.*65002|65002.*65099"
+check "it is reported once, not at each attempt" reported_once 192.0.2.202
+[ "$SPEAKER" = bird ] || check "both numbers are in the log" file_has "$LAB/node-1/log" "65099.*65002|65002.*65099"
 ended liar
 
 # The kernel answers SYNs. Its queue may be full for a while, but the sessions that are up must not be affected.
-check "half-open connections: a flood" test "$(speaks stranger half 192.0.2.11 8)" -gt 1000
+check "half-open connections: a flood" test "$(run_speaker stranger half 192.0.2.11 8)" -gt 1000
 undisturbed "half-open connections"
-check "hosts that say nothing connect 200 times" test "$(speaks stranger idle 192.0.2.11 200 5)" -ge 0
-undisturbed "connections of an unknown host that say nothing"
-speaks liar idle 192.0.2.11 200 5 > "$LAB/liar/idle" & sleep 4
-undisturbed "connections of a peer's host that say nothing"
+check "hosts that send nothing connect 200 times" test "$(run_speaker stranger idle 192.0.2.11 200 5)" -ge 0
+undisturbed "connections of an unknown host that sends nothing"
+run_speaker liar idle 192.0.2.11 200 5 > "$LAB/liar/idle" & sleep 4
+undisturbed "connections of a peer's host that sends nothing"
 wait $!
 
-check "an OPEN each millisecond, of an unknown host" test "$(speaks stranger open 192.0.2.11 65001 6)" -gt 50
+check "an OPEN each millisecond, of an unknown host" test "$(run_speaker stranger open 192.0.2.11 65001 6)" -gt 50
 undisturbed "an OPEN each millisecond"
-check "an OPEN each millisecond, of a peer with the wrong AS" test "$(speaks liar open 192.0.2.11 65099 6)" -gt 50
+check "an OPEN each millisecond, of a peer with the wrong AS" test "$(run_speaker liar open 192.0.2.11 65099 6)" -gt 50
 undisturbed "an OPEN each millisecond of a peer"
-check "both are still reported once" eval 'told_once 192.0.2.222 && told_once 192.0.2.202'
+check "both are still reported once" eval 'reported_once 192.0.2.222 && reported_once 192.0.2.202'
 
 if [ "$SPEAKER" = kinglet ]; then
-  node_up 3; cluster_says
+  node_up 3; publish_nodes
   speaker node-3 --routes=nodes
   within 10 "--routes=nodes: node-3 has the others' routes" routed node-3 10.244.1.0/24 192.0.2.11
   sleep 2

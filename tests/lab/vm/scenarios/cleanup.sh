@@ -8,13 +8,13 @@
 lab_up
 api_up /job/cluster/recorded
 
-others_make() {
+make_foreign_state() {
   ip -n node-1 route add 198.51.100.0/24 via 192.0.2.254 proto static
   in_ns node-1 ipvsadm -A -t 192.0.2.99:80 -s rr
   in_ns node-1 ipvsadm -a -t 192.0.2.99:80 -r 192.0.2.254:80 -m
   in_ns node-1 nft add table inet other
 }
-others_make
+make_foreign_state
 on node-1 sh /run/lab/state | grep -v /proc/sys > /tmp/before
 kinglet node-1 sync > /results/sync 2>&1
 same "sync exits 0" 0 $?

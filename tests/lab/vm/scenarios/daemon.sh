@@ -13,7 +13,7 @@ ended() { # NODE: its exit code is in $code, within a second
 }
 
 right() { on "$1" /job/kinglet status; }
-now() { # STEP: the cluster is so, and all nodes come to know it
+apply_step() { # STEP: changes the cluster, and waits until all nodes have applied it
   echo "  $1"
   objects "$(folder "$1")"
   sleep 0.5
@@ -29,7 +29,7 @@ text one <<'END'
 web 1 80@30080 : p1a p2a
 dns 2 53/udp : p1b p3b
 END
-now one
+apply_step one
 served "a Service that is new" p1c cluster:1 80 "p1a p2a" p1c
 served "at a NodePort" outside node-1 30080 "p1a p2a"
 served "by UDP" p1c cluster:2 53 "p1b p3b" "" udp
@@ -38,7 +38,7 @@ web 1 80@30080 : p1a p2a p3a
 dns 2 53/udp : p3b
 ext 3 80 external=33 etp=Local type=LoadBalancer health=32333 : p1b p2b
 END
-now more
+apply_step more
 served "an endpoint that is new" p1c cluster:1 80 "p1a p2a p3a" p1c
 served "an endpoint of UDP that went" p1c cluster:2 53 p3b "" udp
 served "from inside, a Local policy serves all" p1c external:33 80 "p1b p2b"
@@ -51,7 +51,7 @@ web 1 81@30081 : p2a~ p3a
 ext 3 80 external=33 : p2b
 new 4 80 external=34 affinity=600 : p1b / p2b
 END
-now moved
+apply_step moved
 served "a port that moved" p1c cluster:1 81 p3a p1c
 refused "the port that it had" p1c cluster:1 80
 unserved "a Service that is gone" p1c cluster:2 53 udp
@@ -61,9 +61,9 @@ text none <<'END'
 web 1 81 :
 new 4 80 external=34 : p2b
 END
-now none
+apply_step none
 refused "no endpoint left" p1c cluster:1 81
-now one
+apply_step one
 served "all back" p1c cluster:1 80 "p1a p2a" p1c
 
 # State that others remove.

@@ -27,11 +27,11 @@ ccc 8 80 : p3a p3b
 ddd 9 80 : p3a
 END
 
-of() { sed -n "s/^$1:[^0-9]*\([0-9]*\).*/\1/p" "/proc/$daemon/status"; }
-uses() { echo "rss $(of VmRSS) threads $(of Threads) files $(find "/proc/$daemon/fd" -type l | wc -l) own $(of RssAnon) mapped $(of VmData)"; }
-kept() { echo "$1" | sed 's/^rss [0-9]* //; s/ own .*//'; }  # what may not be more at all
-# hours N: N hours with a change every two and a half minutes.
-hours() {
+status_field() { sed -n "s/^$1:[^0-9]*\([0-9]*\).*/\1/p" "/proc/$daemon/status"; }
+resources() { echo "rss $(status_field VmRSS) threads $(status_field Threads) files $(find "/proc/$daemon/fd" -type l | wc -l) own $(status_field RssAnon) mapped $(status_field VmData)"; }
+threads_and_files() { echo "$1" | sed 's/^rss [0-9]* //; s/ own .*//'; }  # these must not grow
+# change_for_hours N: N hours with a change every two and a half minutes.
+change_for_hours() {
   changes=$(($1 * 12))
   while [ $changes -gt 0 ]; do
     objects "$(folder odd)"; sleep 150
@@ -39,20 +39,20 @@ hours() {
     changes=$((changes - 1))
   done
 }
-server() { api_start --tick 1000; }  # in place of the lab's, which looks at its files 200 times a second
+start_server() { api_start --tick 1000; }  # checks its files once a second; the lab's own checks them 200 times
 
 start
 kill "${api:?}"; wait "$api" 2> /dev/null
 objects "$(folder even)"
-server
+start_server
 ip netns exec node-1 unshare -m /bin/sh /run/lab/on node-1 /job/kinglet run --master "$API" --hostname-override node-1 \
   --run-firewall=false --metrics-port 9100 > /results/daemon 2>&1 & daemon=$!
 within 10 "it starts" settled node-1
-hours 1
-first=$(uses)
+change_for_hours 1
+first=$(resources)
 echo "  after an hour: $first"
-hours 5
-echo "  after six: $(uses)"
+change_for_hours 5
+echo "  after six: $(resources)"
 
 kill "${api:?}"; wait "$api" 2> /dev/null
 sleep 1800
@@ -64,37 +64,37 @@ ip -n node-1 route del 10.244.1.0/24
 within 2 "a removed route is restored meanwhile" sh -c 'ip -n node-1 route | grep -q "^10.244.1.0/24"'
 sleep 1800
 objects "$(folder odd)"
-server
+start_server
 right() { settled node-1 && on node-1 /job/kinglet status; }  # each kind finds out by itself
-within 60 "the API is back after an hour: within two back-off periods what changed is there, and status has nothing to say" right
-echo "  after that: $(uses)"
+within 60 "the API is back after an hour: within two back-off periods the change is applied, and status reports no problem" right
+echo "  after that: $(resources)"
 
 for jump in 4102444800 200000 1800000000; do  # 2100, 1970 (a clock can not be set before the boot), and about now
   date -s "@$jump" > /dev/null
   objects "$(folder even)"
   sleep 1; within 65 "the clock jumps to $(date +%Y), an event is there all the same" settled node-1
   objects "$(folder odd)"
-  hours 1
+  change_for_hours 1
 done
-seen=$(uses)
+seen=$(resources)
 echo "  after each fault: $seen"
 for _ in 1 2 3 4 5 6; do
   kill "$api"; wait "$api" 2> /dev/null
   objects "$(folder even)"; sleep 5
-  server; sleep 595
+  start_server; sleep 595
 done
 within 60 "a server that was started anew six times" settled node-1
-hours 14
-last=$(uses)
+change_for_hours 14
+last=$(resources)
 echo "  after a day: $last"
-within 10 "all is right at the end of the day" settled node-1
+within 10 "a pass has no steps at the end of the day" settled node-1
 served "and served" p1c cluster:1 80 "p1a p2a" p1c
-same "threads and open files are as many as after an hour" "$(kept "$first")" "$(kept "$last")"
+same "threads and open files are as many as after an hour" "$(threads_and_files "$first")" "$(threads_and_files "$last")"
 # A fault may touch mapped memory for the first time: about 60 KiB, without a call that maps more.
-flat() { echo "$1 $2" | awk -v at="$3" -v by="$4" '{ exit !($(10 + at) <= $at * (1 + by / 100)) }'; }
-check "the memory that it has asked for is that of the first hour (within 1 %)" flat "$first" "$last" 10 1
-check "what it takes of it is flat once each fault was there (within 2 %)" flat "$seen" "$last" 2 2
-check "and is that of the first hour within 4 %" flat "$first" "$last" 2 4
+not_grown() { echo "$1 $2" | awk -v at="$3" -v by="$4" '{ exit !($(10 + at) <= $at * (1 + by / 100)) }'; }
+check "the memory that it has asked for is that of the first hour (within 1 %)" not_grown "$first" "$last" 10 1
+check "what it takes of it is flat once each fault was there (within 2 %)" not_grown "$seen" "$last" 2 2
+check "and is that of the first hour within 4 %" not_grown "$first" "$last" 2 4
 kill $daemon; wait $daemon
-same "it ends well" 0 $?
+same "it exits with 0" 0 $?
 finish

@@ -117,9 +117,9 @@ legacy -P FORWARD DROP
 synced services
 served "the older iptables: not before it is done" p1c p1c 8080 p1c
 unserved "the older iptables: pods are stopped" p1c p2a 8080
-grep -o 'ip6*tables-legacy -I .*' /results/services.node-1.err > /tmp/told
-same "the older iptables: a command for each family" 2 "$(wc -l < /tmp/told)"
-check "the older iptables: the commands" in_ns node-1 sh -e /tmp/told
+grep -o 'ip6*tables-legacy -I .*' /results/services.node-1.err > /tmp/commands
+same "the older iptables: a command for each family" 2 "$(wc -l < /tmp/commands)"
+check "the older iptables: the commands" in_ns node-1 sh -e /tmp/commands
 needs "the older iptables, then"
 synced services
 same "the older iptables: no further message" "" "$(grep legacy /results/services.node-1.err)"

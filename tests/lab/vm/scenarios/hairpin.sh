@@ -10,20 +10,20 @@ web 1 external=1 80/tcp@30080 u=80/udp@30080 : p1a
 END
 ports() { in_ns node-1 ls /sys/class/net/kube-bridge/brif; }
 hairpins() { in_ns node-1 sh -c 'cat /sys/class/net/kube-bridge/brif/*/hairpin_mode' | xargs; }
-without() { for port in $(ports); do in_ns node-1 bridge link set dev "$port" hairpin off; done; }
+disable_hairpin() { for port in $(ports); do in_ns node-1 bridge link set dev "$port" hairpin off; done; }
 netfilter() { for f in ip ip6; do in_ns node-1 sh -c "echo $1 > /proc/sys/net/bridge/bridge-nf-call-${f}tables"; done; }
-itself() {
+reaches_itself() {
   served "$1" p1a cluster:1 80 p1a
   served "$1: UDP" p1a cluster:1 80 p1a "" udp
   served "$1: node port" p1a node-1 30080 p1a
   served "$1: external address" p1a external:1 80 p1a
 }
-itself "a pod reaches itself, hairpinMode"
+reaches_itself "a pod reaches itself, hairpinMode"
 
 # These packets are routed, so no port needs hairpin mode.
-without
+disable_hairpin
 netfilter 0
-itself "a pod reaches itself, without br_netfilter and hairpinMode"
+reaches_itself "a pod reaches itself, without br_netfilter and hairpinMode"
 
 # Here they are bridged, and the port has to send them back.
 netfilter 1
@@ -36,9 +36,9 @@ same "plan has a step for each port" "$(ports | sed 's/^/+ hairpin /')" "$(grep 
 kinglet node-1 plan --format sh > /tmp/plan.sh 2> /dev/null
 in_ns node-1 sh -e /tmp/plan.sh
 same "the script sets hairpin mode on each port" "1 1 1" "$(hairpins)"
-without
+disable_hairpin
 synced one
 same "sync sets hairpin mode on each port" "1 1 1" "$(hairpins)"
-itself "a pod reaches itself, without hairpinMode"
+reaches_itself "a pod reaches itself, without hairpinMode"
 quiet node-1
 finish

@@ -9,7 +9,7 @@ lab_up
 api_up /job/cluster/recorded
 
 # State of other programs, which kinglet must not change.
-others_make() {
+make_foreign_state() {
   ip -n node-1 route add 198.51.100.0/24 via 192.0.2.254 proto static
   ip -n node-1 addr add 192.0.2.99/32 dev eth0
   in_ns node-1 ipvsadm -A -t 192.0.2.99:80 -s rr
@@ -23,14 +23,14 @@ foreign() {
 
 # The first node's kernel cannot load a module by itself, as on a box without modprobe.
 echo /none > /proc/sys/kernel/modprobe
-joins node-2
+check_join node-2
 echo /sbin/modprobe > /proc/sys/kernel/modprobe
 same "kinglet loads its modules itself" "br_netfilter dummy ip_vs ip_vs_rr nf_tables" \
   "$(lsmod | cut -d' ' -f1 | grep -xE 'br_netfilter|dummy|ip_vs|ip_vs_rr|nf_tables' | sort | xargs)"
-others_make
+make_foreign_state
 before=$(foreign)
-joins node-1
-joins node-3
+check_join node-1
+check_join node-3
 
 same "node-1 has a route to each other node's pods" \
 "10.244.1.0/24 via 192.0.2.12 dev eth0 
@@ -54,8 +54,8 @@ same "a pod on node-1 reaches one on node-2" "web-1 10.244.0.8" "$(in_ns client 
 same "a pod on node-1 reaches one on node-3" "web-2 10.244.0.8" "$(in_ns client /job/probe http 10.244.2.2 8080)"
 same "a pod on node-1 reaches one on node-1" "web-3 10.244.0.8" "$(in_ns client /job/probe http 10.244.0.3 8080)"
 
-rotates "requests of a node" node-2 10.96.122.86 192.0.2.12
-rotates "requests of a pod" client 10.96.122.86 10.244.0.8
+check_rotation "requests of a node" node-2 10.96.122.86 192.0.2.12
+check_rotation "requests of a pod" client 10.96.122.86 10.244.0.8
 for pod in dns-0 dns-1; do in_ns $pod /job/probe serve $pod 53 > /dev/null 2>&1 & done
 sleep 0.5
 same "UDP goes round too" "dns-0 dns-0 dns-1 dns-1" \
@@ -65,8 +65,8 @@ same "ClientIP affinity: the same endpoint again" 1 "$(ask client 10.96.229.253 
 
 for node in $NODES; do quiet "$node"; done
 
-# happens WHAT: the cluster changes; sync takes exactly the steps of plan, and then plan has no steps.
-happens() {
+# check_change CHANGE: the cluster changes; sync takes exactly the steps of plan, and then plan has no steps.
+check_change() {
   objects "/job/cluster/$1"
   for node in ${2:-$NODES}; do
     kinglet "$node" plan > /tmp/plan 2>/dev/null; code=$?
@@ -80,16 +80,16 @@ happens() {
     cp /tmp/sync "/results/$1.$node.sync"
   done
 }
-happens service-gone
+check_change service-gone
 same "the Service's address is gone" "" "$(in_ns node-1 ip -o addr show to 10.96.122.86)"
-happens endpoint-moved
-happens podcidr-changed
+check_change endpoint-moved
+check_change podcidr-changed
 same "node-1's route follows" "10.244.9.0/24 via 192.0.2.12 dev eth0 proto 17 " "$(in_ns node-1 ip route show 10.244.9.0/24)"
 same "node-2's CNI configuration follows" '"subnet":"10.244.9.0/24"' \
   "$(grep -o '"subnet":"[^"]*"' /run/lab/node-2/etc/cni/net.d/10-kuberouter.conflist)"
 objects /job/cluster/recorded
 for node in $NODES; do kinglet "$node" sync > /dev/null 2>&1; done
-happens node-gone "node-1 node-2"
+check_change node-gone "node-1 node-2"
 same "node-1 has no route to it" "" "$(in_ns node-1 ip route show 10.244.2.0/24)"
 same "what others made is as it was" "$before" "$(foreign)"
 finish

@@ -109,8 +109,8 @@ keep_up_killed() {
   done < "/tmp/moments.$1"
 }
 
-dies() { kill "$(cat "/run/lab/$1.pid")"; }
-when() { # SECONDS: since the roll began
+end_server() { kill "$(cat "/run/lab/$1.pid")"; }
+wait_until() { # SECONDS since the roll began
   left=$(($1 + began - $(date +%s)))
   [ $left -le 0 ] || sleep $left
 }
@@ -122,12 +122,12 @@ roll() {
   from p1c /job/probe load "$(at cluster:1 "$6")" 80 200 30 > /tmp/inside 2> "/results/$2.inside.$6" & inside=$!
   from outside /job/probe load "$(at node-2 "$6")" 30080 20 30 > /tmp/outside 2> "/results/$2.outside.$6" & outside=$!
   began=$(date +%s)
-  when 2; objects "$(folder "${4}1")"
-  when 8; objects "$(folder "${4}2")"
-  when 12; dies "p1$3"; objects "$(folder "${4}3")"
-  when 14; objects "$(folder "${4}4")"
-  when 18; dies "p2$3"; objects "$(folder "${4}5")"
-  when 24; dies "p3$3"; objects "$(folder "$5")"
+  wait_until 2; objects "$(folder "${4}1")"
+  wait_until 8; objects "$(folder "${4}2")"
+  wait_until 12; end_server "p1$3"; objects "$(folder "${4}3")"
+  wait_until 14; objects "$(folder "${4}4")"
+  wait_until 18; end_server "p2$3"; objects "$(folder "${4}5")"
+  wait_until 24; end_server "p3$3"; objects "$(folder "$5")"
   wait $inside; wait $outside
   rm /tmp/rolling
   same "$1: no failed request, from a pod (IPv$6)" "6000 ok, 0 failed" "$(cat /tmp/inside)"
@@ -146,13 +146,13 @@ for f in $FAMILIES; do
 done
 t="all endpoints are replaced under load"
 roll "$t" keep_up a a a6 4
-served "$t: then all is as the objects say" p1c cluster:1 80 "p1b p2b p3b" p1c
+served "$t: then the Service is as in the objects" p1c cluster:1 80 "p1b p2b p3b" p1c
 roll "$t" keep_up b b a0 6
-served "$t: then all is as the objects say" p1c cluster:1 80 "p1a p2a p3a" p1c
+served "$t: then the Service is as in the objects" p1c cluster:1 80 "p1a p2a p3a" p1c
 t="all endpoints are replaced under load, sync is killed meanwhile"
 count=0
 roll "$t" keep_up_killed a a a6 4
 roll "$t" keep_up_killed b b a0 6
-served "$t: then all is as the objects say" p1c cluster:1 80 "p1a p2a p3a" p1c
+served "$t: then the Service is as in the objects" p1c cluster:1 80 "p1a p2a p3a" p1c
 check "it was killed often" test "$(cat /results/killed.* | wc -l)" -gt 20
 finish

@@ -15,9 +15,9 @@ lab_down
 lab_up
 kinglet node-1 plan --format sh > /results/plan.sh 2> /dev/null
 same "plan exits 2" 2 $?
-on node-1 sh -e /results/plan.sh > /tmp/said 2>&1
+on node-1 sh -e /results/plan.sh > /tmp/printed 2>&1
 same "the script exits 0" 0 $?
-same "the script prints no error" "" "$(grep -v '^net\.[^ ]* = ' /tmp/said)"
+same "the script prints no error" "" "$(grep -v '^net\.[^ ]* = ' /tmp/printed)"
 state node-1 > /results/sh.state
 same "the IPVS table is the same" "$table" "$(ipvs node-1)"
 same "all else is the same too" "$(cat /results/sync.state)" "$(cat /results/sh.state)"

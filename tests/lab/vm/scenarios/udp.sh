@@ -8,11 +8,11 @@
 # answers SENTENCE CLIENT ADDRESS PORT FROM SERVERS: one datagram from port FROM is answered at once by one of these servers.
 answers() {
   for f in $FAMILIES; do
-    said=$(from "$2" /job/probe udp "$(at "$3" "$f")" "$4" 1 "$5" 2>&1)
-    echo "${said%% *}" > "/tmp/one.$5.$f"
+    answer=$(from "$2" /job/probe udp "$(at "$3" "$f")" "$4" 1 "$5" 2>&1)
+    echo "${answer%% *}" > "/tmp/one.$5.$f"
     case " $6 " in
-      *" ${said%% *} "*) pass "$1 (IPv$f)" ;;
-      *) fail "$1 (IPv$f): $6 expected, $said seen" ;;
+      *" ${answer%% *} "*) pass "$1 (IPv$f)" ;;
+      *) fail "$1 (IPv$f): $6 expected, $answer seen" ;;
     esac
   done
 }
