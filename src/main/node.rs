@@ -39,7 +39,7 @@ pub fn status(args: &LowArgs) -> Result<u8> {
         let reply = ask(&socket, if json { "/status.json" } else { "/status" })
             .doing(|| format!("asking the daemon at {}", socket.display()))?;
         let mut kernel = Kernel::open()?;
-        let last = snapshot::peek(args.snapshot.as_deref().unwrap_or(Path::new("")));
+        let last = snapshot::read_any(args.snapshot.as_deref().unwrap_or(Path::new("")));
         let (StatusReply { right, page }, last) = match reply {
             Some(reply) => (reply, last.ok().flatten()),
             None => {
@@ -212,7 +212,7 @@ pub fn cleanup(args: &LowArgs) -> Result<u8> {
         }
     };
     let socket = args.run_dir.join(SOCKET);
-    let aside = args.snapshot.as_deref().map(snapshot::aside);
+    let aside = args.snapshot.as_deref().map(snapshot::rejected_path);
     let files = [Some(socket.as_path()), args.snapshot.as_deref(), aside.as_deref()];
     remove_ours::cleanup(
         &mut Kernel::open()?,

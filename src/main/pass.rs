@@ -10,7 +10,7 @@ use std::{
 
 use kinglet::{
     api::{
-        from_list,
+        ApiServer, ExpectedCluster, Timeouts, from_list,
         snapshot::{self, Snapshot},
     },
     bgp::rib,
@@ -29,7 +29,7 @@ use kinglet::{
     reconcile::{Pass, prepare_offline, prepare_pass},
 };
 
-use super::{node_name, open_api, options, print, warn_about_policy};
+use super::{node_name, open_api, options, print, source, warn_about_policy};
 
 /// The number of unmet requests that `sync` logs; `plan` prints all of them.
 const MAX_UNMET_LINES: usize = 5;
@@ -50,19 +50,20 @@ struct ClusterRead {
 /// Reads the snapshot and the changes since then from the API. Fails if the API cannot be read and there
 /// is no snapshot; with a snapshot, the errors are returned beside the snapshot's cluster.
 fn read_cluster(args: &LowArgs, node: &str) -> Result<ClusterRead> {
-    let api = open_api(args)?;
-    let mut file = snapshot::SnapshotFile::new(args.snapshot.clone(), api.identity(node));
+    let server = ApiServer::locate(&source(args), Timeouts::default())?;
+    let mut file = snapshot::SnapshotFile::new(args.snapshot.clone(), server.identity(node));
     let snapshot = file.load();
-    if args.snapshot.is_some() {
-        api.expect(node, snapshot.as_ref());
-    }
+    let api = server.open(match &args.snapshot {
+        Some(_) => ExpectedCluster::OfNode { node, snapshot: snapshot.as_ref() },
+        None => ExpectedCluster::Any,
+    });
     let kinds = Kind::needed(args.services);
     let age = snapshot.as_ref().and_then(Snapshot::age);
     let resync = Duration::from_secs(args.resync_period);
     let found = snapshot.is_some();
     let Snapshot { cluster, versions, mut listed, .. } = snapshot.unwrap_or_default();
     let mut known = ClusterStore::new(cluster, versions, kinds);
-    let mut errors = api.catch_up(&mut known, kinds, age, resync);
+    let mut errors = api.sync_once(&mut known, kinds, age, resync);
     if errors.is_empty() {
         if age.is_none_or(|age| age >= resync) {
             listed = snapshot::now();

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     annotations::Annotations,
-    resource::{parse_net, push_unique, quote, split_list},
+    fields::{parse_net, push_unique, quote, split_list},
 };
 use crate::{
     codec::yaml,
@@ -244,7 +244,7 @@ mod tests {
         for (key, value) in json.as_object().unwrap() {
             map.insert(format!("kube-router.io/{key}"), value.clone());
         }
-        read(&crate::api::wire::resource::parse(&Value::from(map).to_string()).unwrap())
+        read(&crate::api::wire::fields::parse(&Value::from(map).to_string()).unwrap())
     }
 
     fn faults(bgp: &NodeBgp) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Name;
+use super::name::Name;
 use crate::model::items::Protocol;
 
 /// The fields of an EndpointSlice that kinglet uses. Core Endpoints become one slice per subset.
