@@ -9,7 +9,7 @@
 use std::{
     fmt,
     io::Read,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
     thread,
     time::Duration,
 };
@@ -99,8 +99,9 @@ pub struct Client {
     pub timeouts: Timeouts,
     /// The counters of requests and bytes.
     pub traffic: RequestStats,
-    /// True if an idle connection of an earlier request may exist, which the server may have closed.
-    may_reuse: AtomicBool,
+    /// The largest possible number of idle connections of earlier requests. The server may have closed
+    /// any of them.
+    max_stale: AtomicUsize,
 }
 
 /// A resolver that always resolves the server's own address, because with `tls-server-name` the host of
@@ -171,7 +172,7 @@ impl Client {
                 )
             }
         };
-        let (traffic, may_reuse) = (RequestStats::default(), AtomicBool::new(false));
+        let (traffic, max_stale) = (RequestStats::default(), AtomicUsize::new(0));
         Ok(Client {
             agent,
             server,
@@ -182,7 +183,7 @@ impl Client {
             token,
             timeouts,
             traffic,
-            may_reuse,
+            max_stale,
         })
     }
 
@@ -241,18 +242,17 @@ impl Client {
         outcomes: &Outcomes,
         watch: Option<(Duration, Duration)>,
     ) -> std::result::Result<Response<Body>, Failure> {
-        let response = match self.send(path, watch) {
-            // The server may have closed an idle connection; a new one may work.
-            Err(failure)
-                if failure.cause == Cause::NoResponse && self.may_reuse.swap(false, Relaxed) =>
-            {
-                self.send(path, watch)
+        let response = loop {
+            match self.send(path, watch) {
+                // The server may have closed an idle connection, and all others as well. Each failure
+                // removes one from the pool, so that the last attempt uses a new connection.
+                Err(failure) if failure.cause == Cause::NoResponse && self.take_stale() => {}
+                response => break response,
             }
-            response => response,
         };
         outcomes.count(response.as_ref().ok().map(|response| response.status().as_u16()));
         let response = response?;
-        self.may_reuse.store(true, Relaxed);
+        self.max_stale.store(MAX_IDLE_CONNECTIONS, Relaxed);
         let status = response.status();
         if status == 200 {
             return Ok(response);
@@ -266,6 +266,11 @@ impl Client {
         let _ = text.take(MAX_ERROR_BODY).read_to_end(&mut body);
         let retry_after = wait.map(|seconds| Duration::from_secs(seconds.min(MAX_RETRY_AFTER)));
         Err(Failure { retry_after, ..Failure::status(status, &body, location.as_deref()) })
+    }
+
+    /// Counts down the idle connections that may be stale. Returns false if there is none left.
+    fn take_stale(&self) -> bool {
+        self.max_stale.fetch_update(Relaxed, Relaxed, |count| count.checked_sub(1)).is_ok()
     }
 
     /// Sends one request with its headers and waits for the head of the response, of any status.
@@ -312,7 +317,8 @@ mod tests {
     use std::{
         io::Write,
         net::{TcpListener, TcpStream},
-            };
+        sync::{Arc, Barrier, mpsc},
+    };
 
     use super::*;
     use crate::api::test_server::{ok, recorded, reply, serve};
@@ -574,6 +580,51 @@ mod tests {
             }
         }
         true
+    }
+
+    #[test]
+    fn requests_succeed_although_all_idle_connections_are_stale_at_once() {
+        const KEEP: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+        let read = |client: &Client| {
+            let mut body = String::new();
+            client.get("/x").map(|mut reply| reply.read_to_string(&mut body).unwrap())
+        };
+        for parallel in [1, MAX_IDLE_CONNECTIONS] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let client = Client::new(access(&listener)).unwrap();
+            let together = Arc::new(Barrier::new(MAX_IDLE_CONNECTIONS));
+            let (seen, all) = mpsc::channel();
+            thread::spawn(move || {
+                for (nth, socket) in listener.incoming().enumerate() {
+                    let (mut socket, together) = (socket.unwrap(), Arc::clone(&together));
+                    seen.send(nth).unwrap();
+                    thread::spawn(move || {
+                        while read_head(&mut socket) {
+                            if nth < MAX_IDLE_CONNECTIONS {
+                                together.wait(); // so that each request has its own connection
+                                socket.write_all(KEEP).unwrap();
+                                // The next request on it gets no reply.
+                                let _ = read_head(&mut socket);
+                                return;
+                            }
+                            socket.write_all(KEEP).unwrap();
+                        }
+                    });
+                }
+            });
+            thread::scope(|scope| {
+                for _ in 0..MAX_IDLE_CONNECTIONS {
+                    scope.spawn(|| read(&client).unwrap());
+                }
+            });
+            thread::scope(|scope| {
+                for _ in 0..parallel {
+                    scope.spawn(|| read(&client).unwrap());
+                }
+            });
+            let connections = all.try_iter().count();
+            assert!(connections > MAX_IDLE_CONNECTIONS, "{connections}: none was stale");
+        }
     }
 
     #[test]
