@@ -267,7 +267,7 @@ impl WatchState {
                 self.listed(now, version, pause.min(self.policy.resync));
             }
             WatchInput::Probed(version) if !self.is_older(&version) => {
-                self.wait(now, WatchStep::Watch)
+                self.wait(now, WatchStep::Watch);
             }
             WatchInput::Probed(_) | WatchInput::OtherCluster => {
                 self.wait(now, WatchStep::List(ListReason::Required));

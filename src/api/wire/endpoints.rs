@@ -1,6 +1,6 @@
 //! Converts EndpointSlices of discovery.k8s.io (v1 and v1beta1) and Endpoints of core/v1.
 //!
-//! [`slice`] reads both versions of EndpointSlice with the same struct. [`subsets`] converts Endpoints to
+//! [`slice()`] reads both versions of EndpointSlice with the same struct. [`subsets`] converts Endpoints to
 //! one EndpointSlice for each subset and address family, so that the rest of the program knows only
 //! EndpointSlices.
 
