@@ -111,7 +111,7 @@ impl Inputs<'_> {
         let in_range = !external
             || options.external.is_empty()
             || options.external.iter().any(|net| net.contains(&addr));
-        is_unicast && in_range && !options.excludes(addr)
+        is_unicast && in_range && !options.is_excluded(addr)
     }
 
     /// Returns true if this node has a ready endpoint of a family. Terminating endpoints do not

@@ -10,8 +10,9 @@ use serde::Deserialize;
 
 use super::{
     Api,
-    failure::{Failure, Why},
-    server::ENDPOINTS,
+    failure::{Cause, Failure},
+    list::percent_encode,
+    server::resources,
 };
 use crate::{
     codec::json,
@@ -38,25 +39,23 @@ impl Api {
     /// Checks `list` and then `watch` for a kind. Returns each verb that was tried, with the reason if
     /// it was refused; `watch` is not tried if `list` was refused. Fails if no API server answers.
     pub fn may(&self, kind: Kind) -> error::Result<Vec<(&'static str, Result<(), String>)>> {
-        let paths: Vec<&str> = match kind {
-            Kind::Node => vec!["/api/v1/nodes"],
-            Kind::Service => vec!["/api/v1/services"],
-            Kind::EndpointSlice => ENDPOINTS.iter().map(|(_, path)| *path).collect(),
-        };
         let mut listed = Err(Failure::other("the server has neither EndpointSlices nor Endpoints"));
         let mut found = "";
-        for path in paths {
+        for &(_, path) in resources(kind) {
             (listed, found) = (self.list_version(path), path);
-            if !matches!(&listed, Err(failure) if failure.why == Why::Status(404)) {
+            if !matches!(&listed, Err(failure) if failure.cause == Cause::Status(404)) {
                 break;
             }
         }
         let version = match listed {
             Ok(version) => version,
-            Err(Failure { why: Why::Status(_), text, .. }) => return Ok(vec![("list", Err(text))]),
+            Err(Failure { cause: Cause::Status(_), text, .. }) => {
+                return Ok(vec![("list", Err(text))]);
+            }
             Err(failure) => return Err(Error::new(self.client.server.clone(), failure.text)),
         };
         // A watch from the current version brings no events.
+        let version = percent_encode(&version);
         let path = format!("{found}?watch=1&timeoutSeconds=1&resourceVersion={version}");
         let watched = self.client.watch(&path, WATCH_TIMEOUT, WATCH_TIMEOUT);
         let watched = watched.map(drop).map_err(|failure| failure.text);
@@ -96,6 +95,19 @@ mod tests {
         assert_eq!(
             targets,
             ["/api/v1/nodes?limit=1", "/api/v1/nodes?watch=1&timeoutSeconds=1&resourceVersion=41"]
+        );
+    }
+
+    #[test]
+    fn the_version_of_the_list_is_encoded_in_the_url_of_the_watch() {
+        let server = serve(|_, _| ok(LIST.replace("41", "4 1&limit=9")));
+        api(&server).may(Kind::Service).unwrap();
+        assert_eq!(
+            server.targets(),
+            [
+                "/api/v1/services?limit=1",
+                "/api/v1/services?watch=1&timeoutSeconds=1&resourceVersion=4%201%26limit%3D9"
+            ]
         );
     }
 

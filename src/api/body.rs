@@ -2,8 +2,8 @@
 //!
 //! The HTTP client's timeouts end a single read that returns no data, but a server that sends one byte
 //! now and then would never trip them. [`Incoming`] therefore fails if an item of a list takes longer
-//! than its timeout; the reader of the list (`list::page`) restarts the [`ItemDeadline`] at each item.
-//! gzip is left to [`Gunzip`]. Watches have no such deadline here: `stream::Lines` has its own.
+//! than its timeout; the reader of the list (`page`) restarts the [`ItemDeadline`] at each item.
+//! gzip is left to [`Gunzip`]. Watches have no such deadline here: `stream::WatchLines` has its own.
 
 use std::{
     cell::Cell,
@@ -18,7 +18,7 @@ use ureq::{
     http::{Response, header::CONTENT_ENCODING},
 };
 
-use super::traffic::Count;
+use super::request_stats::Count;
 use crate::codec::gzip::Gunzip;
 
 /// A reader of a response body.
@@ -94,7 +94,7 @@ impl fmt::Debug for Incoming<'_> {
 }
 
 /// Returns the error for an item or event that arrives too slowly. Its kind is `InvalidData`, so that
-/// `Failure::cut` shows its text.
+/// `Failure::from_body_error` shows its text.
 pub fn too_slow() -> io::Error {
     let why = "the server sends too slowly: only a few bytes now and then";
     io::Error::new(io::ErrorKind::InvalidData, why)

@@ -3,13 +3,13 @@
 //! [`Client::get`], [`Client::watch`] and [`Client::probe`] differ in their timeouts. All use `request`,
 //! which counts the result and repeats a request whose kept connection was closed, and `send`, which
 //! adds the headers. Redirects are not followed, because the token would be sent to their target, and
-//! proxy settings of the environment are ignored. Credentials come from `auth`, the text of errors from
-//! `failure`; retries other than those for 429 are left to `list` and `watch`.
+//! proxy settings of the environment are ignored. Credentials come from [`Access`], the text of errors from
+//! `failure`; retries other than those for 429 are left to `list` and `watcher`.
 
 use std::{
     fmt,
     io::Read,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
     thread,
     time::Duration,
 };
@@ -28,11 +28,11 @@ use ureq::{
 };
 
 use super::{
-    auth::{Access, Token},
+    access::{Access, Token},
     body::Incoming,
-    failure::{CONNECT_TIMEOUT, Failure, READ_TIMEOUT, Why},
+    failure::{CONNECT_TIMEOUT, Cause, Failure},
     page,
-    traffic::{Outcomes, Traffic},
+    request_stats::{Outcomes, RequestStats},
 };
 use crate::{
     error::{Doing, Result},
@@ -57,25 +57,25 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// The limit for a response's head, and for each read of its body. Default: 30 s.
-    pub answer: Duration,
+    pub response: Duration,
     /// The limit for an item of a list or an event of a watch, from its first byte to its last.
     /// Default: 60 s, in which a link of 56 kbit/s transfers 400 KB. A connection that transfers one
     /// byte a second is useless.
     pub item: Duration,
     /// The limit for silence on an open watch. Default: 150 s. On a quiet watch the first bookmark was
     /// seen after 60 to 120 s and the next ones sooner; 30 s later the connection is considered dead.
-    pub quiet: Duration,
-    /// The time that a watch may stay open beyond its `timeoutSeconds`. Default: 30 s.
-    pub beyond: Duration,
+    pub idle: Duration,
+    /// The time that a watch may stay open after its `timeoutSeconds`. Default: 30 s.
+    pub grace: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Timeouts {
         Timeouts {
-            answer: Duration::from_secs(READ_TIMEOUT),
+            response: Duration::from_secs(30),
             item: Duration::from_secs(60),
-            quiet: Duration::from_secs(150),
-            beyond: Duration::from_secs(30),
+            idle: Duration::from_secs(150),
+            grace: Duration::from_secs(30),
         }
     }
 }
@@ -96,11 +96,12 @@ pub struct Client {
     host: Option<String>,
     token: Token,
     /// The timeouts.
-    pub patience: Timeouts,
+    pub timeouts: Timeouts,
     /// The counters of requests and bytes.
-    pub traffic: Traffic,
-    /// True if an idle connection of an earlier request may exist, which the server may have closed.
-    may_reuse: AtomicBool,
+    pub traffic: RequestStats,
+    /// The largest possible number of idle connections of earlier requests. The server may have closed
+    /// any of them.
+    max_stale: AtomicUsize,
 }
 
 /// A resolver that always resolves the server's own address, because with `tls-server-name` the host of
@@ -130,22 +131,22 @@ impl Resolver for FixedResolver {
 impl Client {
     #[cfg(test)]
     pub fn new(access: Access) -> Result<Client> {
-        Client::with(access, Timeouts::default())
+        Client::with_timeouts(access, Timeouts::default())
     }
 
     /// Returns a client; it does not connect before the first request. Fails if the server's URL can't
     /// be combined with the `tls-server-name`.
-    pub fn with(access: Access, patience: Timeouts) -> Result<Client> {
-        let idle = patience.answer;
+    pub fn with_timeouts(access: Access, timeouts: Timeouts) -> Result<Client> {
+        let limit = timeouts.response;
         let mut config = Config::builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .proxy(None) // the default reads HTTPS_PROXY
             .timeout_connect(Some(Duration::from_secs(CONNECT_TIMEOUT)))
-            .timeout_recv_response(Some(idle)) // the whole head, even if it comes byte by byte
-            .timeout_per_read(Some(idle))
-            .timeout_per_write(Some(idle))
+            .timeout_recv_response(Some(limit)) // the whole head, even if it comes byte by byte
+            .timeout_per_read(Some(limit))
+            .timeout_per_write(Some(limit))
             .input_buffer_size(16 << 10) // the defaults are 128 KiB, per layer
             .output_buffer_size(4 << 10)
             .max_idle_connections(MAX_IDLE_CONNECTIONS)
@@ -171,7 +172,7 @@ impl Client {
                 )
             }
         };
-        let (traffic, may_reuse) = (Traffic::default(), AtomicBool::new(false));
+        let (traffic, max_stale) = (RequestStats::default(), AtomicUsize::new(0));
         Ok(Client {
             agent,
             server,
@@ -180,9 +181,9 @@ impl Client {
             base_url,
             host,
             token,
-            patience,
+            timeouts,
             traffic,
-            may_reuse,
+            max_stale,
         })
     }
 
@@ -193,7 +194,7 @@ impl Client {
         let mut retries = 0;
         loop {
             match self.request(path, &self.traffic.lists, None) {
-                Err(failure) if failure.why == Why::Status(429) && retries < MAX_RETRIES => {
+                Err(failure) if failure.cause == Cause::Status(429) && retries < MAX_RETRIES => {
                     retries += 1;
                     let wait = failure.retry_after.unwrap_or(Duration::from_secs(1));
                     log::info(format_args!(
@@ -204,22 +205,22 @@ impl Client {
                     thread::sleep(wait);
                 }
                 result => {
-                    let limit = Some(self.patience.item);
+                    let limit = Some(self.timeouts.item);
                     return Ok(Incoming::new(result?, &self.traffic.bytes, limit));
                 }
             }
         }
     }
 
-    /// Opens a watch. Reading its body fails after `quiet` without data, or `whole` after the head of
+    /// Opens a watch. Reading its body fails after `idle` without data, or `whole` after the head of
     /// the response. Fails if there is no response or its status is not 200.
     pub fn watch(
         &self,
         path: &str,
-        quiet: Duration,
+        idle: Duration,
         whole: Duration,
     ) -> std::result::Result<Incoming<'_>, Failure> {
-        let response = self.request(path, &self.traffic.watches, Some((quiet, whole)))?;
+        let response = self.request(path, &self.traffic.watches, Some((idle, whole)))?;
         Ok(Incoming::new(response, &self.traffic.bytes, None))
     }
 
@@ -227,13 +228,13 @@ impl Client {
     pub fn probe(&self, path: &str) -> std::result::Result<String, Failure> {
         let response = self.request(path, &self.traffic.probes, None)?;
         let mut body = Vec::new();
-        let incoming = Incoming::new(response, &self.traffic.bytes, Some(self.patience.item));
-        let read = incoming.take(page::ITEM as u64).read_to_end(&mut body);
-        read.map_err(|e| Failure::cut(e, "answer", &self.ca))?;
+        let incoming = Incoming::new(response, &self.traffic.bytes, Some(self.timeouts.item));
+        let read = incoming.take(page::MAX_ITEM as u64).read_to_end(&mut body);
+        read.map_err(|e| Failure::from_body_error(e, "answer", &self.ca, self.timeouts.response))?;
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
-    /// Sends one request and counts its result. `watch` holds the `quiet` and `whole` timeouts of a
+    /// Sends one request and counts its result. `watch` holds the `idle` and `whole` timeouts of a
     /// watch; `None` for any other request. Fails if there is no response or its status is not 200.
     fn request(
         &self,
@@ -241,16 +242,17 @@ impl Client {
         outcomes: &Outcomes,
         watch: Option<(Duration, Duration)>,
     ) -> std::result::Result<Response<Body>, Failure> {
-        let response = match self.send(path, watch) {
-            // The server may have closed an idle connection; a new one may work.
-            Err(failure) if failure.why == Why::Empty && self.may_reuse.swap(false, Relaxed) => {
-                self.send(path, watch)
+        let response = loop {
+            match self.send(path, watch) {
+                // The server may have closed an idle connection, and all others as well. Each failure
+                // removes one from the pool, so that the last attempt uses a new connection.
+                Err(failure) if failure.cause == Cause::NoResponse && self.take_stale() => {}
+                response => break response,
             }
-            response => response,
         };
         outcomes.count(response.as_ref().ok().map(|response| response.status().as_u16()));
         let response = response?;
-        self.may_reuse.store(true, Relaxed);
+        self.max_stale.store(MAX_IDLE_CONNECTIONS, Relaxed);
         let status = response.status();
         if status == 200 {
             return Ok(response);
@@ -266,6 +268,11 @@ impl Client {
         Err(Failure { retry_after, ..Failure::status(status, &body, location.as_deref()) })
     }
 
+    /// Counts down the idle connections that may be stale. Returns false if there is none left.
+    fn take_stale(&self) -> bool {
+        self.max_stale.fetch_update(Relaxed, Relaxed, |count| count.checked_sub(1)).is_ok()
+    }
+
     /// Sends one request with its headers and waits for the head of the response, of any status.
     fn send(
         &self,
@@ -273,8 +280,8 @@ impl Client {
         watch: Option<(Duration, Duration)>,
     ) -> std::result::Result<Response<Body>, Failure> {
         let mut request = self.agent.get(format!("{}{path}", self.base_url));
-        if let Some((quiet, whole)) = watch {
-            let config = request.config().timeout_per_read(Some(quiet));
+        if let Some((idle, whole)) = watch {
+            let config = request.config().timeout_per_read(Some(idle));
             request = config.timeout_recv_body(Some(whole)).build();
         } else {
             // Not sent for a watch, because the API server never compresses watches.
@@ -286,7 +293,7 @@ impl Client {
         if let Some(bearer) = self.token.header().map_err(|e| Failure::other(e.to_string()))? {
             request = request.header(AUTHORIZATION, bearer);
         }
-        request.call().map_err(|e| Failure::transport(e, &self.ca))
+        request.call().map_err(|e| Failure::transport(e, &self.ca, self.timeouts.response))
     }
 }
 
@@ -307,6 +314,12 @@ fn with_host(server: &str, name: &str) -> std::result::Result<(Uri, String, Stri
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::Write,
+        net::{TcpListener, TcpStream},
+        sync::{Arc, Barrier, mpsc},
+    };
+
     use super::*;
     use crate::api::test_server::{ok, recorded, reply, serve};
 
@@ -401,7 +414,7 @@ mod tests {
             let got = server.client().get("/x").unwrap_err();
             assert!(got.text.starts_with(want), "{name}: {}", got.text);
             if let Ok(code) = name[..3].parse() {
-                assert_eq!(got.why, Why::Status(code), "{name}");
+                assert_eq!(got.cause, Cause::Status(code), "{name}");
             }
         }
     }
@@ -477,20 +490,22 @@ mod tests {
             got.text,
             "connection refused; is the API server running there, and is the port right?"
         );
-        assert_eq!(got.why, Why::Other);
+        assert_eq!(got.cause, Cause::Other);
         let got = server.client().get("/x").unwrap_err();
         assert!(got.text.starts_with("an empty reply: the connection was cut"), "{}", got.text);
-        assert_eq!(got.why, Why::Empty);
+        assert_eq!(got.cause, Cause::NoResponse);
         let slow = serve(|_, _| {
             thread::sleep(Duration::from_millis(500));
             Vec::new()
         });
-        let got = Client::with(
+        let got = Client::with_timeouts(
             slow.access(),
-            Timeouts { answer: Duration::from_millis(50), ..Timeouts::default() },
+            Timeouts { response: Duration::from_millis(50), ..Timeouts::default() },
         )
         .unwrap();
-        assert_eq!(got.get("/x").unwrap_err().why, Why::Silent);
+        let got = got.get("/x").unwrap_err();
+        assert_eq!(got.cause, Cause::Timeout);
+        assert_eq!(got.text, "no answer within 50 ms; is etcd up behind the API server?");
         let ssh = serve(|_, _| b"SSH-2.0-OpenSSH_9.2\r\n".to_vec());
         let got = ssh.client().get("/x").unwrap_err().text;
         assert!(got.starts_with("the answer is not HTTP"), "{got}");
@@ -500,6 +515,116 @@ mod tests {
         });
         let got = odd.unwrap().get("/x").unwrap_err().text;
         assert!(got.contains("does DNS work here?"), "{got}");
+    }
+
+    #[test]
+    fn a_body_without_data_fails_with_the_timeout_of_its_request() {
+        let half = || b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{".to_vec();
+        let stalled = stalling_server(half());
+        let limits = Timeouts { response: Duration::from_millis(150), ..Timeouts::default() };
+        let client = Client::with_timeouts(stalled, limits).unwrap();
+        let error = client.get("/x").unwrap().read_to_string(&mut String::new()).unwrap_err();
+        let got = Failure::from_body_error(error, "list", "", client.timeouts.response);
+        assert_eq!(got.cause, Cause::Timeout);
+        assert_eq!(got.text, "no data for 150 ms in the middle of the list");
+        let got = client.probe("/x").unwrap_err().text;
+        assert_eq!(got, "no data for 150 ms in the middle of the answer");
+
+        let (idle, whole) = (Duration::from_secs(1), Duration::from_secs(60));
+        let mut body = client.watch("/x", idle, whole).unwrap();
+        let began = std::time::Instant::now();
+        let error = body.read_to_string(&mut String::new()).unwrap_err();
+        assert!(began.elapsed() >= Duration::from_millis(900), "not the timeout of a list");
+        let got = Failure::from_body_error(error, "watch", "", idle).text;
+        assert_eq!(got, "no data for 1 s in the middle of the watch");
+    }
+
+    /// Returns the access to a server that sends `reply` on each connection and then nothing more, with
+    /// the connection open.
+    fn stalling_server(reply: Vec<u8>) -> Access {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let access = access(&listener);
+        thread::spawn(move || {
+            let mut open = Vec::new();
+            for socket in listener.incoming() {
+                let mut socket = socket.unwrap();
+                read_head(&mut socket);
+                socket.write_all(&reply).unwrap();
+                open.push(socket);
+            }
+        });
+        access
+    }
+
+    fn access(listener: &TcpListener) -> Access {
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        Access {
+            server,
+            tls: None,
+            ca: String::new(),
+            ca_hash: 0,
+            server_name: None,
+            token: Token::None,
+            warning: None,
+        }
+    }
+
+    /// Reads the head of a request. Returns false if the client closed the connection instead.
+    fn read_head(socket: &mut TcpStream) -> bool {
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") {
+            if socket.read(&mut byte).is_ok_and(|read| read == 1) {
+                head.push(byte[0]);
+            } else {
+                return false;
+            }
+        }
+        true
+    }
+
+    #[test]
+    fn requests_succeed_although_all_idle_connections_are_stale_at_once() {
+        const KEEP: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+        let read = |client: &Client| {
+            let mut body = String::new();
+            client.get("/x").map(|mut reply| reply.read_to_string(&mut body).unwrap())
+        };
+        for parallel in [1, MAX_IDLE_CONNECTIONS] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let client = Client::new(access(&listener)).unwrap();
+            let together = Arc::new(Barrier::new(MAX_IDLE_CONNECTIONS));
+            let (seen, all) = mpsc::channel();
+            thread::spawn(move || {
+                for (nth, socket) in listener.incoming().enumerate() {
+                    let (mut socket, together) = (socket.unwrap(), Arc::clone(&together));
+                    seen.send(nth).unwrap();
+                    thread::spawn(move || {
+                        while read_head(&mut socket) {
+                            if nth < MAX_IDLE_CONNECTIONS {
+                                together.wait(); // so that each request has its own connection
+                                socket.write_all(KEEP).unwrap();
+                                // The next request on it gets no reply.
+                                let _ = read_head(&mut socket);
+                                return;
+                            }
+                            socket.write_all(KEEP).unwrap();
+                        }
+                    });
+                }
+            });
+            thread::scope(|scope| {
+                for _ in 0..MAX_IDLE_CONNECTIONS {
+                    scope.spawn(|| read(&client).unwrap());
+                }
+            });
+            thread::scope(|scope| {
+                for _ in 0..parallel {
+                    scope.spawn(|| read(&client).unwrap());
+                }
+            });
+            let connections = all.try_iter().count();
+            assert!(connections > MAX_IDLE_CONNECTIONS, "{connections}: none was stale");
+        }
     }
 
     #[test]

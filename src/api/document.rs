@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::{
     page::{Lists, PageFault, PageHead},
-    wire::ApiResource,
+    wire::{self, ApiResource},
 };
 use crate::{
     codec::json,
@@ -62,8 +62,8 @@ fn explain(fault: PageFault) -> String {
     match fault {
         PageFault::Empty => "it is empty".to_owned(),
         PageFault::Cut => "it ends in the middle of the list".to_owned(),
-        PageFault::Foreign(line) => format!("it is not JSON but starts with {line:?}"),
-        PageFault::Wrong(why) => why,
+        PageFault::NotJson(line) => format!("it is not JSON but starts with {line:?}"),
+        PageFault::Invalid(why) => why,
         PageFault::Io(e) => e.to_string(),
     }
 }
@@ -100,11 +100,11 @@ impl Collector {
         self.nth += 1;
         match ApiResource::of(&kind, version.as_deref().unwrap_or_default()) {
             Some(ApiResource::Endpoints) => {
-                self.endpoints.take(ApiResource::Endpoints, self.nth, item);
+                wire::parse_item(&mut self.endpoints, ApiResource::Endpoints, self.nth, item);
             }
             Some(shape) => {
                 self.has_slices |= shape == ApiResource::EndpointSlice;
-                self.reading.take(shape, self.nth, item);
+                wire::parse_item(&mut self.reading, shape, self.nth, item);
             }
             None => {}
         }
@@ -114,7 +114,7 @@ impl Collector {
     /// Returns all objects.
     fn finish(mut self) -> ListResult {
         if !self.has_slices {
-            self.reading.add(self.endpoints);
+            self.reading.merge(self.endpoints);
         }
         self.reading
     }

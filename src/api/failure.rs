@@ -1,8 +1,9 @@
 //! The error of a request to the API server: a cause for code to react to and a sentence for people.
 //!
 //! [`Failure::status`] describes a response with an error status, [`Failure::transport`] a request
-//! without a response, [`Failure::list`] and [`Failure::cut`] a body that broke off. The sentence gives
-//! the cause and, if one is likely, the remedy. TLS errors are described by [`tls::explain`].
+//! without a response, [`Failure::from_list_fault`] and [`Failure::from_body_error`] a body that broke
+//! off. The sentence gives the cause and, if one is likely, the remedy. TLS errors are described by
+//! [`tls::explain`].
 
 use std::{io, time::Duration};
 
@@ -16,7 +17,7 @@ use crate::codec::json;
 #[derive(Debug)]
 pub struct Failure {
     /// The cause, for callers that react to it.
-    pub why: Why,
+    pub cause: Cause,
     /// The cause and the remedy, for people.
     pub text: String,
     /// The time to wait before the next attempt (Retry-After, 30 s at most); `None` if the server gave
@@ -28,32 +29,30 @@ pub struct Failure {
 
 /// The causes that callers distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum Cause {
     /// The server responded with this HTTP status.
     Status(u16),
     /// The server did not respond in time, for example because etcd is down.
-    Silent,
+    Timeout,
     /// The server closed the connection without a response. Either etcd is down, or the connection was
     /// an idle one that had timed out.
-    Empty,
+    NoResponse,
     /// Any other cause.
     Other,
 }
 
-/// The default timeout of a response's head and of each read, in seconds; messages quote it.
-pub const READ_TIMEOUT: u64 = 30;
 /// The timeout of connecting, including the TLS handshake, in seconds.
 pub const CONNECT_TIMEOUT: u64 = 10;
 
 impl Failure {
     /// Returns a failure without a Retry-After.
-    pub fn new(why: Why, text: impl Into<String>) -> Failure {
-        Failure { why, text: text.into(), retry_after: None, future_version: false }
+    pub fn new(cause: Cause, text: impl Into<String>) -> Failure {
+        Failure { cause, text: text.into(), retry_after: None, future_version: false }
     }
 
-    /// Returns a failure of the cause [`Why::Other`].
+    /// Returns a failure of the cause [`Cause::Other`].
     pub fn other(text: impl Into<String>) -> Failure {
-        Failure::new(Why::Other, text)
+        Failure::new(Cause::Other, text)
     }
 
     /// Returns the failure for a response whose status is not 200. `body` is the start of its body,
@@ -69,18 +68,18 @@ impl Failure {
             text = format!("{text}; {hint}");
         }
         let future_version = is_future_version(code, &message);
-        Failure { future_version, ..Failure::new(Why::Status(code), text) }
+        Failure { future_version, ..Failure::new(Cause::Status(code), text) }
     }
 
     /// Returns the failure for an error event of a watch. `text` contains the message of the Status.
     pub fn event(code: u16, text: String) -> Failure {
         let future_version = is_future_version(code, &text);
-        Failure { future_version, ..Failure::new(Why::Status(code), text) }
+        Failure { future_version, ..Failure::new(Cause::Status(code), text) }
     }
 
     /// Returns the failure for a request without a response. `ca` is the file or field that the CA came
-    /// from.
-    pub fn transport(error: ureq::Error, ca: &str) -> Failure {
+    /// from, `timeout` the limit for the head of the response.
+    pub fn transport(error: ureq::Error, ca: &str, timeout: Duration) -> Failure {
         use ureq::Error as E;
         let text = match error {
             E::Io(e) => return Failure::io(&e, ca),
@@ -92,9 +91,9 @@ impl Failure {
                 )
             }
             E::Timeout(_) => {
-                let text =
-                    format!("no answer within {READ_TIMEOUT} s; is etcd up behind the API server?");
-                return Failure::new(Why::Silent, text);
+                let limit = seconds(timeout);
+                let text = format!("no answer within {limit}; is etcd up behind the API server?");
+                return Failure::new(Cause::Timeout, text);
             }
             E::HostNotFound => {
                 "the host name of the server is unknown; does DNS work here?".to_owned()
@@ -114,7 +113,7 @@ impl Failure {
             io::ErrorKind::UnexpectedEof
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::BrokenPipe => Failure::new(
-                Why::Empty,
+                Cause::NoResponse,
                 "an empty reply: the connection was cut before an answer came; is etcd up behind \
                  the API server?",
             ),
@@ -132,39 +131,49 @@ impl Failure {
         }
     }
 
-    /// Returns the failure for a list that could not be read to its end.
-    pub fn list(fault: page::PageFault, ca: &str) -> Failure {
+    /// Returns the failure for a list that could not be read to its end. `ca` and `timeout` are as in
+    /// [`Failure::from_body_error`].
+    pub fn from_list_fault(fault: page::PageFault, ca: &str, timeout: Duration) -> Failure {
         use page::PageFault;
         let text = match fault {
             PageFault::Empty => "the reply is empty: it was cut before the list began".to_owned(),
             PageFault::Cut => "the connection was cut in the middle of the list".to_owned(),
-            PageFault::Foreign(line) => format!(
+            PageFault::NotJson(line) => format!(
                 "the reply is not JSON but starts with {line:?}; is that the API server, or a proxy \
                  before it?"
             ),
-            PageFault::Wrong(why) => format!("the reply is not a list of objects: {why}"),
-            PageFault::Io(e) => return Failure::cut(e, "list", ca),
+            PageFault::Invalid(why) => format!("the reply is not a list of objects: {why}"),
+            PageFault::Io(e) => return Failure::from_body_error(e, "list", ca, timeout),
         };
         Failure::other(text)
     }
 
     /// Returns the failure for a body that could not be read to its end. `what` is the noun for its
-    /// content, for example "list".
-    pub fn cut(error: io::Error, what: &str, ca: &str) -> Failure {
+    /// content, for example "list"; `ca` is the file or field that the CA came from, `timeout` the limit
+    /// for one read.
+    pub fn from_body_error(error: io::Error, what: &str, ca: &str, timeout: Duration) -> Failure {
         // The io::Error may wrap a ureq::Error.
         match ureq::Error::from(error) {
             ureq::Error::Io(e) if is_disconnect(e.kind()) => {
                 Failure::other(format!("the connection was cut in the middle of the {what}"))
             }
             ureq::Error::Timeout(_) => {
-                let text = format!("no data for {READ_TIMEOUT} s in the middle of the {what}");
-                Failure::new(Why::Silent, text)
+                let text = format!("no data for {} in the middle of the {what}", seconds(timeout));
+                Failure::new(Cause::Timeout, text)
             }
             ureq::Error::Io(e) if e.kind() == io::ErrorKind::InvalidData => {
                 Failure::other(e.to_string())
             }
-            other => Failure { why: Why::Other, ..Failure::transport(other, ca) },
+            other => Failure { cause: Cause::Other, ..Failure::transport(other, ca, timeout) },
         }
+    }
+}
+
+/// Returns a timeout as text: in seconds, or in milliseconds if it is not a whole number of seconds.
+fn seconds(timeout: Duration) -> String {
+    match timeout.subsec_millis() {
+        0 => format!("{} s", timeout.as_secs()),
+        _ => format!("{} ms", timeout.as_millis()),
     }
 }
 

@@ -13,7 +13,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use super::{
-    auth::{Access, Token, normalize_url},
+    access::{Access, Token, normalize_url},
     tls::{self, Pem, Trust},
 };
 use crate::{

@@ -3,14 +3,14 @@
 //! `list_consistent` is tried first: pages of 500 objects, all of the same resourceVersion. If the
 //! failure looks as if etcd is down behind the server, `list_cached` asks for the server's watch cache
 //! (resourceVersion=0), which may be old. `read_page` reads one page; `page` splits it into items and
-//! `ListResult::take` parses them. See "Efficient detection of changes" and "Retrieving large results
+//! `wire::parse_item` parses them. See "Efficient detection of changes" and "Retrieving large results
 //! sets in chunks" in the Kubernetes API concepts.
 
 use super::{
     client::Client,
-    failure::{Failure, Why},
+    failure::{Cause, Failure},
     page::{Lists, PageHead},
-    wire::ApiResource,
+    wire::{self, ApiResource},
 };
 use crate::{log, model::cluster::ListResult};
 
@@ -33,7 +33,7 @@ pub fn list(
         return list_cached(client, shape, path);
     }
     let failure = match list_consistent(client, shape, path) {
-        Err(failure) if suggests_etcd_down(failure.why) => failure,
+        Err(failure) if suggests_etcd_down(failure.cause) => failure,
         done => return done,
     };
     let number = |version: Option<&str>| version.and_then(|version| version.parse::<u64>().ok());
@@ -55,8 +55,8 @@ pub fn list(
 }
 
 /// Returns true if an API server fails in this way when its etcd is down or hangs.
-fn suggests_etcd_down(why: Why) -> bool {
-    matches!(why, Why::Silent | Why::Empty | Why::Status(500 | 503 | 504))
+fn suggests_etcd_down(cause: Cause) -> bool {
+    matches!(cause, Cause::Timeout | Cause::NoResponse | Cause::Status(500 | 503 | 504))
 }
 
 /// Lists from the server's cache. With resourceVersion=0 the server ignores a limit and sends
@@ -79,7 +79,7 @@ fn list_consistent(client: &Client, shape: ApiResource, path: &str) -> Result<Li
         while let Some(token) = next {
             let query = format!("{first}&continue={}", percent_encode(&token));
             next = match read_page(client, shape, &query, &mut reading) {
-                Err(failure) if failure.why == Why::Status(410) && begun <= MAX_RESTARTS => {
+                Err(failure) if failure.cause == Cause::Status(410) && begun <= MAX_RESTARTS => {
                     log::info(format_args!(
                         "the list of {path} expired between two pages; restarting it"
                     ));
@@ -105,14 +105,14 @@ fn read_page(
 ) -> Result<Option<String>, Failure> {
     let body = client.get(path)?;
     let pace = body.pace();
-    let fault = |fault| Failure::list(fault, &client.ca);
+    let fault = |fault| Failure::from_list_fault(fault, &client.ca, client.timeouts.response);
     let mut lists = Lists::open(body).map_err(fault)?;
     let mut nth = 0;
     let head = lists
         .next(&mut |_, item| {
             nth += 1;
             pace.start();
-            reading.take(shape, nth, item);
+            wire::parse_item(&mut *reading, shape, nth, item);
         })
         .map_err(fault)?;
     if !lists.at_end().map_err(fault)? {
@@ -201,7 +201,7 @@ mod tests {
             true => recorded("err/410-continue.http"),
             false => ok(recorded("list/services.limit10.p1.json")),
         });
-        assert_eq!(services(&server).unwrap_err().why, Why::Status(410));
+        assert_eq!(services(&server).unwrap_err().cause, Cause::Status(410));
         assert_eq!(server.targets().len(), 8);
     }
 

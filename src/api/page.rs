@@ -14,7 +14,7 @@ use super::json_scan::Scan;
 use crate::codec::json;
 
 /// The largest item that is accepted, in bytes. etcd does not store objects of even 2 MiB.
-pub const ITEM: usize = 4 << 20;
+pub const MAX_ITEM: usize = 4 << 20;
 /// The largest number of bytes without the end of an item. It limits the memory that a list can use.
 const MAX_BETWEEN_ITEMS: usize = 16 << 20;
 /// The size of the read buffer, in bytes.
@@ -42,9 +42,9 @@ pub enum PageFault {
     /// The stream ended within the list.
     Cut,
     /// The stream is not a JSON object; this is its first line.
-    Foreign(String),
+    NotJson(String),
     /// The stream is a JSON object but not a valid list; this is the error.
-    Wrong(String),
+    Invalid(String),
     /// Reading failed, or an item is too large.
     Io(io::Error),
 }
@@ -69,7 +69,7 @@ impl<R: Read> Lists<R> {
         let mut lists = Lists { from, budget: MAX_BETWEEN_ITEMS, text: Vec::new() };
         match lists.peek()? {
             Some(b'{') => Ok(lists),
-            Some(_) => Err(PageFault::Foreign(first_line(lists.from.buffer()))),
+            Some(_) => Err(PageFault::NotJson(first_line(lists.from.buffer()))),
             None => Err(PageFault::Empty),
         }
     }
@@ -117,7 +117,7 @@ impl<R: Read> Lists<R> {
                 "null" => Ok(()), // the JSON of a nil slice in Go
                 other => {
                     let other = first_line(other.as_bytes());
-                    Err(PageFault::Wrong(format!("its items are not an array but {other}")))
+                    Err(PageFault::Invalid(format!("its items are not an array but {other}")))
                 }
             };
         }
@@ -166,7 +166,7 @@ impl<R: Read> Lists<R> {
         let found = self.peek()?.ok_or(PageFault::Cut)?;
         if !any.contains(&found) {
             let found = char::from(found);
-            return Err(PageFault::Wrong(format!("expected {noun}, found {found:?}")));
+            return Err(PageFault::Invalid(format!("expected {noun}, found {found:?}")));
         }
         self.consume(1)?;
         Ok(found)
@@ -183,16 +183,16 @@ impl<R: Read> Lists<R> {
                 return Err(PageFault::Cut);
             }
             let len;
-            (len, ended) = scan.feed(bytes).map_err(|why| PageFault::Wrong(why.to_owned()))?;
+            (len, ended) = scan.feed(bytes).map_err(|why| PageFault::Invalid(why.to_owned()))?;
             self.text.extend_from_slice(&bytes[..len]);
             self.consume(len)?;
         }
-        std::str::from_utf8(&self.text).map_err(|e| PageFault::Wrong(e.to_string()))
+        std::str::from_utf8(&self.text).map_err(|e| PageFault::Invalid(e.to_string()))
     }
 
     /// Reads and parses a value.
     fn parse_value<T: DeserializeOwned>(&mut self) -> Result<T, PageFault> {
-        json::from_str(self.read_value()?).map_err(|e| PageFault::Wrong(e.to_string()))
+        json::from_str(self.read_value()?).map_err(|e| PageFault::Invalid(e.to_string()))
     }
 }
 
@@ -248,9 +248,9 @@ mod tests {
         assert!(matches!(read(""), Err(PageFault::Empty)));
         assert!(matches!(read(" \n "), Err(PageFault::Empty)));
         assert!(matches!(read(r#"{"items":[{"a":"#), Err(PageFault::Cut)));
-        assert!(matches!(read("[]"), Err(PageFault::Foreign(line)) if line == "[]"));
+        assert!(matches!(read("[]"), Err(PageFault::NotJson(line)) if line == "[]"));
         assert!(
-            matches!(read("\n <html>\n<p>"), Err(PageFault::Foreign(line)) if line == "<html>")
+            matches!(read("\n <html>\n<p>"), Err(PageFault::NotJson(line)) if line == "<html>")
         );
         for (text, want) in [
             (r#"{"items":5}"#, "its items are not an array but 5"),
@@ -261,7 +261,7 @@ mod tests {
             (r#"{"metadata":7}"#, "invalid type: integer `7`, expected struct Metadata"),
         ] {
             assert!(
-                matches!(read(text), Err(PageFault::Wrong(got)) if got.starts_with(want)),
+                matches!(read(text), Err(PageFault::Invalid(got)) if got.starts_with(want)),
                 "{text}"
             );
         }

@@ -1,82 +1,125 @@
-//! The API server as a source of objects: its address, credentials and resources.
+//! The API server as a source of objects: its location, its resources and the facts learned from it.
+//!
+//! [`ApiServer::locate`] finds the address and the credentials, and [`ApiServer::open`] makes an [`Api`]
+//! of them, which lists the kinds. Following the kinds is left to `watcher`.
+
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use super::{
-    auth,
+    auth::{self, Source},
     client::{Client, Timeouts},
-    failure::{Failure, Why},
+    failure::{Cause, Failure},
     list, page,
+    request_stats::RequestStats,
     snapshot::{Contact, Identity, Snapshot},
-    traffic::Traffic,
     wire::{self, ApiResource},
 };
 use crate::{
     error::{Error, Result},
     log,
-    model::cluster::{InvalidObject, Kind, ListResult},
+    model::cluster::{Kind, ListResult},
 };
-use std::{
-    path::PathBuf,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
-
-/// The location of the API server as given by flags. If neither flag is set, the in-cluster
-/// configuration of a pod is used.
-#[derive(Clone, Debug, Default)]
-pub struct Source {
-    /// `--master`: the URL of the server.
-    pub master: Option<String>,
-    /// `--kubeconfig`: the path of a kubeconfig file.
-    pub kubeconfig: Option<PathBuf>,
-}
 
 /// The path of the Nodes resource.
 const NODES: &str = "/api/v1/nodes";
-/// The resources that hold endpoints, in order of preference: newer API versions come first.
-pub(super) const ENDPOINTS: [(ApiResource, &str); 3] = [
-    (ApiResource::EndpointSlice, "/apis/discovery.k8s.io/v1/endpointslices"),
-    (ApiResource::EndpointSlice, "/apis/discovery.k8s.io/v1beta1/endpointslices"), // before 1.21
-    (ApiResource::Endpoints, "/api/v1/endpoints"),                                 // before 1.17
-];
 
-/// A connection to one API server. Threads share it.
-pub struct Api {
-    pub(super) client: Client,
-    /// Index into [`ENDPOINTS`] of the resource that the server has.
-    endpoints: AtomicUsize,
-    /// The name of this node, and the uid of its Node object if that is known. The name is empty until
-    /// [`Api::expect`] is called.
-    own: Mutex<(String, Option<String>)>,
+/// Returns the resources in which a kind may be served, with their paths, in order of preference: newer
+/// API versions come first.
+pub(super) fn resources(kind: Kind) -> &'static [(ApiResource, &'static str)] {
+    match kind {
+        Kind::Node => &[(ApiResource::Node, NODES)],
+        Kind::Service => &[(ApiResource::Service, "/api/v1/services")],
+        Kind::EndpointSlice => &[
+            (ApiResource::EndpointSlice, "/apis/discovery.k8s.io/v1/endpointslices"),
+            // before 1.21
+            (ApiResource::EndpointSlice, "/apis/discovery.k8s.io/v1beta1/endpointslices"),
+            // before 1.17
+            (ApiResource::Endpoints, "/api/v1/endpoints"),
+        ],
+    }
 }
 
-impl Api {
-    /// Finds the server and its credentials, with the default timeouts. Sends no request yet. Fails if
-    /// the flags, the kubeconfig or the files that it names can't be used.
-    pub fn open(source: &Source) -> Result<Api> {
-        Api::with(source, Timeouts::default())
-    }
+/// The cluster that a server is expected to be of.
+#[derive(Clone, Copy, Debug)]
+pub enum ExpectedCluster<'a> {
+    /// Any cluster. It is never checked, so a watch that follows a snapshot starts with a list.
+    Any,
+    /// The cluster in which this node is registered.
+    OfNode {
+        /// The name of the Node object.
+        node: &'a str,
+        /// The snapshot that the cluster is compared with. If the uid of the Node object in it differs
+        /// from the one that the server returns later, everything is listed again. `None` if there is
+        /// no snapshot.
+        snapshot: Option<&'a Snapshot>,
+    },
+}
 
-    /// Does the same as [`Api::open`], with other timeouts.
-    pub fn with(source: &Source, patience: Timeouts) -> Result<Api> {
+/// A server that was located. No request was sent yet.
+pub struct ApiServer(Client);
+
+impl ApiServer {
+    /// Finds the server and its credentials. Sends no request. Fails if the flags, the kubeconfig or the
+    /// files that it names can't be used.
+    pub fn locate(source: &Source, timeouts: Timeouts) -> Result<ApiServer> {
         let access = auth::find(source)?;
         if let Some(warning) = &access.warning {
             log::warn(format_args!("{warning}"));
         }
-        Ok(Api::from_client(Client::with(access, patience)?))
-    }
-
-    /// Wraps a client; the endpoints resource is the newest one and the node has no name yet.
-    pub(super) fn from_client(client: Client) -> Api {
-        Api { client, endpoints: 0.into(), own: Mutex::default() }
+        Ok(ApiServer(Client::with_timeouts(access, timeouts)?))
     }
 
     /// Returns the identity of the cluster as far as it is known without a request: the server's URL,
-    /// the hash of its CA, and `node`.
+    /// the hash of its CA, and `node`. It is the key of a snapshot.
     pub fn identity(&self, node: &str) -> Identity {
-        let (server, node) = (self.client.server.clone(), node.to_owned());
-        Identity { server, ca: self.client.ca_hash, node }
+        identity(&self.0, node)
+    }
+
+    /// Returns the connection to the server, which must be of the cluster `expected`.
+    pub fn open(self, expected: ExpectedCluster<'_>) -> Api {
+        let api = Api { client: self.0, endpoints: 0.into(), own: Mutex::new(None) };
+        if let ExpectedCluster::OfNode { node, snapshot } = expected {
+            api.expect(node, snapshot);
+        }
+        api
+    }
+}
+
+/// Returns the identity of the server of a client.
+fn identity(client: &Client, node: &str) -> Identity {
+    Identity { server: client.server.clone(), ca: client.ca_hash, node: node.to_owned() }
+}
+
+/// This node's Node object.
+struct OwnNode {
+    /// metadata.name
+    name: String,
+    /// metadata.uid; `None` before it is known.
+    uid: Option<String>,
+}
+
+/// A connection to one API server. Threads share it.
+pub struct Api {
+    pub(super) client: Client,
+    /// Index into [`resources`] of the resource of endpoints that the server has.
+    endpoints: AtomicUsize,
+    /// The Node object by which the cluster is recognized; `None` if the cluster is not checked.
+    own: Mutex<Option<OwnNode>>,
+}
+
+impl Api {
+    /// Locates the server and opens it with the default timeouts, for any cluster. Fails as
+    /// [`ApiServer::locate`] does.
+    pub fn open(source: &Source) -> Result<Api> {
+        Ok(ApiServer::locate(source, Timeouts::default())?.open(ExpectedCluster::Any))
+    }
+
+    /// Does the same as [`ApiServer::identity`].
+    pub fn identity(&self, node: &str) -> Identity {
+        identity(&self.client, node)
     }
 
     /// Returns the URL of the server.
@@ -85,49 +128,49 @@ impl Api {
     }
 
     /// Returns the counters of requests and replies since the start of the process.
-    pub fn traffic(&self) -> &Traffic {
+    pub(crate) fn traffic(&self) -> &RequestStats {
         &self.client.traffic
     }
 
-    /// Sets the name of this node, and the cluster that `snapshot` belongs to. If the uid of the Node
-    /// object that the server returns later is another one, everything is listed again. Must be called
-    /// before [`Api::follow`] and [`Api::catch_up`]; otherwise the cluster is not checked.
+    /// Does the same as [`ExpectedCluster::OfNode`], for an `Api` that was opened without it. Must be
+    /// called before the first request.
     pub fn expect(&self, node: &str, snapshot: Option<&Snapshot>) {
         let Contact { uid, endpoints } = snapshot.map(|s| s.contact.clone()).unwrap_or_default();
-        *self.own() = (node.to_owned(), uid);
-        self.endpoints.store(endpoints.min(ENDPOINTS.len() - 1), Ordering::Relaxed);
+        *self.own() = Some(OwnNode { name: node.to_owned(), uid });
+        let last = resources(Kind::EndpointSlice).len() - 1;
+        self.endpoints.store(endpoints.min(last), Ordering::Relaxed);
     }
 
-    /// Returns true if [`Api::expect`] set a node name, so that the cluster can be checked by the uid
-    /// of this node's Node object.
-    pub(super) fn has_node_name(&self) -> bool {
-        !self.own().0.is_empty()
+    /// Returns true if the cluster can be checked by the uid of this node's Node object.
+    pub(super) fn checks_cluster(&self) -> bool {
+        self.own().is_some()
     }
 
-    /// Returns the facts that were learned from the server, for [`snapshot::File::save`].
+    /// Returns the facts that were learned from the server, for
+    /// [`SnapshotFile::save`](super::snapshot::SnapshotFile::save).
     pub fn contact(&self) -> Contact {
-        let endpoints = self.endpoints.load(Ordering::Relaxed);
-        Contact { uid: self.own().1.clone(), endpoints }
+        let uid = self.own().as_ref().and_then(|own| own.uid.clone());
+        Contact { uid, endpoints: self.endpoints.load(Ordering::Relaxed) }
     }
 
-    /// Locks the node's name and uid. A panic of another thread does not make them unusable.
-    fn own(&self) -> std::sync::MutexGuard<'_, (String, Option<String>)> {
-        self.own.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// Locks this node's name and uid. A panic of another thread does not make them unusable.
+    fn own(&self) -> MutexGuard<'_, Option<OwnNode>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lists the kinds, one after another, into one result. Fails if any of them can't be listed.
     pub fn read(&self, kinds: &[Kind]) -> Result<ListResult> {
         let mut whole = ListResult::default();
-        self.list_each(kinds, |_, reading| whole.add(reading))?;
+        self.list_each(kinds, |_, reading| whole.merge(reading))?;
         Ok(whole)
     }
 
-    /// Lists the kinds, one after another, and passes each result to `take`. Fails at the first kind that
-    /// can't be listed.
+    /// Lists the kinds, one after another, and passes each result to `on_list`. Fails at the first kind
+    /// that can't be listed.
     pub(super) fn list_each(
         &self,
         kinds: &[Kind],
-        mut take: impl FnMut(Kind, ListResult),
+        mut on_list: impl FnMut(Kind, ListResult),
     ) -> Result<()> {
         let mut cached = false;
         for &kind in kinds {
@@ -135,7 +178,7 @@ impl Api {
                 let doing = format!("listing {} from {}", kind.plural(), self.client.server);
                 Error::new(doing, failure.text)
             })?;
-            take(kind, reading);
+            on_list(kind, reading);
         }
         Ok(())
     }
@@ -157,40 +200,44 @@ impl Api {
     /// Returns the resource in which a kind is served, and its path.
     pub(super) fn resource_path(&self, kind: Kind) -> (ApiResource, &'static str) {
         match kind {
-            Kind::Node => (ApiResource::Node, NODES),
-            Kind::Service => (ApiResource::Service, "/api/v1/services"),
-            Kind::EndpointSlice => ENDPOINTS[self.endpoints.load(Ordering::Relaxed)],
+            Kind::Node | Kind::Service => resources(kind)[0],
+            Kind::EndpointSlice => resources(kind)[self.endpoints.load(Ordering::Relaxed)],
         }
     }
 
     /// Requests this node's own Node object. Returns its uid, which is `None` if there is no such Node,
     /// and the current resourceVersion of the cluster.
     pub(super) fn probe(&self) -> std::result::Result<(Option<String>, String), Failure> {
-        let node = list::percent_encode(&self.own().0);
+        let node = self.own().as_ref().map(|own| list::percent_encode(&own.name));
+        let node = node.unwrap_or_default();
         let path = format!("{NODES}?fieldSelector=metadata.name%3D{node}&limit=1");
         let body = self.client.probe(&path)?;
         if !body.trim_ascii_start().starts_with('{') {
-            let fault = page::PageFault::Foreign(page::first_line(body.as_bytes()));
-            return Err(Failure::list(fault, &self.client.ca));
+            let fault = page::PageFault::NotJson(page::first_line(body.as_bytes()));
+            return Err(Failure::from_list_fault(
+                fault,
+                &self.client.ca,
+                self.client.timeouts.response,
+            ));
         }
         let (uid, version) = wire::identity(&body).map_err(Failure::other)?;
-        if uid.is_some() {
-            self.own().1.clone_from(&uid);
+        if let Some(own) = self.own().as_mut().filter(|_| uid.is_some()) {
+            own.uid.clone_from(&uid);
         }
         Ok((uid, version))
     }
 
-    /// Lists endpoints from the first of [`ENDPOINTS`] that the server has. Each list tries them in order
-    /// again, because a server may have been upgraded. Fails with the last 404 if it has none of them.
+    /// Lists endpoints from the first resource that the server has. Each list tries the resources in
+    /// order again, because a server may have been upgraded. Fails with the last 404 if it has none.
     fn list_endpoints(
         &self,
         cached: &mut bool,
         known: Option<&str>,
     ) -> std::result::Result<ListResult, Failure> {
         let mut absent = Failure::other("the server has neither EndpointSlices nor Endpoints");
-        for (i, (shape, path)) in ENDPOINTS.into_iter().enumerate() {
-            match list::list(&self.client, shape, path, cached, known) {
-                Err(failure) if failure.why == Why::Status(404) => absent = failure,
+        for (i, (shape, path)) in resources(Kind::EndpointSlice).iter().enumerate() {
+            match list::list(&self.client, *shape, path, cached, known) {
+                Err(failure) if failure.cause == Cause::Status(404) => absent = failure,
                 done => {
                     self.endpoints.store(i, Ordering::Relaxed);
                     return done;
@@ -199,41 +246,11 @@ impl Api {
         }
         Err(absent)
     }
-}
 
-impl ListResult {
-    /// Parses an item of a list and adds it. An item that can't be parsed goes to `bad` and makes its kind
-    /// doubtful. `nth` is the position in the list, from 1; it stands in for the name of an item that
-    /// has none.
-    pub(super) fn take(&mut self, shape: ApiResource, nth: usize, item: &str) {
-        let parsed = if item.len() > page::ITEM {
-            Err(format!("it is larger than {} MiB", page::ITEM >> 20))
-        } else {
-            wire::read(shape, item)
-        };
-        match parsed {
-            Ok(objects) => objects.into_iter().for_each(|object| self.cluster.insert(object)),
-            Err(why) => {
-                let kind = shape.kind();
-                let name = wire::name(item).unwrap_or_else(|| format!("no. {nth} of the list"));
-                let why = match shape {
-                    ApiResource::Endpoints => format!("core Endpoints: {why}"),
-                    _ => why,
-                };
-                self.cluster.doubtful.insert(kind);
-                self.bad.push(InvalidObject { kind, name, why });
-            }
-        }
-    }
-
-    /// Adds the objects of another reading, which is of other kinds.
-    pub(super) fn add(&mut self, other: ListResult) {
-        self.cluster.nodes.extend(other.cluster.nodes);
-        self.cluster.services.extend(other.cluster.services);
-        self.cluster.slices.extend(other.cluster.slices);
-        self.cluster.doubtful.extend(other.cluster.doubtful);
-        self.bad.extend(other.bad);
-        self.versions.extend(other.versions);
+    /// Wraps a client of a test.
+    #[cfg(test)]
+    pub(super) fn from_client(client: Client) -> Api {
+        ApiServer(client).open(ExpectedCluster::Any)
     }
 }
 
@@ -462,9 +479,11 @@ mod tests {
         let snapshot = api(&recorded_server("list")).read(&[Kind::Node]).unwrap();
         let mut known = ClusterStore::new(snapshot.cluster, snapshot.versions, &[Kind::Node]);
         let (age, resync) = (Duration::from_secs(1), Duration::from_secs(60));
-        let api = api(&server);
-        *api.own() = ("node-1".into(), Some("u".into()));
-        let errors = api.catch_up(&mut known, &[Kind::Node], Some(age), resync);
+        let contact = Contact { uid: Some("u".into()), endpoints: 0 };
+        let of_u = Snapshot { contact, ..Snapshot::default() };
+        let expected = ExpectedCluster::OfNode { node: "node-1", snapshot: Some(&of_u) };
+        let api = ApiServer(server.client()).open(expected);
+        let errors = api.sync_once(&mut known, &[Kind::Node], Some(age), resync);
         assert_eq!(
             texts(&errors),
             [

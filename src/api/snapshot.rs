@@ -43,7 +43,7 @@ pub struct Contact {
     /// The uid of this node's Node object. A server that has a Node with this uid is of the same cluster.
     /// `None` if it is not known.
     pub uid: Option<String>,
-    /// The resource in which the server has endpoints, as an index into `api::ENDPOINTS`.
+    /// The resource in which the server has endpoints, as an index into `api::server::resources`.
     pub endpoints: usize,
 }
 
@@ -78,7 +78,7 @@ pub fn now() -> u64 {
 
 /// Reads a snapshot file without a check of its cluster, and leaves it in place even if it is damaged.
 /// Returns `None` if there is no file. Fails if it can't be read or is damaged.
-pub fn peek(path: &Path) -> error::Result<Option<Snapshot>> {
+pub fn read_any(path: &Path) -> error::Result<Option<Snapshot>> {
     let doing = || format!("reading the snapshot {}", path.display());
     let from = match fs::File::open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -169,7 +169,7 @@ impl SnapshotFile {
             }
             Err(ReadError::Bad(why)) => why,
         };
-        let bad = aside(path);
+        let bad = rejected_path(path);
         let moved = match fs::rename(path, &bad) {
             Ok(()) => format!("it was renamed to {}", bad.display()),
             Err(e) => format!("it could not be renamed to {}: {e}", bad.display()),
@@ -293,7 +293,7 @@ fn is_unchanged(last: &Header, header: &Header) -> bool {
 }
 
 /// Returns the path to which an unusable snapshot is renamed.
-pub fn aside(path: &Path) -> PathBuf {
+pub fn rejected_path(path: &Path) -> PathBuf {
     with_suffix(path, ".bad")
 }
 
@@ -357,7 +357,7 @@ fn read(mut from: impl BufRead) -> Result<(Header, Sum, Cluster), ReadError> {
     let mut line = String::new();
     let mut next = |line: &mut String| {
         line.clear();
-        match from.by_ref().take(page::ITEM as u64).read_line(line) {
+        match from.by_ref().take(page::MAX_ITEM as u64).read_line(line) {
             Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(bad("it is not text".into())),
             Err(e) => Err(ReadError::Io(e)),
             Ok(_) if line.ends_with('\n') => Ok(()),

@@ -2,8 +2,8 @@
 //! detection of changes").
 //!
 //! [`WatchLines::next`] returns one line at a time, so that only one event is in memory. [`read`] parses a line
-//! as an [`StreamEvent`], and leaves the fields of its object to `wire`. The reaction to events is left to
-//! `follow`; [`from_watch`] reads a recorded stream without a server.
+//! as a [`StreamEvent`], and leaves the fields of its object to `wire`. The reaction to events is left to
+//! `watcher`; [`from_watch`] reads a recorded stream without a server.
 
 use std::{
     io::{self, BufRead, BufReader, Read},
@@ -33,7 +33,7 @@ pub enum StreamFault {
     /// The stream ended within a line.
     Cut,
     /// The stream contains something other than events; this is the error.
-    Wrong(String),
+    Invalid(String),
     /// Reading failed, or a line arrived too slowly.
     Io(io::Error),
 }
@@ -73,9 +73,9 @@ impl<R: Read> WatchLines<R> {
             let end = bytes.iter().position(|&b| b == b'\n');
             let (piece, used) = end.map_or((bytes, bytes.len()), |end| (&bytes[..end], end + 1));
             let piece = if self.line.is_empty() { piece.trim_ascii_start() } else { piece };
-            if self.line.len() + piece.len() > page::ITEM {
-                let why = format!("an event is larger than {} MiB", page::ITEM >> 20);
-                return Err(StreamFault::Wrong(why));
+            if self.line.len() + piece.len() > page::MAX_ITEM {
+                let why = format!("an event is larger than {} MiB", page::MAX_ITEM >> 20);
+                return Err(StreamFault::Invalid(why));
             }
             self.line.extend_from_slice(piece);
             self.from.consume(used);
@@ -84,7 +84,7 @@ impl<R: Read> WatchLines<R> {
                 Some(b'{') => drop(began.get_or_insert_with(Instant::now)),
                 Some(_) => {
                     let line = page::first_line(&self.line);
-                    return Err(StreamFault::Wrong(format!(
+                    return Err(StreamFault::Invalid(format!(
                         "the stream is not JSON but starts with {line:?}; is that the API server, \
                          or a proxy before it?"
                     )));
@@ -100,7 +100,7 @@ impl<R: Read> WatchLines<R> {
 #[derive(Debug)]
 pub enum StreamEvent {
     /// ADDED, MODIFIED or DELETED, with the content of [`Change::Object`].
-    One {
+    Changed {
         /// The namespace (empty for a Node) and the name of the object.
         name: Name,
         /// The object after the event: empty if it was deleted, several if core Endpoints have several
@@ -185,7 +185,7 @@ pub fn read(shape: ApiResource, line: &[u8]) -> Result<StreamEvent, String> {
         }
         _ => wire::read(shape, object.get()),
     };
-    Ok(StreamEvent::One { name, now, version })
+    Ok(StreamEvent::Changed { name, now, version })
 }
 
 /// Reads all events of a recorded watch of one kind and passes each to `on_update`. Fails if the
@@ -206,11 +206,11 @@ pub fn from_watch(
             Ok(Some(line)) => line,
             Ok(None) => return Ok(()),
             Err(StreamFault::Cut) => return Err("it ends in the middle of an event".to_owned()),
-            Err(StreamFault::Wrong(why)) => return Err(why),
+            Err(StreamFault::Invalid(why)) => return Err(why),
             Err(StreamFault::Io(e)) => return Err(e.to_string()),
         };
         let what = match read(shape, line)? {
-            StreamEvent::One { name, now, version } => Change::Object { name, now, version },
+            StreamEvent::Changed { name, now, version } => Change::Object { name, now, version },
             StreamEvent::Bookmark(version) => Change::UpToDate(version),
             StreamEvent::Error { text, .. } => Change::Unavailable(text),
         };
@@ -270,7 +270,7 @@ mod tests {
     fn the_event_of_an_invalid_object_has_its_name_and_version() {
         let line = r#"{"type":"ADDED","object":{"kind":"Service","metadata":{"name":"web","namespace":"shop",
             "resourceVersion":"7"},"spec":{"clusterIP":"10.0.0.1","ports":[{"port":"80"}]}}}"#;
-        let StreamEvent::One { name, now, version } =
+        let StreamEvent::Changed { name, now, version } =
             read(ApiResource::Service, line.replace('\n', "").as_bytes()).unwrap()
         else {
             panic!()

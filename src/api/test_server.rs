@@ -18,7 +18,7 @@ use rustls::{
 };
 
 use super::{
-    auth::{Access, Token},
+    access::{Access, Token},
     client::{Client, Timeouts},
 };
 pub(crate) use crate::rng::Rng;
@@ -134,8 +134,8 @@ impl Server {
 
     /// Returns a client of this server, with a timeout of 5 s for an answer.
     pub fn client(&self) -> Client {
-        let patience = Timeouts { answer: Duration::from_secs(5), ..Timeouts::default() };
-        Client::with(self.access(), patience).unwrap()
+        let timeouts = Timeouts { response: Duration::from_secs(5), ..Timeouts::default() };
+        Client::with_timeouts(self.access(), timeouts).unwrap()
     }
 }
 

@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
     use crate::api::{
-        auth::Access,
+        access::Access,
         client::Client,
         test_server::{Server, ok, serve, serve_tls},
     };

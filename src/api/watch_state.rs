@@ -1,5 +1,5 @@
-//! The state machine that keeps one kind in step with the API server: it decides what to do next from
-//! the inputs so far. Pure: the time and the seed are passed in. [`follow`](super::watcher) drives it
+//! The state machine that keeps one kind in step with the API server: it decides on the next action
+//! from the inputs so far. Pure: the time and the seed are passed in. [`watcher`](super::watcher) drives it
 //! and sends the requests.
 //!
 //! A list gives a resourceVersion, and a watch continues from there. A watch that breaks leaves the
@@ -150,7 +150,7 @@ enum WatchPhase {
 /// The state machine of one kind.
 #[derive(Debug)]
 pub struct WatchState {
-    rhythm: SyncPolicy,
+    policy: SyncPolicy,
     state: WatchPhase,
     /// `None` before the first list if there was no snapshot.
     version: Option<String>,
@@ -170,14 +170,14 @@ pub struct WatchState {
 
 impl WatchState {
     /// Creates the state machine at time 0. `seed` is any number that differs between nodes and kinds.
-    pub fn new(start: Start, rhythm: SyncPolicy, seed: u64) -> WatchState {
-        let resync_at = start.age.map_or(Duration::ZERO, |age| rhythm.resync.saturating_sub(age));
+    pub fn new(start: Start, policy: SyncPolicy, seed: u64) -> WatchState {
+        let resync_at = start.age.map_or(Duration::ZERO, |age| policy.resync.saturating_sub(age));
         let then = match start.version {
             Some(_) => WatchStep::Probe,
             None => WatchStep::List(ListReason::Due),
         };
         WatchState {
-            rhythm,
+            policy,
             state: WatchPhase::Waiting { until: Duration::ZERO, then },
             version: start.version,
             resync_at,
@@ -205,7 +205,7 @@ impl WatchState {
         self.version.as_deref()
     }
 
-    /// Returns what to do now. Times are measured from any fixed zero. The value may change after each
+    /// Returns the action that is due now. Times are measured from any fixed zero. The value may change after each
     /// call of [`WatchState::handle_input`], and when the time of a [`WatchAction::Wait`] is over.
     pub fn next_action(&mut self, now: Duration) -> WatchAction {
         let step = match self.state {
@@ -249,7 +249,7 @@ impl WatchState {
     /// Returns the length of a watch that starts now. It ends before the next resync.
     fn watch_seconds(&mut self, now: Duration) -> u64 {
         // From a snapshot's version a short watch comes first: its end proves that we are synced.
-        if self.rhythm.poll.is_some() || !self.synced {
+        if self.policy.poll.is_some() || !self.synced {
             return SHORT_WATCH;
         }
         let left = (self.resync_at - now).as_secs().max(SHORT_WATCH);
@@ -261,12 +261,12 @@ impl WatchState {
         match input {
             WatchInput::Listed(version) => {
                 self.empty_lists = 0;
-                self.listed(now, version, self.rhythm.resync);
+                self.listed(now, version, self.policy.resync);
             }
             WatchInput::ListedEmpty(version) => {
                 self.empty_lists = self.empty_lists.saturating_add(1);
                 let pause = self.backoff(self.empty_lists);
-                self.listed(now, version, pause.min(self.rhythm.resync));
+                self.listed(now, version, pause.min(self.policy.resync));
             }
             WatchInput::Probed(version) if !self.is_older(&version) => {
                 self.wait(now, WatchStep::Watch);
@@ -329,7 +329,7 @@ impl WatchState {
         self.version = Some(version);
         self.synced = true;
         self.resync_at = now + again;
-        self.wait(now + self.rhythm.poll.unwrap_or_default(), WatchStep::Watch);
+        self.wait(now + self.policy.poll.unwrap_or_default(), WatchStep::Watch);
     }
 
     fn ended(&mut self, now: Duration) {
@@ -341,7 +341,7 @@ impl WatchState {
             return;
         }
         (self.failures, self.expirations, self.synced) = (0, 0, true);
-        self.wait(now + self.rhythm.poll.unwrap_or_default(), WatchStep::Watch);
+        self.wait(now + self.policy.poll.unwrap_or_default(), WatchStep::Watch);
     }
 
     /// Returns true if `version` is older than ours. Versions that are not numbers can't be compared;
@@ -429,8 +429,8 @@ mod tests {
     }
 
     /// Returns a state whose list, of version 10, arrived at second 0.
-    fn listed(rhythm: SyncPolicy) -> WatchState {
-        let mut f = WatchState::new(Start::default(), rhythm, 7);
+    fn listed(policy: SyncPolicy) -> WatchState {
+        let mut f = WatchState::new(Start::default(), policy, 7);
         assert_eq!(f.next_action(s(0)), WatchAction::List);
         f.handle_input(s(0), WatchInput::Listed("10".into()));
         f
@@ -757,11 +757,12 @@ mod tests {
     #[test]
     fn under_random_faults_waits_stay_bounded_and_watching_resumes_soon_after() {
         let mut dice = Rng(99);
+        let mut longest = [s(0); 2];
         for seed in 0..300u64 {
-            let rhythm = if seed.is_multiple_of(2) { WATCH } else { POLL };
-            let most = rhythm.poll.unwrap_or_default().max(MAX_BACKOFF);
+            let policy = if seed.is_multiple_of(2) { WATCH } else { POLL };
+            let most = policy.poll.unwrap_or_default().max(MAX_BACKOFF);
             let start = if seed.is_multiple_of(3) { Start::default() } else { from(seed) };
-            let (mut f, mut now) = (WatchState::new(start, rhythm, seed), s(0));
+            let (mut f, mut now) = (WatchState::new(start, policy, seed), s(0));
             for _ in 0..dice.below(300) {
                 match f.next_action(now) {
                     WatchAction::Wait(wait) => {
@@ -777,25 +778,27 @@ mod tests {
                     }
                 }
             }
-            // From here on every request succeeds.
-            let end = now + 2 * MAX_BACKOFF;
-            while !matches!(f.next_action(now), WatchAction::Watch { .. }) {
+            // From here on every request succeeds. At most one wait is left from the faults; a list at
+            // its end is followed by the poll interval, if there is one.
+            let begin = now;
+            loop {
                 match f.next_action(now) {
-                    WatchAction::Wait(wait)
-                        if f.failures + f.expirations == 0 && rhythm.poll.is_some() =>
-                    {
-                        assert!(wait <= most);
-                        break; // it polls without failures
-                    }
+                    WatchAction::Watch { .. } => break,
                     WatchAction::Wait(wait) => now += wait,
                     WatchAction::Probe => {
-                        let _ = f.handle_input(now, WatchInput::Probed("1000".into()));
+                        assert!(!f.handle_input(now, WatchInput::Probed("1000".into())));
                     }
-                    _ => drop(f.handle_input(now, WatchInput::Listed("1000".into()))),
+                    WatchAction::List => {
+                        assert!(!f.handle_input(now, WatchInput::Listed("1000".into())));
+                    }
                 }
-                assert!(now <= end || rhythm.poll.is_some(), "{f:?}");
+                assert!(now - begin <= most + policy.poll.unwrap_or_default(), "{f:?}");
             }
+            let longest = &mut longest[usize::from(policy.poll.is_some())];
+            *longest = (*longest).max(now - begin);
         }
+        // The bounds are near to the longest times: 30 s without polls, 45 s + 45 s with them.
+        assert!(longest[0] > s(25) && longest[1] > s(60), "{longest:?}");
     }
 
     fn from(seed: u64) -> Start {

@@ -1,14 +1,15 @@
-//! The driver that follows one kind: it lists, probes and watches as [`watch`](super::watch_state) decides,
+//! The driver that follows one kind: it lists, probes and watches as [`WatchState`] decides,
 //! and passes each change on.
 //!
 //! [`Api::follow`] blocks in a plain thread per kind and never returns while the receiver lives;
-//! [`Api::catch_up`] brings a store up to date once, for a command that runs a single pass.
-//! `Watcher::run_action` executes an action, and its result goes to
-//! [`WatchState::handle_input`](super::watch_state::WatchState::handle_input) and, as [`WatchUpdate`], to the
-//! receiver. Requests are in `client` and `list`, the parsing of events in `stream`.
+//! [`Api::sync_once`] brings a store up to date once, for a command that runs a single pass.
+//! `Watcher::run_action` executes an action, and its result goes to [`WatchState::handle_input`] and, as
+//! [`WatchUpdate`], to the receiver. Requests are in `client` and `list`, the parsing of events in
+//! `stream`.
 
 use std::{
     hash::{BuildHasher, RandomState},
+    io,
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -17,8 +18,8 @@ use std::{
 use super::{
     Api,
     client::Timeouts,
-    failure::{Failure, Why},
-    stream::{self, StreamEvent, WatchLines},
+    failure::{Cause, Failure},
+    stream::{self, StreamEvent, StreamFault, WatchLines},
     watch_state::{SHORT_WATCH, Start, SyncPolicy, WatchAction, WatchInput, WatchState},
 };
 use crate::{
@@ -29,27 +30,27 @@ use crate::{
 
 /// The stack, in bytes, that a thread needs for [`Api::follow`].
 pub const STACK: usize = 256 << 10;
-/// How often [`Api::catch_up`] waits for a server that asks for it (429), before it gives up.
+/// How often [`Api::sync_once`] waits for a server that asks for it (429), before it gives up.
 const MAX_WAITS: usize = 3;
 /// Number of failure texts that are remembered, so that each is logged only once.
 const REMEMBERED_FAILURES: usize = 8;
 
 impl Api {
-    /// Follows one kind until `tell` returns false, which means that the receiver is gone. It blocks:
+    /// Follows one kind until `on_update` returns false, which means that the receiver is gone. It blocks:
     /// each kind has a thread of its own with a stack of [`STACK`] bytes, and all share this `Api`.
     ///
-    /// `tell` receives a full list first, or the changes since `start`; after that each change. It
+    /// `on_update` receives a full list first, or the changes since `start`; after that each change. It
     /// receives [`Change::UpToDate`] if nothing changed, so that the kind counts as up to date, and
-    /// [`Change::Unavailable`] once for each failure with another text. Failures are logged here. `tell` may
-    /// block.
+    /// [`Change::Unavailable`] once for each failure with another text. Failures are logged here.
+    /// `on_update` may block.
     pub fn follow(
         &self,
         kind: Kind,
         start: Start,
-        rhythm: SyncPolicy,
-        tell: impl FnMut(WatchUpdate) -> bool,
+        policy: SyncPolicy,
+        on_update: impl FnMut(WatchUpdate) -> bool,
     ) {
-        let mut watcher = Watcher::new(self, kind, start, rhythm, tell);
+        let mut watcher = Watcher::new(self, kind, start, policy, on_update);
         watcher.logs = true;
         while watcher.has_receiver {
             match watcher.next_action() {
@@ -63,7 +64,7 @@ impl Api {
     /// changes since then are requested; each kind has its own thread then, because a short watch
     /// takes a second. Otherwise all kinds are listed. Returns the errors; a kind that failed keeps
     /// its old objects.
-    pub fn catch_up(
+    pub fn sync_once(
         &self,
         known: &mut ClusterStore,
         kinds: &[Kind],
@@ -77,7 +78,7 @@ impl Api {
             drop(known.apply(WatchUpdate { kind, change: Change::Listed(reading) }, |_, _| {}));
         };
         let failed = self.list_each(kinds, store).err();
-        if failed.is_none() && self.has_node_name() {
+        if failed.is_none() && self.checks_cluster() {
             // The uid of our Node is for the snapshot only, so a failure is ignored.
             let _ = self.probe();
         }
@@ -98,10 +99,10 @@ impl Api {
             let mut threads = Vec::new();
             for &kind in kinds {
                 let start = Start { version: known.versions.get(&kind).cloned(), age };
-                let (rhythm, to) = (SyncPolicy { poll: None, resync }, to.clone());
+                let (policy, to) = (SyncPolicy { poll: None, resync }, to.clone());
                 let run = move || {
-                    let tell = |news| to.send(news).is_ok();
-                    Watcher::new(self, kind, start, rhythm, tell).sync_once()
+                    let on_update = |news| to.send(news).is_ok();
+                    Watcher::new(self, kind, start, policy, on_update).sync_once()
                 };
                 match thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run) {
                     Ok(thread) => threads.push(thread),
@@ -134,8 +135,8 @@ struct Watcher<'a, T> {
     /// The zero of the state's times.
     started: Instant,
     /// Receives the changes; returns false if there is no receiver any more.
-    tell: T,
-    /// False once `tell` returned false.
+    on_update: T,
+    /// False once `on_update` returned false.
     has_receiver: bool,
     /// True if failures are logged, false if they are returned as an error.
     logs: bool,
@@ -148,7 +149,7 @@ struct Watcher<'a, T> {
 }
 
 impl<'a, T: FnMut(WatchUpdate) -> bool> Watcher<'a, T> {
-    fn new(api: &'a Api, kind: Kind, mut start: Start, rhythm: SyncPolicy, tell: T) -> Self {
+    fn new(api: &'a Api, kind: Kind, mut start: Start, policy: SyncPolicy, on_update: T) -> Self {
         let uid = api.contact().uid;
         if uid.is_none() {
             // Without a uid the probe can't check that the version is of the same cluster.
@@ -158,9 +159,9 @@ impl<'a, T: FnMut(WatchUpdate) -> bool> Watcher<'a, T> {
         Watcher {
             api,
             kind,
-            state: WatchState::new(start, rhythm, seed),
+            state: WatchState::new(start, policy, seed),
             started: Instant::now(),
-            tell,
+            on_update,
             has_receiver: true,
             logs: false,
             uid,
@@ -227,7 +228,7 @@ impl<'a, T: FnMut(WatchUpdate) -> bool> Watcher<'a, T> {
             WatchInput::Listed(version)
         });
         self.send(Change::Listed(reading));
-        if self.kind == Kind::Node && self.uid.is_none() && self.api.has_node_name() {
+        if self.kind == Kind::Node && self.uid.is_none() && self.api.checks_cluster() {
             // The uid of our Node is for the snapshot only, so a failure is ignored.
             self.uid = self.api.probe().ok().and_then(|(uid, _)| uid);
         }
@@ -253,7 +254,7 @@ impl<'a, T: FnMut(WatchUpdate) -> bool> Watcher<'a, T> {
                 });
             }
             // This account may not get Nodes, so the cluster can't be checked: a list is needed.
-            Err(Failure { why: Why::Status(400 | 403 | 404..=407 | 410), .. }) => {
+            Err(Failure { cause: Cause::Status(400 | 403 | 404..=407 | 410), .. }) => {
                 self.handle_input(WatchInput::OtherCluster);
             }
             Err(failure) => self.request_failed("watching", failure),
@@ -266,9 +267,10 @@ impl<'a, T: FnMut(WatchUpdate) -> bool> Watcher<'a, T> {
         let version = super::list::percent_encode(version);
         let path =
             format!("{path}?watch=1&resourceVersion={version}&timeoutSeconds={seconds}{bookmarks}");
-        let Timeouts { quiet, beyond, item, .. } = self.api.client.patience;
-        let whole = Duration::from_secs(seconds) + beyond;
-        let mut lines = match self.api.client.watch(&path, quiet.min(whole), whole) {
+        let Timeouts { idle, grace, item, .. } = self.api.client.timeouts;
+        let whole = Duration::from_secs(seconds) + grace;
+        let idle = idle.min(whole);
+        let mut lines = match self.api.client.watch(&path, idle, whole) {
             Ok(body) => WatchLines::new(body, item),
             Err(failure) => return self.watch_refused(failure),
         };
@@ -290,11 +292,11 @@ impl<'a, T: FnMut(WatchUpdate) -> bool> Watcher<'a, T> {
                     }
                     return;
                 }
-                Err(fault) => return self.stream_failed(fault),
+                Err(fault) => return self.stream_failed(fault, idle),
             };
-            self.api.traffic().events.one();
+            self.api.traffic().events.increment();
             match stream::read(shape, line) {
-                Ok(StreamEvent::One { name, now, version }) => {
+                Ok(StreamEvent::Changed { name, now, version }) => {
                     if !self.handle_input(WatchInput::Event(version.clone())) {
                         return self.report_failure("watching", "events came out of order");
                     }
@@ -309,19 +311,19 @@ impl<'a, T: FnMut(WatchUpdate) -> bool> Watcher<'a, T> {
                 Ok(StreamEvent::Error { code, text }) => {
                     return self.watch_refused(Failure::event(code, text));
                 }
-                Err(why) => return self.stream_failed(stream::StreamFault::Wrong(why)),
+                Err(why) => return self.invalid_event(&why),
             }
         }
     }
 
     /// Handles an error status, either in reply to the request or as an event of the open watch.
     fn watch_refused(&mut self, failure: Failure) {
-        match failure.why {
-            Why::Status(410) => self.version_expired(),
+        match failure.cause {
+            Cause::Status(410) => self.version_expired(),
             _ if failure.future_version => self.version_expired(),
             // The server has another version of the API, or this account may only list. The next list
             // shows which.
-            Why::Status(403 | 404) => {
+            Cause::Status(403 | 404) => {
                 self.handle_input(WatchInput::Expired);
                 self.report_failure("watching", &failure.text);
             }
@@ -332,7 +334,7 @@ impl<'a, T: FnMut(WatchUpdate) -> bool> Watcher<'a, T> {
     /// Handles a version that the server does not have. This is normal operation and not reported as a
     /// failure, because the server keeps its history only for a limited time.
     fn version_expired(&mut self) {
-        self.api.traffic().gone.one();
+        self.api.traffic().expired.increment();
         self.handle_input(WatchInput::Expired);
         if self.logs {
             log::info(format_args!(
@@ -350,19 +352,15 @@ impl<'a, T: FnMut(WatchUpdate) -> bool> Watcher<'a, T> {
         }
     }
 
-    /// Handles a stream that broke before the watch ended.
-    fn stream_failed(&mut self, fault: stream::StreamFault) {
-        let failure = match fault {
-            stream::StreamFault::Cut => {
-                Failure::cut(std::io::ErrorKind::UnexpectedEof.into(), "watch", "")
-            }
-            stream::StreamFault::Io(e) => Failure::cut(e, "watch", &self.api.client.ca),
-            stream::StreamFault::Wrong(why) => {
-                self.handle_input(WatchInput::Invalid);
-                return self.report_failure("watching", &why);
-            }
+    /// Handles a stream that broke before the watch ended. `idle` is its timeout of a read.
+    fn stream_failed(&mut self, fault: StreamFault, idle: Duration) {
+        let error = match fault {
+            StreamFault::Cut => io::ErrorKind::UnexpectedEof.into(),
+            StreamFault::Io(e) => e,
+            StreamFault::Invalid(why) => return self.invalid_event(&why),
         };
-        if failure.why == Why::Silent {
+        let failure = Failure::from_body_error(error, "watch", &self.api.client.ca, idle);
+        if failure.cause == Cause::Timeout {
             // No bookmark came. The probe finds out if the server is down; only then it is a failure.
             self.handle_input(WatchInput::TimedOut);
             return;
@@ -371,10 +369,16 @@ impl<'a, T: FnMut(WatchUpdate) -> bool> Watcher<'a, T> {
         self.report_failure("watching", &failure.text);
     }
 
+    /// Handles something in the stream that is not an event of a watch.
+    fn invalid_event(&mut self, why: &str) {
+        self.handle_input(WatchInput::Invalid);
+        self.report_failure("watching", why);
+    }
+
     fn request_failed(&mut self, doing: &str, failure: Failure) {
-        let Failure { why, text, retry_after, .. } = failure;
-        self.throttled = why == Why::Status(429);
-        let answered = matches!(why, Why::Status(_));
+        let Failure { cause, text, retry_after, .. } = failure;
+        self.throttled = cause == Cause::Status(429);
+        let answered = matches!(cause, Cause::Status(_));
         self.handle_input(WatchInput::Failed { answered, retry_after });
         self.report_failure(doing, &text);
     }
@@ -395,7 +399,7 @@ impl<'a, T: FnMut(WatchUpdate) -> bool> Watcher<'a, T> {
         }
         self.failures.push(failure);
         self.has_receiver &=
-            (self.tell)(WatchUpdate { kind: self.kind, change: Change::Unavailable(text) });
+            (self.on_update)(WatchUpdate { kind: self.kind, change: Change::Unavailable(text) });
     }
 
     /// Sends that the kind is up to date at the current version.
@@ -414,6 +418,6 @@ impl<'a, T: FnMut(WatchUpdate) -> bool> Watcher<'a, T> {
                 log::info(format_args!("{} are followed again", self.kind.plural()));
             }
         }
-        self.has_receiver &= (self.tell)(WatchUpdate { kind: self.kind, change: what });
+        self.has_receiver &= (self.on_update)(WatchUpdate { kind: self.kind, change: what });
     }
 }

@@ -1,5 +1,5 @@
-//! Formats: JSON on top of serde_json, gzip on top of flate2, YAML on top of saphyr-parser. Each module
-//! says in its head what it adds to the crate, and why.
+//! Formats: JSON on top of serde_json, gzip on top of flate2, YAML on top of saphyr-parser. The head of
+//! each module gives the reason for the code that is added to the crate of that format.
 
 pub mod gzip;
 pub mod json;

@@ -163,9 +163,9 @@ impl<K: Ord, V, const N: usize> From<[(K, V); N]> for FlatMap<K, V> {
 
 impl<K: Ord, V> FromIterator<(K, V)> for FlatMap<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> FlatMap<K, V> {
-        let mut few = FlatMap::new();
-        few.extend(entries);
-        few
+        let mut flat = FlatMap::new();
+        flat.extend(entries);
+        flat
     }
 }
 
@@ -226,11 +226,11 @@ impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> Deserialize<'de> for F
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<FlatMap<K, V>, A::Error> {
-                let mut few = FlatMap::new();
+                let mut flat = FlatMap::new();
                 while let Some((key, value)) = from.next_entry()? {
-                    few.insert(key, value);
+                    flat.insert(key, value);
                 }
-                Ok(few)
+                Ok(flat)
             }
         }
 
@@ -247,36 +247,36 @@ mod tests {
 
     #[test]
     fn it_equals_a_btreemap_after_any_operations() {
-        let (mut few, mut map) = (FlatMap::new(), BTreeMap::new());
+        let (mut flat, mut map) = (FlatMap::new(), BTreeMap::new());
         let mut rng = Rng(0x9e37_79b9);
         for step in 0..20_000 {
             let dice = rng.below(1 << 31);
             let key = (dice >> 3) as u8 % 32;
             match dice % 5 {
-                0 => assert_eq!(few.remove(&key), map.remove(&key)),
-                1 => *few.or_default(key) = *map.entry(key).or_insert(0),
+                0 => assert_eq!(flat.remove(&key), map.remove(&key)),
+                1 => *flat.or_default(key) = *map.entry(key).or_insert(0),
                 2 if dice % 50 == 2 => {
-                    few.retain(|k, v| (u32::from(*k) + v) % 3 > 0);
+                    flat.retain(|k, v| (u32::from(*k) + v) % 3 > 0);
                     map.retain(|k, v| (u32::from(*k) + *v) % 3 > 0);
                 }
-                _ => assert_eq!(few.insert(key, step), map.insert(key, step)),
+                _ => assert_eq!(flat.insert(key, step), map.insert(key, step)),
             }
             assert_eq!(
-                (few.get(&key), few.contains_key(&key)),
+                (flat.get(&key), flat.contains_key(&key)),
                 (map.get(&key), map.contains_key(&key))
             );
-            assert!(few.iter().eq(&map), "{step}: {few:?} {map:?}");
-            assert!(few.tail(&key).eq(map.range(key..)), "{step}: {few:?} {map:?}");
+            assert!(flat.iter().eq(&map), "{step}: {flat:?} {map:?}");
+            assert!(flat.tail(&key).eq(map.range(key..)), "{step}: {flat:?} {map:?}");
         }
-        assert!(few.keys().eq(map.keys()) && few.values().eq(map.values()));
-        assert_eq!((few.len(), few.is_empty()), (map.len(), false));
-        assert!(map.iter().map(|(k, v)| (*k, *v)).rev().collect::<FlatMap<_, _>>() == few);
+        assert!(flat.keys().eq(map.keys()) && flat.values().eq(map.values()));
+        assert_eq!((flat.len(), flat.is_empty()), (map.len(), false));
+        assert!(map.iter().map(|(k, v)| (*k, *v)).rev().collect::<FlatMap<_, _>>() == flat);
     }
 
     #[test]
     fn it_is_an_object_in_json_and_the_last_of_duplicate_keys_wins() {
-        let few: FlatMap<Box<str>, u8> = serde_json::from_str(r#"{"b":1,"a":2,"b":3}"#).unwrap();
-        assert_eq!(serde_json::to_string(&few).unwrap(), r#"{"a":2,"b":3}"#);
+        let flat: FlatMap<Box<str>, u8> = serde_json::from_str(r#"{"b":1,"a":2,"b":3}"#).unwrap();
+        assert_eq!(serde_json::to_string(&flat).unwrap(), r#"{"a":2,"b":3}"#);
         let wrong = serde_json::from_str::<FlatMap<Box<str>, u8>>("[]").unwrap_err().to_string();
         assert!(wrong.starts_with("invalid type: sequence, expected a map"), "{wrong}");
     }

@@ -1,4 +1,4 @@
-//! A set stored as a sorted vector, the counterpart of the map [`Few`](super::Few).
+//! A set stored as a sorted vector, the counterpart of the map [`FlatMap`](super::FlatMap).
 //!
 //! Building it costs one sort, and a lookup is a binary search. A later insertion moves every value
 //! behind it. The method names follow `BTreeSet`; everything else comes from the slice that it derefs to.
@@ -39,7 +39,7 @@ impl<T: Ord> FlatSet<T> {
     }
 
     /// Returns the index of a value. `None` if it is absent.
-    pub fn place(&self, value: &T) -> Option<usize> {
+    pub fn position(&self, value: &T) -> Option<usize> {
         self.find(value).ok()
     }
 
@@ -162,7 +162,7 @@ mod tests {
                 _ => assert_eq!(set.insert(value), tree.insert(value)),
             }
             assert_eq!(set.contains(&value), tree.contains(&value));
-            assert_eq!(set.place(&value).map(|at| set[at]), tree.get(&value).copied());
+            assert_eq!(set.position(&value).map(|at| set[at]), tree.get(&value).copied());
             assert!(set.tail(&value).iter().eq(tree.range(value..)), "{step}: {set:?}");
             assert!(set.iter().eq(&tree), "{step}: {set:?} {tree:?}");
         }

@@ -36,7 +36,7 @@ pub fn cleanup(args: &LowArgs) -> Result<u8> {
         }
     };
     let socket = args.run_dir.join(SOCKET);
-    let aside = args.snapshot.as_deref().map(snapshot::aside);
+    let aside = args.snapshot.as_deref().map(snapshot::rejected_path);
     let files = [Some(socket.as_path()), args.snapshot.as_deref(), aside.as_deref()];
     remove_ours(
         &mut Kernel::open()?,

@@ -32,7 +32,7 @@ pub fn status(args: &LowArgs) -> Result<u8> {
         let reply = ask(&socket, if json { "/status.json" } else { "/status" })
             .doing(|| format!("asking the daemon at {}", socket.display()))?;
         let mut kernel = Kernel::open()?;
-        let last = snapshot::peek(args.snapshot.as_deref().unwrap_or(Path::new("")));
+        let last = snapshot::read_any(args.snapshot.as_deref().unwrap_or(Path::new("")));
         let (StatusReply { right, page }, last) = match reply {
             Some(reply) => (reply, last.ok().flatten()),
             None => {

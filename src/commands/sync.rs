@@ -50,7 +50,7 @@ fn read_cluster(args: &LowArgs, node: &str) -> Result<ClusterRead> {
     let found = snapshot.is_some();
     let Snapshot { cluster, versions, mut listed, .. } = snapshot.unwrap_or_default();
     let mut known = ClusterStore::new(cluster, versions, kinds);
-    let mut errors = api.catch_up(&mut known, kinds, age, resync);
+    let mut errors = api.sync_once(&mut known, kinds, age, resync);
     if errors.is_empty() {
         if age.is_none_or(|age| age >= resync) {
             listed = snapshot::now();

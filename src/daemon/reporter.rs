@@ -203,11 +203,11 @@ impl Reporter {
         let traffic = self.api.traffic();
         status.api.bytes = traffic.bytes.get();
         status.api.events = traffic.events.get();
-        status.api.gone = traffic.gone.get();
+        status.api.gone = traffic.expired.get();
         let verbs =
             [("list", &traffic.lists), ("watch", &traffic.watches), ("probe", &traffic.probes)];
         for (verb, outcomes) in verbs {
-            status.api.requests(verb, &outcomes.each());
+            status.api.requests(verb, &outcomes.by_result());
         }
     }
 

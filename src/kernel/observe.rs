@@ -121,7 +121,7 @@ impl Kernel {
                 .collect();
             let ours = |at: &ServiceKey| match at {
                 ServiceKey::Address(v) => {
-                    !options.excludes(v.addr)
+                    !options.is_excluded(v.addr)
                         && (vips.contains(&v.addr) || recorded.contains(v) || wanted.contains(at))
                 }
                 ServiceKey::FwMark { mark, .. } => is_our_mark(*mark),

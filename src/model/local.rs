@@ -62,8 +62,8 @@ pub struct Options {
     pub routes: Routes,
     /// True for the daemon, which can serve healthCheckNodePorts.
     pub daemon: bool,
-    /// The IPVS timeouts in seconds, indexed by [`crate::model::items::Timeout`] (`--service-*-timeout`). 0 keeps
-    /// the kernel's value.
+    /// The IPVS timeouts in seconds, indexed by [`Timeout`](crate::model::items::Timeout)
+    /// (`--service-*-timeout`). 0 keeps the kernel's value.
     pub timeouts: [u32; 3],
 }
 
@@ -84,7 +84,7 @@ impl Options {
     }
 
     /// Returns true if an IPVS service on this address belongs to another program.
-    pub fn excludes(&self, addr: IpAddr) -> bool {
+    pub fn is_excluded(&self, addr: IpAddr) -> bool {
         self.excluded.iter().any(|net| net.contains(&addr))
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     annotations::Annotations,
-    resource::{parse_net, push_unique, quote, split_list},
+    fields::{parse_net, push_unique, quote, split_list},
 };
 use crate::{
     codec::yaml,
@@ -37,10 +37,12 @@ pub fn read(annotations: &Annotations) -> Option<Box<NodeBgp>> {
         found.into_iter().for_each(|net| push_unique(&mut bgp.reject, net));
     }
     bgp.prepend = prepend(annotations, &mut faults);
-    bgp.reflector = faults.value(annotations, "rr.server", cluster_id).map(Reflector::Server);
-    if annotations.kube_router("rr.server").is_none() {
-        bgp.reflector = faults.value(annotations, "rr.client", cluster_id).map(Reflector::Client);
-    }
+    let server = faults.value(annotations, "rr.server", cluster_id).map(Reflector::Server);
+    let client = faults.value(annotations, "rr.client", cluster_id).map(Reflector::Client);
+    bgp.reflector = match annotations.kube_router("rr.server") {
+        Some(_) => server,
+        None => client,
+    };
     for part in split_list(annotations.kube_router("bgp-local-addresses")) {
         let found = faults.record("bgp-local-addresses", peer::address(part));
         found.into_iter().for_each(|addr| push_unique(&mut bgp.addrs, addr));
@@ -242,7 +244,7 @@ mod tests {
         for (key, value) in json.as_object().unwrap() {
             map.insert(format!("kube-router.io/{key}"), value.clone());
         }
-        read(&crate::api::wire::resource::parse(&Value::from(map).to_string()).unwrap())
+        read(&crate::api::wire::fields::parse(&Value::from(map).to_string()).unwrap())
     }
 
     fn faults(bgp: &NodeBgp) -> Vec<String> {
@@ -394,6 +396,21 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn an_invalid_client_annotation_beside_a_server_one_is_reported() {
+        let json = serde_json::json!({"rr.server": "42", "rr.client": "x"});
+        let got = annotations(&json).unwrap();
+        assert_eq!(got.reflector, Some(Reflector::Server([0, 0, 0, 42].into())));
+        assert_eq!(
+            faults(&got),
+            [
+                "kube-router.io/rr.client: \"x\" is not a cluster id: a number of 32 bits, or an IPv4 address"
+            ]
+        );
+        let got = annotations(&serde_json::json!({"rr.server": "x", "rr.client": "43"})).unwrap();
+        assert_eq!((got.reflector, got.faults.len()), (None, 1), "no client in place of a server");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Converts EndpointSlices of discovery.k8s.io (v1 and v1beta1) and Endpoints of core/v1.
 //!
-//! [`slice`] reads both versions of EndpointSlice with the same struct. [`subsets`] converts Endpoints to
+//! [`slice()`] reads both versions of EndpointSlice with the same struct. [`subsets`] converts Endpoints to
 //! one EndpointSlice for each subset and address family, so that the rest of the program knows only
 //! EndpointSlices.
 
@@ -8,8 +8,11 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use super::resource::{ObjectMeta, parse_addr, parse_port, parse_protocol, quote};
-use crate::model::cluster::{Endpoint, EndpointSlice, Hints, Name, SlicePort};
+use super::fields::{ObjectMeta, parse_addr, parse_port, parse_protocol, quote};
+use crate::{
+    family::Family,
+    model::cluster::{Endpoint, EndpointSlice, Hints, Name, SlicePort},
+};
 
 /// An EndpointSlice as it is on the wire.
 #[derive(Deserialize)]
@@ -93,9 +96,9 @@ struct EndpointAddress {
 pub fn slice(mut wire: SliceJson) -> Result<EndpointSlice, String> {
     let name = wire.metadata.full_name()?;
     let ports = ports("ports", wire.ports.unwrap_or_default())?;
-    let ipv4 = match wire.address_type.as_deref() {
-        Some("IPv4") => Some(true),
-        Some("IPv6") => Some(false),
+    let family = match wire.address_type.as_deref() {
+        Some("IPv4") => Some(Family::Ipv4),
+        Some("IPv6") => Some(Family::Ipv6),
         Some("FQDN") => None,
         other => {
             let other = quote(other.unwrap_or_default());
@@ -103,9 +106,9 @@ pub fn slice(mut wire: SliceJson) -> Result<EndpointSlice, String> {
         }
     };
     let mut endpoints = Vec::new();
-    if let Some(ipv4) = ipv4 {
+    if let Some(family) = family {
         for (i, member) in wire.endpoints.unwrap_or_default().into_iter().enumerate() {
-            endpoints.push(endpoint(i, member, ipv4)?);
+            endpoints.push(endpoint(i, member, family)?);
         }
     }
     Ok(EndpointSlice { name, service: service(wire.metadata), endpoints, ports })
@@ -122,11 +125,11 @@ fn service(meta: ObjectMeta) -> Option<Box<str>> {
 
 /// Converts endpoint number `i`. Only its first address is used, and absent conditions have the defaults
 /// of the API: ready, serving as ready, not terminating.
-fn endpoint(i: usize, member: Member, ipv4: bool) -> Result<Endpoint, String> {
+fn endpoint(i: usize, member: Member, family: Family) -> Result<Endpoint, String> {
     let path = format!("endpoints[{i}].addresses[0]");
     let text = member.addresses.and_then(|list| list.into_iter().next());
     let addr = parse_addr(&path, &text.ok_or_else(|| format!("{path}: it is missing"))?)?;
-    if addr.is_ipv4() != ipv4 {
+    if Family::of_addr(&addr) != family {
         return Err(format!("{path}: {addr} is not of the slice's addressType"));
     }
     let conditions = member.conditions.unwrap_or_default();
@@ -220,7 +223,7 @@ mod tests {
         let json = format!(
             r#"{{"metadata":{{"name":"web-1","namespace":"shop","labels":{{"kubernetes.io/service-name":"web"}}}},{rest}}}"#
         );
-        slice(crate::api::wire::resource::parse(&json)?)
+        slice(crate::api::wire::fields::parse(&json)?)
     }
 
     #[test]
@@ -313,7 +316,7 @@ mod tests {
         let json = r#"{"metadata":{"name":"web","namespace":"shop"},"subsets":[{"addresses":[{"ip":"10.0.0.1","nodeName":"a"},{"ip":"fd00::1"}],
             "notReadyAddresses":[{"ip":"10.0.0.2"}],"ports":[{"name":"http","port":80}]},{"addresses":null,"ports":[{"port":81}]},
             {"addresses":[{"ip":"10.0.0.3"}],"ports":[{"port":53,"protocol":"UDP"}]}]}"#;
-        let got = subsets(crate::api::wire::resource::parse(json).unwrap()).unwrap();
+        let got = subsets(crate::api::wire::fields::parse(json).unwrap()).unwrap();
         assert_eq!(
             got.iter().map(|s| s.name.to_string()).collect::<Vec<_>>(),
             ["shop/web/0", "shop/web/1", "shop/web/2"]

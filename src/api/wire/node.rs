@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{
     bgp,
-    resource::{ObjectMeta, parse_addr, parse_net, push_unique, split_list},
+    fields::{ObjectMeta, parse_addr, parse_net, push_unique, split_list},
 };
 use crate::model::cluster::Node;
 
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     fn node(json: &str) -> Result<Node, String> {
-        read(crate::api::wire::resource::parse(json)?)
+        read(crate::api::wire::fields::parse(json)?)
     }
 
     fn cidrs(json: &str) -> Vec<String> {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::resource::{
+use super::fields::{
     ObjectMeta, parse_addr, parse_net, parse_port, parse_protocol, push_unique, split_list,
 };
 use crate::model::cluster::{Service, ServiceAdvertise, ServicePort};
@@ -229,7 +229,7 @@ mod tests {
 
     fn with(spec: &str) -> Result<Service, String> {
         let json = format!(r#"{{"metadata":{{"name":"web","namespace":"shop"}},"spec":{spec}}}"#);
-        read(crate::api::wire::resource::parse(&json)?)
+        read(crate::api::wire::fields::parse(&json)?)
     }
 
     fn annotated(annotations: &str, spec: &str) -> Result<Service, String> {
@@ -237,7 +237,7 @@ mod tests {
             r#"{{"metadata":{{"name":"web","namespace":"shop","annotations":{annotations}}},"spec":{{"clusterIP":"10.0.0.1"{spec}}},
                 "status":{{"loadBalancer":{{"ingress":[{{"ip":"203.0.113.1"}}]}}}}}}"#
         );
-        read(crate::api::wire::resource::parse(&json)?)
+        read(crate::api::wire::fields::parse(&json)?)
     }
 
     #[test]
@@ -410,7 +410,7 @@ mod tests {
             assert_eq!(with(spec).unwrap_err(), want);
         }
         assert_eq!(
-            read(crate::api::wire::resource::parse(r#"{"metadata":{"name":"web"}}"#).unwrap())
+            read(crate::api::wire::fields::parse(r#"{"metadata":{"name":"web"}}"#).unwrap())
                 .unwrap_err(),
             "metadata.namespace: it is missing"
         );

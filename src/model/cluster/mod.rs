@@ -8,6 +8,7 @@
 //! [`desired`]: crate::desired
 
 pub mod endpoint_slice;
+mod name;
 pub mod node;
 mod objects;
 pub mod service;
@@ -15,8 +16,9 @@ pub mod slices;
 pub mod store;
 
 pub use endpoint_slice::{Endpoint, EndpointSlice, Hints, SlicePort};
+pub use name::{Keyed, Name};
 pub use node::Node;
-pub use objects::{Cluster, Keyed, Kind, Name, Object};
+pub use objects::{Cluster, Kind, Object};
 pub use service::{Service, ServiceAdvertise, ServicePort};
 pub use slices::Slices;
-pub use store::{Change, ClusterStore, Delta, InvalidObject, ListResult, WatchUpdate};
+pub use store::{Change, ClusterStore, Delta, InvalidName, InvalidObject, ListResult, WatchUpdate};

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::Keyed;
+use super::name::Keyed;
 use crate::model::bgp::peer::Router;
 
 /// The fields of a core/v1 Node that kinglet uses.

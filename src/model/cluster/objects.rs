@@ -1,13 +1,14 @@
-//! The cluster as a whole: names, kinds, and the maps of all objects.
+//! The cluster as a whole: the kinds, and the maps of all objects.
 
-use super::{endpoint_slice::EndpointSlice, node::Node, service::Service, slices::Slices};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    endpoint_slice::EndpointSlice, name::Name, node::Node, service::Service, slices::Slices,
+};
 use crate::{
     collections::{FlatMap, FlatSet},
     model::bgp::peer::Secret,
 };
-use std::cmp::Ordering;
-
-use serde::{Deserialize, Serialize};
 
 /// All objects of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,44 +24,6 @@ pub struct Cluster {
     /// Kinds of which not every object is known, for example because one could not be parsed and there is
     /// no earlier version of it. Nothing in the kernel that derives from such a kind may be removed.
     pub doubtful: FlatSet<Kind>,
-}
-
-/// The key of an object: its namespace (empty for a Node) and its name. Keys sort by NAMESPACE/NAME, as
-/// etcd does: `team-x` is before `team`. Objects of a list therefore arrive in this order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Name {
-    /// metadata.namespace
-    pub namespace: Box<str>,
-    /// metadata.name
-    pub name: Box<str>,
-}
-
-impl Ord for Name {
-    fn cmp(&self, other: &Name) -> Ordering {
-        if self.namespace == other.namespace {
-            return self.name.cmp(&other.name);
-        }
-        fn whole(name: &Name) -> impl Iterator<Item = u8> {
-            name.namespace.bytes().chain([b'/']).chain(name.name.bytes())
-        }
-        // Valid names have no slash. If one has, two different keys still must not compare as equal.
-        whole(self).cmp(whole(other)).then_with(|| self.namespace.cmp(&other.namespace))
-    }
-}
-
-impl PartialOrd for Name {
-    fn partial_cmp(&self, other: &Name) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl std::fmt::Display for Name {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if !self.namespace.is_empty() {
-            write!(f, "{}/", self.namespace)?;
-        }
-        f.write_str(&self.name)
-    }
 }
 
 /// The kinds of object that kinglet reads.
@@ -183,19 +146,11 @@ impl Cluster {
     }
 }
 
-/// An object that contains its own key.
-pub trait Keyed {
-    /// The type of the key: a name, or a namespace and a name.
-    type Key: Ord;
-    /// Returns the key.
-    fn key(&self) -> Self::Key;
-}
-
 /// Serializes a map as the list of its values, because a JSON key can only be a string.
 mod as_list {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::Keyed;
+    use super::super::name::Keyed;
     use crate::collections::FlatMap;
 
     pub fn serialize<K, V: Serialize, S: Serializer>(
@@ -212,35 +167,5 @@ mod as_list {
     {
         let values = Vec::<V>::deserialize(from)?;
         Ok(values.into_iter().map(|value| (value.key(), value)).collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_sort_as_in_a_list_of_the_api_and_only_equal_ones_compare_equal() {
-        let listed = [
-            "default/kubernetes",
-            "team-x/a",
-            "team-x/b",
-            "team/a",
-            "team/a-b",
-            "team/a.b",
-            "team/b",
-            "team0/a",
-        ];
-        let name = |text: &str| {
-            let (namespace, name) = text.split_once('/').unwrap();
-            Name { namespace: namespace.into(), name: name.into() }
-        };
-        assert!(listed.is_sorted());
-        assert!(listed.map(name).is_sorted());
-        let odd =
-            |namespace: &str, name: &str| Name { namespace: namespace.into(), name: name.into() };
-        let (one, other) = (odd("a", "b/c"), odd("a/b", "c"));
-        assert_eq!((one.cmp(&other), other.cmp(&one)), (Ordering::Less, Ordering::Greater));
-        assert_eq!(one.cmp(&one), Ordering::Equal);
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Keyed, Name};
+use super::name::{Keyed, Name};
 use crate::model::items::Protocol;
 
 /// The fields of a core/v1 Service that kinglet uses. A Service that a proxy must not serve

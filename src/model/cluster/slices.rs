@@ -6,13 +6,13 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{EndpointSlice, Name};
+use super::{endpoint_slice::EndpointSlice, name::Name};
 use crate::collections::{FlatMap, FlatSet};
 
 /// EndpointSlices by namespace and name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Slices {
-    named: FlatMap<Name, EndpointSlice>,
+    by_name: FlatMap<Name, EndpointSlice>,
     /// Pairs of a Service and the name of one of its slices, if that does not start with the Service's
     /// name.
     irregular: FlatSet<(Name, Box<str>)>,
@@ -22,14 +22,14 @@ impl Slices {
     /// Adds a slice, or replaces its earlier version.
     pub fn insert(&mut self, slice: EndpointSlice) {
         let entry = irregular_entry(&slice);
-        let last = self.named.insert(slice.name.clone(), slice);
+        let last = self.by_name.insert(slice.name.clone(), slice);
         self.remove_entry(last.as_ref());
         self.irregular.extend(entry);
     }
 
     /// Removes a slice and returns it. `None` if there is none of this name.
     pub fn remove(&mut self, name: &Name) -> Option<EndpointSlice> {
-        let last = self.named.remove(name);
+        let last = self.by_name.remove(name);
         self.remove_entry(last.as_ref());
         last
     }
@@ -43,7 +43,7 @@ impl Slices {
 
     /// Adds all slices of another collection.
     pub fn extend(&mut self, other: Slices) {
-        other.named.into_iter().for_each(|(_, slice)| self.insert(slice));
+        other.by_name.into_iter().for_each(|(_, slice)| self.insert(slice));
     }
 
     /// Returns the slices of a Service, each once.
@@ -53,14 +53,17 @@ impl Slices {
         let least = (service.clone(), "".into());
         let irregular = self.irregular.tail(&least).iter().take_while(move |(of, _)| of == service);
         let irregular = irregular.filter_map(|(of, name)| {
-            self.named.get(&Name { namespace: of.namespace.clone(), name: name.clone() })
+            self.by_name.get(&Name { namespace: of.namespace.clone(), name: name.clone() })
         });
         near.chain(irregular)
     }
 
     /// Returns the slices of the same namespace whose name starts with the name of `name`, in order.
-    pub fn starting<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a EndpointSlice> {
-        let near = self.named.tail(name).map(|(_, slice)| slice);
+    pub(super) fn starting<'a>(
+        &'a self,
+        name: &'a Name,
+    ) -> impl Iterator<Item = &'a EndpointSlice> {
+        let near = self.by_name.tail(name).map(|(_, slice)| slice);
         near.take_while(move |slice| {
             slice.name.namespace == name.namespace && slice.name.name.starts_with(&*name.name)
         })
@@ -68,22 +71,22 @@ impl Slices {
 
     /// Returns all slices in the order of their names.
     pub fn values(&self) -> impl Iterator<Item = &EndpointSlice> {
-        self.named.values()
+        self.by_name.values()
     }
 
     /// Returns the map of all slices by name.
-    pub fn named(&self) -> &FlatMap<Name, EndpointSlice> {
-        &self.named
+    pub fn by_name(&self) -> &FlatMap<Name, EndpointSlice> {
+        &self.by_name
     }
 
     /// Returns the number of slices.
     pub fn len(&self) -> usize {
-        self.named.len()
+        self.by_name.len()
     }
 
     /// Returns true if there are no slices.
     pub fn is_empty(&self) -> bool {
-        self.named.is_empty()
+        self.by_name.is_empty()
     }
 }
 

@@ -21,15 +21,48 @@ pub struct ListResult {
     pub versions: FlatMap<Kind, String>,
 }
 
+impl ListResult {
+    /// Adds the objects of another result, which is of other kinds.
+    pub(crate) fn merge(&mut self, other: ListResult) {
+        self.cluster.nodes.extend(other.cluster.nodes);
+        self.cluster.services.extend(other.cluster.services);
+        self.cluster.slices.extend(other.cluster.slices);
+        self.cluster.doubtful.extend(other.cluster.doubtful);
+        self.bad.extend(other.bad);
+        self.versions.extend(other.versions);
+    }
+}
+
 /// An object that could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidObject {
     /// The kind in the store: EndpointSlice for core Endpoints too.
     pub kind: Kind,
-    /// namespace/name, or the position in the list if it has no name.
-    pub name: String,
+    /// Its name, or its position if it has no name.
+    pub name: InvalidName,
     /// The path of the invalid field, and the error.
     pub why: String,
+}
+
+/// The name of an object that could not be parsed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InvalidName {
+    /// Its namespace (empty for a Node) and name.
+    Object(Name),
+    /// It has no name that can be read; this is its position in the list, from 1.
+    Nth(usize),
+    /// No single object: the list as a whole.
+    List,
+}
+
+impl fmt::Display for InvalidName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InvalidName::Object(name) => name.fmt(f),
+            InvalidName::Nth(nth) => write!(f, "no. {nth} of the list"),
+            InvalidName::List => f.write_str("list"),
+        }
+    }
 }
 
 impl fmt::Display for InvalidObject {
@@ -104,7 +137,7 @@ pub struct ClusterStore {
     pub lost: FlatMap<Kind, String>,
     /// Objects that could not be parsed, by kind and name, with the reason. The bool is true if an earlier
     /// version of the object is used instead.
-    invalid: FlatMap<(Kind, String), (String, bool)>,
+    invalid: FlatMap<(Kind, InvalidName), (String, bool)>,
     /// Kinds that are not up to date yet in this run.
     unsynced: FlatSet<Kind>,
     /// Kinds whose last list was empty although objects were known.
@@ -184,7 +217,7 @@ impl ClusterStore {
                 "the API suddenly lists no {}; the last known ones are kept",
                 kind.plural()
             );
-            InvalidObject { kind: *kind, name: "list".to_owned(), why }
+            InvalidObject { kind: *kind, name: InvalidName::List, why }
         }))
     }
 
@@ -201,14 +234,14 @@ impl ClusterStore {
     fn apply_object(&mut self, kind: Kind, name: &Name, now: Result<Vec<Object>, String>) -> Delta {
         match now {
             Ok(objects) => {
-                self.invalid.remove(&(kind, name.to_string()));
+                self.invalid.remove(&(kind, InvalidName::Object(name.clone())));
                 let changes = Delta::between(&self.cluster.remove(kind, name), &objects);
                 objects.into_iter().for_each(|object| self.cluster.insert(object));
                 changes
             }
             Err(why) => {
                 let kept = !self.cluster.get(kind, name).is_empty();
-                self.invalid.insert((kind, name.to_string()), (why, kept));
+                self.invalid.insert((kind, InvalidName::Object(name.clone())), (why, kept));
                 Delta::default()
             }
         }
@@ -227,9 +260,10 @@ impl ClusterStore {
         self.suddenly_empty.remove(&kind);
         self.invalid.retain(|(of, _), _| *of != kind);
         for InvalidObject { name, why, .. } in bad {
-            let (namespace, short) = name.split_once('/').unwrap_or(("", &name));
-            let key = Name { namespace: namespace.into(), name: short.into() };
-            let earlier = self.cluster.get(kind, &key);
+            let earlier = match &name {
+                InvalidName::Object(name) => self.cluster.get(kind, name),
+                InvalidName::Nth(_) | InvalidName::List => Vec::new(),
+            };
             let kept = !earlier.is_empty();
             earlier.into_iter().for_each(|object| cluster.insert(object));
             self.invalid.insert((kind, name), (why, kept));
@@ -248,9 +282,8 @@ impl ClusterStore {
                 self.cluster.services = cluster.services;
             }
             Kind::EndpointSlice => {
-                let of = EndpointSlice::of;
-                changes.services =
-                    changed_services(self.cluster.slices.named(), cluster.slices.named(), of);
+                let (before, now) = (self.cluster.slices.by_name(), cluster.slices.by_name());
+                changes.services = changed_services(before, now, EndpointSlice::of);
                 self.cluster.slices = cluster.slices;
             }
         }
@@ -324,12 +357,12 @@ mod tests {
         Object::Node(Node { name: short.into(), ..Node::default() })
     }
 
-    fn listed(kind: Kind, objects: Vec<Object>, bad: &[&str]) -> WatchUpdate {
+    fn listed(kind: Kind, objects: Vec<Object>, bad: &[InvalidName]) -> WatchUpdate {
         let mut reading = ListResult::default();
         objects.into_iter().for_each(|object| reading.cluster.insert(object));
         reading.bad = bad
             .iter()
-            .map(|name| InvalidObject { kind, name: (*name).into(), why: "it is odd".into() })
+            .map(|name| InvalidObject { kind, name: name.clone(), why: "it is odd".into() })
             .collect();
         reading.versions.insert(kind, "7".into());
         WatchUpdate { kind, change: Change::Listed(reading) }
@@ -434,14 +467,26 @@ mod tests {
         let mut known = known();
         let got = known.apply(updated(Kind::Service, "web", Err("it is odd".into())), |_, _| {});
         assert!(got.is_empty() && known.cluster.doubtful.is_empty());
-        let got =
-            known.apply(listed(Kind::Service, vec![service("db", 0)], &["shop/web"]), |_, _| {});
+        let web = InvalidName::Object(name("web"));
+        let got = known.apply(listed(Kind::Service, vec![service("db", 0)], &[web]), |_, _| {});
         assert!(got.is_empty() && known.cluster.services.len() == 2);
         let texts: Vec<_> = known.complaints().map(|bad| bad.to_string()).collect();
         let text = "Service shop/web could not be understood: it is odd; its previous version stays in force";
         assert_eq!(texts, [text]);
         known.apply(updated(Kind::Service, "web", Ok(vec![])), |_, _| {});
         assert_eq!((known.complaints().count(), known.cluster.services.len()), (0, 1));
+    }
+
+    #[test]
+    fn an_invalid_object_never_keeps_the_last_version_of_an_object_with_another_name() {
+        // The text of this name is equal to that of the Service shop/web.
+        let odd = InvalidName::Object(Name { namespace: "".into(), name: "shop/web".into() });
+        let mut known = known();
+        let got = known.apply(listed(Kind::Service, vec![service("db", 0)], &[odd]), |_, _| {});
+        assert_eq!(got.services, FlatSet::from([name("web")]));
+        assert!(got.all && known.cluster.services.len() == 1);
+        let texts: Vec<_> = known.complaints().map(|bad| bad.to_string()).collect();
+        assert_eq!(texts, ["Service shop/web could not be understood: it is odd"]);
     }
 
     #[test]
@@ -456,7 +501,7 @@ mod tests {
         assert!(
             known
                 .apply(
-                    listed(Kind::Node, vec![node("a"), node("b")], &["no. 3 of the list"]),
+                    listed(Kind::Node, vec![node("a"), node("b")], &[InvalidName::Nth(3)]),
                     |_, _| {}
                 )
                 .all

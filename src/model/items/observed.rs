@@ -57,7 +57,7 @@ impl<'a> Observer<'a> {
 
     /// Adds an observed item. Returns true if it equals a desired item.
     pub fn push(&mut self, item: Item) -> bool {
-        let wanted = self.want.place(&item);
+        let wanted = self.want.position(&item);
         match wanted {
             Some(at) => self.matched[at] = true,
             None => self.others.push(item),

@@ -13,7 +13,7 @@ use std::{
 };
 
 use kinglet::{
-    api::{Api, STACK, Start, Timeouts},
+    api::{Api, ApiServer, ExpectedCluster, STACK, Start},
     model::cluster::{Change, Cluster, ClusterStore, Kind},
 };
 
@@ -32,7 +32,7 @@ fn a_slow_consumer_receives_all_of_ten_thousand_events_in_a_burst() {
         .status();
     assert!(made.unwrap().success());
     let server = Server::start::<&str>(objects.path(), &[]);
-    let api = Api::with(&source(&server.url(), None), Timeouts::default()).unwrap();
+    let api = Api::open(&source(&server.url(), None)).unwrap();
     let (to, news) = mpsc::sync_channel(16);
     thread::Builder::new()
         .stack_size(STACK)
@@ -102,7 +102,8 @@ fn an_idle_poll_of_all_kinds_transfers_less_than_two_kilobytes_at_any_cluster_si
     for objects in [recorded("three-nodes"), big.path().to_owned()] {
         let server = Server::start::<&str>(&objects, &[]);
         let (url, bytes) = counting_proxy(server.address.clone());
-        let api = Arc::new(Api::with(&source(&url, None), PATIENCE).unwrap());
+        let api = ApiServer::locate(&source(&url, None), PATIENCE).unwrap();
+        let api = Arc::new(api.open(ExpectedCluster::Any));
         let news = Arc::new(AtomicU64::new(0));
         for kind in ALL {
             let (api, news) = (api.clone(), news.clone());

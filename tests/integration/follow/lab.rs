@@ -13,7 +13,7 @@ use std::{
 };
 
 use kinglet::{
-    api::{Api, STACK, Source, Start, SyncPolicy, Timeouts},
+    api::{Api, ApiServer, ExpectedCluster, STACK, Source, Start, SyncPolicy, Timeouts},
     model::cluster::{Change, Cluster, ClusterStore, Kind, WatchUpdate},
 };
 use serde_json::{Value, json};
@@ -30,10 +30,10 @@ pub const FAULT: Duration = Duration::from_secs(4);
 /// The limit for recovery: two waits of at most 4 s each, and a margin for a busy machine.
 pub const SOON: Duration = Duration::from_secs(14);
 pub const PATIENCE: Timeouts = Timeouts {
-    answer: Duration::from_secs(2),
+    response: Duration::from_secs(2),
     item: Duration::from_secs(2),
-    quiet: Duration::from_secs(3),
-    beyond: Duration::from_secs(2),
+    idle: Duration::from_secs(3),
+    grace: Duration::from_secs(2),
 };
 
 pub fn wait_for(limit: Duration, what: &str, mut done: impl FnMut() -> bool) -> Duration {
@@ -61,7 +61,7 @@ pub struct Observed {
 pub fn names(cluster: &Cluster) -> BTreeSet<String> {
     let nodes = cluster.nodes.keys().map(|name| format!("node {name}"));
     let services = cluster.services.keys().map(|name| format!("service {name}"));
-    let slices = cluster.slices.named().keys().map(|name| format!("slice {name}"));
+    let slices = cluster.slices.by_name().keys().map(|name| format!("slice {name}"));
     nodes.chain(services).chain(slices).collect()
 }
 
@@ -103,8 +103,8 @@ impl Lab {
         let server = Server::start(objects.path(), &[&["--bookmarks", "1"], options].concat());
         let address = server.address.clone();
         let source = source(&server.url(), token.map(|token| (token, &objects)));
-        let api = Arc::new(Api::with(&source, PATIENCE).unwrap());
-        api.expect("node-1", None);
+        let expected = ExpectedCluster::OfNode { node: "node-1", snapshot: None };
+        let api = Arc::new(ApiServer::locate(&source, PATIENCE).unwrap().open(expected));
         let known = ClusterStore::new(Cluster::default(), Default::default(), &ALL);
         let observed = Arc::new(Mutex::new(Observed { known: Some(known), ..Observed::default() }));
         let stop = Arc::new(AtomicBool::new(false));

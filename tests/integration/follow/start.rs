@@ -7,7 +7,7 @@ use std::{
 };
 
 use kinglet::{
-    api::{Api, STACK, Source, Start, snapshot::Snapshot},
+    api::{ApiServer, ExpectedCluster, STACK, Source, Start, snapshot::Snapshot},
     model::cluster::{Change, Cluster, ClusterStore, Kind},
 };
 
@@ -20,7 +20,8 @@ fn servers_without_endpointslice_v1_are_followed() {
         for rhythm in [WATCH, POLL] {
             let objects = Folder::objects("three-nodes");
             let server = Server::start(objects.path(), &[option]);
-            let api = Arc::new(Api::with(&source(&server.url(), None), PATIENCE).unwrap());
+            let api = ApiServer::locate(&source(&server.url(), None), PATIENCE).unwrap();
+            let api = Arc::new(api.open(ExpectedCluster::Any));
             let (to, news) = mpsc::channel();
             let follower = api.clone();
             thread::spawn(move || {
@@ -54,8 +55,11 @@ fn servers_without_endpointslice_v1_are_followed() {
 fn after_a_snapshot_a_kind_is_current_only_after_all_missed_events() {
     let objects = Folder::objects("three-nodes");
     let server = Server::start::<&str>(objects.path(), &[]);
-    let api = Api::with(&source(&server.url(), None), PATIENCE).unwrap();
-    api.expect("node-1", None);
+    let open = |snapshot| {
+        let server = ApiServer::locate(&source(&server.url(), None), PATIENCE).unwrap();
+        server.open(ExpectedCluster::OfNode { node: "node-1", snapshot })
+    };
+    let api = open(None);
     let mut first = Vec::new();
     api.follow(Kind::Node, Start::default(), WATCH, |news| {
         first.push(news);
@@ -65,8 +69,7 @@ fn after_a_snapshot_a_kind_is_current_only_after_all_missed_events() {
     let snapshot = Snapshot { contact: api.contact(), ..Snapshot::default() };
     assert!(snapshot.contact.uid.is_some());
     objects.edit("nodes.json", "10.244.2.0/24", "10.244.7.0/24");
-    let again = Api::with(&source(&server.url(), None), PATIENCE).unwrap();
-    again.expect("node-1", Some(&snapshot));
+    let again = open(Some(&snapshot));
     let start = Start {
         version: reading.versions.get(&Kind::Node).cloned(),
         age: Some(Duration::from_secs(60)),
@@ -103,7 +106,8 @@ fn the_stack_size_of_a_follower_is_enough_for_tls() {
         ),
     );
     let source = Source { master: None, kubeconfig: Some(folder.join("kubeconfig")) };
-    let api = Arc::new(Api::with(&source, PATIENCE).unwrap());
+    let api = ApiServer::locate(&source, PATIENCE).unwrap();
+    let api = Arc::new(api.open(ExpectedCluster::Any));
     let (to, news) = mpsc::channel();
     for kind in ALL {
         let (api, to) = (api.clone(), to.clone());

@@ -10,7 +10,7 @@ pub struct Count(AtomicU64);
 
 impl Count {
     /// Adds 1.
-    pub fn one(&self) {
+    pub fn increment(&self) {
         self.add(1);
     }
 
@@ -27,7 +27,7 @@ impl Count {
 
 /// The counters of one client, since the process started.
 #[derive(Debug, Default)]
-pub struct Traffic {
+pub struct RequestStats {
     /// Requests for a list or a page of a list, by result.
     pub lists: Outcomes,
     /// Requests for a watch, by the result with which the watch was opened.
@@ -38,9 +38,9 @@ pub struct Traffic {
     pub bytes: Count,
     /// Events received by watches, including bookmarks.
     pub events: Count,
-    /// Times that a watch could not go on from its resourceVersion, because the version was too old (410
-    /// Gone) or newer than the server's.
-    pub gone: Count,
+    /// Watches that could not continue from their resourceVersion, because the version had expired (410
+    /// Gone) or was newer than the server's.
+    pub expired: Count,
 }
 
 /// The results of the requests of one kind.
@@ -58,7 +58,7 @@ pub struct Outcomes {
 
 impl Outcomes {
     /// Returns each result's label, as used in the metrics, with its count.
-    pub fn each(&self) -> [(&'static str, u64); 4] {
+    pub fn by_result(&self) -> [(&'static str, u64); 4] {
         [
             ("ok", self.ok.get()),
             ("refused", self.refused.get()),
@@ -70,10 +70,10 @@ impl Outcomes {
     /// Counts a response by its status; `None` if there was no response.
     pub(super) fn count(&self, status: Option<u16>) {
         match status {
-            Some(200) => self.ok.one(),
-            Some(400..=499) => self.refused.one(),
-            Some(_) => self.failed.one(),
-            None => self.unanswered.one(),
+            Some(200) => self.ok.increment(),
+            Some(400..=499) => self.refused.increment(),
+            Some(_) => self.failed.increment(),
+            None => self.unanswered.increment(),
         }
     }
 }
