@@ -1,5 +1,5 @@
-//! Formats: JSON on top of serde_json, gzip on top of flate2, YAML on top of saphyr-parser. Each module
-//! says in its head what it adds to the crate, and why.
+//! Formats: JSON on top of serde_json, gzip on top of flate2, YAML on top of saphyr-parser. The head of
+//! each module names what it adds to the crate, and the reason.
 
 pub mod gzip;
 pub mod json;

@@ -1,4 +1,4 @@
-//! A set stored as a sorted vector, the counterpart of the map [`Few`](super::Few).
+//! A set stored as a sorted vector, the counterpart of the map [`FlatMap`](super::FlatMap).
 //!
 //! Building it costs one sort, and a lookup is a binary search. A later insertion moves every value
 //! behind it. The method names follow `BTreeSet`; everything else comes from the slice that it derefs to.

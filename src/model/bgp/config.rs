@@ -10,7 +10,7 @@ use ipnet::IpNet;
 /// The TCP port of BGP (RFC 4271).
 pub const PORT: u16 = 179;
 
-/// The complete configuration of the speaker. [`speaker::Speaker::configure`] compares a new one with
+/// The complete configuration of the speaker. `Speaker::configure` in `bgp` compares a new one with
 /// the previous one and resets only the sessions that changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {

@@ -25,7 +25,7 @@ pub struct EndpointSlice {
 /// cluster has many endpoints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// addresses[0]. The API defines no meaning for further addresses, and a proxy ignores them.
+    /// `addresses[0]`. The API defines no meaning for further addresses, and a proxy ignores them.
     pub addr: IpAddr,
     /// conditions.ready; true if absent.
     #[serde(default = "super::node::default_true", skip_serializing_if = "Clone::clone")]
