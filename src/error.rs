@@ -19,7 +19,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// Returns an error. `doing` names the action and its object; `cause` is the reason of the failure
     /// and, if there is one, the remedy.
-    pub fn new(doing: impl Into<String>, cause: impl fmt::Display) -> Error {
+    pub(crate) fn new(doing: impl Into<String>, cause: impl fmt::Display) -> Error {
         Error { doing: doing.into(), cause: cause.to_string() }
     }
 }
@@ -33,7 +33,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// Adds the action that failed in front of any error.
-pub trait Doing<T> {
+pub(crate) trait Doing<T> {
     /// Turns `Err(cause)` into an [`Error`] that reads `doing: cause`. `doing` is called only if the
     /// result is an error.
     fn doing<D: Into<String>>(self, doing: impl FnOnce() -> D) -> Result<T>;
