@@ -24,8 +24,7 @@ mod parse;
 mod suggest;
 mod value;
 
-pub use command::Command;
-pub(crate) use command::Format;
+pub(crate) use command::{Command, Format};
 pub(crate) use help::help;
 pub use low_args::LowArgs;
 #[cfg(test)]

@@ -252,7 +252,6 @@ const MAX_SILENCE: u64 = 60;
 
 /// The effect of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub(crate) enum StepKind {
     Add,
     Change,
