@@ -1,7 +1,7 @@
 //! The error type of this crate: an action and the cause of its failure, as text for people.
 //!
 //! An [`Error`] is displayed as `doing: cause`. A caller adds its own action in front of an error
-//! with [`Doing::doing`]. Code that must react to a cause uses another type, for example
+//! with `Doing::doing`. Code that must react to a cause uses another type, for example
 //! `api::failure::Failure` or an errno; it never matches on this text.
 
 use std::fmt;

@@ -68,7 +68,7 @@
 //! | [`report`] | status, health probes, metrics | `bgp`, `desired`, `model`, `sys` |
 //! | [`reconcile`] | full and incremental passes, drains, stale flows | `bgp`, `desired`, `kernel`, `plan`, `model` |
 //! | [`announce`] | cluster → configuration of the BGP speaker; pure | `desired`, `model` |
-//! | [`desired`] | cluster → items; pure | `bgp` (for learned routes), `model`, `codec` |
+//! | [`desired`] | cluster → items; pure | `model`, `codec`; `bgp` for the learned routes |
 //! | [`api`] | all HTTP to the API server: client, list, watch, snapshot | `model`, `codec` |
 //! | [`bgp`] | the BGP speaker: messages, state machine, table, policy, BFD | `model`, `sys` |
 //! | [`kernel`] | items ↔ netlink messages and files: observe, apply, notifications | `netlink`, `plan`, `model`, `codec`, `sys` |
@@ -83,8 +83,8 @@
 //!
 //! `collections`, `error`, `family` and `log` are at the ground and open to the modules above them.
 //! Imports never run upward, and never from a pure module to one with effects. Only `api` names ureq and
-//! rustls, only `kernel` and `netlink` name neli, only `kernel`, `netlink` and `sys` name libc, only
-//! `cli` names lexopt, and only `daemon` and `report` name smol. The test `layers` holds these rules.
+//! rustls, only `netlink` and `kernel` name neli, only `cli` names lexopt, only `daemon` and `report` name
+//! smol, and only `sys` has unsafe code. The test `layers` holds these rules.
 //!
 //! # Vocabulary
 //!

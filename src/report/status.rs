@@ -1,7 +1,7 @@
 //! The status of a node as data. The daemon fills in a [`Status`]; `text`, `metrics` and the JSON output
-//! are made from it alone. [`Status::problems`] decides if the node is right.
+//! are made from it alone. `Status::problems` decides if the node is right.
 //!
-//! Times are seconds since the daemon's start ([`SharedStatus::now`](super::SharedStatus::now)) unless marked as Unix time. Lists
+//! Times are seconds since the daemon's start (`SharedStatus::now`) unless marked as Unix time. Lists
 //! are capped, so that the memory does not depend on the size of the cluster. The field names are the
 //! JSON names of `kinglet status --format json`.
 
