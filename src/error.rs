@@ -1,7 +1,7 @@
 //! The error type of this crate: an action and the cause of its failure, as text for people.
 //!
 //! An [`Error`] is displayed as `doing: cause`. A caller adds its own action in front of an error
-//! with [`Doing::doing`]. Code that must react to a cause uses another type, for example
+//! with `Doing::doing`. Code that must react to a cause uses another type, for example
 //! `api::failure::Failure` or an errno; it never matches on this text.
 
 use std::fmt;
@@ -19,7 +19,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// Returns an error. `doing` names the action and its object; `cause` is the reason of the failure
     /// and, if there is one, the remedy.
-    pub fn new(doing: impl Into<String>, cause: impl fmt::Display) -> Error {
+    pub(crate) fn new(doing: impl Into<String>, cause: impl fmt::Display) -> Error {
         Error { doing: doing.into(), cause: cause.to_string() }
     }
 }
@@ -33,7 +33,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// Adds the action that failed in front of any error.
-pub trait Doing<T> {
+pub(crate) trait Doing<T> {
     /// Turns `Err(cause)` into an [`Error`] that reads `doing: cause`. `doing` is called only if the
     /// result is an error.
     fn doing<D: Into<String>>(self, doing: impl FnOnce() -> D) -> Result<T>;

@@ -32,6 +32,6 @@ pub fn warn(text: fmt::Arguments<'_>) {
 }
 
 /// Logs a normal event.
-pub fn info(text: fmt::Arguments<'_>) {
+pub(crate) fn info(text: fmt::Arguments<'_>) {
     write_line(6, "", text);
 }

@@ -1,7 +1,7 @@
 //! Derives the configuration of the BGP speaker from the cluster and the flags: its identity, its
 //! peers, the prefixes that it originates, and its import and export policy. Pure.
 //!
-//! [`config`] runs `local_speaker` (AS, BGP Identifier, addresses), `peers` (`add_node_peer`,
+//! [`config()`] runs `local_speaker` (AS, BGP Identifier, addresses), `peers` (`add_node_peer`,
 //! `add_routers`) and `services::add_services` (the addresses of Services). The BGP session, the
 //! RIB and the decision process are left to `bgp`.
 //!

@@ -4,8 +4,7 @@ use crate::error::Error;
 
 /// A command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)] // `Command::ALL` describes them
-pub enum Command {
+pub(crate) enum Command {
     Run,
     Sync,
     Plan,

@@ -11,12 +11,11 @@ use super::{
 };
 use crate::{error::Result, model::local::Routes};
 
-/// The values of all flags, as typed. `default()` is empty; `flags::defaults`
-/// has the defaults of the flags.
+/// The values of all flags, as typed. `default()` is empty; `flags::defaults` has the defaults of the
+/// flags.
 #[derive(Clone, Debug, Default)]
-#[allow(missing_docs)] // each is a flag; see `flags`
 pub struct LowArgs {
-    pub command: Command,
+    pub(crate) command: Command,
     /// The command that `--help`, `--version` or `--cleanup-config` asks for.
     pub(crate) asked: Option<Command>,
     pub(crate) config: PathBuf,

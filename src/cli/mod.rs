@@ -3,8 +3,8 @@
 //!
 //! Every flag is a row of one table (`flags`). [`parse_with`] splits the arguments, parses each value by its
 //! `ValueKind` (`value`), merges the defaults, the environment and the configuration file (`config_file`)
-//! into [`LowArgs`], and checks that they fit together. [`LowArgs::options`] turns them into
-//! [`Options`](crate::model::local::Options). [`help()`] prints the same table.
+//! into [`LowArgs`], and checks that they fit together. `LowArgs::options` turns them into
+//! [`Options`](crate::model::local::Options). `help` prints the same table.
 //!
 //! A module imports only modules above it in this list: `command`, `bgp`, `low_args`, `value`, `flags`,
 //! `suggest`, `options`, `help`, `config_file`, `parse`.
@@ -24,8 +24,7 @@ mod parse;
 mod suggest;
 mod value;
 
-pub use command::Command;
-pub(crate) use command::Format;
+pub(crate) use command::{Command, Format};
 pub(crate) use help::help;
 pub use low_args::LowArgs;
 #[cfg(test)]

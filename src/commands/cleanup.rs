@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Removes everything that kinglet made. Returns 1 if a step was refused; fails if another kinglet runs.
-pub fn cleanup(args: &LowArgs) -> Result<u8> {
+pub(crate) fn cleanup(args: &LowArgs) -> Result<u8> {
     let Some(_lock) = Lock::take().doing(|| "taking the lock @kinglet")? else {
         let why = "another kinglet is at work on this node and would make everything again: stop it \
                    first";

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Prints the steps that `sync` would take. Fails if the cluster or the kernel cannot be read.
-pub fn plan(args: &LowArgs) -> Result<u8> {
+pub(crate) fn plan(args: &LowArgs) -> Result<u8> {
     let pass = match &args.from {
         None => {
             let reading = list_cluster(args)?;

@@ -16,7 +16,7 @@ use crate::{
 
 /// Runs the daemon until a signal ends it. Fails if the lock, a port or the kernel's sockets are not
 /// available, or if the daemon fails.
-pub fn run(args: &LowArgs) -> Result<u8> {
+pub(crate) fn run(args: &LowArgs) -> Result<u8> {
     warn_about_policy(args);
     let signals = daemon::signals()?;
     let lock = daemon::lock()?;

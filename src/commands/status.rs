@@ -25,7 +25,7 @@ const REFRESH: Duration = Duration::from_secs(2);
 
 /// Prints the daemon's status, or a comparison of the kernel with the snapshot if no daemon runs, and the
 /// IPVS counters. Returns 1 if the node is not right; fails if there is neither a daemon nor a snapshot.
-pub fn status(args: &LowArgs) -> Result<u8> {
+pub(crate) fn status(args: &LowArgs) -> Result<u8> {
     let json = args.format == Format::Json;
     let socket = args.run_dir.join(SOCKET);
     loop {

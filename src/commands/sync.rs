@@ -69,7 +69,7 @@ fn read_cluster(args: &LowArgs, node: &str) -> Result<ClusterRead> {
 
 /// Makes one pass and prints each step. Returns 1 if a step was refused or the cluster could not be read
 /// completely. Fails if there is neither an API nor a snapshot.
-pub fn sync(args: &LowArgs) -> Result<u8> {
+pub(crate) fn sync(args: &LowArgs) -> Result<u8> {
     warn_about_policy(args);
     let Some(_lock) = Lock::take().doing(|| "taking the lock @kinglet")? else {
         log::info(format_args!("another kinglet is at work on this node; nothing to do"));

@@ -1,5 +1,5 @@
 //! The local node: the options from the command line, and the facts found on the host. Pure data:
-//! `main` fills [`Options`] from the flags, `kernel` fills [`Host`], and `desired` reads both.
+//! `cli` fills [`Options`] from the flags, `kernel` fills [`Host`], and `desired` reads both.
 
 use std::net::IpAddr;
 

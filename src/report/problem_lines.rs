@@ -28,7 +28,7 @@ const MAX_LINES: usize = 50;
 impl ProblemLines {
     /// Adds a line, given as subject and reason. `line` is called only if the list has room, so the
     /// text of a dropped line is never built.
-    pub fn push(&mut self, line: impl FnOnce() -> (String, String)) {
+    pub(crate) fn push(&mut self, line: impl FnOnce() -> (String, String)) {
         if self.told.len() < MAX_LINES {
             let (what, why) = line();
             self.told.push(ProblemLine { what, why });
@@ -38,7 +38,7 @@ impl ProblemLines {
     }
 
     /// Returns the number of lines that were pushed, the dropped ones included.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.told.len() + self.more
     }
 }

@@ -41,12 +41,12 @@ impl SharedStatus {
     }
 
     /// Returns the seconds since the start on the monotonic clock. Times in a [`Status`] use this zero.
-    pub fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.0.start.elapsed().as_secs()
     }
 
     /// Records a heartbeat of the loop.
-    pub fn beat(&self) {
+    pub(crate) fn beat(&self) {
         self.0.beat.store(self.millis(), Ordering::Relaxed);
     }
 
@@ -56,18 +56,18 @@ impl SharedStatus {
     }
 
     /// Connects the BGP speaker, so that its peers and routes can be shown.
-    pub fn show_bgp(&self, reader: SpeakerReader) {
+    pub(crate) fn show_bgp(&self, reader: SpeakerReader) {
         let _ = self.0.bgp.set(reader);
     }
 
     /// Renders a BGP page. Returns `None` if BGP does not run or the path does not exist, and an error if
     /// the path names an unknown peer.
-    pub fn bgp_page(&self, path: &str) -> Option<Result<String, String>> {
+    pub(crate) fn bgp_page(&self, path: &str) -> Option<Result<String, String>> {
         self.0.bgp.get()?.look(|speaker, now| bgp::page(speaker, now, path))
     }
 
     /// Reads the status, with uptime, heartbeat and BGP peers brought up to date.
-    pub fn read<T>(&self, look: impl FnOnce(&Status) -> T) -> T {
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Status) -> T) -> T {
         let peers = self.0.bgp.get().map(|reader| reader.look(bgp::peers));
         let mut status = self.lock();
         status.uptime = self.now();
@@ -79,7 +79,7 @@ impl SharedStatus {
     }
 
     /// Returns the seconds since the last heartbeat if the loop is stuck; `None` if the loop works.
-    pub fn stuck(&self) -> Option<u64> {
+    pub(crate) fn stuck(&self) -> Option<u64> {
         let silent = self.millis().saturating_sub(self.0.beat.load(Ordering::Relaxed));
         (silent > self.0.limit).then_some(silent / 1000)
     }

@@ -1,7 +1,7 @@
 //! The status of a node as data. The daemon fills in a [`Status`]; `text`, `metrics` and the JSON output
-//! are made from it alone. [`Status::problems`] decides if the node is right.
+//! are made from it alone. `Status::problems` decides if the node is right.
 //!
-//! Times are seconds since the daemon's start ([`SharedStatus::now`](super::SharedStatus::now)) unless marked as Unix time. Lists
+//! Times are seconds since the daemon's start (`SharedStatus::now`) unless marked as Unix time. Lists
 //! are capped, so that the memory does not depend on the size of the cluster. The field names are the
 //! JSON names of `kinglet status --format json`.
 
@@ -117,7 +117,7 @@ pub struct Requests {
 impl ApiReport {
     /// Sets the totals of a verb, given as result and count. The order of the results must not change
     /// between calls.
-    pub fn requests(&mut self, verb: &str, results: &[(&str, u64)]) {
+    pub(crate) fn requests(&mut self, verb: &str, results: &[(&str, u64)]) {
         let mut rows = results.iter();
         for row in self.requests.iter_mut().filter(|row| row.verb == verb) {
             row.count = rows.next().map_or(0, |(_, count)| *count);
@@ -155,7 +155,7 @@ pub struct ClusterCounts {
 
 impl ClusterCounts {
     /// Counts the objects of a cluster.
-    pub fn of(cluster: &Cluster) -> ClusterCounts {
+    pub(crate) fn of(cluster: &Cluster) -> ClusterCounts {
         ClusterCounts {
             nodes: cluster.nodes.len(),
             services: cluster.services.len(),
@@ -227,8 +227,7 @@ const MAX_SILENCE: u64 = 60;
 
 /// The effect of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum StepKind {
+pub(crate) enum StepKind {
     Add,
     Change,
     Remove,
@@ -246,7 +245,7 @@ impl Status {
     }
 
     /// Counts a step of a pass.
-    pub fn step(&mut self, did: StepKind, item: &Item) {
+    pub(crate) fn step(&mut self, did: StepKind, item: &Item) {
         let row = self.row(item);
         match did {
             StepKind::Add => row.added += 1,
@@ -258,7 +257,7 @@ impl Status {
 
     /// Adjusts the number of wanted items after a step that an API event caused. Between two full passes
     /// only such steps change that number.
-    pub fn moved(&mut self, did: StepKind, item: &Item) {
+    pub(crate) fn moved(&mut self, did: StepKind, item: &Item) {
         let row = self.row(item);
         match did {
             StepKind::Add => row.wanted += 1,
@@ -268,7 +267,7 @@ impl Status {
     }
 
     /// Recounts the wanted items of every kind.
-    pub fn want(&mut self, want: &ItemSet) {
+    pub(crate) fn want(&mut self, want: &ItemSet) {
         self.items.iter_mut().for_each(|row| row.wanted = 0);
         want.iter().for_each(|item| self.row(item).wanted += 1);
     }
@@ -276,7 +275,7 @@ impl Status {
     /// Returns the reasons why this node is not right; empty if the node is right as far as kinglet can
     /// see. Requests that cannot be honoured are not a problem, and neither is a watch that has failed for
     /// at most a minute.
-    pub fn problems(&self) -> Vec<String> {
+    pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if let Some(stuck) = self.stuck {
             problems.push(format!("the daemon's loop has been stuck for {}", span(stuck)));
@@ -318,7 +317,7 @@ impl Status {
     }
 
     /// Returns the state of a kind's watch, and adds the kind if it is new.
-    pub fn followed(&mut self, kind: Kind) -> &mut Followed {
+    pub(crate) fn followed(&mut self, kind: Kind) -> &mut Followed {
         let name = kind.plural();
         let kinds = &mut self.api.kinds;
         let at = kinds.iter().position(|f| f.kind == name).unwrap_or_else(|| {
@@ -345,7 +344,7 @@ const MAX_ROUTES: usize = 100;
 
 /// Returns the routes to the pods of all nodes except `own`, taken from the wanted items: the first
 /// hundred. A node without a pod network has no entry.
-pub fn routes(cluster: &Cluster, own: &str, want: &ItemSet) -> Vec<RouteStatus> {
+pub(crate) fn routes(cluster: &Cluster, own: &str, want: &ItemSet) -> Vec<RouteStatus> {
     let others = cluster.nodes.values().filter(|node| &*node.name != own);
     let pods = others.flat_map(|node| node.pod_cidrs.iter().map(|net| (&*node.name, *net)));
     let row = |(node, net): (&str, IpNet)| {

@@ -100,19 +100,19 @@ impl StatusServer {
     /// Serves `/healthz`, `/livez` and `/readyz` on a port; 0 disables the listener. An empty `addr`
     /// listens at all addresses. Fails if the port is in use, because the kubelet's probe would reach
     /// another program.
-    pub fn health(&self, addr: &str, port: u16) -> Result<()> {
+    pub(crate) fn health(&self, addr: &str, port: u16) -> Result<()> {
         self.listen_tcp(addr, port, &PageKind::Health)
             .doing(|| format!("listening for health probes (--health-port {port})"))
     }
 
     /// Serves kube-proxy's health check on a port; 0 disables the listener. Fails if the port is in use.
-    pub fn proxy(&self, addr: &str, port: u16) -> Result<()> {
+    pub(crate) fn proxy(&self, addr: &str, port: u16) -> Result<()> {
         self.listen_tcp(addr, port, &PageKind::Proxy)
             .doing(|| format!("listening for load balancers (--proxy-health-port {port})"))
     }
 
     /// Serves the metrics at a path; port 0 disables the listener. Fails if the port is in use.
-    pub fn metrics(&self, addr: &str, port: u16, path: &str) -> Result<()> {
+    pub(crate) fn metrics(&self, addr: &str, port: u16, path: &str) -> Result<()> {
         self.listen_tcp(addr, port, &PageKind::Metrics(path.into()))
             .doing(|| format!("listening for metrics requests (--metrics-port {port})"))
     }
@@ -138,7 +138,7 @@ impl StatusServer {
 
     /// Opens and closes listeners so that exactly these healthCheckNodePorts are served. Returns an
     /// [`Unmet`] for each port that cannot be bound.
-    pub fn ports(&mut self, want: &HealthPorts) -> Vec<Unmet> {
+    pub(crate) fn ports(&mut self, want: &HealthPorts) -> Vec<Unmet> {
         let mut unmet = Vec::new();
         self.ports.lock().unwrap_or_else(PoisonError::into_inner).clone_from(want);
         let mut open = std::mem::take(&mut self.open);

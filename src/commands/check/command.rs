@@ -12,7 +12,7 @@ use crate::{
 
 /// Prints the report of `check`. Returns 1 if a mandatory requirement is not met; fails if the kernel's
 /// state cannot be read.
-pub fn check(args: &LowArgs) -> Result<u8> {
+pub(crate) fn check(args: &LowArgs) -> Result<u8> {
     let options = options(args)?;
     let asked = ProbeOptions {
         source: source(args),

@@ -3,7 +3,6 @@
 
 /// The part of the job that needs a kernel option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub(crate) enum FeaturePart {
     Router,
     Services,

@@ -12,4 +12,4 @@ mod leftovers;
 mod probe;
 mod requirements;
 
-pub use command::check;
+pub(super) use command::check;
