@@ -457,3 +457,33 @@ fn changes_udp_reals(steps: &[Step]) -> bool {
         _ => false,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_report_of_two_passes_contains_the_refusals_and_errors_of_both() {
+        let report = |refused, flows, error: &str| PassReport {
+            refused,
+            flows,
+            errors: vec![Error::new("doing", error)],
+            ..PassReport::default()
+        };
+        let both = report(1, 2, "second").after(report(10, 20, "first"));
+        assert_eq!((both.refused, both.flows), (11, 22));
+        let errors: Vec<String> = both.errors.iter().map(ToString::to_string).collect();
+        assert_eq!(errors, ["doing: second", "doing: first"]);
+        assert!(!PassReport::default().after(report(0, 0, "first")).is_ok());
+    }
+
+    #[test]
+    fn the_desired_items_of_the_last_pass_replace_those_of_the_first() {
+        let with = |name: &str| PassReport {
+            want: Some(ItemSet::from([Item::Module { name: name.into() }])),
+            ..PassReport::default()
+        };
+        assert_eq!(with("b").after(with("a")).want, with("b").want);
+        assert_eq!(PassReport::default().after(with("a")).want, with("a").want);
+    }
+}
