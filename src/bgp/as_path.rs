@@ -188,13 +188,18 @@ mod tests {
 
     #[test]
     fn reading_a_written_path_returns_the_same_path() {
-        let path = vec![Sequence(vec![1, 70000]), Set(vec![2, 3]), ConfedSequence(vec![4])];
+        let path = vec![
+            Sequence(vec![1, 70000]),
+            Set(vec![2, 3]),
+            ConfedSequence(vec![4]),
+            ConfedSet(vec![5]),
+        ];
         let mut bytes = Vec::new();
         write(&path, true, &mut bytes);
         assert_eq!(read(&bytes, true), Some(path.clone()));
         bytes.clear();
         write(&path, false, &mut bytes);
-        assert_eq!(bytes, [2, 2, 0, 1, 0x5b, 0xa0, 1, 2, 0, 2, 0, 3, 3, 1, 0, 4]);
+        assert_eq!(bytes, [2, 2, 0, 1, 0x5b, 0xa0, 1, 2, 0, 2, 0, 3, 3, 1, 0, 4, 4, 1, 0, 5]);
         bytes.clear();
         write(&[Sequence(vec![7; 256])], true, &mut bytes);
         assert_eq!(read(&bytes, true).unwrap(), [Sequence(vec![7; 255]), Sequence(vec![7])]);

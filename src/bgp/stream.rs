@@ -377,4 +377,19 @@ mod tests {
         let seconds = |hold_time| write_timeout(hold_time).as_secs();
         assert_eq!([0, 90, 181, u16::MAX].map(seconds), [180, 180, 181, 65_535]);
     }
+
+    #[test]
+    fn a_listening_socket_has_the_md5_keys_of_its_own_family() {
+        let keys = ["127.0.0.1", "::1"].map(|peer| (peer.parse().unwrap(), Secret::new("secret")));
+        for at in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = listen(at.parse().unwrap(), &keys).unwrap();
+            let (at, timeout) = (listener.local_addr().unwrap(), Duration::from_millis(300));
+            let unsigned = TcpStream::connect_timeout(&at, timeout);
+            assert_eq!(
+                unsigned.unwrap_err().kind(),
+                ErrorKind::TimedOut,
+                "{at} drops its segments"
+            );
+        }
+    }
 }

@@ -92,6 +92,16 @@ mod tests {
     }
 
     #[test]
+    fn the_help_contains_each_description_word_by_word() {
+        let help = help();
+        let words: Vec<&str> = help.split_whitespace().collect();
+        let words = words.join(" ");
+        for flag in FLAGS.iter().filter(|flag| flag.section != Section::Ignored) {
+            assert!(words.contains(flag.help), "--{}", flag.name());
+        }
+    }
+
+    #[test]
     fn help_shows_file_for_flags_that_take_a_file() {
         let help = help();
         for flag in ["config", "kubeconfig", "snapshot", "cni-conf-file", "from"] {

@@ -321,7 +321,7 @@ pub(super) mod tests {
     use super::*;
     use crate::model::{
         cluster::{Name, Object, Service, ServicePort},
-        items::DUMMY,
+        items::{DUMMY, SetElement},
         local::{HostLink, Options},
     };
 
@@ -539,5 +539,26 @@ pub(super) mod tests {
             "all peers have sent their routes"
         );
         assert!(!is_removable(&route, &incomplete(Kind::Node), &all, &peered));
+    }
+
+    #[test]
+    fn an_element_is_not_removable_while_the_kind_that_its_set_comes_from_is_incomplete() {
+        let element =
+            |set, text: &str| Item::Element { set, value: SetElement::Net(text.parse().unwrap()) };
+        let local = local(None);
+        let kinds = [Kind::Node, Kind::Service, Kind::EndpointSlice];
+        for (set, text, from) in [
+            (Set::OwnPods, "10.244.0.0/24", Kind::Node),
+            (Set::PodNets, "10.244.0.0/16", Kind::Node),
+            (Set::NodeIps, "192.0.2.12/32", Kind::Node),
+            (Set::Vips, "10.96.0.1/32", Kind::Service),
+        ] {
+            let element = element(set, text);
+            let kept: Vec<Kind> = kinds
+                .into_iter()
+                .filter(|kind| !is_removable(&element, &FlatSet::from([*kind]), &NOTHING, &local))
+                .collect();
+            assert_eq!(kept, [from], "{set:?}");
+        }
     }
 }

@@ -382,6 +382,7 @@ mod tests {
         let mut bytes = Vec::new();
         let request = Request { kind, flags, body: body.to_vec(), ignored: &[] };
         request.write(7, 0, &mut bytes);
+        bytes[6..8].copy_from_slice(&flags.to_ne_bytes()); // the kernel does not set NLM_F_REQUEST
         bytes
     }
 

@@ -112,4 +112,14 @@ mod tests {
         facts.beat();
         assert_eq!(facts.stuck(), None);
     }
+
+    #[test]
+    fn the_time_is_that_of_the_system_clock() {
+        let file = std::env::temp_dir().join(format!("kinglet-clock-{}", std::process::id()));
+        std::fs::write(&file, "").unwrap();
+        let written = std::fs::metadata(&file).unwrap().modified().unwrap();
+        std::fs::remove_file(&file).unwrap();
+        let written = written.duration_since(UNIX_EPOCH).unwrap().as_secs();
+        assert!((written..written + 60).contains(&unix()));
+    }
 }

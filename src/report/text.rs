@@ -172,9 +172,12 @@ pub(super) mod tests {
     use super::*;
     use crate::{
         model::items::{Item, Protocol, ServiceAddr, TABLE_MAIN},
-        report::status::{
-            ApiReport, ClusterCounts, Followed, PassStatus, ProblemLine, RouteStatus,
-            SnapshotStatus, StepKind,
+        report::{
+            bgp::PeerRow,
+            status::{
+                ApiReport, ClusterCounts, Followed, PassStatus, ProblemLine, RouteStatus,
+                SnapshotStatus, StepKind,
+            },
         },
     };
 
@@ -353,6 +356,29 @@ NETWORK POLICY IS NOT ENFORCED by this version.
         );
         status.pass.ended(7_500, 10, Ok(true));
         assert_eq!((status.pass.failures, status.pass.count), (3, 814));
+    }
+
+    #[test]
+    fn bgp_peers_that_are_down_are_listed_and_the_others_are_counted() {
+        let peer = |last: u8, state: &str| PeerRow {
+            addr: [192, 0, 2, last].into(),
+            asn: 64512,
+            node: (last == 12).then(|| "node-2".to_owned()),
+            state: state.to_owned(),
+            bfd: None,
+            uptime: 61,
+            received: 0,
+            accepted: 0,
+            advertised: 0,
+            error: (last == 250).then(|| "connection refused".to_owned()),
+        };
+        let mut status = right_status();
+        status.bgp = vec![peer(12, "Connect"), peer(13, "Established"), peer(250, "Active")];
+        let text = page(&status, 1_000_000);
+        let expected = "\nBGP: 1 of 3 peers are up (see kinglet bgp)\n  \
+                        192.0.2.12 (node-2): Connect, 1 min 1 s; no answer yet\n  \
+                        192.0.2.250 (outside): Active, 1 min 1 s; connection refused\n";
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]

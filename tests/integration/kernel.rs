@@ -858,6 +858,21 @@ fn cleanup_keeps_the_bridge_that_pods_are_connected_to() {
 }
 
 #[test]
+fn cleanup_exits_1_if_a_file_cannot_be_removed() {
+    in_namespace(|| {
+        let script = format!(
+            "mount -t tmpfs none /run; mkdir -p /run/kinglet/status
+             {} cleanup --master http://127.0.0.1:1",
+            env!("CARGO_BIN_EXE_kinglet")
+        );
+        let run = Command::new("unshare").args(["-m", "sh", "-c", &script]).output().unwrap();
+        let text = String::from_utf8_lossy(&run.stderr);
+        assert_eq!(run.status.code(), Some(1), "a folder is at the place of the socket: {text}");
+        assert!(text.contains("- file /run/kinglet/status: refused: "), "{text}");
+    });
+}
+
+#[test]
 fn cleanup_while_another_kinglet_works_is_an_error() {
     in_namespace(|| {
         let _lock = kinglet::kernel::lock::Lock::take().unwrap().unwrap();

@@ -159,3 +159,16 @@ fn an_account_that_may_list_but_not_watch_is_enough() {
         }
     });
 }
+
+#[test]
+fn a_sync_with_a_refused_step_exits_1() {
+    in_namespace(|| {
+        let (objects, folder) = (Folder::objects("three-nodes"), Folder::new());
+        let server = Server::start::<&str>(objects.path(), &[]);
+        let conf = format!("--cni-conf-file={}", folder.join("kinglet.conflist").display());
+        sh("ip link add kube-bridge type veth peer name other");
+        let run = sync(&server.address, &folder, &["--enable-cni=true", &conf]);
+        assert!(run.stderr.contains("refused: a link with this name already exists"), "{run:?}");
+        assert_eq!(run.code, Some(1), "{run:?}");
+    });
+}
