@@ -3,7 +3,7 @@
 use crate::family::Family;
 use crate::{
     collections::FlatMap,
-    desired::{Unmet, view::has_ipv6},
+    desired::{Unmet, has_ipv6},
     hash::fnv1a_32,
     model::{
         bgp::{Config, Export, Import, LocalSpeaker, Originated, Peer, TtlPolicy},

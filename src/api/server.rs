@@ -117,11 +117,6 @@ impl Api {
         Ok(ApiServer::locate(source, Timeouts::default())?.open(ExpectedCluster::Any))
     }
 
-    /// Does the same as [`ApiServer::identity`].
-    pub fn identity(&self, node: &str) -> Identity {
-        identity(&self.client, node)
-    }
-
     /// Returns the URL of the server.
     pub fn server(&self) -> &str {
         &self.client.server
@@ -132,9 +127,8 @@ impl Api {
         &self.client.traffic
     }
 
-    /// Does the same as [`ExpectedCluster::OfNode`], for an `Api` that was opened without it. Must be
-    /// called before the first request.
-    pub fn expect(&self, node: &str, snapshot: Option<&Snapshot>) {
+    /// Records the cluster in which `node` is registered. Must be called before the first request.
+    fn expect(&self, node: &str, snapshot: Option<&Snapshot>) {
         let Contact { uid, endpoints } = snapshot.map(|s| s.contact.clone()).unwrap_or_default();
         *self.own() = Some(OwnNode { name: node.to_owned(), uid });
         let last = resources(Kind::EndpointSlice).len() - 1;

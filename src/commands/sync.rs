@@ -4,11 +4,14 @@
 use std::time::Duration;
 
 use super::{
-    context::{add_invalid, node_name, open_api, options, print, warn_about_policy},
+    context::{add_invalid, node_name, options, print, source, warn_about_policy},
     plan::json,
 };
 use crate::{
-    api::snapshot::{self, Snapshot},
+    api::{
+        ApiServer, ExpectedCluster, Timeouts,
+        snapshot::{self, Snapshot, SnapshotFile},
+    },
     bgp::rib,
     cli::{Format, LowArgs},
     desired::Unmet,
@@ -29,7 +32,7 @@ struct ClusterRead {
     known: ClusterStore,
     /// The errors of the kinds that could not be read.
     errors: Vec<Error>,
-    file: snapshot::SnapshotFile,
+    file: SnapshotFile,
     /// The time of the last complete list (Unix time).
     listed: u64,
     contact: snapshot::Contact,
@@ -38,12 +41,13 @@ struct ClusterRead {
 /// Reads the snapshot and the changes since then from the API. Fails if the API cannot be read and there
 /// is no snapshot; with a snapshot, the errors are returned beside the snapshot's cluster.
 fn read_cluster(args: &LowArgs, node: &str) -> Result<ClusterRead> {
-    let api = open_api(args)?;
-    let mut file = snapshot::SnapshotFile::new(args.snapshot.clone(), api.identity(node));
+    let server = ApiServer::locate(&source(args), Timeouts::default())?;
+    let mut file = SnapshotFile::new(args.snapshot.clone(), server.identity(node));
     let snapshot = file.load();
-    if args.snapshot.is_some() {
-        api.expect(node, snapshot.as_ref());
-    }
+    let api = server.open(match &args.snapshot {
+        Some(_) => ExpectedCluster::OfNode { node, snapshot: snapshot.as_ref() },
+        None => ExpectedCluster::Any,
+    });
     let kinds = Kind::needed(args.services);
     let age = snapshot.as_ref().and_then(Snapshot::age);
     let resync = Duration::from_secs(args.resync_period);

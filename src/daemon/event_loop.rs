@@ -26,7 +26,7 @@ use super::{
     schedule::{Schedule, Work},
 };
 use crate::{
-    api::{Api, STACK, Source, Start, SyncPolicy, snapshot},
+    api::{ApiServer, ExpectedCluster, STACK, Source, Start, SyncPolicy, Timeouts, snapshot},
     error::{Doing, Error, Result},
     kernel::{Kernel, Scope, events::Events, lock::Lock},
     log,
@@ -132,11 +132,13 @@ pub fn run(
     signals: sys::Signals,
     server: StatusServer,
 ) -> Result<Exit> {
-    let api = Arc::new(Api::open(&setup.source)?);
+    let api_server = ApiServer::locate(&setup.source, Timeouts::default())?;
     let kinds = Kind::needed(setup.options.reads_services());
-    let mut file = snapshot::SnapshotFile::new(setup.snapshot.clone(), api.identity(&setup.node));
+    let identity = api_server.identity(&setup.node);
+    let mut file = snapshot::SnapshotFile::new(setup.snapshot.clone(), identity);
     let last = file.load();
-    api.expect(&setup.node, last.as_ref());
+    let expected = ExpectedCluster::OfNode { node: &setup.node, snapshot: last.as_ref() };
+    let api = Arc::new(api_server.open(expected));
     let network = kernel.subscribe_network()?;
     // A kernel without nftables has no such notifications.
     let table = kernel.subscribe_table().ok();

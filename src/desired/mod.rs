@@ -9,16 +9,25 @@
 //! it ([`services::Claims`]). Comparing the result with the kernel is left to `plan`, applying it to
 //! `kernel`.
 
+mod cluster_view;
 pub mod cni_config;
 #[cfg(test)]
 mod endpoint_cases;
 pub mod endpoints;
 pub mod health;
 mod node;
+mod node_view;
 pub mod routes;
 pub mod services;
+pub(crate) mod state;
 pub mod unit;
-pub(crate) mod view;
+mod unmet;
 
+pub use cluster_view::{
+    ClusterView, NodeExports, UnitItems, is_removable_service_item, release_claims, routed_prefixes,
+};
+pub(crate) use node_view::has_ipv6;
+pub use node_view::is_removable;
+pub use state::{Desired, desired, desired_of};
 pub use unit::Unit;
-pub use view::{ClusterView, Desired, Unmet, desired, desired_of, is_removable};
+pub use unmet::Unmet;

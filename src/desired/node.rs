@@ -5,9 +5,10 @@
 use ipnet::IpNet;
 
 use super::{
-    Unmet, cni_config,
+    cni_config,
+    node_view::{Draft, NodeView},
     services::outermost,
-    view::{ClusterView, Draft},
+    unmet::Unmet,
 };
 use crate::{
     error::Error,
@@ -26,7 +27,7 @@ fn add_sysctl(items: &mut Vec<Item>, name: &str, value: &str) {
 
 /// Adds the items of the pod network: the bridge, forwarding, and the CNI configuration for the
 /// container runtime.
-pub fn network(view: &ClusterView<'_>, draft: &mut Draft) {
+pub fn network(view: &NodeView<'_>, draft: &mut Draft) {
     for module in ["bridge", "veth"] {
         view.want_module(module, draft); // veth is for the CNI plugin, which has no loader of its own
     }
@@ -57,13 +58,13 @@ pub fn network(view: &ClusterView<'_>, draft: &mut Draft) {
 
 /// Returns the MTU in bytes of the link that carries the node's address; `None` if the host was not
 /// inspected or `--auto-mtu` is off.
-fn mtu(view: &ClusterView<'_>) -> Option<u32> {
+fn mtu(view: &NodeView<'_>) -> Option<u32> {
     let addr = view.own.addr(true).or_else(|| view.own.addr(false))?;
     let link = view.host()?.link_of(addr)?;
     view.local.options.auto_mtu.then_some(link.mtu)
 }
 
-fn forwarding(view: &ClusterView<'_>, cidrs: &[IpNet], items: &mut Vec<Item>) {
+fn forwarding(view: &NodeView<'_>, cidrs: &[IpNet], items: &mut Vec<Item>) {
     if view.local.options.ipv4 {
         add_sysctl(items, "net/ipv4/ip_forward", "1");
     }
@@ -82,7 +83,7 @@ fn forwarding(view: &ClusterView<'_>, cidrs: &[IpNet], items: &mut Vec<Item>) {
 
 /// Adds the CNI configuration. If the file that is there can't be read or edited, adds an error
 /// instead, which changes the exit code and does not stop the other items.
-fn cni_config(view: &ClusterView<'_>, cidrs: &[IpNet], mtu: Option<u32>, draft: &mut Draft) {
+fn cni_config(view: &NodeView<'_>, cidrs: &[IpNet], mtu: Option<u32>, draft: &mut Draft) {
     let path = &*view.local.options.cni_conf;
     let doing = || format!("writing the CNI configuration {path}");
     let host = view.host();
@@ -107,7 +108,7 @@ fn cni_config(view: &ClusterView<'_>, cidrs: &[IpNet], mtu: Option<u32>, draft: 
 
 /// Adds the items of the service proxy: the dummy link for virtual addresses, and the settings of
 /// IPVS.
-pub fn service_proxy(view: &ClusterView<'_>, draft: &mut Draft) {
+pub fn service_proxy(view: &NodeView<'_>, draft: &mut Draft) {
     if !view.serves() {
         draft.unmet.push(Unmet::new(
             "Services",
@@ -159,13 +160,13 @@ pub fn service_proxy(view: &ClusterView<'_>, draft: &mut Draft) {
 /// then leave by the port that it came in by, and the bridge drops it unless that port is in
 /// hairpin mode. The CNI plugin does the same with `hairpinMode`, but a foreign CNI configuration
 /// may lack it.
-fn hairpins(view: &ClusterView<'_>, items: &mut Vec<Item>) {
+fn hairpins(view: &NodeView<'_>, items: &mut Vec<Item>) {
     let ports = view.host().map_or(&[][..], |host| &host.ports);
     items.extend(ports.iter().map(|port| Item::Hairpin { port: port.clone() }));
 }
 
 /// Adds our nftables table, with the set elements that follow from the Nodes.
-pub fn table(view: &ClusterView<'_>, draft: &mut Draft) {
+pub fn table(view: &NodeView<'_>, draft: &mut Draft) {
     if !view.has_table() {
         draft.unmet.push(Unmet::new(
             "the guard of virtual addresses, masquerading and Local policies",
@@ -188,7 +189,7 @@ pub fn table(view: &ClusterView<'_>, draft: &mut Draft) {
 }
 
 /// Adds the set elements that follow from the Nodes: pod networks and node addresses.
-pub fn elements(view: &ClusterView<'_>, draft: &mut Draft) {
+pub fn elements(view: &NodeView<'_>, draft: &mut Draft) {
     let mut element = |set, value| {
         draft.items.push(Item::Element { set, value });
     };
@@ -202,7 +203,7 @@ pub fn elements(view: &ClusterView<'_>, draft: &mut Draft) {
 
 /// Adds an accept rule to each chain of another program that drops by its policy. Returns true if
 /// there is any such chain, so that our table must mark the packets to accept.
-fn accept_rules(view: &ClusterView<'_>, draft: &mut Draft) -> bool {
+fn accept_rules(view: &NodeView<'_>, draft: &mut Draft) -> bool {
     let Some(host) = view.host() else { return false };
     for chain in &host.closed {
         if iptables(chain).is_some() {
@@ -226,7 +227,7 @@ const NFT_MODULES: [&str; 6] =
 
 /// Changes a strict reverse path filter (1) to loose (2), because the answer of a real server may
 /// come in by another link than the request left by.
-fn loosen_rp_filter(view: &ClusterView<'_>, host: &Host, items: &mut Vec<Item>) {
+fn loosen_rp_filter(view: &NodeView<'_>, host: &Host, items: &mut Vec<Item>) {
     let path = |link: &str| format!("net/ipv4/conf/{link}/rp_filter");
     let value = |link: &str| host.sysctls.get(&*path(link)).map(|v| &**v);
     let mut links = vec!["all", BRIDGE, DUMMY];

@@ -12,8 +12,8 @@ use ipnet::IpNet;
 
 use super::{
     Unmet,
+    node_view::{Draft, NOTHING, NodeView},
     services::Claims,
-    view::{ClusterView, Draft, NOTHING},
 };
 use crate::{
     bgp::rib::Learned,
@@ -93,7 +93,7 @@ impl RejectReason {
 impl<'a> RouteFilter<'a> {
     /// Returns the filter for the node of a view. It has no learned routes if `--routes` excludes
     /// BGP.
-    pub(super) fn of(view: &ClusterView<'a>, learned: &'a Learned) -> RouteFilter<'a> {
+    pub(super) fn of(view: &NodeView<'a>, learned: &'a Learned) -> RouteFilter<'a> {
         let learned = if view.local.options.routes == Routes::Nodes { &NOTHING } else { learned };
         let mut neighbours = FlatSet::new();
         if !learned.routes.is_empty() {
@@ -190,7 +190,7 @@ impl<'a> RouteFilter<'a> {
 /// Adds the routes to the pods of all other nodes. Returns the claimed networks: podCIDRs, and the
 /// networks behind kube-router's tunnels.
 pub(super) fn of_nodes<'a>(
-    view: &ClusterView<'a>,
+    view: &NodeView<'a>,
     bounds: &RouteFilter<'_>,
     draft: &mut Draft,
 ) -> Claimed<'a> {
@@ -234,7 +234,7 @@ pub(super) fn of_nodes<'a>(
 /// Adds those of the given learned routes whose networks are not claimed. Rejected routes are
 /// reported once for each reason, because there may be very many of them.
 pub(super) fn of_peers<'l>(
-    view: &ClusterView<'_>,
+    view: &NodeView<'_>,
     bounds: &RouteFilter<'_>,
     routes: impl Iterator<Item = (&'l IpNet, &'l NextHops)>,
     claimed: &Claimed<'_>,
@@ -318,7 +318,7 @@ mod tests {
     use crate::{
         desired::{
             ClusterView, desired,
-            view::tests::{Dice, service},
+            state::tests::{Dice, service},
         },
         model::{
             cluster::{Cluster, Name, Object, Service, ServicePort},

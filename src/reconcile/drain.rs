@@ -126,11 +126,12 @@ pub fn drain<'a>(
 
 /// Returns the destination of the packets that get each mark.
 fn marked_addrs(state: &ItemSet) -> FlatMap<u32, ServiceAddr> {
-    let marked = |item: &Item| match *item {
-        Item::Element { set: Set::Outside, value: SetElement::Marked { at, mark } } => {
-            Some((mark, at))
-        }
-        _ => None,
+    let marked = |item: &Item| {
+        let Item::Element { set: Set::Outside, value: SetElement::Marked { at, mark } } = *item
+        else {
+            return None;
+        };
+        Some((mark, at))
     };
     state.iter().filter_map(marked).collect()
 }

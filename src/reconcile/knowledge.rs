@@ -9,9 +9,9 @@ use crate::{
     bgp::rib::Learned,
     collections::{FlatMap, FlatSet, changed_keys},
     desired::{
-        ClusterView, Unmet,
+        ClusterView, NodeExports, Unmet, release_claims,
         services::Claims,
-        unit::{Event, NodeExports, Unit, dirtied_by, release_claims},
+        unit::{Event, Unit, dirtied_by},
     },
     error::Result,
     model::{
@@ -162,20 +162,18 @@ impl Synced {
             unmet.append(&mut now.unmet);
             units.push(unit);
         }
-        let known = |item: &&Item| match item {
-            Item::Module { name } => {
-                self.local.host.as_ref().is_some_and(|host| host.modules.contains_key(name))
-            }
-            _ => false,
+        let known = |item: &&Item| {
+            let Item::Module { name } = item else { return false };
+            self.local.host.as_ref().is_some_and(|host| host.modules.contains_key(name))
         };
         let want = ItemSet::from(want);
         have.extend(want.iter().filter(known).cloned());
         let have = ItemSet::from(have);
         // A learned route to a virtual address gives way to the Service that is served there.
         let moved = |a: &ItemSet, b: &ItemSet| {
-            a.iter().any(|item| match item {
-                Item::Addr { addr, .. } => learned.routes.contains_key(addr) && !b.contains(item),
-                _ => false,
+            a.iter().any(|item| {
+                let Item::Addr { addr, .. } = item else { return false };
+                learned.routes.contains_key(addr) && !b.contains(item)
             })
         };
         if moved(&have, &want) || moved(&want, &have) {
@@ -215,10 +213,8 @@ impl Difference {
 
 /// Returns the IPVS service that an item is or belongs to.
 pub(super) fn service_key(item: &Item) -> Option<ServiceKey> {
-    match item {
-        Item::Service { at, .. } | Item::Real { of: at, .. } => Some(*at),
-        _ => None,
-    }
+    let (Item::Service { at, .. } | Item::Real { of: at, .. }) = item else { return None };
+    Some(*at)
 }
 
 /// Adds the Services that depend on addresses of Nodes which changed to the dirty units, and gives the
@@ -237,7 +233,7 @@ fn follow_exports(
     }
     if !addrs.is_empty() {
         let uses = |service: &&Service| service.addrs().any(|addr| addrs.contains(&addr));
-        for service in view.cluster.services.values().filter(uses) {
+        for service in view.node.cluster.services.values().filter(uses) {
             let unit = Unit::Service(service.name.clone());
             if claims.is_contested() || before.units.len() > MAX_DIRTY {
                 return false;
@@ -263,7 +259,7 @@ mod tests {
     use super::*;
     use crate::{
         collections::FlatMap,
-        desired::{self, is_removable, unit::is_removable_service_item},
+        desired::{self, is_removable, is_removable_service_item},
         model::{
             cluster::{
                 Change, ClusterStore, Delta, Endpoint, EndpointSlice, Kind, Name, Node, Object,

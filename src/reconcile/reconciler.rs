@@ -16,8 +16,8 @@ use crate::{
     bgp::rib::Learned,
     collections::FlatSet,
     desired::{
-        ClusterView, Unmet, is_removable,
-        unit::{Event, Unit, is_removable_service_item, routed_prefixes},
+        ClusterView, Unmet, is_removable, is_removable_service_item, routed_prefixes,
+        unit::{Event, Unit},
     },
     error::{Error, Result},
     kernel::{Kernel, OnStep, Outcome, Scope, files},
@@ -433,9 +433,9 @@ impl Reconciler {
     ) -> Result<()> {
         let keys: FlatSet<ServiceKey> = have.iter().chain(&*want).filter_map(service_key).collect();
         let (mine, others) = std::mem::take(&mut self.drains).split(&keys);
-        let gone = |item: &&Item| match **item {
-            Item::Real { of, addr, port, .. } => !has_real(want, (of, addr, port)),
-            _ => false,
+        let gone = |item: &&Item| {
+            let Item::Real { of, addr, port, .. } = **item else { return false };
+            !has_real(want, (of, addr, port))
         };
         let leaving: FlatSet<ServiceKey> =
             have.iter().filter(gone).filter_map(service_key).collect();
@@ -452,9 +452,9 @@ impl Reconciler {
 /// Returns true if a step changes a UDP real server: conntrack entries of UDP may then lead to an endpoint
 /// that is gone, or past IPVS.
 fn changes_udp_reals(steps: &[Step]) -> bool {
-    steps.iter().any(|step| match step.item() {
-        Item::Real { of: ServiceKey::Address(of), .. } => of.protocol == Protocol::Udp,
-        _ => false,
+    steps.iter().any(|step| {
+        let Item::Real { of: ServiceKey::Address(of), .. } = step.item() else { return false };
+        of.protocol == Protocol::Udp
     })
 }
 

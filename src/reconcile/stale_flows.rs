@@ -24,18 +24,16 @@ pub type Serving = FlatMap<ServiceAddr, FlatSet<(IpAddr, u16)>>;
 pub fn serving(state: &ItemSet) -> Serving {
     let mut serving = Serving::new();
     for item in state {
-        match *item {
-            Item::Service { at: ServiceKey::Address(at), .. } if at.protocol == Protocol::Udp => {
-                serving.or_default(at);
-            }
-            Item::Real { of: ServiceKey::Address(of), addr, port, weight: 1.., forward }
-                if of.protocol == Protocol::Udp =>
-            {
-                let answers =
-                    if forward == Forward::Masq { (addr, port) } else { (of.addr, of.port) };
-                serving.or_default(of).insert(answers);
-            }
-            _ => {}
+        if let Item::Service { at: ServiceKey::Address(at), .. } = *item
+            && at.protocol == Protocol::Udp
+        {
+            serving.or_default(at);
+        }
+        if let Item::Real { of: ServiceKey::Address(of), addr, port, weight: 1.., forward } = *item
+            && of.protocol == Protocol::Udp
+        {
+            let answers = if forward == Forward::Masq { (addr, port) } else { (of.addr, of.port) };
+            serving.or_default(of).insert(answers);
         }
     }
     serving

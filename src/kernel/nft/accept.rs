@@ -7,7 +7,11 @@
 
 use neli::consts::nl::NlmF;
 
-use super::{NFGEN, SUBSYSTEM, element::NF_DROP, rules::*, table::be32};
+use super::{
+    element::NF_DROP,
+    header::{NFGEN, SUBSYSTEM, be32},
+    rules::*,
+};
 use crate::{
     family::Family,
     model::{

@@ -2,10 +2,7 @@
 
 use neli::consts::nl::NlmF;
 
-use super::{
-    NFGEN,
-    table::{LIST_ELEM, request},
-};
+use super::header::{LIST_ELEM, NFGEN, request};
 use crate::{
     model::nftables::NFT_TABLE,
     netlink::message::{Attrs, NLA_F_NESTED, Request},

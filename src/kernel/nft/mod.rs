@@ -9,6 +9,7 @@
 
 pub mod accept;
 mod element;
+mod header;
 mod rules;
 mod table;
 
@@ -16,6 +17,7 @@ pub use element::{
     ElementData, ElementVerdict, RawElement, add_raw_elements, list_elements, read_elements,
     remove_raw_elements,
 };
+pub(crate) use header::{NFGEN, SUBSYSTEM};
 pub use rules::{
     Found, add_chain, add_rule, expected, list_all_chains, list_chains, list_rules, put_chains,
     read_any_chain, read_chain, read_rule, remove_chain,
@@ -24,4 +26,3 @@ pub use table::{
     ELEMENTS, FoundSet, add_elements, add_set, add_sets, add_table, begin, end, list_sets,
     read_set, remove_elements, remove_set, remove_table, values,
 };
-pub(crate) use table::{NFGEN, SUBSYSTEM};

@@ -7,9 +7,8 @@
 use neli::consts::nl::NlmF;
 
 use super::{
-    NFGEN, SUBSYSTEM,
     element::{ElementVerdict, NF_ACCEPT, put_verdict},
-    table::{LIST_ELEM, NFPROTO_INET, be32, request},
+    header::{LIST_ELEM, NFGEN, NFPROTO_INET, SUBSYSTEM, be32, request},
 };
 use crate::{
     family::Family,

@@ -6,7 +6,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use neli::consts::nl::NlmF;
 
-use super::element::{ElementData, RawElement, add_raw_elements, remove_raw_elements};
+use super::{
+    element::{ElementData, RawElement, add_raw_elements, remove_raw_elements},
+    header::{LIST_ELEM, NFGEN, NFPROTO_INET, be32, request},
+};
 use crate::{
     collections::FlatSet,
     family::Family,
@@ -17,9 +20,6 @@ use crate::{
     netlink::message::{Attrs, NLA_F_NESTED, Request},
 };
 
-pub(super) const NFPROTO_INET: u8 = 1;
-/// NFNL_SUBSYS_NFTABLES in the upper byte of a message's type.
-pub(crate) const SUBSYSTEM: u16 = 10 << 8;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 
@@ -44,7 +44,6 @@ const SET_ID: u16 = 10;
 const SET_USERDATA: u16 = 13;
 const SET_DESC_CONCAT: u16 = 2;
 const SET_FIELD_LEN: u16 = 1;
-pub(super) const LIST_ELEM: u16 = 1;
 
 // NFT_SET_*
 const INTERVAL: u32 = 0x4;
@@ -64,19 +63,8 @@ const TYPE_MARK: u32 = 19;
 /// NFT_DATA_VERDICT, the data type of verdict maps.
 const TYPE_VERDICT: u32 = 0xffff_ff00;
 
-/// struct nfgenmsg { u8 family; u8 version; be16 res_id; }
-pub(crate) const NFGEN: usize = 4;
 /// The maximum number of elements in one message, because an attribute can't exceed 64 KiB.
 pub const ELEMENTS: usize = 500;
-
-/// Returns a big-endian number of four bytes; `None` if the attribute is missing or too short.
-pub(super) fn be32(attrs: Attrs<'_>, kind: u16) -> Option<u32> {
-    attrs.get(kind)?.first_chunk().map(|b| u32::from_be_bytes(*b))
-}
-
-pub(super) fn request(message: u16, flags: NlmF) -> Request {
-    Request::new(SUBSYSTEM | message, flags, &[NFPROTO_INET, 0, 0, 0])
-}
 
 /// Builds the message at the start or the end of a transaction.
 fn batch_message(kind: u16) -> Request {
@@ -372,6 +360,7 @@ fn key_of(at: &ServiceAddr) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::nft::header::SUBSYSTEM;
 
     #[test]
     fn every_kind_of_value_survives_encoding_in_both_families() {
