@@ -6,9 +6,10 @@ use std::process::Command;
 use crate::common::{kept, monitor::Monitor, namespace::in_namespace, sh};
 use kinglet::{
     bgp::rib::Learned,
+    collections::FlatSet,
     kernel::{Kernel, Outcome, Scope},
     model::{
-        cluster::{Cluster, Node, Object, store::Delta},
+        cluster::{Cluster, Kind, Node, Object, store::Delta},
         items::{
             BRIDGE, Item, ItemSet, LinkKind, NextHops, Protocol, ServiceAddr, SetElement,
             TABLE_MAIN,
@@ -217,6 +218,187 @@ fn a_node_that_is_added_or_removed_does_not_recompute_the_others() {
         assert!(keeper.full(&cluster, Scope::Network, &mut well).unwrap().is_ok());
         assert_eq!(routes(), format!("{other}10.244.14.0/24 via 192.0.2.14\n"));
         assert!(keeper.incremental(&cluster, &mut nothing).unwrap().is_ok());
+    });
+}
+
+/// Returns Node NAME at 192.0.2.LAST with the pods 10.244.LAST.0/24.
+fn node(name: &str, last: u8) -> Node {
+    Node {
+        name: name.into(),
+        internal_ips: vec![[192, 0, 2, last].into()],
+        pod_cidrs: vec![format!("10.244.{last}.0/24").parse().unwrap()],
+        ..Node::default()
+    }
+}
+
+/// Returns a reconciler of node a without Services, after a full pass, and its cluster: a, b and c.
+fn reconciled(options: Options) -> (Reconciler, Cluster) {
+    let mut cluster = Cluster::default();
+    for (name, last) in [("a", 11), ("b", 12), ("c", 13)] {
+        cluster.insert(Object::Node(node(name, last)));
+    }
+    let options = Options { services: false, cni: false, ..options };
+    let mut reconciler = Reconciler::new(Kernel::open().unwrap(), "a", options);
+    assert!(reconciler.needs_full_pass());
+    assert!(reconciler.full(&cluster, Scope::All, &mut |_, _| {}).unwrap().is_ok());
+    assert!(!reconciler.needs_full_pass());
+    (reconciler, cluster)
+}
+
+const NODES: Delta = Delta { all: false, nodes: true, services: FlatSet::new() };
+
+fn our_routes() -> String {
+    sh("ip route show proto 17 | sed 's/ dev.*//'")
+}
+
+#[test]
+fn a_refused_step_of_an_incremental_pass_makes_the_next_pass_a_full_one() {
+    in_namespace(|| {
+        let (mut reconciler, mut cluster) = reconciled(Options::default());
+        sh("ip route add 10.244.14.0/24 via 192.0.2.99 proto static");
+        reconciler.remember(&cluster, &NODES);
+        assert!(!reconciler.needs_full_pass());
+        cluster.insert(Object::Node(node("d", 14)));
+        cluster.insert(Object::Node(node("e", 15)));
+        let report = reconciler.incremental(&cluster, &mut |_, _| {}).unwrap();
+        assert_eq!((report.refused, report.is_ok()), (1, false));
+        assert!(our_routes().contains("10.244.15.0/24"), "the other steps are applied");
+        assert!(reconciler.needs_full_pass());
+        // Until then an event is not followed alone, because the kernel's state is not known.
+        reconciler.remember(&cluster, &NODES);
+        cluster.nodes.remove("e");
+        let mut nothing = |step: &Step, _: &Outcome| panic!("{step}: an unexpected step");
+        assert!(reconciler.incremental(&cluster, &mut nothing).unwrap().is_ok());
+        assert!(reconciler.needs_full_pass());
+        sh("ip route del 10.244.14.0/24 proto static");
+        assert!(reconciler.full(&cluster, Scope::All, &mut |_, _| {}).unwrap().is_ok());
+        assert!(!reconciler.needs_full_pass());
+        let routes = ["10.244.12.0/24 via 192.0.2.12", "10.244.13.0/24 via 192.0.2.13"];
+        assert_eq!(our_routes(), format!("{}\n10.244.14.0/24 via 192.0.2.14\n", routes.join("\n")));
+    });
+}
+
+#[test]
+fn a_refused_step_of_a_pass_over_the_network_makes_the_next_pass_a_full_one() {
+    in_namespace(|| {
+        let (mut reconciler, cluster) = reconciled(Options::default());
+        sh("ip route del 10.244.13.0/24; ip route add 10.244.13.0/24 via 192.0.2.99 proto static");
+        let report = reconciler.full(&cluster, Scope::Network, &mut |_, _| {}).unwrap();
+        assert_eq!(report.refused, 1);
+        assert!(reconciler.needs_full_pass());
+        sh("ip route del 10.244.13.0/24 proto static");
+        assert!(reconciler.full(&cluster, Scope::Network, &mut |_, _| {}).unwrap().is_ok());
+        assert!(our_routes().contains("10.244.13.0/24 via 192.0.2.13"));
+        assert!(reconciler.needs_full_pass(), "the rest was not compared");
+    });
+}
+
+#[test]
+fn routes_that_bgp_learns_are_applied_after_the_nodes_that_changed_before() {
+    in_namespace(|| {
+        let (mut reconciler, mut cluster) = reconciled(Options::default());
+        let steps_of = |steps: &mut Vec<String>, step: &Step, outcome: &Outcome| {
+            assert_eq!(*outcome, Ok(()), "{step}");
+            steps.push(step.to_string());
+        };
+        let learned = |to: &str, via: &str| {
+            let route = (to.parse().unwrap(), NextHops::One(via.parse().unwrap()));
+            Learned { routes: [route].into_iter().collect(), complete: true, ..Learned::default() }
+        };
+        reconciler
+            .learn(&cluster, learned("198.51.100.0/24", "192.0.2.12"), &mut |_, _| {})
+            .unwrap();
+        reconciler.remember(&cluster, &NODES);
+        cluster.nodes.remove("c");
+        cluster.insert(Object::Node(node("d", 14)));
+        // The learned route moves in the same breath; only it and the Nodes have steps.
+        let mut steps = Vec::new();
+        let moved = learned("198.51.100.0/24", "192.0.2.14");
+        let on_step = &mut |step: &Step, outcome: &Outcome| steps_of(&mut steps, step, outcome);
+        let report = reconciler.learn(&cluster, moved, on_step).unwrap();
+        assert!(report.is_ok() && report.want.is_none(), "no full pass: {report:?}");
+        assert!(report.nodes.is_some(), "the Nodes were applied");
+        let at = |text: &str| steps.iter().position(|step| step.contains(text));
+        let route = at("~ route 198.51.100.0/24");
+        assert!(route.is_some(), "{steps:?}");
+        for text in ["- route 10.244.13.0/24", "+ route 10.244.14.0/24"] {
+            assert!(at(text).is_some() && at(text) < route, "{text}: {steps:?}");
+        }
+        assert!(!reconciler.needs_full_pass());
+        let routes = "10.244.12.0/24 via 192.0.2.12\n10.244.14.0/24 via 192.0.2.14\n\
+                      198.51.100.0/24 via 192.0.2.14\n";
+        assert_eq!(our_routes(), routes);
+        // Nothing is left to do, for an incremental pass or a full one.
+        let mut nothing = |step: &Step, _: &Outcome| panic!("{step}: an unexpected step");
+        assert!(reconciler.incremental(&cluster, &mut nothing).unwrap().is_ok());
+        assert!(reconciler.full(&cluster, Scope::All, &mut nothing).unwrap().is_ok());
+    });
+}
+
+#[test]
+fn a_pass_over_the_network_applies_the_nodes_that_changed_before() {
+    in_namespace(|| {
+        let (mut reconciler, mut cluster) = reconciled(Options::default());
+        let known = || sh("nft list set inet kinglet node-ips4");
+        reconciler.remember(&cluster, &NODES);
+        cluster.nodes.remove("c");
+        cluster.insert(Object::Node(node("d", 14)));
+        sh("ip route del 10.244.12.0/24");
+        let mut well = |step: &Step, outcome: &Outcome| assert_eq!(*outcome, Ok(()), "{step}");
+        let report = reconciler.full(&cluster, Scope::Network, &mut well).unwrap();
+        assert!(report.is_ok() && report.want.is_none() && report.nodes.is_some(), "{report:?}");
+        let routes = "10.244.12.0/24 via 192.0.2.12\n10.244.14.0/24 via 192.0.2.14\n";
+        assert_eq!(our_routes(), routes, "what somebody removed is back too");
+        let listed = known();
+        assert!(listed.contains("192.0.2.14") && !listed.contains("192.0.2.13"), "{listed}");
+        assert!(!reconciler.needs_full_pass());
+        let mut nothing = |step: &Step, _: &Outcome| panic!("{step}: an unexpected step");
+        assert!(reconciler.incremental(&cluster, &mut nothing).unwrap().is_ok());
+        assert!(reconciler.full(&cluster, Scope::All, &mut nothing).unwrap().is_ok());
+    });
+}
+
+#[test]
+fn a_route_that_may_not_be_removed_yet_makes_later_passes_over_nodes_full_ones() {
+    in_namespace(|| {
+        sh("ip route add 10.244.99.0/24 via 192.0.2.12 proto 17");
+        // Until every BGP peer has sent its routes, one of them may claim that network.
+        let (mut reconciler, mut cluster) =
+            reconciled(Options { peers: true, ..Options::default() });
+        let stays = || our_routes().contains("10.244.99.0/24");
+        assert!(stays());
+        let add = |reconciler: &mut Reconciler, cluster: &mut Cluster, name: &str, last: u8| {
+            reconciler.remember(cluster, &NODES);
+            assert!(!reconciler.needs_full_pass());
+            cluster.insert(Object::Node(node(name, last)));
+            let report = reconciler.incremental(cluster, &mut |_, _| {}).unwrap();
+            assert!(report.is_ok());
+            report.want.is_some() // a full pass
+        };
+        assert!(add(&mut reconciler, &mut cluster, "d", 14));
+        assert!(stays());
+        let complete = Learned { complete: true, ..Learned::default() };
+        assert!(reconciler.learn(&cluster, complete, &mut |_, _| {}).unwrap().is_ok());
+        assert!(!stays());
+        assert!(!add(&mut reconciler, &mut cluster, "e", 15), "the routes are exact now");
+    });
+}
+
+#[test]
+fn a_route_of_a_node_that_may_still_exist_is_not_removed_by_an_incremental_pass() {
+    in_namespace(|| {
+        let (mut reconciler, mut cluster) = reconciled(Options::default());
+        reconciler.remember(&cluster, &NODES);
+        cluster.nodes.remove("c");
+        cluster.doubtful = FlatSet::from([Kind::Node]);
+        let report = reconciler.incremental(&cluster, &mut |_, _| {}).unwrap();
+        assert!(report.is_ok() && report.want.is_some(), "a full pass: {report:?}");
+        let routes = "10.244.12.0/24 via 192.0.2.12\n10.244.13.0/24 via 192.0.2.13\n";
+        assert_eq!(our_routes(), routes);
+        reconciler.remember(&cluster, &NODES);
+        cluster.doubtful = FlatSet::new();
+        assert!(reconciler.incremental(&cluster, &mut |_, _| {}).unwrap().is_ok());
+        assert_eq!(our_routes(), "10.244.12.0/24 via 192.0.2.12\n");
     });
 }
 
