@@ -13,7 +13,7 @@ use kinglet::{
     },
     model::{
         bgp::Learned,
-        cluster::{Cluster, Node, Object, store::Delta},
+        cluster::{Cluster, Kind, Node, Object, store::Delta},
         items::{
             BRIDGE, Item, ItemSet, LinkKind, NextHops, Protocol, ServiceAddr, SetElement,
             TABLE_MAIN,
@@ -468,6 +468,24 @@ fn a_route_that_may_not_be_removed_yet_makes_later_passes_over_nodes_full_ones()
         assert!(reconciler.learn(&cluster, complete, &mut |_, _| {}).unwrap().is_ok());
         assert!(!stays());
         assert!(!add(&mut reconciler, &mut cluster, "e", 15), "the routes are exact now");
+    });
+}
+
+#[test]
+fn a_route_of_a_node_that_may_still_exist_is_not_removed_by_an_incremental_pass() {
+    in_namespace(|| {
+        let (mut reconciler, mut cluster) = reconciled(Options::default());
+        reconciler.remember(&cluster, &NODES);
+        cluster.nodes.remove("c");
+        cluster.doubtful = FlatSet::from([Kind::Node]);
+        let report = reconciler.incremental(&cluster, &mut |_, _| {}).unwrap();
+        assert!(report.is_ok() && report.want.is_some(), "a full pass: {report:?}");
+        let routes = "10.244.12.0/24 via 192.0.2.12\n10.244.13.0/24 via 192.0.2.13\n";
+        assert_eq!(our_routes(), routes);
+        reconciler.remember(&cluster, &NODES);
+        cluster.doubtful = FlatSet::new();
+        assert!(reconciler.incremental(&cluster, &mut |_, _| {}).unwrap().is_ok());
+        assert_eq!(our_routes(), "10.244.12.0/24 via 192.0.2.12\n");
     });
 }
 

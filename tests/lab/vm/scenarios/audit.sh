@@ -27,7 +27,7 @@ for node in node-1 node-2; do serving "$node" "$node" 8080; done
 text one <<'END'
 held 1 80 : p1a
 host 2 80 : node-1 node-2
-many 20..159 families=4 80 : p3a
+many 20..149 families=4 80 : p3a
 web 3 80 : p1a p2a
 END
 objects "$(folder one)"
@@ -35,9 +35,8 @@ daemon node-1 --audit-period 3s
 daemon node-2 --audit-period 1h --ipvs-graceful-period 10m
 now one
 for node in node-1 node-2; do within 10 "$node is right" right "$node"; done
-same "all Services have an entry" 143 "$(ipvs node-1 | grep -c '^TCP 10\.96\.1\.[0-9]*:80 rr$')"
+same "all Services have an entry" 133 "$(ipvs node-1 | grep -c '^TCP 10\.96\.1\.[0-9]*:80 rr$')"
 served "a Service with host-network endpoints" p1c cluster:2 80 "node-1 node-2"
-check "IPVS has this node as a local endpoint" sh -c "ip netns exec node-1 ipvsadm -Ln | grep -q '192.0.2.11:8080 *Local'"
 
 # quiet_for SECONDS SENTENCE: no daemon has a step.
 quiet_for() {
@@ -45,7 +44,9 @@ quiet_for() {
   audits=$(total node-1 audits)
   sleep "$1"
   same "$2" "$before" "$(total node-1 added changed removed) $(total node-2 added changed removed)"
-  check "an audit has three parts, each a second after the last" test $(($(total node-1 audits) - audits)) -ge $(($1 - 1))
+  audits=$(($(total node-1 audits) - audits))
+  echo "  ($audits audits in $1 s)"
+  check "an audit is made in parts, more than one each 3 s" test $audits -gt $(($1 / 3 + 1))
 }
 table_of node-1 > /tmp/ipvs.node-1
 quiet_for 7 "audits of what nobody changed have no steps"
@@ -65,17 +66,16 @@ within 4 "and a real server too many is removed" back
 check "status reports no problem" right node-1
 
 # A whole service: the first part leads to a full pass, the other parts restore their own Services.
-tick() { audits=$(total node-1 audits); until [ "$(total node-1 audits)" -gt "$audits" ]; do sleep 0.1; done; }
-has() { in_ns node-1 ipvsadm -Sn -t "$1" > /dev/null 2>&1; }
+has() { in_ns node-1 ipvsadm -Ln -t "$1" > /dev/null 2>&1; }
 restored=
-for wait in tick true tick tick true; do
-  $wait
+for pause in 0.1 1.4 0.1; do
+  sleep $pause
   for vip in 10.96.1.1:80 10.96.1.3:80; do in_ns node-1 ipvsadm -D -t $vip; done
   tries=0 how=whole
   until has 10.96.1.1:80 && has 10.96.1.3:80; do
-    tries=$((tries + 1)); [ $tries -lt 60 ] || break
+    tries=$((tries + 1)); [ $tries -lt 20 ] || break
     if has 10.96.1.1:80 || has 10.96.1.3:80; then how=parts; fi
-    sleep 0.1
+    sleep 0.3
   done
   restored="$restored $how"
   within 4 "removed services are restored" back
@@ -101,7 +101,7 @@ draining "the endpoint of a connection" 1
 text leaves <<'END'
 held 1 80 : p2a
 host 2 80 : node-1 node-2
-many 20..159 families=4 80 : p3a
+many 20..149 families=4 80 : p3a
 web 3 80 : p1a p2a
 END
 now leaves
@@ -113,16 +113,16 @@ sleep 2
 text changes <<'END'
 held 1 affinity=600 80@30001 81>8080 : p2a p3a
 host 2 80 : node-1 node-2
-many 20..159 families=4 80 : p3a
+many 20..149 families=4 80 : p3a
 web 3 80 : p1a p2a
 END
 now changes
 draining "it drains on while its Service changes" 0
 same "until the same time" "$drains" "$(cat /run/lab/node-2/run/kinglet/drains)"
 text again <<'END'
-held 1 80@30001 : p3a
+held 1 80@30001 : p2a p3a
 host 2 80 : node-1 node-2
-many 20..159 families=4 80 : p3a
+many 20..149 families=4 80 : p3a
 web 3 80 : p1a p2a
 END
 now again
@@ -136,9 +136,7 @@ within 25 "it is removed after its connections have ended" gone
 same "and from the record" "[]" "$(cat /run/lab/node-2/run/kinglet/drains)"
 now again
 quiet_for 7 "then no pass has a step"
-for node in node-1 node-2; do
-  check "$node is right" right $node
-  kill "$(cat /run/lab/$node.daemon)"; wait "$(cat /run/lab/$node.daemon)"
-  quiet $node
-done
+for node in node-1 node-2; do check "$node is right" right $node; done
+kill "$(cat /run/lab/node-1.daemon)"; wait "$(cat /run/lab/node-1.daemon)"
+quiet node-1
 finish
