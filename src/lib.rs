@@ -66,9 +66,9 @@
 //! | [`cli`] | flags, configuration file, help | `error`, `model` |
 //! | [`daemon`] | `kinglet run`: event loop, schedule, reporter | `announce`, `api`, `bgp`, `kernel`, `reconcile`, `report`, and below |
 //! | [`report`] | status, health probes, metrics | `bgp`, `desired`, `model`, `sys` |
-//! | [`reconcile`] | full and incremental passes, drains, stale flows | `bgp`, `desired`, `kernel`, `plan`, `model` |
+//! | [`reconcile`] | full and incremental passes, drains, stale flows | `desired`, `kernel`, `plan`, `model` |
 //! | [`announce`] | cluster → configuration of the BGP speaker; pure | `desired`, `model` |
-//! | [`desired`] | cluster → items; pure | `model`, `codec`; `bgp` for the learned routes |
+//! | [`desired`] | cluster → items; pure | `model`, `codec` |
 //! | [`api`] | all HTTP to the API server: client, list, watch, snapshot | `model`, `codec` |
 //! | [`bgp`] | the BGP speaker: messages, state machine, table, policy, BFD | `model`, `sys` |
 //! | [`kernel`] | items ↔ netlink messages and files: observe, apply, notifications | `netlink`, `plan`, `model`, `codec`, `sys` |
@@ -79,9 +79,10 @@
 //! | [`codec`] | JSON, gzip, YAML | `collections` |
 //! | [`collections`] | map and set in a sorted vector | – |
 //! | [`family`] | IPv4 or IPv6 | – |
+//! | `hash`, `rng` | FNV-1a, and a xorshift generator for jitter and tests | – |
 //! | [`error`], [`log`] | the error `doing: cause`, and log lines | – |
 //!
-//! `collections`, `error`, `family` and `log` are at the ground and open to the modules above them.
+//! `collections`, `error`, `family`, `hash`, `log` and `rng` are at the ground and open to the modules above them.
 //! Imports never run upward, and never from a pure module to one with effects. Only `api` names ureq and
 //! rustls, only `netlink` and `kernel` name neli, only `cli` names lexopt, only `daemon` and `report` name
 //! smol, and only `sys` has unsafe code. The test `layers` holds these rules.
@@ -180,10 +181,10 @@
 //! | kernel interface | subject | module |
 //! |---|---|---|
 //! | netlink(7): linux/netlink.h, linux/genetlink.h | messages, acknowledgements, extended errors | `netlink` |
-//! | rtnetlink(7): linux/rtnetlink.h, if_link.h, if_addr.h | links, addresses, routes, notifications | `kernel::route`, `kernel::events` |
-//! | linux/ip_vs.h | IPVS over generic netlink | `kernel::ipvs` |
+//! | rtnetlink(7): linux/rtnetlink.h, if_link.h, if_addr.h | links, addresses, routes, rules, neighbours, notifications | `netlink`, `kernel::route`, `kernel::events` |
+//! | linux/ip_vs.h | IPVS over generic netlink | `netlink::ipvs`, `kernel::ipvs` |
 //! | linux/netfilter/nf_tables.h | nftables | `kernel::nft` |
-//! | linux/netfilter/nfnetlink_conntrack.h | conntrack entries | `kernel::conntrack` |
+//! | linux/netfilter/nfnetlink_conntrack.h | conntrack entries | `netlink::conntrack`, `kernel::conntrack` |
 //! | linux/netfilter_ipv4/ip_tables.h, netfilter_ipv6/ip6_tables.h | chains of iptables-legacy, read only | `kernel::xtables` |
 //! | /proc/sys, /proc/net, /proc/config.gz, /lib/modules | sysctls, listening ports, options and modules of the kernel | `kernel::files` |
 //! | unix(7) | the lock, and the status socket | `kernel::lock`, `report` |

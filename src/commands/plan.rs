@@ -9,13 +9,12 @@ use super::{
 };
 use crate::{
     api::from_list,
-    bgp::rib,
     cli::{Format, LowArgs},
     desired::Unmet,
     error::{Doing, Result},
     kernel::{Kernel, Scope},
     log,
-    model::{items::ItemSet, local::Local},
+    model::{bgp::Learned, items::ItemSet, local::Local},
     plan::{Step, shell},
     reconcile::{Pass, prepare_offline, prepare_pass},
 };
@@ -30,7 +29,7 @@ pub(crate) fn plan(args: &LowArgs) -> Result<u8> {
             let pass = prepare_pass(
                 &mut kernel,
                 &reading.cluster,
-                &rib::Learned::default(),
+                &Learned::default(),
                 &node,
                 &options,
                 Scope::All,

@@ -12,13 +12,15 @@ use crate::{
         ApiServer, ExpectedCluster, Timeouts,
         snapshot::{self, Snapshot, SnapshotFile},
     },
-    bgp::rib,
     cli::{Format, LowArgs},
     desired::Unmet,
     error::{Doing, Error, Result},
     kernel::{Kernel, Scope, lock::Lock},
     log,
-    model::cluster::{ClusterStore, Kind},
+    model::{
+        bgp::Learned,
+        cluster::{ClusterStore, Kind},
+    },
     reconcile::prepare_pass,
 };
 
@@ -85,7 +87,7 @@ pub(crate) fn sync(args: &LowArgs) -> Result<u8> {
     let pass = prepare_pass(
         &mut kernel,
         &read.known.cluster,
-        &rib::Learned::default(),
+        &Learned::default(),
         &node,
         &options(args)?,
         Scope::All,

@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// Collects the parts of a [`Desired`], in any order.
+/// Collects the parts of a `Desired`, in any order.
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) items: Vec<Item>,

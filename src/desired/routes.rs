@@ -16,10 +16,10 @@ use super::{
     services::Claims,
 };
 use crate::{
-    bgp::rib::Learned,
     collections::{self, FlatMap, FlatSet},
     family::is_link_local,
     model::{
+        bgp::Learned,
         cluster::Node,
         items::{Item, NextHops, TABLE_MAIN},
         local::{Host, Routes},

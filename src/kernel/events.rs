@@ -2,7 +2,7 @@
 //!
 //! [`Events::read`] only returns whether a new observation is needed; it does not return the changes.
 //! Lost messages (ENOBUFS) require a new observation too. Our own changes are filtered out: by netlink
-//! port in the socket (`ignore_sender_ports`), and by address ([`Echo`]) for IPv6 addresses, which the
+//! port in the socket (`ignore_sender_ports`), and by address (`Echo`) for IPv6 addresses, which the
 //! kernel reports with port 0. `observe` reads the actual state.
 
 use std::{

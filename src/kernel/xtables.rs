@@ -88,7 +88,7 @@ fn chain_names(entries: &[u8], family: Family) -> Vec<String> {
 /// Returns true if a chain whose policy is to drop has a rule for our mark; `None` if its policy is not
 /// to drop, or if the table is invalid.
 ///
-/// In struct ipt_getinfo { char name[32]; u32 valid_hooks, hook_entry[5], underflow[5], …; } the
+/// In `struct ipt_getinfo { char name[32]; u32 valid_hooks, hook_entry[5], underflow[5], …; }` the
 /// `hook_entry` is the offset of a chain's first entry, and `underflow` the offset of its policy.
 fn passes_mark(info: &[u8], entries: &[u8], hook: Hook, family: Family) -> Option<bool> {
     let u32_at =

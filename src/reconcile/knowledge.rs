@@ -6,7 +6,6 @@
 //! cluster. The reconciler applies the difference.
 
 use crate::{
-    bgp::rib::Learned,
     collections::{FlatMap, FlatSet, changed_keys},
     desired::{
         ClusterView, NodeExports, Unmet, release_claims,
@@ -15,6 +14,7 @@ use crate::{
     },
     error::Result,
     model::{
+        bgp::Learned,
         cluster::{Cluster, Service},
         items::{Item, ItemSet, ServiceKey},
         local::Local,

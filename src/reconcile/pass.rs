@@ -5,7 +5,6 @@ use super::{
     stale_flows::{is_stale, serving},
 };
 use crate::{
-    bgp::rib::Learned,
     desired::{Desired, desired, desired_of, is_removable},
     error::{Doing, Error, Result},
     kernel::{
@@ -13,6 +12,7 @@ use crate::{
         files::{self, DRAINS},
     },
     model::{
+        bgp::Learned,
         cluster::Cluster,
         items::{Item, ItemSet, Observed},
         local::{Local, Options},

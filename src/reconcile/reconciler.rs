@@ -13,7 +13,6 @@ use super::{
     pass::{prepare_pass, record, remove_stale},
 };
 use crate::{
-    bgp::rib::Learned,
     collections::FlatSet,
     desired::{
         ClusterView, Unmet, is_removable, is_removable_service_item, routed_prefixes,
@@ -22,6 +21,7 @@ use crate::{
     error::{Error, Result},
     kernel::{Kernel, OnStep, Outcome, Scope, files},
     model::{
+        bgp::Learned,
         cluster::{Cluster, Delta, Name},
         items::{Item, ItemSet, Protocol, ServiceKey},
         local::{Local, Options},

@@ -61,7 +61,7 @@ const MAY: [(&str, &[&str]); 23] = [
             "sys",
         ],
     ),
-    ("desired", &["bgp", "codec", "collections", "error", "family", "model"]),
+    ("desired", &["codec", "collections", "error", "family", "model"]),
     ("error", &[]),
     ("kernel", &["codec", "collections", "error", "family", "model", "netlink", "plan", "sys"]),
     ("log", &[]),
@@ -70,7 +70,7 @@ const MAY: [(&str, &[&str]); 23] = [
     ("plan", &["family", "model"]),
     (
         "reconcile",
-        &["bgp", "codec", "collections", "desired", "error", "family", "kernel", "model", "plan"],
+        &["codec", "collections", "desired", "error", "family", "kernel", "model", "plan"],
     ),
     ("report", &["bgp", "collections", "desired", "error", "family", "model", "sys"]),
     ("sys", &["family"]),

@@ -1,6 +1,6 @@
 //! Decoding of UPDATE (RFC 4271 section 4.3, RFC 4760) with the error handling of RFC 7606.
 //!
-//! [`read`] splits the body into its three fields, `Reader::read_attributes` reads the path attributes
+//! `read` splits the body into its three fields, `Reader::read_attributes` reads the path attributes
 //! one by one (the values with `value`, the networks with `nlri`), and `Reader::finish` checks that the
 //! mandatory ones are present. `encode` encodes UPDATEs.
 //!

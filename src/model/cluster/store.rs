@@ -1,6 +1,6 @@
 //! The store of the cluster's objects: it applies lists and watch events, and keeps the last good state.
 //!
-//! An update passes through [`ClusterStore::hear`], which calls `apply_list` or `apply_object` and then
+//! An update passes through [`ClusterStore::apply`], which calls `apply_list` or `apply_object` and then
 //! `update_doubtful`, and returns the [`Delta`] that `desired` must recompute. An object that can't be
 //! parsed keeps its last good version. A kind of which not everything is known is *doubtful*: its objects
 //! are used, but nothing that derives from the kind is removed from the kernel.
