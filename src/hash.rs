@@ -19,7 +19,7 @@ impl Default for Sum {
 
 impl Sum {
     /// Adds the next bytes to the hash.
-    pub fn add(&mut self, bytes: &[u8]) {
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }

@@ -190,14 +190,16 @@
 //! | unix(7) | the lock, and the status socket | `kernel::lock`, `report` |
 //! | poll(2), eventfd(2), signalfd(2), capabilities(7), finit_module(2), tcp(7), linux/filter.h | waiting, signals, rights, modules, socket options, socket filters | `sys` |
 
-pub mod announce;
+#![warn(unreachable_pub)] // an item that only this crate uses is pub(crate)
+
+mod announce;
 pub mod api;
 pub mod bgp;
 pub mod cli;
-pub mod codec;
+mod codec;
 pub mod collections;
 pub mod commands;
-pub mod daemon;
+mod daemon;
 pub mod desired;
 pub mod error;
 pub mod family;

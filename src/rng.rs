@@ -10,7 +10,7 @@ pub(crate) struct Rng(pub u64);
 
 impl Rng {
     /// Returns a number from 0 to `limit` - 1. `limit` must be from 1 to 2^31.
-    pub fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -19,13 +19,13 @@ impl Rng {
 
     /// Returns a random element.
     #[cfg(test)]
-    pub fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.below(all.len())]
     }
 
     /// Returns true once in `count` calls on average.
     #[cfg(test)]
-    pub fn one_in(&mut self, count: usize) -> bool {
+    pub(crate) fn one_in(&mut self, count: usize) -> bool {
         self.below(count) == 0
     }
 }

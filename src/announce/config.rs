@@ -19,7 +19,7 @@ use std::net::{IpAddr, Ipv4Addr};
 /// Returns the configuration of the BGP speaker, and the requests that can't be honoured. The
 /// configuration is `None` if BGP is disabled, if this node's Node object is not known yet, or if
 /// the speaker would have no AS, BGP Identifier or address.
-pub fn config(cluster: &Cluster, local: &Local) -> (Option<Config>, Vec<Unmet>) {
+pub(crate) fn config(cluster: &Cluster, local: &Local) -> (Option<Config>, Vec<Unmet>) {
     let mut unmet = Vec::new();
     let (Some(options), Some(node)) = (&local.options.bgp, cluster.nodes.get(&local.node)) else {
         return (None, unmet);

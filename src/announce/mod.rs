@@ -15,4 +15,4 @@
 mod config;
 mod services;
 
-pub use config::config;
+pub(crate) use config::config;

@@ -14,7 +14,7 @@ use ureq::{
 use crate::error::{Doing, Error, Result};
 
 /// The address of an API server and the credentials for requests to it.
-pub struct Access {
+pub(super) struct Access {
     /// The base URL: scheme, host, port and perhaps a path, without a slash at its end.
     pub server: String,
     /// The TLS configuration; `None` if the URL is http.
@@ -32,7 +32,7 @@ pub struct Access {
 }
 
 /// A bearer token.
-pub enum Token {
+pub(super) enum Token {
     /// No token: requests are anonymous or authenticated by a client certificate.
     None,
     /// A token in the kubeconfig itself.
@@ -55,7 +55,7 @@ impl fmt::Debug for Token {
 impl Token {
     /// Returns the value of the Authorization header, `Bearer …`; `None` if there is no token. Fails if
     /// the file can't be read, or if the token is empty or has characters that a header can't hold.
-    pub fn header(&self) -> Result<Option<HeaderValue>> {
+    pub(super) fn header(&self) -> Result<Option<HeaderValue>> {
         let (token, from) = match self {
             Token::None => return Ok(None),
             Token::Fixed(token) => (token.clone(), "the kubeconfig".to_owned()),
@@ -80,7 +80,7 @@ impl Token {
 /// Returns a server's URL without the slash at its end. A URL without a scheme becomes https if `tls`
 /// is true (the caller has material for TLS) and http otherwise, as in client-go. Fails if the text is
 /// not a URL of the form `http(s)://HOST[:PORT][/PATH]`.
-pub fn normalize_url(url: &str, tls: bool) -> std::result::Result<String, String> {
+pub(super) fn normalize_url(url: &str, tls: bool) -> std::result::Result<String, String> {
     let url = url.trim();
     let url = match url.contains("://") {
         true => url.to_owned(),

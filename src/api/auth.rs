@@ -30,7 +30,7 @@ pub struct Source {
 
 /// Finds the API server by the flags, or by the environment of a pod if no flag is given. Fails if
 /// neither names a server, or if a file that is needed can't be read or is not valid.
-pub fn find(source: &Source) -> Result<Access> {
+pub(super) fn find(source: &Source) -> Result<Access> {
     let master = source.master.as_deref();
     if let Some(path) = &source.kubeconfig {
         return kubeconfig::read(path, master);

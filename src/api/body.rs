@@ -22,7 +22,7 @@ use super::request_stats::Count;
 use crate::codec::gzip::Gunzip;
 
 /// A reader of a response body.
-pub struct Incoming<'a> {
+pub(super) struct Incoming<'a> {
     decoder: Decoder,
     received: &'a Count,
     /// The longest time that an item may take; `None` if there is no limit.
@@ -38,11 +38,11 @@ enum Decoder {
 
 /// The time at which the current item of a body began, shared by the body and its parser.
 #[derive(Clone)]
-pub struct ItemDeadline(Rc<Cell<Instant>>);
+pub(super) struct ItemDeadline(Rc<Cell<Instant>>);
 
 impl ItemDeadline {
     /// Restarts the time limit, because an item is complete.
-    pub fn start(&self) {
+    pub(super) fn start(&self) {
         self.0.set(Instant::now());
     }
 }
@@ -50,7 +50,7 @@ impl ItemDeadline {
 impl<'a> Incoming<'a> {
     /// Returns the reader of a response's body. It adds the bytes read, after decompression, to
     /// `received`. Reading fails if an item takes longer than `item_timeout`; `None` means no limit.
-    pub fn new(
+    pub(super) fn new(
         response: Response<Body>,
         received: &'a Count,
         item_timeout: Option<Duration>,
@@ -68,7 +68,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// Returns the deadline of this body, for a parser that restarts it at the end of each item.
-    pub fn pace(&self) -> ItemDeadline {
+    pub(super) fn pace(&self) -> ItemDeadline {
         self.deadline.clone()
     }
 }
@@ -95,7 +95,7 @@ impl fmt::Debug for Incoming<'_> {
 
 /// Returns the error for an item or event that arrives too slowly. Its kind is `InvalidData`, so that
 /// `Failure::from_body_error` shows its text.
-pub fn too_slow() -> io::Error {
+pub(super) fn too_slow() -> io::Error {
     let why = "the server sends too slowly: only a few bytes now and then";
     io::Error::new(io::ErrorKind::InvalidData, why)
 }

@@ -81,7 +81,7 @@ impl Default for Timeouts {
 }
 
 /// An HTTP client with the address, the credentials and the idle connections of one API server.
-pub struct Client {
+pub(super) struct Client {
     agent: Agent,
     /// The server's URL, as the user gave it.
     pub server: String,
@@ -130,13 +130,13 @@ impl Resolver for FixedResolver {
 
 impl Client {
     #[cfg(test)]
-    pub fn new(access: Access) -> Result<Client> {
+    pub(super) fn new(access: Access) -> Result<Client> {
         Client::with_timeouts(access, Timeouts::default())
     }
 
     /// Returns a client; it does not connect before the first request. Fails if the server's URL can't
     /// be combined with the `tls-server-name`.
-    pub fn with_timeouts(access: Access, timeouts: Timeouts) -> Result<Client> {
+    pub(super) fn with_timeouts(access: Access, timeouts: Timeouts) -> Result<Client> {
         let limit = timeouts.response;
         let mut config = Config::builder()
             .http_status_as_error(false)
@@ -190,7 +190,7 @@ impl Client {
     /// Sends GET for a path with its query and returns the body of the response, which is read later.
     /// After status 429 it waits for the time in Retry-After (1 s by default, 30 s at most) and repeats
     /// the request up to 3 times. Fails if there is no response or its status is not 200.
-    pub fn get(&self, path: &str) -> std::result::Result<Incoming<'_>, Failure> {
+    pub(super) fn get(&self, path: &str) -> std::result::Result<Incoming<'_>, Failure> {
         let mut retries = 0;
         loop {
             match self.request(path, &self.traffic.lists, None) {
@@ -214,7 +214,7 @@ impl Client {
 
     /// Opens a watch. Reading its body fails after `idle` without data, or `whole` after the head of
     /// the response. Fails if there is no response or its status is not 200.
-    pub fn watch(
+    pub(super) fn watch(
         &self,
         path: &str,
         idle: Duration,
@@ -225,7 +225,7 @@ impl Client {
     }
 
     /// Sends GET for a small object and returns up to 4 MiB of its body. Status 429 is an error too.
-    pub fn probe(&self, path: &str) -> std::result::Result<String, Failure> {
+    pub(super) fn probe(&self, path: &str) -> std::result::Result<String, Failure> {
         let response = self.request(path, &self.traffic.probes, None)?;
         let mut body = Vec::new();
         let incoming = Incoming::new(response, &self.traffic.bytes, Some(self.timeouts.item));

@@ -15,7 +15,7 @@ use crate::codec::json;
 
 /// The error of a request that failed.
 #[derive(Debug)]
-pub struct Failure {
+pub(super) struct Failure {
     /// The cause, for callers that react to it.
     pub cause: Cause,
     /// The cause and the remedy, for people.
@@ -29,7 +29,7 @@ pub struct Failure {
 
 /// The causes that callers distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub(super) enum Cause {
     /// The server responded with this HTTP status.
     Status(u16),
     /// The server did not respond in time, for example because etcd is down.
@@ -42,22 +42,22 @@ pub enum Cause {
 }
 
 /// The timeout of connecting, including the TLS handshake, in seconds.
-pub const CONNECT_TIMEOUT: u64 = 10;
+pub(super) const CONNECT_TIMEOUT: u64 = 10;
 
 impl Failure {
     /// Returns a failure without a Retry-After.
-    pub fn new(cause: Cause, text: impl Into<String>) -> Failure {
+    pub(super) fn new(cause: Cause, text: impl Into<String>) -> Failure {
         Failure { cause, text: text.into(), retry_after: None, future_version: false }
     }
 
     /// Returns a failure of the cause [`Cause::Other`].
-    pub fn other(text: impl Into<String>) -> Failure {
+    pub(super) fn other(text: impl Into<String>) -> Failure {
         Failure::new(Cause::Other, text)
     }
 
     /// Returns the failure for a response whose status is not 200. `body` is the start of its body,
     /// `location` the value of its Location header.
-    pub fn status(status: StatusCode, body: &[u8], location: Option<&str>) -> Failure {
+    pub(super) fn status(status: StatusCode, body: &[u8], location: Option<&str>) -> Failure {
         let code = status.as_u16();
         let mut text = format!("{code} {}", status.canonical_reason().unwrap_or("(unknown)"));
         let message = message(body);
@@ -72,14 +72,14 @@ impl Failure {
     }
 
     /// Returns the failure for an error event of a watch. `text` contains the message of the Status.
-    pub fn event(code: u16, text: String) -> Failure {
+    pub(super) fn event(code: u16, text: String) -> Failure {
         let future_version = is_future_version(code, &text);
         Failure { future_version, ..Failure::new(Cause::Status(code), text) }
     }
 
     /// Returns the failure for a request without a response. `ca` is the file or field that the CA came
     /// from, `timeout` the limit for the head of the response.
-    pub fn transport(error: ureq::Error, ca: &str, timeout: Duration) -> Failure {
+    pub(super) fn transport(error: ureq::Error, ca: &str, timeout: Duration) -> Failure {
         use ureq::Error as E;
         let text = match error {
             E::Io(e) => return Failure::io(&e, ca),
@@ -133,7 +133,7 @@ impl Failure {
 
     /// Returns the failure for a list that could not be read to its end. `ca` and `timeout` are as in
     /// [`Failure::from_body_error`].
-    pub fn from_list_fault(fault: page::PageFault, ca: &str, timeout: Duration) -> Failure {
+    pub(super) fn from_list_fault(fault: page::PageFault, ca: &str, timeout: Duration) -> Failure {
         use page::PageFault;
         let text = match fault {
             PageFault::Empty => "the reply is empty: it was cut before the list began".to_owned(),
@@ -151,7 +151,12 @@ impl Failure {
     /// Returns the failure for a body that could not be read to its end. `what` is the noun for its
     /// content, for example "list"; `ca` is the file or field that the CA came from, `timeout` the limit
     /// for one read.
-    pub fn from_body_error(error: io::Error, what: &str, ca: &str, timeout: Duration) -> Failure {
+    pub(super) fn from_body_error(
+        error: io::Error,
+        what: &str,
+        ca: &str,
+        timeout: Duration,
+    ) -> Failure {
         // The io::Error may wrap a ureq::Error.
         match ureq::Error::from(error) {
             ureq::Error::Io(e) if is_disconnect(e.kind()) => {

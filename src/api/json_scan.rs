@@ -9,7 +9,7 @@ const MAX_DEPTH: u32 = 127;
 
 /// The state of the scan of one value.
 #[derive(Default)]
-pub struct Scan {
+pub(super) struct Scan {
     /// The number of open brackets.
     depth: u32,
     /// One bit for each open bracket, the innermost in the lowest bit: 1 for a brace, 0 for a square
@@ -36,7 +36,7 @@ impl Scan {
     /// Scans the next piece. Returns the number of its bytes that belong to the value, and true if the
     /// value ends there. Fails if the value is missing, nested too deeply, or closes a bracket with one
     /// of the other kind.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<(usize, bool), &'static str> {
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<(usize, bool), &'static str> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             match self.within {

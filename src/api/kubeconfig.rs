@@ -26,7 +26,7 @@ const MAX_SIZE: u64 = 1 << 20;
 
 /// Reads a kubeconfig file. `master`, if given, replaces the server of its cluster. Fails if the file,
 /// or a certificate, key or token that it refers to, can't be read or is not valid.
-pub fn read(path: &Path, master: Option<&str>) -> crate::error::Result<Access> {
+pub(super) fn read(path: &Path, master: Option<&str>) -> crate::error::Result<Access> {
     let doing = || format!("reading the kubeconfig {}", path.display());
     let size = fs::metadata(path).doing(doing)?.len();
     if size > MAX_SIZE {
@@ -39,7 +39,7 @@ pub fn read(path: &Path, master: Option<&str>) -> crate::error::Result<Access> {
 }
 
 /// Reads a kubeconfig from its text. Relative paths in it are relative to `folder`.
-pub fn parse(text: &str, folder: &Path, master: Option<&str>) -> Result<Access, String> {
+pub(super) fn parse(text: &str, folder: &Path, master: Option<&str>) -> Result<Access, String> {
     let root = json_or_yaml(text.trim_start_matches('\u{feff}'))?;
     if !root.is_object() {
         return Err("it is not a kubeconfig".to_owned());

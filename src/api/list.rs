@@ -22,7 +22,7 @@ const MAX_RESTARTS: usize = 3;
 /// Lists a kind. If `cached` is true, etcd did not answer for an earlier kind and only the cache is
 /// asked; it is set if etcd does not answer for this kind. A cached list is refused if it is older than
 /// the resourceVersion `known`. Fails with the error of the consistent list if neither works.
-pub fn list(
+pub(super) fn list(
     client: &Client,
     shape: ApiResource,
     path: &str,
@@ -137,7 +137,7 @@ fn check_list_kind(shape: ApiResource, head: &PageHead) -> Result<(), Failure> {
 
 /// Percent-encodes a query value (RFC 3986, section 2.1). Continue tokens and resourceVersions are
 /// opaque, so they may contain any character.
-pub fn percent_encode(token: &str) -> String {
+pub(super) fn percent_encode(token: &str) -> String {
     let mut text = String::with_capacity(token.len());
     for byte in token.bytes() {
         match byte {

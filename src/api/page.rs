@@ -14,7 +14,7 @@ use super::json_scan::Scan;
 use crate::codec::json;
 
 /// The largest item that is accepted, in bytes. etcd does not store objects of even 2 MiB.
-pub const MAX_ITEM: usize = 4 << 20;
+pub(super) const MAX_ITEM: usize = 4 << 20;
 /// The largest number of bytes without the end of an item. It limits the memory that a list can use.
 const MAX_BETWEEN_ITEMS: usize = 16 << 20;
 /// The size of the read buffer, in bytes.
@@ -22,7 +22,7 @@ const BUFFER: usize = 16 << 10;
 
 /// The fields of a list other than its items.
 #[derive(Default)]
-pub struct PageHead {
+pub(super) struct PageHead {
     /// kind, for example `List` or `ServiceList`.
     pub kind: Option<String>,
     /// apiVersion
@@ -36,7 +36,7 @@ pub struct PageHead {
 }
 
 /// The reason why a list could not be read.
-pub enum PageFault {
+pub(super) enum PageFault {
     /// The stream is empty.
     Empty,
     /// The stream ended within the list.
@@ -50,10 +50,10 @@ pub enum PageFault {
 }
 
 /// A callback that receives the text of each item, and the fields of the list that came before it.
-pub type Sink<'a> = dyn FnMut(&PageHead, &str) + 'a;
+pub(super) type Sink<'a> = dyn FnMut(&PageHead, &str) + 'a;
 
 /// A stream of one or more lists.
-pub struct Lists<R> {
+pub(super) struct Lists<R> {
     from: BufReader<R>,
     /// The number of bytes that may follow before the end of the current item.
     budget: usize,
@@ -64,7 +64,7 @@ pub struct Lists<R> {
 impl<R: Read> Lists<R> {
     /// Returns the lists of a stream. Fails if the stream is empty or does not start with a brace; a login
     /// page, for example, is best described by its own first line.
-    pub fn open(from: R) -> Result<Lists<R>, PageFault> {
+    pub(super) fn open(from: R) -> Result<Lists<R>, PageFault> {
         let from = BufReader::with_capacity(BUFFER, from);
         let mut lists = Lists { from, budget: MAX_BETWEEN_ITEMS, text: Vec::new() };
         match lists.peek()? {
@@ -75,7 +75,7 @@ impl<R: Read> Lists<R> {
     }
 
     /// Reads the next list, passes its items to `sink` and returns its other fields.
-    pub fn next(&mut self, sink: &mut Sink<'_>) -> Result<PageHead, PageFault> {
+    pub(super) fn next(&mut self, sink: &mut Sink<'_>) -> Result<PageHead, PageFault> {
         #[derive(Default, Deserialize)]
         #[serde(expecting = "struct Metadata", rename_all = "camelCase", default)]
         struct PageMetadata {
@@ -105,7 +105,7 @@ impl<R: Read> Lists<R> {
     }
 
     /// Returns true if only whitespace is left in the stream.
-    pub fn at_end(&mut self) -> Result<bool, PageFault> {
+    pub(super) fn at_end(&mut self) -> Result<bool, PageFault> {
         Ok(self.peek()?.is_none())
     }
 
@@ -208,7 +208,7 @@ fn fill<R: Read>(from: &mut BufReader<R>) -> Result<&[u8], PageFault> {
 
 /// Returns the first line that is not blank, without control characters and cut to 200 characters, for
 /// error messages about data that is not JSON.
-pub fn first_line(bytes: &[u8]) -> String {
+pub(super) fn first_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(2000)]);
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let line: String = line.chars().filter(|c| !c.is_control()).collect();

@@ -6,28 +6,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A counter that starts at 0 and only grows.
 #[derive(Debug, Default)]
-pub struct Count(AtomicU64);
+pub(crate) struct Count(AtomicU64);
 
 impl Count {
     /// Adds 1.
-    pub fn increment(&self) {
+    pub(crate) fn increment(&self) {
         self.add(1);
     }
 
     /// Adds `more`.
-    pub fn add(&self, more: u64) {
+    pub(crate) fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
 
     /// Returns the current value.
-    pub fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 /// The counters of one client, since the process started.
 #[derive(Debug, Default)]
-pub struct RequestStats {
+pub(crate) struct RequestStats {
     /// Requests for a list or a page of a list, by result.
     pub lists: Outcomes,
     /// Requests for a watch, by the result with which the watch was opened.
@@ -45,7 +45,7 @@ pub struct RequestStats {
 
 /// The results of the requests of one kind.
 #[derive(Debug, Default)]
-pub struct Outcomes {
+pub(crate) struct Outcomes {
     /// Status 200.
     pub ok: Count,
     /// Status 4xx: the server refused the request.
@@ -58,7 +58,7 @@ pub struct Outcomes {
 
 impl Outcomes {
     /// Returns each result's label, as used in the metrics, with its count.
-    pub fn by_result(&self) -> [(&'static str, u64); 4] {
+    pub(crate) fn by_result(&self) -> [(&'static str, u64); 4] {
         [
             ("ok", self.ok.get()),
             ("refused", self.refused.get()),

@@ -29,7 +29,7 @@ const MAX_KEPT_CAPACITY: usize = 64 << 10;
 
 /// The reason why a stream of lines ended early.
 #[derive(Debug)]
-pub enum StreamFault {
+pub(super) enum StreamFault {
     /// The stream ended within a line.
     Cut,
     /// The stream contains something other than events; this is the error.
@@ -39,7 +39,7 @@ pub enum StreamFault {
 }
 
 /// The lines of a stream.
-pub struct WatchLines<R> {
+pub(super) struct WatchLines<R> {
     from: BufReader<R>,
     line: Vec<u8>,
     /// The longest time between the first and the last byte of a line.
@@ -49,13 +49,13 @@ pub struct WatchLines<R> {
 impl<R: Read> WatchLines<R> {
     /// Returns the lines of a stream; reading a line fails if it takes longer than `timeout`. Nothing is
     /// read before the first call of [`WatchLines::next`].
-    pub fn new(from: R, timeout: Duration) -> WatchLines<R> {
+    pub(super) fn new(from: R, timeout: Duration) -> WatchLines<R> {
         WatchLines { from: BufReader::with_capacity(4 << 10, from), line: Vec::new(), timeout }
     }
 
     /// Returns the next line that is not blank, without its line feed; `None` if the stream ended after
     /// a complete line.
-    pub fn next(&mut self) -> Result<Option<&[u8]>, StreamFault> {
+    pub(super) fn next(&mut self) -> Result<Option<&[u8]>, StreamFault> {
         self.line.clear();
         self.line.shrink_to(MAX_KEPT_CAPACITY);
         let mut began = None;
@@ -98,7 +98,7 @@ impl<R: Read> WatchLines<R> {
 
 /// One event of a watch.
 #[derive(Debug)]
-pub enum StreamEvent {
+pub(super) enum StreamEvent {
     /// ADDED, MODIFIED or DELETED, with the content of [`Change::Object`].
     Changed {
         /// The namespace (empty for a Node) and the name of the object.
@@ -140,7 +140,7 @@ struct StreamMetadata {
 
 /// Parses the event of one line. Fails if the line is not an event about an object of this shape. If
 /// only the object is not valid, the event itself contains the error.
-pub fn read(shape: ApiResource, line: &[u8]) -> Result<StreamEvent, String> {
+pub(super) fn read(shape: ApiResource, line: &[u8]) -> Result<StreamEvent, String> {
     #[derive(Deserialize)]
     struct WatchLine<'a> {
         r#type: String,

@@ -24,7 +24,7 @@ use super::{
 pub(crate) use crate::rng::Rng;
 
 /// A server that runs until the test process ends.
-pub struct Server {
+pub(super) struct Server {
     /// Its URL, with a free port of 127.0.0.1.
     pub url: String,
     requests: Arc<Mutex<Vec<String>>>,
@@ -32,13 +32,13 @@ pub struct Server {
 
 /// Starts a server without TLS. `answer` gets a request's target and its number, from 1, and returns
 /// the bytes of the reply.
-pub fn serve(answer: impl FnMut(&str, usize) -> Vec<u8> + Send + 'static) -> Server {
+pub(super) fn serve(answer: impl FnMut(&str, usize) -> Vec<u8> + Send + 'static) -> Server {
     start(None, answer)
 }
 
 /// Starts a server with TLS and the certificate `name` of tests/fixtures/tls. If `mutual` is true, the client
 /// must present a certificate too.
-pub fn serve_tls(
+pub(super) fn serve_tls(
     name: &str,
     mutual: bool,
     answer: impl FnMut(&str, usize) -> Vec<u8> + Send + 'static,
@@ -116,31 +116,31 @@ fn head(stream: &mut dyn ReadWrite) -> String {
 
 impl Server {
     /// Returns the heads of the requests so far.
-    pub fn requests(&self) -> Vec<String> {
+    pub(super) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 
     /// Returns the targets (path and query) of the requests so far.
-    pub fn targets(&self) -> Vec<String> {
+    pub(super) fn targets(&self) -> Vec<String> {
         let target = |head: &String| head.split(' ').nth(1).unwrap_or_default().to_owned();
         self.requests().iter().map(target).collect()
     }
 
     /// Returns access to this server without TLS or credentials.
-    pub fn access(&self) -> Access {
+    pub(super) fn access(&self) -> Access {
         let (server, ca, token) = (self.url.clone(), String::new(), Token::None);
         Access { server, tls: None, ca, ca_hash: 0, server_name: None, token, warning: None }
     }
 
     /// Returns a client of this server, with a timeout of 5 s for an answer.
-    pub fn client(&self) -> Client {
+    pub(super) fn client(&self) -> Client {
         let timeouts = Timeouts { response: Duration::from_secs(5), ..Timeouts::default() };
         Client::with_timeouts(self.access(), timeouts).unwrap()
     }
 }
 
 /// Builds a complete HTTP/1.1 reply. Each line of `headers` ends with CRLF.
-pub fn reply(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+pub(super) fn reply(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
     let mut bytes = format!(
         "HTTP/1.1 {status}\r\n{headers}Connection: close\r\nContent-Length: {}\r\n\r\n",
@@ -152,12 +152,12 @@ pub fn reply(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
 }
 
 /// Builds a reply with status 200 and a JSON body.
-pub fn ok(body: impl AsRef<[u8]>) -> Vec<u8> {
+pub(super) fn ok(body: impl AsRef<[u8]>) -> Vec<u8> {
     reply("200 OK", "Content-Type: application/json\r\n", body)
 }
 
 /// Reads a file of tests/fixtures/recorded.
-pub fn recorded(name: &str) -> Vec<u8> {
+pub(super) fn recorded(name: &str) -> Vec<u8> {
     let path = format!("tests/fixtures/recorded/{name}");
     std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
@@ -165,7 +165,7 @@ pub fn recorded(name: &str) -> Vec<u8> {
 impl Rng {
     /// Returns a copy with one to four random changes: a byte replaced, removed or inserted, or a piece of up
     /// to 39 bytes copied to another place.
-    pub fn mutate(&mut self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn mutate(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut bytes = bytes.to_vec();
         for _ in 0..=self.below(4) {
             let (at, to) = (self.below(bytes.len()), self.below(bytes.len()));

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A PEM text (RFC 7468) and its source.
-pub struct Pem {
+pub(super) struct Pem {
     /// The bytes of the source, which are not validated yet.
     pub text: Vec<u8>,
     /// The file or the kubeconfig field that the text came from, for messages.
@@ -29,7 +29,7 @@ pub struct Pem {
 }
 
 /// The rule by which the certificate of the server is verified.
-pub enum Trust {
+pub(super) enum Trust {
     /// The certificate must be signed by this CA, or by one of these if there are several.
     Ca(Pem),
     /// Any certificate is accepted (insecure-skip-tls-verify).
@@ -38,14 +38,14 @@ pub enum Trust {
 
 impl Pem {
     /// Reads a file. Fails if it can't be read.
-    pub fn file(path: &Path) -> Result<Pem> {
+    pub(super) fn file(path: &Path) -> Result<Pem> {
         let from = path.display().to_string();
         let text = fs::read(path).doing(|| format!("reading {from}"))?;
         Ok(Pem { text, from })
     }
 
     /// Returns a hash of the text (64-bit FNV-1a), by which snapshots distinguish clusters.
-    pub fn hash(&self) -> u64 {
+    pub(super) fn hash(&self) -> u64 {
         let mut sum = Sum::default();
         sum.add(&self.text);
         sum.0
@@ -66,7 +66,7 @@ impl Pem {
 
 /// Returns the CA certificates of the system, for servers with a public certificate; `None` if none of
 /// the usual files can be read.
-pub fn system_cas() -> Option<Pem> {
+pub(super) fn system_cas() -> Option<Pem> {
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"]
         .into_iter()
         .find_map(|path| Pem::file(Path::new(path)).ok())
@@ -75,7 +75,7 @@ pub fn system_cas() -> Option<Pem> {
 /// Returns the TLS configuration for the HTTP client. `client` is a client certificate with its chain,
 /// and its key. Fails if a certificate or key is not valid, or if the key does not belong to the
 /// certificate.
-pub fn client_config(trust: &Trust, client: Option<(&Pem, &Pem)>) -> Result<TlsConfig> {
+pub(super) fn client_config(trust: &Trust, client: Option<(&Pem, &Pem)>) -> Result<TlsConfig> {
     let provider = Arc::new(ring::default_provider());
     let builder = TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::clone(&provider));
     let builder = match trust {
@@ -141,7 +141,7 @@ fn describe(error: &CertificateError) -> String {
 
 /// Returns the text of a TLS error, with advice if the cause is a common one. `ca` is the file or field
 /// that the CA came from.
-pub fn explain(error: &Tls, ca: &str) -> String {
+pub(super) fn explain(error: &Tls, ca: &str) -> String {
     use rustls::{AlertDescription as Alert, CertificateError as Bad};
     let text = match error {
         Tls::InvalidCertificate(why) => format!("invalid peer certificate: {}", describe(why)),

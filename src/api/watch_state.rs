@@ -17,13 +17,13 @@ use crate::rng::Rng;
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 /// The longest wait after a failure, and the most that is honoured of a server's Retry-After. A watch
 /// that stayed open for this long resets the counts of failures.
-pub const MAX_BACKOFF: Duration = Duration::from_secs(30);
+pub(super) const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// The range, in seconds, from which the length of a long watch is drawn: five to ten minutes as in
 /// client-go, so that the nodes do not reconnect all at once.
 const WATCH_SECONDS: (u64, u64) = (300, 600);
 /// Length, in seconds, of a watch that only fetches the changes so far: the shortest that the API
 /// accepts.
-pub const SHORT_WATCH: u64 = 1;
+pub(super) const SHORT_WATCH: u64 = 1;
 
 /// The intervals at which a kind is brought up to date.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,7 @@ pub struct Start {
 
 /// The next thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WatchAction {
+pub(super) enum WatchAction {
     /// List all objects.
     List,
     /// Check that the server is of the same cluster, and not an older state of it.
@@ -64,7 +64,7 @@ pub enum WatchAction {
 
 /// The result of an action, or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WatchInput {
+pub(super) enum WatchInput {
     /// A full list, with its resourceVersion.
     Listed(String),
     /// A list without objects, with its resourceVersion. No kind is ever empty in a working cluster, so
@@ -149,7 +149,7 @@ enum WatchPhase {
 
 /// The state machine of one kind.
 #[derive(Debug)]
-pub struct WatchState {
+pub(super) struct WatchState {
     policy: SyncPolicy,
     state: WatchPhase,
     /// `None` before the first list if there was no snapshot.
@@ -170,7 +170,7 @@ pub struct WatchState {
 
 impl WatchState {
     /// Creates the state machine at time 0. `seed` is any number that differs between nodes and kinds.
-    pub fn new(start: Start, policy: SyncPolicy, seed: u64) -> WatchState {
+    pub(super) fn new(start: Start, policy: SyncPolicy, seed: u64) -> WatchState {
         let resync_at = start.age.map_or(Duration::ZERO, |age| policy.resync.saturating_sub(age));
         let then = match start.version {
             Some(_) => WatchStep::Probe,
@@ -190,24 +190,24 @@ impl WatchState {
     }
 
     /// Returns true if all changes from before this run have arrived.
-    pub fn is_synced(&self) -> bool {
+    pub(super) fn is_synced(&self) -> bool {
         self.synced
     }
 
     /// Returns true unless the last watch was refused or its version had expired.
-    pub fn watches_work(&self) -> bool {
+    pub(super) fn watches_work(&self) -> bool {
         self.expirations == 0
     }
 
     /// Returns the resourceVersion that was reached. `None` before the first list if there was no
     /// snapshot.
-    pub fn version(&self) -> Option<&str> {
+    pub(super) fn version(&self) -> Option<&str> {
         self.version.as_deref()
     }
 
     /// Returns the action that is due now. Times are measured from any fixed zero. The value may change after each
     /// call of [`WatchState::handle_input`], and when the time of a [`WatchAction::Wait`] is over.
-    pub fn next_action(&mut self, now: Duration) -> WatchAction {
+    pub(super) fn next_action(&mut self, now: Duration) -> WatchAction {
         let step = match self.state {
             WatchPhase::Waiting { until, .. } if now < until => {
                 return WatchAction::Wait(until - now);
@@ -257,7 +257,7 @@ impl WatchState {
     }
 
     /// Processes an input. Returns false if an open watch must be closed.
-    pub fn handle_input(&mut self, now: Duration, input: WatchInput) -> bool {
+    pub(super) fn handle_input(&mut self, now: Duration, input: WatchInput) -> bool {
         match input {
             WatchInput::Listed(version) => {
                 self.empty_lists = 0;

@@ -13,18 +13,18 @@
 //! messages as [`SpeakerAction`](speaker::SpeakerAction)s that `session` sends.
 
 pub mod as_path;
-pub mod attribute;
-pub mod bfd;
+pub(crate) mod attribute;
+pub(crate) mod bfd;
 pub mod capability;
-pub mod fsm;
+pub(crate) mod fsm;
 pub mod message;
 mod nlri;
-pub mod notification;
-pub mod policy;
-pub mod rib;
-pub mod session;
-pub mod show;
-pub mod speaker;
+pub(crate) mod notification;
+pub(crate) mod policy;
+pub(crate) mod rib;
+pub(crate) mod session;
+pub(crate) mod show;
+pub(crate) mod speaker;
 mod stream;
 pub mod update;
 mod wire;

@@ -25,18 +25,18 @@ use crate::family::Family;
 use crate::model::bgp::Config;
 
 /// The community NO_EXPORT: not advertised to other ASes (RFC 1997).
-pub const NO_EXPORT: u32 = 0xffff_ff01;
+pub(crate) const NO_EXPORT: u32 = 0xffff_ff01;
 /// The community NO_ADVERTISE: not advertised to any peer (RFC 1997).
-pub const NO_ADVERTISE: u32 = 0xffff_ff02;
+pub(crate) const NO_ADVERTISE: u32 = 0xffff_ff02;
 /// The community NO_EXPORT_SUBCONFED: not advertised to other ASes, including those of the same
 /// confederation (RFC 1997).
-pub const NO_EXPORT_SUBCONFED: u32 = 0xffff_ff03;
+pub(crate) const NO_EXPORT_SUBCONFED: u32 = 0xffff_ff03;
 /// The LOCAL_PREF of originated networks, and of received paths that have none.
-pub const LOCAL_PREF: u32 = 100;
+pub(crate) const LOCAL_PREF: u32 = 100;
 
 /// The reason for which the import policy refuses a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RouteRejectReason {
+pub(crate) enum RouteRejectReason {
     /// The address family was not negotiated.
     Family,
     /// The network is a default route; a node has its own.
@@ -63,7 +63,7 @@ pub enum RouteRejectReason {
 
 impl RouteRejectReason {
     /// Returns the reason as text for users.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             RouteRejectReason::Family => "address family not negotiated",
             RouteRejectReason::DefaultRoute => "default route",
@@ -116,7 +116,7 @@ fn is_martian(net: &IpNet) -> bool {
 }
 
 /// Returns the reason to refuse a network from any peer; `None` if the network is accepted.
-pub fn check_net(config: &Config, net: &IpNet) -> Option<RouteRejectReason> {
+pub(crate) fn check_net(config: &Config, net: &IpNet) -> Option<RouteRejectReason> {
     if net.prefix_len() == 0 {
         Some(RouteRejectReason::DefaultRoute)
     } else if is_martian(net) {
@@ -133,7 +133,7 @@ pub fn check_net(config: &Config, net: &IpNet) -> Option<RouteRejectReason> {
 }
 
 /// Returns the reason to refuse attributes from a peer for any network; `None` if they are accepted.
-pub fn check_attrs(
+pub(crate) fn check_attrs(
     config: &Config,
     from: &PeerSession,
     attrs: &RouteAttrs,
@@ -161,7 +161,7 @@ pub fn check_attrs(
 }
 
 /// Returns the reason to refuse a path to a network from a peer; `None` if the path is accepted.
-pub fn check_import(
+pub(crate) fn check_import(
     config: &Config,
     from: &PeerSession,
     net: &IpNet,
@@ -180,7 +180,7 @@ pub fn check_import(
 /// Returns received attributes without LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST if they come from
 /// another AS, because these have a meaning only within one AS (RFC 4271 section 5.1.5, RFC 4456
 /// section 8).
-pub fn strip_for_ebgp(from: &PeerSession, mut attributes: Attributes) -> Attributes {
+pub(crate) fn strip_for_ebgp(from: &PeerSession, mut attributes: Attributes) -> Attributes {
     if !from.internal {
         attributes.local_pref = None;
         attributes.originator = None;
@@ -190,14 +190,14 @@ pub fn strip_for_ebgp(from: &PeerSession, mut attributes: Attributes) -> Attribu
 }
 
 /// Returns true if a next hop is on one of this node's links, or if the links are not known.
-pub fn is_on_link(config: &Config, hop: &IpAddr) -> bool {
+pub(crate) fn is_on_link(config: &Config, hop: &IpAddr) -> bool {
     let links = &config.import.on_link;
     links.is_empty() || links.iter().any(|link| link.contains(hop))
 }
 
 /// The source of a route that may be advertised.
 #[derive(Clone, Copy, Debug)]
-pub enum RouteSource<'a> {
+pub(crate) enum RouteSource<'a> {
     /// This node originates the network.
     Local(LocalKind),
     /// The path was learned from a peer.
@@ -214,7 +214,7 @@ pub enum RouteSource<'a> {
 /// The kind of an originated network. Both fields can be true; both are false for a network that this
 /// node does not originate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LocalKind {
+pub(crate) struct LocalKind {
     /// True for a pod network.
     pub pods: bool,
     /// True for addresses of Services.
@@ -223,7 +223,7 @@ pub struct LocalKind {
 
 impl LocalKind {
     /// Returns the kind of a network in a configuration.
-    pub fn of(config: &Config, net: &IpNet) -> LocalKind {
+    pub(crate) fn of(config: &Config, net: &IpNet) -> LocalKind {
         let origin = &config.origin;
         LocalKind { pods: origin.pods.contains(net), services: origin.services.contains(net) }
     }
@@ -231,7 +231,7 @@ impl LocalKind {
 
 /// A route as it is advertised to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExportedRoute {
+pub(crate) struct ExportedRoute {
     /// The next hop, of the family of the route.
     pub next_hop: IpAddr,
     /// The other path attributes.
@@ -240,7 +240,7 @@ pub struct ExportedRoute {
 
 /// Returns the route to advertise to a peer for the best path to a network of a family. `None` if the
 /// path must not be advertised, or if its attributes do not fit in a message.
-pub fn export(
+pub(crate) fn export(
     config: &Config,
     to: &PeerSession,
     family: Family,

@@ -67,18 +67,18 @@ impl SharedSpeaker {
 }
 
 /// The handle on the BGP thread.
-pub struct Sessions {
+pub(crate) struct Sessions {
     shared: Arc<SharedSpeaker>,
     thread: thread::JoinHandle<()>,
 }
 
 /// Read access to the speaker for another thread.
 #[derive(Clone)]
-pub struct SpeakerReader(Arc<SharedSpeaker>);
+pub(crate) struct SpeakerReader(Arc<SharedSpeaker>);
 
 impl SpeakerReader {
     /// Returns the result of `see`, which gets the locked speaker and the current time of its clock.
-    pub fn look<T>(&self, see: impl FnOnce(&Speaker, Duration) -> T) -> T {
+    pub(crate) fn look<T>(&self, see: impl FnOnce(&Speaker, Duration) -> T) -> T {
         see(&self.0.lock().speaker, self.0.now())
     }
 }
@@ -86,7 +86,7 @@ impl SpeakerReader {
 impl Sessions {
     /// Starts the BGP thread. `seed` is a random number that differs from those of other nodes. `learned`
     /// is signaled when routes were learned. Fails if the system has no resources for the thread.
-    pub fn start(config: Config, seed: u32, learned: Arc<EventFd>) -> Result<Sessions> {
+    pub(crate) fn start(config: Config, seed: u32, learned: Arc<EventFd>) -> Result<Sessions> {
         const DOING: &str = "starting the BGP thread";
         let speaker = Speaker::new(config, seed);
         let state = SpeakerState { speaker, learned: false, configured: true, ending: false };
@@ -103,7 +103,7 @@ impl Sessions {
     }
 
     /// Replaces the configuration.
-    pub fn configure(&self, config: Config) {
+    pub(crate) fn configure(&self, config: Config) {
         let mut state = self.shared.lock();
         state.speaker.configure(config, self.shared.now());
         state.configured = true;
@@ -112,25 +112,25 @@ impl Sessions {
     }
 
     /// Returns true if [`Sessions::learned`] would return routes.
-    pub fn has_learned(&self) -> bool {
+    pub(crate) fn has_learned(&self) -> bool {
         self.shared.lock().learned
     }
 
     /// Returns the learned routes; `None` if they did not change since the last call.
-    pub fn learned(&self) -> Option<Learned> {
+    pub(crate) fn learned(&self) -> Option<Learned> {
         let mut state = self.shared.lock();
         std::mem::take(&mut state.learned).then(|| state.speaker.take_learned())
     }
 
     /// Returns read access for another thread.
-    pub fn looker(&self) -> SpeakerReader {
+    pub(crate) fn looker(&self) -> SpeakerReader {
         SpeakerReader(Arc::clone(&self.shared))
     }
 
     /// Stops the thread and waits for its end, at most about one second. All peers get the NOTIFICATION.
     /// If it is `None`, connections close without one, so that peers keep the routes for a graceful
     /// restart.
-    pub fn stop(self, notification: Option<Notification>) {
+    pub(crate) fn stop(self, notification: Option<Notification>) {
         let mut state = self.shared.lock();
         match notification {
             Some(notification) => state.speaker.shut_down(&notification, self.shared.now()),

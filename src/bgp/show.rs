@@ -21,7 +21,7 @@ use super::{
 
 /// Selects rows of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RouteSelector {
+pub(crate) enum RouteSelector {
     /// All accepted and originated paths.
     All,
     /// The paths received from a peer, including refused networks (Adj-RIB-In).
@@ -32,7 +32,7 @@ pub enum RouteSelector {
 
 /// A path, an advertised route or a refused network.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteRow {
+pub(crate) struct RouteRow {
     /// The network.
     pub net: IpNet,
     /// The next hop; `None` if this node originates the network, or if the network was refused.
@@ -85,7 +85,7 @@ impl RouteRow {
 }
 
 /// Returns the selected rows, sorted by network and then by preference. Empty if the peer is unknown.
-pub fn rows(rib: &Rib, which: RouteSelector) -> Vec<RouteRow> {
+pub(crate) fn rows(rib: &Rib, which: RouteSelector) -> Vec<RouteRow> {
     let peer = match which {
         RouteSelector::All => None,
         RouteSelector::From(addr) | RouteSelector::To(addr) => match rib.peers.index_of(addr) {

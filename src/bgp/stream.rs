@@ -36,10 +36,10 @@ const ACCEPT_DELAY: Duration = Duration::from_millis(100);
 const READ_SIZE: usize = 16 << 10;
 
 /// A buffer for received bytes, shared by all connections.
-pub type ReadBuffer = [u8; MAX_MESSAGE_LEN + READ_SIZE];
+pub(super) type ReadBuffer = [u8; MAX_MESSAGE_LEN + READ_SIZE];
 
 /// Returns an empty buffer.
-pub fn read_buffer() -> Box<ReadBuffer> {
+pub(super) fn read_buffer() -> Box<ReadBuffer> {
     Box::new([0; MAX_MESSAGE_LEN + READ_SIZE])
 }
 
@@ -56,7 +56,7 @@ enum Stage {
 /// The result of an operation on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum TcpStatus {
+pub(super) enum TcpStatus {
     /// The connection is still in use.
     Alive,
     /// The connection is over and must be dropped.
@@ -64,7 +64,7 @@ pub enum TcpStatus {
 }
 
 /// A TCP connection with a peer.
-pub struct TcpConnection {
+pub(super) struct TcpConnection {
     /// The number of the connection.
     pub id: ConnId,
     socket: TcpStream,
@@ -82,7 +82,7 @@ pub struct TcpConnection {
 impl TcpConnection {
     /// Starts to connect. The TTL and the MD5 key are set before the first packet is sent. Fails if the
     /// socket cannot be set up or the kernel refuses to connect.
-    pub fn dial(id: ConnId, dial: &Dial, now: Duration) -> io::Result<TcpConnection> {
+    pub(super) fn dial(id: ConnId, dial: &Dial, now: Duration) -> io::Result<TcpConnection> {
         let family = Family::of_addr(&dial.to.ip());
         let socket = sys::tcp_socket(family)?;
         apply_ttl_policy(&socket, family, dial.distance)?;
@@ -101,7 +101,7 @@ impl TcpConnection {
 
     /// Returns a connection over an open socket. `hold_time` is the hold time that this node offers, in
     /// seconds.
-    pub fn open(id: ConnId, socket: TcpStream, hold_time: u16) -> TcpConnection {
+    pub(super) fn open(id: ConnId, socket: TcpStream, hold_time: u16) -> TcpConnection {
         TcpConnection {
             id,
             socket,
@@ -114,7 +114,7 @@ impl TcpConnection {
     }
 
     /// Adds the socket to the poll set, for the events that the stage requires.
-    pub fn register(&self, poll: &mut sys::Poll) {
+    pub(super) fn register(&self, poll: &mut sys::Poll) {
         let dialing = matches!(self.stage, Stage::Dialing(_));
         let open = matches!(self.stage, Stage::Open);
         poll.add(&self.socket, open, dialing || !self.queue.is_empty());
@@ -122,17 +122,17 @@ impl TcpConnection {
 
     /// Returns the time at which [`TcpConnection::handle_ready`] must be called even if the socket is not
     /// ready; `None` if no timeout runs.
-    pub fn deadline(&self) -> Option<Duration> {
+    pub(super) fn deadline(&self) -> Option<Duration> {
         self.deadline
     }
 
     /// Returns true if the connection only waits until its queued bytes are sent.
-    pub fn is_closing(&self) -> bool {
+    pub(super) fn is_closing(&self) -> bool {
         matches!(self.stage, Stage::Closing)
     }
 
     /// Queues bytes and writes as many as the socket accepts.
-    pub fn send(
+    pub(super) fn send(
         &mut self,
         bytes: &[u8],
         now: Duration,
@@ -147,7 +147,7 @@ impl TcpConnection {
 
     /// Closes the connection after its queued bytes are sent: at once if there are none, or if the
     /// connection is not open.
-    pub fn close(&mut self) -> TcpStatus {
+    pub(super) fn close(&mut self) -> TcpStatus {
         let pending = matches!(self.stage, Stage::Open) && !self.queue.is_empty();
         self.stage = Stage::Closing;
         if pending { TcpStatus::Alive } else { TcpStatus::Over }
@@ -155,7 +155,7 @@ impl TcpConnection {
 
     /// Finishes the handshake, reads, writes and checks the timeouts, according to the readiness of the
     /// socket. Appends events for the results.
-    pub fn handle_ready(
+    pub(super) fn handle_ready(
         &mut self,
         (readable, writable): (bool, bool),
         now: Duration,
@@ -272,7 +272,7 @@ fn write_timeout(hold_time: u16) -> Duration {
 }
 
 /// Applies a hop limit to a socket: the TTL of sent packets and the minimum TTL of received packets.
-pub fn apply_ttl_policy(
+pub(super) fn apply_ttl_policy(
     socket: &impl AsRawFd,
     family: Family,
     distance: TtlPolicy,
@@ -294,7 +294,7 @@ fn is_temporary(e: &io::Error) -> bool {
 }
 
 /// A listening socket. It is opened, and after an error opened again, by [`Listener::accept`].
-pub struct Listener {
+pub(super) struct Listener {
     at: SocketAddr,
     socket: Option<TcpListener>,
     /// The time of the next attempt to listen or to accept after an error; `None` if there was no error.
@@ -305,12 +305,12 @@ pub struct Listener {
 
 impl Listener {
     /// Returns a listener that opens its socket on the first call of [`Listener::accept`].
-    pub fn new(at: SocketAddr) -> Listener {
+    pub(super) fn new(at: SocketAddr) -> Listener {
         Listener { at, socket: None, retry: Some(Duration::ZERO), logged: false }
     }
 
     /// Adds the socket to the poll set, or an empty entry if it is not open.
-    pub fn register(&self, poll: &mut sys::Poll) {
+    pub(super) fn register(&self, poll: &mut sys::Poll) {
         match &self.socket {
             Some(socket) => poll.add(socket, self.retry.is_none(), false),
             None => poll.add_empty(),
@@ -318,13 +318,13 @@ impl Listener {
     }
 
     /// Returns the time of the next attempt after an error; `None` if there was no error.
-    pub fn deadline(&self) -> Option<Duration> {
+    pub(super) fn deadline(&self) -> Option<Duration> {
         self.retry
     }
 
     /// Opens the socket if it is due, and accepts one connection if the socket is `ready`. `keys` are the
     /// MD5 keys of the peers. Returns `None` if there is no connection; errors are logged and retried.
-    pub fn accept(
+    pub(super) fn accept(
         &mut self,
         ready: bool,
         now: Duration,

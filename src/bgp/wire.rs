@@ -5,9 +5,9 @@
 //! the slice unchanged if the slice is too short.
 
 /// The length of the message header in bytes: marker, length and type.
-pub const HEADER_LEN: usize = 19;
+pub(super) const HEADER_LEN: usize = 19;
 /// The maximum length of a message in bytes, including the header.
-pub const MAX_MESSAGE_LEN: usize = 4096;
+pub(super) const MAX_MESSAGE_LEN: usize = 4096;
 /// The SAFI of unicast routes (RFC 4760).
 pub(super) const UNICAST: u8 = 1;
 

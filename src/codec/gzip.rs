@@ -20,7 +20,7 @@ const FCOMMENT: u8 = 0x10;
 ///
 /// Reading fails with `UnexpectedEof` if the stream ends too early, and with `InvalidData` if the
 /// stream is not valid gzip.
-pub struct Gunzip<R: Read> {
+pub(crate) struct Gunzip<R: Read> {
     inflater: DeflateDecoder<BufReader<R>>,
     header_read: bool,
     finished: bool,
@@ -30,7 +30,7 @@ pub struct Gunzip<R: Read> {
 
 impl<R: Read> Gunzip<R> {
     /// Returns a decoder for `from`. Nothing is read before the first call of [`Read::read`].
-    pub fn new(from: R) -> Gunzip<R> {
+    pub(crate) fn new(from: R) -> Gunzip<R> {
         let inflater = DeflateDecoder::new(BufReader::new(from));
         Gunzip { inflater, header_read: false, finished: false, len: 0 }
     }

@@ -18,7 +18,7 @@ use serde::{
 
 /// Parses `text` as one JSON value. Fails if the text is not valid JSON, does not fit `T`, or goes on
 /// after the value.
-pub fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> serde_json::Result<T> {
+pub(crate) fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> serde_json::Result<T> {
     let mut from = serde_json::Deserializer::from_str(text);
     let value = T::deserialize(Objects(&mut from))?;
     from.end()?;

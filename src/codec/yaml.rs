@@ -23,7 +23,7 @@ enum Collection {
 
 /// Returns the only document of a text. Fails if there is no document or more than one, or if the text
 /// is outside the subset; the error names the line.
-pub fn read(text: &str) -> Result<Value, String> {
+pub(crate) fn read(text: &str) -> Result<Value, String> {
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|e| {

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The BGP speaker as the daemon's loop sees it.
-pub struct BgpHandle {
+pub(super) struct BgpHandle {
     /// The running speaker; `None` before the first configuration.
     sessions: Option<Sessions>,
     learned_signal: Arc<EventFd>,
@@ -38,7 +38,7 @@ pub struct BgpHandle {
 
 impl BgpHandle {
     /// Returns a handle without a speaker. Fails if no eventfd can be had.
-    pub fn new() -> Result<BgpHandle> {
+    pub(super) fn new() -> Result<BgpHandle> {
         let signal = EventFd::new().doing(|| "creating an eventfd for learned BGP routes")?;
         Ok(BgpHandle {
             sessions: None,
@@ -51,25 +51,25 @@ impl BgpHandle {
     }
 
     /// Has the configuration computed again with the next [`BgpHandle::update_config`].
-    pub fn mark_dirty(&mut self) {
+    pub(super) fn mark_dirty(&mut self) {
         self.dirty = true;
     }
 
     /// Returns true if the configuration depends on one of these Services.
-    pub fn affects_config(&self, cluster: &Cluster, names: &FlatSet<Name>) -> bool {
+    pub(super) fn affects_config(&self, cluster: &Cluster, names: &FlatSet<Name>) -> bool {
         let Some(config) = &self.config else { return false };
         let announces = |name| cluster.services.get(name).is_some_and(|s| !s.advertise.is_silent());
         self.announces_all || !config.origin.services.is_empty() || names.iter().any(announces)
     }
 
     /// Returns the requests of the configuration that cannot be honoured.
-    pub fn unmet(&self) -> &[Unmet] {
+    pub(super) fn unmet(&self) -> &[Unmet] {
         &self.unmet
     }
 
     /// Computes the configuration if it may have changed, and pushes it to the speaker if it did. If no
     /// configuration can be computed, the last one stays in force. Fails if the speaker cannot start.
-    pub fn update_config(
+    pub(super) fn update_config(
         &mut self,
         cluster: &Cluster,
         local: &Local,
@@ -97,24 +97,24 @@ impl BgpHandle {
     }
 
     /// Returns true if BGP learned routes that were not fetched yet, and clears the signal.
-    pub fn has_learned(&self) -> bool {
+    pub(super) fn has_learned(&self) -> bool {
         self.learned_signal.clear();
         self.sessions.as_ref().is_some_and(Sessions::has_learned)
     }
 
     /// Returns the learned routes, or `None` if they are those of the last call.
-    pub fn learned(&self) -> Option<Learned> {
+    pub(super) fn learned(&self) -> Option<Learned> {
         self.sessions.as_ref()?.learned()
     }
 
     /// Returns the descriptor that becomes readable when BGP learned routes.
-    pub fn learned_signal(&self) -> &EventFd {
+    pub(super) fn learned_signal(&self) -> &EventFd {
         &self.learned_signal
     }
 
     /// Stops the speaker. With graceful restart the sessions are closed without a NOTIFICATION, so that
     /// peers keep our routes (RFC 4724 section 4.1); otherwise peers get Cease, Administrative Shutdown.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         let Some(sessions) = self.sessions.take() else { return };
         let graceful = self.config.as_ref().is_some_and(|config| config.own.restart.is_some());
         sessions.stop((!graceful).then(|| Notification::new(6, 2))); // RFC 4486 section 4

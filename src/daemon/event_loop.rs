@@ -53,10 +53,10 @@ const CATCH_UP: Duration = Duration::from_secs(4);
 /// The longest sleep of the loop.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
 /// A loop without a heartbeat for this long is stuck.
-pub const STUCK: Duration = Duration::from_secs(300);
+pub(crate) const STUCK: Duration = Duration::from_secs(300);
 
 /// The parameters of the daemon.
-pub struct Setup {
+pub(crate) struct Setup {
     /// The name of this node's Node object.
     pub node: Box<str>,
     /// The options for the desired state.
@@ -77,7 +77,7 @@ pub struct Setup {
 
 /// The reason for which the daemon ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// SIGTERM or SIGINT.
     Stopped,
     /// SIGHUP: the process is to start again with its configuration read again.
@@ -86,12 +86,12 @@ pub enum Exit {
 
 /// Blocks the termination signals and returns a descriptor that reports them. Must be called before another
 /// thread starts.
-pub fn signals() -> Result<sys::Signals> {
+pub(crate) fn signals() -> Result<sys::Signals> {
     sys::signals(&sys::TERMINATION_SIGNALS).doing(|| "taking over the signals")
 }
 
 /// Takes the node's lock. Waits up to 60 s for another kinglet to release it, then fails.
-pub fn lock() -> Result<Lock> {
+pub(crate) fn lock() -> Result<Lock> {
     let begun = Instant::now();
     let mut logged = false;
     loop {
@@ -114,7 +114,7 @@ pub fn lock() -> Result<Lock> {
 /// Opens the kernel, loads the modules that may be needed, and drops the capabilities that only the start
 /// needs. If a capability cannot be dropped, that is a warning. `reads_files` is true if a reload must read
 /// files that may belong to another user (a kubeconfig, BGP passwords).
-pub fn kernel(options: &Options, reads_files: bool) -> Result<Kernel> {
+pub(crate) fn kernel(options: &Options, reads_files: bool) -> Result<Kernel> {
     let kernel = Kernel::open()?;
     kernel.load_modules(options);
     let more = if reads_files { sys::CAP_DAC_READ_SEARCH } else { 0 };
@@ -126,7 +126,7 @@ pub fn kernel(options: &Options, reads_files: bool) -> Result<Kernel> {
 
 /// Runs until a signal arrives. Fails if the daemon cannot start, or cannot read the kernel's
 /// notifications.
-pub fn run(
+pub(crate) fn run(
     setup: Setup,
     mut kernel: Kernel,
     signals: sys::Signals,

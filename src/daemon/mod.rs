@@ -11,4 +11,4 @@ mod event_loop;
 mod reporter;
 mod schedule;
 
-pub use event_loop::{Exit, STUCK, Setup, kernel, lock, run, signals};
+pub(crate) use event_loop::{Exit, STUCK, Setup, kernel, lock, run, signals};

@@ -27,7 +27,7 @@ const MAX_STEPS: usize = 12;
 const MAX_PROBLEMS: usize = 5;
 
 /// Writes the log and the status.
-pub struct Reporter {
+pub(super) struct Reporter {
     server: StatusServer,
     status: SharedStatus,
     api: Arc<Api>,
@@ -42,7 +42,12 @@ pub struct Reporter {
 
 impl Reporter {
     /// Returns a reporter for one run of the daemon.
-    pub fn new(server: StatusServer, status: SharedStatus, api: Arc<Api>, node: &str) -> Reporter {
+    pub(super) fn new(
+        server: StatusServer,
+        status: SharedStatus,
+        api: Arc<Api>,
+        node: &str,
+    ) -> Reporter {
         Reporter {
             server,
             status,
@@ -56,7 +61,7 @@ impl Reporter {
     }
 
     /// Writes the facts that do not change in this run.
-    pub fn start(&self, snapshot: Option<&Path>) {
+    pub(super) fn start(&self, snapshot: Option<&Path>) {
         self.status.write(|status| {
             status.api.server = self.api.server().to_owned();
             status.snapshot.in_use = true;
@@ -66,27 +71,27 @@ impl Reporter {
     }
 
     /// Returns the status that other threads read.
-    pub fn status(&self) -> &SharedStatus {
+    pub(super) fn status(&self) -> &SharedStatus {
         &self.status
     }
 
     /// Returns the API whose traffic is reported.
-    pub fn api(&self) -> &Api {
+    pub(super) fn api(&self) -> &Api {
         &self.api
     }
 
     /// Records that the loop runs.
-    pub fn heartbeat(&self) {
+    pub(super) fn heartbeat(&self) {
         self.status.beat();
     }
 
     /// Counts a notification of the kernel that requires a pass.
-    pub fn kernel_event(&self) {
+    pub(super) fn kernel_event(&self) {
         self.status.write(|status| status.wakes.kernel += 1);
     }
 
     /// Records the progress of a watch.
-    pub fn watch_update(&self, update: &WatchUpdate) {
+    pub(super) fn watch_update(&self, update: &WatchUpdate) {
         let now = self.status.now();
         self.status.write(|status| {
             let kind = status.followed(update.kind);
@@ -109,7 +114,7 @@ impl Reporter {
     }
 
     /// Counts a step. `from_api` is true if an event of the API asked for it.
-    pub fn step(&mut self, step: &Step, outcome: &Outcome, from_api: bool) {
+    pub(super) fn step(&mut self, step: &Step, outcome: &Outcome, from_api: bool) {
         let kind = match (outcome, step) {
             (Err(_), _) => StepKind::Refused,
             (_, Step::Add(_)) => StepKind::Add,
@@ -135,7 +140,7 @@ impl Reporter {
 
     /// Reports a pass that has ended: its steps and problems in the log, all else in the status. `took` is
     /// the duration of the pass, `lag` the time since the first API update that it includes.
-    pub fn pass(
+    pub(super) fn pass(
         &mut self,
         work: Work,
         report: &Result<PassReport>,
@@ -212,7 +217,7 @@ impl Reporter {
     }
 
     /// Records that the snapshot was made durable.
-    pub fn saved(&self) {
+    pub(super) fn saved(&self) {
         self.status.write(|status| status.snapshot.written = snapshot::now());
     }
 

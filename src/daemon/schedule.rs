@@ -28,7 +28,7 @@ const COMMIT_DELAY: Duration = Duration::from_secs(40);
 
 /// A piece of work for the daemon's loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
+pub(super) enum Work {
     /// Compare the kernel, as far as the scope reaches, with the desired state.
     Full(Scope),
     /// Compare the next part of everything with the kernel.
@@ -45,7 +45,7 @@ pub enum Work {
 
 /// The work that is due, and when. Times are measured from the start of the daemon.
 #[derive(Debug)]
-pub struct Schedule {
+pub(super) struct Schedule {
     /// The time between two audits.
     period: Duration,
     /// The number of parts of an audit.
@@ -74,7 +74,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// Returns a schedule in which nothing but the first audit is due, after one `period`.
-    pub fn new(period: Duration) -> Schedule {
+    pub(super) fn new(period: Duration) -> Schedule {
         Schedule {
             period,
             parts: 1,
@@ -96,17 +96,17 @@ impl Schedule {
     }
 
     /// Lets no pass begin before `until`, unless [`Schedule::release`] is called.
-    pub fn hold(&mut self, until: Duration) {
+    pub(super) fn hold(&mut self, until: Duration) {
         (self.full_not_before, self.incremental_not_before) = (until, until);
     }
 
     /// Lets passes begin at once.
-    pub fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         self.hold(Duration::ZERO);
     }
 
     /// Makes a full pass due.
-    pub fn request_full(&mut self, scope: Scope) {
+    pub(super) fn request_full(&mut self, scope: Scope) {
         match scope {
             Scope::All | Scope::WithoutRealServers => self.all = true,
             Scope::Network => self.network = true,
@@ -115,34 +115,34 @@ impl Schedule {
     }
 
     /// Sets the number of parts of an audit. They are spread over the period.
-    pub fn set_audit_parts(&mut self, parts: u32) {
+    pub(super) fn set_audit_parts(&mut self, parts: u32) {
         self.parts = parts.max(1);
     }
 
     /// Makes an incremental pass due.
-    pub fn request_incremental(&mut self) {
+    pub(super) fn request_incremental(&mut self) {
         self.incremental = true;
     }
 
     /// Makes a pass over learned routes due.
-    pub fn request_learn(&mut self) {
+    pub(super) fn request_learn(&mut self) {
         self.learn = true;
     }
 
     /// Makes a write of the snapshot due: the cluster differs from it.
-    pub fn request_save(&mut self, now: Duration) {
+    pub(super) fn request_save(&mut self, now: Duration) {
         let due = self.saved.map_or(now + FIRST_SAVE, |saved| now.max(saved + SAVE_PERIOD));
         self.save.get_or_insert(due);
     }
 
     /// Makes it due to make the written snapshot durable.
-    pub fn request_commit(&mut self, now: Duration) {
+    pub(super) fn request_commit(&mut self, now: Duration) {
         let first = !std::mem::replace(&mut self.committed, true);
         self.save = Some(if first { now } else { now + COMMIT_DELAY });
     }
 
     /// Returns the work to do now, or `None` if none is due.
-    pub fn due(&self, now: Duration) -> Option<Work> {
+    pub(super) fn due(&self, now: Duration) -> Option<Work> {
         if now < self.full_not_before {
             return self.incremental_work().filter(|_| self.incremental_not_before <= now);
         }
@@ -169,7 +169,7 @@ impl Schedule {
     }
 
     /// Returns the time until work is due. It may change after every other call.
-    pub fn poll_timeout(&self, now: Duration) -> Duration {
+    pub(super) fn poll_timeout(&self, now: Duration) -> Duration {
         let incremental = self.incremental_work().map(|_| self.incremental_not_before);
         let at_once = self.all || incremental.is_some() || self.network || self.table;
         let next = [self.drains, self.save, at_once.then_some(Duration::ZERO)];
@@ -190,7 +190,7 @@ impl Schedule {
     }
 
     /// Records that `work` begins: a request from here on is a new one.
-    pub fn begin(&mut self, work: Work, now: Duration) {
+    pub(super) fn begin(&mut self, work: Work, now: Duration) {
         match work {
             Work::Full(Scope::All | Scope::WithoutRealServers) => {
                 (self.all, self.network, self.table) = (false, false, false);
@@ -210,7 +210,14 @@ impl Schedule {
     /// Records that the `work` that began at `begun` has ended. `ok` is true if the kernel now holds the
     /// desired state as far as the work reached; `draining` is true if real servers wait for their
     /// connections to end.
-    pub fn end(&mut self, work: Work, begun: Duration, now: Duration, ok: bool, draining: bool) {
+    pub(super) fn end(
+        &mut self,
+        work: Work,
+        begun: Duration,
+        now: Duration,
+        ok: bool,
+        draining: bool,
+    ) {
         let took = now.saturating_sub(begun);
         let least = if work == Work::Learn { MIN_PAUSE_AFTER_BGP } else { MIN_PAUSE };
         self.full_not_before = self.full_not_before.max(now + took.max(least));

@@ -290,7 +290,7 @@ mod tests {
         local::{Host, HostLink, Options},
     };
     use crate::{
-        desired::unit::{Event, dirtied_by},
+        desired::unit::dirtied_by,
         model::cluster::{Delta, Name},
     };
 
@@ -321,9 +321,8 @@ mod tests {
             (delta(true, true, &["a"]), None),
         ];
         for (delta, units) in cases {
-            assert_eq!(dirtied_by(Event::Cluster(&delta)), units, "{delta:?}");
+            assert_eq!(dirtied_by(&delta), units, "{delta:?}");
         }
-        assert_eq!(dirtied_by(Event::Host), None);
     }
 
     #[test]

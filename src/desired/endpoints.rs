@@ -16,7 +16,7 @@ use crate::{
 
 /// The endpoints that serve a port of a Service, for each traffic policy.
 #[derive(Debug, Default, PartialEq)]
-pub struct Choice {
+pub(crate) struct Choice {
     /// The endpoints for the Cluster policy.
     pub cluster: FlatSet<(IpAddr, u16)>,
     /// The endpoints for the Local policy: those on this node.
@@ -29,7 +29,7 @@ pub struct Choice {
 /// Returns the endpoints for one port and one family of a Service, out of all its slices, as seen
 /// from a node. The port is matched by name and protocol; its number may differ from slice to
 /// slice.
-pub fn choose<'a>(
+pub(crate) fn choose<'a>(
     slices: impl IntoIterator<Item = &'a EndpointSlice>,
     port: &ServicePort,
     family: Family,

@@ -10,11 +10,11 @@ use crate::{
 };
 
 /// The answer for each healthCheckNodePort.
-pub type HealthPorts = FlatMap<u16, Answering>;
+pub(crate) type HealthPorts = FlatMap<u16, Answering>;
 
 /// The answer at one port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answering {
+pub(crate) struct Answering {
     /// The Service whose endpoints are counted.
     pub service: Name,
     /// The number of its endpoints that are ready on this node. Terminating endpoints do not count
@@ -24,7 +24,7 @@ pub struct Answering {
 
 /// Returns the ports on which a node has to answer. If two Services have the same port (the API
 /// does not allow it), the port belongs to the first one.
-pub fn ports(cluster: &Cluster, node: &str) -> HealthPorts {
+pub(crate) fn ports(cluster: &Cluster, node: &str) -> HealthPorts {
     let mut ports = HealthPorts::new();
     for service in cluster.services.values() {
         let is_local = !service.cluster_ips.is_empty() && service.external_local;
@@ -42,7 +42,7 @@ pub fn ports(cluster: &Cluster, node: &str) -> HealthPorts {
 }
 
 /// Returns the addresses of a slice's endpoints that are ready on a node.
-pub fn ready_here(slice: &EndpointSlice, node: &str) -> impl Iterator<Item = IpAddr> {
+pub(crate) fn ready_here(slice: &EndpointSlice, node: &str) -> impl Iterator<Item = IpAddr> {
     let here = slice.endpoints.iter().filter(move |e| e.ready && e.node.as_deref() == Some(node));
     here.map(|endpoint| endpoint.addr)
 }

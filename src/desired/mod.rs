@@ -13,14 +13,14 @@ mod cluster_view;
 pub mod cni_config;
 #[cfg(test)]
 mod endpoint_cases;
-pub mod endpoints;
-pub mod health;
+pub(crate) mod endpoints;
+pub(crate) mod health;
 mod node;
 mod node_view;
-pub mod routes;
-pub mod services;
+pub(crate) mod routes;
+pub(crate) mod services;
 pub(crate) mod state;
-pub mod unit;
+pub(crate) mod unit;
 mod unmet;
 
 pub use cluster_view::{

@@ -27,7 +27,7 @@ fn add_sysctl(items: &mut Vec<Item>, name: &str, value: &str) {
 
 /// Adds the items of the pod network: the bridge, forwarding, and the CNI configuration for the
 /// container runtime.
-pub fn network(view: &NodeView<'_>, draft: &mut Draft) {
+pub(super) fn network(view: &NodeView<'_>, draft: &mut Draft) {
     for module in ["bridge", "veth"] {
         view.want_module(module, draft); // veth is for the CNI plugin, which has no loader of its own
     }
@@ -108,7 +108,7 @@ fn cni_config(view: &NodeView<'_>, cidrs: &[IpNet], mtu: Option<u32>, draft: &mu
 
 /// Adds the items of the service proxy: the dummy link for virtual addresses, and the settings of
 /// IPVS.
-pub fn service_proxy(view: &NodeView<'_>, draft: &mut Draft) {
+pub(super) fn service_proxy(view: &NodeView<'_>, draft: &mut Draft) {
     if !view.serves() {
         draft.unmet.push(Unmet::new(
             "Services",
@@ -166,7 +166,7 @@ fn hairpins(view: &NodeView<'_>, items: &mut Vec<Item>) {
 }
 
 /// Adds our nftables table, with the set elements that follow from the Nodes.
-pub fn table(view: &NodeView<'_>, draft: &mut Draft) {
+pub(super) fn table(view: &NodeView<'_>, draft: &mut Draft) {
     if !view.has_table() {
         draft.unmet.push(Unmet::new(
             "the guard of virtual addresses, masquerading and Local policies",
@@ -189,7 +189,7 @@ pub fn table(view: &NodeView<'_>, draft: &mut Draft) {
 }
 
 /// Adds the set elements that follow from the Nodes: pod networks and node addresses.
-pub fn elements(view: &NodeView<'_>, draft: &mut Draft) {
+pub(super) fn elements(view: &NodeView<'_>, draft: &mut Draft) {
     let mut element = |set, value| {
         draft.items.push(Item::Element { set, value });
     };

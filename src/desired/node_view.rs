@@ -96,7 +96,7 @@ pub(super) static NOTHING: Learned =
 static NO_LISTENS: FlatSet<(Protocol, u16)> = FlatSet::new();
 
 /// The cluster as this node sees it at one moment.
-pub struct NodeView<'a> {
+pub(crate) struct NodeView<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(super) learned: &'a Learned,
     pub(crate) local: &'a Local,

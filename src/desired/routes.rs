@@ -32,11 +32,11 @@ const MAX_GATEWAYS: usize = 16;
 
 /// The networks that are claimed, each with the name of its node; the name is empty if no node is
 /// known for the network.
-pub type Claimed<'a> = FlatMap<IpNet, &'a str>;
+pub(crate) type Claimed<'a> = FlatMap<IpNet, &'a str>;
 
 /// The learned routes, and the input of the filter that they must pass.
 #[derive(Debug)]
-pub struct RouteFilter<'a> {
+pub(crate) struct RouteFilter<'a> {
     learned: &'a Learned,
     /// The networks of this node's own links; `None` if the host was not inspected, and every
     /// address then counts as a neighbour.

@@ -32,7 +32,7 @@ use crate::{
 
 /// The node on which Services are served, with the addresses and ports that are taken there.
 #[derive(Debug)]
-pub struct NodeContext<'a> {
+pub(crate) struct NodeContext<'a> {
     /// This node.
     pub node: &'a Node,
     /// This node's addresses, at most one of each family.
@@ -137,7 +137,7 @@ enum AddressKind {
 
 /// Returns all items of one Service, and its requests that can't be honoured. Addresses of a family
 /// that the node lacks are left out.
-pub fn of(
+pub(crate) fn of(
     service: &Service,
     slices: &[&EndpointSlice],
     place: &NodeContext<'_>,
@@ -393,7 +393,7 @@ impl ServiceBuilder<'_, '_> {
 }
 
 /// The IPVS schedulers of Linux, by the names of their modules (`ip_vs_*`).
-pub const SCHEDULERS: [&str; 13] =
+pub(crate) const SCHEDULERS: [&str; 13] =
     ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "mh", "fo", "ovf"];
 
 #[derive(Clone)]
@@ -405,7 +405,7 @@ struct Scheduler {
 }
 
 /// Returns the networks that are in no other one of them, in order.
-pub fn outermost(nets: &[IpNet]) -> Vec<IpNet> {
+pub(crate) fn outermost(nets: &[IpNet]) -> Vec<IpNet> {
     let nets: FlatSet<IpNet> = nets.iter().map(IpNet::trunc).collect();
     let mut outer: Vec<IpNet> = Vec::new();
     for net in nets {

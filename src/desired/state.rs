@@ -102,7 +102,7 @@ pub(super) mod tests {
     pub(crate) struct Dice(pub u64);
 
     impl Dice {
-        pub fn below(&mut self, limit: u64) -> u64 {
+        pub(crate) fn below(&mut self, limit: u64) -> u64 {
             self.0 ^= self.0 << 13;
             self.0 ^= self.0 >> 7;
             self.0 ^= self.0 << 17;

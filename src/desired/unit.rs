@@ -22,23 +22,10 @@ pub enum Unit {
     LearnedRoutes,
 }
 
-/// Something on which the desired state depends changes.
-#[derive(Clone, Copy, Debug)]
-pub enum Event<'a> {
-    /// The cluster.
-    Cluster(&'a Delta),
-    /// This host: its links, addresses, sysctls, modules or files.
-    Host,
-}
-
-/// Returns the units that an event dirties, or `None` if it may dirty any unit.
-pub fn dirtied_by(event: Event<'_>) -> Option<Vec<Unit>> {
-    match event {
-        Event::Host | Event::Cluster(Delta { all: true, .. }) => None,
-        Event::Cluster(Delta { all: false, nodes, services }) => {
-            let of_nodes = nodes.then_some([Unit::NodeRoutes, Unit::NodeElements]);
-            let of_services = services.iter().cloned().map(Unit::Service);
-            Some(of_nodes.into_iter().flatten().chain(of_services).collect())
-        }
-    }
+/// Returns the units that a change of the cluster dirties, or `None` if it may dirty any unit.
+pub(crate) fn dirtied_by(delta: &Delta) -> Option<Vec<Unit>> {
+    let Delta { all: false, nodes, services } = delta else { return None };
+    let of_nodes = nodes.then_some([Unit::NodeRoutes, Unit::NodeElements]);
+    let of_services = services.iter().cloned().map(Unit::Service);
+    Some(of_nodes.into_iter().flatten().chain(of_services).collect())
 }

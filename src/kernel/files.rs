@@ -18,30 +18,30 @@ use crate::{
 };
 
 /// Path of the record of draining real servers. The record does not need to survive a reboot.
-pub const DRAINS: &str = "/run/kinglet/drains";
+pub(crate) const DRAINS: &str = "/run/kinglet/drains";
 
 /// Reads a sysctl; `name` is its path below /proc/sys. Returns `None` if it can't be read, for example
 /// because this kernel does not have it.
-pub fn sysctl(name: &str) -> Option<String> {
+pub(crate) fn sysctl(name: &str) -> Option<String> {
     let text = fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?;
     Some(text.trim_end().to_owned())
 }
 
 /// Writes a sysctl; `name` is its path below /proc/sys. Fails if the kernel does not have it or refuses
 /// the value.
-pub fn set_sysctl(name: &str, value: &str) -> io::Result<()> {
+pub(crate) fn set_sysctl(name: &str, value: &str) -> io::Result<()> {
     // Without O_CREAT, because a missing sysctl can't be created.
     File::options().write(true).open(Path::new("/proc/sys").join(name))?.write_all(value.as_bytes())
 }
 
 /// Reads a file of UTF-8 text. Returns `None` if it does not exist or can't be read.
-pub fn read(path: &str) -> Option<String> {
+pub(crate) fn read(path: &str) -> Option<String> {
     fs::read_to_string(path).ok()
 }
 
 /// Returns the kernel's build configuration from /proc/config.gz, or else from /boot/config-RELEASE,
 /// as distributions install it. `None` if neither can be read.
-pub fn config(release: &str) -> Option<String> {
+pub(crate) fn config(release: &str) -> Option<String> {
     let mut text = String::new();
     let packed = File::open("/proc/config.gz").ok();
     let unpacked = packed.and_then(|f| Gunzip::new(f).read_to_string(&mut text).ok());
@@ -50,21 +50,21 @@ pub fn config(release: &str) -> Option<String> {
 
 /// Returns the effective capabilities of this process as a bit mask (CapEff in /proc/self/status); 0 if
 /// they can't be read.
-pub fn rights() -> u64 {
+pub(crate) fn rights() -> u64 {
     let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("CapEff:"));
     line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// Returns the seconds since boot, including suspended time (/proc/uptime); 0 if they can't be read.
-pub fn uptime() -> u64 {
+pub(crate) fn uptime() -> u64 {
     let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
     text.split('.').next().and_then(|seconds| seconds.parse().ok()).unwrap_or(0)
 }
 
 /// Replaces a file atomically, after the new content is on the disk; keeps the mode of the old file and
 /// creates missing folders. Fails if any step fails; the old file is then unchanged.
-pub fn write(path: &str, text: &str) -> io::Result<()> {
+pub(crate) fn write(path: &str, text: &str) -> io::Result<()> {
     let path = Path::new(path);
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
@@ -90,7 +90,7 @@ pub fn write(path: &str, text: &str) -> io::Result<()> {
 
 /// Removes a file, and its folder if it is empty then. Returns false if the file did not exist. Fails
 /// if the file can't be removed.
-pub fn remove(path: &Path) -> io::Result<bool> {
+pub(crate) fn remove(path: &Path) -> io::Result<bool> {
     match fs::remove_file(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         done => done?,
@@ -101,7 +101,7 @@ pub fn remove(path: &Path) -> io::Result<bool> {
 }
 
 /// Returns the sorted names of the files in a folder; empty if the folder can't be read.
-pub fn file_names(folder: &Path) -> Vec<Box<str>> {
+pub(crate) fn file_names(folder: &Path) -> Vec<Box<str>> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<Box<str>> =
         entries.filter_map(|e| Some(e.file_name().to_str()?.into())).collect();
@@ -111,7 +111,7 @@ pub fn file_names(folder: &Path) -> Vec<Box<str>> {
 
 /// Returns the protocols and ports on which programs listen, without ports that are bound to 127.0.0.1
 /// or ::1 only.
-pub fn listening_ports() -> FlatSet<(Protocol, u16)> {
+pub(crate) fn listening_ports() -> FlatSet<(Protocol, u16)> {
     let mut found = Vec::new();
     // /proc/net/{tcp,udp}: `sl local_address rem_address st …`, addresses in hexadecimal. A listening
     // TCP socket has state 0A (TCP_LISTEN), an unconnected UDP socket has state 07 (TCP_CLOSE).
@@ -146,7 +146,7 @@ fn presence_path(module: &str) -> Option<&'static str> {
 }
 
 /// An index of some modules of the running kernel.
-pub struct Modules {
+pub(crate) struct Modules {
     folder: PathBuf,
     /// Lines of modules.dep: `path.ko: dependencies…`, with paths below the folder.
     dependencies: String,
@@ -160,7 +160,7 @@ impl Modules {
     /// Reads the index of the running kernel, but keeps only the lines of the modules in `names`: all
     /// of modules.dep would be as large as the rest of kinglet's data. A board may have no such folder;
     /// then the index is empty.
-    pub fn open(names: &[&str]) -> Modules {
+    pub(crate) fn open(names: &[&str]) -> Modules {
         let release = sysctl("kernel/osrelease").unwrap_or_default();
         let folder = Path::new("/lib/modules").join(release);
         let read = |file| {
@@ -177,7 +177,7 @@ impl Modules {
     }
 
     /// Returns the state of a module without loading it; `None` if it may or may not be built in.
-    pub fn status(&self, module: &str) -> Option<Module> {
+    pub(crate) fn status(&self, module: &str) -> Option<Module> {
         let known_path = presence_path(module);
         if known_path.is_some_and(|path| Path::new(path).exists())
             || known_path.is_none() && Path::new("/sys/module").join(module).exists()
@@ -201,7 +201,7 @@ impl Modules {
 
     /// Loads a module after its dependencies. Fails if modules.dep does not list the module, or if the
     /// kernel refuses one of the files; a module that is already loaded counts as success.
-    pub fn load(&self, module: &str) -> io::Result<()> {
+    pub(crate) fn load(&self, module: &str) -> io::Result<()> {
         let absent =
             || io::Error::other(format!("{}/modules.dep does not list it", self.folder.display()));
         let (path, dependencies) = self.dependency_line(module).ok_or_else(absent)?;

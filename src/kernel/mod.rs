@@ -11,8 +11,8 @@
 
 mod apply;
 pub mod conntrack;
-pub mod events;
-pub mod files;
+pub(crate) mod events;
+pub(crate) mod files;
 mod handle;
 pub mod ipvs;
 pub mod lock;
@@ -20,7 +20,7 @@ pub mod nft;
 mod observe;
 mod query;
 pub mod route;
-pub mod xtables;
+pub(crate) mod xtables;
 
 pub use crate::netlink::message::{Outcome, Refusal};
 pub use apply::OnStep;

@@ -17,7 +17,7 @@ const PROGRAMS: [(Family, &str); 2] =
 
 /// Returns the chains whose policy is to drop and that have no rule for our mark, each after the name
 /// of its program. Also returns true if there is a dropping chain that has such a rule.
-pub fn dropping_chains() -> (Vec<Box<str>>, bool) {
+pub(crate) fn dropping_chains() -> (Vec<Box<str>>, bool) {
     let (mut dropping, mut passing) = (Vec::new(), false);
     for (family, program) in PROGRAMS {
         if !table_names(family).iter().any(|name| name == "filter") {
@@ -44,7 +44,7 @@ fn table_names(family: Family) -> Vec<String> {
 }
 
 /// Returns the names of the user-defined chains of all tables, of both families.
-pub fn chains() -> Vec<String> {
+pub(crate) fn chains() -> Vec<String> {
     let mut chains = Vec::new();
     for family in Family::ALL {
         for table in table_names(family) {

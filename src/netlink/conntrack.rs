@@ -44,7 +44,7 @@ const NFGEN: usize = 4;
 
 /// One direction of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowTuple {
+pub(crate) struct FlowTuple {
     /// The number of the transport protocol (`IPPROTO_*`).
     pub protocol: u8,
     /// Source address.
@@ -59,7 +59,7 @@ pub struct FlowTuple {
 
 /// An entry of conntrack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConntrackEntry {
+pub(crate) struct ConntrackEntry {
     /// The original direction.
     pub orig: FlowTuple,
     /// The reply direction, after address translation.
@@ -77,7 +77,7 @@ fn request(message: u16, family: Family) -> Request {
 
 /// Requests the flows of one family and one transport protocol, to be parsed with [`read_flow`].
 /// Kernels before 5.8 ignore the filter and return the flows of other protocols too.
-pub fn list_flows(family: Family, protocol: u8) -> Request {
+pub(crate) fn list_flows(family: Family, protocol: u8) -> Request {
     request(GET, family)
         .nest(TUPLE_ORIG | NLA_F_NESTED, |tuple| {
             tuple.nest(TUPLE_PROTO | NLA_F_NESTED, |proto| proto.attr(PROTO_NUM, &[protocol]))
@@ -89,7 +89,7 @@ pub fn list_flows(family: Family, protocol: u8) -> Request {
 
 /// Deletes the flow with this original direction, id and zone. Because of the id it can't delete a
 /// later flow with the same addresses. The kernel answers ENOENT if the flow does not exist.
-pub fn delete_flow(orig: &FlowTuple, id: u32, zone: u16) -> Request {
+pub(crate) fn delete_flow(orig: &FlowTuple, id: u32, zone: u16) -> Request {
     let family = Family::of_addr(&orig.src);
     let (src, dst) = match family {
         Family::Ipv4 => (IP_V4_SRC, IP_V4_DST),
@@ -112,7 +112,7 @@ pub fn delete_flow(orig: &FlowTuple, id: u32, zone: u16) -> Request {
 
 /// Parses a flow from a message's body. Returns `None` if an attribute is missing or cut, or if the
 /// protocol has no ports.
-pub fn read_flow(body: &[u8]) -> Option<ConntrackEntry> {
+pub(crate) fn read_flow(body: &[u8]) -> Option<ConntrackEntry> {
     let attrs = Attrs::after(body, NFGEN);
     let orig = attrs.nest(TUPLE_ORIG)?;
     // A zone may apply to one direction only; the kernel looks a flow up by the original direction.

@@ -5,7 +5,7 @@ use neli::consts::nl::NlmF;
 use super::message::{Attrs, Request};
 
 /// struct genlmsghdr { u8 cmd; u8 version; u16 reserved; }
-pub const GENL: usize = 4;
+pub(crate) const GENL: usize = 4;
 
 const GENL_ID_CTRL: u16 = 0x10;
 const CTRL_CMD_GETFAMILY: u8 = 3;
@@ -13,17 +13,17 @@ const CTRL_ATTR_FAMILY_ID: u16 = 1;
 const CTRL_ATTR_FAMILY_NAME: u16 = 2;
 
 /// Creates a request to a family.
-pub fn request(family: u16, command: u8) -> Request {
+pub(crate) fn request(family: u16, command: u8) -> Request {
     Request::new(family, NlmF::empty(), &[command, 1, 0, 0])
 }
 
 /// Requests the number of a family by its name. The kernel answers ENOENT if it does not exist.
-pub fn get_family(name: &str) -> Request {
+pub(crate) fn get_family(name: &str) -> Request {
     request(GENL_ID_CTRL, CTRL_CMD_GETFAMILY).text(CTRL_ATTR_FAMILY_NAME, name)
 }
 
 /// Parses the number of a family from a message's body.
-pub fn read_family(body: &[u8]) -> Option<u16> {
+pub(crate) fn read_family(body: &[u8]) -> Option<u16> {
     Attrs::after(body, GENL).u16(CTRL_ATTR_FAMILY_ID)
 }
 

@@ -70,7 +70,7 @@ const FORWARD_MASK: u32 = 7;
 
 /// The key of a virtual service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IpvsKey {
+pub(crate) enum IpvsKey {
     /// Destination address, protocol (`IPPROTO_*`) and port.
     #[allow(missing_docs)]
     Address { addr: IpAddr, protocol: u8, port: u16 },
@@ -81,7 +81,7 @@ pub enum IpvsKey {
 
 impl IpvsKey {
     /// Returns the address family of the packets.
-    pub fn family(&self) -> Family {
+    pub(crate) fn family(&self) -> Family {
         match self {
             IpvsKey::Address { addr, .. } => Family::of_addr(addr),
             IpvsKey::FwMark { family, .. } => *family,
@@ -91,7 +91,7 @@ impl IpvsKey {
 
 /// A virtual service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IpvsService<'a> {
+pub(crate) struct IpvsService<'a> {
     /// The key of the service.
     pub key: IpvsKey,
     /// The name of the scheduler.
@@ -105,7 +105,7 @@ pub struct IpvsService<'a> {
 
 /// A real server (IPVS: destination) of a virtual service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IpvsDest {
+pub(crate) struct IpvsDest {
     /// The address.
     pub addr: IpAddr,
     /// The port.
@@ -122,12 +122,12 @@ pub fn list_services(family: u16) -> Request {
 }
 
 /// Requests one virtual service. The kernel answers ESRCH if it does not exist.
-pub fn get_service(family: u16, key: &IpvsKey) -> Request {
+pub(crate) fn get_service(family: u16, key: &IpvsKey) -> Request {
     of_service(family, GET_SERVICE, key)
 }
 
 /// Requests the real servers of one virtual service, to be parsed with [`read_dest`].
-pub fn list_dests(family: u16, of: &IpvsKey) -> Request {
+pub(crate) fn list_dests(family: u16, of: &IpvsKey) -> Request {
     of_service(family, GET_DEST, of)
 }
 
@@ -138,39 +138,39 @@ pub fn get_timeouts(family: u16) -> Request {
 
 /// Sets one timeout in seconds; the other timeouts keep their values. `which` is its index in the order
 /// of [`read_timeouts`].
-pub fn set_timeout(family: u16, which: u16, seconds: u32) -> Request {
+pub(crate) fn set_timeout(family: u16, which: u16, seconds: u32) -> Request {
     request(family, SET_CONFIG).u32(TIMEOUT_TCP + which, seconds)
 }
 
 /// Adds a virtual service. The kernel answers EEXIST if one with this key exists.
-pub fn add_service(family: u16, service: &IpvsService) -> Request {
+pub(crate) fn add_service(family: u16, service: &IpvsService) -> Request {
     put_service(family, NEW_SERVICE, service)
 }
 
 /// Changes a virtual service in place; its connections and real servers stay.
-pub fn set_service(family: u16, service: &IpvsService) -> Request {
+pub(crate) fn set_service(family: u16, service: &IpvsService) -> Request {
     put_service(family, SET_SERVICE, service)
 }
 
 /// Removes a virtual service together with its real servers. The kernel answers ESRCH or ENOENT if it
 /// does not exist.
-pub fn delete_service(family: u16, key: &IpvsKey) -> Request {
+pub(crate) fn delete_service(family: u16, key: &IpvsKey) -> Request {
     of_service(family, DEL_SERVICE, key)
 }
 
 /// Adds a real server to a virtual service. The kernel answers EEXIST if the service has it.
-pub fn add_dest(family: u16, of: &IpvsKey, dest: &IpvsDest) -> Request {
+pub(crate) fn add_dest(family: u16, of: &IpvsKey, dest: &IpvsDest) -> Request {
     put_dest(family, NEW_DEST, of, dest)
 }
 
 /// Changes a real server in place; its connections stay.
-pub fn set_dest(family: u16, of: &IpvsKey, dest: &IpvsDest) -> Request {
+pub(crate) fn set_dest(family: u16, of: &IpvsKey, dest: &IpvsDest) -> Request {
     put_dest(family, SET_DEST, of, dest)
 }
 
 /// Removes a real server. The kernel answers ENOENT if it does not exist, ESRCH if its service does
 /// not.
-pub fn delete_dest(family: u16, of: &IpvsKey, dest: &IpvsDest) -> Request {
+pub(crate) fn delete_dest(family: u16, of: &IpvsKey, dest: &IpvsDest) -> Request {
     put_dest(family, DEL_DEST, of, dest)
 }
 
@@ -226,7 +226,7 @@ fn put_dest(family: u16, command: u8, of: &IpvsKey, dest: &IpvsDest) -> Request 
 
 /// Parses a virtual service from a message's body. Returns `None` if an attribute is missing or
 /// invalid.
-pub fn read_service(body: &[u8]) -> Option<IpvsService<'static>> {
+pub(crate) fn read_service(body: &[u8]) -> Option<IpvsService<'static>> {
     let attrs = Attrs::after(body, GENL).nest(SERVICE)?;
     let flags = attrs.u32(SVC_FLAGS)?;
     let family = read_family(attrs.u16(SVC_AF)?)?;
@@ -249,14 +249,14 @@ pub fn read_service(body: &[u8]) -> Option<IpvsService<'static>> {
 
 /// Parses the timeouts in seconds: TCP connections, TCP connections after a FIN, UDP. A timeout is
 /// `None` if this kernel's IPVS does not support its protocol.
-pub fn read_timeouts(body: &[u8]) -> [Option<u32>; 3] {
+pub(crate) fn read_timeouts(body: &[u8]) -> [Option<u32>; 3] {
     let attrs = Attrs::after(body, GENL);
     [0, 1, 2].map(|which| attrs.u32(TIMEOUT_TCP + which))
 }
 
 /// Parses a real server of a virtual service of `family` from a message's body. Returns `None` if an
 /// attribute is missing or invalid. Kernels before 3.18 do not return the address family.
-pub fn read_dest(body: &[u8], family: Family) -> Option<IpvsDest> {
+pub(crate) fn read_dest(body: &[u8], family: Family) -> Option<IpvsDest> {
     let attrs = Attrs::after(body, GENL).nest(DEST)?;
     let family = attrs.u16(DEST_ADDR_FAMILY).map_or(Some(family), read_family)?;
     Some(IpvsDest {

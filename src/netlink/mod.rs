@@ -11,9 +11,9 @@
 //! provides sockets and flags only; each module defines the attributes of its kernel header.
 
 pub mod address;
-pub mod conntrack;
-pub mod generic;
-pub mod ipvs;
+pub(crate) mod conntrack;
+pub(crate) mod generic;
+pub(crate) mod ipvs;
 pub mod link;
 pub mod message;
 pub mod neighbour;

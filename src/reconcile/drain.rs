@@ -92,7 +92,7 @@ impl Drains {
 /// that the plan may remove. Otherwise a real server of an incompletely known Service would lose
 /// its weight. `busy` holds the real servers that still have connections. `now` is in seconds since
 /// boot. `grace` is in seconds; 0 disables draining.
-pub fn drain<'a>(
+pub(crate) fn drain<'a>(
     have: impl IntoIterator<Item = &'a Item>,
     want: &ItemSet,
     busy: &FlatSet<RealKey>,
@@ -151,7 +151,7 @@ fn has_service(state: &ItemSet, at: ServiceKey) -> bool {
 }
 
 /// Returns true if a state has a real server of this key.
-pub fn has_real(state: &ItemSet, (of, addr, port): RealKey) -> bool {
+pub(crate) fn has_real(state: &ItemSet, (of, addr, port): RealKey) -> bool {
     has_key(state, &Item::Real { of, addr, port, weight: 0, forward: Forward::Masq })
 }
 

@@ -10,12 +10,12 @@ use crate::{
     desired::{
         ClusterView, NodeExports, Unmet, release_claims,
         services::Claims,
-        unit::{Event, Unit, dirtied_by},
+        unit::{Unit, dirtied_by},
     },
     error::Result,
     model::{
         bgp::Learned,
-        cluster::{Cluster, Service},
+        cluster::{Cluster, Delta, Service},
         items::{Item, ItemSet, ServiceKey},
         local::Local,
     },
@@ -93,13 +93,13 @@ impl Knowledge {
 
     /// Records the units that an event dirties. `cluster` is the cluster before the event. After that
     /// the knowledge is `Dirty`, or `Unknown` if the event needs a full pass.
-    pub(super) fn remember(&mut self, cluster: &Cluster, learned: &Learned, event: Event<'_>) {
+    pub(super) fn remember(&mut self, cluster: &Cluster, learned: &Learned, delta: &Delta) {
         let (mut synced, mut before) = match std::mem::take(self) {
             Knowledge::Unknown => return,
             Knowledge::Synced(synced) => (synced, Remembered::default()),
             Knowledge::Dirty(synced, before) => (synced, before),
         };
-        let Some(mut units) = dirtied_by(event) else { return };
+        let Some(mut units) = dirtied_by(delta) else { return };
         units.retain(|unit| !before.units.contains_key(unit));
         if !units.is_empty() {
             let services = units.iter().any(|unit| matches!(unit, Unit::Service(_)));
@@ -262,7 +262,7 @@ mod tests {
         desired::{self, is_removable, is_removable_service_item},
         model::{
             cluster::{
-                Change, ClusterStore, Delta, Endpoint, EndpointSlice, Kind, Name, Node, Object,
+                Change, ClusterStore, Endpoint, EndpointSlice, Kind, Name, Node, Object,
                 ServicePort, SlicePort, WatchUpdate,
             },
             items::{DUMMY, Forward, NextHops, Protocol, ServiceAddr, SetElement, TABLE_MAIN},
@@ -510,7 +510,7 @@ mod tests {
         fn update(&mut self, kind: Kind, change: Change) {
             let Model { store, knowledge, learned, .. } = self;
             let delta = store.apply(WatchUpdate { kind, change }, |cluster, delta| {
-                knowledge.remember(cluster, learned, Event::Cluster(delta));
+                knowledge.remember(cluster, learned, delta);
             });
             if delta.all {
                 self.knowledge = Knowledge::Unknown;
@@ -664,8 +664,7 @@ mod tests {
                 }
                 _ => {
                     model.local = local(random.pick(&[None, Some("veth1"), Some("veth2")]));
-                    model.knowledge.remember(&model.store.cluster, &model.learned, Event::Host);
-                    assert!(matches!(model.knowledge, Knowledge::Unknown));
+                    model.knowledge = Knowledge::Unknown; // a full pass finds the host changed
                     5
                 }
             };
@@ -689,8 +688,7 @@ mod tests {
     #[test]
     fn an_event_that_may_dirty_any_unit_leaves_nothing_certain() {
         let all = Delta { all: true, ..Delta::default() };
-        assert_eq!(dirtied_by(Event::Cluster(&all)), None);
-        assert_eq!(dirtied_by(Event::Host), None);
+        assert_eq!(dirtied_by(&all), None);
     }
 
     fn fixed_node(name: &str, addr: &str, pods: &str) -> Object {
@@ -760,7 +758,7 @@ mod tests {
         change: impl FnOnce(&mut Cluster),
     ) -> Option<Difference> {
         let mut knowledge = after_full_pass(&cluster, learned);
-        knowledge.remember(&cluster, learned, Event::Cluster(delta));
+        knowledge.remember(&cluster, learned, delta);
         change(&mut cluster);
         let Knowledge::Dirty(mut synced, before) = knowledge else {
             panic!("{delta:?} dirties no unit: {knowledge:?}")
@@ -797,7 +795,7 @@ mod tests {
         let dirtied = |deltas: &[&Delta]| {
             let mut knowledge = after_full_pass(&cluster, &nothing);
             for delta in deltas {
-                knowledge.remember(&cluster, &nothing, Event::Cluster(delta));
+                knowledge.remember(&cluster, &nothing, delta);
             }
             dirty_units(&knowledge)
         };
@@ -823,7 +821,7 @@ mod tests {
         let nothing = Learned::default();
         let mut knowledge = after_full_pass(&cluster, &nothing);
         for addr in ["203.0.113.2", "203.0.113.3"] {
-            knowledge.remember(&cluster, &nothing, Event::Cluster(&of_services([1])));
+            knowledge.remember(&cluster, &nothing, &of_services([1]));
             cluster.insert(Object::Service(fixed_service(1, &[addr])));
         }
         let Knowledge::Dirty(mut synced, before) = knowledge else { panic!("{knowledge:?}") };
@@ -843,7 +841,7 @@ mod tests {
         let dirtied = |deltas: &[Delta]| {
             let mut knowledge = after_full_pass(&cluster, &Learned::default());
             for delta in deltas {
-                knowledge.remember(&cluster, &Learned::default(), Event::Cluster(delta));
+                knowledge.remember(&cluster, &Learned::default(), delta);
             }
             dirty_units(&knowledge).map(|units| units.len())
         };
@@ -868,7 +866,7 @@ mod tests {
             (Delta::default(), Some(vec![])),
         ] {
             let mut knowledge = after_full_pass(&contested, &Learned::default());
-            knowledge.remember(&contested, &Learned::default(), Event::Cluster(&delta));
+            knowledge.remember(&contested, &Learned::default(), &delta);
             assert_eq!(dirty_units(&knowledge), dirty, "{delta:?}");
         }
     }
@@ -880,9 +878,9 @@ mod tests {
         let Knowledge::Synced(synced) = after else { panic!("{after:?}") };
         cluster.nodes.remove("a");
         let mut knowledge = Knowledge::Synced(synced);
-        knowledge.remember(&cluster, &Learned::default(), Event::Cluster(&Delta::default()));
+        knowledge.remember(&cluster, &Learned::default(), &Delta::default());
         assert_eq!(dirty_units(&knowledge), Some(vec![]));
-        knowledge.remember(&cluster, &Learned::default(), Event::Cluster(&of_services([1])));
+        knowledge.remember(&cluster, &Learned::default(), &of_services([1]));
         assert!(matches!(knowledge, Knowledge::Unknown), "{knowledge:?}");
     }
 
@@ -1022,7 +1020,7 @@ mod tests {
     fn a_change_is_refused_if_this_nodes_own_node_is_gone() {
         let mut cluster = cluster_with([fixed_service(1, &[])]);
         let mut knowledge = after_full_pass(&cluster, &Learned::default());
-        knowledge.remember(&cluster, &Learned::default(), Event::Cluster(&NODES));
+        knowledge.remember(&cluster, &Learned::default(), &NODES);
         cluster.nodes.remove("a");
         let Knowledge::Dirty(mut synced, before) = knowledge else { panic!("{knowledge:?}") };
         let error = synced.difference(before, &cluster, &Learned::default()).unwrap_err();
@@ -1036,7 +1034,7 @@ mod tests {
         let modules = [("ip_vs_mh", Module::Present), ("ip_vs_sh", Module::Loadable)];
         let host = knowledge.synced_mut().unwrap().local.host.as_mut().unwrap();
         host.modules = modules.into_iter().map(|(name, state)| (name.into(), state)).collect();
-        knowledge.remember(&cluster, &Learned::default(), Event::Cluster(&of_services([1])));
+        knowledge.remember(&cluster, &Learned::default(), &of_services([1]));
         let scheduler = Some("mh".into());
         let cluster = cluster_with([Service { scheduler, ..fixed_service(1, &[]) }]);
         let Knowledge::Dirty(mut synced, before) = knowledge else { panic!("{knowledge:?}") };

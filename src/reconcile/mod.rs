@@ -6,7 +6,7 @@
 //! (`knowledge`). `drain` keeps real servers that must go while they have connections, `stale_flows` finds
 //! conntrack entries that lead to endpoints that are gone.
 
-pub mod drain;
+pub(crate) mod drain;
 mod knowledge;
 mod pass;
 mod reconciler;

@@ -15,8 +15,7 @@ use super::{
 use crate::{
     collections::FlatSet,
     desired::{
-        ClusterView, Unmet, is_removable, is_removable_service_item, routed_prefixes,
-        unit::{Event, Unit},
+        ClusterView, Unmet, is_removable, is_removable_service_item, routed_prefixes, unit::Unit,
     },
     error::{Error, Result},
     kernel::{Kernel, OnStep, Outcome, Scope, files},
@@ -146,7 +145,7 @@ impl Reconciler {
     /// before it applies the delta. After that either [`Reconciler::incremental`] applies the difference
     /// or a full pass is needed.
     pub fn remember(&mut self, cluster: &Cluster, delta: &Delta) {
-        self.knowledge.remember(cluster, &self.learned, Event::Cluster(delta));
+        self.knowledge.remember(cluster, &self.learned, delta);
     }
 
     /// Dirties the Services whose real servers drain. Returns false if a full pass is needed instead.

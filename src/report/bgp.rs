@@ -51,7 +51,7 @@ impl PeerRow {
 }
 
 /// Returns all peers. `now` is the speaker's clock.
-pub fn peers(speaker: &Speaker, now: Duration) -> Vec<PeerRow> {
+pub(super) fn peers(speaker: &Speaker, now: Duration) -> Vec<PeerRow> {
     speaker.view(now).into_iter().map(peer).collect()
 }
 
@@ -73,7 +73,7 @@ fn peer(view: PeerView) -> PeerRow {
 /// Returns the page at a path: `/bgp` lists the peers, `/bgp/routes` all routes, `/bgp/in/ADDR` the routes
 /// received from a peer, `/bgp/out/ADDR` the routes advertised to it. With the suffix `.json` the page is
 /// JSON. Returns `None` if there is no such path; fails if no peer has the address.
-pub fn page(speaker: &Speaker, now: Duration, path: &str) -> Option<Result<String, String>> {
+pub(super) fn page(speaker: &Speaker, now: Duration, path: &str) -> Option<Result<String, String>> {
     let (path, json) = path.strip_suffix(".json").map_or((path, false), |path| (path, true));
     let addr = |text: &str| text.parse::<IpAddr>().ok();
     let selected = match path {

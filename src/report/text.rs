@@ -182,7 +182,7 @@ pub(super) mod tests {
     };
 
     /// Returns the status of a node that is right.
-    pub fn right_status() -> Status {
+    pub(crate) fn right_status() -> Status {
         let followed = |kind: &str, heard| Followed {
             kind: kind.into(),
             version: "411".into(),
@@ -240,7 +240,7 @@ pub(super) mod tests {
     }
 
     /// Returns the status of a node that started while the API is down and whose kernel refuses a step.
-    pub fn failing_status() -> Status {
+    pub(crate) fn failing_status() -> Status {
         let mut status = right_status();
         for kind in &mut status.api.kinds {
             kind.heard = None;

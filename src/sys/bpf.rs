@@ -6,7 +6,7 @@ use crate::family::Family;
 
 /// Attaches a filter that only accepts packets with a time to live of 255, which no router has
 /// forwarded (RFC 5082).
-pub fn require_ttl_255(socket: &impl AsRawFd, family: Family) -> io::Result<()> {
+pub(crate) fn require_ttl_255(socket: &impl AsRawFd, family: Family) -> io::Result<()> {
     const NET_OFF: u32 = 0xfff0_0000; // SKF_NET_OFF, linux/filter.h
     let ttl = match family {
         Family::Ipv4 => NET_OFF + 8, // struct iphdr: ttl
@@ -20,7 +20,7 @@ pub fn require_ttl_255(socket: &impl AsRawFd, family: Family) -> io::Result<()> 
 /// netlink ports. It also drops notifications about routes that the kernel itself added or removed
 /// (RTPROT_KERNEL), because such a route follows from a link or an address, which has a notification of
 /// its own.
-pub fn ignore_sender_ports(socket: &impl AsRawFd, ports: &[u32]) -> io::Result<()> {
+pub(crate) fn ignore_sender_ports(socket: &impl AsRawFd, ports: &[u32]) -> io::Result<()> {
     // struct nlmsghdr { u32 len; u16 type, flags; u32 seq, pid; }
     // struct rtmsg { u8 family, dst_len, src_len, tos, table, protocol, scope, type; u32 flags; }
     const TYPE: u32 = 4;

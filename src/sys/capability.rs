@@ -4,13 +4,13 @@ use std::io;
 
 /// The mask of the capabilities that a daemon keeps: CAP_NET_ADMIN, and CAP_NET_BIND_SERVICE for ports
 /// below 1024.
-pub const CAPS: u64 = 1 << 12 | 1 << 10;
+pub(crate) const CAPS: u64 = 1 << 12 | 1 << 10;
 /// The mask of CAP_DAC_READ_SEARCH, for reading credentials of other users again.
-pub const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
+pub(crate) const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
 
 /// Drops every capability outside `mask`, for this thread and the threads that it starts (capset(2)).
 /// It never adds a capability.
-pub fn limit_capabilities(mask: u64) -> io::Result<()> {
+pub(crate) fn limit_capabilities(mask: u64) -> io::Result<()> {
     const VERSION_3: u32 = 0x2008_0522; // _LINUX_CAPABILITY_VERSION_3
     let header = [VERSION_3, 0];
     // struct __user_cap_data_struct { u32 effective, permitted, inheritable; } [2]

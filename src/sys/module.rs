@@ -7,7 +7,7 @@ const MODULE_INIT_COMPRESSED_FILE: libc::c_int = 4;
 
 /// Loads a kernel module from an open file (finit_module(2)). `compressed` requires Linux 5.17. Fails
 /// with EEXIST if the module is already loaded.
-pub fn load_module(file: &File, parameters: &CStr, compressed: bool) -> io::Result<()> {
+pub(crate) fn load_module(file: &File, parameters: &CStr, compressed: bool) -> io::Result<()> {
     let flags = if compressed { MODULE_INIT_COMPRESSED_FILE } else { 0 };
     // SAFETY: the descriptor and the string outlive the call, which only reads them.
     let code = unsafe {

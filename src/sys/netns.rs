@@ -13,7 +13,7 @@ use std::{
 /// `make` runs on a thread of its own, because setns(2) changes only the calling thread. The thread
 /// ends afterwards. Thus no return to the old namespace is needed, which could fail and leave the caller
 /// in the wrong one.
-pub fn in_netns<T: Send>(
+pub(crate) fn in_netns<T: Send>(
     netns: BorrowedFd<'_>,
     make: impl FnOnce() -> io::Result<T> + Send,
 ) -> io::Result<T> {

@@ -9,7 +9,7 @@ use std::{
 
 /// Returns true if this process may write to a file or into a folder. This covers file modes and
 /// read-only file systems (access(2)).
-pub fn is_writable(path: &Path) -> bool {
+pub(crate) fn is_writable(path: &Path) -> bool {
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
     // SAFETY: the string outlives the call, which only reads it.
     unsafe { libc::access(path.as_ptr(), libc::W_OK) == 0 }

@@ -7,14 +7,15 @@ use std::{
 };
 
 /// SIGHUP, the signal that reloads the configuration.
-pub const RELOAD_SIGNAL: libc::c_int = libc::SIGHUP;
+pub(crate) const RELOAD_SIGNAL: libc::c_int = libc::SIGHUP;
 /// The signals that terminate or restart a daemon.
-pub const TERMINATION_SIGNALS: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+pub(crate) const TERMINATION_SIGNALS: [libc::c_int; 3] =
+    [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
 /// Blocks some signals and returns a non-blocking descriptor from which they can be read (signalfd(2)).
 /// Without it, process 1 of a container would not receive them. It must be called before another thread
 /// starts, because threads inherit the signal mask.
-pub fn signals(numbers: &[libc::c_int]) -> io::Result<Signals> {
+pub(crate) fn signals(numbers: &[libc::c_int]) -> io::Result<Signals> {
     // SAFETY: an all-zero sigset_t is valid. It outlives the calls; only sigemptyset and sigaddset
     // write to it.
     let fd = unsafe {

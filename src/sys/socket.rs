@@ -12,18 +12,18 @@ use crate::family::Family;
 const IPV6_MINHOPCOUNT: libc::c_int = 73;
 
 /// Converts a type that only implements `IntoRawFd` to an owned descriptor.
-pub fn into_owned_fd(from: impl IntoRawFd) -> OwnedFd {
+pub(crate) fn into_owned_fd(from: impl IntoRawFd) -> OwnedFd {
     let fd = from.into_raw_fd();
     // SAFETY: into_raw_fd has just transferred the ownership of this open descriptor to us.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// AF_BRIDGE, in the headers of netlink messages about the ports of bridges.
-pub const AF_BRIDGE: u8 = libc::AF_BRIDGE as u8;
+pub(crate) const AF_BRIDGE: u8 = libc::AF_BRIDGE as u8;
 
 /// Returns the number of an address family in socket addresses and netlink headers: AF_INET or
 /// AF_INET6.
-pub fn address_family(family: Family) -> u8 {
+pub(crate) fn address_family(family: Family) -> u8 {
     match family {
         Family::Ipv4 => libc::AF_INET as u8,
         Family::Ipv6 => libc::AF_INET6 as u8,
@@ -31,12 +31,12 @@ pub fn address_family(family: Family) -> u8 {
 }
 
 /// Returns the family of a number; `None` if it is neither AF_INET nor AF_INET6.
-pub fn from_address_family(number: u8) -> Option<Family> {
+pub(crate) fn from_address_family(number: u8) -> Option<Family> {
     Family::ALL.into_iter().find(|family| address_family(*family) == number)
 }
 
 /// Creates an unconnected, non-blocking TCP socket (socket(2)).
-pub fn tcp_socket(family: Family) -> io::Result<OwnedFd> {
+pub(crate) fn tcp_socket(family: Family) -> io::Result<OwnedFd> {
     let family = libc::c_int::from(address_family(family));
     let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: the call takes numbers only.
@@ -49,7 +49,7 @@ pub fn tcp_socket(family: Family) -> io::Result<OwnedFd> {
 }
 
 /// Binds a socket to a local address (bind(2)).
-pub fn bind(socket: &impl AsRawFd, to: SocketAddr) -> io::Result<()> {
+pub(crate) fn bind(socket: &impl AsRawFd, to: SocketAddr) -> io::Result<()> {
     let address = socket_address(to);
     // SAFETY: the bytes outlive the call, which reads no more than the given length.
     let code = unsafe {
@@ -60,7 +60,7 @@ pub fn bind(socket: &impl AsRawFd, to: SocketAddr) -> io::Result<()> {
 
 /// Starts to connect a non-blocking socket (connect(2)). The socket becomes writable when the
 /// connection is established or has failed.
-pub fn connect(socket: &impl AsRawFd, to: SocketAddr) -> io::Result<()> {
+pub(crate) fn connect(socket: &impl AsRawFd, to: SocketAddr) -> io::Result<()> {
     let address = socket_address(to);
     // SAFETY: the bytes outlive the call, which reads no more than the given length.
     let code = unsafe {
@@ -94,7 +94,7 @@ fn socket_address(of: SocketAddr) -> Vec<u8> {
 
 /// Enables TCP MD5 signatures between a socket and a peer's address (RFC 2385). An empty key disables
 /// them. Fails if the key has more than 80 bytes.
-pub fn set_tcp_md5(socket: &impl AsRawFd, peer: IpAddr, key: &[u8]) -> io::Result<()> {
+pub(crate) fn set_tcp_md5(socket: &impl AsRawFd, peer: IpAddr, key: &[u8]) -> io::Result<()> {
     const KEY: usize = 80; // TCP_MD5SIG_MAXKEYLEN, linux/tcp.h
     if key.len() > KEY {
         return Err(io::Error::new(
@@ -114,7 +114,7 @@ pub fn set_tcp_md5(socket: &impl AsRawFd, peer: IpAddr, key: &[u8]) -> io::Resul
 }
 
 /// Sets the time to live (IPv6: hop limit) of the packets that a socket sends.
-pub fn set_ttl(socket: &impl AsRawFd, family: Family, ttl: u8) -> io::Result<()> {
+pub(crate) fn set_ttl(socket: &impl AsRawFd, family: Family, ttl: u8) -> io::Result<()> {
     let value = libc::c_int::from(ttl).to_ne_bytes();
     match family {
         Family::Ipv4 => set_option(socket, libc::IPPROTO_IP, libc::IP_TTL, &value),
@@ -124,7 +124,7 @@ pub fn set_ttl(socket: &impl AsRawFd, family: Family, ttl: u8) -> io::Result<()>
 
 /// Sets the minimum time to live (IPv6: hop limit) of the packets that a socket receives. The kernel
 /// drops all other packets (IP_MINTTL, RFC 5082).
-pub fn set_min_ttl(socket: &impl AsRawFd, family: Family, ttl: u8) -> io::Result<()> {
+pub(crate) fn set_min_ttl(socket: &impl AsRawFd, family: Family, ttl: u8) -> io::Result<()> {
     let value = libc::c_int::from(ttl).to_ne_bytes();
     match family {
         Family::Ipv4 => set_option(socket, libc::IPPROTO_IP, libc::IP_MINTTL, &value),

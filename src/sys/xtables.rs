@@ -6,7 +6,7 @@ use crate::family::Family;
 
 /// Reads a table of xtables: struct ipt_getinfo (IPT_SO_GET_INFO) and its entries (IPT_SO_GET_ENTRIES),
 /// in native byte order. The kernel creates the table if it does not exist. Needs CAP_NET_ADMIN.
-pub fn read_xtables(family: Family, table: &str) -> io::Result<([u8; 84], Vec<u8>)> {
+pub(crate) fn read_xtables(family: Family, table: &str) -> io::Result<([u8; 84], Vec<u8>)> {
     const GET_INFO: libc::c_int = 64;
     const GET_ENTRIES: libc::c_int = 65;
     const ENTRIES: usize = 40; // offset of the entries in struct ipt_get_entries

@@ -49,17 +49,17 @@ const RECOGNIZED: [&str; 29] = [
 
 /// The recognized labels or annotations of an object, unordered, without duplicates.
 #[derive(Default)]
-pub struct Annotations(Vec<(&'static str, Box<str>)>);
+pub(super) struct Annotations(Vec<(&'static str, Box<str>)>);
 
 impl Annotations {
     /// Returns the value of a full key, which must be in [`RECOGNIZED`]; `None` if it is absent or null.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         debug_assert!(RECOGNIZED.contains(&name), "{name} is not recognized");
         self.0.iter().find(|(own, _)| *own == name).map(|(_, text)| &**text)
     }
 
     /// Returns the value of the key `kube-router.io/NAME`; `None` if it is absent or null.
-    pub fn kube_router(&self, name: &str) -> Option<&str> {
+    pub(super) fn kube_router(&self, name: &str) -> Option<&str> {
         debug_assert!(
             RECOGNIZED.iter().any(|own| own.strip_prefix(KUBE_ROUTER) == Some(name)),
             "{name}"

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Reads all BGP annotations; `None` if the Node has none.
-pub fn read(annotations: &Annotations) -> Option<Box<NodeBgp>> {
+pub(super) fn read(annotations: &Annotations) -> Option<Box<NodeBgp>> {
     let mut bgp = NodeBgp::default();
     let mut faults = Faults(Vec::new());
     bgp.asn = faults.value(annotations, "node.asn", |text| {

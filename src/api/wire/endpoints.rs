@@ -17,7 +17,7 @@ use crate::{
 /// An EndpointSlice as it is on the wire.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SliceJson {
+pub(super) struct SliceJson {
     #[serde(default)]
     metadata: ObjectMeta,
     address_type: Option<String>,
@@ -70,7 +70,7 @@ struct EndpointPort {
 
 /// Core Endpoints as they are on the wire.
 #[derive(Deserialize)]
-pub struct EndpointsJson {
+pub(super) struct EndpointsJson {
     #[serde(default)]
     metadata: ObjectMeta,
     subsets: Option<Vec<Subset>>,
@@ -93,7 +93,7 @@ struct EndpointAddress {
 
 /// Converts an EndpointSlice. A slice of the addressType FQDN has no endpoints. Fails if the name is
 /// missing, or if an address, port or addressType is not valid.
-pub fn slice(mut wire: SliceJson) -> Result<EndpointSlice, String> {
+pub(super) fn slice(mut wire: SliceJson) -> Result<EndpointSlice, String> {
     let name = wire.metadata.full_name()?;
     let ports = ports("ports", wire.ports.unwrap_or_default())?;
     let family = match wire.address_type.as_deref() {
@@ -171,7 +171,7 @@ fn ports(path: &str, wire: Vec<EndpointPort>) -> Result<Vec<SlicePort>, String> 
 
 /// Converts core Endpoints. The slices are named `NAME/0`, `NAME/1`, … because no real EndpointSlice can
 /// have a slash in its name. Fails if the name is missing, or if an address or a port is not valid.
-pub fn subsets(mut wire: EndpointsJson) -> Result<Vec<EndpointSlice>, String> {
+pub(super) fn subsets(mut wire: EndpointsJson) -> Result<Vec<EndpointSlice>, String> {
     let Name { namespace, name } = wire.metadata.full_name()?;
     let headless = wire.metadata.labels.unwrap_or_default();
     let headless = headless.get("service.kubernetes.io/headless").is_some();

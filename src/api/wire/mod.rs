@@ -16,4 +16,4 @@ mod path;
 mod resource;
 mod service;
 
-pub use resource::{ApiResource, identity, parse_item, read};
+pub(super) use resource::{ApiResource, identity, parse_item, read};

@@ -13,7 +13,7 @@ use crate::model::cluster::Node;
 
 /// A Node as it is on the wire.
 #[derive(Deserialize)]
-pub struct NodeJson {
+pub(super) struct NodeJson {
     #[serde(default)]
     metadata: ObjectMeta,
     spec: Option<NodeSpec>,
@@ -59,7 +59,7 @@ struct NodeAddress {
 }
 
 /// Converts a Node. Fails if it has no name, or if an address or a podCIDR is not valid.
-pub fn read(mut wire: NodeJson) -> Result<Node, String> {
+pub(super) fn read(mut wire: NodeJson) -> Result<Node, String> {
     let name = wire.metadata.name()?;
     let mut node = Node { name, pod_cidrs: pod_cidrs(&wire)?, ..Node::default() };
     let labels = wire.metadata.labels.unwrap_or_default();

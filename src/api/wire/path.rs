@@ -10,7 +10,7 @@ enum PathStep<'a> {
 
 /// Returns the path of the value at a line and a column (from 1, in bytes, as in serde_json's errors).
 /// The JSON text must be well formed up to there. The path of the root is empty.
-pub fn at_position(json: &str, line: usize, column: usize) -> String {
+pub(super) fn at_position(json: &str, line: usize, column: usize) -> String {
     let before: usize = json.split('\n').take(line.saturating_sub(1)).map(|l| l.len() + 1).sum();
     let end = (before + column).min(json.len());
     let bytes = json.as_bytes();

@@ -11,7 +11,7 @@ use crate::{
 
 /// An API resource that can be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ApiResource {
+pub(crate) enum ApiResource {
     /// Node of core/v1.
     Node,
     /// Service of core/v1.
@@ -25,7 +25,7 @@ pub enum ApiResource {
 impl ApiResource {
     /// Returns the resource with this kind and apiVersion; `None` if there is none. Other API groups use
     /// the same kinds, for example Knative's Service.
-    pub fn of(kind: &str, version: &str) -> Option<ApiResource> {
+    pub(crate) fn of(kind: &str, version: &str) -> Option<ApiResource> {
         match (kind, version) {
             ("Node", "v1") => Some(ApiResource::Node),
             ("Service", "v1") => Some(ApiResource::Service),
@@ -38,7 +38,7 @@ impl ApiResource {
     }
 
     /// Returns the kind of the objects that this resource is converted to.
-    pub fn kind(self) -> Kind {
+    pub(crate) fn kind(self) -> Kind {
         match self {
             ApiResource::Node => Kind::Node,
             ApiResource::Service => Kind::Service,
@@ -47,7 +47,7 @@ impl ApiResource {
     }
 
     /// Returns the kind as the API writes it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             ApiResource::Node => "Node",
             ApiResource::Service => "Service",
@@ -60,7 +60,7 @@ impl ApiResource {
 /// Parses one API object. Core Endpoints give one EndpointSlice for each subset and address family, and
 /// all other resources give one object. Fails if the object is not valid; the error starts with the path
 /// of the field.
-pub fn read(shape: ApiResource, item: &str) -> Result<Vec<Object>, String> {
+pub(crate) fn read(shape: ApiResource, item: &str) -> Result<Vec<Object>, String> {
     match shape {
         ApiResource::Node => Ok(vec![Object::Node(node::read(parse(item)?)?)]),
         ApiResource::Service => Ok(vec![Object::Service(service::read(parse(item)?)?)]),
@@ -76,7 +76,7 @@ pub fn read(shape: ApiResource, item: &str) -> Result<Vec<Object>, String> {
 /// Parses an item of a list and adds its objects to `reading`. An item that can't be parsed is recorded
 /// as invalid and makes its kind doubtful. `nth` is the position in the list, from 1; it stands in for
 /// the name of an item that has none.
-pub fn parse_item(reading: &mut ListResult, shape: ApiResource, nth: usize, item: &str) {
+pub(crate) fn parse_item(reading: &mut ListResult, shape: ApiResource, nth: usize, item: &str) {
     let parsed = if item.len() > MAX_ITEM {
         Err(format!("it is larger than {} MiB", MAX_ITEM >> 20))
     } else {
@@ -114,7 +114,7 @@ fn name(item: &str) -> Option<Name> {
 
 /// Parses a list of at most one Node. Returns the uid of the Node (`None` if the list is empty) and the
 /// resourceVersion of the list. Fails if the text is not such a list.
-pub fn identity(list: &str) -> Result<(Option<String>, String), String> {
+pub(crate) fn identity(list: &str) -> Result<(Option<String>, String), String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct WireList {

@@ -18,7 +18,7 @@ const DEFAULT_AFFINITY: i64 = 10_800;
 
 /// A Service as it is on the wire.
 #[derive(Deserialize)]
-pub struct ServiceJson {
+pub(super) struct ServiceJson {
     #[serde(default)]
     metadata: ObjectMeta,
     spec: Option<ServiceSpec>,
@@ -86,7 +86,7 @@ struct Ingress {
 
 /// Converts a Service. Fails if it has no name, or if an address, a port, a source range or the affinity
 /// timeout is not valid.
-pub fn read(mut wire: ServiceJson) -> Result<Service, String> {
+pub(super) fn read(mut wire: ServiceJson) -> Result<Service, String> {
     let name = wire.metadata.full_name()?;
     let spec = wire.spec.unwrap_or_default();
     let labels = wire.metadata.labels.unwrap_or_default();

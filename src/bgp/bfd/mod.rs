@@ -11,5 +11,5 @@ mod packet;
 mod session;
 pub(super) mod socket;
 
-pub use packet::{BfdState, ControlPacket, LEN};
-pub use session::{BfdChange, BfdSession, Diag};
+pub(crate) use packet::{BfdState, ControlPacket, LEN};
+pub(crate) use session::{BfdChange, BfdSession};

@@ -2,14 +2,14 @@
 //! The session that sends and receives the packets is in `bfd`.
 
 /// The length of a packet without authentication section, in bytes.
-pub const LEN: usize = 24;
+pub(crate) const LEN: usize = 24;
 
 const VERSION: u8 = 1;
 
 /// The state of a BFD session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // RFC 5880 section 4.1
-pub enum BfdState {
+pub(crate) enum BfdState {
     AdminDown,
     #[default]
     Down,
@@ -19,12 +19,12 @@ pub enum BfdState {
 
 impl BfdState {
     /// Returns true if the side in this state does not receive packets, or has disabled the session.
-    pub fn is_down(self) -> bool {
+    pub(crate) fn is_down(self) -> bool {
         matches!(self, BfdState::AdminDown | BfdState::Down)
     }
 
     /// Returns the name that RFC 5880 gives the state.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             BfdState::AdminDown => "AdminDown",
             BfdState::Down => "Down",
@@ -36,7 +36,7 @@ impl BfdState {
 
 /// A BFD Control packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ControlPacket {
+pub(crate) struct ControlPacket {
     /// Diagnostic: the reason for the sender's last change to Down.
     pub diag: u8,
     /// The state of the sender's session.
@@ -59,7 +59,7 @@ pub struct ControlPacket {
 
 impl ControlPacket {
     /// Parses a packet. Returns `None` if the packet must be discarded (RFC 5880 section 6.8.6).
-    pub fn read(bytes: &[u8]) -> Option<ControlPacket> {
+    pub(crate) fn read(bytes: &[u8]) -> Option<ControlPacket> {
         let bytes = bytes.first_chunk::<LEN>().filter(|all| usize::from(all[3]) == LEN)?;
         let word =
             |at: usize| bytes[at..].first_chunk().map_or(0, |four| u32::from_be_bytes(*four));
@@ -90,7 +90,7 @@ impl ControlPacket {
     }
 
     /// Returns the packet as it is sent.
-    pub fn write(&self) -> [u8; LEN] {
+    pub(crate) fn write(&self) -> [u8; LEN] {
         let mut bytes = [0; LEN];
         bytes[0] = VERSION << 5 | self.diag;
         bytes[1] = (self.state as u8) << 6 | u8::from(self.poll) << 5 | u8::from(self.fin) << 4;

@@ -13,7 +13,7 @@ const MIN_TX_WHILE_DOWN: u32 = 1_000_000;
 
 /// The reason for a change to Down, by its diagnostic code (RFC 5880 section 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Diag {
+pub(crate) enum Diag {
     /// No packet was received within the detection time.
     DetectionTimeExpired = 1,
     /// The peer signaled Down.
@@ -34,7 +34,7 @@ impl Display for Diag {
 
 /// A change of the state of a session that concerns BGP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BfdChange {
+pub(crate) enum BfdChange {
     /// Packets pass in both directions.
     Up,
     /// The path failed.
@@ -44,7 +44,7 @@ pub enum BfdChange {
 }
 
 /// A BFD session. All times are relative to the start of the speaker.
-pub struct BfdSession {
+pub(crate) struct BfdSession {
     config: Bfd,
     state: BfdState,
     /// The reason for the last change to Down; `None` (code 0) if there was no failure.
@@ -71,7 +71,7 @@ pub struct BfdSession {
 impl BfdSession {
     /// Returns a session in state Down that sends its first packet at `now`. `seed` becomes the
     /// discriminator and must differ from those of the other sessions of this node.
-    pub fn new(config: Bfd, seed: u32, now: Duration) -> BfdSession {
+    pub(crate) fn new(config: Bfd, seed: u32, now: Duration) -> BfdSession {
         BfdSession {
             config,
             state: BfdState::Down,
@@ -88,19 +88,23 @@ impl BfdSession {
     }
 
     /// Returns the state of the session.
-    pub fn state(&self) -> BfdState {
+    pub(crate) fn state(&self) -> BfdState {
         self.state
     }
 
     /// Returns the time at which [`BfdSession::handle_timeout`] and [`BfdSession::poll_transmit`] must be
     /// called. The value may change after each call of a method that takes `&mut self`.
-    pub fn poll_timeout(&self) -> Duration {
+    pub(crate) fn poll_timeout(&self) -> Duration {
         self.detection_deadline.map_or(self.next_transmit, |at| at.min(self.next_transmit))
     }
 
     /// Processes a packet from the peer (RFC 5880 section 6.8.6). Returns the change that it caused, or
     /// `None` if there is none, for example because the packet is for another session.
-    pub fn handle_packet(&mut self, packet: ControlPacket, now: Duration) -> Option<BfdChange> {
+    pub(crate) fn handle_packet(
+        &mut self,
+        packet: ControlPacket,
+        now: Duration,
+    ) -> Option<BfdChange> {
         let for_this_session = packet.your_discriminator == self.my_discriminator;
         if !for_this_session && (packet.your_discriminator != 0 || !packet.state.is_down()) {
             return None;
@@ -138,7 +142,7 @@ impl BfdSession {
 
     /// Sets the session to Down if the detection time has expired (RFC 5880 section 6.8.4). Returns the
     /// change, or `None` if the time has not expired or the session was not Up.
-    pub fn handle_timeout(&mut self, now: Duration) -> Option<BfdChange> {
+    pub(crate) fn handle_timeout(&mut self, now: Duration) -> Option<BfdChange> {
         self.detection_deadline.take_if(|deadline| *deadline <= now)?;
         let was = std::mem::replace(&mut self.state, BfdState::Down);
         (self.your_discriminator, self.polling) = (0, false);
@@ -150,7 +154,7 @@ impl BfdSession {
     }
 
     /// Returns the packet to send at `now`; `None` if no packet is due.
-    pub fn poll_transmit(&mut self, now: Duration) -> Option<[u8; LEN]> {
+    pub(crate) fn poll_transmit(&mut self, now: Duration) -> Option<[u8; LEN]> {
         if self.next_transmit <= now {
             // RFC 5880 section 6.8.7: the interval is 75 to 100 % of the negotiated one. If Detect Mult is
             // 1, it is at most 90 %, because one late packet would end the session.
@@ -168,7 +172,7 @@ impl BfdSession {
 
     /// Returns the last packet of the session. Its state is AdminDown, so that the peer does not treat the
     /// end of this session as a failure of the path.
-    pub fn admin_down_packet(&self) -> [u8; LEN] {
+    pub(crate) fn admin_down_packet(&self) -> [u8; LEN] {
         self.packet(BfdState::AdminDown, false).write()
     }
 

@@ -23,7 +23,7 @@ const MAX_PACKETS: usize = 64;
 
 /// The BFD sockets.
 #[derive(Default)]
-pub struct BfdSockets {
+pub(crate) struct BfdSockets {
     receivers: Vec<UdpSocket>,
     /// Senders by the remote address and the configured local address.
     senders: Vec<((IpAddr, Option<IpAddr>), UdpSocket)>,
@@ -31,7 +31,7 @@ pub struct BfdSockets {
 
 impl BfdSockets {
     /// Closes all sockets and opens receivers at these addresses. An address that fails is logged.
-    pub fn listen(&mut self, at: &[SocketAddr]) {
+    pub(crate) fn listen(&mut self, at: &[SocketAddr]) {
         *self = BfdSockets::default(); // an old socket may have one of the new addresses
         for at in at {
             match bind_receiver(*at) {
@@ -42,13 +42,17 @@ impl BfdSockets {
     }
 
     /// Adds the receivers to the poll set, in the order that [`BfdSockets::receive`] expects.
-    pub fn register(&self, poll: &mut sys::Poll) {
+    pub(crate) fn register(&self, poll: &mut sys::Poll) {
         self.receivers.iter().for_each(|socket| poll.add(socket, true, false));
     }
 
     /// Reads packets and appends an event for each. `is_ready` is called once per receiver and returns
     /// true if that receiver is readable.
-    pub fn receive(&self, mut is_ready: impl FnMut() -> bool, events: &mut Vec<SpeakerEvent>) {
+    pub(crate) fn receive(
+        &self,
+        mut is_ready: impl FnMut() -> bool,
+        events: &mut Vec<SpeakerEvent>,
+    ) {
         for socket in &self.receivers {
             let limit = if is_ready() { MAX_PACKETS } else { 0 };
             let mut bytes = [0; 64];
@@ -60,7 +64,7 @@ impl BfdSockets {
     }
 
     /// Sends a packet. The sender is opened on first use.
-    pub fn send(&mut self, packet: &BfdPacket) {
+    pub(crate) fn send(&mut self, packet: &BfdPacket) {
         let key = (packet.to.ip(), packet.local);
         let at = self.senders.iter().position(|(own, _)| *own == key).or_else(|| {
             self.senders.push((key, bind_sender(key.0, key.1).ok()?));

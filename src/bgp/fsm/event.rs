@@ -14,13 +14,13 @@ use crate::bgp::{
 use crate::family::Family;
 
 /// The number of a TCP connection. Numbers are never reused while the process runs.
-pub type ConnId = u64;
+pub(crate) type ConnId = u64;
 
-/// A state of the BGP state machine. The order is the order of progress.
+/// A state of the BGP state machine. The order is the order of progress. There is no Idle (a peer without
+/// a state machine is not configured).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)] // RFC 4271 section 8.2.2
-pub enum FsmState {
-    Idle,
+pub(crate) enum FsmState {
     Active,
     Connect,
     OpenSent,
@@ -30,9 +30,8 @@ pub enum FsmState {
 
 impl FsmState {
     /// Returns the name that RFC 4271 gives the state.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
-            FsmState::Idle => "Idle",
             FsmState::Active => "Active",
             FsmState::Connect => "Connect",
             FsmState::OpenSent => "OpenSent",
@@ -44,11 +43,11 @@ impl FsmState {
 
 /// An event for the state machine (RFC 4271 section 8.1).
 #[derive(Debug)]
-pub enum FsmInput {
+pub(crate) enum FsmInput {
     /// The connection that [`Output::Connect`] requested is open.
     Connected(ConnId),
     /// The connection that [`Output::Connect`] requested failed, with the error as text.
-    ConnectFailed(ConnId, String),
+    ConnectFailed(String),
     /// The peer opened a connection.
     Accepted(ConnId),
     /// An open connection was closed by the peer or failed, with the reason as text.
@@ -64,7 +63,7 @@ pub enum FsmInput {
 
 /// An action that the state machine requests.
 #[derive(Debug, PartialEq)]
-pub enum Output {
+pub(crate) enum Output {
     /// Open a connection to the peer.
     Connect,
     /// Send a message.
@@ -85,7 +84,7 @@ pub enum Output {
 
 /// The end of a session.
 #[derive(Debug, PartialEq)]
-pub struct SessionDown {
+pub(crate) struct SessionDown {
     /// The reason.
     pub reason: DownReason,
     /// The graceful-restart capability of the peer if the peer may be restarting; its routes may then
@@ -96,7 +95,7 @@ pub struct SessionDown {
 
 /// The reason for the end of a session, or for the failure of an attempt to establish one.
 #[derive(Debug, PartialEq)]
-pub enum DownReason {
+pub(crate) enum DownReason {
     /// The peer sent a NOTIFICATION.
     NotificationReceived(Notification),
     /// This node sent a NOTIFICATION.

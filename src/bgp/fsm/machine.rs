@@ -58,7 +58,7 @@ struct Connection {
 }
 
 /// The state machine of one peer. All times are relative to the start of the speaker.
-pub struct Fsm {
+pub(crate) struct Fsm {
     own: LocalSpeaker,
     peer: Peer,
     connections: Vec<Connection>,
@@ -82,7 +82,7 @@ impl Fsm {
     /// Returns a machine that requests a connection on the first timeout. `seed` is a random number that
     /// differs from the numbers of other peers and nodes. `restarting` is the time until which this node
     /// advertises that it has just restarted.
-    pub fn new(
+    pub(crate) fn new(
         own: LocalSpeaker,
         peer: Peer,
         now: Duration,
@@ -105,39 +105,39 @@ impl Fsm {
     }
 
     /// Returns the peer's configuration.
-    pub fn peer(&self) -> &Peer {
+    pub(crate) fn peer(&self) -> &Peer {
         &self.peer
     }
 
     /// Returns the state of the connection that is furthest ahead, or Connect or Active if there is no
     /// connection.
-    pub fn state(&self) -> FsmState {
+    pub(crate) fn state(&self) -> FsmState {
         let idle = if self.connecting { FsmState::Connect } else { FsmState::Active };
         self.connections.iter().map(|connection| connection.state).fold(idle, FsmState::max)
     }
 
     /// Returns true if the machine has the connection `id`.
-    pub fn has(&self, id: ConnId) -> bool {
+    pub(crate) fn has(&self, id: ConnId) -> bool {
         self.connections.iter().any(|connection| connection.id == id)
     }
 
     /// Returns true if AS numbers on the connection have four octets (RFC 6793). This is also the case
     /// before the peer's OPEN has arrived.
-    pub fn four_octet(&self, id: ConnId) -> bool {
+    pub(crate) fn four_octet(&self, id: ConnId) -> bool {
         let connection = self.connections.iter().find(|connection| connection.id == id);
         connection.and_then(|c| c.open.as_ref()).is_none_or(|open| open.capabilities.four_octet)
     }
 
     /// Returns the time at which [`Fsm::handle_event`] must be called with [`FsmInput::Timeout`]; `None` if
     /// no timer runs. The value may change after each call of `handle_event` or [`Fsm::stop`].
-    pub fn poll_timeout(&self) -> Option<Duration> {
+    pub(crate) fn poll_timeout(&self) -> Option<Duration> {
         let timers = self.connections.iter().flat_map(|c| [c.hold_deadline, c.keepalive_due]);
         timers.chain([self.connect_retry]).flatten().min()
     }
 
     /// Closes all connections with a NOTIFICATION and stops the retry timer (ManualStop, RFC 4271
     /// section 8.1.2). Returns the requested actions in order.
-    pub fn stop(&mut self, notification: &Notification) -> Vec<Output> {
+    pub(crate) fn stop(&mut self, notification: &Notification) -> Vec<Output> {
         self.connect_retry = None;
         for Connection { id, state, .. } in std::mem::take(&mut self.connections) {
             self.send(id, Message::Notification(notification.clone()));
@@ -150,13 +150,13 @@ impl Fsm {
     }
 
     /// Processes one event and all timers that have expired. Returns the requested actions in order.
-    pub fn handle_event(&mut self, input: FsmInput, now: Duration) -> Vec<Output> {
+    pub(crate) fn handle_event(&mut self, input: FsmInput, now: Duration) -> Vec<Output> {
         match input {
             FsmInput::Connected(id) => {
                 self.connecting = false;
                 self.start_connection(id, Initiator::Local, now);
             }
-            FsmInput::ConnectFailed(_, error) => {
+            FsmInput::ConnectFailed(error) => {
                 self.connecting = false;
                 self.attempt_failed(DownReason::Transport(error), now);
             }
@@ -694,10 +694,10 @@ mod tests {
     fn the_connect_retry_delay_grows_and_differs_between_seeds() {
         let mut fsm = fsm();
         let (mut now, mut delays) = (s(0), Vec::new());
-        for conn in 0..9 {
+        for _conn in 0..9 {
             assert_eq!(fsm.handle_event(FsmInput::Timeout, now), [Output::Connect]);
             assert_eq!(fsm.state(), FsmState::Connect);
-            let outputs = fsm.handle_event(FsmInput::ConnectFailed(conn, "refused".into()), now);
+            let outputs = fsm.handle_event(FsmInput::ConnectFailed("refused".into()), now);
             assert_eq!(outputs, [Output::AttemptFailed(DownReason::Transport("refused".into()))]);
             let next = fsm.poll_timeout().unwrap();
             delays.push((next - now).as_millis());
@@ -713,7 +713,7 @@ mod tests {
         /// Returns the delay after the first failure, in milliseconds.
         fn first_retry_delay(mut self) -> u128 {
             self.handle_event(FsmInput::Timeout, s(0));
-            self.handle_event(FsmInput::ConnectFailed(1, "refused".into()), s(0));
+            self.handle_event(FsmInput::ConnectFailed("refused".into()), s(0));
             self.poll_timeout().unwrap().as_millis()
         }
     }

@@ -10,5 +10,5 @@
 mod event;
 mod machine;
 
-pub use event::{ConnId, DownReason, FsmInput, FsmState, Output, SessionDown};
-pub use machine::Fsm;
+pub(crate) use event::{ConnId, DownReason, FsmInput, FsmState, Output};
+pub(crate) use machine::Fsm;

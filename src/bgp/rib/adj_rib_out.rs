@@ -22,21 +22,21 @@ const JOURNAL_SLACK: usize = 4096;
 
 /// A set of peers, as a bitmap by peer index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PeerSet(Vec<u64>);
+pub(crate) struct PeerSet(Vec<u64>);
 
 impl PeerSet {
     /// Returns true if a peer is in the set.
-    pub fn contains(&self, PeerIndex(at): PeerIndex) -> bool {
+    pub(crate) fn contains(&self, PeerIndex(at): PeerIndex) -> bool {
         self.0.get(usize::from(at / 64)).is_some_and(|word| word >> (at % 64) & 1 == 1)
     }
 
     /// Returns true if the set has no peers.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Adds a peer. Returns true if it was not in the set.
-    pub fn insert(&mut self, PeerIndex(at): PeerIndex) -> bool {
+    pub(crate) fn insert(&mut self, PeerIndex(at): PeerIndex) -> bool {
         let word = usize::from(at / 64);
         if self.0.len() <= word {
             self.0.reserve_exact(word + 1 - self.0.len());
@@ -48,7 +48,7 @@ impl PeerSet {
     }
 
     /// Removes a peer. Returns true if it was in the set.
-    pub fn remove(&mut self, PeerIndex(at): PeerIndex) -> bool {
+    pub(crate) fn remove(&mut self, PeerIndex(at): PeerIndex) -> bool {
         let Some(word) = self.0.get_mut(usize::from(at / 64)) else { return false };
         let before = *word;
         *word &= !(1 << (at % 64));
@@ -63,7 +63,7 @@ impl PeerSet {
 /// The networks whose advertisements may have changed, in the order of the changes. Entries are numbered
 /// from 1.
 #[derive(Debug, Default)]
-pub struct Journal {
+pub(crate) struct Journal {
     nets: VecDeque<IpNet>,
     /// The number of entries that were dropped from the front.
     dropped: u64,
@@ -73,41 +73,41 @@ pub struct Journal {
 
 impl Journal {
     /// Returns the number of the last entry; 0 if there never was one.
-    pub fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.dropped + self.nets.len() as u64
     }
 
     /// Returns the number of the last entry that was dropped from the front.
     #[cfg(test)]
-    pub fn start(&self) -> u64 {
+    pub(crate) fn start(&self) -> u64 {
         self.dropped
     }
 
     /// Appends an entry and returns its number.
-    pub fn push(&mut self, net: IpNet) -> u64 {
+    pub(crate) fn push(&mut self, net: IpNet) -> u64 {
         self.nets.push_back(net);
         self.end()
     }
 
     /// Returns true if no peer has read an entry yet, so that all of them will.
-    pub fn is_unread(&self, entry: u64) -> bool {
+    pub(crate) fn is_unread(&self, entry: u64) -> bool {
         entry > self.read.max(self.dropped)
     }
 
     /// Records that a peer has read all entries up to this one, or will skip them.
-    pub fn mark_read(&mut self, entry: u64) {
+    pub(crate) fn mark_read(&mut self, entry: u64) {
         self.read = self.read.max(entry);
     }
 
     /// Returns the number in the middle of the entries if the journal is too long for a table with this
     /// number of networks; `None` otherwise.
-    pub fn overlong_at(&self, table_len: usize) -> Option<u64> {
+    pub(crate) fn overlong_at(&self, table_len: usize) -> Option<u64> {
         let len = self.nets.len();
         (len > table_len + JOURNAL_SLACK).then(|| self.dropped + len as u64 / 2)
     }
 
     /// Drops the entries up to this one.
-    pub fn drop_until(&mut self, entry: u64) {
+    pub(crate) fn drop_until(&mut self, entry: u64) {
         let count = usize::try_from(entry.saturating_sub(self.dropped)).unwrap_or(usize::MAX);
         self.nets.drain(..count.min(self.nets.len()));
         self.dropped = self.dropped.max(entry);
@@ -134,7 +134,7 @@ enum Walk {
 
 /// The state of the advertisements to one peer.
 #[derive(Debug, Default)]
-pub struct AdjRibOut {
+pub(crate) struct AdjRibOut {
     /// The walks, by family.
     walks: [Walk; 2],
     /// The families for which End-of-RIB must be sent after the walk.
@@ -148,14 +148,14 @@ pub struct AdjRibOut {
 impl AdjRibOut {
     /// Returns the state of a new session: the whole table must be advertised. The journal entries up to
     /// `read` are skipped, because the table has those changes already.
-    pub fn new(families: &[Family], read: u64) -> AdjRibOut {
+    pub(crate) fn new(families: &[Family], read: u64) -> AdjRibOut {
         let mut out = AdjRibOut { end_of_rib: families.to_vec(), read, ..AdjRibOut::default() };
         families.iter().for_each(|family| out.start_walk(*family));
         out
     }
 
     /// Schedules the advertisement of all networks of a family, again if they were advertised before.
-    pub fn start_walk(&mut self, family: Family) {
+    pub(crate) fn start_walk(&mut self, family: Family) {
         self.walks[family as usize] = Walk::NotStarted;
     }
 
@@ -171,7 +171,7 @@ impl AdjRibOut {
     /// Returns the next journal entry of which the peer must be informed, by its number, and marks all
     /// entries up to it as processed. Entries whose network the walk will visit are skipped. `None` if no
     /// entry is left.
-    pub fn next_entry(&mut self, journal: &Journal) -> Option<(u64, IpNet)> {
+    pub(crate) fn next_entry(&mut self, journal: &Journal) -> Option<(u64, IpNet)> {
         while self.read < journal.end() {
             self.read += 1;
             if let Some(net) = journal.get(self.read).filter(|net| !self.will_visit(net)) {
@@ -182,7 +182,7 @@ impl AdjRibOut {
     }
 
     /// Returns the bound at which the walk over a family continues; `None` if the walk is done.
-    pub fn walk_bound(&self, family: Family) -> Option<Bound<IpNet>> {
+    pub(crate) fn walk_bound(&self, family: Family) -> Option<Bound<IpNet>> {
         match self.walks[family as usize] {
             Walk::Done => None,
             Walk::NotStarted => Some(Bound::Included(lowest_net(family))),
@@ -191,18 +191,18 @@ impl AdjRibOut {
     }
 
     /// Records that the walk has visited a network.
-    pub fn mark_visited(&mut self, net: IpNet) {
+    pub(crate) fn mark_visited(&mut self, net: IpNet) {
         self.walks[Family::of(&net) as usize] = Walk::After(net);
     }
 
     /// Records that the walk over a family is done. Returns true if End-of-RIB must be sent now.
-    pub fn finish_walk(&mut self, family: Family) -> bool {
+    pub(crate) fn finish_walk(&mut self, family: Family) -> bool {
         self.walks[family as usize] = Walk::Done;
         self.end_of_rib.extract_if(.., |end| *end == family).count() > 0
     }
 
     /// Returns true if nothing is left to do.
-    pub fn is_idle(&self, journal: &Journal) -> bool {
+    pub(crate) fn is_idle(&self, journal: &Journal) -> bool {
         self.walks == [Walk::Done; 2] && self.end_of_rib.is_empty() && self.read == journal.end()
     }
 }

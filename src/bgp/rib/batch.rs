@@ -51,7 +51,11 @@ pub(super) struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     /// Returns an empty batch for a peer; `None` if the peer table has no such peer.
-    pub fn new(config: &'a Config, peers: &'a PeerTable, peer: PeerIndex) -> Option<Batch<'a>> {
+    pub(super) fn new(
+        config: &'a Config,
+        peers: &'a PeerTable,
+        peer: PeerIndex,
+    ) -> Option<Batch<'a>> {
         Some(Batch {
             config,
             peers,
@@ -65,13 +69,13 @@ impl<'a> Batch<'a> {
     }
 
     /// Returns an estimate of the encoded size in bytes.
-    pub fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         self.size
     }
 
     /// Adds the advertisement or withdrawal of a network, if one is due, and updates the number of
     /// networks that are advertised to the peer.
-    pub fn add(&mut self, net: IpNet, dest: &mut Destination, advertised: &mut usize) {
+    pub(super) fn add(&mut self, net: IpNet, dest: &mut Destination, advertised: &mut usize) {
         let group = dest.paths.first().map(|best| self.group(&net, best));
         let group = group.and_then(|group| self.groups.get_mut(group));
         match group.filter(|group| group.export.is_some()) {
@@ -119,7 +123,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Returns the networks that can be removed from the table, and the UPDATEs, withdrawals first.
-    pub fn finish(self) -> (Vec<IpNet>, Vec<Update>) {
+    pub(super) fn finish(self) -> (Vec<IpNet>, Vec<Update>) {
         let withdrawn = self.withdrawn.into_iter().filter(|nets| !nets.is_empty());
         let mut updates: Vec<Update> =
             withdrawn.map(|withdrawn| Update { withdrawn, ..Update::default() }).collect();

@@ -21,7 +21,7 @@ pub(super) struct ConfigChanges {
 
 impl ConfigChanges {
     /// Compares two configurations.
-    pub fn between(old: &Config, new: &Config) -> ConfigChanges {
+    pub(super) fn between(old: &Config, new: &Config) -> ConfigChanges {
         let own = identity(old) != identity(new);
         let (was, is) = (&old.export, &new.export);
         let reflects = new.own.cluster_id.is_some();

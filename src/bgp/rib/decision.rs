@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// The most next hops of a multipath route.
-pub const MAX_NEXT_HOPS: usize = 16;
+pub(crate) const MAX_NEXT_HOPS: usize = 16;
 
 /// The sort key of rules 1 to 5; the lower key is preferred.
 type Preference = (bool, bool, Reverse<u32>, usize, OriginCode);
@@ -83,7 +83,7 @@ fn compare(a: &Path, b: &Path, peers: &PeerTable) -> Ordering {
 /// Sorts the paths of a destination, the best first, and updates [`Path::loses_on_med`] of each.
 ///
 /// It is an insertion sort: a destination has few paths, and all but one are sorted already.
-pub fn sort_by_preference(paths: &mut [Path], peers: &PeerTable) {
+pub(crate) fn sort_by_preference(paths: &mut [Path], peers: &PeerTable) {
     let any_med = paths.iter().any(|path| path.attrs.attributes.med.is_some_and(|med| med > 0));
     for at in 0..paths.len() {
         paths[at].loses_on_med =
@@ -100,7 +100,7 @@ pub fn sort_by_preference(paths: &mut [Path], peers: &PeerTable) {
 /// Returns the next hops of the route that sorted paths give: sorted, without duplicates, and at most
 /// [`MAX_NEXT_HOPS`]. `None` if there is no path, if this node originates the best one, or if its next
 /// hop is not resolvable.
-pub fn multipath(paths: &[Path], peers: &PeerTable) -> Option<NextHops> {
+pub(crate) fn multipath(paths: &[Path], peers: &PeerTable) -> Option<NextHops> {
     let best = paths.first().filter(|best| best.from != PeerIndex::LOCAL && best.resolvable)?;
     let equal = paths.iter().take_while(|path| compare_for_multipath(best, path, peers).is_eq());
     match NextHops::new(equal.map(|path| path.attrs.next_hop))? {

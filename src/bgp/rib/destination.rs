@@ -20,7 +20,7 @@ use crate::{collections::FlatSet, model::items::NextHops};
 
 /// A network, its paths and its advertisements.
 #[derive(Debug, Default)]
-pub struct Destination {
+pub(crate) struct Destination {
     /// The paths, sorted by preference: the first is the best path.
     pub paths: Paths,
     /// The advertisements of the network; `None` if it was never advertised. Most networks never are, and
@@ -79,7 +79,7 @@ pub(super) struct Before {
 
 impl Before {
     /// Returns the current state of a destination.
-    pub fn of(dest: &Destination, peers: &PeerTable) -> Before {
+    pub(super) fn of(dest: &Destination, peers: &PeerTable) -> Before {
         let next_hops = multipath(&dest.paths, peers);
         Before { best: dest.paths.first().cloned(), next_hops, rule: ChangeRule::IfDifferent }
     }
@@ -125,14 +125,14 @@ impl Destination {
     }
 
     /// Adds the network to the journal, unless no session is up or no peer has read its last entry yet.
-    pub fn add_to_journal(&mut self, net: &IpNet, peers: &PeerTable, journal: &mut Journal) {
+    pub(crate) fn add_to_journal(&mut self, net: &IpNet, peers: &PeerTable, journal: &mut Journal) {
         if !journal.is_unread(self.journal_pos()) && peers.iter().any(|peer| peer.up) {
             self.advertised.get_or_insert_default().journal_pos = journal.push(*net);
         }
     }
 
     /// Returns the number of the network's last entry in the journal; 0 if it has none.
-    pub fn journal_pos(&self) -> u64 {
+    pub(crate) fn journal_pos(&self) -> u64 {
         self.advertised.as_ref().map_or(0, |advertised| advertised.journal_pos)
     }
 
@@ -142,23 +142,23 @@ impl Destination {
     }
 
     /// Returns true if the network is advertised to a peer.
-    pub fn is_advertised_to(&self, peer: PeerIndex) -> bool {
+    pub(crate) fn is_advertised_to(&self, peer: PeerIndex) -> bool {
         self.advertised.as_ref().is_some_and(|advertised| advertised.to.contains(peer))
     }
 
     /// Records that the network is advertised to a peer. Returns true if it was not before.
-    pub fn mark_advertised(&mut self, peer: PeerIndex) -> bool {
+    pub(crate) fn mark_advertised(&mut self, peer: PeerIndex) -> bool {
         self.advertised.get_or_insert_default().to.insert(peer)
     }
 
     /// Records that the network is withdrawn from a peer, or that the session with the peer ended.
     /// Returns true if the network was advertised to the peer.
-    pub fn mark_withdrawn(&mut self, peer: PeerIndex) -> bool {
+    pub(crate) fn mark_withdrawn(&mut self, peer: PeerIndex) -> bool {
         self.advertised.as_mut().is_some_and(|advertised| advertised.to.remove(peer))
     }
 
     /// Returns true if the destination can be removed: it has no path and is advertised to no peer.
-    pub fn is_removable(&self) -> bool {
+    pub(crate) fn is_removable(&self) -> bool {
         self.paths.is_empty() && !self.is_advertised()
     }
 }

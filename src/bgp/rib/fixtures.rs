@@ -20,24 +20,24 @@ use crate::{
 };
 
 /// Returns a random subset of the families.
-pub fn families(rng: &mut Rng) -> Vec<Family> {
+pub(crate) fn families(rng: &mut Rng) -> Vec<Family> {
     Family::ALL.into_iter().filter(|_| rng.one_in(2)).collect()
 }
 
 /// The AS of this node.
-pub const ASN: u32 = 64512;
+pub(crate) const ASN: u32 = 64512;
 
-pub fn net(text: &str) -> IpNet {
+pub(crate) fn net(text: &str) -> IpNet {
     text.parse().unwrap()
 }
 
-pub fn ip(text: &str) -> IpAddr {
+pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
 /// Returns the configuration of a node that has a pod network of each family and a Service address, and
 /// advertises pod networks to all peers.
-pub fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config {
         own: LocalSpeaker {
             asn: ASN,
@@ -62,7 +62,7 @@ pub fn config() -> Config {
 }
 
 /// Returns [`config`] for a node that is also a route reflector.
-pub fn reflector() -> Config {
+pub(crate) fn reflector() -> Config {
     let mut config = config();
     config.own.cluster_id = Some([9, 9, 9, 9].into());
     config
@@ -70,7 +70,7 @@ pub fn reflector() -> Config {
 
 /// Returns a session with 10.0.0.`last`: a node of the cluster if `asn` is [`ASN`], otherwise a router
 /// outside.
-pub fn session(last: u8, asn: u32) -> PeerSession {
+pub(crate) fn session(last: u8, asn: u32) -> PeerSession {
     let internal = asn == ASN;
     PeerSession {
         addr: [10, 0, 0, last].into(),
@@ -86,7 +86,7 @@ pub fn session(last: u8, asn: u32) -> PeerSession {
 }
 
 /// Returns the configuration of the peer of a session.
-pub fn peer(session: &PeerSession) -> Peer {
+pub(crate) fn peer(session: &PeerSession) -> Peer {
     Peer {
         node: (!session.external).then(|| "n".into()),
         asn: session.asn,
@@ -102,29 +102,29 @@ pub fn peer(session: &PeerSession) -> Peer {
 }
 
 /// Returns attributes with an AS_PATH of these ASes.
-pub fn as_path(ases: &[u32]) -> Attributes {
+pub(crate) fn as_path(ases: &[u32]) -> Attributes {
     let path = if ases.is_empty() { Vec::new() } else { vec![Segment::Sequence(ases.to_vec())] };
     Attributes { as_path: path, ..Attributes::default() }
 }
 
 /// Returns an UPDATE that advertises networks.
-pub fn reach(nets: &[&str], next_hop: &str, attributes: Attributes) -> Update {
+pub(crate) fn reach(nets: &[&str], next_hop: &str, attributes: Attributes) -> Update {
     let nets = nets.iter().map(|text| net(text)).collect();
     Update { reach: vec![Reach { next_hop: ip(next_hop), nets }], attributes, ..Update::default() }
 }
 
 /// Returns an UPDATE that withdraws networks.
-pub fn withdraw(nets: &[&str]) -> Update {
+pub(crate) fn withdraw(nets: &[&str]) -> Update {
     Update { withdrawn: nets.iter().map(|text| net(text)).collect(), ..Update::default() }
 }
 
 /// Returns an End-of-RIB.
-pub fn end_of_rib(family: Family) -> Update {
+pub(crate) fn end_of_rib(family: Family) -> Update {
     Update { end_of_rib: Some(family), ..Update::default() }
 }
 
 /// Returns a table in which these sessions are up and have read all UPDATEs.
-pub fn rib_with(config: Config, sessions: &[PeerSession]) -> Rib {
+pub(crate) fn rib_with(config: Config, sessions: &[PeerSession]) -> Rib {
     let mut rib = Rib::new(Arc::new(config));
     for session in sessions {
         rib.session_up(session.clone(), &[]);
@@ -137,7 +137,7 @@ pub fn rib_with(config: Config, sessions: &[PeerSession]) -> Rib {
 }
 
 /// Returns all pending UPDATEs for a peer, encoded and decoded again.
-pub fn read_updates(rib: &mut Rib, to: &PeerSession) -> Vec<Update> {
+pub(crate) fn read_updates(rib: &mut Rib, to: &PeerSession) -> Vec<Update> {
     let mut bytes = Vec::new();
     while rib.write_updates(to.addr, 200, &mut bytes) {}
     assert!(!rib.has_pending_updates(to.addr));
@@ -160,7 +160,7 @@ pub fn read_updates(rib: &mut Rib, to: &PeerSession) -> Vec<Update> {
 }
 
 /// Returns the sorted networks in all pending UPDATEs for a peer: those advertised, and those withdrawn.
-pub fn read_nets(rib: &mut Rib, to: &PeerSession) -> (Vec<String>, Vec<String>) {
+pub(crate) fn read_nets(rib: &mut Rib, to: &PeerSession) -> (Vec<String>, Vec<String>) {
     let updates = read_updates(rib, to);
     let reach = updates.iter().flat_map(|update| &update.reach);
     let mut advertised: Vec<_> =

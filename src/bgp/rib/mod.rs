@@ -14,16 +14,16 @@
 //! If a peer restarts gracefully (RFC 4724), its paths are kept as stale for a limited time. Peers are
 //! identified by their index in the `peer_table`.
 
-pub mod adj_rib_out;
+pub(crate) mod adj_rib_out;
 pub(super) mod batch;
 mod configure;
-pub mod decision;
+pub(crate) mod decision;
 mod destination;
 #[cfg(test)]
 pub(super) mod fixtures;
 #[cfg(test)]
 mod model_test;
-pub mod path;
+pub(crate) mod path;
 mod paths;
 mod peer_session;
 mod peer_table;
@@ -31,8 +31,8 @@ mod table;
 #[cfg(test)]
 mod table_test;
 
-pub use crate::model::bgp::Learned; // some callers still name it here
+pub(crate) use crate::model::bgp::Learned; // some callers still name it here
 pub(super) use destination::Destination;
-pub use peer_session::PeerSession;
-pub use peer_table::PrefixCounts;
-pub use table::Rib;
+pub(crate) use peer_session::PeerSession;
+pub(crate) use peer_table::PrefixCounts;
+pub(crate) use table::Rib;

@@ -9,16 +9,16 @@ use crate::bgp::attribute::Attributes;
 
 /// The index of a peer in the peer table. An index is reused after its peer is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerIndex(pub u16);
+pub(crate) struct PeerIndex(pub u16);
 
 impl PeerIndex {
     /// Stands for this node instead of a peer.
-    pub const LOCAL: PeerIndex = PeerIndex(u16::MAX);
+    pub(crate) const LOCAL: PeerIndex = PeerIndex(u16::MAX);
 }
 
 /// The next hop and path attributes of a received route. All routes of an UPDATE share one value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteAttrs {
+pub(crate) struct RouteAttrs {
     /// The next hop.
     pub next_hop: IpAddr,
     /// The other path attributes.
@@ -28,14 +28,14 @@ pub struct RouteAttrs {
 impl RouteAttrs {
     /// Returns the attributes of the networks that this node originates. They are empty, because
     /// [`policy::export`](crate::bgp::policy::export) sets the next hop and the attributes for each peer.
-    pub fn local() -> RouteAttrs {
+    pub(crate) fn local() -> RouteAttrs {
         RouteAttrs { next_hop: Ipv4Addr::UNSPECIFIED.into(), attributes: Attributes::default() }
     }
 }
 
 /// A path to a destination.
 #[derive(Clone, Debug)]
-pub struct Path {
+pub(crate) struct Path {
     /// The next hop and path attributes.
     pub attrs: Arc<RouteAttrs>,
     /// The peer that advertised the path, or `PeerIndex::LOCAL` if this node originates it.

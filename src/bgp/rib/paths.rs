@@ -8,7 +8,7 @@ use super::path::Path;
 /// Zero, one or several paths. It dereferences to a slice for everything that is not defined here.
 #[derive(Debug, Default)]
 #[allow(clippy::box_collection)] // a Vec has three words, but only one fits without enlarging Paths
-pub enum Paths {
+pub(crate) enum Paths {
     /// No path.
     #[default]
     None,
@@ -20,7 +20,7 @@ pub enum Paths {
 
 impl Paths {
     /// Appends a path.
-    pub fn push(&mut self, path: Path) {
+    pub(crate) fn push(&mut self, path: Path) {
         *self = match std::mem::take(self) {
             Paths::None => Paths::One(path),
             Paths::One(first) => Paths::Many(Box::new(vec![first, path])),
@@ -32,7 +32,7 @@ impl Paths {
     }
 
     /// Removes every path for which `keep` returns false. `keep` may modify the path.
-    pub fn retain_mut(&mut self, mut keep: impl FnMut(&mut Path) -> bool) {
+    pub(crate) fn retain_mut(&mut self, mut keep: impl FnMut(&mut Path) -> bool) {
         let any = match self {
             Paths::None => false,
             Paths::One(path) => keep(path),

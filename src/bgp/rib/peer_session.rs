@@ -6,7 +6,7 @@ use crate::{bgp::capability::Negotiated, family::Family};
 
 /// The parameters of an established session with a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerSession {
+pub(crate) struct PeerSession {
     /// The address of the peer, by which callers identify it.
     pub addr: IpAddr,
     /// The AS of the peer.

@@ -18,7 +18,7 @@ use crate::{bgp::policy::RouteRejectReason, collections::FlatMap};
 
 /// The number of networks exchanged with a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PrefixCounts {
+pub(crate) struct PrefixCounts {
     /// Networks received from the peer, whether accepted or refused. From the 1001st refused network on,
     /// a network that the peer advertises twice is counted twice.
     pub received: usize,
@@ -55,7 +55,7 @@ pub(crate) struct PeerEntry {
 
 /// The peers by index.
 #[derive(Debug, Default)]
-pub struct PeerTable(Vec<Option<PeerEntry>>);
+pub(crate) struct PeerTable(Vec<Option<PeerEntry>>);
 
 impl PeerTable {
     /// Returns the entry of a peer; `None` if the index is free or [`PeerIndex::LOCAL`].
@@ -71,7 +71,7 @@ impl PeerTable {
 
     /// Returns the current or last session of a peer; `None` if the index is free or
     /// [`PeerIndex::LOCAL`].
-    pub fn session(&self, peer: PeerIndex) -> Option<&PeerSession> {
+    pub(crate) fn session(&self, peer: PeerIndex) -> Option<&PeerSession> {
         self.get(peer).map(|entry| &entry.session)
     }
 

@@ -27,7 +27,7 @@ use crate::{
 
 /// The table of destinations, and the state of advertisements to each peer.
 #[derive(Debug)]
-pub struct Rib {
+pub(crate) struct Rib {
     pub(crate) config: Arc<Config>,
     pub(crate) peers: PeerTable,
     pub(crate) table: BTreeMap<IpNet, Destination>,
@@ -49,7 +49,7 @@ type SweepFn<'a> = dyn FnMut(&PeerTable, &IpNet, &mut Path) -> SweepAction + 'a;
 
 impl Rib {
     /// Returns a table that has the networks that this node originates, and no peers.
-    pub fn new(config: Arc<Config>) -> Rib {
+    pub(crate) fn new(config: Arc<Config>) -> Rib {
         let originated = config.origin.pods.iter().chain(&config.origin.services);
         let originated: Vec<IpNet> = originated.copied().collect();
         let routes = RouteChanges { any: false, removed: Some(FlatSet::new()) };
@@ -69,7 +69,7 @@ impl Rib {
     /// table and End-of-RIB for each family. Of the paths from an earlier session, those of the families
     /// in `kept`, for which the peer preserved its forwarding state (RFC 4724), stay as stale paths until
     /// the peer sends End-of-RIB; all others are removed.
-    pub fn session_up(&mut self, session: PeerSession, kept: &[Family]) {
+    pub(crate) fn session_up(&mut self, session: PeerSession, kept: &[Family]) {
         let addr = session.addr;
         let known = self.peers.index_of(addr);
         if known.and_then(|peer| self.peers.get(peer)).is_some_and(|entry| entry.up) {
@@ -106,7 +106,7 @@ impl Rib {
     /// Records that the session with a peer is down. Its paths of the families in `keep` stay as stale
     /// paths, except those that were stale before this session ended (RFC 4724 section 4.2). If the
     /// session was down already, only the paths of other families are removed.
-    pub fn session_down(&mut self, addr: IpAddr, keep: &[Family]) {
+    pub(crate) fn session_down(&mut self, addr: IpAddr, keep: &[Family]) {
         let Some(peer) = self.peers.index_of(addr) else { return };
         let Some(entry) = self.peers.get_mut(peer) else { return };
         let was_up = entry.up;
@@ -129,7 +129,7 @@ impl Rib {
     }
 
     /// Removes the stale paths of a peer when its restart time has expired.
-    pub fn remove_stale(&mut self, addr: IpAddr) {
+    pub(crate) fn remove_stale(&mut self, addr: IpAddr) {
         let Some(peer) = self.peers.index_of(addr) else { return };
         self.sweep(Some(peer), ChangeRule::IfDifferent, &mut |_, _, path| {
             if path.stale { SweepAction::Remove } else { SweepAction::Keep }
@@ -139,7 +139,7 @@ impl Rib {
 
     /// Applies an UPDATE that a peer sent: first the withdrawals, then the advertised routes, then
     /// End-of-RIB. Ignored if the session with the peer is not up.
-    pub fn handle_update(&mut self, addr: IpAddr, update: Update) {
+    pub(crate) fn handle_update(&mut self, addr: IpAddr, update: Update) {
         let Some(peer) = self.peers.index_of(addr) else { return };
         let Some(entry) = self.peers.get(peer).filter(|entry| entry.up) else { return };
         let mut last = entry.last_attrs.clone();
@@ -294,30 +294,30 @@ impl Rib {
     }
 
     /// Returns true if routes changed since the last call of [`Rib::take_routes_changed`].
-    pub fn routes_changed(&self) -> bool {
+    pub(crate) fn routes_changed(&self) -> bool {
         self.changes.routes.any
     }
 
     /// Returns true if routes changed since the last call of this method.
-    pub fn take_routes_changed(&mut self) -> bool {
+    pub(crate) fn take_routes_changed(&mut self) -> bool {
         std::mem::take(&mut self.changes.routes.any)
     }
 
     /// Returns the networks that lost their route in this run. Some may have a route again. Empty after
     /// [`Rib::clear_removed_routes`].
-    pub fn removed_routes(&self) -> impl Iterator<Item = &IpNet> {
+    pub(crate) fn removed_routes(&self) -> impl Iterator<Item = &IpNet> {
         self.changes.routes.removed.iter().flatten()
     }
 
     /// Records that the initial routes of all peers are received, after which [`Rib::removed_routes`] is not
     /// needed.
-    pub fn clear_removed_routes(&mut self) {
+    pub(crate) fn clear_removed_routes(&mut self) {
         self.changes.routes.removed = None;
     }
 
     /// Returns the routes for the kernel: every network that peers advertise and this node does not
     /// originate, if its best path is resolvable, with the next hops of that route.
-    pub fn routes(&self) -> FlatMap<IpNet, NextHops> {
+    pub(crate) fn routes(&self) -> FlatMap<IpNet, NextHops> {
         let route = |(net, dest): (&IpNet, &Destination)| {
             Some((*net, multipath(&dest.paths, &self.peers)?))
         };
@@ -325,13 +325,13 @@ impl Rib {
     }
 
     /// Returns true if the session with a peer is up and the peer has sent End-of-RIB for all families.
-    pub fn is_complete(&self, addr: IpAddr) -> bool {
+    pub(crate) fn is_complete(&self, addr: IpAddr) -> bool {
         let entry = self.peers.index_of(addr).and_then(|peer| self.peers.get(peer));
         entry.is_some_and(|entry| entry.up && entry.awaiting_end.is_empty())
     }
 
     /// Returns the number of networks exchanged with a peer; all zero if the peer has no entry.
-    pub fn counts(&self, addr: IpAddr) -> PrefixCounts {
+    pub(crate) fn counts(&self, addr: IpAddr) -> PrefixCounts {
         let entry = self.peers.index_of(addr).and_then(|peer| self.peers.get(peer));
         entry.map_or_else(PrefixCounts::default, |entry| PrefixCounts {
             received: entry.accepted + entry.refused.len() + entry.refused_unlisted,
@@ -342,7 +342,7 @@ impl Rib {
 
     /// Applies a new configuration. Returns the peers to which a ROUTE-REFRESH (RFC 2918) must be sent:
     /// refused paths are not stored, and the new import policy may accept some of them.
-    pub fn configure(&mut self, config: Arc<Config>) -> Vec<IpAddr> {
+    pub(crate) fn configure(&mut self, config: Arc<Config>) -> Vec<IpAddr> {
         if *self.config == *config {
             return Vec::new();
         }
@@ -428,7 +428,7 @@ impl Rib {
 
     /// Handles a ROUTE-REFRESH (RFC 2918): schedules the advertisement of all networks of a family.
     /// Ignored if the session is not up or the family was not negotiated.
-    pub fn handle_refresh(&mut self, addr: IpAddr, family: Family) {
+    pub(crate) fn handle_refresh(&mut self, addr: IpAddr, family: Family) {
         let entry = self.peers.index_of(addr).and_then(|peer| self.peers.get_mut(peer));
         let is_valid =
             |entry: &&mut PeerEntry| entry.up && entry.session.families.contains(&family);
@@ -438,14 +438,19 @@ impl Rib {
     }
 
     /// Returns true if there may be UPDATEs to send to a peer.
-    pub fn has_pending_updates(&self, addr: IpAddr) -> bool {
+    pub(crate) fn has_pending_updates(&self, addr: IpAddr) -> bool {
         let entry = self.peers.index_of(addr).and_then(|peer| self.peers.get(peer));
         entry.is_some_and(|entry| entry.up && !entry.adj_rib_out.is_idle(&self.changes.journal))
     }
 
     /// Appends the next UPDATE messages for a peer to `out`, about `max_bytes` of them. Returns true if
     /// there may be more.
-    pub fn write_updates(&mut self, addr: IpAddr, max_bytes: usize, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn write_updates(
+        &mut self,
+        addr: IpAddr,
+        max_bytes: usize,
+        out: &mut Vec<u8>,
+    ) -> bool {
         let session = self.peers.index_of(addr).and_then(|peer| self.peers.session(peer));
         let Some(negotiated) = session.map(|session| session.negotiated) else { return false };
         for update in self.updates(addr, max_bytes) {
@@ -455,7 +460,7 @@ impl Rib {
     }
 
     /// Returns the next UPDATEs for a peer, of about `max_bytes`. Empty if its session is not up.
-    pub fn updates(&mut self, addr: IpAddr, max_bytes: usize) -> Vec<Update> {
+    pub(crate) fn updates(&mut self, addr: IpAddr, max_bytes: usize) -> Vec<Update> {
         let Some(peer) = self.peers.index_of(addr) else { return Vec::new() };
         let Some(entry) = self.peers.get_mut(peer).filter(|entry| entry.up) else {
             return Vec::new();

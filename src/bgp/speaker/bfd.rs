@@ -47,7 +47,7 @@ impl Speaker {
 
     /// Ends all BFD sessions and leaves the BGP sessions open. It is called before a graceful restart,
     /// during which the peers keep this node's routes.
-    pub fn prepare_restart(&mut self) {
+    pub(crate) fn prepare_restart(&mut self) {
         let all: Vec<IpAddr> = self.peers.keys().copied().collect();
         all.into_iter().for_each(|addr| self.stop_bfd(addr));
     }

@@ -17,7 +17,7 @@ use crate::{
 
 /// An event on a socket.
 #[derive(Debug)]
-pub enum SpeakerEvent {
+pub(crate) enum SpeakerEvent {
     /// A connection requested by [`SpeakerAction::Dial`] is open and has this local address.
     Connected(ConnId, IpAddr),
     /// A connection requested by [`SpeakerAction::Dial`] failed, with the error as text.
@@ -36,7 +36,7 @@ pub enum SpeakerEvent {
 
 /// An action that the speaker requests.
 #[derive(Debug)]
-pub enum SpeakerAction {
+pub(crate) enum SpeakerAction {
     /// Open a connection.
     Dial(ConnId, Box<Dial>),
     /// Send bytes.
@@ -51,7 +51,7 @@ pub enum SpeakerAction {
 
 /// The severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
+pub(crate) enum Severity {
     /// An error that the operator should look at.
     Warning,
     /// A normal event.
@@ -60,7 +60,7 @@ pub enum Severity {
 
 /// The parameters of a connection to open.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dial {
+pub(crate) struct Dial {
     /// The remote address.
     pub to: SocketAddr,
     /// The local address; `None` if the kernel chooses it.
@@ -75,7 +75,7 @@ pub struct Dial {
 
 /// A BFD packet to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BfdPacket {
+pub(crate) struct BfdPacket {
     /// The remote address.
     pub to: SocketAddr,
     /// The local address; `None` if the kernel chooses it.
@@ -86,7 +86,7 @@ pub struct BfdPacket {
 
 /// The state of a peer, for status output.
 #[derive(Clone, Debug)]
-pub struct PeerView {
+pub(crate) struct PeerView {
     /// The peer's address.
     pub addr: IpAddr,
     /// The peer's configuration.

@@ -49,7 +49,7 @@ pub(super) struct PeerState {
 }
 
 /// The BGP speaker. All times are relative to its start.
-pub struct Speaker {
+pub(crate) struct Speaker {
     pub(super) config: Arc<Config>,
     pub(super) rib: Rib,
     pub(super) peers: FlatMap<IpAddr, PeerState>,
@@ -72,7 +72,7 @@ pub struct Speaker {
 impl Speaker {
     /// Returns a speaker that connects to all peers on the first timeout. `seed` is a random number that
     /// differs from those of other nodes.
-    pub fn new(config: Config, seed: u32) -> Speaker {
+    pub(crate) fn new(config: Config, seed: u32) -> Speaker {
         let config = Arc::new(config);
         let mut speaker = Speaker {
             rib: Rib::new(Arc::clone(&config)),
@@ -92,13 +92,13 @@ impl Speaker {
     }
 
     /// Returns the current configuration.
-    pub fn config(&self) -> &Config {
+    pub(crate) fn config(&self) -> &Config {
         &self.config
     }
 
     /// Replaces the configuration. Peers whose configuration changed are removed and added again; all
     /// sessions are reset if the local speaker changed. Other sessions stay established.
-    pub fn configure(&mut self, config: Config, now: Duration) {
+    pub(crate) fn configure(&mut self, config: Config, now: Duration) {
         let own = config.own != self.config.own;
         let gone: Vec<IpAddr> = self
             .peers
@@ -173,7 +173,7 @@ impl Speaker {
     }
 
     /// Removes all peers and closes their connections with a NOTIFICATION.
-    pub fn shut_down(&mut self, notification: &Notification, now: Duration) {
+    pub(crate) fn shut_down(&mut self, notification: &Notification, now: Duration) {
         let all: Vec<IpAddr> = self.peers.keys().copied().collect();
         for addr in all {
             self.remove_peer(addr, notification, now);
@@ -183,7 +183,7 @@ impl Speaker {
     /// Registers a connection that was accepted from the address `from` at the address `local`. Returns the
     /// connection's number and the peer's configuration; `None` if it must be closed, because `from` is not a peer or
     /// because the peer's state machine refuses it.
-    pub fn accept(
+    pub(crate) fn accept(
         &mut self,
         from: IpAddr,
         local: IpAddr,
@@ -217,7 +217,7 @@ impl Speaker {
 
     /// Processes a socket event. Its effects on other peers, such as new UPDATEs, are left to
     /// [`Speaker::handle_timeout`], which must be called after a batch of events.
-    pub fn handle_event(&mut self, event: SpeakerEvent, now: Duration) {
+    pub(crate) fn handle_event(&mut self, event: SpeakerEvent, now: Duration) {
         let conn = match event {
             SpeakerEvent::BfdReceived(..) => None,
             SpeakerEvent::Connected(conn, _)
@@ -236,7 +236,7 @@ impl Speaker {
             }
             (SpeakerEvent::ConnectFailed(_, why), Some((conn, addr))) => {
                 self.conns.remove(&conn);
-                self.input(addr, FsmInput::ConnectFailed(conn, why), now);
+                self.input(addr, FsmInput::ConnectFailed(why), now);
             }
             (SpeakerEvent::Closed(_, why), Some((conn, addr))) => {
                 self.conns.remove(&conn);
@@ -280,7 +280,7 @@ impl Speaker {
 
     /// Runs all expired timers and writes pending UPDATEs. It must be called at the time that
     /// [`Speaker::poll_timeout`] returns and after each batch of [`Speaker::handle_event`].
-    pub fn handle_timeout(&mut self, now: Duration) {
+    pub(crate) fn handle_timeout(&mut self, now: Duration) {
         let expired = |at: Option<Duration>| at.is_some_and(|at| at <= now);
         let due: Vec<IpAddr> = self
             .peers
@@ -319,7 +319,7 @@ impl Speaker {
 
     /// Returns the time at which [`Speaker::handle_timeout`] must be called; `None` if no timer runs. The
     /// value may change after each call of a method that takes `&mut self`.
-    pub fn poll_timeout(&self) -> Option<Duration> {
+    pub(crate) fn poll_timeout(&self) -> Option<Duration> {
         let complete = (!self.complete).then(|| self.deferral_end(&self.config));
         let timers = |state: &PeerState| {
             let bfd = state.bfd.as_ref().map(BfdSession::poll_timeout);
@@ -330,12 +330,12 @@ impl Speaker {
     }
 
     /// Removes and returns the requested actions in order.
-    pub fn take_actions(&mut self) -> Vec<SpeakerAction> {
+    pub(crate) fn take_actions(&mut self) -> Vec<SpeakerAction> {
         std::mem::take(&mut self.actions)
     }
 
     /// Returns true if the result of [`Speaker::take_learned`] would differ from its last result.
-    pub fn has_learned(&self) -> bool {
+    pub(crate) fn has_learned(&self) -> bool {
         self.rib.routes_changed() || self.reported != (self.lost(), self.complete)
     }
 
@@ -349,7 +349,7 @@ impl Speaker {
 
     /// Returns the learned routes and resets [`Speaker::has_learned`]. The routes may be many, so no other
     /// copy of them is made.
-    pub fn take_learned(&mut self) -> Learned {
+    pub(crate) fn take_learned(&mut self) -> Learned {
         let routes = self.rib.routes();
         self.rib.take_routes_changed();
         self.reported = (self.lost(), self.complete);
@@ -360,7 +360,7 @@ impl Speaker {
     }
 
     /// Returns the state of each peer, for status output.
-    pub fn view(&self, now: Duration) -> Vec<PeerView> {
+    pub(crate) fn view(&self, now: Duration) -> Vec<PeerView> {
         let view = |(addr, state): (&IpAddr, &PeerState)| PeerView {
             addr: *addr,
             peer: state.fsm.peer().clone(),
@@ -374,7 +374,7 @@ impl Speaker {
     }
 
     /// Returns the table, for status output.
-    pub fn rib(&self) -> &Rib {
+    pub(crate) fn rib(&self) -> &Rib {
         &self.rib
     }
 }

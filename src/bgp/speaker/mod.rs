@@ -11,5 +11,5 @@ mod io;
 mod machine;
 mod outputs;
 
-pub use io::{BfdPacket, Dial, PeerView, Severity, SpeakerAction, SpeakerEvent};
-pub use machine::Speaker;
+pub(crate) use io::{BfdPacket, Dial, PeerView, Severity, SpeakerAction, SpeakerEvent};
+pub(crate) use machine::Speaker;

@@ -35,7 +35,7 @@ const MP_REACH_OVERHEAD: usize = 4 + 3 + 1 + 16 + 1;
 /// Calls `emit` with the body of each message that encodes an UPDATE, without the message header.
 ///
 /// If the attributes leave no room for a route, the routes are withdrawn instead.
-pub fn write(update: &Update, negotiated: Negotiated, emit: &mut dyn FnMut(&[u8])) {
+pub(crate) fn write(update: &Update, negotiated: Negotiated, emit: &mut dyn FnMut(&[u8])) {
     write_withdrawn(&update.withdrawn, emit);
     for reach in &update.reach {
         let (family, attributes, fixed) = match reach.next_hop {

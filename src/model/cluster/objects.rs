@@ -153,14 +153,14 @@ mod as_list {
     use super::super::name::Keyed;
     use crate::collections::FlatMap;
 
-    pub fn serialize<K, V: Serialize, S: Serializer>(
+    pub(super) fn serialize<K, V: Serialize, S: Serializer>(
         map: &FlatMap<K, V>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
         to.collect_seq(map.values())
     }
 
-    pub fn deserialize<'de, V, D>(from: D) -> Result<FlatMap<V::Key, V>, D::Error>
+    pub(super) fn deserialize<'de, V, D>(from: D) -> Result<FlatMap<V::Key, V>, D::Error>
     where
         V: Keyed + Deserialize<'de>,
         D: Deserializer<'de>,
