@@ -7,7 +7,8 @@ Each line of such a text is a Service with its endpoints:
 
   NAME NUMBER [KEY=VALUE]... PORT... : ENDPOINT... [/ ENDPOINT...]
 
-NUMBER    makes its addresses: 10.96.1.NUMBER and fd00:10:96::1NUMBER (of three digits)
+NUMBER    makes its addresses: 10.96.1.NUMBER and fd00:10:96::1NUMBER (of three digits); FIRST..LAST makes a Service
+          NAME-NUMBER for each number
 PORT      [NAME=]80[/udp][>8081][@30080]: port (or FIRST..LAST), protocol, target (8080), node port
 KEY       type, etp, itp, affinity (seconds), label (KEY:VALUE), ranges (CIDR,...), families (4, 6 or 46),
           health (a healthCheckNodePort);
@@ -35,9 +36,9 @@ def main(nodes, out, *scenarios):
         for name, lines in re.findall(r"^ *(?:step|text) (\S+) <<'END'\n(.*?)^END$", text, re.M | re.S):
             services, slices = [], []
             for line in filter(None, map(str.strip, lines.splitlines())):
-                service, behind = parsed(line)
-                services.append(service)
-                slices += behind
+                for service, behind in parsed(line):
+                    services.append(service)
+                    slices += behind
             for item in services + slices:
                 numbered(item, before)
             scenario = os.path.splitext(os.path.basename(path))[0]
@@ -46,14 +47,16 @@ def main(nodes, out, *scenarios):
 
 def parsed(line):
     words, _, endpoints = line.partition(" :")
-    name, number, *words = words.split()
+    name, numbers, *words = words.split()
     keys = dict(word.split("=", 1) for word in words if word.split("=")[0] in KEYS)
     ports = [port for word in words if word.split("=")[0] not in KEYS for port in ports_of(word)]
     families = [int(digit) for digit in keys.get("families", "46")]
-    service = service_of(name, int(number), keys, ports, families)
-    slices = [slice_of(name, at, family, piece.split(), ports)
-              for at, piece in enumerate(endpoints.split("/")) for family in families]
-    return service, slices
+    first, _, last = numbers.partition("..")
+    for number in range(int(first), int(last or first) + 1):
+        one = "%s-%d" % (name, number) if last else name
+        yield (service_of(one, number, keys, ports, families),
+               [slice_of(one, at, family, piece.split(), ports)
+                for at, piece in enumerate(endpoints.split("/")) for family in families])
 
 
 KEYS = ("type", "etp", "itp", "affinity", "label", "ranges", "families", "external", "lb", "proxy", "health")
