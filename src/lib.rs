@@ -191,6 +191,7 @@
 //! | poll(2), eventfd(2), signalfd(2), capabilities(7), finit_module(2), tcp(7), linux/filter.h | waiting, signals, rights, modules, socket options, socket filters | `sys` |
 
 #![warn(unreachable_pub)] // an item that only this crate uses is pub(crate)
+#![allow(rustdoc::private_intra_doc_links)] // the documentation is made with --document-private-items
 
 mod announce;
 pub mod api;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # An audit in parts (more than 128 Services) restores the IPVS entries that others removed or changed; a real server that drains
 # stays at weight 0 while its Service changes; and after that no pass has a step.
-# tier: quick
+# tier: long
 # time: virtual
 # shellcheck source=SCRIPTDIR/../proxy.sh
 . /job/proxy.sh
