@@ -126,3 +126,38 @@ fn seed() -> u32 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
     now ^ std::process::id().rotate_left(16)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        cluster::{Node, Service},
+        local::Options,
+    };
+
+    #[test]
+    fn a_service_affects_the_configuration_if_an_annotation_or_a_flag_announces_it() {
+        let name = |name: &str| Name { namespace: "shop".into(), name: name.into() };
+        let mut cluster = Cluster::default();
+        for (short, announced) in [("quiet", false), ("announced", true)] {
+            let mut service = Service { name: name(short), ..Service::default() };
+            service.advertise.cluster_ips = announced.then_some(true);
+            cluster.services.insert(name(short), service);
+        }
+        let internal_ips = vec![[192, 0, 2, 11].into()];
+        let node = Node { name: "a".into(), internal_ips, ..Node::default() };
+        cluster.nodes.insert("a".into(), node);
+        let one = |short| FlatSet::from([name(short)]);
+        let mut handle = BgpHandle::new().unwrap();
+        assert!(!handle.affects_config(&cluster, &one("announced")), "there is no speaker yet");
+        let options = Options { bgp: Some(BgpOptions::default()), ..Options::default() };
+        let local = Local { node: "a".into(), options, host: None };
+        handle.config = announce::config(&cluster, &local).0;
+        assert!(handle.config.is_some());
+        assert!(handle.affects_config(&cluster, &one("announced")));
+        assert!(!handle.affects_config(&cluster, &one("quiet")));
+        assert!(!handle.affects_config(&cluster, &one("removed")));
+        handle.announces_all = true;
+        assert!(handle.affects_config(&cluster, &one("quiet")));
+    }
+}

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     collections::{FlatMap, FlatSet},
     family::Family,
+    hash::fnv1a_32,
     model::{
         cluster::{EndpointSlice, Name, Node, Service, ServicePort},
         items::{
@@ -89,8 +90,7 @@ impl Claims {
         if let Some(mark) = self.marks.get(at) {
             return *mark;
         }
-        let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-        let hash = at.to_string().bytes().fold(0x811c_9dc5, step);
+        let hash = fnv1a_32(at.to_string().as_bytes());
         let preferred = (hash >> 16) as u16 ^ hash as u16;
         let mut free = (0..=u16::MAX).map(|i| our_mark(preferred.wrapping_add(i)));
         let mark = free.find(|mark| !self.marks.values().any(|used| used == mark));
@@ -627,5 +627,15 @@ mod tests {
             let expected: Vec<_> = truncated.iter().copied().filter(|net| !inner(net)).collect();
             assert_eq!(outermost(&nets), expected);
         }
+    }
+
+    #[test]
+    fn the_mark_of_an_address_is_the_same_in_every_release() {
+        let at = ServiceAddr { addr: [192, 0, 2, 13].into(), protocol: Protocol::Tcp, port: 124 };
+        let mut claims = Claims::default();
+        assert_eq!(claims.assign_mark(&at), 1_260_027_701);
+        assert_eq!(claims.assign_mark(&at), 1_260_027_701, "it keeps its mark");
+        let next = ServiceAddr { port: 125, ..at };
+        assert_eq!(claims.assign_mark(&next), 1_260_024_262);
     }
 }

@@ -61,7 +61,7 @@ const MAY: [(&str, &[&str]); 23] = [
             "sys",
         ],
     ),
-    ("desired", &["codec", "collections", "error", "family", "model"]),
+    ("desired", &["codec", "collections", "error", "family", "hash", "model"]),
     ("error", &[]),
     ("kernel", &["codec", "collections", "error", "family", "model", "netlink", "plan", "sys"]),
     ("log", &[]),

@@ -463,6 +463,18 @@ mod tests {
     }
 
     #[test]
+    fn nodes_are_there_once_a_list_or_a_snapshot_has_them() {
+        let mut empty = ClusterStore::new(Cluster::default(), FlatMap::new(), &ALL);
+        assert!(!empty.has_nodes());
+        empty.apply(listed(Kind::Service, vec![service("web", 0)], &[]), |_, _| {});
+        assert!(!empty.has_nodes(), "Services alone are not enough");
+        empty.apply(listed(Kind::Node, vec![], &[]), |_, _| {});
+        assert!(empty.has_nodes(), "an empty list is an answer");
+        let snapshot = known().cluster;
+        assert!(ClusterStore::new(snapshot, FlatMap::new(), &ALL).has_nodes());
+    }
+
+    #[test]
     fn an_invalid_object_keeps_its_last_good_version() {
         let mut known = known();
         let got = known.apply(updated(Kind::Service, "web", Err("it is odd".into())), |_, _| {});
