@@ -263,10 +263,7 @@ impl<'a, T: FnMut(WatchUpdate) -> bool> Watcher<'a, T> {
 
     fn watch(&mut self, version: &str, seconds: u64) {
         let (shape, path) = self.api.resource_path(self.kind);
-        let bookmarks = if seconds > SHORT_WATCH { "&allowWatchBookmarks=true" } else { "" };
-        let version = super::list::percent_encode(version);
-        let path =
-            format!("{path}?watch=1&resourceVersion={version}&timeoutSeconds={seconds}{bookmarks}");
+        let path = watch_path(path, version, seconds);
         let Timeouts { idle, grace, item, .. } = self.api.client.timeouts;
         let whole = Duration::from_secs(seconds) + grace;
         let idle = idle.min(whole);
@@ -419,5 +416,33 @@ impl<'a, T: FnMut(WatchUpdate) -> bool> Watcher<'a, T> {
             }
         }
         self.has_receiver &= (self.on_update)(WatchUpdate { kind: self.kind, change: what });
+    }
+}
+
+/// Returns the path of a watch from `version` that the server ends after `seconds`. A short watch needs
+/// no bookmarks: its end shows how far it came.
+fn watch_path(resource: &str, version: &str, seconds: u64) -> String {
+    let bookmarks = if seconds > SHORT_WATCH { "&allowWatchBookmarks=true" } else { "" };
+    let version = super::list::percent_encode(version);
+    format!("{resource}?watch=1&resourceVersion={version}&timeoutSeconds={seconds}{bookmarks}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_watch_requests_bookmarks_and_a_short_one_does_not() {
+        let path = |seconds| watch_path("/api/v1/nodes", "7", seconds);
+        let short = format!("/api/v1/nodes?watch=1&resourceVersion=7&timeoutSeconds={SHORT_WATCH}");
+        assert_eq!(path(SHORT_WATCH), short);
+        let long = SHORT_WATCH + 1;
+        assert_eq!(
+            path(long),
+            format!(
+                "/api/v1/nodes?watch=1&resourceVersion=7&timeoutSeconds={long}\
+                 &allowWatchBookmarks=true"
+            )
+        );
     }
 }

@@ -74,7 +74,7 @@ pub(crate) fn probe(options: &Options, asked: &ProbeOptions) -> Result<BoardFact
         config: files::config(&release),
         release,
         modules,
-        can_load: files::sysctl("kernel/modules_disabled").is_none_or(|value| value != "1"),
+        can_load: can_load_modules(files::sysctl("kernel/modules_disabled").as_deref()),
         capabilities: files::rights(),
         files: writable(options, folder, asked),
         missing_plugins,
@@ -133,4 +133,21 @@ fn bind_error(running: bool, addr: &str, port: u16) -> Option<String> {
         return None;
     }
     try_port(addr, port).err().map(|e| format!("{port}: {e}"))
+}
+
+/// Returns true if modules can be loaded, given the sysctl `kernel.modules_disabled`. `None` if the kernel
+/// does not have it.
+fn can_load_modules(modules_disabled: Option<&str>) -> bool {
+    modules_disabled.is_none_or(|value| value != "1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_can_be_loaded_unless_modules_disabled_is_1() {
+        assert!(can_load_modules(None) && can_load_modules(Some("0")));
+        assert!(!can_load_modules(Some("1")));
+    }
 }
