@@ -122,7 +122,7 @@ impl<'a> ClusterView<'a> {
     /// Returns every unit, in the order in which they are computed: [`Unit::LearnedRoutes`] reads the
     /// claims of the Services before it.
     pub fn units(&self) -> impl Iterator<Item = Unit> {
-        let first = [Unit::Base, Unit::NodeRoutes, Unit::NodeElements];
+        let first = [Unit::Base, Unit::NodeElements, Unit::NodeRoutes];
         let services = self.node.cluster.services.keys().cloned().map(Unit::Service);
         first.into_iter().chain(services).chain([Unit::LearnedRoutes])
     }
@@ -313,8 +313,8 @@ mod tests {
         let cases = [
             (delta(false, false, &[]), Some(vec![])),
             (delta(false, false, &["b", "a"]), Some(vec![service("a"), service("b")])),
-            (delta(false, true, &[]), Some(vec![NodeRoutes, NodeElements])),
-            (delta(false, true, &["a"]), Some(vec![NodeRoutes, NodeElements, service("a")])),
+            (delta(false, true, &[]), Some(vec![NodeElements, NodeRoutes])),
+            (delta(false, true, &["a"]), Some(vec![NodeElements, NodeRoutes, service("a")])),
             (delta(true, false, &[]), None),
             (delta(true, false, &["a"]), None),
             (delta(true, true, &[]), None),
@@ -337,7 +337,7 @@ mod tests {
         let local = Local { node: "a".into(), options: Options::default(), host: None };
         let units: Vec<Unit> =
             ClusterView::new(&cluster, &NOTHING, &local).unwrap().units().collect();
-        let first = [Unit::Base, Unit::NodeRoutes, Unit::NodeElements];
+        let first = [Unit::Base, Unit::NodeElements, Unit::NodeRoutes];
         let services = ["a", "b", "c"].map(service);
         let all: Vec<Unit> =
             first.into_iter().chain(services).chain([Unit::LearnedRoutes]).collect();

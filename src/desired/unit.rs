@@ -12,10 +12,11 @@ pub enum Unit {
     /// CNI configuration, sysctls, modules, timeouts of IPVS, the nftables table with its rules.
     #[default]
     Base,
+    /// The elements of our nftables sets that hold addresses and pod networks of Nodes. Before the routes, as
+    /// in the order of items: the items of both units are sorted when they are put together.
+    NodeElements,
     /// The routes to the pods of the other Nodes.
     NodeRoutes,
-    /// The elements of our nftables sets that hold addresses and pod networks of Nodes.
-    NodeElements,
     /// One Service with its EndpointSlices.
     Service(Name),
     /// The routes that BGP learned and that no Node object claims.
@@ -25,7 +26,7 @@ pub enum Unit {
 /// Returns the units that a change of the cluster dirties, or `None` if it may dirty any unit.
 pub(crate) fn dirtied_by(delta: &Delta) -> Option<Vec<Unit>> {
     let Delta { all: false, nodes, services } = delta else { return None };
-    let of_nodes = nodes.then_some([Unit::NodeRoutes, Unit::NodeElements]);
+    let of_nodes = nodes.then_some([Unit::NodeElements, Unit::NodeRoutes]);
     let of_services = services.iter().cloned().map(Unit::Service);
     Some(of_nodes.into_iter().flatten().chain(of_services).collect())
 }

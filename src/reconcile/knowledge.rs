@@ -799,7 +799,7 @@ mod tests {
             }
             dirty_units(&knowledge)
         };
-        let (nodes, service) = ([Unit::NodeRoutes, Unit::NodeElements], Unit::Service(name(1)));
+        let (nodes, service) = ([Unit::NodeElements, Unit::NodeRoutes], Unit::Service(name(1)));
         let all = || nodes.clone().into_iter().chain([service.clone()]).collect();
         assert_eq!(dirtied(&[&Delta::default()]), Some(vec![]));
         assert_eq!(dirtied(&[&NODES]), Some(nodes.to_vec()));
@@ -862,7 +862,7 @@ mod tests {
             (of_services([1]), None),
             (of_services([3]), None),
             (Delta { nodes: true, ..of_services([1]) }, None),
-            (NODES, Some(vec![Unit::NodeRoutes, Unit::NodeElements])),
+            (NODES, Some(vec![Unit::NodeElements, Unit::NodeRoutes])),
             (Delta::default(), Some(vec![])),
         ] {
             let mut knowledge = after_full_pass(&contested, &Learned::default());
@@ -894,7 +894,7 @@ mod tests {
             cluster.insert(fixed_node("b", "192.0.2.13", "10.244.1.0/24"));
         });
         let change = change.expect("no full pass");
-        let nodes = [Unit::NodeRoutes, Unit::NodeElements];
+        let nodes = [Unit::NodeElements, Unit::NodeRoutes];
         let units: Vec<_> =
             nodes.into_iter().chain([1, 2].map(|n| Unit::Service(name(n)))).collect();
         assert_eq!((&change.units, change.has_services), (&units, true));
@@ -913,7 +913,7 @@ mod tests {
             cluster.insert(fixed_node("b", "192.0.2.12", "10.244.2.0/24"));
         });
         let change = change.expect("no full pass");
-        assert_eq!(change.units, [Unit::NodeRoutes, Unit::NodeElements]);
+        assert_eq!(change.units, [Unit::NodeElements, Unit::NodeRoutes]);
         assert_eq!((change.has_services, change.have.len(), change.want.len()), (false, 0, 0));
     }
 
